@@ -1,0 +1,5 @@
+//! One task, three ways to run it.
+
+mod sys;
+pub mod task;
+pub use task::{Cause, Kind, State, Task, TaskError, TaskId, TaskInfo};

@@ -1,0 +1,25 @@
+//! The only place that talks to the kernel.
+//!
+//! Everything above works with the types of this module; a plain test (`tests/layers.rs`) fails on
+//! a system call anywhere else. One file per thing that the kernel is asked for.
+
+pub(crate) mod fault;
+pub(crate) mod futex;
+pub(crate) mod image;
+pub(crate) mod memory;
+pub(crate) mod observe;
+
+/// The size of a page of memory, in bytes.
+pub(crate) fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+/// Writes `parts` to standard error, one `write` each, from where nothing may be allocated or
+/// locked: a signal handler.
+pub(crate) fn write_stderr_raw(parts: &[&[u8]]) {
+    for part in parts {
+        // SAFETY: descriptor 2 is borrowed for the one call only; a closed one answers EBADF.
+        let stderr = unsafe { rustix::fd::BorrowedFd::borrow_raw(2) };
+        let _ = rustix::io::write(stderr, part);
+    }
+}

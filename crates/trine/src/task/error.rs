@@ -1,0 +1,245 @@
+//! The one error of a task, whichever way it ran and whichever way it ended.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Backtrace, TaskInfo};
+
+/// Why a task has no value: what happened, and to which task.
+///
+/// ```
+/// let task = trine::thread::spawn(|| -> u32 { "seven".parse().unwrap() });
+/// let error = task.join().unwrap_err();
+/// assert!(error.is_panic());
+/// println!("{error}"); // thread #1 (src/main.rs:3:12) panicked at src/main.rs:3:59: called …
+/// ```
+pub struct TaskError(Box<Inner>);
+
+struct Inner {
+    cause: Cause,
+    task: Option<TaskInfo>,
+    attempt: u32,
+    /// A panic's own payload, kept so that the panic can go on in the joiner. The lock only makes
+    /// the error `Sync`: a payload is `Send` and need not be more.
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// What happened to a task that has no value.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Its function panicked.
+    #[non_exhaustive]
+    Panicked {
+        /// What the panic said; empty if its payload was no string.
+        message: String,
+        /// Where it panicked; `None` if a panic hook set later by the program hides it.
+        location: Option<SourceLocation>,
+        /// The calls that led there.
+        backtrace: Backtrace,
+    },
+    /// Its process ended with this exit code before there was a result.
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
+    /// Its process was ended by a signal: a crash, an `abort`, a `kill`.
+    #[non_exhaustive]
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+        /// Whether the kernel wrote a core file.
+        core_dumped: bool,
+    },
+    /// Its process ran off the end of its stack; the process itself said so before it died.
+    StackOverflow,
+    /// It never ran, because a limit was met; the text names the limit and the remedy.
+    NotSpawned {
+        /// What was refused, and what to do.
+        reason: String,
+    },
+    /// Its argument or its result could not cross between the processes.
+    Codec {
+        /// Which value, and which way.
+        stage: CodecStage,
+        /// What the encoder or decoder said.
+        message: String,
+    },
+}
+
+/// Which value failed to cross between two processes, and on which side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CodecStage {
+    /// Encoding the argument, in the caller's process.
+    EncodeArgument,
+    /// Decoding the argument, in the worker.
+    DecodeArgument,
+    /// Encoding the result, in the worker.
+    EncodeResult,
+    /// Decoding the result, in the caller's process.
+    DecodeResult,
+}
+
+/// A place in source code that can cross between processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLocation {
+    /// The file, as the compiler was told.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+}
+
+impl TaskError {
+    pub(crate) fn new(cause: Cause, task: Option<TaskInfo>) -> TaskError {
+        TaskError(Box::new(Inner { cause, task, attempt: 1, payload: Mutex::new(None) }))
+    }
+
+    pub(crate) fn with_payload(self, payload: Box<dyn Any + Send>) -> TaskError {
+        *self.0.payload.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+        self
+    }
+
+    /// What happened.
+    pub fn cause(&self) -> &Cause {
+        &self.0.cause
+    }
+
+    /// To which task.
+    pub fn task(&self) -> Option<&TaskInfo> {
+        self.0.task.as_ref()
+    }
+
+    /// In which run of the task it happened, from 1; more than 1 only where retries were asked for.
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// Whether the task's function panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0.cause, Cause::Panicked { .. })
+    }
+
+    /// Whether the task's process died under it: by a signal, by `exit`, by a stack overflow.
+    pub fn is_crash(&self) -> bool {
+        matches!(self.0.cause, Cause::Exited { .. } | Cause::Signaled { .. } | Cause::StackOverflow)
+    }
+
+    /// Whether the task never ran because a limit was met.
+    pub fn is_not_spawned(&self) -> bool {
+        matches!(self.0.cause, Cause::NotSpawned { .. })
+    }
+
+    /// The panic's payload, to carry the panic on with [`std::panic::resume_unwind`]. A panic in
+    /// another process gives its message, as a `String`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error itself if it is not a panic.
+    pub fn into_panic(self) -> Result<Box<dyn Any + Send>, TaskError> {
+        let Cause::Panicked { message, .. } = &self.0.cause else {
+            return Err(self);
+        };
+        let payload = self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(payload.unwrap_or_else(|| Box::new(message.clone())))
+    }
+}
+
+impl From<&Location<'_>> for SourceLocation {
+    fn from(at: &Location<'_>) -> SourceLocation {
+        SourceLocation { file: at.file().to_owned(), line: at.line(), column: at.column() }
+    }
+}
+
+impl fmt::Display for SourceLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Panicked { message, location, .. } => {
+                f.write_str("panicked")?;
+                if let Some(location) = location {
+                    write!(f, " at {location}")?;
+                }
+                if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
+            }
+            Cause::Exited { code } => {
+                write!(f, "its process exited with code {code} before it had a result")
+            }
+            Cause::Signaled { signal, core_dumped } => {
+                let core = if *core_dumped { ", core dumped" } else { "" };
+                write!(f, "its process was ended by {} ({signal}){core}", signal_name(*signal))
+            }
+            Cause::StackOverflow => f.write_str(
+                "its process overflowed its stack; raise the limit with `ulimit -s`, or recurse less",
+            ),
+            Cause::NotSpawned { reason } => write!(f, "could not be started: {reason}"),
+            Cause::Codec { stage, message } => {
+                let stage = match stage {
+                    CodecStage::EncodeArgument => "its argument could not be encoded",
+                    CodecStage::DecodeArgument => "its argument could not be decoded by the worker",
+                    CodecStage::EncodeResult => "its result could not be encoded by the worker",
+                    CodecStage::DecodeResult => "its result could not be decoded",
+                };
+                write!(f, "{stage}: {message}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.task {
+            Some(task) => write!(f, "{task} {}", self.0.cause),
+            None => write!(f, "task {}", self.0.cause),
+        }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskError")
+            .field("cause", &self.0.cause)
+            .field("task", &self.0.task)
+            .field("attempt", &self.0.attempt)
+            .finish()
+    }
+}
+
+impl Error for TaskError {}
+
+/// The name of a signal, as `kill -l` gives it.
+pub(crate) fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGSYS => "SIGSYS",
+        _ => "a signal",
+    }
+}

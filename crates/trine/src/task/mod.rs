@@ -1,0 +1,346 @@
+//! The task: one handle, one outcome, one error for coroutines, threads and processes.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mod.rs` | [`Task`], [`TaskId`], [`Kind`], [`State`], [`TaskInfo`], [`list`] |
+//! | `error.rs` | [`TaskError`] and its [`Cause`] |
+//! | `outcome.rs` | the cell in which a result waits for its joiner |
+//! | `park.rs` | waiting, for coroutines and threads alike |
+//! | `registry.rs` | the live tasks of this process |
+//! | `failure.rs`, `backtrace.rs` | what is kept of a panic |
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+mod backtrace;
+mod error;
+pub(crate) mod failure;
+pub(crate) mod outcome;
+pub(crate) mod park;
+pub(crate) mod registry;
+
+pub use backtrace::Backtrace;
+pub(crate) use error::signal_name;
+pub use error::{Cause, CodecStage, SourceLocation, TaskError};
+
+use outcome::Outcome;
+
+/// Which of the three ways a task runs.
+///
+/// As a value it chooses for a whole batch; see [`Executor`](crate::Executor).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Its own stack, switched in user space, many on one thread.
+    Coroutine,
+    /// A kernel thread of this process.
+    Thread,
+    /// A process of its own.
+    Process,
+}
+
+impl Kind {
+    /// All three, in the order of their isolation.
+    pub const ALL: [Kind; 3] = [Kind::Coroutine, Kind::Thread, Kind::Process];
+
+    const fn to_raw(self) -> u32 {
+        self as u32
+    }
+
+    const fn from_raw(raw: u32) -> Kind {
+        match raw {
+            0 => Kind::Coroutine,
+            1 => Kind::Thread,
+            _ => Kind::Process,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Coroutine => "coroutine",
+            Kind::Thread => "thread",
+            Kind::Process => "process",
+        })
+    }
+}
+
+/// A number that names one task of this process for as long as the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(NonZeroU64);
+
+impl TaskId {
+    const fn from_raw(raw: u64) -> Option<TaskId> {
+        match NonZeroU64::new(raw) {
+            Some(id) => Some(TaskId(id)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Where a task is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Spawned; its function was not called yet.
+    New,
+    /// Could run, and waits for its turn on a core.
+    Ready,
+    /// On a core. Of a thread or process: the kernel has it on a core or in its run queue.
+    Running,
+    /// Waits for something: a timer, another task, input.
+    Waiting,
+    /// Its function has returned, panicked or died.
+    Terminated,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::New => "new",
+            State::Ready => "ready",
+            State::Running => "running",
+            State::Waiting => "waiting",
+            State::Terminated => "terminated",
+        })
+    }
+}
+
+/// What is known of a task at one moment; see [`list`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskInfo {
+    /// Its number.
+    pub id: TaskId,
+    /// The name given to its builder.
+    pub name: Option<Arc<str>>,
+    /// Which way it runs.
+    pub kind: Kind,
+    /// Where it was in its life.
+    pub state: State,
+    /// The task that spawned it.
+    pub parent: Option<TaskId>,
+    /// Where in the source it was spawned.
+    pub location: &'static Location<'static>,
+}
+
+impl fmt::Display for TaskInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.kind)?;
+        if let Some(name) = &self.name {
+            write!(f, "`{name}` ")?;
+        }
+        write!(f, "{} (spawned at {})", self.id, self.location)
+    }
+}
+
+/// All live tasks of this process: spawned and not yet terminated, in no particular order.
+///
+/// ```
+/// let task = trine::thread::Builder::new().name("crunch").spawn(|| 2 + 2)?;
+/// for info in trine::task::list() {
+///     println!("{} {} {:?}", info.id, info.state, info.name);
+/// }
+/// assert_eq!(task.join()?, 4);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+pub fn list() -> Vec<TaskInfo> {
+    registry::list()
+}
+
+/// The task that calls this, if it is one; `main` and threads of others are not.
+pub fn current() -> Option<TaskInfo> {
+    registry::current().and_then(registry::Slot::info)
+}
+
+/// What every kind of task keeps: its place in the registry and its outcome.
+#[derive(Debug)]
+pub(crate) struct Core<T> {
+    pub(crate) entry: registry::Entry,
+    pub(crate) outcome: Outcome<T>,
+}
+
+impl<T> Core<T> {
+    pub(crate) fn new(
+        kind: Kind,
+        name: Option<Arc<str>>,
+        location: &'static Location<'static>,
+    ) -> Core<T> {
+        Core { entry: registry::Entry::new(kind, name, location), outcome: Outcome::new() }
+    }
+
+    /// Ends the task.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Outcome::complete`]: called once.
+    pub(crate) unsafe fn complete(&self, result: Result<T, TaskError>) {
+        self.entry.slot.set_state(registry::TERMINATED);
+        // SAFETY: the caller's promise.
+        unsafe { self.outcome.complete(result) };
+    }
+}
+
+/// What a [`Task`] holds on to; each kind has its own.
+pub(crate) trait Handle: Send + Sync {
+    /// What the task ends with, as it was left in the outcome.
+    type Raw;
+    /// What `join` makes of it.
+    type Value;
+
+    fn core(&self) -> &Core<Self::Raw>;
+    /// Runs in the joiner, once.
+    fn finish(&self, raw: Self::Raw) -> Result<Self::Value, TaskError>;
+}
+
+/// The handle of one running function: a coroutine, a thread or a process.
+///
+/// [`join`](Task::join) waits for its value. Dropping the handle detaches the task, which runs on.
+///
+/// ```
+/// use trine::{coroutine, thread, process, Task};
+///
+/// let tasks: Vec<Task<u32>> = vec![
+///     coroutine::spawn(|| 1),
+///     thread::spawn(|| 2),
+///     process::spawn(3, |n| n),
+/// ];
+/// let sum: u32 = tasks.into_iter().map(|task| task.join().unwrap()).sum();
+/// assert_eq!(sum, 6);
+/// ```
+#[must_use = "a dropped handle detaches its task; join it to see how it ended"]
+pub struct Task<T> {
+    handle: Arc<dyn Joinable<T>>,
+}
+
+/// A [`Handle`] with its raw type forgotten.
+///
+/// # Safety of the callers
+///
+/// The two waiting calls must be made by the one consumer of the outcome: the owner of the [`Task`].
+trait Joinable<T>: Send + Sync {
+    fn entry(&self) -> &registry::Entry;
+    fn is_done(&self) -> bool;
+    unsafe fn wait(&self, deadline: Option<Instant>) -> bool;
+    unsafe fn register(&self, waker: &std::task::Waker) -> bool;
+    unsafe fn take(&self) -> Option<Result<T, TaskError>>;
+}
+
+impl<H: Handle> Joinable<H::Value> for H {
+    fn entry(&self) -> &registry::Entry {
+        &self.core().entry
+    }
+
+    fn is_done(&self) -> bool {
+        self.core().outcome.is_done()
+    }
+
+    unsafe fn wait(&self, deadline: Option<Instant>) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.core().outcome.wait(deadline) }
+    }
+
+    unsafe fn register(&self, waker: &std::task::Waker) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.core().outcome.register(waker) }
+    }
+
+    unsafe fn take(&self) -> Option<Result<H::Value, TaskError>> {
+        // SAFETY: the caller's promise.
+        let raw = unsafe { self.core().outcome.take() }?;
+        Some(raw.and_then(|raw| self.finish(raw)))
+    }
+}
+
+impl<T> Task<T> {
+    /// Makes the one handle of a task.
+    ///
+    /// # Safety
+    ///
+    /// Called once for each task: a [`Task`] is the one consumer of its outcome.
+    pub(crate) unsafe fn from_handle<H: Handle<Value = T> + 'static>(handle: Arc<H>) -> Task<T> {
+        Task { handle }
+    }
+
+    /// Waits until the task has ended, and takes its value.
+    ///
+    /// Parks the coroutine it is called in, or the thread where there is none.
+    ///
+    /// # Errors
+    ///
+    /// A [`TaskError`] if the task ended without a value: it panicked, its process died, a limit
+    /// kept it from starting.
+    pub fn join(self) -> Result<T, TaskError> {
+        // SAFETY: `self` is the one consumer, and `join` owns it.
+        unsafe {
+            self.handle.wait(None);
+            self.handle.take().expect("a task's value is taken once, by join, which consumes it")
+        }
+    }
+
+    /// Waits at most `timeout` for the task to end.
+    ///
+    /// # Errors
+    ///
+    /// Gives the handle back if the task was still at work.
+    pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, Task<T>> {
+        let deadline = Instant::now().checked_add(timeout);
+        // SAFETY: `self` is the one consumer.
+        if unsafe { self.handle.wait(deadline) } { Ok(self.join()) } else { Err(self) }
+    }
+
+    /// Whether the task has ended, so that `join` will not wait.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_done()
+    }
+
+    /// The task's number.
+    pub fn id(&self) -> TaskId {
+        self.handle.entry().id()
+    }
+
+    /// The name that its builder was given.
+    pub fn name(&self) -> Option<Arc<str>> {
+        self.info().name
+    }
+
+    /// Which way the task runs.
+    pub fn kind(&self) -> Kind {
+        self.info().kind
+    }
+
+    /// Where the task is in its life.
+    pub fn state(&self) -> State {
+        if self.is_finished() { State::Terminated } else { self.info().state }
+    }
+
+    /// All that is known of the task.
+    pub fn info(&self) -> TaskInfo {
+        self.handle.entry().info()
+    }
+
+    /// Has `waker` woken when the task ends; `true` if it has ended, and nothing was registered.
+    pub(crate) fn register(&mut self, waker: &std::task::Waker) -> bool {
+        // SAFETY: `self` is the one consumer, borrowed exclusively.
+        unsafe { self.handle.register(waker) }
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Task({} {})", self.info(), self.state())
+    }
+}

@@ -1,0 +1,171 @@
+//! Where a task leaves its result, and where one joiner waits for it.
+//!
+//! One producer, one consumer, one value. The word `state` says who may touch which field:
+//!
+//! | state | `value` | `joiner` |
+//! |---|---|---|
+//! | `0` | producer | consumer |
+//! | `JOINER` | producer | nobody |
+//! | `DONE` | consumer | consumer |
+//! | `DONE`, was `JOINER` | consumer | producer, to take and wake it |
+//!
+//! Ordering: the producer's swap to `DONE` releases the value, the consumer's loads acquire it; the
+//! consumer's step to `JOINER` releases the waker, the producer's swap acquires it.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::task::Waker;
+use std::time::Instant;
+
+use super::{TaskError, park};
+
+/// The value is there. Set once, by the producer; excludes every later `JOINER`.
+const DONE: u32 = 1;
+/// A waker is stored. Set and cleared by the consumer, while not `DONE`.
+const JOINER: u32 = 2;
+
+/// The outcome of a task that ends with a `T`.
+#[derive(Debug)]
+pub(crate) struct Outcome<T> {
+    state: AtomicU32,
+    joiner: UnsafeCell<Option<Waker>>,
+    value: UnsafeCell<Option<Result<T, TaskError>>>,
+}
+
+// SAFETY: the table above: no field is touched by two threads without a step of `state` between
+// them. A `T` is made on one thread and taken on another, never shared: `Send` is enough.
+unsafe impl<T: Send> Sync for Outcome<T> {}
+
+impl<T> Outcome<T> {
+    pub(crate) const fn new() -> Outcome<T> {
+        Outcome {
+            state: AtomicU32::new(0),
+            joiner: UnsafeCell::new(None),
+            value: UnsafeCell::new(None),
+        }
+    }
+
+    /// Leaves the result and wakes the joiner.
+    ///
+    /// # Safety
+    ///
+    /// Called once in the life of an outcome: the caller is its one producer.
+    pub(crate) unsafe fn complete(&self, result: Result<T, TaskError>) {
+        // SAFETY: not `DONE` yet, so the field is the producer's, which is the caller.
+        unsafe { *self.value.get() = Some(result) };
+        if self.state.swap(DONE, AcqRel) & JOINER != 0 {
+            // SAFETY: `DONE` was set over `JOINER`: the field is the producer's now.
+            if let Some(waker) = unsafe { (*self.joiner.get()).take() } {
+                waker.wake();
+            }
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.state.load(Acquire) & DONE != 0
+    }
+
+    /// Has `waker` woken at completion, in place of the waker of an earlier call; `true` if the
+    /// outcome is there already, and nothing was registered.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the one consumer: no other call that takes a consumer runs at the same time.
+    pub(crate) unsafe fn register(&self, waker: &Waker) -> bool {
+        // SAFETY: the caller is the consumer.
+        if !unsafe { self.unregister() } {
+            return true;
+        }
+        // SAFETY: the state is 0, so the field is the consumer's.
+        unsafe { *self.joiner.get() = Some(waker.clone()) };
+        self.state.compare_exchange(0, JOINER, Release, Acquire).is_err()
+    }
+
+    /// Takes back a registered waker; `false` if the outcome is there, and the waker was or is used.
+    ///
+    /// # Safety
+    ///
+    /// As for [`register`](Self::register).
+    unsafe fn unregister(&self) -> bool {
+        match self.state.compare_exchange(JOINER, 0, Acquire, Acquire) {
+            Ok(_) => true,
+            Err(state) => state & DONE == 0,
+        }
+    }
+
+    /// Waits for the outcome; `false` if `deadline` came first.
+    ///
+    /// # Safety
+    ///
+    /// As for [`register`](Self::register).
+    pub(crate) unsafe fn wait(&self, deadline: Option<Instant>) -> bool {
+        if self.is_done() {
+            return true;
+        }
+        let waker = park::waker();
+        // SAFETY: the caller is the consumer.
+        if unsafe { self.register(&waker) } {
+            return true;
+        }
+        loop {
+            park::park(deadline);
+            if self.is_done() {
+                return true;
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                // SAFETY: the caller is the consumer.
+                return !unsafe { self.unregister() };
+            }
+        }
+    }
+
+    /// Takes the result, once it is there.
+    ///
+    /// # Safety
+    ///
+    /// As for [`register`](Self::register).
+    pub(crate) unsafe fn take(&self) -> Option<Result<T, TaskError>> {
+        if !self.is_done() {
+            return None;
+        }
+        // SAFETY: `DONE`: the field is the consumer's, which is the caller.
+        unsafe { (*self.value.get()).take() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn the_value_crosses_threads_and_wakes_the_joiner() {
+        for round in 0..2000 {
+            let outcome = Arc::new(Outcome::new());
+            let producer = Arc::clone(&outcome);
+            // SAFETY: the one producer.
+            let thread = std::thread::spawn(move || unsafe { producer.complete(Ok(vec![round])) });
+            // SAFETY: the one consumer.
+            unsafe {
+                assert!(outcome.wait(None));
+                assert_eq!(outcome.take().unwrap().unwrap(), [round]);
+            }
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_wait_that_times_out_can_be_repeated() {
+        let outcome = Outcome::new();
+        // SAFETY: one thread is producer and consumer.
+        unsafe {
+            assert!(!outcome.wait(Some(Instant::now() + Duration::from_millis(1))));
+            assert!(outcome.take().is_none());
+            outcome.complete(Ok(7));
+            assert!(outcome.wait(Some(Instant::now())));
+            assert_eq!(outcome.take().unwrap().unwrap(), 7);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Waiting, whoever waits: the small table that every primitive above goes through.
+//!
+//! A waiter is a coroutine or an OS thread, and the code that waits does not know which. It takes
+//! a [`waker`] for itself, leaves it where the event will happen, and calls [`park`] until the
+//! event has happened:
+//!
+//! ```text
+//! let waker = park::waker();
+//! while !event.register(&waker) { park::park(None) }
+//! ```
+//!
+//! A wake-up is remembered: one that comes before `park` makes the next `park` return at once. So
+//! no wake-up is lost between registering and parking, and `park` may return for no reason (a stale
+//! wake-up of an earlier wait): always look again.
+//!
+//! Wakers are [`std::task::Waker`]s, so that futures wait in the same queues.
+
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use super::registry;
+use crate::sys::futex;
+
+/// What a kind of waiter brings along: one row of the table.
+pub(crate) trait Host {
+    /// Whether the host carries the caller. A carrier thread outside any coroutine is not carried
+    /// and waits as a thread; the other calls are then not made.
+    fn carries_caller(&self) -> bool;
+    /// A waker of the caller.
+    fn waker(&self) -> Waker;
+    /// Waits for a wake-up of the caller, or for `deadline`.
+    fn park(&self, deadline: Option<Instant>);
+    /// Lets others run first.
+    fn yield_now(&self);
+}
+
+thread_local! {
+    static HOST: Cell<Option<&'static dyn Host>> = const { Cell::new(None) };
+    static THREAD: OnceCell<Arc<ThreadParker>> = const { OnceCell::new() };
+}
+
+/// Makes `host` answer for everything that waits on the calling thread from now on.
+pub(crate) fn install(host: &'static dyn Host) {
+    HOST.set(Some(host));
+}
+
+/// The host that carries the caller; `None` for a plain thread.
+#[inline]
+fn host() -> Option<&'static dyn Host> {
+    HOST.get().filter(|host| host.carries_caller())
+}
+
+/// A waker for the caller.
+pub(crate) fn waker() -> Waker {
+    match host() {
+        Some(host) => host.waker(),
+        None => Waker::from(THREAD.with(|parker| parker.get_or_init(Arc::default).clone())),
+    }
+}
+
+/// Waits until a waker of the caller was used, or until `deadline`. May return early.
+pub(crate) fn park(deadline: Option<Instant>) {
+    match host() {
+        Some(host) => host.park(deadline),
+        None => THREAD.with(|parker| parker.get_or_init(Arc::default).park(deadline)),
+    }
+}
+
+/// Lets other tasks run before the caller goes on.
+pub(crate) fn yield_now() {
+    match host() {
+        Some(host) => host.yield_now(),
+        None => std::thread::yield_now(),
+    }
+}
+
+/// Waits as a thread: a word that the kernel can sleep on.
+#[derive(Debug, Default)]
+struct ThreadParker {
+    word: AtomicU32,
+}
+
+/// Nothing happened yet.
+const EMPTY: u32 = 0;
+/// The thread sleeps, or is about to.
+const PARKED: u32 = 1;
+/// A wake-up came and was not consumed yet.
+const NOTIFIED: u32 = 2;
+
+impl ThreadParker {
+    /// Ordering: `Acquire` here pairs with `Release` in `wake`, so that what happened before the
+    /// wake-up is seen after `park`.
+    fn park(&self, deadline: Option<Instant>) {
+        if self.word.compare_exchange(EMPTY, PARKED, Relaxed, Relaxed).is_ok() {
+            let current = registry::current();
+            if let Some(slot) = current {
+                slot.enter_wait();
+            }
+            while self.word.load(Relaxed) == PARKED {
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    break;
+                }
+                futex::wait(&self.word, PARKED, deadline);
+            }
+            if let Some(slot) = current {
+                slot.leave_wait();
+            }
+        }
+        self.word.swap(EMPTY, Acquire);
+    }
+}
+
+impl Wake for ThreadParker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.word.swap(NOTIFIED, Release) == PARKED {
+            futex::wake_one(&self.word);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_wake_up_before_the_wait_is_remembered_once() {
+        waker().wake();
+        park(None);
+        let deadline = Instant::now() + Duration::from_millis(1);
+        park(Some(deadline));
+        assert!(Instant::now() >= deadline);
+    }
+
+    #[test]
+    fn a_thread_is_woken_by_another() {
+        for _ in 0..1000 {
+            let waker = waker();
+            let other = std::thread::spawn(move || waker.wake());
+            park(None);
+            other.join().unwrap();
+        }
+    }
+}
