@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 mod backtrace;
 mod error;
 pub(crate) mod failure;
+pub(crate) mod job;
 pub(crate) mod outcome;
 pub(crate) mod park;
 pub(crate) mod registry;
