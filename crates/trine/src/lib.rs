@@ -1,6 +1,7 @@
 //! One task, three ways to run it.
 
 mod config;
+pub mod coroutine;
 mod sys;
 pub mod task;
 pub mod thread;

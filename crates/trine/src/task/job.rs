@@ -30,6 +30,10 @@ impl<F, T> Job<F, T> {
         failure::install_hook();
         Job { core: Core::new(kind, name, location), function: UnsafeCell::new(Some(function)) }
     }
+
+    pub(crate) fn core(&self) -> &Core<T> {
+        &self.core
+    }
 }
 
 /// A [`Job`] with its types forgotten: what a queue holds.
