@@ -9,6 +9,7 @@ pub(crate) mod image;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod observe;
+pub(crate) mod signal;
 
 /// The size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {
