@@ -128,7 +128,7 @@ impl Forks {
         let (socket, theirs) = match socket::stream_pair() {
             Ok(pair) => pair,
             Err(error) => {
-                let reason = limits::explain("no socket for a worker process", &error);
+                let reason = limits::explain_missing("socket for a worker process", &error);
                 return Err(NotAsked::Because(crew, reason));
             }
         };
@@ -144,7 +144,7 @@ impl Forks {
             // It has requests to answer, or is dead, which its pidfd will tell.
             Err(error) if will_be_told(&error) => Err(NotAsked::Yet(crew)),
             Err(error) => {
-                let reason = limits::explain("no way for a worker's socket", &error);
+                let reason = limits::explain_missing("way to hand over the socket of a worker process", &error);
                 Err(NotAsked::Because(crew, reason))
             }
         }
@@ -173,7 +173,7 @@ impl Forks {
             Ok(()) => Ok(template),
             Err(error) => {
                 child::kill_and_wait(template.pid);
-                Err(limits::explain("the template process cannot be watched", &error))
+                Err(limits::explain_missing("watch over the template process", &error))
             }
         }
     }
@@ -210,7 +210,7 @@ impl Forks {
             Ok(pid) => pid,
             Err(number) => {
                 let error = io::Error::from_raw_os_error(number);
-                let reason = limits::explain("the kernel refused a worker process", &error);
+                let reason = limits::explain_refused_task("process", &error);
                 return self.refuse(&crew, reason);
             }
         };
@@ -218,7 +218,7 @@ impl Forks {
             // No descriptor was left to receive the handle with.
             child::kill_and_wait(pid);
             let error = io::Error::from_raw_os_error(libc::EMFILE);
-            let reason = limits::explain("no handle for a worker process", &error);
+            let reason = limits::explain_missing("handle for a worker process", &error);
             return self.refuse(&crew, reason);
         };
         let (id, service) = (reply.request, Arc::clone(&self.service));
@@ -229,7 +229,7 @@ impl Forks {
             .and_then(|()| poll.add(&link.pidfd, link.pidfd_token()));
         if let Err(error) = watched {
             child::kill_and_wait(pid);
-            let reason = limits::explain("a worker process cannot be watched", &error);
+            let reason = limits::explain_missing("watch over a worker process", &error);
             return self.refuse(&crew, reason);
         }
         self.forked.push((crew, Arc::new(link)));

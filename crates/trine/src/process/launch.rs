@@ -30,24 +30,24 @@ pub(super) struct Template {
 /// Says why not, and what to do.
 pub(super) fn start(id: u64) -> Result<Template, String> {
     check_program()?;
-    let refused = |what| move |error: io::Error| limits::explain(what, &error);
+    let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
     let (ours, theirs) =
-        socket::packet_pair().map_err(refused("no socket for the template process"))?;
+        socket::packet_pair().map_err(refused("socket for the template process"))?;
     let (board, memory) =
-        Board::create().map_err(refused("no shared memory for the template process"))?;
-    let token = random::token().map_err(refused("no random number for the template process"))?;
+        Board::create().map_err(refused("shared memory for the template process"))?;
+    let token = random::token().map_err(refused("random number for the template process"))?;
     let fingerprint = image::fingerprint();
     let handshake = Handshake { token, fingerprint, master: std::process::id() };
     let packet = postcard::to_stdvec(&handshake).expect("numbers only");
     // Written before the template exists, so that it never has to wait for it.
     socket::send_packet(&ours, &packet, &[memory.as_fd()], Patience::Now)
-        .map_err(refused("no handshake with the template process"))?;
+        .map_err(refused("handshake with the template process"))?;
     let variable = (entry::VARIABLE, &*entry::format(token));
     let pid = spawn::run_again(variable, theirs.as_fd(), entry::DESCRIPTOR)
-        .map_err(refused("the template process could not be started from /proc/self/exe"))?;
+        .map_err(|error| limits::explain_refused_task("process (from /proc/self/exe)", &error))?;
     let pidfd = child::open(pid).map_err(|error| {
         child::kill_and_wait(pid);
-        limits::explain("no handle for the template process", &error)
+        limits::explain_missing("handle for the template process", &error)
     })?;
     Ok(Template { id, pid, socket: ours, pidfd, board, greeted: false })
 }

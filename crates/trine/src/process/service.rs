@@ -52,7 +52,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
     if let Some(service) = SERVICE.get() {
         return service.check();
     }
-    let explain = |error| limits::explain("the service thread of process tasks did not start", &error);
+    let explain = |error| limits::explain_missing("service for process tasks", &error);
     let service = Arc::new(Service {
         poll: Poll::new().map_err(explain)?,
         bell: Bell::new().map_err(explain)?,
@@ -67,7 +67,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
         .name("trine-processes".into())
         .spawn(move || Master::new(served).serve());
     drop(signals);
-    thread.map_err(explain)?;
+    thread.map_err(|error| limits::explain_refused_task("thread", &error))?;
     SERVICE.get_or_init(|| service).check()
 }
 

@@ -1,17 +1,78 @@
-//! The limits on processes and descriptors, and which of them stood behind a refusal.
+//! The limits of the system: which of them stood behind a refusal, and how to raise it.
 
+use std::fmt::Write;
+use std::fs;
 use std::io;
 
-use rustix::process::{Resource, getrlimit};
+/// Explains why the kernel refused another thread or process (`what`).
+///
+/// The kernel says EAGAIN for four different limits; the text gives the ones that can be read, so
+/// that the reader sees which was met.
+pub(crate) fn explain_refused_task(what: &str, error: &io::Error) -> String {
+    let mut text = format!("the system refused another {what}: {error}");
+    if error.raw_os_error() == Some(libc::EAGAIN)
+        && let Some((group, most)) = full_control_group()
+    {
+        let _ = write!(
+            text,
+            "; the control group {group} holds the {most} processes and threads that its pids.max \
+             allows: raise it, or run fewer at once"
+        );
+        return text;
+    }
+    let (remedy, facts): (&str, &[_]) = match error.raw_os_error() {
+        Some(libc::EAGAIN) => (
+            "raise the one that was met, or run fewer at once",
+            &[
+                ("tasks on this machine", tasks_of_the_machine()),
+                ("kernel.threads-max", number("/proc/sys/kernel/threads-max")),
+                ("kernel.pid_max", number("/proc/sys/kernel/pid_max")),
+                ("RLIMIT_NPROC (`ulimit -u`) of this user", user_processes()),
+                ("pids.max of the control group", number("/sys/fs/cgroup/pids.max")),
+            ],
+        ),
+        Some(libc::ENOMEM) => {
+            ("free memory, or raise the memory limit of the control group or `ulimit -v`", &[])
+        }
+        Some(libc::EMFILE) => (
+            "raise it with `ulimit -n`, or run fewer at once",
+            &[("RLIMIT_NOFILE (`ulimit -n`), open descriptors of this process", descriptors())],
+        ),
+        _ => ("", &[]),
+    };
+    let known = facts.iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    for (number, (name, value)) in known.enumerate() {
+        let separator = if number == 0 { "; limits: " } else { ", " };
+        let _ = write!(text, "{separator}{name} {value}");
+    }
+    if !remedy.is_empty() {
+        let _ = write!(text, "; {remedy}");
+    }
+    text
+}
+
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The second half of the fourth field of `/proc/loadavg`: all kernel tasks.
+fn tasks_of_the_machine() -> Option<u64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').nth(3)?.split('/').nth(1)?.parse().ok()
+}
+
+fn user_processes() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nproc).current
+}
 
 /// How many descriptors this process may have open; `None` for as many as it wants.
 pub(crate) fn descriptors() -> Option<u64> {
-    getrlimit(Resource::Nofile).current
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 /// How large the first thread's stack may grow, in bytes; `None` for as large as it wants.
 pub(crate) fn stack() -> Option<u64> {
-    getrlimit(Resource::Stack).current
+    rustix::process::getrlimit(rustix::process::Resource::Stack).current
 }
 
 /// The kernel's number for `error`, for what crosses to another process.
@@ -19,66 +80,37 @@ pub(crate) fn error_number(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
-/// Says why `what` was refused: which limit was met, and how to raise it.
-pub(crate) fn explain(what: &str, error: &io::Error) -> String {
+/// Says why there is no `what` (a descriptor, memory): which limit was met, and how to raise it.
+pub(crate) fn explain_missing(what: &str, error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ETOOMANYREFS) => {
-            let limit = descriptors().map_or_else(|| "its".into(), |limit| limit.to_string());
+            let limit = descriptors().map_or_else(|| "the".into(), |limit| limit.to_string());
             format!(
-                "{what}: this process has {limit} descriptors open, all that it may \
+                "no {what}: this process has {limit} descriptors open, all that it may \
                  (RLIMIT_NOFILE); raise the limit with `ulimit -n N`, or close some"
             )
         }
         Some(libc::ENFILE) => format!(
-            "{what}: the whole system has no more open files (fs.file-max); raise it with \
+            "no {what}: the whole system has no more open files (fs.file-max); raise it with \
              `sysctl fs.file-max=N`"
         ),
-        Some(libc::EAGAIN) => format!("{what}: {}", explain_process_limit()),
         Some(libc::ENOMEM) => format!(
-            "{what}: no memory for it; look at `ulimit -v`, the memory limit of the control group \
-             and vm.overcommit_memory"
+            "no {what}: no memory for it; look at `ulimit -v`, the memory limit of the control \
+             group and vm.overcommit_memory"
         ),
-        _ => format!("{what}: {error}"),
+        _ => format!("no {what}: {error}"),
     }
-}
-
-/// `EAGAIN` from a fork: one of four limits on the number of processes and threads.
-fn explain_process_limit() -> String {
-    if let Some((path, most)) = full_control_group() {
-        return format!(
-            "the control group {path} holds the {most} processes and threads that its pids.max \
-             allows; raise it there"
-        );
-    }
-    let ours = match getrlimit(Resource::Nproc).current {
-        Some(most) => format!(
-            "this user may have {most} processes and threads (RLIMIT_NPROC; raise it with \
-             `ulimit -u N`)"
-        ),
-        None => "this user may have any number of them".into(),
-    };
-    let all = |name: &str| {
-        let path = format!("/proc/sys/kernel/{name}");
-        std::fs::read_to_string(path).map_or_else(|_| "?".into(), |text| text.trim().to_owned())
-    };
-    format!(
-        "the limit for processes is met: {ours}, the system {} (kernel.pid_max) and {} \
-         (kernel.threads-max; raise them with `sysctl`)",
-        all("pid_max"),
-        all("threads-max"),
-    )
 }
 
 /// The innermost control group around this process that is full, and what it may hold.
 fn full_control_group() -> Option<(String, u64)> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let read = |group: &str, file: &str| -> Option<u64> {
-        std::fs::read_to_string(format!("/sys/fs/cgroup{group}/{file}")).ok()?.trim().parse().ok()
-    };
     let mut group = own.trim_end_matches('/');
     loop {
-        if let (Some(now), Some(most)) = (read(group, "pids.current"), read(group, "pids.max"))
+        let now = number(&format!("/sys/fs/cgroup{group}/pids.current"));
+        let most = number(&format!("/sys/fs/cgroup{group}/pids.max"));
+        if let (Some(now), Some(most)) = (now, most)
             && now >= most
         {
             return Some((if group.is_empty() { "/" } else { group }.to_owned(), most));

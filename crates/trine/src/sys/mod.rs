@@ -17,6 +17,7 @@ pub(crate) mod random;
 pub(crate) mod shared;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod signal;
 
 /// The size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {
