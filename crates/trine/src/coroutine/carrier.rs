@@ -293,7 +293,7 @@ impl Carrier {
     /// Takes the stack of a fiber that has ended.
     fn end(&self, fiber: Arc<Fiber>) {
         // SAFETY: it has ended, here.
-        let stack = unsafe { fiber.into_stack() };
+        let stack = unsafe { fiber.take_stack() };
         self.stacks.borrow_mut().give_back(stack);
     }
 

@@ -89,5 +89,8 @@ impl Builder {
 /// What `setenv` accepts.
 fn is_variable(name: &OsString, value: &OsString) -> bool {
     let name = name.as_bytes();
-    !name.is_empty() && !name.contains(&b'=') && !name.contains(&0) && !value.as_bytes().contains(&0)
+    !name.is_empty()
+        && !name.contains(&b'=')
+        && !name.contains(&0)
+        && !value.as_bytes().contains(&0)
 }

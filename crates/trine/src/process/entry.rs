@@ -63,8 +63,8 @@ pub(super) fn state() -> State {
 
 extern "C" fn enter(
     count: c_int,
-    arguments: *const *const libc::c_char,
-    environment: *const *const libc::c_char,
+    arguments: *const *const std::ffi::c_char,
+    environment: *const *const std::ffi::c_char,
 ) {
     RAN.store(true, Relaxed);
     let Some(variable) = env::var_os(VARIABLE) else { return };
@@ -138,9 +138,18 @@ mod tests {
     #[test]
     fn only_what_format_writes_is_read() {
         assert_eq!(parse(&format(77)), Some((DESCRIPTOR, 77)));
-        for wrong in ["", ":", "3", "3:", "3:12", "x:00", "-1:00", "1:00000000000000000000000000000000",
-            "3:+0000000000000000000000000000001", "99999999999:00000000000000000000000000000000"]
-        {
+        for wrong in [
+            "",
+            ":",
+            "3",
+            "3:",
+            "3:12",
+            "x:00",
+            "-1:00",
+            "1:00000000000000000000000000000000",
+            "3:+0000000000000000000000000000001",
+            "99999999999:00000000000000000000000000000000",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -85,9 +85,9 @@ where
     R: Serialize,
     F: Fn(A) -> R + Copy + Send + 'static,
 {
-    let failed = |stage| move |error: postcard::Error| CodecError { stage, message: error.to_string() };
-    let argument: A =
-        postcard::from_bytes(argument).map_err(failed(CodecStage::DecodeArgument))?;
+    let failed =
+        |stage| move |error: postcard::Error| CodecError { stage, message: error.to_string() };
+    let argument: A = postcard::from_bytes(argument).map_err(failed(CodecStage::DecodeArgument))?;
     // SAFETY: `F` is zero-sized (`of` has checked), so any aligned address holds its value, and a
     // value is known to exist: see the argument above.
     let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };

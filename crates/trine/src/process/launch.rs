@@ -58,14 +58,18 @@ fn check_program() -> Result<(), String> {
     match entry::state() {
         entry::State::Ready => {}
         entry::State::InSharedLibrary => {
-            return Err("process tasks need trine linked into the executable itself; here it is in \
+            return Err(
+                "process tasks need trine linked into the executable itself; here it is in \
                         a shared library, and the program that runs is another one"
-                .into());
+                    .into(),
+            );
         }
         entry::State::NotCalled => {
-            return Err("process tasks need the initialisers of the executable (.init_array), and \
+            return Err(
+                "process tasks need the initialisers of the executable (.init_array), and \
                         whatever started this program has not run them"
-                .into());
+                    .into(),
+            );
         }
     }
     let file = match File::open("/proc/self/exe") {

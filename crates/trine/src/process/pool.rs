@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::call;
 use super::crew::{Crew, Plan};
 use super::job::Job;
-use super::call;
 use crate::sys::limits;
 use crate::task::Task;
 
@@ -70,7 +70,21 @@ impl Pool {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
-        let (task, job) = call::prepare(None, Location::caller(), arg, function);
+        self.spawn_at(Location::caller(), arg, function)
+    }
+
+    pub(crate) fn spawn_at<A, R, F>(
+        &self,
+        location: &'static Location<'static>,
+        arg: A,
+        function: F,
+    ) -> Task<R>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        let (task, job) = call::prepare(None, location, arg, function);
         if let Some(job) = job {
             self.crew.submit(job);
         }

@@ -116,9 +116,8 @@ pub(crate) fn receive_packet(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | receive_patience(patience);
-    let message = retry(|| {
-        net::recvmsg(&socket, &mut [IoSliceMut::new(&mut *buffer)], &mut control, flags)
-    })?;
+    let message =
+        retry(|| net::recvmsg(&socket, &mut [IoSliceMut::new(&mut *buffer)], &mut control, flags))?;
     let mut descriptors = Vec::new();
     for ancillary in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = ancillary {
