@@ -34,8 +34,7 @@ def measure(calls, late):
             unanswered += 1
         except Exception as error:
             errors[type(error).__name__] += 1
-    note = ", ".join(f"{n} × {name}" for name, n in errors.items()) or None
-    report(note, results=results, errors=errors.total(), unanswered=unanswered)
+    report(", ".join(sorted(errors)) or None, results=results, errors=errors.total(), unanswered=unanswered)
 
 
 def pool():

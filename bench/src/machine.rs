@@ -12,7 +12,7 @@ pub fn describe(quick: bool, rounds: u32) -> String {
     let peers: Vec<_> = PEERS.iter().map(|name| format!("{name} {}", version(name))).collect();
     let python = crate::python::version().unwrap_or_else(|| "—".into());
     let rounds = if rounds == 1 { "1 round".into() } else { format!("{rounds} rounds") };
-    let size = if quick { ", quick: not for comparison" } else { "" };
+    let size = if quick { ", quick: with less work than said below" } else { "" };
     format!(
         "Measured {} on {machine}; {}; trine {}{}, {}, Python {python}. Medians over {rounds} \
          in which all take turns, each measurement in a fresh process{size}. The ratio says how many times \

@@ -13,7 +13,8 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size, ns_each};
 pub const ROW: Row = Row {
     name: "yield",
     about: "Two coroutines on one carrier yield to each other, 2 × 2,000,000 times. The threads \
-            (2 × 200,000) hand over by park and unpark on one core.",
+            (2 × 200,000) hand over by park and unpark on one core. Bare corosensei suspends \
+            inline in the loop, with no call in between.",
     columns: &[Column { key: "ns", heading: "ns per yield", better: Better::Less }],
     peers: &[
         Peer::rust("trine", |size| trine(pair(size))).with_env(&[("TRINE_CARRIERS", "1")]),
@@ -36,8 +37,9 @@ fn pair(size: Size) -> Load {
     Load { tasks: 2, yields: size.of(2_000_000, 500_000) }
 }
 
-/// From the first coroutine's first counted yield to the last one's last: starting the coroutines,
-/// with the page faults of their fresh stacks, is no part of it.
+/// From the first coroutine's first counted yield to the last one's last. All yield some more before
+/// and after, so that nobody starts, with the page faults of a fresh stack, and nobody ends, with
+/// the unmapping of its stack, while somebody counts.
 struct Span {
     base: Instant,
     first: AtomicU64,
@@ -45,8 +47,8 @@ struct Span {
 }
 
 impl Span {
-    /// Yields before the counting begins.
-    const WARM: usize = 10;
+    /// Yields before the counting begins, and after it.
+    const AROUND: usize = 10;
 
     fn leak() -> &'static Span {
         let (first, last) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
@@ -63,7 +65,7 @@ impl Span {
 
     /// What one coroutine does, where a yield is a call.
     fn run(&self, yields: usize, hand_over: impl Fn()) {
-        for _ in 0..Span::WARM {
+        for _ in 0..Span::AROUND {
             hand_over();
         }
         self.begin();
@@ -71,6 +73,9 @@ impl Span {
             hand_over();
         }
         self.end();
+        for _ in 0..Span::AROUND {
+            hand_over();
+        }
     }
 
     fn sample(&self, load: &Load) -> anyhow::Result<Sample> {
@@ -137,7 +142,7 @@ fn tokio(runtime: tokio::runtime::Runtime, load: Load) -> anyhow::Result<Sample>
         let tasks: Vec<_> = (0..load.tasks)
             .map(|_| {
                 tokio::spawn(async move {
-                    for _ in 0..Span::WARM {
+                    for _ in 0..Span::AROUND {
                         tokio::task::yield_now().await;
                     }
                     span.begin();
@@ -145,6 +150,9 @@ fn tokio(runtime: tokio::runtime::Runtime, load: Load) -> anyhow::Result<Sample>
                         tokio::task::yield_now().await;
                     }
                     span.end();
+                    for _ in 0..Span::AROUND {
+                        tokio::task::yield_now().await;
+                    }
                 })
             })
             .collect();
