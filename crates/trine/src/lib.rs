@@ -1,5 +1,6 @@
 //! One task, three ways to run it.
 
+pub mod process;
 mod config;
 pub mod coroutine;
 mod sys;

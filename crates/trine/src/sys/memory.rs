@@ -114,6 +114,14 @@ impl Drop for Region {
     }
 }
 
+/// The end, the highest address, of the first thread's stack as the kernel lists it.
+pub(crate) fn first_stack_end() -> Option<usize> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with("[stack]"))?;
+    let (_, rest) = line.split_once('-')?;
+    usize::from_str_radix(rest.split(' ').next()?, 16).ok()
+}
+
 /// Whether this kernel has guard markers; asked once, by trying.
 pub(crate) fn guard_markers_work() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
