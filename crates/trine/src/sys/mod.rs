@@ -6,6 +6,7 @@
 pub(crate) mod fault;
 pub(crate) mod futex;
 pub(crate) mod image;
+pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod observe;
 

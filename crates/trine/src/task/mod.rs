@@ -10,14 +10,17 @@
 //! | `failure.rs`, `backtrace.rs` | what is kept of a panic |
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::panic::Location;
+use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod backtrace;
 mod error;
 pub(crate) mod failure;
+pub(crate) mod job;
 pub(crate) mod outcome;
 pub(crate) mod park;
 pub(crate) mod registry;
@@ -230,13 +233,14 @@ pub struct Task<T> {
 ///
 /// # Safety of the callers
 ///
-/// The two waiting calls must be made by the one consumer of the outcome: the owner of the [`Task`].
+/// The unsafe calls must be made by the one consumer of the outcome: the owner of the [`Task`].
 trait Joinable<T>: Send + Sync {
     fn entry(&self) -> &registry::Entry;
     fn is_done(&self) -> bool;
     unsafe fn wait(&self, deadline: Option<Instant>) -> bool;
     unsafe fn register(&self, waker: &std::task::Waker) -> bool;
     unsafe fn take(&self) -> Option<Result<T, TaskError>>;
+    unsafe fn detach(&self);
 }
 
 impl<H: Handle> Joinable<H::Value> for H {
@@ -263,6 +267,18 @@ impl<H: Handle> Joinable<H::Value> for H {
         let raw = unsafe { self.core().outcome.take() }?;
         Some(raw.and_then(|raw| self.finish(raw)))
     }
+
+    unsafe fn detach(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.core().outcome.detach() };
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        // SAFETY: `self` is the one consumer, and ends here.
+        unsafe { self.handle.detach() };
+    }
 }
 
 impl<T> Task<T> {
@@ -284,10 +300,13 @@ impl<T> Task<T> {
     /// A [`TaskError`] if the task ended without a value: it panicked, its process died, a limit
     /// kept it from starting.
     pub fn join(self) -> Result<T, TaskError> {
-        // SAFETY: `self` is the one consumer, and `join` owns it.
+        let this = ManuallyDrop::new(self);
+        // SAFETY: the handle is moved out once, and `this` is not dropped.
+        let handle = unsafe { ptr::read(&this.handle) };
+        // SAFETY: `self` was the one consumer, and its destructor does not run.
         unsafe {
-            self.handle.wait(None);
-            self.handle.take().expect("a task's value is taken once, by join, which consumes it")
+            handle.wait(None);
+            handle.take().expect("a task's value is taken once, by join, which consumes it")
         }
     }
 

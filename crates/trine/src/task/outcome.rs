@@ -8,11 +8,17 @@
 //! | `JOINER` | producer | nobody |
 //! | `DONE` | consumer | consumer |
 //! | `DONE`, was `JOINER` | consumer | producer, to take and wake it |
+//! | `DETACHED` | producer | nobody |
+//! | `DONE`, was `DETACHED` | producer, to drop it | nobody |
+//!
+//! So a value that nobody will join is dropped by the producer, on the task's own stack, or by
+//! whoever drops the handle after the end; never by a scheduler that lets go of the task's memory.
 //!
 //! Ordering: the producer's swap to `DONE` releases the value, the consumer's loads acquire it; the
 //! consumer's step to `JOINER` releases the waker, the producer's swap acquires it.
 
 use std::cell::UnsafeCell;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::task::Waker;
@@ -24,6 +30,8 @@ use super::{TaskError, park};
 const DONE: u32 = 1;
 /// A waker is stored. Set and cleared by the consumer, while not `DONE`.
 const JOINER: u32 = 2;
+/// Nobody will take the value. Set once, by the consumer, who is then gone.
+const DETACHED: u32 = 4;
 
 /// The outcome of a task that ends with a `T`.
 #[derive(Debug)]
@@ -54,12 +62,39 @@ impl<T> Outcome<T> {
     pub(crate) unsafe fn complete(&self, result: Result<T, TaskError>) {
         // SAFETY: not `DONE` yet, so the field is the producer's, which is the caller.
         unsafe { *self.value.get() = Some(result) };
-        if self.state.swap(DONE, AcqRel) & JOINER != 0 {
+        let before = self.state.swap(DONE, AcqRel);
+        if before & DETACHED != 0 {
+            // SAFETY: `DONE` was set over `DETACHED`: the consumer is gone, the field is ours.
+            unsafe { self.drop_value() };
+        } else if before & JOINER != 0 {
             // SAFETY: `DONE` was set over `JOINER`: the field is the producer's now.
             if let Some(waker) = unsafe { (*self.joiner.get()).take() } {
                 waker.wake();
             }
         }
+    }
+
+    /// Says that nobody will take the value.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the one consumer, and calls nothing that takes a consumer afterwards.
+    pub(crate) unsafe fn detach(&self) {
+        if self.state.fetch_or(DETACHED, AcqRel) & DONE != 0 {
+            // SAFETY: `DONE` came first: the field is the consumer's.
+            unsafe { self.drop_value() };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The caller owns the field `value`.
+    unsafe fn drop_value(&self) {
+        // SAFETY: the caller's promise.
+        let value = unsafe { (*self.value.get()).take() };
+        // Nobody is there to be told of a panic in the destructor of a value that nobody wants; the
+        // panic hook has reported it.
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(value)));
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -138,6 +173,25 @@ impl<T> Outcome<T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    #[test]
+    fn a_detached_value_is_dropped_by_whoever_comes_last() {
+        for detach_first in [true, false] {
+            let outcome = Outcome::new();
+            let value = Arc::new(());
+            // SAFETY: one thread is producer and consumer, each call is made once.
+            unsafe {
+                if detach_first {
+                    outcome.detach();
+                    outcome.complete(Ok(Arc::clone(&value)));
+                } else {
+                    outcome.complete(Ok(Arc::clone(&value)));
+                    outcome.detach();
+                }
+            }
+            assert_eq!(Arc::strong_count(&value), 1);
+        }
+    }
     use std::time::Duration;
 
     #[test]

@@ -56,8 +56,16 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn id(&self) -> Option<TaskId> {
-        TaskId::from_raw(self.id.load(Relaxed))
+    /// The id of the slot's task, 0 for none.
+    #[inline]
+    pub(crate) fn raw_id(&self) -> u64 {
+        self.id.load(Relaxed)
+    }
+
+    /// Shows the name of the slot's task to `show` without waiting or allocating, as a signal
+    /// handler has to; `None` if it has none, or somebody is at it.
+    pub(crate) fn try_name<R>(&self, show: impl FnOnce(&str) -> R) -> Option<R> {
+        self.name.try_lock().ok()?.as_deref().map(show)
     }
 
     /// Notes which kernel thread or process runs the task.

@@ -1,0 +1,159 @@
+//! Settings of the runtime: from the program, else from the environment, else from the machine.
+//!
+//! They are read once, at the first use of what they govern, and stay.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// The usual size of a coroutine's stack, in bytes, its guard page included.
+pub(crate) const DEFAULT_STACK_SIZE: usize = 256 * 1024;
+/// The smallest stack that a coroutine gets: a page for the guard and three to run on.
+pub(crate) const MIN_STACK_SIZE: usize = 16 * 1024;
+/// The largest: no address space of a process holds many of them.
+pub(crate) const MAX_STACK_SIZE: usize = 1 << 40;
+
+/// What [`configure`] can set.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    carriers: Option<NonZeroUsize>,
+    stack_size: Option<usize>,
+    mprotect_guards: Option<bool>,
+}
+
+impl Config {
+    /// How many threads carry coroutines. Default: `TRINE_CARRIERS`, else one per core.
+    ///
+    /// # Panics
+    ///
+    /// If `carriers` is 0.
+    pub fn carriers(&mut self, carriers: usize) -> &mut Config {
+        let carriers = NonZeroUsize::new(carriers);
+        self.carriers = Some(carriers.expect("coroutines need at least one carrier"));
+        self
+    }
+
+    /// The size of a coroutine's stack in bytes, unless its builder says otherwise; rounded up to
+    /// whole pages and to at least 16 KiB. Address space only: a page becomes memory when it is
+    /// touched. Default: `TRINE_STACK_SIZE` (`K` and `M` are understood), else 256 KiB.
+    pub fn stack_size(&mut self, bytes: usize) -> &mut Config {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Makes guard pages with `mprotect` even where the kernel has guard markers. Such a guard
+    /// costs two of the `vm.max_map_count` mappings. Default: `TRINE_GUARD=mprotect`, else `false`.
+    pub fn mprotect_guards(&mut self, always: bool) -> &mut Config {
+        self.mprotect_guards = Some(always);
+        self
+    }
+}
+
+/// [`configure`] came too late: the runtime had started and its settings were in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlreadyStarted;
+
+impl fmt::Display for AlreadyStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the settings are in use already: call trine::configure before the first spawn")
+    }
+}
+
+impl std::error::Error for AlreadyStarted {}
+
+/// The settings in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) carriers: usize,
+    /// Not rounded yet.
+    pub(crate) stack_size: usize,
+    pub(crate) mprotect_guards: bool,
+}
+
+static CHOSEN: Mutex<Option<Config>> = Mutex::new(None);
+static IN_USE: OnceLock<Settings> = OnceLock::new();
+
+/// Sets what the environment and the machine would else decide. Optional; a later call adds to an
+/// earlier one.
+///
+/// ```
+/// trine::configure(|config| {
+///     config.carriers(2).stack_size(512 * 1024);
+/// })?;
+/// # Ok::<(), trine::AlreadyStarted>(())
+/// ```
+///
+/// # Errors
+///
+/// [`AlreadyStarted`] after the first coroutine was spawned.
+pub fn configure(set: impl FnOnce(&mut Config)) -> Result<(), AlreadyStarted> {
+    let mut chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if IN_USE.get().is_some() {
+        return Err(AlreadyStarted);
+    }
+    let mut config = chosen.clone().unwrap_or_default();
+    set(&mut config);
+    *chosen = Some(config);
+    Ok(())
+}
+
+/// The settings, fixed by the first call.
+pub(crate) fn settings() -> &'static Settings {
+    IN_USE.get_or_init(|| {
+        let config =
+            CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let carriers = config
+            .carriers
+            .or_else(|| variable("TRINE_CARRIERS", "a number from 1 up", |text| text.parse().ok()));
+        let stack_size = config.stack_size.or_else(|| {
+            variable("TRINE_STACK_SIZE", "a size such as 262144, 256K or 1M", parse_size)
+        });
+        let mprotect_guards = config.mprotect_guards.or_else(|| {
+            variable("TRINE_GUARD", "`mprotect` or `marker`", |text| match text {
+                "mprotect" => Some(true),
+                "marker" => Some(false),
+                _ => None,
+            })
+        });
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Settings {
+            carriers: carriers.map_or_else(cores, NonZeroUsize::get),
+            stack_size: stack_size.unwrap_or(DEFAULT_STACK_SIZE),
+            mprotect_guards: mprotect_guards.unwrap_or(false),
+        }
+    })
+}
+
+/// An environment variable; one that makes no sense is reported and passed over.
+fn variable<T>(name: &str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    let value = std::env::var_os(name)?;
+    let parsed = value.to_str().and_then(parse);
+    if parsed.is_none() {
+        eprintln!("trine: {name}={value:?} is ignored: it takes {wanted}");
+    }
+    parsed
+}
+
+fn parse_size(text: &str) -> Option<usize> {
+    let (digits, unit) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 1024),
+        b'm' | b'M' => (&text[..text.len() - 1], 1024 * 1024),
+        _ => (text, 1),
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_and_nonsense_is_none() {
+        assert_eq!(parse_size("4096"), Some(4096));
+        assert_eq!(parse_size("256K"), Some(256 * 1024));
+        assert_eq!(parse_size("2m"), Some(2 * 1024 * 1024));
+        for nonsense in ["", "K", "-1", "1.5M", "18446744073709551615M", "ten"] {
+            assert_eq!(parse_size(nonsense), None, "{nonsense}");
+        }
+    }
+}

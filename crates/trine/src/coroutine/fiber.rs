@@ -1,0 +1,289 @@
+//! A coroutine: its job, its suspended context, and the word at which waits and wake-ups meet.
+//!
+//! ```text
+//!             spawn                first run              returns
+//!   (queue) ────────► NEW ──────────► RUNNABLE ─────────────────► TERMINATED
+//!                                  ┌────┘ ▲ │ ▲
+//!                       wake: token│      │ │ │ wake: into the queue
+//!                                  ▼      │ ▼ │
+//!                              NOTIFIED ──┘ PARKED
+//!                                 wait: takes the token
+//! ```
+//!
+//! The word lives in the task's registry slot, which is the task's as long as the fiber exists. Who
+//! may touch which field:
+//!
+//! | field | who |
+//! |---|---|
+//! | `context`, `yielder`, `bounds` | the carrier that took the fiber at its first run, for good |
+//! | `home` | that carrier writes it, before the state first leaves `NEW`; wakers read it |
+//! | `job` | see [`Job`] |
+//!
+//! A parked fiber is kept alive by one reference that nobody holds: parking gives it up (the carrier
+//! forgets its `Arc`), and whoever moves the state from `PARKED` to `RUNNABLE` owns it. So a parked
+//! coroutine cannot be dropped, and so unwound, by a stranger, and cannot be queued twice.
+//!
+//! Ordering: a waker may have written what the coroutine waits for, so each wake-up is a
+//! read-modify-write with `Release`, also when the token is there already, and the wait takes the
+//! token, or is resumed after, with `Acquire` (an inbox or the same thread carries the order for a
+//! fiber that was parked).
+
+use std::cell::{Cell, UnsafeCell};
+use std::num::NonZeroUsize;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::task::{Wake, Waker};
+
+use corosensei::stack::Stack;
+use corosensei::{Coroutine, Yielder};
+
+use super::carrier::Remote;
+use super::stack::CoStack;
+use crate::task::job::{Job, Run};
+use crate::task::registry::{NOTIFIED, PARKED, RUNNABLE, Slot};
+use crate::task::{Core, Handle, TaskError};
+
+/// Why a coroutine handed control back to its carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspend {
+    /// It goes on after the others.
+    Yield,
+    /// It goes on when it is woken; its state is `PARKED`.
+    Park,
+}
+
+pub(super) type Context = Coroutine<(), Suspend, (), CoStack>;
+
+/// A coroutine that runs the job `J`.
+pub(super) struct Fiber<J: ?Sized = dyn Run> {
+    context: UnsafeCell<Option<Context>>,
+    yielder: Cell<*const Yielder<(), Suspend>>,
+    /// The lowest and the highest address of the stack.
+    bounds: Cell<(usize, usize)>,
+    home: AtomicPtr<Remote>,
+    slot: &'static Slot,
+    /// Makes a waker, with the job's type known again.
+    make_waker: unsafe fn(*const Fiber) -> Waker,
+    /// A stack size of its own.
+    pub(super) stack_size: Option<NonZeroUsize>,
+    job: J,
+}
+
+// SAFETY: the table at the top: `context`, `yielder` and `bounds` are touched by one carrier only, and the
+// queues that carry a fiber to its carrier order that after the spawn; the rest is `Sync`.
+unsafe impl<J: ?Sized + Sync> Sync for Fiber<J> {}
+// SAFETY: as above. A context is made and dropped on its carrier; an `Arc` of a fiber that reaches
+// zero elsewhere belongs to a coroutine that has ended, or never started, and holds no context.
+unsafe impl<J: ?Sized + Send> Send for Fiber<J> {}
+
+impl<J: Run + 'static> Fiber<J> {
+    pub(super) fn new(job: J, stack_size: Option<NonZeroUsize>) -> Fiber<J> {
+        Fiber {
+            context: UnsafeCell::new(None),
+            yielder: Cell::new(ptr::null()),
+            bounds: Cell::new((0, 0)),
+            home: AtomicPtr::new(ptr::null_mut()),
+            slot: job.slot(),
+            make_waker: make_waker::<J>,
+            stack_size,
+            job,
+        }
+    }
+}
+
+/// # Safety
+///
+/// `fiber` comes from an `Arc<Fiber<J>>` that is alive.
+unsafe fn make_waker<J: Run + 'static>(fiber: *const Fiber) -> Waker {
+    let fiber = fiber.cast::<Fiber<J>>();
+    // SAFETY: the caller's promise; the count is raised for the new reference.
+    Waker::from(unsafe {
+        Arc::increment_strong_count(fiber);
+        Arc::from_raw(fiber)
+    })
+}
+
+impl Fiber {
+    /// A waker of a fiber that lives in an `Arc`, as all do that run.
+    pub(super) fn waker(&self) -> Waker {
+        // SAFETY: `new` has stored the function that belongs to this fiber's type; a fiber that can
+        // be seen from outside its module is in an `Arc`.
+        unsafe { (self.make_waker)(self) }
+    }
+
+    #[inline]
+    pub(super) fn slot(&self) -> &'static Slot {
+        self.slot
+    }
+
+    /// Gives a fiber that was not started yet its stack and its carrier.
+    ///
+    /// # Safety
+    ///
+    /// Called once, by the carrier that took the fiber out of a queue; it runs on that carrier only
+    /// from now on, and the caller keeps an `Arc` of it until it has ended.
+    pub(super) unsafe fn begin(&self, stack: CoStack, home: &'static Remote) {
+        self.home.store(ptr::from_ref(home).cast_mut(), Relaxed);
+        self.bounds.set((stack.limit().get(), stack.base().get()));
+        let this: *const Fiber = self;
+        let context = Coroutine::with_stack(stack, move |yielder, ()| {
+            // SAFETY: the carrier keeps the fiber alive until it has ended, which is after this.
+            let this = unsafe { &*this };
+            this.yielder.set(yielder);
+            // SAFETY: a context runs once, and nothing else runs or refuses a job that has one.
+            unsafe { this.job.run() };
+        });
+        // SAFETY: the caller is the fiber's carrier.
+        unsafe { *self.context.get() = Some(context) };
+    }
+
+    /// Ends a fiber that was never begun.
+    ///
+    /// # Safety
+    ///
+    /// Called once, in place of [`begin`](Self::begin).
+    pub(super) unsafe fn refuse(&self, reason: String) {
+        // SAFETY: the caller's promise.
+        unsafe { self.job.refuse(reason) };
+    }
+
+    /// Switches to the fiber until it suspends itself (`Some`) or has ended (`None`).
+    ///
+    /// # Safety
+    ///
+    /// On the fiber's carrier, not from within a fiber; the fiber has begun and not ended.
+    #[inline]
+    pub(super) unsafe fn resume(&self) -> Option<Suspend> {
+        // SAFETY: the caller is the carrier, the only one to touch the field; it has begun. While
+        // it runs, only `suspend` touches the context, and through the yielder.
+        let context = unsafe { (*self.context.get()).as_mut().unwrap_unchecked() };
+        context.resume(()).as_yield()
+    }
+
+    /// Takes the stack of a fiber that has ended.
+    ///
+    /// # Safety
+    ///
+    /// On the fiber's carrier, after `resume` has returned `None`.
+    pub(super) unsafe fn into_stack(&self) -> CoStack {
+        // SAFETY: the caller is the carrier, the only one to touch the field.
+        let context = unsafe { (*self.context.get()).take() };
+        context.expect("ended once").into_stack()
+    }
+
+    /// Switches back to the carrier; returns when it resumes the fiber.
+    ///
+    /// # Safety
+    ///
+    /// Called by the fiber itself.
+    #[inline]
+    pub(super) unsafe fn suspend(&self, why: Suspend) {
+        // SAFETY: set at the begin of the first run, and valid while the coroutine runs, which the
+        // caller does.
+        unsafe { (*self.yielder.get()).suspend(why) };
+    }
+
+    /// The lowest and the highest address of the stack; only for the fiber's carrier.
+    pub(super) fn bounds(&self) -> (usize, usize) {
+        self.bounds.get()
+    }
+
+    /// Takes a stored wake-up; if there is none, the state is `PARKED` from here on, and the fiber
+    /// has to suspend with [`Suspend::Park`].
+    #[must_use = "a fiber that is to park must suspend"]
+    pub(super) fn try_park(&self) -> BeforePark {
+        let state = &self.slot.state;
+        match state.compare_exchange(RUNNABLE, PARKED, AcqRel, Acquire) {
+            Ok(_) => BeforePark::Suspend,
+            Err(_) => {
+                state.swap(RUNNABLE, Acquire);
+                BeforePark::WasNotified
+            }
+        }
+    }
+}
+
+/// What a fiber does next that wants to wait.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BeforePark {
+    /// Suspend: the next wake-up resumes it.
+    Suspend,
+    /// Go on: a wake-up was there already.
+    WasNotified,
+}
+
+/// What is left to do for whoever woke a fiber.
+#[must_use]
+enum Woken {
+    /// Queue the fiber at its home, with the reference that parking gave up.
+    Queue,
+    /// Nothing: it is not parked, and finds the token, or has ended.
+    Nothing,
+}
+
+impl<J: ?Sized> Fiber<J> {
+    fn notify(&self) -> Woken {
+        let word = &self.slot.state;
+        let mut state = word.load(Relaxed);
+        loop {
+            let (next, woken) = match state {
+                PARKED => (RUNNABLE, Woken::Queue),
+                RUNNABLE | NOTIFIED => (NOTIFIED, Woken::Nothing),
+                _ => return Woken::Nothing,
+            };
+            match word.compare_exchange_weak(state, next, AcqRel, Relaxed) {
+                Ok(_) => return woken,
+                Err(seen) => state = seen,
+            }
+        }
+    }
+
+    fn home(&self) -> &'static Remote {
+        // SAFETY: written before the state left `NEW`, and only a state after that leads here; a
+        // `Remote` is `'static`.
+        unsafe { &*self.home.load(Acquire) }
+    }
+}
+
+/// Wakes a fiber whose job is not known, as the timers do.
+pub(super) fn wake(fiber: &Arc<Fiber>) {
+    if let Woken::Queue = fiber.notify() {
+        // SAFETY: the state went from `PARKED` to `RUNNABLE` by our hand, so the reference that
+        // parking gave up is ours.
+        let own = unsafe { Arc::from_raw(Arc::as_ptr(fiber)) };
+        fiber.home().queue(own);
+    }
+}
+
+impl<J: Run + 'static> Wake for Fiber<J> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Woken::Queue = self.notify() {
+            // SAFETY: as in `wake` above.
+            let own: Arc<Fiber<J>> = unsafe { Arc::from_raw(Arc::as_ptr(self)) };
+            self.home().queue(own);
+        }
+    }
+}
+
+impl<F, T> Handle for Fiber<Job<F, T>>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    type Raw = T;
+    type Value = T;
+
+    fn core(&self) -> &Core<T> {
+        self.job.core()
+    }
+
+    fn finish(&self, value: T) -> Result<T, TaskError> {
+        Ok(value)
+    }
+}

@@ -1,0 +1,148 @@
+//! Coroutines: functions with a stack of their own, switched in user space, many on one thread.
+//!
+//! A coroutine is plain blocking-looking code. Where it waits in a call of trine, its thread, the
+//! *carrier*, goes on with another one; a switch costs nanoseconds. Once started, a coroutine stays
+//! on its carrier, so `Rc`s and thread-locals may live across a wait.
+//!
+//! ```text
+//!  carrier 0 (thread)                       carrier 1 (thread)
+//!  ┌──────────────┐  resume   ┌─────────┐   ┌──────────────┐   ┌─────────┐
+//!  │ scheduler    │ ────────► │ stack A │   │ scheduler    │ ◄►│ stack D │
+//!  │ ready: B C   │ ◄──────── │ running │   │ ready:       │   └─────────┘
+//!  │ fresh: e f g │  suspend  └─────────┘   │ fresh:       │ ── steals e, f: not started yet
+//!  └──────────────┘  B, C: suspended        └──────────────┘
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `fiber.rs` | a coroutine: its states, how it suspends and is woken |
+//! | `carrier.rs` | the thread that runs them, and its queues |
+//! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
+//! | `stack.rs` | where stacks come from and go |
+//! | `timers.rs`, `overflow.rs` | waiting for a time; running off the end |
+//!
+//! # What a coroutine must not do
+//!
+//! Block its thread: `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
+//! slow descriptor hold up every coroutine of the carrier. Use what trine has instead, or a
+//! [thread](crate::thread).
+
+use std::num::NonZeroUsize;
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::task::job::Job;
+use crate::task::{Kind, Task, park};
+
+mod carrier;
+mod fiber;
+mod overflow;
+mod scheduler;
+mod stack;
+mod timers;
+
+use fiber::Fiber;
+
+/// Runs `f` as a coroutine.
+///
+/// Called from a coroutine, the new one starts on the same carrier unless another has nothing to
+/// do; from a thread, on whichever carrier is free.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let sleepers: Vec<_> = (0..1000)
+///     .map(|n| {
+///         trine::coroutine::spawn(move || {
+///             trine::time::sleep(Duration::from_millis(5));
+///             n
+///         })
+///     })
+///     .collect();
+/// let sum: u32 = sleepers.into_iter().map(|task| task.join().unwrap()).sum();
+/// assert_eq!(sum, 499_500);
+/// ```
+#[track_caller]
+pub fn spawn<F, T>(f: F) -> Task<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new().spawn(f)
+}
+
+/// Lets the other coroutines of this carrier run, then goes on. On a plain thread, as std's.
+#[inline]
+pub fn yield_now() {
+    park::yield_now();
+}
+
+/// Settings of one coroutine.
+#[derive(Debug, Default, Clone)]
+#[must_use = "a builder does nothing until spawn"]
+pub struct Builder {
+    name: Option<Arc<str>>,
+    stack_size: Option<NonZeroUsize>,
+}
+
+impl Builder {
+    /// The settings of [`spawn`].
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Names the task.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The size of the stack in bytes, its guard page included; rounded up to whole pages and to at
+    /// least 16 KiB. Default: [`Config::stack_size`](crate::Config::stack_size). A size of its own
+    /// costs a mapping of its own.
+    ///
+    /// Running off the end of the stack prints the coroutine's name and aborts the program.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is more than 1 TiB.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        assert!(
+            bytes <= crate::config::MAX_STACK_SIZE,
+            "a stack of {bytes} bytes is beyond the address space: at most 1 TiB"
+        );
+        self.stack_size = NonZeroUsize::new(bytes.max(1));
+        self
+    }
+
+    /// Runs `f` as a coroutine with these settings.
+    ///
+    /// # Errors
+    ///
+    /// None here: if there is no memory for a stack, or no thread to carry it, the task ends with
+    /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), which names the limit, at `join`.
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_at(Location::caller(), f)
+    }
+
+    pub(crate) fn spawn_at<F, T>(self, location: &'static Location<'static>, f: F) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let job = Job::new(Kind::Coroutine, self.name, location, f);
+        let fiber = Arc::new(Fiber::new(job, self.stack_size));
+        let queued: Arc<Fiber> = fiber.clone();
+        match carrier::current() {
+            Some(carrier) => carrier.spawn(queued),
+            None => scheduler::scheduler().inject(queued),
+        }
+        // SAFETY: the one handle of this fiber.
+        unsafe { Task::from_handle(fiber) }
+    }
+}

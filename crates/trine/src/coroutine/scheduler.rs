@@ -1,0 +1,222 @@
+//! What the carriers share: coroutines that were not started yet, and who sleeps.
+//!
+//! ```text
+//!   spawn from a thread ──► injector ─┐
+//!                                     ├─► a carrier: deque of not-started ones ─► first run ─► ready queue
+//!   spawn from a coroutine ───────────┘        ▲ stolen by carriers that have nothing
+//! ```
+//!
+//! Nobody spins. Whoever adds work wakes one sleeping carrier, unless one is already looking; the
+//! one that finds work wakes the next while there is more (the scheme of Go and tokio, after
+//! D. Vyukov, "Scalable Go scheduler design", 2012).
+//!
+//! Ordering: adding work and looking for sleepers is one side of a Dekker handshake, announcing
+//! sleep and looking for work the other; a `SeqCst` fence stands between the two steps of each.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicUsize, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crossbeam_deque::{Injector, Steal, Worker};
+
+use super::carrier::{self, Remote};
+use super::fiber::Fiber;
+use super::overflow;
+use crate::config;
+use crate::sys::limits;
+
+/// The one scheduler of the process.
+pub(super) struct Scheduler {
+    injector: Injector<Arc<Fiber>>,
+    most: usize,
+    carriers: Box<[OnceLock<&'static Remote>]>,
+    started: AtomicUsize,
+    /// Carriers that look for work, or were woken or started to.
+    searching: AtomicUsize,
+    /// The length of `idle`.
+    idle_count: AtomicUsize,
+    /// Carriers that sleep or are about to, by number.
+    idle: Mutex<Vec<usize>>,
+}
+
+/// The scheduler, made at the first spawn.
+pub(super) fn scheduler() -> &'static Scheduler {
+    static SCHEDULER: OnceLock<Scheduler> = OnceLock::new();
+    SCHEDULER.get_or_init(|| {
+        overflow::install();
+        let most = config::settings().carriers;
+        Scheduler {
+            injector: Injector::new(),
+            most,
+            carriers: std::iter::repeat_with(OnceLock::new).take(most).collect(),
+            started: AtomicUsize::new(0),
+            searching: AtomicUsize::new(0),
+            idle_count: AtomicUsize::new(0),
+            idle: Mutex::new(Vec::new()),
+        }
+    })
+}
+
+impl Scheduler {
+    /// Adds a coroutine that no carrier has.
+    pub(super) fn inject(&'static self, fiber: Arc<Fiber>) {
+        self.injector.push(fiber);
+        self.notify();
+    }
+
+    /// Says that there is work which any carrier may take.
+    pub(super) fn notify(&'static self) {
+        fence(SeqCst);
+        if self.searching.load(SeqCst) > 0 {
+            return;
+        }
+        if self.idle_count.load(SeqCst) > 0 {
+            self.wake_one();
+        } else if self.started.load(Relaxed) < self.most {
+            self.start_one();
+        }
+    }
+
+    fn wake_one(&self) {
+        let mut idle = self.lock_idle();
+        let Some(number) = idle.pop() else { return };
+        self.idle_count.store(idle.len(), SeqCst);
+        self.searching.fetch_add(1, SeqCst);
+        drop(idle);
+        self.carrier(number).wake();
+    }
+
+    #[cold]
+    fn start_one(&'static self) {
+        // Under the lock, so that no number is started twice.
+        let idle = self.lock_idle();
+        let number = self.started.load(Relaxed);
+        if number == self.most {
+            return;
+        }
+        let fresh = Worker::new_fifo();
+        let remote = Remote::new(number, fresh.stealer());
+        let name = format!("trine-co-{number}");
+        self.searching.fetch_add(1, SeqCst);
+        let thread = std::thread::Builder::new().name(name);
+        match thread.spawn(move || carrier::run(self, remote, fresh)) {
+            Ok(_) => {
+                let set = self.carriers[number].set(remote).is_ok();
+                assert!(set, "each number is started once");
+                self.started.store(number + 1, SeqCst);
+            }
+            Err(error) => {
+                self.searching.fetch_sub(1, SeqCst);
+                drop(idle);
+                if number == 0 {
+                    self.refuse_all(&error);
+                }
+            }
+        }
+    }
+
+    /// There is no carrier and none can be started: what was spawned ends here.
+    #[cold]
+    fn refuse_all(&self, error: &std::io::Error) {
+        loop {
+            match self.injector.steal() {
+                // SAFETY: a fiber stolen from the queue is ours, and was not begun.
+                Steal::Success(fiber) => unsafe {
+                    fiber.refuse(limits::explain_refused_task("thread, for coroutines", error));
+                },
+                Steal::Retry => {}
+                Steal::Empty => return,
+            }
+        }
+    }
+
+    /// Takes work from outside into `fresh`: from the injector, else from another carrier.
+    pub(super) fn find(&self, number: usize, fresh: &Worker<Arc<Fiber>>) -> Option<Arc<Fiber>> {
+        loop {
+            let mut retry = false;
+            match self.injector.steal_batch_and_pop(fresh) {
+                Steal::Success(fiber) => return Some(fiber),
+                Steal::Retry => retry = true,
+                Steal::Empty => {}
+            }
+            // Begin behind oneself, so that thieves spread over the victims.
+            let started = self.started.load(SeqCst);
+            for other in (number + 1..started).chain(0..number.min(started)) {
+                match self.carrier(other).stealer.steal_batch_and_pop(fresh) {
+                    Steal::Success(fiber) => return Some(fiber),
+                    Steal::Retry => retry = true,
+                    Steal::Empty => {}
+                }
+            }
+            if !retry {
+                return None;
+            }
+        }
+    }
+
+    pub(super) fn has_injected(&self) -> bool {
+        !self.injector.is_empty()
+    }
+
+    fn has_work(&self) -> bool {
+        let started = self.started.load(SeqCst);
+        self.has_injected() || (0..started).any(|other| !self.carrier(other).stealer.is_empty())
+    }
+
+    /// A carrier begins to look for work.
+    pub(super) fn begin_search(&self) {
+        self.searching.fetch_add(1, SeqCst);
+    }
+
+    /// A carrier that was looking has found work, and leaves the next to others.
+    pub(super) fn end_search(&'static self) {
+        if self.searching.fetch_sub(1, SeqCst) == 1 && self.has_work() {
+            self.notify();
+        }
+    }
+
+    /// A carrier that was looking has found nothing and will sleep. `false`: there is work after
+    /// all, and it is not idle.
+    #[must_use = "a carrier must not sleep over work"]
+    pub(super) fn begin_idle(&self, number: usize) -> bool {
+        let mut idle = self.lock_idle();
+        idle.push(number);
+        self.idle_count.store(idle.len(), SeqCst);
+        drop(idle);
+        self.searching.fetch_sub(1, SeqCst);
+        fence(SeqCst);
+        if !self.has_work() {
+            return true;
+        }
+        // If somebody has woken us meanwhile, we were made a searcher with it.
+        if self.end_idle(number) {
+            self.begin_search();
+        }
+        false
+    }
+
+    /// A carrier sleeps no more. `false`: somebody woke it to look for work, and it counts as
+    /// searching already.
+    pub(super) fn end_idle(&self, number: usize) -> bool {
+        let mut idle = self.lock_idle();
+        let Some(at) = idle.iter().position(|&other| other == number) else {
+            return false;
+        };
+        idle.swap_remove(at);
+        self.idle_count.store(idle.len(), SeqCst);
+        true
+    }
+
+    /// Whether a carrier that announced its idleness has not been called since.
+    pub(super) fn is_idle(&self, number: usize) -> bool {
+        self.lock_idle().contains(&number)
+    }
+
+    fn carrier(&self, number: usize) -> &'static Remote {
+        self.carriers[number].get().expect("only numbers below `started` are asked for")
+    }
+
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,278 @@
+//! Stacks of one carrier: cut from slabs of address space, taken at a first run, reused last-in
+//! first-out.
+//!
+//! ```text
+//!   slab: 64 slots of `TRINE_STACK_SIZE` bytes in one mapping
+//!   ┌─────────────── slot ───────────────┐┌─────────────── slot ───────────────┐
+//!   │guard│       not resident       │top ││guard│                        │top  │ …
+//!   └─────┴──────────────────────────┴──┬─┘└─────┴────────────────────────┴──┬──┘
+//!   limit                               └ staggered: the tops of different slots fall into
+//!                                         different sets of the first-level cache
+//! ```
+//!
+//! Only touched pages are memory. A finished coroutine's stack keeps its pages, since the next one
+//! wants them warm; a carrier that has been idle for a while gives back what its free stacks hold
+//! ([`StackCache::trim`]).
+
+use std::num::NonZeroUsize;
+
+use corosensei::stack::{Stack, StackPointer};
+
+use crate::config::{self, MAX_STACK_SIZE, MIN_STACK_SIZE};
+use crate::sys;
+use crate::sys::memory::{self, Guard, Region};
+
+/// Stacks cut from one mapping.
+const SLOTS: usize = 64;
+
+/// Tops of neighbouring slots differ by one cache line, sixteen times over: page-aligned tops would
+/// all share the same few sets of a cache whose ways are a page (most first-level caches).
+const STAGGER: usize = 16;
+const CACHE_LINE: usize = 64;
+
+/// Free stacks that stay warm through a trim: the ones that are reused first.
+const KEEP_WARM: usize = 16;
+
+/// What a trim leaves of each of them: more was a deep chain of calls, once.
+const KEEP_BYTES: usize = 8 * 1024;
+
+/// The stack of one coroutine. Given back with [`StackCache::give_back`], not by dropping.
+#[derive(Debug)]
+pub(super) struct CoStack {
+    top: NonZeroUsize,
+    limit: NonZeroUsize,
+    home: Home,
+}
+
+#[derive(Debug)]
+enum Home {
+    /// The number of the slot among the carrier's.
+    Slot(u32),
+    /// A mapping of its own, for a size of its own.
+    Own { _region: Region },
+}
+
+// SAFETY: `top` and `limit` are the bounds of a mapping that nobody else uses until the stack is
+// given back, at least `MIN_STACK_SIZE` apart, aligned to 64; the lowest page is a guard.
+unsafe impl Stack for CoStack {
+    #[inline]
+    fn base(&self) -> StackPointer {
+        self.top
+    }
+
+    #[inline]
+    fn limit(&self) -> StackPointer {
+        self.limit
+    }
+}
+
+/// The stacks of one carrier.
+pub(super) struct StackCache {
+    slot_size: usize,
+    guard: Guard,
+    slabs: Vec<Slab>,
+    /// Slots in use at some time, now free: their guard page is in place.
+    free: Vec<u32>,
+    /// How many at the bottom of `free` are known to hold no memory.
+    cold: usize,
+}
+
+struct Slab {
+    region: Region,
+    /// Slots taken for a first time so far, from the lowest; these have their guard page.
+    begun: usize,
+    /// Slots in use.
+    used: usize,
+}
+
+/// Rounds a wish for a stack to whole pages within the bounds.
+pub(super) fn round_size(bytes: usize) -> usize {
+    let page = sys::page_size();
+    bytes.clamp(MIN_STACK_SIZE.max(4 * page), MAX_STACK_SIZE).next_multiple_of(page)
+}
+
+impl StackCache {
+    pub(super) fn new() -> StackCache {
+        let settings = config::settings();
+        let markers = !settings.mprotect_guards && memory::guard_markers_work();
+        StackCache {
+            slot_size: round_size(settings.stack_size),
+            guard: if markers { Guard::Marker } else { Guard::Mprotect },
+            slabs: Vec::new(),
+            free: Vec::new(),
+            cold: 0,
+        }
+    }
+
+    /// A stack of the usual size, or of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// A text that names the limit which was met and the remedy.
+    #[inline]
+    pub(super) fn take(&mut self, size: Option<NonZeroUsize>) -> Result<CoStack, String> {
+        if let Some(size) = size {
+            let size = round_size(size.get());
+            if size != self.slot_size {
+                return self.take_own(size);
+            }
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.cold = self.cold.min(self.free.len());
+                slot
+            }
+            None => self.begin_slot()?,
+        };
+        let (slab, offset) = self.place(slot);
+        self.slabs[slab].used += 1;
+        let limit = self.slabs[slab].region.base() + offset;
+        let top = limit + self.slot_size - slot as usize % STAGGER * CACHE_LINE;
+        Ok(CoStack::new(limit, top, Home::Slot(slot)))
+    }
+
+    /// Takes a stack back from a coroutine that has ended.
+    #[inline]
+    pub(super) fn give_back(&mut self, stack: CoStack) {
+        // A stack of its own is unmapped by its drop.
+        if let Home::Slot(slot) = stack.home {
+            self.slabs[slot as usize / SLOTS].used -= 1;
+            self.free.push(slot);
+        }
+    }
+
+    /// Whether free stacks may hold memory that [`trim`](Self::trim) would give back.
+    pub(super) fn wants_trim(&self) -> bool {
+        self.free.len() > self.cold + KEEP_WARM
+    }
+
+    /// Gives the memory of free stacks back to the system, but for the uppermost [`KEEP_BYTES`] of
+    /// the [`KEEP_WARM`] that are reused first.
+    pub(super) fn trim(&mut self) {
+        let page = sys::page_size();
+        let warm_from = self.free.len().saturating_sub(KEEP_WARM).max(self.cold);
+        let mut unused: Vec<bool> = self.slabs.iter().map(|slab| slab.used == 0).collect();
+        for &slot in &self.free[warm_from..] {
+            let (slab, offset) = self.place(slot);
+            unused[slab] = false;
+            let deep = (self.slot_size - page).saturating_sub(KEEP_BYTES);
+            // SAFETY: the slot is free, so nobody relies on what it holds.
+            unsafe { self.slabs[slab].region.discard(offset + page, deep) };
+        }
+        // One call for a slab that has no stack in use, one for each free stack of the others.
+        for (slab, _) in self.slabs.iter().zip(&unused).filter(|(_, unused)| **unused) {
+            // SAFETY: all slots of the slab are free.
+            unsafe { slab.region.discard(0, SLOTS * self.slot_size) };
+        }
+        for &slot in &self.free[self.cold..warm_from] {
+            let (slab, offset) = self.place(slot);
+            if !unused[slab] {
+                // SAFETY: the slot is free.
+                unsafe { self.slabs[slab].region.discard(offset + page, self.slot_size - page) };
+            }
+        }
+        self.cold = warm_from;
+    }
+
+    /// The slab of a slot, and the slot's offset in it.
+    fn place(&self, slot: u32) -> (usize, usize) {
+        (slot as usize / SLOTS, slot as usize % SLOTS * self.slot_size)
+    }
+
+    /// Takes a slot that was never used, from a new slab if there is none.
+    #[cold]
+    fn begin_slot(&mut self) -> Result<u32, String> {
+        if self.slabs.last().is_none_or(|slab| slab.begun == SLOTS) {
+            let region = Region::reserve(SLOTS * self.slot_size);
+            let region = region.map_err(|error| memory::explain_refusal(&error))?;
+            self.slabs.push(Slab { region, begun: 0, used: 0 });
+        }
+        let number = self.slabs.len() - 1;
+        let slab = &mut self.slabs[number];
+        let guarded = slab.region.guard(slab.begun * self.slot_size, self.guard);
+        guarded.map_err(|error| memory::explain_refusal(&error))?;
+        slab.begun += 1;
+        u32::try_from(number * SLOTS + slab.begun - 1)
+            .map_err(|_| "a carrier cannot number more than 2^32 stacks".into())
+    }
+
+    #[cold]
+    fn take_own(&self, size: usize) -> Result<CoStack, String> {
+        let explain = |error| memory::explain_refusal(&error);
+        let region = Region::reserve(size).map_err(explain)?;
+        region.guard(0, self.guard).map_err(explain)?;
+        let limit = region.base();
+        Ok(CoStack::new(limit, limit + size, Home::Own { _region: region }))
+    }
+}
+
+impl CoStack {
+    fn new(limit: usize, top: usize, home: Home) -> CoStack {
+        let nonzero = |address| NonZeroUsize::new(address).expect("no mapping is at address 0");
+        CoStack { top: nonzero(top), limit: nonzero(limit), home }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(stack: &CoStack, depth: usize) {
+        // SAFETY: within the usable part of a stack that this test owns.
+        unsafe { ((stack.top.get() - depth) as *mut u8).write_volatile(1) };
+    }
+
+    fn look(stack: &CoStack, depth: usize) -> u8 {
+        // SAFETY: as in `touch`.
+        unsafe { ((stack.top.get() - depth) as *const u8).read_volatile() }
+    }
+
+    #[test]
+    fn stacks_are_reused_last_in_first_out() {
+        let mut cache = StackCache::new();
+        let stacks: Vec<_> = (0..SLOTS + 3).map(|_| cache.take(None).unwrap()).collect();
+        let tops: Vec<_> = stacks.iter().map(|stack| stack.top).collect();
+        for stack in stacks {
+            assert!(stack.top.get() - stack.limit.get() > 250_000 && stack.top.get() % 64 == 0);
+            cache.give_back(stack);
+        }
+        for &top in tops.iter().rev() {
+            let stack = cache.take(None).unwrap();
+            assert_eq!(stack.top, top);
+            std::mem::forget(stack);
+        }
+    }
+
+    #[test]
+    fn a_trim_gives_memory_back_and_spares_stacks_in_use() {
+        let mut cache = StackCache::new();
+        let mut stacks: Vec<_> = (0..3 * SLOTS).map(|_| cache.take(None).unwrap()).collect();
+        for stack in &stacks {
+            touch(stack, 64);
+            touch(stack, 100_000);
+        }
+        let used = stacks.swap_remove(0);
+        for stack in stacks {
+            cache.give_back(stack);
+        }
+        assert!(cache.wants_trim());
+        cache.trim();
+        assert!(!cache.wants_trim());
+        assert_eq!((look(&used, 64), look(&used, 100_000)), (1, 1));
+        let again = cache.take(None).unwrap();
+        assert_eq!((look(&again, 64), look(&again, 100_000)), (1, 0));
+        let cold: Vec<_> = (0..2 * SLOTS).map(|_| cache.take(None).unwrap()).collect();
+        assert_eq!((look(&cold[KEEP_WARM], 64), look(&cold[KEEP_WARM], 100_000)), (0, 0));
+    }
+
+    #[test]
+    fn odd_sizes_are_rounded_into_bounds() {
+        assert_eq!(round_size(0), 16 * 1024);
+        assert_eq!(round_size(100_001), 102_400);
+        assert_eq!(round_size(usize::MAX), MAX_STACK_SIZE);
+        let mut cache = StackCache::new();
+        let own = cache.take(NonZeroUsize::new(1 << 20)).unwrap();
+        touch(&own, 1_000_000);
+        cache.give_back(own);
+    }
+}

@@ -1,0 +1,117 @@
+//! A function that waits to be run in this process, and the task it belongs to, in one allocation.
+
+use std::cell::UnsafeCell;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::registry::{self, RUNNABLE, Slot};
+use super::{Cause, Core, Handle, Kind, TaskError, failure};
+
+/// The function `F` and the outcome `T` of one task.
+#[derive(Debug)]
+pub(crate) struct Job<F, T> {
+    core: Core<T>,
+    /// Touched only by whoever runs or refuses the job, once.
+    function: UnsafeCell<Option<F>>,
+}
+
+// SAFETY: the function is moved out on one thread by the one call of `run` or `refuse`; nobody
+// else touches it. `Core` is `Sync` for a `Send` value.
+unsafe impl<F: Send, T: Send> Sync for Job<F, T> {}
+
+impl<F, T> Job<F, T> {
+    /// Enters the task in the registry.
+    pub(crate) fn new(
+        kind: Kind,
+        name: Option<Arc<str>>,
+        location: &'static Location<'static>,
+        function: F,
+    ) -> Job<F, T> {
+        failure::install_hook();
+        Job { core: Core::new(kind, name, location), function: UnsafeCell::new(Some(function)) }
+    }
+
+    pub(crate) fn core(&self) -> &Core<T> {
+        &self.core
+    }
+}
+
+/// A [`Job`] with its types forgotten: what a queue holds.
+pub(crate) trait Run: Send + Sync {
+    fn slot(&self) -> &'static Slot;
+
+    /// Calls the function on the current stack and leaves its outcome; never unwinds.
+    ///
+    /// # Safety
+    ///
+    /// `run` or `refuse` is called once in the life of a job.
+    unsafe fn run(&self);
+
+    /// Ends the task without calling its function, which is dropped.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run`](Run::run).
+    unsafe fn refuse(&self, reason: String);
+}
+
+impl<F, T> Run for Job<F, T>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    fn slot(&self) -> &'static Slot {
+        self.core.entry.slot
+    }
+
+    unsafe fn run(&self) {
+        // SAFETY: the caller makes this the only access, ever.
+        let function = unsafe { (*self.function.get()).take() };
+        let function = function.expect("a job runs once");
+        self.slot().set_state(RUNNABLE);
+        let result = failure::catch(|| Some(self.core.entry.info()), function);
+        // SAFETY: once, by the caller's promise.
+        unsafe { self.core.complete(result) };
+    }
+
+    unsafe fn refuse(&self, reason: String) {
+        // SAFETY: the caller makes this the only access, ever.
+        let function = unsafe { (*self.function.get()).take() };
+        // What the function owns may panic while it is dropped; that must not stop the refusal.
+        let dropped = failure::catch(|| None, || drop(function));
+        let error = TaskError::new(Cause::NotSpawned { reason }, Some(self.core.entry.info()));
+        // SAFETY: once, by the caller's promise.
+        unsafe { self.core.complete(Err(dropped.err().unwrap_or(error))) };
+    }
+}
+
+impl<F, T> Handle for Job<F, T>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    type Raw = T;
+    type Value = T;
+
+    fn core(&self) -> &Core<T> {
+        &self.core
+    }
+
+    fn finish(&self, value: T) -> Result<T, TaskError> {
+        Ok(value)
+    }
+}
+
+/// Runs a job on the calling thread, which is a thread task for that time.
+///
+/// # Safety
+///
+/// As for [`Run::run`].
+pub(crate) unsafe fn run_on_this_thread(job: &dyn Run) {
+    let outer = registry::current();
+    job.slot().set_os_id(crate::sys::observe::thread_id());
+    registry::set_current(Some(job.slot()));
+    // SAFETY: the caller's promise.
+    unsafe { job.run() };
+    registry::set_current(outer);
+}

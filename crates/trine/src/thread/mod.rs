@@ -1,0 +1,97 @@
+//! Threads: kernel tasks that share the memory of the program.
+//!
+//! [`spawn`] starts one thread for one task, as std does; a [`Pool`] keeps threads and gives them
+//! tasks. Either way the handle is a [`Task`], and a panic comes back from its `join` as a
+//! [`TaskError`](crate::TaskError) with message, place and backtrace.
+
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::sys::limits;
+use crate::task::job::{self, Job, Run};
+use crate::task::{Kind, Task};
+
+mod pool;
+
+pub use pool::{Pool, pool};
+
+/// Runs `f` on a thread of its own.
+///
+/// Should the system refuse a thread, `join` returns the error; see [`Builder::spawn`].
+///
+/// ```
+/// let task = trine::thread::spawn(|| (1..=10).product::<u64>());
+/// assert_eq!(task.join()?, 3_628_800);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+#[track_caller]
+pub fn spawn<F, T>(f: F) -> Task<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new().spawn(f)
+}
+
+/// Settings of one thread.
+#[derive(Debug, Default, Clone)]
+#[must_use = "a builder does nothing until spawn"]
+pub struct Builder {
+    name: Option<String>,
+    stack_size: Option<usize>,
+}
+
+impl Builder {
+    /// The settings of [`spawn`].
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Names the task and its thread. The kernel shows the first 15 bytes.
+    ///
+    /// # Panics
+    ///
+    /// At `spawn`, if the name holds a NUL byte.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The size of the thread's stack, in bytes. Default: std's, 2 MiB or `RUST_MIN_STACK`.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Runs `f` on a thread with these settings.
+    ///
+    /// # Errors
+    ///
+    /// None here: a thread that the system refuses ends its task with
+    /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), which names the limit, at `join`.
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let name: Option<Arc<str>> = self.name.as_deref().map(Arc::from);
+        let job = Arc::new(Job::new(Kind::Thread, name, Location::caller(), f));
+        let mut builder = std::thread::Builder::new();
+        if let Some(name) = self.name {
+            builder = builder.name(name);
+        }
+        if let Some(bytes) = self.stack_size {
+            builder = builder.stack_size(bytes);
+        }
+        let run = Arc::clone(&job);
+        // SAFETY: the new thread is the only one to run the job, and runs it once.
+        let started = builder.spawn(move || unsafe { job::run_on_this_thread(&*run) });
+        if let Err(error) = started {
+            // SAFETY: no thread came to be, so nobody ran the job or will.
+            unsafe { job.refuse(limits::explain_refused_task("thread", &error)) };
+        }
+        // SAFETY: the one handle of this job.
+        unsafe { Task::from_handle(job) }
+    }
+}
