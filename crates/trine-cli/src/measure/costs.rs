@@ -11,13 +11,13 @@ use trine::{Executor, Kind, Task, TaskError};
 
 use super::by_kind::ByKind;
 use super::sample::{Limits, Spread, calibrated, fixed, time_each};
-use super::{memory, switch};
+use super::{first_use, memory, switch};
 
 /// One cost, for all three kinds.
 #[derive(Serialize)]
 pub(crate) struct Row {
     /// A name that does not change: `create_join`, `create_join_batch`, `switch`, `round_trip`,
-    /// `map_item`, `idle_memory`.
+    /// `map_item`, `first_use`, `idle_memory`.
     pub(crate) name: &'static str,
     /// The same for people.
     #[serde(skip)]
@@ -67,9 +67,10 @@ struct Cost {
 }
 
 const IN_BATCH: &str = "the same, all spawned before the first is joined; each of them";
+const FIRST_USE: &str = "Kind.spawn and join, with all that starts for it unasked";
 const MAP_ITEM: &str = "Kind.map of u64 to u64, called by the main thread; each item";
 
-static COSTS: [Cost; 6] = [
+static COSTS: [Cost; 7] = [
     Cost {
         name: "create_join",
         title: "create + join, one by one",
@@ -118,6 +119,13 @@ static COSTS: [Cost; 6] = [
         measure: map_item,
     },
     Cost {
+        name: "first_use",
+        title: "first task of a program",
+        unit: Unit::Nanoseconds,
+        how: ByKind { coroutine: FIRST_USE, thread: FIRST_USE, process: FIRST_USE },
+        measure: first_use::first_use,
+    },
+    Cost {
         name: "idle_memory",
         title: "memory of an idle one",
         unit: Unit::Bytes,
@@ -126,7 +134,7 @@ static COSTS: [Cost; 6] = [
             thread: "growth of the resident memory by a thread that waits in join",
             process: "memory of an idle pool worker that it shares with nobody",
         },
-        measure: |kind, limits| memory::idle(kind, limits),
+        measure: memory::idle,
     },
 ];
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `costs.rs` | what a task of each kind costs: the rows of the first table |
 //! | `switch.rs` | two tasks that hand over to each other, in each kind's own way |
+//! | `first_use.rs` | what the first task of a program takes |
 //! | `memory.rs` | what an idle task occupies |
 //! | `workload.rs` | every file of a tree, digested by all three |
 //! | `poison.rs` | the same workload with an item that panics or crashes |
@@ -24,6 +25,7 @@ pub(crate) mod by_kind;
 pub(crate) mod costs;
 mod cpu;
 mod digest;
+mod first_use;
 pub(crate) mod machine;
 mod memory;
 pub(crate) mod part;

@@ -16,11 +16,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{memory, poison};
+use super::{first_use, memory, poison};
 
 /// What a part is asked to do.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Request {
+    FirstUse(first_use::Request),
     Memory(memory::Request),
     Poison(poison::Request),
 }
@@ -103,6 +104,7 @@ pub(crate) fn answer() -> anyhow::Result<()> {
         std::process::exit(OUT_OF_PATIENCE);
     });
     match serde_json::from_reader(io::stdin().lock())? {
+        Request::FirstUse(request) => first_use::answer(&request),
         Request::Memory(request) => memory::answer(&request),
         Request::Poison(request) => poison::answer(request),
     }

@@ -85,7 +85,7 @@ pub(crate) struct Scene {
 /// How many steps of progress [`measure`] makes.
 pub(crate) const STEPS: u64 = 6;
 
-/// Items of a scene: files of the workload, from the start again when there are not enough.
+/// Items of a scene: files of the workload.
 const ITEMS: usize = 64;
 /// Which of them is poisoned.
 const POISONED: usize = 32;
@@ -105,11 +105,24 @@ pub(crate) fn measure(tree: &Tree, progress: &ProgressBar) -> Vec<Scene> {
         .collect()
 }
 
+/// The first files that are not large, so that a scene is soon over; from the start again when
+/// there are not enough.
+fn some_files(tree: &Tree) -> Vec<OsString> {
+    const LARGE: u64 = 1 << 20;
+    let size = |path: &OsString| std::fs::metadata(path).map_or(u64::MAX, |found| found.len());
+    let mut files: Vec<_> =
+        tree.files.iter().filter(|path| size(path) <= LARGE).take(ITEMS).collect();
+    if files.is_empty() {
+        files.extend(tree.files.iter().min_by_key(|path| size(path)));
+    }
+    files.into_iter().cycle().take(ITEMS).cloned().collect()
+}
+
 fn play(tree: &Tree, poison: Poison, kind: Kind) -> Scene {
-    let files = || tree.files.iter().cycle().take(ITEMS);
-    let mut items: Vec<Item> = files().cloned().map(Item::File).collect();
+    let files = some_files(tree);
+    let expected: Vec<digest::Outcome> = files.iter().cloned().map(digest).collect();
+    let mut items: Vec<Item> = files.into_iter().map(Item::File).collect();
     items[POISONED] = Item::Poisoned(poison);
-    let expected: Vec<digest::Outcome> = files().cloned().map(digest).collect();
 
     let mut scene = Scene {
         poison,

@@ -54,8 +54,6 @@ pub(crate) struct Run {
     pub(crate) wall: Spread,
     /// CPU time of a round in nanoseconds, user and system, of this program and its workers.
     pub(crate) cpu: Spread,
-    /// Wall time of the first round, in nanoseconds: it also starts carriers, threads, workers.
-    pub(crate) first_wall: f64,
     /// Bytes a second, by the median of the wall time.
     pub(crate) bytes_per_second: f64,
 }
@@ -77,7 +75,7 @@ const DIFFERENCES_SHOWN: usize = 20;
 
 /// How many steps of progress [`measure`] makes at the most.
 pub(crate) fn steps(limits: &Limits) -> u64 {
-    limits.rounds as u64
+    (1 + 4 * limits.rounds) as u64
 }
 
 /// Times of the rounds of one way to run the workload.
@@ -98,34 +96,37 @@ impl Times {
     }
 
     fn into_run(self, bytes: u64) -> Run {
-        let first_wall = self.wall[0];
         let (wall, cpu) = (Spread::of(self.wall, 1), Spread::of(self.cpu, 1));
-        Run { wall, cpu, first_wall, bytes_per_second: bytes as f64 / (wall.median / 1e9) }
+        Run { wall, cpu, bytes_per_second: bytes as f64 / (wall.median / 1e9) }
     }
 }
 
 /// Runs the workload all four ways, in turns.
 pub(crate) fn measure(tree: &Tree, limits: &Limits, progress: &ProgressBar) -> Workload {
+    progress.set_message("workload: reading the files for the first time");
     let expected: Vec<Outcome> = tree.files.iter().cloned().map(digest).collect();
+    progress.inc(1);
     let mut found = Comparison { tree, expected: &expected, differing: 0, differences: Vec::new() };
     let mut plain_loop = Times::default();
     let mut kinds = ByKind::<Times>::default();
 
     let start = Instant::now();
     for round in 0..limits.rounds {
-        progress.set_message(format!("workload, round {}", round + 1));
         if round > 0 && over_budget(start.elapsed(), round, limits) {
-            progress.inc((limits.rounds - round) as u64);
+            progress.inc(4 * (limits.rounds - round) as u64);
             break;
         }
+        progress.set_message(format!("workload, round {}: plain loop", round + 1));
         let paths = tree.files.clone();
         plain_loop.round(|| paths.into_iter().map(digest).for_each(drop));
+        progress.inc(1);
         for kind in Kind::ALL {
+            progress.set_message(format!("workload, round {}: {kind}", round + 1));
             let paths = tree.files.clone();
             let outcomes: Vec<_> = kinds.get_mut(kind).round(|| kind.map(paths, digest).collect());
             found.compare(kind, outcomes);
+            progress.inc(1);
         }
-        progress.inc(1);
     }
 
     let digests = expected.iter().flatten();

@@ -66,14 +66,13 @@ const TOO_SHORT: f64 = 50e6;
 
 /// The real work, run four ways.
 pub(crate) fn workload(workload: &Workload) -> String {
-    let mut table = table(&["run as", "wall time", "CPU time", "throughput", "first round"]);
+    let mut table = table(&["run as", "wall time", "CPU time", "throughput"]);
     let mut add = |name: &str, run: &Run| {
         table.add_row([
             Cell::new(name),
             right(unit::TIME.show_spread(&run.wall)),
             right(unit::TIME.show(run.cpu.median)),
             right(format!("{}/s", unit::BYTES.show(run.bytes_per_second))),
-            right(unit::TIME.show(run.first_wall)),
         ]);
     };
     add("plain loop", &workload.plain_loop);
