@@ -1,2 +1,79 @@
-//! The program `trine`.
-fn main() {}
+//! The program `trine`: what coroutines, threads and processes cost on this machine.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `main.rs` | the command line and the exit codes |
+//! | `measure/` | what is measured, and how |
+//! | `report/` | how it is shown: a table, or JSON |
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod measure;
+mod report;
+
+const AFTER_HELP: &str = "\
+Examples:
+  trine measure                     measure on the repository's own source tree
+  trine measure --quick             the same in a few seconds, with wider spreads
+  trine measure --input ~/src       with the files under ~/src as the workload
+  trine measure --json > now.json   one JSON document instead of the tables
+
+Exit codes:
+  0  everything was measured and agreed
+  1  a measurement failed, or the three kinds did not agree
+  2  bad usage or bad input";
+
+/// One task, three ways to run it: coroutines, threads and processes, measured side by side
+#[derive(Parser)]
+#[command(name = "trine", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the same work as coroutines, on threads and in processes, and report what each costs
+    #[command(after_help = AFTER_HELP)]
+    Measure(measure::Options),
+    /// One measurement in a program of its own; request on standard input, answer as JSON lines
+    #[command(hide = true)]
+    Part,
+}
+
+/// What the user has to put right: told without further ado, with exit code 2.
+#[derive(Debug)]
+struct BadInput(String);
+
+impl std::fmt::Display for BadInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadInput {}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Measure(options) => measure::run(&options),
+        Command::Part => measure::part::answer().map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        // Whoever read the output has seen enough, as `head` has after its last line.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With standard error closed too there is nobody left to tell.
+            let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("trine: {error:#}\n"));
+            ExitCode::from(if error.is::<BadInput>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,35 @@
+//! What the measurements were taken on.
+
+use std::fs;
+use std::thread::available_parallelism;
+
+use serde::Serialize;
+
+/// The machine, as far as the figures depend on it.
+#[derive(Serialize)]
+pub(crate) struct Machine {
+    /// The processor's name; empty where `/proc/cpuinfo` has none.
+    pub(crate) cpu: String,
+    /// Cores that this program may use.
+    pub(crate) cores: usize,
+    pub(crate) architecture: &'static str,
+    /// The kernel's release.
+    pub(crate) kernel: String,
+    /// Whether this program was built with optimisation.
+    pub(crate) optimised: bool,
+}
+
+pub(crate) fn look() -> Machine {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or_else(String::new, |(_, name)| name.trim().to_owned());
+    Machine {
+        cpu,
+        cores: available_parallelism().map_or(1, usize::from),
+        architecture: std::env::consts::ARCH,
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        optimised: !cfg!(debug_assertions),
+    }
+}

@@ -1,0 +1,157 @@
+//! What an idle task occupies.
+//!
+//! Measured in a program of its own, where no stack that an earlier task used is left to be used
+//! again. Coroutines and threads: the program's resident memory before and after it has started
+//! many that wait, each for the one before it. Processes: the memory of each idle worker that it
+//! shares with nobody. What the kernel keeps of a task (its stack in the kernel, page tables) is in
+//! neither figure.
+
+use std::fs;
+use std::io;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use trine::{Executor, Kind, State, Task};
+
+use super::by_kind::kind_as_word;
+use super::part;
+use super::sample::{Limits, Spread};
+
+/// What to measure, for the program that does it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Request {
+    #[serde(with = "kind_as_word")]
+    kind: Kind,
+    tasks: usize,
+}
+
+/// Runs for coroutines and threads; of processes, every worker is a sample.
+const RUNS: usize = 3;
+
+/// Bytes that an idle task of this kind occupies.
+pub(crate) fn idle(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
+    let tasks = limits.tasks(kind);
+    let (runs, operations) = if kind == Kind::Process { (1, 1) } else { (RUNS, tasks) };
+    let mut samples: Vec<f64> = Vec::new();
+    for _ in 0..runs {
+        let request = part::Request::Memory(Request { kind, tasks });
+        part::ask(&request, |bytes| samples.push(bytes))?.check()?;
+    }
+    if samples.is_empty() {
+        bail!("its own program gave no answer");
+    }
+    Ok(Spread::of(samples, operations))
+}
+
+/// Measures, and says the bytes of one task: one figure, or one for each worker.
+pub(crate) fn answer(request: &Request) -> anyhow::Result<()> {
+    let tasks = request.tasks;
+    match request.kind {
+        Kind::Coroutine => part::say(&waiting(tasks, trine::coroutine::spawn)?)?,
+        Kind::Thread => part::say(&waiting(tasks, trine::thread::spawn)?)?,
+        Kind::Process => {
+            for bytes in workers(tasks)? {
+                part::say(&bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+type Wait = Box<dyn FnOnce() + Send>;
+
+/// How much the resident memory grows by one of `tasks` tasks that wait.
+///
+/// The first waits for a channel, each of the others for the one before it, so that they all
+/// end when the first one does.
+fn waiting(tasks: usize, spawn: fn(Wait) -> Task<()>) -> anyhow::Result<f64> {
+    let (release, released) = mpsc::channel::<()>();
+    let gate = trine::thread::spawn(move || {
+        // An error says that the sender is gone, which releases as well as a message does.
+        let _ = released.recv();
+    });
+    let chain = |gate: Task<()>, length: usize| {
+        (0..length).fold(gate, |before, _| spawn(Box::new(move || drop(before.join()))))
+    };
+    // What the first tasks bring into being (carriers, tables) belongs to no single one.
+    let warm = chain(gate, 64);
+    until_waiting(64)?;
+    let before = resident()?;
+    let last = chain(warm, tasks);
+    until_waiting(64 + tasks)?;
+    let grown = resident()?.saturating_sub(before);
+    drop(release);
+    last.join()?;
+    Ok(grown as f64 / tasks as f64)
+}
+
+/// Waits until so many tasks wait. The gate itself is not counted: the thread waits in `std`.
+fn until_waiting(tasks: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let waiting = trine::task::list().into_iter().filter(|task| task.state == State::Waiting);
+        let waiting = waiting.count();
+        if waiting >= tasks {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("only {waiting} of {tasks} tasks came to wait within 20 s");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What each of `count` idle workers holds for itself alone.
+fn workers(count: usize) -> anyhow::Result<Vec<f64>> {
+    let pool = trine::process::Pool::new(count);
+    for answer in pool.map(0..count as u64 * 4, |n| n) {
+        answer?;
+    }
+    let private = |pid: u32| {
+        let rollup = rollup(&pid.to_string())?;
+        let sum = field(&rollup, "Private_Clean")? + field(&rollup, "Private_Dirty")?;
+        Ok(sum as f64)
+    };
+    pool.worker_pids().into_iter().map(private).collect()
+}
+
+fn resident() -> anyhow::Result<u64> {
+    field(&rollup("self")?, "Rss")
+}
+
+fn rollup(pid: &str) -> io::Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+}
+
+/// A field of `smaps_rollup`, in bytes.
+fn field(rollup: &str, name: &str) -> anyhow::Result<u64> {
+    let value = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .with_context(|| format!("smaps_rollup has no {name}"))?;
+    let kib = value.trim().trim_end_matches("kB").trim_end();
+    Ok(kib.parse::<u64>()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_resident_memory_grows_by_what_is_touched() {
+        let before = resident().unwrap();
+        let touched = vec![1_u8; 16 << 20];
+        let after = resident().unwrap();
+        assert!(after - before >= 15 << 20, "{before} → {after}");
+        drop(touched);
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let rollup = "Rss:                1732 kB\nPss:                 348 kB\n";
+        assert_eq!(field(rollup, "Pss").unwrap(), 348 * 1024);
+        assert!(field(rollup, "Ps").is_err());
+    }
+}

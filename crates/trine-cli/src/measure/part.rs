@@ -1,0 +1,125 @@
+//! Measurements that need a program of their own, because they may die, or because what ran
+//! before would show in them: this program, run again with the hidden subcommand `part`.
+//!
+//! ```text
+//! trine measure ── request, JSON ──► stdin   trine part
+//!               ◄─ answers, JSON lines, as they come ── stdout
+//!               ◄─ what it says when it fails ── stderr
+//! ```
+//!
+//! An answer is written at once and unbuffered, so what was answered before a crash has arrived.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{first_use, memory, poison};
+
+/// What a part is asked to do.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Request {
+    FirstUse(first_use::Request),
+    Memory(memory::Request),
+    Poison(poison::Request),
+}
+
+/// A part that takes longer hangs: it is ended, and its measurement has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The exit code of a part that was ended for it.
+const OUT_OF_PATIENCE: i32 = 124;
+
+/// How a part ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// The last line of what it wrote to standard error; empty if it wrote nothing.
+    pub(crate) last_words: String,
+}
+
+impl Ended {
+    /// An error if the part did not end well.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.status.success() {
+            return Ok(());
+        }
+        let how = match self.status.code() {
+            Some(OUT_OF_PATIENCE) => format!("took longer than {} s", PATIENCE.as_secs()),
+            _ => format!("ended with {}", self.status),
+        };
+        Err(io::Error::other(format!("its own program {how}: {}", self.last_words)))
+    }
+}
+
+/// Runs a part and gives each of its answers to `take`.
+pub(crate) fn ask<T: DeserializeOwned>(
+    request: &Request,
+    mut take: impl FnMut(T),
+) -> io::Result<Ended> {
+    // Not by its path: the program's file may have been replaced meanwhile.
+    let mut child = Command::new("/proc/self/exe")
+        .arg("part")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let talk = talk(&mut child, request, &mut take);
+    if talk.is_err() {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    talk.map(|last_words| Ended { status, last_words })
+}
+
+fn talk<T: DeserializeOwned>(
+    child: &mut Child,
+    request: &Request,
+    take: &mut impl FnMut(T),
+) -> io::Result<String> {
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let (stdin, stdout) = (stdin.expect("is a pipe"), stdout.expect("is a pipe"));
+    let mut stderr = child.stderr.take().expect("is a pipe");
+    std::thread::scope(|scope| {
+        // Both outputs are read at once, so that neither can fill up and stop the part.
+        let stderr = scope.spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text);
+            let text = String::from_utf8_lossy(&text);
+            text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
+        });
+        serde_json::to_writer(stdin, request)?;
+        for line in BufReader::new(stdout).lines() {
+            take(serde_json::from_str(&line?)?);
+        }
+        Ok(stderr.join().expect("only reads"))
+    })
+}
+
+/// Does what the request on standard input says, and writes the answers to standard output.
+pub(crate) fn answer() -> anyhow::Result<()> {
+    forbid_core_files();
+    std::thread::spawn(|| {
+        std::thread::sleep(PATIENCE);
+        std::process::exit(OUT_OF_PATIENCE);
+    });
+    match serde_json::from_reader(io::stdin().lock())? {
+        Request::FirstUse(request) => first_use::answer(&request),
+        Request::Memory(request) => memory::answer(&request),
+        Request::Poison(request) => poison::answer(request),
+    }
+}
+
+/// Writes one answer.
+pub(crate) fn say(answer: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    io::stdout().lock().write_all(&line)
+}
+
+/// A crash on purpose should leave no file behind.
+fn forbid_core_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // To lower a limit is always allowed; if it fails nevertheless, a file more is no harm.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}

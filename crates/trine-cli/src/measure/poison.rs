@@ -1,0 +1,237 @@
+//! A poisoned item among good ones: one that panics, one that crashes.
+//!
+//! Each scene is played in a program of its own, the same for all three kinds: it maps [`ITEMS`]
+//! items, one of them poisoned, and tells each result as it comes. So what a crash costs shows as
+//! what is missing, and `measure` itself survives.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+use trine::{Cause, Executor, Kind};
+
+use super::by_kind::kind_as_word;
+use super::digest::{self, digest};
+use super::part::{self, Ended};
+use super::tree::Tree;
+
+/// How an item goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Poison {
+    /// Its function panics.
+    Panic,
+    /// Its function dereferences a null pointer.
+    Crash,
+}
+
+/// What a scene is about, for the program that plays it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Request {
+    #[serde(with = "kind_as_word")]
+    kind: Kind,
+    items: Vec<Item>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Item {
+    File(OsString),
+    Poisoned(Poison),
+}
+
+/// One result, or how the item failed.
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    Result(digest::Outcome),
+    Failed(Failure),
+}
+
+/// A `TaskError`, as far as it can be told in words.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// Which item, from 0.
+    pub(crate) item: usize,
+    /// `panicked`, `signaled`, `exited`, `stack_overflow`, `not_spawned`, `codec` or `other`.
+    pub(crate) cause: String,
+    /// The signal's number, if it was one.
+    pub(crate) signal: Option<i32>,
+    pub(crate) text: String,
+}
+
+/// What one kind made of a poisoned item.
+#[derive(Serialize)]
+pub(crate) struct Scene {
+    pub(crate) poison: Poison,
+    #[serde(with = "kind_as_word")]
+    pub(crate) kind: Kind,
+    /// How many items there were; one was poisoned.
+    pub(crate) items: usize,
+    /// How many gave the right result.
+    pub(crate) results: usize,
+    /// How many gave a wrong one.
+    pub(crate) wrong: usize,
+    pub(crate) failures: Vec<Failure>,
+    /// Whether the program that ran the tasks lived on to its end.
+    pub(crate) survived: bool,
+    /// The signal that it died of, if it did.
+    pub(crate) signal: Option<i32>,
+    /// How it ended otherwise, if it neither lived on nor died of a signal.
+    pub(crate) error: Option<String>,
+    /// Whether this is what the kind promises.
+    pub(crate) as_expected: bool,
+}
+
+/// How many steps of progress [`measure`] makes.
+pub(crate) const STEPS: u64 = 6;
+
+/// Items of a scene: files of the workload.
+const ITEMS: usize = 64;
+/// Which of them is poisoned.
+const POISONED: usize = 32;
+
+/// Plays all scenes.
+pub(crate) fn measure(tree: &Tree, progress: &ProgressBar) -> Vec<Scene> {
+    let scenes = [Poison::Panic, Poison::Crash]
+        .into_iter()
+        .flat_map(|poison| Kind::ALL.map(|kind| (poison, kind)));
+    scenes
+        .map(|(poison, kind)| {
+            progress.set_message(format!("a poisoned item: {kind}"));
+            let scene = play(tree, poison, kind);
+            progress.inc(1);
+            scene
+        })
+        .collect()
+}
+
+/// The first files that are not large, so that a scene is soon over; from the start again when
+/// there are not enough.
+fn some_files(tree: &Tree) -> Vec<OsString> {
+    const LARGE: u64 = 1 << 20;
+    let size = |path: &OsString| std::fs::metadata(path).map_or(u64::MAX, |found| found.len());
+    let mut files: Vec<_> =
+        tree.files.iter().filter(|path| size(path) <= LARGE).take(ITEMS).collect();
+    if files.is_empty() {
+        files.extend(tree.files.iter().min_by_key(|path| size(path)));
+    }
+    files.into_iter().cycle().take(ITEMS).cloned().collect()
+}
+
+fn play(tree: &Tree, poison: Poison, kind: Kind) -> Scene {
+    let files = some_files(tree);
+    let expected: Vec<digest::Outcome> = files.iter().cloned().map(digest).collect();
+    let mut items: Vec<Item> = files.into_iter().map(Item::File).collect();
+    items[POISONED] = Item::Poisoned(poison);
+
+    let mut scene = Scene {
+        poison,
+        kind,
+        items: ITEMS,
+        results: 0,
+        wrong: 0,
+        failures: Vec::new(),
+        survived: false,
+        signal: None,
+        error: None,
+        as_expected: false,
+    };
+    let mut item = 0;
+    let ended = part::ask(&part::Request::Poison(Request { kind, items }), |answer| {
+        match answer {
+            Answer::Result(outcome) if item != POISONED && expected.get(item) == Some(&outcome) => {
+                scene.results += 1;
+            }
+            Answer::Result(_) => scene.wrong += 1,
+            Answer::Failed(failure) => scene.failures.push(failure),
+        }
+        item += 1;
+    });
+    match ended {
+        Ok(Ended { status, .. }) if status.success() => scene.survived = true,
+        Ok(Ended { status, .. }) if status.signal().is_some() => scene.signal = status.signal(),
+        Ok(ended) => scene.error = ended.check().err().map(|error| error.to_string()),
+        Err(error) => scene.error = Some(error.to_string()),
+    }
+    scene.as_expected = scene.keeps_promise();
+    scene
+}
+
+impl Scene {
+    pub(crate) fn is_as_expected(&self) -> bool {
+        self.as_expected
+    }
+
+    /// A panic fails its own task only, in every kind. A crash does so in a process; coroutines
+    /// and threads share the program's memory, and its death.
+    fn keeps_promise(&self) -> bool {
+        let one_failed = |cause: &str, signal: Option<i32>| {
+            let good_failure = matches!(
+                self.failures.as_slice(),
+                [only] if only.item == POISONED && only.cause == cause && only.signal == signal
+            );
+            self.survived && self.results == ITEMS - 1 && good_failure
+        };
+        self.wrong == 0
+            && match (self.poison, self.kind) {
+                (Poison::Panic, _) => one_failed("panicked", None),
+                (Poison::Crash, Kind::Process) => one_failed("signaled", Some(SIGSEGV)),
+                (Poison::Crash, Kind::Coroutine | Kind::Thread) => {
+                    self.signal == Some(SIGSEGV) && self.failures.is_empty()
+                }
+            }
+    }
+}
+
+const SIGSEGV: i32 = rustix::process::Signal::SEGV.as_raw();
+
+/// Maps the items and tells the results: the program that a scene is played in.
+pub(crate) fn answer(request: Request) -> anyhow::Result<()> {
+    for (item, result) in request.kind.map(request.items, digest_or_die).enumerate() {
+        part::say(&match result {
+            Ok(outcome) => Answer::Result(outcome),
+            Err(error) => {
+                let (cause, signal) = in_words(error.cause());
+                Answer::Failed(Failure {
+                    item,
+                    cause: cause.into(),
+                    signal,
+                    text: error.to_string(),
+                })
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn in_words(cause: &Cause) -> (&'static str, Option<i32>) {
+    match cause {
+        Cause::Panicked { .. } => ("panicked", None),
+        Cause::Signaled { signal, .. } => ("signaled", Some(*signal)),
+        Cause::Exited { .. } => ("exited", None),
+        Cause::StackOverflow => ("stack_overflow", None),
+        Cause::NotSpawned { .. } => ("not_spawned", None),
+        Cause::Codec { .. } => ("codec", None),
+        _ => ("other", None),
+    }
+}
+
+fn digest_or_die(item: Item) -> digest::Outcome {
+    match item {
+        Item::File(path) => digest(path),
+        Item::Poisoned(Poison::Panic) => panic!("this item is poisoned"),
+        Item::Poisoned(Poison::Crash) => dereference_null(),
+    }
+}
+
+/// Crashes on purpose: reads a field behind a null pointer and so ends the program by SIGSEGV.
+fn dereference_null() -> ! {
+    /// Where a field of a structure at address 0 would be. Not 0 itself, because a build with
+    /// debug assertions stops a null pointer before it is used.
+    const FIELD: *const u8 = std::ptr::without_provenance(8);
+    // SAFETY: the kernel maps nothing into the first page (`vm.mmap_min_addr`), so the read has no
+    // other effect than the fault that it is here for; `volatile` keeps the compiler from
+    // assuming otherwise.
+    let byte = unsafe { FIELD.read_volatile() };
+    unreachable!("address 8 could be read and holds {byte}")
+}

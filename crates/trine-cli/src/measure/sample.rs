@@ -1,0 +1,153 @@
+//! Repetitions, medians and spreads.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// How much time and memory measuring may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Samples of each measurement.
+    pub(crate) samples: usize,
+    /// No further sample is begun after this time; three are taken whatever they cost.
+    pub(crate) budget: Duration,
+    /// How long a sample of many short operations should take.
+    pub(crate) sample_time: Duration,
+    /// Tasks at once, by kind: enough that the single one can be told.
+    pub(crate) coroutines: usize,
+    pub(crate) threads: usize,
+    pub(crate) processes: usize,
+    /// Rounds over the whole workload, and when no further one is begun.
+    pub(crate) rounds: usize,
+    pub(crate) workload_budget: Duration,
+}
+
+impl Limits {
+    pub(crate) const FULL: Limits = Limits {
+        samples: 31,
+        budget: Duration::from_millis(900),
+        sample_time: Duration::from_millis(5),
+        coroutines: 20_000,
+        threads: 256,
+        processes: 32,
+        rounds: 15,
+        workload_budget: Duration::from_secs(12),
+    };
+
+    pub(crate) const QUICK: Limits = Limits {
+        samples: 9,
+        budget: Duration::from_millis(120),
+        sample_time: Duration::from_millis(1),
+        coroutines: 4_000,
+        threads: 64,
+        processes: 8,
+        rounds: 3,
+        workload_budget: Duration::from_secs(2),
+    };
+
+    /// Tasks at once of this kind.
+    pub(crate) fn tasks(&self, kind: trine::Kind) -> usize {
+        match kind {
+            trine::Kind::Coroutine => self.coroutines,
+            trine::Kind::Thread => self.threads,
+            trine::Kind::Process => self.processes,
+        }
+    }
+}
+
+/// A median and how far the samples lie around it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    /// How many samples were taken.
+    pub(crate) samples: usize,
+    /// How many operations each sample is the mean of.
+    pub(crate) operations: usize,
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) p95: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// Of samples that are each the mean of `operations` operations; at least one.
+    pub(crate) fn of(mut samples: Vec<f64>, operations: usize) -> Spread {
+        samples.sort_by(f64::total_cmp);
+        // The nearest-rank percentile: always one of the samples.
+        let rank = |percent: usize| samples[(samples.len() * percent).div_ceil(100).max(1) - 1];
+        Spread {
+            samples: samples.len(),
+            operations,
+            min: samples[0],
+            median: rank(50),
+            p95: rank(95),
+            max: samples[samples.len() - 1],
+        }
+    }
+}
+
+/// Takes samples of `once`, which runs so many operations and says how long they took, in
+/// nanoseconds each.
+///
+/// The number of operations is doubled from one until a sample takes `sample_time`; those first
+/// runs warm up and are not counted.
+pub(crate) fn calibrated<E>(
+    limits: &Limits,
+    mut once: impl FnMut(usize) -> Result<f64, E>,
+) -> Result<Spread, E> {
+    let start = Instant::now();
+    let enough = limits.sample_time.as_nanos() as f64;
+    let mut operations = 1;
+    while once(operations)? * operations as f64 <= enough && start.elapsed() < limits.budget {
+        operations *= 2;
+    }
+    fixed(limits, operations, once)
+}
+
+/// Takes samples of `once` with a fixed number of operations.
+pub(crate) fn fixed<E>(
+    limits: &Limits,
+    operations: usize,
+    mut once: impl FnMut(usize) -> Result<f64, E>,
+) -> Result<Spread, E> {
+    let start = Instant::now();
+    let mut samples = Vec::with_capacity(limits.samples);
+    while samples.len() < 3 || samples.len() < limits.samples && start.elapsed() < limits.budget {
+        samples.push(once(operations)?);
+    }
+    Ok(Spread::of(samples, operations))
+}
+
+/// Times `run`, as nanoseconds for each of its operations.
+pub(crate) fn time_each<E>(
+    operations: usize,
+    run: impl FnOnce() -> Result<(), E>,
+) -> Result<f64, E> {
+    let start = Instant::now();
+    run()?;
+    Ok(nanoseconds(start.elapsed()) / operations as f64)
+}
+
+/// A duration in nanoseconds.
+pub(crate) fn nanoseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_samples() {
+        let spread = Spread::of((1..=100).rev().map(f64::from).collect(), 1);
+        assert_eq!((spread.min, spread.median, spread.p95, spread.max), (1.0, 50.0, 95.0, 100.0));
+        let spread = Spread::of(vec![7.0], 1);
+        assert_eq!((spread.min, spread.median, spread.p95, spread.max), (7.0, 7.0, 7.0, 7.0));
+    }
+
+    #[test]
+    fn operations_grow_until_a_sample_is_long_enough() {
+        let spread = calibrated(&Limits::FULL, |_| Ok::<_, ()>(1e6)).unwrap();
+        assert_eq!(spread.operations, 8);
+        assert_eq!(spread.samples, Limits::FULL.samples);
+    }
+}

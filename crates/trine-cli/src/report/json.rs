@@ -1,0 +1,15 @@
+//! The report as one JSON document on standard output.
+
+use std::io::{self, Write};
+
+use crate::measure::Report;
+
+/// Prints the document and a newline, and nothing else.
+pub(crate) fn print(report: &Report) -> io::Result<()> {
+    // Written at once: a reader that has gone away shows as an error of `write`, not of serde.
+    let mut text = serde_json::to_vec_pretty(report)?;
+    text.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&text)?;
+    stdout.flush()
+}

@@ -1,0 +1,44 @@
+//! Help, usage and a reader that goes away.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::{run, trine};
+
+#[test]
+fn help_shows_the_commands_examples_and_exit_codes() {
+    for arguments in [&["--help"][..], &["measure", "--help"]] {
+        let ran = run(&mut trine(arguments));
+        assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+        for part in ["measure", "trine measure --quick", "Exit codes"] {
+            assert!(ran.stdout().contains(part), "`{part}` is missing in:\n{}", ran.stdout());
+        }
+        assert!(!ran.stdout().contains("part "), "the hidden subcommand shows");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for arguments in [&[][..], &["measur"], &["measure", "--fast"], &["measure", "--input"]] {
+        let ran = run(&mut trine(arguments));
+        assert_eq!(ran.code(), Some(2), "{arguments:?}");
+        assert_eq!(ran.stdout(), "");
+        assert!(ran.stderr().contains("--help"), "{}", ran.stderr());
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_in_peace() {
+    let tree = tempfile::tempdir().unwrap();
+    std::fs::write(tree.path().join("one"), "a file").unwrap();
+    let mut command = trine(&["measure", "--quick", "--input"]);
+    let mut child =
+        command.arg(tree.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    // The pipe closes with the reader, at the end of the statement.
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("Linux"), "{line}");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
