@@ -201,3 +201,38 @@ fn many_threads_spawn_and_join_at_once() {
         assert_eq!(thread.join().unwrap(), 12_497_500 + 5_000 * t as u64);
     }
 }
+
+#[test]
+fn a_wait_in_a_destructor_during_a_panic_lets_the_others_run() {
+    struct Patient(Option<trine::Task<u32>>, Arc<AtomicUsize>);
+    impl Drop for Patient {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking());
+            // The other task may be on the same carrier: it must get to run.
+            let value = self.0.take().unwrap().join().unwrap();
+            self.1.store(value as usize, Ordering::SeqCst);
+        }
+    }
+    for _ in 0..20 {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let note = Arc::clone(&seen);
+        let parent = coroutine::spawn(move || {
+            let other = coroutine::spawn(|| {
+                for _ in 0..5 {
+                    coroutine::yield_now();
+                }
+                // A panic of its own, meanwhile, is its own.
+                let caught = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(1_u8)));
+                caught.map(|()| 0).unwrap_or(77)
+            });
+            let _patient = Patient(Some(other), note);
+            panic!("with something to wait for");
+        });
+        let error = parent.join().unwrap_err();
+        assert!(error.is_panic() && error.to_string().contains("something to wait for"), "{error}");
+        assert_eq!(seen.load(Ordering::SeqCst), 77);
+    }
+    // The carriers' panic counts are back at zero.
+    let calm = (0..100).map(|_| coroutine::spawn(std::thread::panicking));
+    assert!(calm.collect::<Vec<_>>().into_iter().all(|task| !task.join().unwrap()));
+}
