@@ -217,7 +217,7 @@ impl Forks {
         let Some(pidfd) = packet.descriptors.pop() else {
             // No descriptor was left to receive the handle with.
             child::kill_and_wait(pid);
-            let error = io::Error::from_raw_os_error(libc::EMFILE);
+            let error = limits::out_of_descriptors();
             let reason = limits::explain_missing("handle for a worker process", &error);
             return self.refuse(&crew, reason);
         };

@@ -4,7 +4,7 @@
 //! let task = trine::process::spawn(6, |n: u32| n * 7);
 //! assert_eq!(task.join()?, 42);
 //!
-//! let crash = trine::process::spawn((), |()| std::process::abort());
+//! let crash = trine::process::spawn((), |()| -> () { std::process::abort() });
 //! println!("{}", crash.join().unwrap_err()); // … its process was ended by SIGABRT (6)
 //! # Ok::<(), trine::TaskError>(())
 //! ```

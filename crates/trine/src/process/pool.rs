@@ -30,7 +30,7 @@ use crate::task::Task;
 ///
 /// let pool = Pool::new(2);
 /// let squares: Vec<_> = (1..=4).map(|n: u64| pool.spawn(n, |n| n * n)).collect();
-/// let crash = pool.spawn((), |()| std::process::abort());
+/// let crash = pool.spawn((), |()| -> () { std::process::abort() });
 /// let sum: u64 = squares.into_iter().map(|task| task.join().unwrap()).sum();
 /// assert_eq!(sum, 30);
 /// assert!(crash.join().unwrap_err().is_crash());
