@@ -1,8 +1,8 @@
 //! One task, three ways to run it.
 
-pub mod process;
 mod config;
 pub mod coroutine;
+pub mod process;
 mod sys;
 pub mod task;
 pub mod thread;

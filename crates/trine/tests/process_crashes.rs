@@ -103,7 +103,10 @@ fn exiting_is_an_error_of_the_task_whatever_the_code() {
     assert_eq!(exit_code_of(&error_of(|()| std::process::exit(3))), 3);
     assert_eq!(exit_code_of(&error_of(|()| std::process::exit(0))), 0);
     let pool = process::Pool::new(1);
-    assert_eq!(exit_code_of(&pool.spawn((), |()| -> () { std::process::exit(0) }).join().unwrap_err()), 0);
+    assert_eq!(
+        exit_code_of(&pool.spawn((), |()| -> () { std::process::exit(0) }).join().unwrap_err()),
+        0
+    );
     assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);
 }
 

@@ -146,9 +146,8 @@ fn panicked(error: &TaskError, with: &str) {
 #[test]
 fn every_failure_of_a_codec_is_an_ordinary_error() {
     let pool = process::Pool::new(1);
-    let argument = |what: u8| -> TaskError {
-        pool.spawn(Touchy(what), |touchy| touchy.0).join().unwrap_err()
-    };
+    let argument =
+        |what: u8| -> TaskError { pool.spawn(Touchy(what), |touchy| touchy.0).join().unwrap_err() };
     let result = |what: u8| -> TaskError { pool.spawn(what, Touchy).join().unwrap_err() };
     assert_eq!(stage(&argument(NO_ENCODE)), CodecStage::EncodeArgument);
     assert_eq!(stage(&argument(NO_DECODE)), CodecStage::DecodeArgument);

@@ -144,7 +144,10 @@ impl Forks {
             // It has requests to answer, or is dead, which its pidfd will tell.
             Err(error) if will_be_told(&error) => Err(NotAsked::Yet(crew)),
             Err(error) => {
-                let reason = limits::explain_missing("way to hand over the socket of a worker process", &error);
+                let reason = limits::explain_missing(
+                    "way to hand over the socket of a worker process",
+                    &error,
+                );
                 Err(NotAsked::Because(crew, reason))
             }
         }
@@ -183,17 +186,17 @@ impl Forks {
         loop {
             let Some(template) = &mut self.template else { return };
             let mut packet = [0; PACKET];
-            let received = match socket::receive_packet(&template.socket, &mut packet, Patience::Now)
-            {
-                Ok(received) if received.len > 0 => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // The end. Its death follows; if it lives on without a master, it is of no use.
-                Ok(_) | Err(_) => {
-                    self.service.poll.remove(&template.socket);
-                    child::kill(&template.pidfd);
-                    return;
-                }
-            };
+            let received =
+                match socket::receive_packet(&template.socket, &mut packet, Patience::Now) {
+                    Ok(received) if received.len > 0 => received,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    // The end. Its death follows; if it lives on without a master, it is of no use.
+                    Ok(_) | Err(_) => {
+                        self.service.poll.remove(&template.socket);
+                        child::kill(&template.pidfd);
+                        return;
+                    }
+                };
             if packet[..received.len] == *GREETING {
                 template.greeted = true;
                 self.stillborn = 0;

@@ -120,7 +120,8 @@ impl Job {
         let Some(task) = self.task.take() else { return };
         // The joiner's waker may be anybody's code, and must not take the service thread down.
         // SAFETY: the job is the one producer, and has just given up its task for good.
-        let woken = panic::catch_unwind(AssertUnwindSafe(|| unsafe { task.core().complete(result) }));
+        let woken =
+            panic::catch_unwind(AssertUnwindSafe(|| unsafe { task.core().complete(result) }));
         if let Err(payload) = woken {
             std::mem::forget(payload);
         }

@@ -58,23 +58,25 @@ fn check_program() -> Result<(), String> {
     match entry::state() {
         entry::State::Ready => {}
         entry::State::InSharedLibrary => {
-            return Err("process tasks need trine linked into the executable itself; here it is in \
+            return Err(
+                "process tasks need trine linked into the executable itself; here it is in \
                         a shared library, and the program that runs is another one"
-                .into());
+                    .into(),
+            );
         }
         entry::State::NotCalled => {
-            return Err("process tasks need the initialisers of the executable (.init_array), and \
+            return Err(
+                "process tasks need the initialisers of the executable (.init_array), and \
                         whatever started this program has not run them"
-                .into());
+                    .into(),
+            );
         }
     }
     let file = match File::open("/proc/self/exe") {
         Ok(file) => file,
         // A program may be executable and not readable.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-        Err(error) => {
-            return Err(format!("process tasks need /proc/self/exe, which is not there: {error}"));
-        }
+        Err(error) => return Err(limits::explain_missing("/proc/self/exe to start", &error)),
     };
     if image::fingerprint_of(&file).ok() == Some(image::fingerprint()) {
         Ok(())

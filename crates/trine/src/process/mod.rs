@@ -65,6 +65,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::task::Task;
+use function::CapturesNothing;
 
 mod board;
 mod builder;
@@ -124,7 +125,8 @@ where
     R: Serialize + DeserializeOwned + Send + 'static,
     F: Fn(A) -> R + Copy + Send + 'static,
 {
-    let (task, job) = call::prepare(None, Location::caller(), arg, function);
+    let proof = const { CapturesNothing::<F>::check() };
+    let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
     if let Some(job) = job {
         pool::submit_fresh(job);
     }

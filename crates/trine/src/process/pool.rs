@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::crew::{Crew, Plan};
-use super::job::Job;
 use super::call;
+use super::crew::{Crew, Plan};
+use super::function::CapturesNothing;
+use super::job::Job;
 use crate::sys::limits;
 use crate::task::Task;
 
@@ -70,7 +71,8 @@ impl Pool {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
-        let (task, job) = call::prepare(None, Location::caller(), arg, function);
+        let proof = const { CapturesNothing::<F>::check() };
+        let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
         if let Some(job) = job {
             self.crew.submit(job);
         }

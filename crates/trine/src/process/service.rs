@@ -316,9 +316,10 @@ impl Member {
             Ended::Exited(code) => Cause::Exited { code },
             Ended::Signaled { signal, core_dumped } => Cause::Signaled { signal, core_dumped },
             Ended::Unknown => Cause::Lost {
-                reason: "it has ended, and other code of this program has taken the answer how: it \
+                reason:
+                    "it has ended, and other code of this program has taken the answer how: it \
                          ignores SIGCHLD or waits for any child"
-                    .into(),
+                        .into(),
             },
         }
     }

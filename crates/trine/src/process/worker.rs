@@ -158,9 +158,7 @@ fn failure_of(error: TaskError) -> Failure {
             backtrace: backtrace.clone(),
         },
         // `catch` makes nothing else.
-        other => {
-            Failure::Codec { stage: CodecStage::EncodeResult, message: other.to_string() }
-        }
+        other => Failure::Codec { stage: CodecStage::EncodeResult, message: other.to_string() },
     };
     // A payload whose own drop panics is not worth a worker.
     if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(error))) {

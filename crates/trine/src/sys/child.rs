@@ -80,9 +80,8 @@ fn kept_answer(pidfd: impl AsFd) -> Ended {
     const GET_INFO: u64 = (3 << 30) | ((size_of::<Info>() as u64) << 16) | (0xff << 8) | 11;
     let mut info = Info { mask: EXIT, ..Info::default() };
     // SAFETY: the request's number holds the size of `info`, which the kernel fills at most.
-    let result = unsafe {
-        libc::ioctl(pidfd.as_fd().as_raw_fd(), GET_INFO as libc::Ioctl, &raw mut info)
-    };
+    let result =
+        unsafe { libc::ioctl(pidfd.as_fd().as_raw_fd(), GET_INFO as libc::Ioctl, &raw mut info) };
     if result != 0 || info.mask & EXIT == 0 {
         return Ended::Unknown;
     }

@@ -92,8 +92,7 @@ pub(crate) fn initialisers_behind(own: Initialiser) -> &'static [Initialiser] {
 }
 
 /// What the loader calls before `main`, with the arguments of `main`.
-pub(crate) type Initialiser =
-    extern "C" fn(c_int, *const *const c_char, *const *const c_char);
+pub(crate) type Initialiser = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
 /// Finds the table of the main program, the first object reported.
 unsafe extern "C" fn first_table(

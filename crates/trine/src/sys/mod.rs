@@ -15,9 +15,9 @@ pub(crate) mod observe;
 pub(crate) mod poll;
 pub(crate) mod random;
 pub(crate) mod shared;
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
-pub(crate) mod signal;
 
 /// The size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {

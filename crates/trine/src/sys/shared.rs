@@ -48,9 +48,8 @@ impl Shared {
     fn map(memory: impl AsFd, len: usize) -> io::Result<Shared> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
-        let base = unsafe {
-            mm::mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, memory, 0)
-        }?;
+        let base =
+            unsafe { mm::mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, memory, 0) }?;
         Ok(Shared { base: NonNull::new(base).expect("mmap does not return null"), len })
     }
 
@@ -65,7 +64,9 @@ impl Shared {
     /// Gives up all but the page at `offset`, for this process.
     pub(crate) fn keep_only(mut self, offset: usize) -> Shared {
         let page = super::page_size();
-        assert!(offset.is_multiple_of(page) && offset.checked_add(page).is_some_and(|e| e <= self.len));
+        assert!(
+            offset.is_multiple_of(page) && offset.checked_add(page).is_some_and(|e| e <= self.len)
+        );
         let rest = offset + page;
         // SAFETY: both ranges lie in this mapping (checked), outside the page that stays, and
         // nobody borrows from `self`, which is owned here.

@@ -19,8 +19,7 @@ pub(crate) fn run_again(
     socket: BorrowedFd<'_>,
     number: RawFd,
 ) -> io::Result<u32> {
-    let arguments: Vec<CString> =
-        std::env::args_os().map(c_string).collect::<io::Result<_>>()?;
+    let arguments: Vec<CString> = std::env::args_os().map(c_string).collect::<io::Result<_>>()?;
     let mut environment: Vec<CString> = std::env::vars_os()
         .filter(|(name, _)| name != variable.0)
         .map(|(mut name, value)| {
@@ -77,7 +76,13 @@ impl Actions {
         let nothing = c"/dev/null".as_ptr();
         // SAFETY: the actions are initialised; the path is copied.
         check(unsafe {
-            libc::posix_spawn_file_actions_addopen(&raw mut actions.0, 0, nothing, libc::O_RDONLY, 0)
+            libc::posix_spawn_file_actions_addopen(
+                &raw mut actions.0,
+                0,
+                nothing,
+                libc::O_RDONLY,
+                0,
+            )
         })?;
         // The copy is inheritable, and only the new process has it. Where both numbers are equal
         // the C library takes the mark `close on exec` off, in the new process only.
