@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::function::CapturesNothing;
 use super::wire::{self, FrameKind, Setup};
 use super::{call, pool};
 use crate::task::{Cause, Task};
@@ -68,8 +69,9 @@ impl Builder {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
+        let proof = const { CapturesNothing::<F>::check() };
         let Builder { name, setup } = self;
-        let (task, job) = call::prepare(name, Location::caller(), arg, function);
+        let (task, job) = call::prepare(name, Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
         match setup.environment.iter().find(|(name, value)| !is_variable(name, value)) {
             Some((name, value)) => job.fail(Cause::NotSpawned {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::function::{self, CodecError, Function};
+use super::function::{self, CapturesNothing, CodecError, Function};
 use super::job::{Job, Remote, in_the_name_of};
 use super::wire::{self, Call, FrameKind};
 use crate::task::{Cause, Core, Kind, Task, failure};
@@ -18,6 +18,7 @@ pub(super) fn prepare<A, R, F>(
     location: &'static Location<'static>,
     arg: A,
     function: F,
+    proof: CapturesNothing<F>,
 ) -> (Task<R>, Option<Job>)
 where
     A: Serialize + DeserializeOwned + Send + 'static,
@@ -25,7 +26,7 @@ where
     F: Fn(A) -> R + Copy + Send + 'static,
 {
     let call = Call {
-        function: Function::of(function).offset,
+        function: Function::of(function, proof).offset,
         location: function::location_offset(location),
         name: name.as_deref().map(str::to_owned),
     };

@@ -14,7 +14,7 @@
 //! removed, one line says so, and the program starts normally.
 
 use std::env;
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -63,8 +63,13 @@ pub(super) fn state() -> State {
 
 extern "C" fn enter(
     count: c_int,
+<<<<<<< HEAD
     arguments: *const *const std::ffi::c_char,
     environment: *const *const std::ffi::c_char,
+=======
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+>>>>>>> process
 ) {
     RAN.store(true, Relaxed);
     let Some(variable) = env::var_os(VARIABLE) else { return };

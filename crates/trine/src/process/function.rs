@@ -18,6 +18,7 @@
 //! initialisation. Such a token is as wrong after a plain `fork` and `exec`; SOUNDNESS.md lists it
 //! as a limit.
 
+use std::marker::PhantomData;
 use std::panic::Location;
 
 use serde::Serialize;
@@ -43,22 +44,31 @@ pub(super) struct Function {
     pub(super) offset: u64,
 }
 
+/// The proof that an `F` has no size, and so captures nothing.
+pub(super) struct CapturesNothing<F>(PhantomData<fn() -> F>);
+
+impl<F> CapturesNothing<F> {
+    /// Stops the compiler at a function that has a size. Called by the public functions themselves,
+    /// so that the compiler names the line that called them.
+    pub(super) const fn check() -> CapturesNothing<F> {
+        assert!(
+            size_of::<F>() == 0,
+            "the function given to a process task captures variables (or is a function pointer); a \
+             process shares no memory with its caller: pass them in the argument, e.g. \
+             `process::spawn((a, b), |(a, b)| ...)`"
+        );
+        CapturesNothing(PhantomData)
+    }
+}
+
 impl Function {
-    /// The function behind `F`. Does not compile for an `F` that has a size.
-    pub(super) fn of<A, R, F>(_: F) -> Function
+    /// The function behind `F`.
+    pub(super) fn of<A, R, F>(_: F, _: CapturesNothing<F>) -> Function
     where
         A: DeserializeOwned,
         R: Serialize,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
-        const {
-            assert!(
-                size_of::<F>() == 0,
-                "the function given to a process task captures variables (or is a function \
-                 pointer); a process shares no memory with its caller: pass them in the argument, \
-                 e.g. `process::spawn((a, b), |(a, b)| ...)`"
-            );
-        }
         let trampoline: Trampoline = call::<A, R, F>;
         Function { offset: (trampoline as usize).wrapping_sub(image::base()) as u64 }
     }
@@ -88,7 +98,11 @@ where
     let failed =
         |stage| move |error: postcard::Error| CodecError { stage, message: error.to_string() };
     let argument: A = postcard::from_bytes(argument).map_err(failed(CodecStage::DecodeArgument))?;
+<<<<<<< HEAD
     // SAFETY: `F` is zero-sized (`of` has checked), so any aligned address holds its value, and a
+=======
+    // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its value, and a
+>>>>>>> process
     // value is known to exist: see the argument above.
     let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };
     let result = function(argument);
@@ -140,7 +154,10 @@ mod tests {
 
     #[test]
     fn a_function_is_found_again_and_called() {
-        for function in [Function::of(double), Function::of(|n: u32| n * 2)] {
+        fn of<F: Fn(u32) -> u32 + Copy + Send + 'static>(function: F) -> Function {
+            Function::of(function, const { CapturesNothing::check() })
+        }
+        for function in [of(double), of(|n: u32| n * 2)] {
             // SAFETY: made above, in this very process.
             let trampoline = unsafe { function.trampoline() }.unwrap();
             let reply = trampoline(&postcard::to_stdvec(&21_u32).unwrap(), Vec::new()).unwrap();

@@ -76,9 +76,7 @@ fn check_program() -> Result<(), String> {
         Ok(file) => file,
         // A program may be executable and not readable.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-        Err(error) => {
-            return Err(format!("process tasks need /proc/self/exe, which is not there: {error}"));
-        }
+        Err(error) => return Err(limits::explain_missing("/proc/self/exe to start", &error)),
     };
     if image::fingerprint_of(&file).ok() == Some(image::fingerprint()) {
         Ok(())

@@ -4,7 +4,7 @@
 //! let task = trine::process::spawn(6, |n: u32| n * 7);
 //! assert_eq!(task.join()?, 42);
 //!
-//! let crash = trine::process::spawn((), |()| std::process::abort());
+//! let crash = trine::process::spawn((), |()| -> () { std::process::abort() });
 //! println!("{}", crash.join().unwrap_err()); // … its process was ended by SIGABRT (6)
 //! # Ok::<(), trine::TaskError>(())
 //! ```
@@ -65,6 +65,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::task::Task;
+use function::CapturesNothing;
 
 mod board;
 mod builder;
@@ -124,7 +125,8 @@ where
     R: Serialize + DeserializeOwned + Send + 'static,
     F: Fn(A) -> R + Copy + Send + 'static,
 {
-    let (task, job) = call::prepare(None, Location::caller(), arg, function);
+    let proof = const { CapturesNothing::<F>::check() };
+    let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
     if let Some(job) = job {
         pool::submit_fresh(job);
     }

@@ -8,6 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::call;
 use super::crew::{Crew, Plan};
+<<<<<<< HEAD
+=======
+use super::function::CapturesNothing;
+>>>>>>> process
 use super::job::Job;
 use crate::sys::limits;
 use crate::task::Task;
@@ -30,7 +34,7 @@ use crate::task::Task;
 ///
 /// let pool = Pool::new(2);
 /// let squares: Vec<_> = (1..=4).map(|n: u64| pool.spawn(n, |n| n * n)).collect();
-/// let crash = pool.spawn((), |()| std::process::abort());
+/// let crash = pool.spawn((), |()| -> () { std::process::abort() });
 /// let sum: u64 = squares.into_iter().map(|task| task.join().unwrap()).sum();
 /// assert_eq!(sum, 30);
 /// assert!(crash.join().unwrap_err().is_crash());
@@ -70,6 +74,7 @@ impl Pool {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
+<<<<<<< HEAD
         self.spawn_at(Location::caller(), arg, function)
     }
 
@@ -85,6 +90,10 @@ impl Pool {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let (task, job) = call::prepare(None, location, arg, function);
+=======
+        let proof = const { CapturesNothing::<F>::check() };
+        let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
+>>>>>>> process
         if let Some(job) = job {
             self.crew.submit(job);
         }

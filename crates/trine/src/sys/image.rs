@@ -3,7 +3,7 @@
 //! A function crosses to a worker process as its offset from the load address, because both run
 //! the same file and only the load address differs (address space layout randomisation).
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -92,8 +92,7 @@ pub(crate) fn initialisers_behind(own: Initialiser) -> &'static [Initialiser] {
 }
 
 /// What the loader calls before `main`, with the arguments of `main`.
-pub(crate) type Initialiser =
-    extern "C" fn(c_int, *const *const libc::c_char, *const *const libc::c_char);
+pub(crate) type Initialiser = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
 /// Finds the table of the main program, the first object reported.
 unsafe extern "C" fn first_table(

@@ -78,6 +78,11 @@ pub(crate) fn stack() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Stack).current
 }
 
+/// What the kernel says to a process that has all the descriptors it may have.
+pub(crate) fn out_of_descriptors() -> io::Error {
+    io::Error::from_raw_os_error(libc::EMFILE)
+}
+
 /// The kernel's number for `error`, for what crosses to another process.
 pub(crate) fn error_number(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)

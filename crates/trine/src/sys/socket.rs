@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
 
 /// Whether a call may sleep until it can do something, or says `WouldBlock` at once.
@@ -83,10 +83,8 @@ pub(crate) fn receive_behind(
 pub(crate) struct Packet {
     /// How many bytes of the buffer it fills; 0 with no descriptor means that the peer is gone.
     pub(crate) len: usize,
-    /// The descriptors that came along.
+    /// The descriptors that came along; those for which this process has no room are missing.
     pub(crate) descriptors: Vec<OwnedFd>,
-    /// Some descriptor could not be received: this process may have no more of them.
-    pub(crate) descriptors_lost: bool,
 }
 
 /// Sends one packet, with descriptors.
@@ -124,8 +122,7 @@ pub(crate) fn receive_packet(
             descriptors.extend(received);
         }
     }
-    let descriptors_lost = message.flags.contains(ReturnFlags::CTRUNC);
-    Ok(Packet { len: message.bytes, descriptors, descriptors_lost })
+    Ok(Packet { len: message.bytes, descriptors })
 }
 
 /// Looks at the first waiting packet without taking it or what travels with it; never sleeps.

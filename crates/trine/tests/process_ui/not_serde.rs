@@ -1,0 +1,5 @@
+struct Plain;
+
+fn main() {
+    trine::process::spawn(1, |_: u32| Plain).join().unwrap();
+}
