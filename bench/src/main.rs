@@ -1,2 +1,135 @@
-//! Benchmarks.
-fn main() {}
+//! trine beside its peers: the same work, in alternation, in one run.
+//!
+//! Every measurement has a process of its own, so that no runtime meets the threads, the heap or
+//! the memory of another; ours and the peers take turns, so that a machine that is slow for a while
+//! is slow for all of them. Medians and their ratios make the table in `docs/PERFORMANCE.md`.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `row.rs` | rows, peers, samples |
+//! | `rows/` | the work itself, one row a file |
+//! | `child.rs` | one measurement in a bounded process |
+//! | `series.rs` | the alternation |
+//! | `report.rs` | the table |
+//! | `machine.rs` | what it was measured on |
+//! | `python.rs`, `../python/` | the peers written in Python |
+
+mod child;
+mod machine;
+mod python;
+mod report;
+mod row;
+mod rows;
+mod series;
+
+use std::io::Write;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::row::{Row, Size, Way};
+
+/// Measure trine and its peers side by side
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Measurements of each peer; the table shows their median [default: 5, quick: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Only these rows (may be given again)
+    #[arg(long, value_name = "ROW", value_parser = row_names())]
+    only: Vec<String>,
+    /// Less work and fewer rounds: for a look, not for the table
+    #[arg(long)]
+    quick: bool,
+    /// Write the table between the markers of this file
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "only",
+          default_missing_value = DEFAULT_FILE)]
+    write: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Hidden>,
+}
+
+const DEFAULT_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PERFORMANCE.md");
+
+#[derive(Subcommand)]
+enum Hidden {
+    /// One measurement: prints a sample as a line of JSON
+    #[command(hide = true)]
+    Run {
+        row: String,
+        peer: String,
+        #[arg(long)]
+        quick: bool,
+    },
+}
+
+fn row_names() -> clap::builder::PossibleValuesParser {
+    rows::ALL.iter().map(|row| row.name).collect::<Vec<_>>().into()
+}
+
+fn main() -> ExitCode {
+    // A worker of procspawn is this program again, and goes no further than this.
+    procspawn::init();
+    let args = Args::parse();
+    let result = match &args.command {
+        Some(Hidden::Run { row, peer, quick }) => measure(row, peer, Size { quick: *quick }),
+        None => compare(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trine-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One measurement, in the process made for it.
+fn measure(row: &str, peer: &str, size: Size) -> anyhow::Result<()> {
+    let row = rows::ALL.into_iter().find(|known| known.name == row).context("no such row")?;
+    let peer = row.peers.iter().find(|known| known.name == peer).context("no such peer")?;
+    let Way::Rust(run) = peer.way else { anyhow::bail!("{} is not Rust", peer.name) };
+    let sample = catch_unwind(|| run(size)).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or(panic.downcast_ref::<&str>().copied());
+        Err(anyhow::anyhow!("panicked: {}", message.unwrap_or("no message")))
+    })?;
+    println!("{}", serde_json::to_string(&sample)?);
+    std::io::stdout().flush()?;
+    // What still sleeps or runs is not waited for.
+    std::process::exit(0);
+}
+
+/// The whole comparison.
+fn compare(args: &Args) -> anyhow::Result<()> {
+    let chosen = |row: &&&Row| args.only.is_empty() || args.only.iter().any(|n| n == row.name);
+    let rows: Vec<_> = rows::ALL.iter().filter(chosen).copied().collect();
+    let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
+    if let Some(file) = &args.write {
+        report::check(file)?;
+    }
+
+    let head = machine::describe(args.quick, rounds);
+    println!("{head}");
+    let scripts = python::Scripts::unpack()?;
+    let mut table = head;
+    for row in rows {
+        let results = series::run(row, rounds, Size { quick: args.quick }, &scripts)?;
+        let section = report::section(row, &results);
+        println!("\n{section}");
+        table = format!("{table}\n\n{section}");
+    }
+    if let Some(file) = &args.write {
+        report::write(file, &table)?;
+        eprintln!("The table is in {}.", display(file));
+    }
+    Ok(())
+}
+
+fn display(file: &Path) -> String {
+    file.canonicalize().unwrap_or_else(|_| file.to_owned()).display().to_string()
+}

@@ -93,7 +93,7 @@ fn yields_let_the_other_coroutines_of_the_carrier_run() {
 #[test]
 fn a_panic_ends_one_coroutine_with_message_place_and_backtrace() {
     fn fails_on_purpose() -> u32 {
-        panic!("no {}", "luck")
+        panic!("no luck with {}", std::hint::black_box(13))
     }
     let task = coroutine::Builder::new().name("unlucky").spawn(fails_on_purpose);
     let id = task.id();
@@ -102,12 +102,12 @@ fn a_panic_ends_one_coroutine_with_message_place_and_backtrace() {
     let info = error.task().unwrap();
     assert_eq!((info.id, info.kind, info.name.as_deref()), (id, Kind::Coroutine, Some("unlucky")));
     let Cause::Panicked { message, location, backtrace, .. } = error.cause() else { panic!() };
-    assert_eq!(message, "no luck");
+    assert_eq!(message, "no luck with 13");
     assert!(location.as_ref().unwrap().file.ends_with("coroutine.rs"));
     assert!(backtrace.to_string().contains("fails_on_purpose"), "{backtrace}");
     assert!(error.to_string().contains("coroutine `unlucky`"), "{error}");
     let payload = error.into_panic().unwrap();
-    assert_eq!(payload.downcast_ref::<String>().unwrap(), "no luck");
+    assert_eq!(payload.downcast_ref::<String>().unwrap(), "no luck with 13");
 }
 
 #[test]

@@ -272,7 +272,7 @@ impl Carrier {
     }
 
     /// Lets a fiber run until it suspends or ends.
-    #[inline]
+    #[inline(always)]
     fn resume(&self, fiber: Arc<Fiber>) {
         let slot = fiber.slot();
         registry::set_current(Some(slot));
@@ -286,12 +286,15 @@ impl Carrier {
             Some(Suspend::Yield) => self.ready.borrow_mut().push_back(fiber),
             // The reference passes to whoever wakes it, maybe already has.
             Some(Suspend::Park) => std::mem::forget(fiber),
-            None => {
-                // SAFETY: it has ended, here.
-                let stack = unsafe { fiber.into_stack() };
-                self.stacks.borrow_mut().give_back(stack);
-            }
+            None => self.end(fiber),
         }
+    }
+
+    /// Takes the stack of a fiber that has ended.
+    fn end(&self, fiber: Arc<Fiber>) {
+        // SAFETY: it has ended, here.
+        let stack = unsafe { fiber.take_stack() };
+        self.stacks.borrow_mut().give_back(stack);
     }
 
     /// Takes a fiber that a coroutine of this carrier has spawned.
@@ -353,11 +356,5 @@ impl park::Host for Carrier {
         if let Some(timer) = timer {
             self.timers.borrow_mut().cancel(&timer);
         }
-    }
-
-    #[inline]
-    fn yield_now(&self) {
-        // SAFETY: the caller is the fiber.
-        unsafe { self.caller().suspend(Suspend::Yield) };
     }
 }

@@ -167,7 +167,7 @@ impl Fiber {
     /// # Safety
     ///
     /// On the fiber's carrier, after `resume` has returned `None`.
-    pub(super) unsafe fn into_stack(&self) -> CoStack {
+    pub(super) unsafe fn take_stack(&self) -> CoStack {
         // SAFETY: the caller is the carrier, the only one to touch the field.
         let context = unsafe { (*self.context.get()).take() };
         context.expect("ended once").into_stack()

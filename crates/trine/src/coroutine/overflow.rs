@@ -21,7 +21,7 @@ fn look(address: usize) -> bool {
     }
     let (mut id, mut size) = ([0; 20], [0; 20]);
     let id = decimal(fiber.slot().raw_id(), &mut id);
-    let size = decimal(((top - guard_end).next_multiple_of(1024) / 1024) as u64, &mut size);
+    let size = decimal(((top - guard_end).div_ceil(1024)) as u64, &mut size);
     let write = sys::write_stderr_raw;
     write(&[b"\ntrine: coroutine "]);
     fiber.slot().try_name(|name| write(&[b"`", name.as_bytes(), b"` "]));

@@ -14,15 +14,17 @@ use std::sync::{Once, OnceLock};
 /// Runs in a signal handler: it may not allocate, lock or unwind.
 pub(crate) type Look = fn(address: usize) -> bool;
 
-static LOOK: OnceLock<Look> = OnceLock::new();
+/// Who looks, in the order of [`install`]: one place for each kind of stack that trine has.
+static LOOKS: [OnceLock<Look>; 4] = [const { OnceLock::new() }; 4];
 static PREVIOUS: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
 const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
-/// Installs the handler; a second call changes nothing.
+/// Has `look` asked about every fault; a second call with the same one changes nothing.
 pub(crate) fn install(look: Look) {
     static ONCE: Once = Once::new();
+    let placed = LOOKS.iter().any(|place| *place.get_or_init(|| look) as usize == look as usize);
+    assert!(placed, "more kinds of stacks than places");
     ONCE.call_once(|| {
-        LOOK.set(look).expect("set only here");
         // Both old actions must be known before the first of our handlers can run.
         let previous = SIGNALS.map(|signal| exchange(signal, None));
         PREVIOUS.set(previous).unwrap_or_else(|_| unreachable!("set only here"));
@@ -72,7 +74,7 @@ unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context:
     // SAFETY: the kernel passes a valid `info` to a handler installed with SA_SIGINFO.
     let (address, code) = unsafe { ((*info).si_addr() as usize, (*info).si_code) };
     // A positive code is a real fault; signals that somebody sent carry no address.
-    if code > 0 && LOOK.get().is_some_and(|look| look(address)) {
+    if code > 0 && LOOKS.iter().any(|place| place.get().is_some_and(|look| look(address))) {
         // SAFETY: `abort` may be called from a signal handler (POSIX.1-2001 and later).
         unsafe { libc::abort() };
     }

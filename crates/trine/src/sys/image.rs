@@ -4,6 +4,9 @@
 //! the same file and only the load address differs (address space layout randomisation).
 
 use std::ffi::{c_int, c_void};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,99 @@ pub(crate) fn contains(address: usize) -> bool {
 /// segments.
 pub(crate) fn fingerprint() -> u64 {
     image().fingerprint
+}
+
+/// What [`fingerprint`] would be in a process that runs `file`.
+///
+/// # Errors
+///
+/// If the file cannot be read, or is no program of this machine's format.
+pub(crate) fn fingerprint_of(file: &File) -> io::Result<u64> {
+    let mut start = [0_u8; size_of::<libc::Elf64_Ehdr>()];
+    file.read_exact_at(&mut start, 0)?;
+    if start[..5] != *b"\x7fELF\x02" {
+        return Err(io::Error::other("it is no 64-bit ELF program"));
+    }
+    // The fields stand where `Elf64_Ehdr` and `Elf64_Phdr` of <elf.h> have them.
+    let table = word(&start, 32);
+    let (size, count) = (half(&start, 54), half(&start, 56));
+    let mut hash = Fnv::new();
+    for index in 0..u64::from(count) {
+        let mut header = [0_u8; size_of::<libc::Elf64_Phdr>()];
+        file.read_exact_at(&mut header, table + index * u64::from(size))?;
+        let kind = u32::from(half(&header, 0)) | u32::from(half(&header, 2)) << 16;
+        let memory_size = word(&header, 40);
+        hash.header(kind, word(&header, 16), memory_size);
+        if kind == libc::PT_NOTE {
+            if memory_size > 1 << 20 {
+                return Err(io::Error::other("its notes are absurdly long"));
+            }
+            let mut note = vec![0_u8; memory_size as usize];
+            file.read_exact_at(&mut note, word(&header, 8))?;
+            hash.bytes(&note);
+        }
+    }
+    Ok(hash.0)
+}
+
+fn half(bytes: &[u8], at: usize) -> u16 {
+    u16::from_ne_bytes(bytes[at..at + 2].try_into().expect("two bytes"))
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// The program's initialisers that stand behind `own` in the loader's table (`DT_INIT_ARRAY`) and
+/// have therefore not run when `own` does.
+///
+/// Empty if `own` is not in the table, which a fully static program does not have.
+pub(crate) fn initialisers_behind(own: Initialiser) -> &'static [Initialiser] {
+    let mut found: Option<&'static [Initialiser]> = None;
+    // SAFETY: `first_table` matches the callback's C signature and gets back the very pointer to
+    // `found`, which outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(first_table), (&raw mut found).cast()) };
+    let table = found.unwrap_or_default();
+    match table.iter().position(|&each| each as usize == own as usize) {
+        Some(at) => &table[at + 1..],
+        None => &[],
+    }
+}
+
+/// What the loader calls before `main`, with the arguments of `main`.
+pub(crate) type Initialiser =
+    extern "C" fn(c_int, *const *const libc::c_char, *const *const libc::c_char);
+
+/// Finds the table of the main program, the first object reported.
+unsafe extern "C" fn first_table(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    found: *mut c_void,
+) -> c_int {
+    const DT_INIT_ARRAY: u64 = 25;
+    const DT_INIT_ARRAYSZ: u64 = 27;
+    // SAFETY: the loader passes a valid `info` for the time of the call.
+    let info = unsafe { &*info };
+    // SAFETY: `dlpi_phdr` points at `dlpi_phnum` program headers of a loaded object.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+    let load = info.dlpi_addr as usize;
+    let Some(dynamic) = headers.iter().find(|header| header.p_type == libc::PT_DYNAMIC) else {
+        return 1;
+    };
+    let at = (load + dynamic.p_vaddr as usize) as *const [u64; 2];
+    let count = dynamic.p_memsz as usize / size_of::<[u64; 2]>();
+    // SAFETY: PT_DYNAMIC of a loaded object is mapped readable: pairs of a tag and a value.
+    let entries = unsafe { std::slice::from_raw_parts(at, count) };
+    let value = |tag| entries.iter().find(|entry| entry[0] == tag).map(|entry| entry[1] as usize);
+    if let (Some(table), Some(size)) = (value(DT_INIT_ARRAY), value(DT_INIT_ARRAYSZ)) {
+        let table = (load + table) as *const Initialiser;
+        // SAFETY: the loader's own table of the program, relocated before it calls any of them, and
+        // unchanged as long as the program runs.
+        let table = unsafe { std::slice::from_raw_parts(table, size / size_of::<Initialiser>()) };
+        // SAFETY: `found` is the pointer to the caller's `Option`, exclusively ours here.
+        unsafe { *found.cast::<Option<&'static [Initialiser]>>() = Some(table) };
+    }
+    1
 }
 
 fn image() -> Image {
@@ -57,7 +153,7 @@ unsafe extern "C" fn first_object(
     let (mut base, mut end) = (usize::MAX, 0);
     for header in headers {
         let at = load + header.p_vaddr as usize;
-        hash.word(u64::from(header.p_type) ^ (header.p_memsz << 32) ^ header.p_vaddr);
+        hash.header(header.p_type, header.p_vaddr, header.p_memsz);
         if header.p_type == libc::PT_LOAD {
             base = base.min(at);
             end = end.max(at + header.p_memsz as usize);
@@ -91,6 +187,11 @@ impl Fnv {
     fn word(&mut self, word: u64) {
         self.bytes(&word.to_le_bytes());
     }
+
+    /// What a program header says of the layout in memory.
+    fn header(&mut self, kind: u32, address: u64, size: u64) {
+        self.word(u64::from(kind) ^ (size << 32) ^ address);
+    }
 }
 
 #[cfg(test)]
@@ -102,5 +203,14 @@ mod tests {
         assert!(contains(image as *const () as usize));
         assert!(!contains(libc::getpid as *const () as usize));
         assert_ne!(fingerprint(), 0);
+    }
+
+    #[test]
+    fn the_file_and_the_running_program_have_one_fingerprint() {
+        let own = File::open("/proc/self/exe").unwrap();
+        assert_eq!(fingerprint_of(&own).unwrap(), fingerprint());
+        let other = File::open("/bin/sh").unwrap();
+        assert_ne!(fingerprint_of(&other).unwrap(), fingerprint());
+        assert!(fingerprint_of(&File::open("/dev/null").unwrap()).is_err());
     }
 }

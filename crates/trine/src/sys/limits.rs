@@ -1,8 +1,11 @@
-//! Which limit of the system stood behind a refusal, and how to raise it.
+//! The limits of the system: which of them stood behind a refusal, and how to raise it.
 
 use std::fmt::Write;
 use std::fs;
 use std::io;
+
+/// The error of a process that may have no more descriptors (`EMFILE`).
+pub(crate) const NO_DESCRIPTOR: i32 = libc::EMFILE;
 
 /// Explains why the kernel refused another thread or process (`what`).
 ///
@@ -10,6 +13,16 @@ use std::io;
 /// that the reader sees which was met.
 pub(crate) fn explain_refused_task(what: &str, error: &io::Error) -> String {
     let mut text = format!("the system refused another {what}: {error}");
+    if error.raw_os_error() == Some(libc::EAGAIN)
+        && let Some((group, most)) = full_control_group()
+    {
+        let _ = write!(
+            text,
+            "; the control group {group} holds the {most} processes and threads that its pids.max \
+             allows: raise it, or run fewer at once"
+        );
+        return text;
+    }
     let (remedy, facts): (&str, &[_]) = match error.raw_os_error() {
         Some(libc::EAGAIN) => (
             "raise the one that was met, or run fewer at once",
@@ -17,7 +30,7 @@ pub(crate) fn explain_refused_task(what: &str, error: &io::Error) -> String {
                 ("tasks on this machine", tasks_of_the_machine()),
                 ("kernel.threads-max", number("/proc/sys/kernel/threads-max")),
                 ("kernel.pid_max", number("/proc/sys/kernel/pid_max")),
-                ("`ulimit -u` of this user", user_processes()),
+                ("RLIMIT_NPROC (`ulimit -u`) of this user", user_processes()),
                 ("pids.max of the control group", number("/sys/fs/cgroup/pids.max")),
             ],
         ),
@@ -26,7 +39,7 @@ pub(crate) fn explain_refused_task(what: &str, error: &io::Error) -> String {
         }
         Some(libc::EMFILE) => (
             "raise it with `ulimit -n`, or run fewer at once",
-            &[("`ulimit -n`, open descriptors of this process", open_descriptors())],
+            &[("RLIMIT_NOFILE (`ulimit -n`), open descriptors of this process", descriptors())],
         ),
         _ => ("", &[]),
     };
@@ -55,6 +68,56 @@ fn user_processes() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nproc).current
 }
 
-fn open_descriptors() -> Option<u64> {
+/// How many descriptors this process may have open; `None` for as many as it wants.
+pub(crate) fn descriptors() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// How large the first thread's stack may grow, in bytes; `None` for as large as it wants.
+pub(crate) fn stack() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Stack).current
+}
+
+/// The kernel's number for `error`, for what crosses to another process.
+pub(crate) fn error_number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// Says why there is no `what` (a descriptor, memory): which limit was met, and how to raise it.
+pub(crate) fn explain_missing(what: &str, error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ETOOMANYREFS) => {
+            let limit = descriptors().map_or_else(|| "the".into(), |limit| limit.to_string());
+            format!(
+                "no {what}: this process has {limit} descriptors open, all that it may \
+                 (RLIMIT_NOFILE); raise the limit with `ulimit -n N`, or close some"
+            )
+        }
+        Some(libc::ENFILE) => format!(
+            "no {what}: the whole system has no more open files (fs.file-max); raise it with \
+             `sysctl fs.file-max=N`"
+        ),
+        Some(libc::ENOMEM) => format!(
+            "no {what}: no memory for it; look at `ulimit -v`, the memory limit of the control \
+             group and vm.overcommit_memory"
+        ),
+        _ => format!("no {what}: {error}"),
+    }
+}
+
+/// The innermost control group around this process that is full, and what it may hold.
+fn full_control_group() -> Option<(String, u64)> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut group = own.trim_end_matches('/');
+    loop {
+        let now = number(&format!("/sys/fs/cgroup{group}/pids.current"));
+        let most = number(&format!("/sys/fs/cgroup{group}/pids.max"));
+        if let (Some(now), Some(most)) = (now, most)
+            && now >= most
+        {
+            return Some((if group.is_empty() { "/" } else { group }.to_owned(), most));
+        }
+        group = &group[..group.rfind('/')?];
+    }
 }

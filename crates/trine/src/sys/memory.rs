@@ -12,6 +12,8 @@ use std::ffi::c_void;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
@@ -27,6 +29,10 @@ pub(crate) enum Guard {
 
 /// `MADV_GUARD_INSTALL` of `<linux/mman.h>`; not yet named by `rustix` and `libc`.
 const MADV_GUARD_INSTALL: i32 = 102;
+
+/// Guard pages made by `mprotect` so far. Those of unmapped regions stay counted: the number only
+/// helps to word an error.
+static SPLITTING_GUARDS: AtomicUsize = AtomicUsize::new(0);
 
 /// A range of address space of this process, returned to the system on drop.
 #[derive(Debug)]
@@ -72,8 +78,12 @@ impl Region {
                 }
             }
             Guard::Mprotect => {
+                if mappings_are_short() {
+                    return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+                }
                 // SAFETY: as above.
                 unsafe { mm::mprotect(at, page, MprotectFlags::empty()) }?;
+                SPLITTING_GUARDS.fetch_add(1, Relaxed);
             }
         }
         Ok(())
@@ -104,6 +114,14 @@ impl Drop for Region {
     }
 }
 
+/// The end, the highest address, of the first thread's stack as the kernel lists it.
+pub(crate) fn first_stack_end() -> Option<usize> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with("[stack]"))?;
+    let (_, rest) = line.split_once('-')?;
+    usize::from_str_radix(rest.split(' ').next()?, 16).ok()
+}
+
 /// Whether this kernel has guard markers; asked once, by trying.
 pub(crate) fn guard_markers_work() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
@@ -112,28 +130,36 @@ pub(crate) fn guard_markers_work() -> bool {
     })
 }
 
-/// Says which limit of the system stood behind a refused mapping, and how to raise it.
+/// How many mappings a process may have, if that can be read.
+fn most_mappings() -> Option<usize> {
+    static MOST: OnceLock<Option<usize>> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
+    })
+}
+
+/// Whether guards by `mprotect` have taken 7/8 of the mappings that this process may have. The rest
+/// is left to the program: an allocator that gets no mapping ends it.
+fn mappings_are_short() -> bool {
+    most_mappings().is_some_and(|most| 2 * SPLITTING_GUARDS.load(Relaxed) >= most / 8 * 7)
+}
+
+/// Says which limit of the system stood behind a refused mapping, and how to raise it. Cheap enough
+/// to be called for each of a million refusals.
 pub(crate) fn explain_refusal(error: &io::Error) -> String {
     if error.raw_os_error() != Some(libc::ENOMEM) {
         return format!("the kernel refused memory for a stack: {error}");
     }
-    let limit = read_number("/proc/sys/vm/max_map_count");
-    let used = std::fs::read("/proc/self/maps")
-        .map(|maps| maps.iter().filter(|&&byte| byte == b'\n').count() as u64)
-        .ok();
-    match (used, limit) {
-        (Some(used), Some(limit)) if used + 8 >= limit => format!(
-            "no more mappings for stacks: this process has {used} of the {limit} that \
-             vm.max_map_count allows; raise it with `sysctl vm.max_map_count=N`, or use Linux 6.13 \
-             or newer, where a guard page needs no mapping of its own"
+    match most_mappings() {
+        Some(most) if mappings_are_short() => format!(
+            "no more mappings for stacks: {} guard pages use up most of the {most} mappings that \
+             vm.max_map_count allows a process; raise it with `sysctl vm.max_map_count=N`, or use \
+             Linux 6.13 or newer, where a guard page needs no mapping of its own",
+            SPLITTING_GUARDS.load(Relaxed)
         ),
         _ => format!(
             "no more address space for stacks: {error}; look at `ulimit -v`, the memory limit of \
              the control group and vm.overcommit_memory, or choose a smaller stack size"
         ),
     }
-}
-
-fn read_number(path: &str) -> Option<u64> {
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -3,12 +3,21 @@
 //! Everything above works with the types of this module; a plain test (`tests/layers.rs`) fails on
 //! a system call anywhere else. One file per thing that the kernel is asked for.
 
+pub(crate) mod child;
+pub(crate) mod clone;
+pub(crate) mod descriptors;
 pub(crate) mod fault;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod observe;
+pub(crate) mod poll;
+pub(crate) mod random;
+pub(crate) mod shared;
+pub(crate) mod signal;
+pub(crate) mod socket;
+pub(crate) mod spawn;
 
 /// The size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::{Backtrace, TaskInfo};
+use crate::sys::signal::signal_name;
 
 /// Why a task has no value: what happened, and to which task.
 ///
@@ -58,6 +59,13 @@ pub enum Cause {
     },
     /// Its process ran off the end of its stack; the process itself said so before it died.
     StackOverflow,
+    /// Its process was lost, and how the task would have ended cannot be known: it closed its
+    /// connection, or sent what no worker sends.
+    #[non_exhaustive]
+    Lost {
+        /// What was seen.
+        reason: String,
+    },
     /// It never ran, because a limit was met; the text names the limit and the remedy.
     NotSpawned {
         /// What was refused, and what to do.
@@ -127,9 +135,16 @@ impl TaskError {
         matches!(self.0.cause, Cause::Panicked { .. })
     }
 
-    /// Whether the task's process died under it: by a signal, by `exit`, by a stack overflow.
+    /// Whether the task's process died under it: by a signal, by `exit`, by a stack overflow, or so
+    /// that nobody knows.
     pub fn is_crash(&self) -> bool {
-        matches!(self.0.cause, Cause::Exited { .. } | Cause::Signaled { .. } | Cause::StackOverflow)
+        matches!(
+            self.0.cause,
+            Cause::Exited { .. }
+                | Cause::Signaled { .. }
+                | Cause::StackOverflow
+                | Cause::Lost { .. }
+        )
     }
 
     /// Whether the task never ran because a limit was met.
@@ -184,6 +199,7 @@ impl fmt::Display for Cause {
             Cause::StackOverflow => f.write_str(
                 "its process overflowed its stack; raise the limit with `ulimit -s`, or recurse less",
             ),
+            Cause::Lost { reason } => write!(f, "lost its process: {reason}"),
             Cause::NotSpawned { reason } => write!(f, "could not be started: {reason}"),
             Cause::Codec { stage, message } => {
                 let stage = match stage {
@@ -218,28 +234,3 @@ impl fmt::Debug for TaskError {
 }
 
 impl Error for TaskError {}
-
-/// The name of a signal, as `kill -l` gives it.
-pub(crate) fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGINT => "SIGINT",
-        libc::SIGQUIT => "SIGQUIT",
-        libc::SIGILL => "SIGILL",
-        libc::SIGTRAP => "SIGTRAP",
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGUSR1 => "SIGUSR1",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGUSR2 => "SIGUSR2",
-        libc::SIGPIPE => "SIGPIPE",
-        libc::SIGALRM => "SIGALRM",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGXCPU => "SIGXCPU",
-        libc::SIGXFSZ => "SIGXFSZ",
-        libc::SIGSYS => "SIGSYS",
-        _ => "a signal",
-    }
-}

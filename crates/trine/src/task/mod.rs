@@ -26,7 +26,6 @@ pub(crate) mod park;
 pub(crate) mod registry;
 
 pub use backtrace::Backtrace;
-pub(crate) use error::signal_name;
 pub use error::{Cause, CodecStage, SourceLocation, TaskError};
 
 use outcome::Outcome;

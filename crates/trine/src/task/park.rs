@@ -34,8 +34,6 @@ pub(crate) trait Host {
     fn waker(&self) -> Waker;
     /// Waits for a wake-up of the caller, or for `deadline`.
     fn park(&self, deadline: Option<Instant>);
-    /// Lets others run first.
-    fn yield_now(&self);
 }
 
 thread_local! {
@@ -67,14 +65,6 @@ pub(crate) fn park(deadline: Option<Instant>) {
     match host() {
         Some(host) => host.park(deadline),
         None => THREAD.with(|parker| parker.get_or_init(Arc::default).park(deadline)),
-    }
-}
-
-/// Lets other tasks run before the caller goes on.
-pub(crate) fn yield_now() {
-    match host() {
-        Some(host) => host.yield_now(),
-        None => std::thread::yield_now(),
     }
 }
 

@@ -156,14 +156,29 @@ impl Entry {
         name: Option<Arc<str>>,
         location: &'static Location<'static>,
     ) -> Entry {
+        let (slot, id) = take();
+        Entry::enter(slot, id, kind, name, location)
+    }
+
+    /// Enters a task that another process has spawned, under the number it has there; 0 is none.
+    pub(crate) fn adopt(
+        id: u64,
+        kind: Kind,
+        name: Option<Arc<str>>,
+        location: &'static Location<'static>,
+    ) -> Option<Entry> {
+        let id = TaskId::from_raw(id)?;
+        Some(Entry::enter(take().0, id, kind, name, location))
+    }
+
+    fn enter(
+        slot: &'static Slot,
+        id: TaskId,
+        kind: Kind,
+        name: Option<Arc<str>>,
+        location: &'static Location<'static>,
+    ) -> Entry {
         let named = name.is_some();
-        let (slot, id) = LOCAL.try_with(|local| local.borrow_mut().take()).unwrap_or_else(|_| {
-            // The thread's own storage is already gone: take one from the global list.
-            let mut local = Local::EMPTY;
-            let taken = local.take();
-            local.give_back();
-            taken
-        });
         slot.fill(id, kind, name, location);
         Entry { slot, id, named }
     }
@@ -188,6 +203,17 @@ impl Drop for Entry {
             lock(&GLOBAL).free.push(slot);
         }
     }
+}
+
+/// A free slot and an unused number.
+fn take() -> (&'static Slot, TaskId) {
+    LOCAL.try_with(|local| local.borrow_mut().take()).unwrap_or_else(|_| {
+        // The thread's own storage is already gone: take one from the global list.
+        let mut local = Local::EMPTY;
+        let taken = local.take();
+        local.give_back();
+        taken
+    })
 }
 
 /// All live tasks of this process, in no particular order.

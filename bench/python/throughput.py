@@ -1,0 +1,51 @@
+"""Many tasks at once through a pool of two workers."""
+
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+
+from sample import rate, report, size
+
+WARM = 1_000
+
+
+def next_one(n):
+    return n + 1
+
+
+def measure(count, run):
+    assert sum(run(range(WARM))) == sum(range(1, WARM + 1))
+    results = 0
+
+    def all_of_them():
+        nonlocal results
+        for _ in run(range(count)):
+            results += 1
+
+    per_second = rate(count, all_of_them)
+    assert results == count
+    report(rate=per_second)
+
+
+def pool(count, map_of):
+    workers = multiprocessing.get_context("fork").Pool(2)
+    measure(count, map_of(workers))
+
+
+def executor(count, chunk):
+    workers = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
+    measure(count, lambda args: workers.map(next_one, args, chunksize=chunk))
+
+
+if __name__ == "__main__":
+    {
+        "pool_one": lambda: pool(
+            size(50_000, 10_000), lambda p: lambda args: p.map(next_one, args, chunksize=1)
+        ),
+        "pool_imap": lambda: pool(size(30_000, 5_000), lambda p: lambda args: p.imap(next_one, args)),
+        "pool_chunked": lambda: pool(
+            size(2_000_000, 500_000), lambda p: lambda args: p.map(next_one, args)
+        ),
+        "executor_one": lambda: executor(size(10_000, 2_000), 1),
+        "executor_chunked": lambda: executor(size(500_000, 100_000), 1_000),
+    }[sys.argv[1]]()

@@ -1,0 +1,100 @@
+//! One measurement in a fresh process, bounded in time.
+//!
+//! The child leads a process group of its own, so that the workers it starts end with it whatever
+//! happens: the group is killed while its leader is still unreaped and its id cannot be reused.
+//! Output goes to memory files, not to pipes: a pipe that a stray worker inherited would never end.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use crate::row::Sample;
+
+/// Why there is no sample.
+pub enum Failure {
+    /// The peer is not on this machine: asking again is no use.
+    Absent(String),
+    /// It took longer than its limit, and would again.
+    TimedOut(Duration),
+    /// It said so, or died.
+    Failed(String),
+}
+
+/// Runs `command` and reads the sample from the last line it prints.
+pub fn measure(mut command: Command, limit: Duration) -> Result<Sample, Failure> {
+    let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
+    let (stdout, stderr) = (memory_file().map_err(failed)?, memory_file().map_err(failed)?);
+    command.process_group(0).stdin(Stdio::null());
+    command.stdout(stdout.try_clone().map_err(|e| failed(e.into()))?);
+    command.stderr(stderr.try_clone().map_err(|e| failed(e.into()))?);
+
+    let status = match run(&mut command, limit) {
+        Ok(Some(status)) => status,
+        Ok(None) => return Err(Failure::TimedOut(limit)),
+        Err(error) => {
+            let program = command.get_program().to_string_lossy();
+            return Err(Failure::Absent(format!("{program} does not start: {error:#}")));
+        }
+    };
+    let (stdout, stderr) = (text(&stdout), text(&stderr));
+    if !status.success() {
+        let said = last_line(&stderr).unwrap_or("said nothing");
+        // A program that gives up in order has said why.
+        let how = if status.code() == Some(1) { String::new() } else { format!("{status}: ") };
+        return Err(Failure::Failed(format!("{how}{}", said.trim_start_matches("trine-bench: "))));
+    }
+    let line = last_line(&stdout).unwrap_or_default();
+    serde_json::from_str(line).map_err(|e| Failure::Failed(format!("printed no sample: {e}")))
+}
+
+/// Runs `command` to its end; `None` if it had to be killed at the limit.
+fn run(command: &mut Command, limit: Duration) -> anyhow::Result<Option<ExitStatus>> {
+    let mut child = command.spawn()?;
+    let pid = Pid::from_child(&child);
+    let in_time = wait(pid, limit);
+    // The leader is unreaped, so the group's id is still its own. No such process: none is left.
+    let _ = kill_process_group(pid, Signal::KILL);
+    let status = child.wait()?;
+    Ok(in_time?.then_some(status))
+}
+
+/// Waits until the child has ended, without reaping it; whether it did in time.
+fn wait(pid: Pid, limit: Duration) -> anyhow::Result<bool> {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            ready => return Ok(ready.context("poll")? > 0),
+        }
+    }
+}
+
+fn memory_file() -> anyhow::Result<File> {
+    Ok(memfd_create("trine-bench", MemfdFlags::CLOEXEC).context("memfd_create")?.into())
+}
+
+/// What was written to `file`, read without moving the offset that a straggler may share.
+fn text(file: &File) -> String {
+    let length = file.metadata().map_or(0, |meta| meta.len());
+    let mut bytes = vec![0; length as usize];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => format!("cannot be read back: {error}"),
+    }
+}
+
+fn last_line(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).rfind(|line| !line.is_empty())
+}

@@ -1,0 +1,168 @@
+//! The table: medians, spread and ratios, as Markdown.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::row::{Better, Column, Row};
+use crate::series::Results;
+
+const BEGIN: &str = "<!-- bench:begin -->";
+const END: &str = "<!-- bench:end -->";
+
+/// A row as a heading, its description and a table.
+pub fn section(row: &Row, all: &[Results]) -> String {
+    let (main, others) = row.columns.split_first().expect("a row has a column");
+    let competes = main.better != Better::Neither;
+    let mut head = vec!["".to_owned(), main.heading.to_owned()];
+    if competes {
+        head.extend(["min–max".to_owned(), "ratio".to_owned()]);
+    }
+    head.extend(others.iter().map(|column| column.heading.to_owned()));
+    head.push("remarks".to_owned());
+
+    let ours = all.first().and_then(|results| median(results, main));
+    let lines = all.iter().map(|results| {
+        let mut cells = vec![results.peer.name.to_owned(), cell(median(results, main))];
+        if competes {
+            cells.push(spread(results, main));
+            cells.push(ratio(main, ours, median(results, main)));
+        }
+        cells.extend(others.iter().map(|column| cell(median(results, column))));
+        cells.push(remarks(results));
+        line(&cells)
+    });
+    let rule = format!("|---|{}", "---:|".repeat(head.len() - 2) + "---|");
+    let lines: Vec<_> = [line(&head), rule].into_iter().chain(lines).collect();
+    format!("### `{}`\n\n{}\n\n{}", row.name, row.about, lines.join("\n"))
+}
+
+fn line(cells: &[String]) -> String {
+    format!("| {} |", cells.join(" | "))
+}
+
+fn values(results: &Results, column: &Column) -> Vec<f64> {
+    let value = |sample: &crate::row::Sample| sample.values.get(column.key).copied();
+    let mut values: Vec<f64> = results.samples.iter().filter_map(value).collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+fn median(results: &Results, column: &Column) -> Option<f64> {
+    let values = values(results, column);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+fn spread(results: &Results, column: &Column) -> String {
+    match values(results, column)[..] {
+        [] => "—".into(),
+        [least, .., most] => format!("{}–{}", number(least), number(most)),
+        [only] => number(only),
+    }
+}
+
+/// How many times better ours is: the peer's cost over ours, or our rate over the peer's.
+fn ratio(column: &Column, ours: Option<f64>, peers: Option<f64>) -> String {
+    let (Some(ours), Some(peers)) = (ours, peers) else { return "—".into() };
+    let ratio = if column.better == Better::More { ours / peers } else { peers / ours };
+    if ratio.is_finite() { format!("{} ×", number(ratio)) } else { "—".into() }
+}
+
+fn cell(value: Option<f64>) -> String {
+    value.map_or_else(|| "—".into(), number)
+}
+
+/// Three digits that count, with commas among the thousands.
+fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    if magnitude == magnitude.trunc() && magnitude < 10.0 {
+        return format!("{value:.0}");
+    } else if magnitude < 10.0 {
+        return format!("{value:.2}");
+    } else if magnitude < 100.0 && magnitude != magnitude.trunc() {
+        return format!("{value:.1}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What the samples say beside their numbers, each saying once, and why samples are missing.
+fn remarks(results: &Results) -> String {
+    let mut remarks: Vec<String> = vec![];
+    let mut add = |remark: String| {
+        if !remarks.contains(&remark) {
+            remarks.push(remark);
+        }
+    };
+    // More than two sayings are a spread, and its first two show it.
+    let mut notes: Vec<_> = results.samples.iter().filter_map(|s| s.note.clone()).collect();
+    notes.sort();
+    notes.dedup();
+    notes.into_iter().take(2).for_each(&mut add);
+    let failed = results.failures.len();
+    if let Some(first) = results.failures.first() {
+        match results.samples.len() {
+            0 => add(first.clone()),
+            n => add(format!("failed {failed} times of {}: {first}", n + failed)),
+        }
+    }
+    remarks.join("; ").replace('|', "\\|").replace('\n', " ")
+}
+
+/// Fails if a table could not be written to `file`: better before the measuring than after it.
+pub fn check(file: &Path) -> anyhow::Result<()> {
+    splice(&read(file)?, "").with_context(|| format!("{}", file.display())).map(drop)
+}
+
+/// Puts the table between the markers of `file`.
+pub fn write(file: &Path, table: &str) -> anyhow::Result<()> {
+    let text = splice(&read(file)?, table)?;
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn splice(text: &str, table: &str) -> anyhow::Result<String> {
+    let (head, rest) = text.split_once(BEGIN).with_context(|| format!("has no line {BEGIN}"))?;
+    let (_, tail) = rest.split_once(END).with_context(|| format!("has no {END} after {BEGIN}"))?;
+    Ok(format!("{head}{BEGIN}\n{table}\n{END}{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        let shown = [0.0, 3.0, 1.23456, 42.42, 118.4, 4_264.0, 2_700_000.0].map(number);
+        assert_eq!(shown, ["0", "3", "1.23", "42.4", "118", "4,264", "2,700,000"]);
+    }
+
+    #[test]
+    fn a_table_replaces_what_stood_between_the_markers() {
+        let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
+        let once = splice(&text, "new").unwrap();
+        assert_eq!(once, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));
+        assert_eq!(splice(&once, "new").unwrap(), once);
+    }
+
+    #[test]
+    fn a_file_without_markers_is_refused() {
+        assert!(splice("text", "").is_err());
+        assert!(splice(&format!("{END}{BEGIN}"), "").is_err());
+    }
+}

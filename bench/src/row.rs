@@ -1,0 +1,129 @@
+//! What a row of the table is: a question, the peers that answer it, the columns of the answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One question, put to ours and to every peer.
+pub struct Row {
+    /// What `--only` takes.
+    pub name: &'static str,
+    /// What is measured, in a sentence or two that stand above the table.
+    pub about: &'static str,
+    /// What a sample holds. The first column is the one whose spread and ratio are shown.
+    pub columns: &'static [Column],
+    /// Ours first: the first of them is what the ratios refer to.
+    pub peers: &'static [Peer],
+    /// How long one measurement may take before it is killed.
+    pub limit: Duration,
+}
+
+/// One number of a sample.
+pub struct Column {
+    /// Its key in the sample.
+    pub key: &'static str,
+    /// Its heading in the table, with the unit.
+    pub heading: &'static str,
+    /// Which way is better, where a ratio makes sense.
+    pub better: Better,
+}
+
+/// Which way a column is better.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// A cost: nanoseconds, bytes.
+    Less,
+    /// A rate.
+    More,
+    /// A count that is no competition.
+    Neither,
+}
+
+/// One way to do the work of a row.
+pub struct Peer {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// Variables set for its process.
+    pub env: &'static [(&'static str, &'static str)],
+    /// What runs.
+    pub way: Way,
+}
+
+impl Peer {
+    /// A peer that is a function of this program.
+    pub const fn rust(name: &'static str, run: fn(Size) -> anyhow::Result<Sample>) -> Peer {
+        Peer { name, env: &[], way: Way::Rust(run) }
+    }
+
+    /// A peer that is a function of one of the Python scripts.
+    pub const fn python(name: &'static str, script: &'static str, function: &'static str) -> Peer {
+        Peer { name, env: &[], way: Way::Python { script, function } }
+    }
+
+    /// The same peer with variables set.
+    pub const fn with_env(self, env: &'static [(&'static str, &'static str)]) -> Peer {
+        Peer { env, ..self }
+    }
+}
+
+/// What a measurement's process runs.
+pub enum Way {
+    /// This program again, and in it this function.
+    Rust(fn(Size) -> anyhow::Result<Sample>),
+    /// The Python interpreter, and in it this function of this script.
+    Python { script: &'static str, function: &'static str },
+}
+
+/// How much work a measurement does.
+#[derive(Clone, Copy)]
+pub struct Size {
+    /// Whether the run is a quick one.
+    pub quick: bool,
+}
+
+impl Size {
+    /// `full`, or `quick` in a quick run.
+    pub fn of<T>(self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// What one measurement found: the line of JSON that its process prints.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+pub struct Sample {
+    /// The numbers, by the keys of the row's columns.
+    pub values: BTreeMap<String, f64>,
+    /// A remark for the table.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+impl Sample {
+    /// A sample of one number.
+    pub fn of(key: &str, value: f64) -> Sample {
+        Sample::default().and(key, value)
+    }
+
+    /// Adds a number.
+    pub fn and(mut self, key: &str, value: f64) -> Sample {
+        self.values.insert(key.into(), value);
+        self
+    }
+
+    /// Adds a remark.
+    pub fn with_note(mut self, note: impl Into<String>) -> Sample {
+        self.note = Some(note.into());
+        self
+    }
+}
+
+/// `elapsed` divided among `n`, in nanoseconds.
+pub fn ns_each(elapsed: Duration, n: usize) -> f64 {
+    elapsed.as_nanos() as f64 / n as f64
+}
+
+/// `elapsed` divided among `n`, in microseconds.
+pub fn us_each(elapsed: Duration, n: usize) -> f64 {
+    ns_each(elapsed, n) / 1e3
+}

@@ -1,0 +1,23 @@
+//! `yield_crowd`: the same among 20,000, where the stacks and run queue no longer fit the caches.
+
+use std::time::Duration;
+
+use super::yielding::{Load, bare, may, tokio_current, trine};
+use crate::row::{Better, Column, Peer, Row, Size};
+
+pub const ROW: Row = Row {
+    name: "yield_crowd",
+    about: "20,000 coroutines on one carrier yield in turn, 100 times each.",
+    columns: &[Column { key: "ns", heading: "ns per yield", better: Better::Less }],
+    peers: &[
+        Peer::rust("trine", |size| trine(crowd(size))).with_env(&[("TRINE_CARRIERS", "1")]),
+        Peer::rust("corosensei, bare", |size| bare(crowd(size))),
+        Peer::rust("may, 1 worker", |size| may(crowd(size))),
+        Peer::rust("tokio, current thread", |size| tokio_current(crowd(size))),
+    ],
+    limit: Duration::from_secs(60),
+};
+
+fn crowd(size: Size) -> Load {
+    Load { tasks: 20_000, yields: size.of(100, 20) }
+}

@@ -1,0 +1,81 @@
+//! `process_throughput`: a stream of small tasks through a pool of processes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::row::{Better, Column, Peer, Row, Sample, Size};
+
+pub const ROW: Row = Row {
+    name: "process_throughput",
+    about: "Many `u64` → `u64` tasks through a warm pool of two workers, all results taken in \
+            order. Where spawn is used, 2,000 tasks are kept outstanding, of procspawn 200: it \
+            takes up to four descriptors for each.",
+    columns: &[Column { key: "rate", heading: "tasks/s", better: Better::More }],
+    peers: &[
+        Peer::rust("trine, process::Pool, spawn", trine_pool),
+        Peer::rust("procspawn, Pool, spawn", procspawn_pool),
+        Peer::python("Python multiprocessing.Pool, map, one by one", "throughput.py", "pool_one"),
+        Peer::python("Python multiprocessing.Pool, imap", "throughput.py", "pool_imap"),
+        Peer::python("Python multiprocessing.Pool, map, chunked", "throughput.py", "pool_chunked"),
+        Peer::python("Python ProcessPoolExecutor, map", "throughput.py", "executor_one"),
+        Peer::python(
+            "Python ProcessPoolExecutor, map, chunks of 1,000",
+            "throughput.py",
+            "executor_chunked",
+        ),
+    ],
+    limit: Duration::from_secs(60),
+};
+
+/// Tasks before the counting begins.
+const WARM: u64 = 1_000;
+
+fn next(n: u64) -> u64 {
+    n + 1
+}
+
+/// `run` puts this many tasks through and returns the sum of their results.
+fn measure(n: u64, run: impl Fn(u64) -> anyhow::Result<u64>) -> anyhow::Result<Sample> {
+    run(WARM)?;
+    let start = Instant::now();
+    let sum = run(n)?;
+    let rate = n as f64 / start.elapsed().as_secs_f64();
+    anyhow::ensure!(sum == n * (n + 1) / 2, "a wrong result");
+    Ok(Sample::of("rate", rate))
+}
+
+fn trine_pool(size: Size) -> anyhow::Result<Sample> {
+    let pool = trine::process::Pool::new(2);
+    measure(size.of(200_000, 20_000), |n| {
+        windowed(n, 2_000, |i| pool.spawn(i, next), |task| Ok(task.join()?))
+    })
+}
+
+/// Each call takes two channels of sockets: far more would meet the usual limit on descriptors.
+fn procspawn_pool(size: Size) -> anyhow::Result<Sample> {
+    let pool = procspawn::Pool::new(2)?;
+    measure(size.of(20_000, 4_000), |n| {
+        windowed(n, 200, |i| pool.spawn(i, next), |task| Ok(task.join()?))
+    })
+}
+
+/// Keeps `window` tasks outstanding, joins the oldest first, and sums up.
+fn windowed<T>(
+    n: u64,
+    window: usize,
+    spawn: impl Fn(u64) -> T,
+    join: impl Fn(T) -> anyhow::Result<u64>,
+) -> anyhow::Result<u64> {
+    let mut outstanding = VecDeque::with_capacity(window);
+    let mut sum = 0;
+    for i in 0..n {
+        if outstanding.len() == window {
+            sum += outstanding.pop_front().map_or(Ok(0), &join)?;
+        }
+        outstanding.push_back(spawn(i));
+    }
+    for task in outstanding {
+        sum += join(task)?;
+    }
+    Ok(sum)
+}

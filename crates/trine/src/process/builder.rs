@@ -1,0 +1,96 @@
+//! A fresh process with a name, an environment or a directory of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::Location;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::wire::{self, FrameKind, Setup};
+use super::{call, pool};
+use crate::task::{Cause, Task};
+
+/// Chooses what is different in the process of one task.
+///
+/// ```
+/// use trine::process::Builder;
+///
+/// let task = Builder::new()
+///     .name("lister")
+///     .env("LANG", "C")
+///     .current_dir("/")
+///     .spawn((), |()| (std::env::var("LANG").unwrap(), std::env::current_dir().unwrap()));
+/// assert_eq!(task.name().as_deref(), Some("lister"));
+/// assert_eq!(task.join()?, ("C".into(), "/".into()));
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Builder {
+    name: Option<Arc<str>>,
+    setup: Setup,
+}
+
+impl Builder {
+    /// A process like that of [`spawn`](super::spawn).
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Names the task: in errors, in the list of tasks, in what a panic prints.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets a variable in the environment of the process.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Builder {
+        self.setup.environment.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Has the process start in this directory.
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Builder {
+        self.setup.current_dir = Some(directory.as_ref().as_os_str().to_owned());
+        self
+    }
+
+    /// Runs `function` on `arg` in a new process.
+    ///
+    /// As [`process::spawn`](super::spawn); besides, a directory that cannot be entered or a variable that cannot be
+    /// set makes the task end with [`Cause::NotSpawned`].
+    #[track_caller]
+    pub fn spawn<A, R, F>(self, arg: A, function: F) -> Task<R>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        let Builder { name, setup } = self;
+        let (task, job) = call::prepare(name, Location::caller(), arg, function);
+        let Some(mut job) = job else { return task };
+        match setup.environment.iter().find(|(name, value)| !is_variable(name, value)) {
+            Some((name, value)) => job.fail(Cause::NotSpawned {
+                reason: format!("the environment cannot hold {name:?} = {value:?}"),
+            }),
+            None => {
+                if setup != Setup::default() {
+                    job.setup = Some(Arc::new(wire::frame(FrameKind::Setup, job.id(), &setup)));
+                }
+                pool::submit_fresh(job);
+            }
+        }
+        task
+    }
+}
+
+/// What `setenv` accepts.
+fn is_variable(name: &OsString, value: &OsString) -> bool {
+    let name = name.as_bytes();
+    !name.is_empty()
+        && !name.contains(&b'=')
+        && !name.contains(&0)
+        && !value.as_bytes().contains(&0)
+}

@@ -1,0 +1,161 @@
+//! Before `main`: is this the program, or its template?
+//!
+//! The loader calls [`enter`] with the other initialisers of the program. Almost always it finds no
+//! variable and returns. With the variable it looks for the proof that it is meant, without ever
+//! sleeping and without touching what may belong to somebody else:
+//!
+//! 1. the program has no more rights than its parent (else nothing that the parent says counts),
+//! 2. the variable names a descriptor that is one end of a Unix packet socket pair,
+//! 3. the pair was made by this process's parent, with this process's user,
+//! 4. the first packet in it holds the token of the variable and the fingerprint of this build.
+//!
+//! Whoever can fulfil all four is the parent and runs this very program as this very user; it could
+//! as well attach a debugger. If one of them fails, the variable is a leftover or a forgery: it is
+//! removed, one line says so, and the program starts normally.
+
+use std::env;
+use std::ffi::c_int;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::template;
+use super::wire::{Handshake, PACKET};
+use crate::sys::image::{self, Initialiser};
+use crate::sys::{child, descriptors, socket};
+
+/// The variable: `<descriptor>:<token in hexadecimal digits>`.
+pub(super) const VARIABLE: &str = "TRINE_TEMPLATE";
+
+/// The descriptor that a template finds its socket at.
+pub(super) const DESCRIPTOR: RawFd = 3;
+
+/// The loader's entry. `used` keeps it in its object file, [`state`] keeps that file in the program.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static ENTRY: Initialiser = enter;
+
+static RAN: AtomicBool = AtomicBool::new(false);
+
+/// Whether this program can be its own template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It can.
+    Ready,
+    /// trine is in a shared library: the file that runs is another program.
+    InSharedLibrary,
+    /// The loader has not called the entry.
+    NotCalled,
+}
+
+pub(super) fn state() -> State {
+    // SAFETY: reads a static through a reference. The volatile read is what no optimiser removes,
+    // so the linker sees this file used wherever process tasks are.
+    let entry = unsafe { std::ptr::read_volatile(&raw const ENTRY) };
+    if !image::contains(entry as usize) {
+        State::InSharedLibrary
+    } else if !RAN.load(Relaxed) {
+        State::NotCalled
+    } else {
+        State::Ready
+    }
+}
+
+extern "C" fn enter(
+    count: c_int,
+    arguments: *const *const std::ffi::c_char,
+    environment: *const *const std::ffi::c_char,
+) {
+    RAN.store(true, Relaxed);
+    let Some(variable) = env::var_os(VARIABLE) else { return };
+    // SAFETY: `main` has not run, so there is one thread, unless another initialiser has started
+    // one; one that reads the environment at this very moment would read it through the C library,
+    // whose `environ` this changes as `unsetenv` of any initialiser does.
+    unsafe { env::remove_var(VARIABLE) };
+    let proof = variable.to_str().ok_or_else(|| "it is no text".to_owned()).and_then(prove);
+    match proof {
+        Ok((socket, handshake)) => {
+            // Initialisers that stand behind this one (of C++ libraries, of crates that register
+            // things before `main`) would otherwise never run in the workers.
+            for initialiser in image::initialisers_behind(ENTRY) {
+                initialiser(count, arguments, environment);
+            }
+            template::serve(socket, &handshake)
+        }
+        Err(reason) => {
+            eprintln!(
+                "trine: ignoring a stale {VARIABLE} variable: {reason}; the program starts normally"
+            );
+        }
+    }
+}
+
+/// Checks the four conditions; takes the descriptor and the packet only when all hold.
+fn prove(variable: &str) -> Result<(OwnedFd, Handshake), String> {
+    if child::has_raised_rights() {
+        return Err("this program runs with more rights than its parent".into());
+    }
+    let (number, token) = parse(variable).ok_or("it is not of the form that trine writes")?;
+    // SAFETY: only looked at until it is proven; a closed number is refused by the first call.
+    let socket = unsafe { descriptors::inherited(number) };
+    let maker = socket::packet_pair_maker(socket)
+        .map_err(|error| format!("descriptor {number} is not a template's socket: {error}"))?;
+    if maker.pid == 0 || maker.pid != child::parent() || maker.user != child::effective_user() {
+        return Err(format!("the socket at descriptor {number} is not of this process's parent"));
+    }
+    let mut packet = [0; PACKET];
+    let len = socket::peek_packet(socket, &mut packet)
+        .map_err(|error| format!("no handshake waits at descriptor {number}: {error}"))?;
+    let handshake: Handshake = postcard::from_bytes(&packet[..len])
+        .map_err(|_| format!("what waits at descriptor {number} is no handshake"))?;
+    if handshake.token != token {
+        return Err("its token is not that of the handshake".into());
+    }
+    if handshake.fingerprint != image::fingerprint() {
+        return Err("its parent runs another build of this program".into());
+    }
+    // SAFETY: the parent has proven that it left this descriptor open for us and nobody else.
+    let socket = unsafe { descriptors::take_inherited(socket.as_raw_fd()) };
+    Ok((socket, handshake))
+}
+
+fn parse(variable: &str) -> Option<(RawFd, u128)> {
+    let (number, token) = variable.split_once(':')?;
+    let number: RawFd = number.parse().ok().filter(|number| *number > 2)?;
+    let digits = token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some((number, digits.then(|| u128::from_str_radix(token, 16).ok())??))
+}
+
+/// What [`parse`] reads.
+pub(super) fn format(token: u128) -> String {
+    format!("{DESCRIPTOR}:{token:032x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_format_writes_is_read() {
+        assert_eq!(parse(&format(77)), Some((DESCRIPTOR, 77)));
+        for wrong in [
+            "",
+            ":",
+            "3",
+            "3:",
+            "3:12",
+            "x:00",
+            "-1:00",
+            "1:00000000000000000000000000000000",
+            "3:+0000000000000000000000000000001",
+            "99999999999:00000000000000000000000000000000",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_loader_has_called_the_entry() {
+        assert_eq!(state(), State::Ready);
+    }
+}

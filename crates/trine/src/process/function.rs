@@ -1,0 +1,162 @@
+//! How a function crosses to another process: as the offset of code that both have.
+//!
+//! Master and worker run the same file, so a function stands at the same offset from the load
+//! address in both. The function's *value* does not cross at all: its type is zero-sized, there is
+//! nothing to carry, and the worker makes one from nothing.
+//!
+//! # Why that is sound
+//!
+//! A zero-sized value has no bytes that could be wrong, so what could be wrong is only that the
+//! value exists: a type may be a proof (a token that only its module makes). The caller of
+//! [`Function::of`] has a value in its hands, and the type is `Copy + Send + 'static`: the caller could
+//! have made any number of copies, given them to any thread, and kept them for ever. The worker's
+//! value is one such copy, on the far side of a fork.
+//!
+//! What that reasoning does not cover is a `Copy` token that proves something of *this process's*
+//! state ("the library has been initialised here") and is captured by the closure: a closure that
+//! captures only zero-sized values is zero-sized as well, and crosses. The worker has not run the
+//! initialisation. Such a token is as wrong after a plain `fork` and `exec`; SOUNDNESS.md lists it
+//! as a limit.
+
+use std::panic::Location;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::wire;
+use crate::sys::image;
+use crate::task::CodecStage;
+
+/// A value that could not be decoded or encoded by the worker.
+#[derive(Debug)]
+pub(super) struct CodecError {
+    pub(super) stage: CodecStage,
+    pub(super) message: String,
+}
+
+/// Decodes the argument, calls the function, and pushes the encoded result behind `reply`.
+pub(super) type Trampoline = fn(argument: &[u8], reply: Vec<u8>) -> Result<Vec<u8>, CodecError>;
+
+/// A function as it crosses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Function {
+    pub(super) offset: u64,
+}
+
+impl Function {
+    /// The function behind `F`. Does not compile for an `F` that has a size.
+    pub(super) fn of<A, R, F>(_: F) -> Function
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "the function given to a process task captures variables (or is a function \
+                 pointer); a process shares no memory with its caller: pass them in the argument, \
+                 e.g. `process::spawn((a, b), |(a, b)| ...)`"
+            );
+        }
+        let trampoline: Trampoline = call::<A, R, F>;
+        Function { offset: (trampoline as usize).wrapping_sub(image::base()) as u64 }
+    }
+
+    /// The code in this process; `None` if the offset lies outside of the program's image.
+    ///
+    /// # Safety
+    ///
+    /// The offset was made by [`of`](Function::of) in a process that runs the same build.
+    pub(super) unsafe fn trampoline(self) -> Option<Trampoline> {
+        let address = image::base().checked_add(usize::try_from(self.offset).ok()?)?;
+        if !image::contains(address) {
+            return None;
+        }
+        // SAFETY: the caller's promise: at this offset of the same build stands an instance of
+        // `call`, which has this type.
+        Some(unsafe { std::mem::transmute::<usize, Trampoline>(address) })
+    }
+}
+
+fn call<A, R, F>(argument: &[u8], reply: Vec<u8>) -> Result<Vec<u8>, CodecError>
+where
+    A: DeserializeOwned,
+    R: Serialize,
+    F: Fn(A) -> R + Copy + Send + 'static,
+{
+    let failed =
+        |stage| move |error: postcard::Error| CodecError { stage, message: error.to_string() };
+    let argument: A = postcard::from_bytes(argument).map_err(failed(CodecStage::DecodeArgument))?;
+    // SAFETY: `F` is zero-sized (`of` has checked), so any aligned address holds its value, and a
+    // value is known to exist: see the argument above.
+    let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };
+    let result = function(argument);
+    postcard::to_extend(&result, reply).map_err(failed(CodecStage::EncodeResult))
+}
+
+/// The offset of a `Location` that lies in the program's image; `None` for one of a shared library.
+pub(super) fn location_offset(location: &'static Location<'static>) -> Option<u64> {
+    let address = std::ptr::from_ref(location) as usize;
+    image::contains(address).then(|| (address - image::base()) as u64)
+}
+
+/// The `Location` at an offset, in this process.
+///
+/// # Safety
+///
+/// The offset was made by [`location_offset`] in a process that runs the same build.
+pub(super) unsafe fn location_at(offset: u64) -> Option<&'static Location<'static>> {
+    let address = image::base().checked_add(usize::try_from(offset).ok()?)?;
+    if !image::contains(address) || !address.is_multiple_of(align_of::<Location<'static>>()) {
+        return None;
+    }
+    // SAFETY: the caller's promise: in the same build a constant `Location` stands at this offset;
+    // the loader has relocated the text it points to.
+    Some(unsafe { &*(address as *const Location<'static>) })
+}
+
+/// Encodes an argument behind the head and call of its frame.
+pub(super) fn encode_argument<A: Serialize>(
+    frame: Vec<u8>,
+    argument: &A,
+) -> Result<Vec<u8>, CodecError> {
+    let mut frame = postcard::to_extend(argument, frame).map_err(|error| CodecError {
+        stage: CodecStage::EncodeArgument,
+        message: error.to_string(),
+    })?;
+    wire::finish(&mut frame);
+    Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::wire::FrameKind;
+
+    fn double(n: u32) -> u32 {
+        n * 2
+    }
+
+    #[test]
+    fn a_function_is_found_again_and_called() {
+        for function in [Function::of(double), Function::of(|n: u32| n * 2)] {
+            // SAFETY: made above, in this very process.
+            let trampoline = unsafe { function.trampoline() }.unwrap();
+            let reply = trampoline(&postcard::to_stdvec(&21_u32).unwrap(), Vec::new()).unwrap();
+            assert_eq!(postcard::from_bytes::<u32>(&reply).unwrap(), 42);
+            let error = trampoline(&[], wire::begin(FrameKind::Value, 1)).unwrap_err();
+            assert_eq!(error.stage, CodecStage::DecodeArgument);
+        }
+        // SAFETY: never called, as it is refused.
+        assert!(unsafe { Function { offset: u64::MAX }.trampoline() }.is_none());
+    }
+
+    #[test]
+    fn a_location_is_found_again() {
+        let here = Location::caller();
+        let offset = location_offset(here).unwrap();
+        // SAFETY: made above, in this very process.
+        assert_eq!(unsafe { location_at(offset) }, Some(here));
+    }
+}

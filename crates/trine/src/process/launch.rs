@@ -1,0 +1,90 @@
+//! Starting the template.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::board::Board;
+use super::entry;
+use super::wire::Handshake;
+use crate::sys::socket::{self, Patience};
+use crate::sys::{child, image, limits, random, spawn};
+
+/// A running template, as its master knows it.
+pub(super) struct Template {
+    /// The master's own number of it.
+    pub(super) id: u64,
+    pub(super) pid: u32,
+    pub(super) socket: OwnedFd,
+    pub(super) pidfd: OwnedFd,
+    pub(super) board: Arc<Board>,
+    /// Whether it has said that it is ready.
+    pub(super) greeted: bool,
+}
+
+/// Starts a template; called by the service thread only, whose end would be the template's.
+///
+/// # Errors
+///
+/// Says why not, and what to do.
+pub(super) fn start(id: u64) -> Result<Template, String> {
+    check_program()?;
+    let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
+    let (ours, theirs) =
+        socket::packet_pair().map_err(refused("socket for the template process"))?;
+    let (board, memory) =
+        Board::create().map_err(refused("shared memory for the template process"))?;
+    let token = random::token().map_err(refused("random number for the template process"))?;
+    let fingerprint = image::fingerprint();
+    let handshake = Handshake { token, fingerprint, master: std::process::id() };
+    let packet = postcard::to_stdvec(&handshake).expect("numbers only");
+    // Written before the template exists, so that it never has to wait for it.
+    socket::send_packet(&ours, &packet, &[memory.as_fd()], Patience::Now)
+        .map_err(refused("handshake with the template process"))?;
+    let variable = (entry::VARIABLE, &*entry::format(token));
+    let pid = spawn::run_again(variable, theirs.as_fd(), entry::DESCRIPTOR)
+        .map_err(|error| limits::explain_refused_task("process (from /proc/self/exe)", &error))?;
+    let pidfd = child::open(pid).map_err(|error| {
+        child::kill_and_wait(pid);
+        limits::explain_missing("handle for the template process", &error)
+    })?;
+    Ok(Template { id, pid, socket: ours, pidfd, board, greeted: false })
+}
+
+/// Makes sure that what would be started is this program and knows that it is a template: anything
+/// else would run its `main` a second time.
+fn check_program() -> Result<(), String> {
+    match entry::state() {
+        entry::State::Ready => {}
+        entry::State::InSharedLibrary => {
+            return Err(
+                "process tasks need trine linked into the executable itself; here it is in \
+                        a shared library, and the program that runs is another one"
+                    .into(),
+            );
+        }
+        entry::State::NotCalled => {
+            return Err(
+                "process tasks need the initialisers of the executable (.init_array), and \
+                        whatever started this program has not run them"
+                    .into(),
+            );
+        }
+    }
+    let file = match File::open("/proc/self/exe") {
+        Ok(file) => file,
+        // A program may be executable and not readable.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Err(error) => {
+            return Err(format!("process tasks need /proc/self/exe, which is not there: {error}"));
+        }
+    };
+    if image::fingerprint_of(&file).ok() == Some(image::fingerprint()) {
+        Ok(())
+    } else {
+        Err("process tasks need /proc/self/exe to be this program; it is another one, as when a \
+             program is started through the dynamic loader (`ld.so PROGRAM`) or an emulator"
+            .into())
+    }
+}

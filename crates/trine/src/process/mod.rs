@@ -1,0 +1,132 @@
+//! Processes: an ordinary function runs in its own address space, and a crash of it is an error here.
+//!
+//! ```
+//! let task = trine::process::spawn(6, |n: u32| n * 7);
+//! assert_eq!(task.join()?, 42);
+//!
+//! let crash = trine::process::spawn((), |()| std::process::abort());
+//! println!("{}", crash.join().unwrap_err()); // … its process was ended by SIGABRT (6)
+//! # Ok::<(), trine::TaskError>(())
+//! ```
+//!
+//! No set-up, no registration: it works in `main`, in tests, in examples, in doctests.
+//!
+//! # How
+//!
+//! ```text
+//!   your program (the master)                      the same program, started again
+//!  ┌───────────────────────────────┐              ┌────────────────────────────────┐
+//!  │ spawn ─► queue                │  posix_spawn │ template: has one thread, never│
+//!  │            │   service thread ├─────────────►│ reaches `main`, only forks     │
+//!  │            │   forks, listens,│  fork, please└───────┬────────────────────────┘
+//!  │            │   buries         │                      │ clone3(CLONE_PARENT)
+//!  │            ▼                  │              ┌───────▼────────┐ ┌─────────────┐
+//!  │        one socket, one pidfd  │◄────────────►│ worker         │ │ worker      │ …
+//!  │        for each worker        │ task, answer │ child of master│ │             │
+//!  └───────────────────────────────┘              └────────────────┘ └─────────────┘
+//! ```
+//!
+//! Forking a program with threads is unsound, and forking a large one is slow. So at the first
+//! process task the program is started once more. Before `main`, an initialiser of this crate sees that
+//! it is meant as the *template* and keeps it: small, with one thread. Each worker is a fork of the
+//! template and, by `CLONE_PARENT`, a child of the master. A function travels as its offset in the program's
+//! file, which is the same in both; argument and result travel encoded ([`serde`], postcard).
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `entry.rs` | before `main`: is this the program, or its template? |
+//! | `template.rs`, `worker.rs` | the two roles of the program started again |
+//! | `overflow.rs` | a worker that runs off its stack says so |
+//! | `function.rs` | a function as an offset; why that is sound |
+//! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
+//! | `job.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
+//! | `service.rs`, `forks.rs`, `launch.rs` | the service thread, its template, and how that starts |
+//! | `wire.rs`, `board.rs` | what they say to each other |
+//!
+//! # What is different in a worker
+//!
+//! - `main` has not run: what it sets up (a logger, a panic hook, statics) is not there. Initialisers
+//!   that run before `main` have run.
+//! - The environment is that of the program when it started its first process task. The current
+//!   directory is the program's own when the worker is forked. Arguments are the program's.
+//! - Standard input is empty; standard output and error are the program's own. Output is flushed after each task.
+//! - No other descriptor of the program is open there.
+//! - It dies with the program, also when that is killed with SIGKILL.
+//! - A signal from the terminal (Ctrl-C) reaches workers as it reaches the program.
+//!
+//! # Limits
+//!
+//! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted.
+//! A child that the program makes by a bare `fork` after its first process task cannot use process tasks.
+
+use std::panic::Location;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::task::Task;
+
+mod board;
+mod builder;
+mod call;
+mod crew;
+mod entry;
+mod forks;
+mod function;
+mod job;
+mod launch;
+mod link;
+mod overflow;
+mod pool;
+mod service;
+mod template;
+mod wire;
+mod worker;
+
+pub use builder::Builder;
+pub use pool::{Pool, pool};
+
+/// Runs `function` on `arg` in a new process, which ends with the task.
+///
+/// `function` is a function item or a closure that captures nothing; one that captures does not
+/// compile. `arg` and the result are encoded by serde in the postcard format, so types that can only
+/// be decoded from a self-describing format (`serde_json::Value`, untagged enums) do not cross.
+///
+/// Any number of tasks may be outstanding. At most a quarter as many processes run at once as this
+/// program may have descriptors (`ulimit -n`), and never more than 4,096; the other tasks wait in a queue. For many
+/// small tasks a [`Pool`] is faster.
+///
+/// ```
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Order { item: String, count: u32 }
+///
+/// fn price(order: Order) -> Result<u32, String> {
+///     if order.item == "pear" { Ok(order.count * 3) } else { Err(format!("no {}", order.item)) }
+/// }
+///
+/// let task = trine::process::spawn(Order { item: "pear".into(), count: 2 }, price);
+/// assert_eq!(task.join()?, Ok(6));
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+///
+/// # Errors
+///
+/// `join` gives a [`TaskError`](crate::TaskError) whose [`Cause`](crate::Cause) is
+/// - `Panicked`: the function panicked; with message, place and backtrace,
+/// - `Exited`, `Signaled`, `StackOverflow`: the process ended before there was a result,
+/// - `Lost`: the process closed its connection to this program or sent nonsense on it,
+/// - `Codec`: the argument or the result could not be encoded or decoded,
+/// - `NotSpawned`: a limit was met; the text says which, and what to do.
+#[track_caller]
+pub fn spawn<A, R, F>(arg: A, function: F) -> Task<R>
+where
+    A: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(A) -> R + Copy + Send + 'static,
+{
+    let (task, job) = call::prepare(None, Location::caller(), arg, function);
+    if let Some(job) = job {
+        pool::submit_fresh(job);
+    }
+    task
+}

@@ -1,0 +1,84 @@
+//! A worker that runs off the end of its stack says so before it dies.
+//!
+//! ```text
+//!        limit                                  stack pointer      top
+//!   ── gap ├──────── may still be mapped ────────┤ ░░░ in use ░░░ ┤
+//!   1 MiB  └ top - RLIMIT_STACK                                   └ end of `[stack]`
+//! ```
+//!
+//! The kernel grows the first thread's stack at a fault anywhere between `limit` and `top`. So a fault
+//! that reaches a handler from there, or from the gap below, is one at which it refused to.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize};
+
+use super::wire::{self, FrameKind};
+use crate::sys::{self, descriptors, fault, limits, socket};
+
+/// The end of the stack's mapping; 0 if it is not known.
+static TOP: AtomicUsize = AtomicUsize::new(0);
+/// Where to tell it; -1 in the template, which runs no task.
+static SOCKET: AtomicI32 = AtomicI32::new(-1);
+/// What the message calls the task: a `String` of the frame that runs it, or null.
+static LABEL: AtomicPtr<String> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The kernel keeps this much free between a stack and the mapping below (`stack_guard_gap`).
+const GAP: usize = 1 << 20;
+
+/// The frame that becomes `Cause::StackOverflow`, ready before there is need.
+static FRAME: [u8; 24] = wire::head(FrameKind::Overflow, 0, 0);
+
+/// Prepares the calling thread, the first of its process, and so all that are forked from it.
+pub(super) fn install() {
+    TOP.store(sys::memory::first_stack_end().unwrap_or(0), Relaxed);
+    fault::ensure_signal_stack();
+    fault::install(look);
+}
+
+/// Says which socket to tell it at; open as long as the process lives.
+pub(super) fn report_to(socket: i32) {
+    SOCKET.store(socket, Relaxed);
+}
+
+/// Calls `function` as the task that `label` names.
+pub(super) fn labelled<T>(label: &mut String, function: impl FnOnce() -> T) -> T {
+    /// Takes the label back also when the function panics.
+    struct Labelled;
+    impl Drop for Labelled {
+        fn drop(&mut self) {
+            LABEL.store(std::ptr::null_mut(), Relaxed);
+        }
+    }
+    LABEL.store(label, Relaxed);
+    let _labelled = Labelled;
+    function()
+}
+
+/// Runs in the signal handler.
+fn look(address: usize) -> bool {
+    let top = TOP.load(Relaxed);
+    // Without a limit the stack ends where memory does, and no address tells it from a wild pointer.
+    let Some(limit) = limits::stack() else { return false };
+    let lowest = top.saturating_sub(limit as usize).saturating_sub(GAP);
+    if top == 0 || !(lowest.max(1)..top).contains(&address) {
+        return false;
+    }
+    let label = LABEL.load(Relaxed);
+    // SAFETY: set by `labelled` while the string is borrowed exclusively and unmoved, and taken back
+    // before it goes; the handler has interrupted that very thread.
+    let label = unsafe { label.as_ref() };
+    sys::write_stderr_raw(&[
+        b"\ntrine: ",
+        label.map_or(b"a worker", |label| label.as_bytes()),
+        b" has overflowed its stack\n",
+    ]);
+    let number = SOCKET.load(Relaxed);
+    if number >= 0 {
+        // SAFETY: the worker's socket, which it never closes; had the task closed it, the call would
+        // be refused.
+        let socket = unsafe { descriptors::inherited(number) };
+        // Between two frames: the worker's thread is in a task, so it is not within one.
+        let _ = socket::send(socket, &FRAME, socket::Patience::Now);
+    }
+    true
+}

@@ -1,0 +1,326 @@
+//! The service: one thread of the master that forks, listens to and buries workers.
+//!
+//! It starts with the first process task and never ends, because the kernel regards the *thread*
+//! that started the template as the parent of all workers and kills them when that thread ends. All
+//! signals are blocked in it.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::crew::Crew;
+use super::forks::Forks;
+use super::link::Link;
+use super::wire::{Assembler, Failure, Frame, FrameKind, Stream};
+use crate::sys::child::{self, Ended};
+use crate::sys::poll::{Bell, Happened, Poll};
+use crate::sys::socket::Patience;
+use crate::sys::{limits, observe};
+use crate::task::Cause;
+
+/// What other threads see of the service.
+pub(super) struct Service {
+    pub(super) poll: Poll,
+    bell: Bell,
+    /// Workers asked for: for whom, and how many.
+    orders: Mutex<Vec<(Arc<Crew>, usize)>>,
+    /// The process that it serves.
+    pid: u32,
+    thread: OnceLock<u32>,
+}
+
+/// Under this number the service watches its bell.
+const BELL: u64 = 0;
+
+/// How long a worker may live that has closed its connection: the kernel closes descriptors a
+/// moment before it tells of the death, so most of them are dying and will have a better reason.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The service of this process, started at the first call.
+///
+/// # Errors
+///
+/// Says what kept it from starting; the next call tries again.
+pub(super) fn get() -> Result<&'static Arc<Service>, String> {
+    static SERVICE: OnceLock<Arc<Service>> = OnceLock::new();
+    static STARTING: Mutex<()> = Mutex::new(());
+    if let Some(service) = SERVICE.get() {
+        return service.check();
+    }
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(service) = SERVICE.get() {
+        return service.check();
+    }
+    let explain = |error| limits::explain_missing("service for process tasks", &error);
+    let service = Arc::new(Service {
+        poll: Poll::new().map_err(explain)?,
+        bell: Bell::new().map_err(explain)?,
+        orders: Mutex::default(),
+        pid: std::process::id(),
+        thread: OnceLock::new(),
+    });
+    service.poll.add(&service.bell, BELL).map_err(explain)?;
+    let served = Arc::clone(&service);
+    let signals = child::block_signals();
+    let thread = std::thread::Builder::new()
+        .name("trine-processes".into())
+        .spawn(move || Master::new(served).serve());
+    drop(signals);
+    thread.map_err(|error| limits::explain_refused_task("thread", &error))?;
+    SERVICE.get_or_init(|| service).check()
+}
+
+impl Service {
+    /// A child made by `fork` has the memory of the service and not its thread.
+    fn check(self: &'static Arc<Service>) -> Result<&'static Arc<Service>, String> {
+        if self.pid == std::process::id() {
+            Ok(self)
+        } else {
+            Err("this process was forked from one that had started process tasks already, and the \
+                 thread that serves them exists there only; fork before the first process task"
+                .into())
+        }
+    }
+
+    /// Asks for `count` workers for `crew`.
+    pub(super) fn ask_for_forks(&self, crew: &Arc<Crew>, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.push((Arc::clone(crew), count));
+        drop(orders);
+        // The service itself looks at the orders before it sleeps.
+        if self.thread.get() != Some(&observe::thread_id()) {
+            self.bell.ring();
+        }
+    }
+}
+
+impl Service {
+    fn orders(&self) -> Vec<(Arc<Crew>, usize)> {
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn has_orders(&self) -> bool {
+        !self.orders.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+/// One worker, as the service thread knows it.
+struct Member {
+    crew: Arc<Crew>,
+    link: Arc<Link>,
+    incoming: Assembler,
+    /// Whether it has said that it can take tasks.
+    ready: bool,
+    /// Whether it has said that its stack is used up.
+    overflowed: bool,
+    /// Why it was killed by the service, if it was.
+    condemned: Option<String>,
+}
+
+/// What the service thread owns.
+struct Master {
+    service: Arc<Service>,
+    forks: Forks,
+    members: HashMap<u64, Member>,
+    /// Workers that have closed their connection, and until when they may live.
+    fading: VecDeque<(Instant, u64)>,
+    scratch: Box<[u8]>,
+}
+
+impl Master {
+    fn new(service: Arc<Service>) -> Master {
+        service.thread.set(observe::thread_id()).expect("one thread serves, and says so once");
+        Master {
+            forks: Forks::new(Arc::clone(&service)),
+            service,
+            members: HashMap::new(),
+            fading: VecDeque::new(),
+            scratch: vec![0; 64 * 1024].into_boxed_slice(),
+        }
+    }
+
+    fn serve(mut self) {
+        let mut happened = Vec::new();
+        loop {
+            self.take_orders();
+            let deadline = self.fading.front().map(|(until, _)| *until);
+            let service = Arc::clone(&self.service);
+            service.poll.wait(&mut happened, deadline);
+            for happened in &happened {
+                self.handle(*happened);
+            }
+            self.end_fading();
+        }
+    }
+
+    /// Asks for the workers that are wanted, until nothing more can be done about it for now.
+    fn take_orders(&mut self) {
+        loop {
+            let orders = self.service.orders();
+            self.forks.order(orders);
+            for (crew, link) in self.forks.pump() {
+                self.enlist(crew, link);
+            }
+            // A refusal may have woken somebody who has ordered more.
+            if !self.service.has_orders() {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, happened: Happened) {
+        let (id, is_pidfd) = (happened.token / 2, happened.token % 2 == 1);
+        if happened.token == BELL {
+            self.service.bell.quiet();
+        } else if self.forks.is_concerned(id) {
+            let members = &self.members;
+            self.forks.handle(id, is_pidfd, &|pid| members.values().any(|m| m.link.pid == pid));
+        } else if self.members.contains_key(&id) {
+            if is_pidfd {
+                self.bury(id);
+            } else {
+                if happened.writable {
+                    self.members[&id].crew.room(id);
+                }
+                if happened.readable {
+                    self.listen(id);
+                }
+            }
+        }
+        // Otherwise: news of somebody who was buried in this very turn.
+    }
+
+    fn enlist(&mut self, crew: Arc<Crew>, link: Arc<Link>) {
+        let incoming = Assembler::default();
+        let member = Member {
+            crew: Arc::clone(&crew),
+            link: Arc::clone(&link),
+            incoming,
+            ready: false,
+            overflowed: false,
+            condemned: None,
+        };
+        self.members.insert(link.id, member);
+        crew.joined(link);
+    }
+
+    /// Receives what a living worker has sent, a little at a time so that the others get their turn.
+    fn listen(&mut self, id: u64) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        for _ in 0..16 {
+            match member.receive(&mut self.scratch, false) {
+                Stream::Flowing => {}
+                Stream::Dry => return,
+                Stream::Ended => {
+                    self.service.poll.remove(&member.link.socket);
+                    self.fading.push_back((Instant::now() + GRACE, id));
+                    return;
+                }
+                Stream::Broken(reason) => {
+                    self.service.poll.remove(&member.link.socket);
+                    member.condemn(reason);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A worker has ended: what it sent before still counts, then its task gets the true cause.
+    fn bury(&mut self, id: u64) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(ended) = child::reap(&member.link.pidfd) else { return };
+        // What a dead process has sent fits into a socket; more comes only from one that it left
+        // the socket to.
+        for _ in 0..4096 {
+            match member.receive(&mut self.scratch, true) {
+                Stream::Flowing => {}
+                Stream::Dry | Stream::Ended | Stream::Broken(_) => break,
+            }
+        }
+        let member = self.members.remove(&id).expect("found above");
+        let cause = member.cause(ended);
+        let Member { crew, link, ready, .. } = member;
+        self.service.poll.remove(&link.socket);
+        self.service.poll.remove(&link.pidfd);
+        drop(link);
+        crew.died(id, ready, cause).carry_out(&crew, &self.service);
+    }
+
+    fn end_fading(&mut self) {
+        while let Some((_, id)) = self.fading.pop_front_if(|(until, _)| *until <= Instant::now()) {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.condemn("it closed the connection to its master and lived on".into());
+            }
+        }
+    }
+}
+
+impl Member {
+    fn receive(&mut self, scratch: &mut [u8], dead: bool) -> Stream {
+        let stream = self.incoming.receive(self.link.socket.as_fd(), scratch, Patience::Now);
+        while let Some(frame) = self.incoming.ready.pop_front() {
+            if let Err(reason) = self.hear(frame, dead) {
+                return Stream::Broken(reason);
+            }
+        }
+        stream
+    }
+
+    /// Acts on one frame; `Err` if no worker of ours would send it.
+    fn hear(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
+        let Frame { kind, task, body } = frame;
+        let answered = |dead| {
+            self.crew
+                .answered(self.link.id, task, dead)
+                .ok_or_else(|| format!("it answered task {task}, which it does not have"))
+        };
+        match kind {
+            FrameKind::Ready => self.ready = true,
+            FrameKind::Overflow => self.overflowed = true,
+            FrameKind::Value => answered(dead)?.settle(Ok(body)),
+            FrameKind::Failed => {
+                let failure: Failure = postcard::from_bytes(&body)
+                    .map_err(|_| "it reported a failure that cannot be read".to_owned())?;
+                answered(dead)?.fail(failure.into());
+            }
+            FrameKind::Refused => {
+                let reason = String::from_utf8_lossy(&body).into_owned();
+                answered(true)?.fail(Cause::NotSpawned { reason });
+            }
+            FrameKind::Setup | FrameKind::Run => {
+                return Err(format!("it sent {kind:?}, which only masters do"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a worker that is no use any more.
+    fn condemn(&mut self, reason: String) {
+        self.condemned.get_or_insert(reason);
+        child::kill(&self.link.pidfd);
+    }
+
+    /// Why a task that it had begun has no value.
+    fn cause(&self, ended: Ended) -> Cause {
+        if self.overflowed {
+            return Cause::StackOverflow;
+        }
+        if let Some(reason) = &self.condemned {
+            return Cause::Lost { reason: reason.clone() };
+        }
+        match ended {
+            Ended::Exited(code) => Cause::Exited { code },
+            Ended::Signaled { signal, core_dumped } => Cause::Signaled { signal, core_dumped },
+            Ended::Unknown => Cause::Lost {
+                reason:
+                    "it has ended, and other code of this program has taken the answer how: it \
+                         ignores SIGCHLD or waits for any child"
+                        .into(),
+            },
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The worker: forked from the template, runs one task after the other, ends when its master hangs up.
+
+use std::env;
+use std::ffi::CStr;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::process;
+
+use super::board::OwnPlace;
+use super::function::{self, CodecError, Function};
+use super::overflow;
+use super::wire::{self, Assembler, Call, Failure, Frame, FrameKind, Setup, Stream};
+use crate::sys::shared::Shared;
+use crate::sys::socket::{self, Patience};
+use crate::sys::{child, descriptors};
+use crate::task::registry::{self, Entry};
+use crate::task::{Cause, CodecStage, Kind, TaskError, failure};
+
+/// What `ps` shows.
+pub(super) const SHORT_NAME: &CStr = c"trine-worker";
+
+/// Where the socket goes: far above the numbers that a task opens and closes.
+const SOCKET: RawFd = 200;
+
+/// Turns the calling process, just forked, into a worker.
+pub(super) fn become_worker(theirs: OwnedFd, board: Shared, place: u32, master: u32) -> ! {
+    child::die_with_parent(master);
+    child::set_short_name(SHORT_NAME);
+    let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
+    // SAFETY: `theirs` and the template's socket are closed here under their owners, who never run
+    // again in this process: this function does not return, and `theirs` is forgotten.
+    unsafe {
+        std::mem::forget(theirs);
+        descriptors::close_all_but(socket.as_fd());
+    }
+    overflow::report_to(socket.as_raw_fd());
+    let Some(place) = OwnPlace::keep(board, place) else { child::exit_now(1) };
+    child::follow_directory(master);
+    let mut worker = Worker { socket, place, incoming: Assembler::default(), scratch: [0; 8192] };
+    worker.send(&wire::head(FrameKind::Ready, 0, 0));
+    worker.serve()
+}
+
+struct Worker {
+    socket: OwnedFd,
+    place: OwnPlace,
+    incoming: Assembler,
+    scratch: [u8; 8192],
+}
+
+impl Worker {
+    fn serve(&mut self) -> ! {
+        loop {
+            let frame = self.next();
+            match frame.kind {
+                FrameKind::Setup => self.set_up(&frame),
+                FrameKind::Run => self.run(frame),
+                _ => process::exit(1),
+            }
+        }
+    }
+
+    /// The next frame from the master; where none comes any more, the worker ends.
+    fn next(&mut self) -> Frame {
+        loop {
+            if let Some(frame) = self.incoming.ready.pop_front() {
+                return frame;
+            }
+            match self.incoming.receive(self.socket.as_fd(), &mut self.scratch, Patience::Wait) {
+                Stream::Flowing | Stream::Dry => {}
+                // Exit handlers run: C libraries flush their streams, profilers write their files.
+                Stream::Ended => process::exit(0),
+                Stream::Broken(reason) => {
+                    eprintln!("trine: a worker ends, its master's words make no sense: {reason}");
+                    process::exit(1);
+                }
+            }
+        }
+    }
+
+    fn send(&self, frame: &[u8]) {
+        if socket::send_all(&self.socket, frame).is_err() {
+            // Nobody is left to tell, or the task has closed the connection.
+            process::exit(1);
+        }
+    }
+
+    fn set_up(&self, frame: &Frame) {
+        let Ok(setup) = postcard::from_bytes::<Setup>(&frame.body) else { process::exit(1) };
+        for (name, value) in &setup.environment {
+            // SAFETY: the worker has run no task yet, so there is one thread.
+            unsafe { env::set_var(name, value) };
+        }
+        if let Some(directory) = &setup.current_dir
+            && let Err(error) = env::set_current_dir(directory)
+        {
+            let reason = format!("cannot work in the directory {}: {error}", directory.display());
+            let mut refused = wire::begin(FrameKind::Refused, frame.task);
+            refused.extend_from_slice(reason.as_bytes());
+            wire::finish(&mut refused);
+            self.send(&refused);
+            process::exit(0);
+        }
+    }
+
+    fn run(&self, frame: Frame) {
+        let Frame { task, body, .. } = frame;
+        let Ok((call, argument)) = postcard::take_from_bytes::<Call>(&body) else {
+            process::exit(1);
+        };
+        // SAFETY: the offsets come from the master, which runs the same build (the template has
+        // checked the fingerprint).
+        let (trampoline, location) = unsafe {
+            let location = call.location.and_then(|offset| function::location_at(offset));
+            (Function { offset: call.function }.trampoline(), location)
+        };
+        let Some(trampoline) = trampoline else { process::exit(1) };
+        let name = call.name.map(Into::into);
+        let location = location.unwrap_or_else(|| Location::caller());
+        let Some(entry) = Entry::adopt(task, Kind::Process, name, location) else {
+            process::exit(1);
+        };
+        let mut label = entry.info().to_string();
+        entry.slot.set_os_id(process::id());
+        entry.slot.set_state(registry::RUNNABLE);
+        registry::set_current(Some(entry.slot));
+        self.place.begin(task);
+        let outcome = overflow::labelled(&mut label, || {
+            failure::catch(
+                || entry.slot.info(),
+                || trampoline(argument, wire::begin(FrameKind::Value, task)),
+            )
+        });
+        registry::set_current(None);
+        // What the task has printed stands before what the joiner prints.
+        let _ = io::stdout().flush();
+        let reply = match outcome {
+            Ok(Ok(mut value)) => {
+                wire::finish(&mut value);
+                value
+            }
+            Ok(Err(CodecError { stage, message })) => {
+                wire::frame(FrameKind::Failed, task, &Failure::Codec { stage, message })
+            }
+            Err(error) => wire::frame(FrameKind::Failed, task, &failure_of(error)),
+        };
+        self.send(&reply);
+    }
+}
+
+/// What crosses of a panic.
+fn failure_of(error: TaskError) -> Failure {
+    let failure = match error.cause() {
+        Cause::Panicked { message, location, backtrace } => Failure::Panicked {
+            message: message.clone(),
+            location: location.clone(),
+            backtrace: backtrace.clone(),
+        },
+        // `catch` makes nothing else.
+        other => Failure::Codec { stage: CodecStage::EncodeResult, message: other.to_string() },
+    };
+    // A payload whose own drop panics is not worth a worker.
+    if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(error))) {
+        std::mem::forget(again);
+    }
+    failure
+}

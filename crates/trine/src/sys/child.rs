@@ -1,0 +1,185 @@
+//! Parents and children: how a child is watched and killed, and how it dies with its parent.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+
+use super::observe;
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It called `exit`.
+    Exited(i32),
+    /// A signal ended it.
+    Signaled {
+        /// Which one.
+        signal: i32,
+        /// Whether a core file was written.
+        core_dumped: bool,
+    },
+    /// It has ended, and other code of this program has taken the answer: it waits for any child,
+    /// or ignores SIGCHLD.
+    Unknown,
+}
+
+/// A handle of the child `pid`, which the caller has not waited for yet.
+pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Takes the answer how a child ended; `None` while it runs.
+pub(crate) fn reap(pidfd: impl AsFd) -> Option<Ended> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let status = loop {
+        match process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
+            Ok(None) => return None,
+            Ok(Some(status)) => break status,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Some(kept_answer(pidfd)),
+        }
+    };
+    Some(match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Ended::Exited(code),
+        (None, Some(signal)) => Ended::Signaled { signal, core_dumped: status.dumped() },
+        (None, None) => Ended::Unknown,
+    })
+}
+
+/// Waits until a child that was killed is gone; for children without a handle only.
+pub(crate) fn kill_and_wait(pid: u32) {
+    let Some(pid) = Pid::from_raw(pid.cast_signed()) else { return };
+    if process::kill_process(pid, Signal::KILL).is_ok() {
+        while let Err(rustix::io::Errno::INTR) =
+            process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)
+        {}
+    }
+}
+
+/// Ends a process by SIGKILL; one that has ended already stays as it is.
+pub(crate) fn kill(pidfd: impl AsFd) {
+    let _ = process::pidfd_send_signal(pidfd, Signal::KILL);
+}
+
+/// The answer that the kernel keeps with the handle after somebody else has taken it (Linux 6.15).
+fn kept_answer(pidfd: impl AsFd) -> Ended {
+    /// `struct pidfd_info` of `<linux/pidfd.h>`, its first version.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const EXIT: u64 = 1 << 3;
+    const GET_INFO: u64 = (3 << 30) | ((size_of::<Info>() as u64) << 16) | (0xff << 8) | 11;
+    let mut info = Info { mask: EXIT, ..Info::default() };
+    // SAFETY: the request's number holds the size of `info`, which the kernel fills at most.
+    let result =
+        unsafe { libc::ioctl(pidfd.as_fd().as_raw_fd(), GET_INFO as libc::Ioctl, &raw mut info) };
+    if result != 0 || info.mask & EXIT == 0 {
+        return Ended::Unknown;
+    }
+    let status = info.exit_code;
+    if libc::WIFEXITED(status) {
+        Ended::Exited(libc::WEXITSTATUS(status))
+    } else if libc::WIFSIGNALED(status) {
+        let signal = libc::WTERMSIG(status);
+        Ended::Signaled { signal, core_dumped: libc::WCOREDUMP(status) }
+    } else {
+        Ended::Unknown
+    }
+}
+
+/// The children of the calling thread; none where the kernel does not list them.
+pub(crate) fn of_calling_thread() -> Vec<u32> {
+    let path = format!("/proc/self/task/{}/children", observe::thread_id());
+    let list = std::fs::read_to_string(path).unwrap_or_default();
+    list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The short name of a process, as `ps` shows it.
+pub(crate) fn short_name(pid: u32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// The process id of the caller's parent; 0 where the caller cannot see it.
+pub(crate) fn parent() -> u32 {
+    process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
+}
+
+/// The user whose rights the caller has.
+pub(crate) fn effective_user() -> u32 {
+    process::geteuid().as_raw()
+}
+
+/// Whether the kernel distrusts what the parent handed to this program, because it runs with more
+/// rights than its parent had.
+pub(crate) fn has_raised_rights() -> bool {
+    // SAFETY: reads a word that the kernel has passed to the program.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Has the kernel kill the caller when its parent `parent` ends; exits at once if it has.
+pub(crate) fn die_with_parent(parent_pid: u32) {
+    let armed = process::set_parent_process_death_signal(Some(Signal::KILL));
+    // The parent may have ended before the kernel knew of the wish.
+    if armed.is_err() || parent() != parent_pid {
+        exit_now(1);
+    }
+}
+
+/// Gives the calling thread, and the process if it is its first, a short name.
+pub(crate) fn set_short_name(name: &CStr) {
+    let _ = rustix::thread::set_name(name);
+}
+
+/// Makes the directory in which process `pid` is the caller's own; where that is not allowed, the
+/// caller stays where it is.
+pub(crate) fn follow_directory(pid: u32) {
+    let _ = process::chdir(format!("/proc/{pid}/cwd"));
+}
+
+/// Ends the process here and now: no destructor, no exit handler.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any number and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Blocks every signal for the calling thread and those that it starts, until dropped.
+pub(crate) struct SignalsBlocked(libc::sigset_t);
+
+/// Blocks every signal for the calling thread until the answer is dropped.
+pub(crate) fn block_signals() -> SignalsBlocked {
+    let mut all = MaybeUninit::uninit();
+    let mut old = MaybeUninit::uninit();
+    // SAFETY: `all` is filled before its use; `old` is filled by the second call, which cannot fail
+    // with a valid first argument.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::sigemptyset(old.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
+        SignalsBlocked(old.assume_init())
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: the mask that was in force before.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Has a write to a closed pipe fail instead of ending the process, as std does before `main`.
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: ignoring a signal installs no code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}

@@ -1,0 +1,66 @@
+//! The table of open descriptors as a whole.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// A copy of `descriptor` at the lowest free number from `from` on, or wherever there is room.
+pub(crate) fn copy_high(descriptor: BorrowedFd<'_>, from: RawFd) -> io::Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(descriptor, from)
+        // The limit for descriptors may lie below.
+        .or_else(|_| rustix::io::fcntl_dupfd_cloexec(descriptor, 3))
+        .map_err(io::Error::from)
+}
+
+/// Closes every descriptor but the first three and `kept`.
+///
+/// # Safety
+///
+/// Nothing that the caller uses later owns any of them.
+pub(crate) unsafe fn close_all_but(kept: BorrowedFd<'_>) {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    if kept > 3 {
+        // SAFETY: the caller's promise.
+        unsafe { close_range(3, kept - 1) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { close_range(kept.max(2) + 1, u32::MAX) };
+}
+
+/// # Safety
+///
+/// As for [`close_all_but`].
+unsafe fn close_range(first: u32, last: u32) {
+    // SAFETY: the caller's promise; the call touches no memory.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+        return;
+    }
+    // A kernel or a sandbox without the call: one by one.
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let open: Vec<u32> =
+        open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in open.into_iter().filter(|number| (first..=last).contains(number)) {
+        // SAFETY: the caller's promise; a number that is closed already answers EBADF.
+        unsafe { libc::close(number.cast_signed()) };
+    }
+}
+
+/// Borrows a descriptor that the parent says it has left open for this process.
+///
+/// # Safety
+///
+/// If the number is open, it stays so while the answer is used; if it is not, the answer is only
+/// passed to the kernel, which says so.
+pub(crate) unsafe fn inherited(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: not -1, as the callers have checked; the rest is the caller's promise.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Owns a descriptor that the parent has left open for this process.
+///
+/// # Safety
+///
+/// It is open, and nothing else in this process owns it.
+pub(crate) unsafe fn take_inherited(number: RawFd) -> OwnedFd {
+    // SAFETY: the caller's promise.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}

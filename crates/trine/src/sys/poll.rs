@@ -1,0 +1,123 @@
+//! Sleeping until one of many descriptors has something to say.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+
+/// A set of watched descriptors (`epoll`, level-triggered).
+#[derive(Debug)]
+pub(crate) struct Poll {
+    epoll: OwnedFd,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// There is something to read, or the peer is gone.
+    Read,
+    /// That, or there is room to write.
+    ReadWrite,
+}
+
+/// What happened to one watched descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Happened {
+    /// The number under which it is watched.
+    pub(crate) token: u64,
+    /// There is something to read, an end, or an error that reading tells.
+    pub(crate) readable: bool,
+    /// There is room to write, or an error that writing tells.
+    pub(crate) writable: bool,
+}
+
+/// Events taken from the kernel in one call.
+const BATCH: usize = 64;
+
+impl Poll {
+    pub(crate) fn new() -> io::Result<Poll> {
+        Ok(Poll { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
+    }
+
+    /// Watches `descriptor` until it is removed or closed.
+    pub(crate) fn add(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(token);
+        Ok(epoll::add(&self.epoll, descriptor, data, flags(Interest::Read))?)
+    }
+
+    /// Changes what is waited for at a watched descriptor; one that is not watched stays so.
+    pub(crate) fn change(&self, descriptor: impl AsFd, token: u64, interest: Interest) {
+        let data = epoll::EventData::new_u64(token);
+        let _ = epoll::modify(&self.epoll, descriptor, data, flags(interest));
+    }
+
+    /// Watches `descriptor` no longer.
+    pub(crate) fn remove(&self, descriptor: impl AsFd) {
+        let _ = epoll::delete(&self.epoll, descriptor);
+    }
+
+    /// Sleeps until something happens or `deadline` comes, and notes what happened in `into`.
+    pub(crate) fn wait(&self, into: &mut Vec<Happened>, deadline: Option<Instant>) {
+        into.clear();
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // A day is as good as for ever: the caller looks at its clock again anyway.
+            let left = left.min(Duration::from_secs(86_400));
+            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
+        });
+        let mut events = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; BATCH];
+        // EINTR is the one possible error; it means that nothing happened yet.
+        let Ok(count) = epoll::wait(&self.epoll, &mut events, timeout.as_ref()) else {
+            return;
+        };
+        into.extend(events[..count].iter().map(|event| {
+            let (flags, data) = (event.flags, event.data);
+            let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+            Happened {
+                token: data.u64(),
+                readable: ended || flags.contains(epoll::EventFlags::IN),
+                writable: ended || flags.contains(epoll::EventFlags::OUT),
+            }
+        }));
+    }
+}
+
+fn flags(interest: Interest) -> epoll::EventFlags {
+    match interest {
+        Interest::Read => epoll::EventFlags::IN,
+        Interest::ReadWrite => epoll::EventFlags::IN | epoll::EventFlags::OUT,
+    }
+}
+
+/// A bell that any thread rings and one that sleeps in [`Poll::wait`] hears.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    eventfd: OwnedFd,
+}
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Bell> {
+        Ok(Bell { eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    }
+
+    /// Wakes the sleeper, now or when it next sleeps.
+    pub(crate) fn ring(&self) {
+        // A full counter rings as well.
+        let _ = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes());
+    }
+
+    /// Stops the ringing.
+    pub(crate) fn quiet(&self) {
+        let _ = rustix::io::read(&self.eventfd, &mut [0_u8; 8]);
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.eventfd.as_fd()
+    }
+}

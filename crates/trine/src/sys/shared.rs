@@ -1,0 +1,93 @@
+//! Memory that several processes of one program see at once.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+
+use rustix::fs::{self, MemfdFlags, SealFlags};
+use rustix::mm::{self, MapFlags, ProtFlags};
+
+/// A mapping of sealed memory: its size can never change, so no access to it can fault.
+///
+/// What other processes write there is theirs: it is read through atomics only, and believed no
+/// further than the reader can check.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    base: NonNull<c_void>,
+    len: usize,
+}
+
+// SAFETY: an address range whose contents are reached through atomics only.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+impl Shared {
+    /// Makes `len` bytes of zeroes, of which only touched pages take memory, and the descriptor by
+    /// which another process can [`attach`](Shared::attach) them.
+    pub(crate) fn create(len: usize) -> io::Result<(Shared, OwnedFd)> {
+        let memory = fs::memfd_create(c"trine", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        fs::ftruncate(&memory, len as u64)?;
+        fs::fcntl_add_seals(&memory, SEALS)?;
+        Ok((Shared::map(&memory, len)?, memory))
+    }
+
+    /// Maps memory that another process has made, if it has this length and is sealed.
+    pub(crate) fn attach(memory: impl AsFd, len: usize) -> io::Result<Shared> {
+        let size = fs::fstat(&memory)?.st_size;
+        if !fs::fcntl_get_seals(&memory)?.contains(SEALS) || u64::try_from(size) != Ok(len as u64) {
+            return Err(io::Error::other("the shared memory is not as agreed"));
+        }
+        Shared::map(&memory, len)
+    }
+
+    fn map(memory: impl AsFd, len: usize) -> io::Result<Shared> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
+        let base =
+            unsafe { mm::mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, memory, 0) }?;
+        Ok(Shared { base: NonNull::new(base).expect("mmap does not return null"), len })
+    }
+
+    /// The word at byte `offset`.
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset.checked_add(8).is_some_and(|e| e <= self.len));
+        // SAFETY: aligned and within the mapping (checked), which lives as long as `self` and cannot
+        // shrink; zeroes are a valid `AtomicU64`, and so is whatever a process stores there.
+        unsafe { self.base.byte_add(offset).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// Gives up all but the page at `offset`, for this process.
+    pub(crate) fn keep_only(mut self, offset: usize) -> Shared {
+        let page = super::page_size();
+        assert!(
+            offset.is_multiple_of(page) && offset.checked_add(page).is_some_and(|e| e <= self.len)
+        );
+        let rest = offset + page;
+        // SAFETY: both ranges lie in this mapping (checked), outside the page that stays, and
+        // nobody borrows from `self`, which is owned here.
+        let kept = unsafe {
+            if offset > 0 {
+                let _ = mm::munmap(self.base.as_ptr(), offset);
+            }
+            if rest < self.len {
+                let _ = mm::munmap(self.base.byte_add(rest).as_ptr(), self.len - rest);
+            }
+            self.base.byte_add(offset)
+        };
+        self.base = kept;
+        self.len = page;
+        self
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and no borrow of it is left.
+        let _ = unsafe { mm::munmap(self.base.as_ptr(), self.len) };
+    }
+}

@@ -1,0 +1,200 @@
+//! Unix sockets between the processes of one program: bytes, packets, and descriptors that travel.
+//!
+//! Every descriptor made or received here closes on `exec`, and no send raises SIGPIPE: a program
+//! may have given that signal its deadly default back.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
+};
+
+/// Whether a call may sleep until it can do something, or says `WouldBlock` at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Sleeps.
+    Wait,
+    /// Answers at once.
+    Now,
+}
+
+/// Most descriptors in one packet.
+const DESCRIPTORS: usize = 2;
+
+/// A connected pair that carries a stream of bytes.
+pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// A connected pair that keeps the bounds of what is sent.
+pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Sends a part of `bytes`, as much as fits, and says how much that was.
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], patience: Patience) -> io::Result<usize> {
+    let flags = SendFlags::NOSIGNAL | send_patience(patience);
+    Ok(retry(|| net::send(&socket, bytes, flags))?)
+}
+
+/// Sends all of `bytes`, sleeping as often as need be.
+pub(crate) fn send_all(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = send(&socket, bytes, Patience::Wait)?;
+        bytes = &bytes[sent..];
+    }
+    Ok(())
+}
+
+/// Receives at most `buffer.len()` bytes; 0 means that the peer sends no more.
+pub(crate) fn receive(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    patience: Patience,
+) -> io::Result<usize> {
+    let flags = receive_patience(patience);
+    Ok(retry(|| net::recv(&socket, &mut *buffer, flags))?.0)
+}
+
+/// Receives at most `most` bytes behind what `buffer` holds, within its capacity; 0 means that the
+/// peer sends no more.
+pub(crate) fn receive_behind(
+    socket: impl AsFd,
+    buffer: &mut Vec<u8>,
+    most: usize,
+    patience: Patience,
+) -> io::Result<usize> {
+    let flags = receive_patience(patience);
+    let spare = buffer.spare_capacity_mut();
+    let most = most.min(spare.len());
+    let spare = &mut spare[..most];
+    let count = retry(|| net::recv(&socket, &mut *spare, flags).map(|(read, _)| read.0.len()))?;
+    let len = buffer.len() + count;
+    // SAFETY: the kernel has written the first `count` bytes behind the old length.
+    unsafe { buffer.set_len(len) };
+    Ok(count)
+}
+
+/// What [`receive_packet`] found.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    /// How many bytes of the buffer it fills; 0 with no descriptor means that the peer is gone.
+    pub(crate) len: usize,
+    /// The descriptors that came along.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// Some descriptor could not be received: this process may have no more of them.
+    pub(crate) descriptors_lost: bool,
+}
+
+/// Sends one packet, with descriptors.
+pub(crate) fn send_packet(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    patience: Patience,
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
+        assert!(fits, "at most {DESCRIPTORS} descriptors travel in a packet");
+    }
+    let flags = SendFlags::NOSIGNAL | send_patience(patience);
+    retry(|| net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))?;
+    Ok(())
+}
+
+/// Receives one packet, with descriptors; a longer packet than `buffer` is cut.
+pub(crate) fn receive_packet(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    patience: Patience,
+) -> io::Result<Packet> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | receive_patience(patience);
+    let message =
+        retry(|| net::recvmsg(&socket, &mut [IoSliceMut::new(&mut *buffer)], &mut control, flags))?;
+    let mut descriptors = Vec::new();
+    for ancillary in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = ancillary {
+            descriptors.extend(received);
+        }
+    }
+    let descriptors_lost = message.flags.contains(ReturnFlags::CTRUNC);
+    Ok(Packet { len: message.bytes, descriptors, descriptors_lost })
+}
+
+/// Looks at the first waiting packet without taking it or what travels with it; never sleeps.
+pub(crate) fn peek_packet(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    Ok(retry(|| net::recv(&socket, &mut *buffer, flags))?.0)
+}
+
+/// Says to the peer that no more comes.
+pub(crate) fn hang_up(socket: impl AsFd) {
+    // The one way to fail is that the peer is gone already.
+    let _ = net::shutdown(socket, Shutdown::Write);
+}
+
+/// Who made a packet socket pair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Maker {
+    /// Its process id; 0 where the caller cannot see that process.
+    pub(crate) pid: u32,
+    /// Its user.
+    pub(crate) user: u32,
+}
+
+/// Who made the pair that `descriptor` is an end of.
+///
+/// # Errors
+///
+/// If the descriptor is not open, or no Unix packet socket.
+pub(crate) fn packet_pair_maker(descriptor: BorrowedFd<'_>) -> io::Result<Maker> {
+    if net::sockopt::socket_domain(descriptor)? != AddressFamily::UNIX
+        || net::sockopt::socket_type(descriptor)? != SocketType::SEQPACKET
+    {
+        return Err(io::Error::other("it is another kind of socket"));
+    }
+    // rustix reads the process id as one that is not 0, but the kernel gives 0 for a process that
+    // this one's namespace does not show.
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, the size of `found`, a plain C struct.
+    let result = unsafe {
+        libc::getsockopt(
+            descriptor.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Maker { pid: found.pid.unsigned_abs(), user: found.uid })
+}
+
+fn send_patience(patience: Patience) -> SendFlags {
+    match patience {
+        Patience::Wait => SendFlags::empty(),
+        Patience::Now => SendFlags::DONTWAIT,
+    }
+}
+
+fn receive_patience(patience: Patience) -> RecvFlags {
+    match patience {
+        Patience::Wait => RecvFlags::empty(),
+        Patience::Now => RecvFlags::DONTWAIT,
+    }
+}
+
+/// Repeats a call that a signal's handler has interrupted.
+fn retry<T>(call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    rustix::io::retry_on_intr(call)
+}

@@ -1,0 +1,136 @@
+//! Running this program a second time.
+
+use std::ffi::{CStr, CString, OsString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+
+/// The file this process runs, also when its name is gone or names something newer.
+pub(crate) const OWN_PROGRAM: &CStr = c"/proc/self/exe";
+
+/// Starts this program again, with the same arguments and environment plus one variable.
+///
+/// The new process finds `socket` as the descriptor `number`, standard input empty, no signal
+/// blocked and every signal's default action. What it costs does not depend on the size of this
+/// process. The kernel regards the calling *thread* as its parent.
+pub(crate) fn run_again(
+    variable: (&str, &str),
+    socket: BorrowedFd<'_>,
+    number: RawFd,
+) -> io::Result<u32> {
+    let arguments: Vec<CString> = std::env::args_os().map(c_string).collect::<io::Result<_>>()?;
+    let mut environment: Vec<CString> = std::env::vars_os()
+        .filter(|(name, _)| name != variable.0)
+        .map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            c_string(name)
+        })
+        .collect::<io::Result<_>>()?;
+    environment.push(c_string(format!("{}={}", variable.0, variable.1).into())?);
+
+    let actions = Actions::new(socket, number)?;
+    let attributes = Attributes::new()?;
+    let mut pid = 0;
+    // SAFETY: both lists are of NUL-terminated strings that outlive the call and end with null;
+    // actions and attributes are initialised.
+    let error = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            OWN_PROGRAM.as_ptr(),
+            &raw const actions.0,
+            &raw const attributes.0,
+            pointers(&arguments).as_ptr(),
+            pointers(&environment).as_ptr(),
+        )
+    };
+    check(error)?;
+    Ok(pid.unsigned_abs())
+}
+
+fn c_string(text: OsString) -> io::Result<CString> {
+    Ok(CString::new(text.into_vec())?)
+}
+
+fn pointers(strings: &[CString]) -> Vec<*mut libc::c_char> {
+    let ends = std::iter::once(std::ptr::null_mut());
+    strings.iter().map(|string| string.as_ptr().cast_mut()).chain(ends).collect()
+}
+
+fn check(error: libc::c_int) -> io::Result<()> {
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// What is done to the descriptors of the new process.
+struct Actions(libc::posix_spawn_file_actions_t);
+
+impl Actions {
+    fn new(socket: BorrowedFd<'_>, number: RawFd) -> io::Result<Actions> {
+        let mut raw = MaybeUninit::uninit();
+        // SAFETY: initialises `raw`, which is read only after success.
+        let mut actions = unsafe {
+            check(libc::posix_spawn_file_actions_init(raw.as_mut_ptr()))?;
+            Actions(raw.assume_init())
+        };
+        let nothing = c"/dev/null".as_ptr();
+        // SAFETY: the actions are initialised; the path is copied.
+        check(unsafe {
+            libc::posix_spawn_file_actions_addopen(
+                &raw mut actions.0,
+                0,
+                nothing,
+                libc::O_RDONLY,
+                0,
+            )
+        })?;
+        // The copy is inheritable, and only the new process has it. Where both numbers are equal
+        // the C library takes the mark `close on exec` off, in the new process only.
+        // SAFETY: the actions are initialised.
+        check(unsafe {
+            libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, socket.as_raw_fd(), number)
+        })?;
+        Ok(actions)
+    }
+}
+
+impl Drop for Actions {
+    fn drop(&mut self) {
+        // SAFETY: initialised by `new`, used no more.
+        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
+    }
+}
+
+/// How the new process starts: no signal blocked, none ignored, none handled.
+struct Attributes(libc::posix_spawnattr_t);
+
+impl Attributes {
+    fn new() -> io::Result<Attributes> {
+        let mut raw = MaybeUninit::uninit();
+        // SAFETY: initialises `raw`, which is read only after success.
+        let mut attributes = unsafe {
+            check(libc::posix_spawnattr_init(raw.as_mut_ptr()))?;
+            Attributes(raw.assume_init())
+        };
+        let to = &raw mut attributes.0;
+        let mut none = MaybeUninit::uninit();
+        let mut all = MaybeUninit::uninit();
+        let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        // SAFETY: the attributes are initialised, the sets are by the calls before their use.
+        unsafe {
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigfillset(all.as_mut_ptr());
+            check(libc::posix_spawnattr_setsigmask(to, none.as_ptr()))?;
+            check(libc::posix_spawnattr_setsigdefault(to, all.as_ptr()))?;
+            check(libc::posix_spawnattr_setflags(to, flags as libc::c_short))?;
+        }
+        Ok(attributes)
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: initialised by `new`, used no more.
+        unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
+    }
+}
