@@ -103,11 +103,12 @@ fn until_waiting(tasks: usize) -> anyhow::Result<()> {
     }
 }
 
-/// What each of `count` idle workers holds for itself alone.
+/// What each of `count` workers that are idle after a task holds for itself alone.
 fn workers(count: usize) -> anyhow::Result<Vec<f64>> {
     let pool = trine::process::Pool::new(count);
-    for answer in pool.map(0..count as u64 * 4, |n| n) {
-        answer?;
+    // One task for each, long enough that no worker gets two and none stays untouched.
+    for done in pool.map(0..count as u64, |_| std::thread::sleep(Duration::from_millis(50))) {
+        done?;
     }
     let private = |pid: u32| {
         let rollup = rollup(&pid.to_string())?;
