@@ -17,7 +17,7 @@ mod report;
 const AFTER_HELP: &str = "\
 Examples:
   trine measure                     measure on the repository's own source tree
-  trine measure --quick             the same in a few seconds, with wider spreads
+  trine measure --quick             the same in a second or two, with wider spreads
   trine measure --input ~/src       with the files under ~/src as the workload
   trine measure --json > now.json   one JSON document instead of the tables
 

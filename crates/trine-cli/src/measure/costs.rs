@@ -132,7 +132,7 @@ static COSTS: [Cost; 7] = [
         how: ByKind {
             coroutine: "growth of the resident memory by a coroutine that waits in join",
             thread: "growth of the resident memory by a thread that waits in join",
-            process: "memory of an idle pool worker that it shares with nobody",
+            process: "memory that a pool worker, idle after a task, shares with nobody",
         },
         measure: memory::idle,
     },

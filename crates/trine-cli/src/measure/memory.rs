@@ -7,7 +7,6 @@
 //! neither figure.
 
 use std::fs;
-use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -60,41 +59,49 @@ pub(crate) fn answer(request: &Request) -> anyhow::Result<()> {
     Ok(())
 }
 
-type Wait = Box<dyn FnOnce() + Send>;
+/// A task that waits, or the first failure among those that it waited for.
+type Waiter = Task<Result<(), String>>;
+type Wait = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 /// How much the resident memory grows by one of `tasks` tasks that wait.
 ///
 /// The first waits for a channel, each of the others for the one before it, so that they all
 /// end when the first one does.
-fn waiting(tasks: usize, spawn: fn(Wait) -> Task<()>) -> anyhow::Result<f64> {
+fn waiting(tasks: usize, spawn: fn(Wait) -> Waiter) -> anyhow::Result<f64> {
     let (release, released) = mpsc::channel::<()>();
-    let gate = trine::thread::spawn(move || {
+    let gate: Waiter = trine::thread::spawn(move || {
         // An error says that the sender is gone, which releases as well as a message does.
         let _ = released.recv();
+        Ok(())
     });
-    let chain = |gate: Task<()>, length: usize| {
-        (0..length).fold(gate, |before, _| spawn(Box::new(move || drop(before.join()))))
+    let wait_for = |before: Waiter| -> Waiter {
+        spawn(Box::new(move || before.join().unwrap_or_else(|error| Err(error.to_string()))))
     };
+    let chain = |gate: Waiter, length: usize| (0..length).fold(gate, |last, _| wait_for(last));
     // What the first tasks bring into being (carriers, tables) belongs to no single one.
-    let warm = chain(gate, 64);
-    until_waiting(64)?;
+    let last = until_waiting(64, chain(gate, 64))?;
     let before = resident()?;
-    let last = chain(warm, tasks);
-    until_waiting(64 + tasks)?;
+    let last = until_waiting(64 + tasks, chain(last, tasks))?;
     let grown = resident()?.saturating_sub(before);
     drop(release);
-    last.join()?;
+    last.join()?.map_err(anyhow::Error::msg)?;
     Ok(grown as f64 / tasks as f64)
 }
 
-/// Waits until so many tasks wait. The gate itself is not counted: the thread waits in `std`.
-fn until_waiting(tasks: usize) -> anyhow::Result<()> {
+/// Waits until so many tasks wait, and gives back the last of them. The gate itself is not counted:
+/// that thread waits in `std`.
+fn until_waiting(tasks: usize, last: Waiter) -> anyhow::Result<Waiter> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let waiting = trine::task::list().into_iter().filter(|task| task.state == State::Waiting);
         let waiting = waiting.count();
         if waiting >= tasks {
-            return Ok(());
+            return Ok(last);
+        }
+        if last.is_finished() {
+            // Before the gate has opened: one of them failed, and the others after it.
+            last.join()?.map_err(anyhow::Error::msg)?;
+            bail!("the tasks did not wait");
         }
         if Instant::now() > deadline {
             bail!("only {waiting} of {tasks} tasks came to wait within 20 s");
@@ -103,11 +110,12 @@ fn until_waiting(tasks: usize) -> anyhow::Result<()> {
     }
 }
 
-/// What each of `count` idle workers holds for itself alone.
+/// What each of `count` workers that are idle after a task holds for itself alone.
 fn workers(count: usize) -> anyhow::Result<Vec<f64>> {
     let pool = trine::process::Pool::new(count);
-    for answer in pool.map(0..count as u64 * 4, |n| n) {
-        answer?;
+    // One task for each, long enough that no worker gets two and none stays untouched.
+    for done in pool.map(0..count as u64, |_| std::thread::sleep(Duration::from_millis(50))) {
+        done?;
     }
     let private = |pid: u32| {
         let rollup = rollup(&pid.to_string())?;
@@ -121,8 +129,9 @@ fn resident() -> anyhow::Result<u64> {
     field(&rollup("self")?, "Rss")
 }
 
-fn rollup(pid: &str) -> io::Result<String> {
-    fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+fn rollup(pid: &str) -> anyhow::Result<String> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    fs::read_to_string(&path).with_context(|| format!("could not read {path}"))
 }
 
 /// A field of `smaps_rollup`, in bytes.

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     /// Read directories called `target` and `.git` too
     #[arg(long)]
     all: bool,
-    /// Fewer repetitions: a few seconds instead of half a minute
+    /// Fewer repetitions and tasks: a second or two instead of ten, with wider spreads
     #[arg(long)]
     quick: bool,
     /// Print one JSON document instead of the tables; its schema is in crates/trine-cli/README.md

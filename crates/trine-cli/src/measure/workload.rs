@@ -132,7 +132,7 @@ pub(crate) fn measure(tree: &Tree, limits: &Limits, progress: &ProgressBar) -> W
     let digests = expected.iter().flatten();
     let (bytes, words) = digests.fold((0, 0), |(b, w), d| (b + d.bytes, w + d.words));
     Workload {
-        input: tree.root.display().to_string(),
+        input: std::path::absolute(&tree.root).unwrap_or(tree.root.clone()).display().to_string(),
         files: tree.files.len(),
         bytes,
         words,

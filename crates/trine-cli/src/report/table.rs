@@ -64,6 +64,9 @@ fn how(row: &Row) -> String {
 /// A plain loop that takes less than this, in nanoseconds, is too little work to be shared out.
 const TOO_SHORT: f64 = 50e6;
 
+/// Paths that could not be read and are named.
+const UNREADABLE_SHOWN: usize = 10;
+
 /// The real work, run four ways.
 pub(crate) fn workload(workload: &Workload) -> String {
     let mut table = table(&["run as", "wall time", "CPU time", "throughput"]);
@@ -86,8 +89,11 @@ pub(crate) fn workload(workload: &Workload) -> String {
         "\nReal work: sha256 and word count of {files}, {bytes}, in {}; {rounds}\n{table}\n",
         workload.input
     );
-    for unreadable in &workload.unreadable {
+    for unreadable in workload.unreadable.iter().take(UNREADABLE_SHOWN) {
         let _ = writeln!(text, "could not read {}: {}", unreadable.path, unreadable.error);
+    }
+    if let Some(more @ 1..) = workload.unreadable.len().checked_sub(UNREADABLE_SHOWN) {
+        let _ = writeln!(text, "could not read {more} more; --json lists them");
     }
     if workload.plain_loop.wall.median < TOO_SHORT {
         text +=
