@@ -1,0 +1,38 @@
+//! Runs the examples as a user would, and looks at what they print.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Builds and runs an example with the profile of this test; its standard output.
+fn run(name: &str) -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--offline", "--example", name]);
+    cargo.arg("--manifest-path").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{errors}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn three_ways() {
+    let printed = run("three_ways");
+    let sums: Vec<&str> =
+        printed.lines().filter_map(|line| line.split_once(" files, ")).map(|line| line.1).collect();
+    assert_eq!(sums.len(), 3, "{printed}");
+    assert!(sums[0] == sums[1] && sums[1] == sums[2], "{printed}");
+}
+
+#[test]
+fn crash() {
+    let printed = run("crash");
+    for part in
+        ["input 3 is not for us", "SIGABRT (6)", "SIGSEGV (11)", "code 3", "overflowed its stack"]
+    {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+    assert!(printed.contains("11 of 16 inputs decoded"), "{printed}");
+}
