@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal,
+};
 
 use crate::row::Sample;
 
@@ -33,6 +35,11 @@ pub fn measure(mut command: Command, limit: Duration) -> Result<Sample, Failure>
     let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
     let (stdout, stderr) = (memory_file().map_err(failed)?, memory_file().map_err(failed)?);
     command.process_group(0).stdin(Stdio::null());
+    // A group of its own does not hear the terminal's interrupt, so it must not outlive us.
+    // SAFETY: between fork and exec it makes one system call and touches no lock or memory.
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
     command.stdout(stdout.try_clone().map_err(|e| failed(e.into()))?);
     command.stderr(stderr.try_clone().map_err(|e| failed(e.into()))?);
 
@@ -97,4 +104,53 @@ fn text(file: &File) -> String {
 
 fn last_line(text: &str) -> Option<&str> {
     text.lines().map(str::trim).rfind(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn the_last_line_is_the_sample() {
+        let line = r#"echo talk; echo '{"values":{"ns":1.5}}'"#;
+        let sample = measure(shell(line), Duration::from_secs(10)).ok().unwrap();
+        assert_eq!(sample.values["ns"], 1.5);
+    }
+
+    #[test]
+    fn a_failure_is_told_in_its_own_words() {
+        let failure = measure(shell("echo no luck >&2; exit 1"), Duration::from_secs(10));
+        assert!(matches!(failure, Err(Failure::Failed(why)) if why == "no luck"));
+    }
+
+    #[test]
+    fn a_child_that_hangs_is_killed_with_the_children_it_started() {
+        let note = std::env::temp_dir().join(format!("trine-bench-test-{}", std::process::id()));
+        let script = format!("sleep 60 & echo $! > {}; sleep 60", note.display());
+        let failure = measure(shell(&script), Duration::from_millis(500));
+        assert!(matches!(failure, Err(Failure::TimedOut(_))));
+
+        let grandchild = std::fs::read_to_string(&note).unwrap();
+        std::fs::remove_file(&note).unwrap();
+        let stat = format!("/proc/{}/stat", grandchild.trim());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // Gone, or dead and waiting for whoever reaps orphans here.
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Instant::now() < deadline, "the grandchild lives on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_missing_program_is_absent() {
+        let command = Command::new("/nonexistent/program");
+        let failure = measure(command, Duration::from_secs(10));
+        assert!(matches!(failure, Err(Failure::Absent(_))));
+    }
 }

@@ -3,16 +3,22 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use trine::{Executor, Kind, TaskError};
+
 use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "process_throughput",
-    about: "Many `u64` → `u64` tasks through a warm pool of two workers, all results taken in \
-            order. Where spawn is used, 2,000 tasks are kept outstanding, of procspawn 200: it \
-            takes up to four descriptors for each.",
+    about: "Many `u64` → `u64` tasks through a warm pool of two workers (`Kind::Process`: one for \
+            each core), all results taken. Where spawn is used, 2,000 tasks are kept outstanding, \
+            of procspawn 200: it takes up to four descriptors for each. A chunk is many arguments \
+            in one message, and fails as one.",
     columns: &[Column { key: "rate", heading: "tasks/s", better: Better::More }],
     peers: &[
-        Peer::rust("trine, process::Pool, spawn", trine_pool),
+        Peer::rust("trine, process::Pool, map", trine_map),
+        Peer::rust("trine, process::Pool, unordered map", trine_unordered),
+        Peer::rust("trine, Kind::Process, map", trine_kind),
+        Peer::rust("trine, process::Pool, spawn", trine_spawn),
         Peer::rust("procspawn, Pool, spawn", procspawn_pool),
         Peer::python("Python multiprocessing.Pool, map, one by one", "throughput.py", "pool_one"),
         Peer::python("Python multiprocessing.Pool, imap", "throughput.py", "pool_imap"),
@@ -44,11 +50,32 @@ fn measure(n: u64, run: impl Fn(u64) -> anyhow::Result<u64>) -> anyhow::Result<S
     Ok(Sample::of("rate", rate))
 }
 
-fn trine_pool(size: Size) -> anyhow::Result<Sample> {
+/// Tasks of ours: a map keeps as many of them outstanding as it thinks right.
+fn many(size: Size) -> u64 {
+    size.of(200_000, 20_000)
+}
+
+fn trine_map(size: Size) -> anyhow::Result<Sample> {
     let pool = trine::process::Pool::new(2);
-    measure(size.of(200_000, 20_000), |n| {
-        windowed(n, 2_000, |i| pool.spawn(i, next), |task| Ok(task.join()?))
-    })
+    measure(many(size), |n| sum(pool.map(0..n, next)))
+}
+
+fn trine_unordered(size: Size) -> anyhow::Result<Sample> {
+    let pool = trine::process::Pool::new(2);
+    measure(many(size), |n| sum(pool.map(0..n, next).unordered()))
+}
+
+fn trine_kind(size: Size) -> anyhow::Result<Sample> {
+    measure(many(size), |n| sum(Kind::Process.map(0..n, next)))
+}
+
+fn sum(results: impl Iterator<Item = Result<u64, TaskError>>) -> anyhow::Result<u64> {
+    Ok(results.sum::<Result<u64, _>>()?)
+}
+
+fn trine_spawn(size: Size) -> anyhow::Result<Sample> {
+    let pool = trine::process::Pool::new(2);
+    measure(many(size), |n| windowed(n, 2_000, |i| pool.spawn(i, next), |task| Ok(task.join()?)))
 }
 
 /// Each call takes two channels of sockets: far more would meet the usual limit on descriptors.

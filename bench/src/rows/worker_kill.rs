@@ -79,7 +79,7 @@ fn trine(size: Size) -> anyhow::Result<Sample> {
     let tasks = (0..TASKS).map(|n| pool.spawn(n, task)).collect();
     measure(size, tasks, |task, left| match task.join_timeout(left) {
         Ok(Ok(result)) => Answer::Result(result),
-        Ok(Err(error)) => Answer::Error(format!("{:?}", error.cause())),
+        Ok(Err(error)) => Answer::Error(error.cause().to_string()),
         Err(_) => Answer::Unanswered,
     })
 }
