@@ -63,13 +63,8 @@ pub(super) fn state() -> State {
 
 extern "C" fn enter(
     count: c_int,
-<<<<<<< HEAD
-    arguments: *const *const std::ffi::c_char,
-    environment: *const *const std::ffi::c_char,
-=======
     arguments: *const *const c_char,
     environment: *const *const c_char,
->>>>>>> process
 ) {
     RAN.store(true, Relaxed);
     let Some(variable) = env::var_os(VARIABLE) else { return };

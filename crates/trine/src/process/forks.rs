@@ -220,11 +220,7 @@ impl Forks {
         let Some(pidfd) = packet.descriptors.pop() else {
             // No descriptor was left to receive the handle with.
             child::kill_and_wait(pid);
-<<<<<<< HEAD
-            let error = io::Error::from_raw_os_error(limits::NO_DESCRIPTOR);
-=======
             let error = limits::out_of_descriptors();
->>>>>>> process
             let reason = limits::explain_missing("handle for a worker process", &error);
             return self.refuse(&crew, reason);
         };

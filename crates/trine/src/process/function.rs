@@ -98,11 +98,7 @@ where
     let failed =
         |stage| move |error: postcard::Error| CodecError { stage, message: error.to_string() };
     let argument: A = postcard::from_bytes(argument).map_err(failed(CodecStage::DecodeArgument))?;
-<<<<<<< HEAD
-    // SAFETY: `F` is zero-sized (`of` has checked), so any aligned address holds its value, and a
-=======
     // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its value, and a
->>>>>>> process
     // value is known to exist: see the argument above.
     let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };
     let result = function(argument);

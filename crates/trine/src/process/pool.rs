@@ -8,10 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::call;
 use super::crew::{Crew, Plan};
-<<<<<<< HEAD
-=======
 use super::function::CapturesNothing;
->>>>>>> process
 use super::job::Job;
 use crate::sys::limits;
 use crate::task::Task;
@@ -74,7 +71,7 @@ impl Pool {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
-<<<<<<< HEAD
+        let _proof = const { CapturesNothing::<F>::check() };
         self.spawn_at(Location::caller(), arg, function)
     }
 
@@ -89,11 +86,8 @@ impl Pool {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
-        let (task, job) = call::prepare(None, location, arg, function);
-=======
         let proof = const { CapturesNothing::<F>::check() };
-        let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
->>>>>>> process
+        let (task, job) = call::prepare(None, location, arg, function, proof);
         if let Some(job) = job {
             self.crew.submit(job);
         }

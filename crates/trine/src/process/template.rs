@@ -50,12 +50,8 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         };
         let Some(theirs) = received.descriptors.pop() else {
             // The limit for descriptors lies below the handful that a template needs.
-<<<<<<< HEAD
-            reply(&socket, request.request, Err(limits::NO_DESCRIPTOR), None);
-=======
             let refusal = limits::error_number(&limits::out_of_descriptors());
             reply(&socket, request.request, Err(refusal), None);
->>>>>>> process
             continue;
         };
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,

@@ -4,9 +4,6 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 
-/// The error of a process that may have no more descriptors (`EMFILE`).
-pub(crate) const NO_DESCRIPTOR: i32 = libc::EMFILE;
-
 /// Explains why the kernel refused another thread or process (`what`).
 ///
 /// The kernel says EAGAIN for four different limits; the text gives the ones that can be read, so
