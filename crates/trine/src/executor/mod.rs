@@ -5,6 +5,7 @@ use std::panic::Location;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::process::CapturesNothing;
 use crate::task::{Kind, Task};
 use crate::{coroutine, process, thread};
 
@@ -15,7 +16,8 @@ pub use map::{Map, Unordered};
 /// What runs functions: a [`Kind`] with its default pool, or a pool of one's own.
 ///
 /// The same call serves all three kinds, so it asks for what the strictest one needs: an argument
-/// and a result that can cross between processes, and a function that captures nothing.
+/// and a result that can cross between processes, and a function that captures nothing. A function
+/// that captures does not compile.
 ///
 /// ```
 /// use trine::{Executor, Kind};
@@ -43,6 +45,7 @@ pub trait Executor {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
+        let _ = const { CapturesNothing::<F>::check() };
         self.spawn_at(Location::caller(), arg, f)
     }
 
@@ -70,6 +73,7 @@ pub trait Executor {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
+        let _ = const { CapturesNothing::<F>::check() };
         Map::new(self, args.into_iter(), f, Location::caller())
     }
 }

@@ -45,12 +45,12 @@ pub(super) struct Function {
 }
 
 /// The proof that an `F` has no size, and so captures nothing.
-pub(super) struct CapturesNothing<F>(PhantomData<fn() -> F>);
+pub(crate) struct CapturesNothing<F>(PhantomData<fn() -> F>);
 
 impl<F> CapturesNothing<F> {
     /// Stops the compiler at a function that has a size. Called by the public functions themselves,
     /// so that the compiler names the line that called them.
-    pub(super) const fn check() -> CapturesNothing<F> {
+    pub(crate) const fn check() -> CapturesNothing<F> {
         assert!(
             size_of::<F>() == 0,
             "the function given to a process task captures variables (or is a function pointer); a \

@@ -65,7 +65,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::task::Task;
-use function::CapturesNothing;
 
 mod board;
 mod builder;
@@ -85,6 +84,7 @@ mod wire;
 mod worker;
 
 pub use builder::Builder;
+pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
 
 /// Runs `function` on `arg` in a new process, which ends with the task.
