@@ -453,7 +453,7 @@ fn a_forged_or_stale_variable_is_ignored_aloud() {
         assert_eq!(process::spawn(1, |n: u8| n).join().unwrap(), 1);
         return;
     }
-    let token = "0123456789abcdef0123456789abcdef";
+    let token = token_for_this_program();
     for garbage in ["", "nonsense", "3", "3:", "-1:0", "2:0123456789abcdef0123456789abcdef"] {
         assert!(stale(name, garbage, || Ok(())).contains("form"), "{garbage}");
     }
@@ -505,11 +505,27 @@ fn a_descriptor_that_was_not_meant_for_it_is_left_alone() {
     assert_eq!(unsafe { libc::send(pair[1], b"!".as_ptr().cast(), 1, 0) }, 1);
     let from = pair[0];
     let mut command = child(&this_program(), name, "normal");
-    command.env("TRINE_TEMPLATE", "77:0123456789abcdef0123456789abcdef");
+    command.env("TRINE_TEMPLATE", format!("77:{}", token_for_this_program()));
     command.env("TRINE_TEST_DESCRIPTOR", "77");
     // SAFETY: dup2 may be called between fork and exec.
     unsafe { command.pre_exec(move || duplicate(from, 77)) };
     run(command);
+}
+
+/// The second and third part of a variable that this program would take for its own: a token of no
+/// meaning, and the entry's offset as a template is told it.
+fn token_for_this_program() -> String {
+    process::spawn((), |()| ()).join().unwrap();
+    let variable = children_of_all_threads(std::process::id())
+        .into_iter()
+        .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/environ")).ok())
+        .find_map(|environment| {
+            let mut variables = environment.split('\0');
+            Some(variables.find_map(|v| v.strip_prefix("TRINE_TEMPLATE="))?.to_owned())
+        })
+        .unwrap();
+    let (_, entry) = variable.rsplit_once(':').unwrap();
+    format!("0123456789abcdef0123456789abcdef:{entry}")
 }
 
 fn packet_pair() -> [i32; 2] {

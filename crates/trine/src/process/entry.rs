@@ -4,17 +4,20 @@
 //! variable and returns. With the variable it looks for the proof that it is meant, without ever
 //! sleeping and without touching what may belong to somebody else:
 //!
+//! 0. the variable names this very entry: another copy of trine in the same process (in a plug-in,
+//!    or a second version) leaves it alone,
 //! 1. the program has no more rights than its parent (else nothing that the parent says counts),
 //! 2. the variable names a descriptor that is one end of a Unix packet socket pair,
 //! 3. the pair was made by this process's parent, with this process's user,
 //! 4. the first packet in it holds the token of the variable and the fingerprint of this build.
 //!
-//! Whoever can fulfil all four is the parent and runs this very program as this very user; it could
-//! as well attach a debugger. If one of them fails, the variable is a leftover or a forgery: it is
+//! Whoever can fulfil them all is the parent and runs this very program as this very user; it could
+//! as well attach a debugger. If one of 1 to 4 fails, the variable is a leftover or a forgery: it is
 //! removed, one line says so, and the program starts normally.
 
 use std::env;
 use std::ffi::{c_char, c_int};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,7 +27,8 @@ use super::wire::{Handshake, PACKET};
 use crate::sys::image::{self, Initialiser};
 use crate::sys::{child, descriptors, socket};
 
-/// The variable: `<descriptor>:<token in hexadecimal digits>`.
+/// The variable: `<descriptor>:<token>:<offset of the entry in the program>`, the latter two in
+/// hexadecimal digits.
 pub(super) const VARIABLE: &str = "TRINE_TEMPLATE";
 
 /// The descriptor that a template finds its socket at.
@@ -68,12 +72,15 @@ extern "C" fn enter(
 ) {
     RAN.store(true, Relaxed);
     let Some(variable) = env::var_os(VARIABLE) else { return };
+    let parsed = variable.to_str().and_then(parse);
+    if parsed.as_ref().is_some_and(|parsed| !parsed.is_for_this_entry()) {
+        return;
+    }
     // SAFETY: `main` has not run, so there is one thread, unless another initialiser has started
     // one; one that reads the environment at this very moment would read it through the C library,
     // whose `environ` this changes as `unsetenv` of any initialiser does.
     unsafe { env::remove_var(VARIABLE) };
-    let proof = variable.to_str().ok_or_else(|| "it is no text".to_owned()).and_then(prove);
-    match proof {
+    match parsed.ok_or_else(|| "it is not of the form that trine writes".into()).and_then(prove) {
         Ok((socket, handshake)) => {
             // Initialisers that stand behind this one (of C++ libraries, of crates that register
             // things before `main`) would otherwise never run in the workers.
@@ -83,7 +90,9 @@ extern "C" fn enter(
             template::serve(socket, &handshake)
         }
         Err(reason) => {
-            eprintln!(
+            // Whether anybody can read it is not the program's trouble.
+            let _ = writeln!(
+                io::stderr(),
                 "trine: ignoring a stale {VARIABLE} variable: {reason}; the program starts normally"
             );
         }
@@ -91,11 +100,11 @@ extern "C" fn enter(
 }
 
 /// Checks the four conditions; takes the descriptor and the packet only when all hold.
-fn prove(variable: &str) -> Result<(OwnedFd, Handshake), String> {
+fn prove(variable: Variable) -> Result<(OwnedFd, Handshake), String> {
     if child::has_raised_rights() {
         return Err("this program runs with more rights than its parent".into());
     }
-    let (number, token) = parse(variable).ok_or("it is not of the form that trine writes")?;
+    let Variable { number, token, .. } = variable;
     // SAFETY: only looked at until it is proven; a closed number is refused by the first call.
     let socket = unsafe { descriptors::inherited(number) };
     let maker = socket::packet_pair_maker(socket)
@@ -119,16 +128,39 @@ fn prove(variable: &str) -> Result<(OwnedFd, Handshake), String> {
     Ok((socket, handshake))
 }
 
-fn parse(variable: &str) -> Option<(RawFd, u128)> {
-    let (number, token) = variable.split_once(':')?;
-    let number: RawFd = number.parse().ok().filter(|number| *number > 2)?;
-    let digits = token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Some((number, digits.then(|| u128::from_str_radix(token, 16).ok())??))
+/// What the variable says.
+#[derive(Debug, PartialEq, Eq)]
+struct Variable {
+    number: RawFd,
+    token: u128,
+    entry: u64,
+}
+
+impl Variable {
+    fn is_for_this_entry(&self) -> bool {
+        image::contains(ENTRY as usize) && self.entry == own_offset()
+    }
+}
+
+fn own_offset() -> u64 {
+    (ENTRY as usize).wrapping_sub(image::base()) as u64
+}
+
+fn parse(variable: &str) -> Option<Variable> {
+    let mut parts = variable.split(':');
+    let number = parts.next()?.parse().ok().filter(|number| *number > 2)?;
+    let (token, entry) = (parts.next()?, parts.next()?);
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if parts.next().is_some() || token.len() != 32 || !digits(token) || !digits(entry) {
+        return None;
+    }
+    let token = u128::from_str_radix(token, 16).ok()?;
+    Some(Variable { number, token, entry: u64::from_str_radix(entry, 16).ok()? })
 }
 
 /// What [`parse`] reads.
 pub(super) fn format(token: u128) -> String {
-    format!("{DESCRIPTOR}:{token:032x}")
+    format!("{DESCRIPTOR}:{token:032x}:{:x}", own_offset())
 }
 
 #[cfg(test)]
@@ -137,19 +169,29 @@ mod tests {
 
     #[test]
     fn only_what_format_writes_is_read() {
-        assert_eq!(parse(&format(77)), Some((DESCRIPTOR, 77)));
+        let read = parse(&format(77)).unwrap();
+        assert!(read.is_for_this_entry());
+        assert_eq!((read.number, read.token), (DESCRIPTOR, 77));
+        let zeroes = "0".repeat(32);
+        assert!(!parse(&format!("3:{zeroes}:1")).unwrap().is_for_this_entry());
         for wrong in [
             "",
             ":",
             "3",
             "3:",
             "3:12",
-            "x:00",
-            "-1:00",
-            "1:00000000000000000000000000000000",
-            "3:+0000000000000000000000000000001",
-            "99999999999:00000000000000000000000000000000",
+            "3:12:1",
+            "x:Z:1",
+            "-1:Z:1",
+            "1:Z:1",
+            "3:Z:",
+            "3:Z",
+            "3:+Z:1",
+            "99999999999:Z:1",
+            "3:Z:1:1",
+            "3:Z:10000000000000000",
         ] {
+            let wrong = &*wrong.replace('Z', &zeroes);
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

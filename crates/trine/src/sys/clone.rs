@@ -1,8 +1,11 @@
 //! Forking a single-threaded process so that the child becomes its sibling.
 //!
-//! `fork` of the C library cannot do that, and `clone3` called directly leaves out what the library
+//! `fork` of the C library cannot do that, and `clone` called directly leaves out what the library
 //! does around it: taking its locks (there is no other thread that could hold one) and telling
 //! itself the child's thread id and robust mutexes (done here).
+//!
+//! Not `clone3`: nothing here needs it, and sandboxes that cannot look into its arguments (older
+//! Docker, systemd's `RestrictNamespaces=`) refuse it altogether.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -34,22 +37,21 @@ pub(crate) enum Side {
 /// in both processes from then on, so the new one must not act for the old.
 pub(crate) unsafe fn fork_sibling() -> io::Result<Side> {
     let mut pidfd: libc::c_int = -1;
-    let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
-    // SAFETY: all-zero is a valid `clone_args`: no flags, no new stack, no signal of its own
-    // (which CLONE_PARENT demands: the child inherits the caller's).
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = flags as u64;
-    arguments.pidfd = &raw mut pidfd as u64;
-    if let Some(cache) = thread_id_cache() {
-        arguments.flags |= (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
-        arguments.child_tid = cache as u64;
+    // The signal at the child's end is the caller's own, as always with CLONE_PARENT.
+    let mut flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
+    let cache = thread_id_cache();
+    if cache.is_some() {
+        flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
     }
+    let (cache, no_stack) = (cache.unwrap_or_default(), 0_usize);
     let robust = robust_list();
     // SAFETY: without CLONE_VM and without a new stack the child goes on here with a copy of all
     // memory; with one thread (the caller's promise) no lock can stay taken in the copy. The
     // pointers are to memory of this frame and of the C library's own thread record.
+    // The fourth argument and the fifth change places between architectures; the other one of the
+    // two is for CLONE_SETTLS only.
     let pid = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
+        libc::syscall(libc::SYS_clone, flags as usize, no_stack, &raw mut pidfd, cache, cache)
     };
     match pid {
         -1 => Err(io::Error::last_os_error()),
