@@ -64,3 +64,8 @@ pub use executor::{Executor, Map, Unordered};
 pub use task::{
     Backtrace, Cause, CodecStage, Kind, SourceLocation, State, Task, TaskError, TaskId, TaskInfo,
 };
+
+/// The README's programs, run as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -152,7 +152,7 @@ impl fmt::Display for TaskInfo {
 /// All live tasks of this process: spawned and not yet terminated, in no particular order.
 ///
 /// ```
-/// let task = trine::thread::Builder::new().name("crunch").spawn(|| 2 + 2)?;
+/// let task = trine::thread::Builder::new().name("crunch").spawn(|| 2 + 2);
 /// for info in trine::task::list() {
 ///     println!("{} {} {:?}", info.id, info.state, info.name);
 /// }
