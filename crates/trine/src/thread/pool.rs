@@ -186,7 +186,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// The pool that [`Kind::Thread`](crate::Kind::Thread) runs on: one thread per core.
+/// The pool that [`Kind::Thread`] runs on: one thread per core.
 pub fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| Pool::new(thread::available_parallelism().map_or(1, NonZeroUsize::get)))
