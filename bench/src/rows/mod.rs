@@ -6,6 +6,7 @@ mod idle;
 mod os_thread;
 mod process_roundtrip;
 mod process_throughput;
+mod registry;
 mod spawn_join;
 mod worker_kill;
 mod yielding;
@@ -13,10 +14,11 @@ mod yielding;
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ALL: [&Row; 9] = [
+pub const ALL: [&Row; 10] = [
     &yielding::ROW,
     &crowd::ROW,
     &spawn_join::ROW,
+    &registry::ROW,
     &os_thread::ROW,
     &idle::ROW,
     &process_roundtrip::ROW,
