@@ -258,7 +258,7 @@ impl Carrier {
 
     /// Gives a fiber its first run.
     fn start(&self, fiber: Arc<Fiber>) {
-        let stack = self.stacks.borrow_mut().take(fiber.stack_size);
+        let stack = self.stacks.borrow_mut().take(fiber.stack_size());
         match stack {
             Ok(stack) => {
                 // SAFETY: the fiber came out of a queue of not-started ones, so this is its first

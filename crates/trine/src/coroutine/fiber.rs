@@ -15,7 +15,7 @@
 //!
 //! | field | who |
 //! |---|---|
-//! | `context`, `yielder`, `bounds` | the carrier that took the fiber at its first run, for good |
+//! | `frame` and what it points to | the carrier that took the fiber at its first run, for good |
 //! | `home` | that carrier writes it, before the state first leaves `NEW`; wakers read it |
 //! | `job` | see [`Job`] |
 //!
@@ -28,8 +28,9 @@
 //! token, or is resumed after, with `Acquire` (an inbox or the same thread carries the order for a
 //! fiber that was parked).
 
-use std::cell::{Cell, UnsafeCell};
-use std::num::NonZeroUsize;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicPtr;
@@ -40,7 +41,7 @@ use corosensei::stack::Stack;
 use corosensei::{Coroutine, Yielder};
 
 use super::carrier::Remote;
-use super::stack::CoStack;
+use super::stack::{CoStack, RESERVED};
 use crate::task::job::{Job, Run};
 use crate::task::registry::{NOTIFIED, PARKED, RUNNABLE, Slot};
 use crate::task::{Core, Handle, TaskError};
@@ -56,23 +57,51 @@ pub(super) enum Suspend {
 
 pub(super) type Context = Coroutine<(), Suspend, (), CoStack>;
 
-/// A coroutine that runs the job `J`.
-pub(super) struct Fiber<J: ?Sized = dyn Run> {
-    context: UnsafeCell<Option<Context>>,
-    yielder: Cell<*const Yielder<(), Suspend>>,
-    /// The lowest and the highest address of the stack.
-    bounds: Cell<(usize, usize)>,
+/// A coroutine that runs the job `J`: two cache lines until its first run, which brings the rest.
+pub(super) struct Fiber<J: ?Sized = dyn Task> {
+    /// At the top of the stack, from the first run to the end; else null.
+    frame: Cell<*mut Frame>,
     home: AtomicPtr<Remote>,
     slot: &'static Slot,
-    /// Makes a waker, with the job's type known again.
-    make_waker: unsafe fn(*const Fiber) -> Waker,
-    /// A stack size of its own.
-    pub(super) stack_size: Option<NonZeroUsize>,
+    /// A stack size of its own, in KiB.
+    stack_kib: Option<NonZeroU32>,
     job: J,
 }
 
-// SAFETY: the table at the top: `context`, `yielder` and `bounds` are touched by one carrier only, and the
-// queues that carry a fiber to its carrier order that after the spawn; the rest is `Sync`.
+/// What a carrier keeps of a coroutine that runs there, in the reserved part of its stack.
+struct Frame {
+    context: ManuallyDrop<Context>,
+    /// Valid while the coroutine runs.
+    yielder: *const Yielder<(), Suspend>,
+    /// The lowest address of the stack.
+    limit: usize,
+}
+
+const _: () = assert!(size_of::<Frame>() <= RESERVED && align_of::<Frame>() <= 64);
+
+/// A job as a fiber holds it.
+pub(super) trait Task: Run {
+    /// A waker of the fiber around this job, which comes from an `Arc` that is alive.
+    ///
+    /// # Safety
+    ///
+    /// `fiber` points to the `Fiber<Self>` whose job this is, in an `Arc`.
+    unsafe fn waker_of(&self, fiber: *const ()) -> Waker;
+}
+
+impl<J: Run + 'static> Task for J {
+    unsafe fn waker_of(&self, fiber: *const ()) -> Waker {
+        let fiber = fiber.cast::<Fiber<J>>();
+        // SAFETY: the caller's promise; the count is raised for the new reference.
+        Waker::from(unsafe {
+            Arc::increment_strong_count(fiber);
+            Arc::from_raw(fiber)
+        })
+    }
+}
+
+// SAFETY: the table at the top: `frame` is touched by one carrier only, and the queues that carry a
+// fiber to its carrier order that after the spawn; the rest is `Sync`.
 unsafe impl<J: ?Sized + Sync> Sync for Fiber<J> {}
 // SAFETY: as above. A context is made and dropped on its carrier; an `Arc` of a fiber that reaches
 // zero elsewhere belongs to a coroutine that has ended, or never started, and holds no context.
@@ -80,42 +109,34 @@ unsafe impl<J: ?Sized + Send> Send for Fiber<J> {}
 
 impl<J: Run + 'static> Fiber<J> {
     pub(super) fn new(job: J, stack_size: Option<NonZeroUsize>) -> Fiber<J> {
+        // The builder has bounded the size; a KiB more or less is within the rounding to pages.
+        let stack_kib = stack_size.map(|bytes| bytes.get().div_ceil(1024));
         Fiber {
-            context: UnsafeCell::new(None),
-            yielder: Cell::new(ptr::null()),
-            bounds: Cell::new((0, 0)),
+            frame: Cell::new(ptr::null_mut()),
             home: AtomicPtr::new(ptr::null_mut()),
             slot: job.slot(),
-            make_waker: make_waker::<J>,
-            stack_size,
+            stack_kib: stack_kib.and_then(|kib| NonZeroU32::new(u32::try_from(kib).ok()?)),
             job,
         }
     }
 }
 
-/// # Safety
-///
-/// `fiber` comes from an `Arc<Fiber<J>>` that is alive.
-unsafe fn make_waker<J: Run + 'static>(fiber: *const Fiber) -> Waker {
-    let fiber = fiber.cast::<Fiber<J>>();
-    // SAFETY: the caller's promise; the count is raised for the new reference.
-    Waker::from(unsafe {
-        Arc::increment_strong_count(fiber);
-        Arc::from_raw(fiber)
-    })
-}
-
 impl Fiber {
     /// A waker of a fiber that lives in an `Arc`, as all do that run.
     pub(super) fn waker(&self) -> Waker {
-        // SAFETY: `new` has stored the function that belongs to this fiber's type; a fiber that can
-        // be seen from outside its module is in an `Arc`.
-        unsafe { (self.make_waker)(self) }
+        // SAFETY: `self` is the fiber around its job; a fiber that is seen from outside its module is
+        // in an `Arc`.
+        unsafe { self.job.waker_of(ptr::from_ref(self).cast()) }
     }
 
     #[inline]
     pub(super) fn slot(&self) -> &'static Slot {
         self.slot
+    }
+
+    /// The stack size that its builder was given, in bytes.
+    pub(super) fn stack_size(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.stack_kib?.get() as usize * 1024)
     }
 
     /// Gives a fiber that was not started yet its stack and its carrier.
@@ -126,17 +147,23 @@ impl Fiber {
     /// from now on, and the caller keeps an `Arc` of it until it has ended.
     pub(super) unsafe fn begin(&self, stack: CoStack, home: &'static Remote) {
         self.home.store(ptr::from_ref(home).cast_mut(), Relaxed);
-        self.bounds.set((stack.limit().get(), stack.base().get()));
+        let frame: *mut Frame = stack.reserved().cast();
+        let limit = stack.limit().get();
         let this: *const Fiber = self;
         let context = Coroutine::with_stack(stack, move |yielder, ()| {
             // SAFETY: the carrier keeps the fiber alive until it has ended, which is after this.
             let this = unsafe { &*this };
-            this.yielder.set(yielder);
+            // SAFETY: `begin` has written the frame before the first run, and it is the carrier's,
+            // on whose thread this runs.
+            unsafe { (*this.frame.get()).yielder = yielder };
             // SAFETY: a context runs once, and nothing else runs or refuses a job that has one.
             unsafe { this.job.run() };
         });
-        // SAFETY: the caller is the fiber's carrier.
-        unsafe { *self.context.get() = Some(context) };
+        let context = ManuallyDrop::new(context);
+        // SAFETY: the reserved part of a stack is its owner's, which is this fiber now; it is large
+        // and aligned enough for a `Frame` (asserted above).
+        unsafe { frame.write(Frame { context, yielder: ptr::null(), limit }) };
+        self.frame.set(frame);
     }
 
     /// Ends a fiber that was never begun.
@@ -156,9 +183,10 @@ impl Fiber {
     /// On the fiber's carrier, not from within a fiber; the fiber has begun and not ended.
     #[inline]
     pub(super) unsafe fn resume(&self) -> Option<Suspend> {
-        // SAFETY: the caller is the carrier, the only one to touch the field; it has begun. While
-        // it runs, only `suspend` touches the context, and through the yielder.
-        let context = unsafe { (*self.context.get()).as_mut().unwrap_unchecked() };
+        let frame = self.frame.get();
+        // SAFETY: it has begun, so the frame is there, and the caller is the one carrier that
+        // touches it. While the coroutine runs it writes the field `yielder` only.
+        let context = unsafe { &mut (*frame).context };
         context.resume(()).as_yield()
     }
 
@@ -166,11 +194,13 @@ impl Fiber {
     ///
     /// # Safety
     ///
-    /// On the fiber's carrier, after `resume` has returned `None`.
+    /// On the fiber's carrier, once, after `resume` has returned `None`.
     pub(super) unsafe fn take_stack(&self) -> CoStack {
-        // SAFETY: the caller is the carrier, the only one to touch the field.
-        let context = unsafe { (*self.context.get()).take() };
-        context.expect("ended once").into_stack()
+        let frame = self.frame.replace(ptr::null_mut());
+        // SAFETY: it has begun and ended, the caller is its carrier and calls this once, so the
+        // context is there and moved out for good.
+        let context = unsafe { ManuallyDrop::take(&mut (*frame).context) };
+        context.into_stack()
     }
 
     /// Switches back to the carrier; returns when it resumes the fiber.
@@ -180,14 +210,21 @@ impl Fiber {
     /// Called by the fiber itself.
     #[inline]
     pub(super) unsafe fn suspend(&self, why: Suspend) {
-        // SAFETY: set at the begin of the first run, and valid while the coroutine runs, which the
-        // caller does.
-        unsafe { (*self.yielder.get()).suspend(why) };
+        // SAFETY: the caller is the fiber, so it has begun, and the yielder, set at the begin of the
+        // first run, is valid.
+        unsafe { (*(*self.frame.get()).yielder).suspend(why) };
     }
 
-    /// The lowest and the highest address of the stack; only for the fiber's carrier.
-    pub(super) fn bounds(&self) -> (usize, usize) {
-        self.bounds.get()
+    /// The lowest and the highest address of the stack of a fiber that runs.
+    ///
+    /// # Safety
+    ///
+    /// On the fiber's carrier, while the fiber runs.
+    pub(super) unsafe fn bounds(&self) -> (usize, usize) {
+        let frame = self.frame.get();
+        // SAFETY: the caller's promise: the frame is there.
+        let limit = unsafe { (*frame).limit };
+        (limit, frame as usize)
     }
 
     /// Takes a stored wake-up; if there is none, the state is `PARKED` from here on, and the fiber

@@ -14,7 +14,8 @@ fn look(address: usize) -> bool {
     let Some(fiber) = carrier::current().and_then(carrier::Carrier::running) else {
         return false;
     };
-    let (limit, top) = fiber.bounds();
+    // SAFETY: the fiber runs, on the carrier whose thread has faulted, which is this one.
+    let (limit, top) = unsafe { fiber.bounds() };
     let guard_end = limit + sys::page_size();
     if !(limit..guard_end).contains(&address) {
         return false;

@@ -10,6 +10,9 @@
 //!                                         different sets of the first-level cache
 //! ```
 //!
+//! The uppermost [`RESERVED`] bytes hold what the carrier has to know of the coroutine while it
+//! runs (`fiber.rs`): next to the registers that a switch saves, so that a switch touches few lines.
+//!
 //! Only touched pages are memory. A finished coroutine's stack keeps its pages, since the next one
 //! wants them warm; a carrier that has been idle for a while gives back what its free stacks hold
 //! ([`StackCache::trim`]).
@@ -30,6 +33,9 @@ const SLOTS: usize = 64;
 const STAGGER: usize = 16;
 const CACHE_LINE: usize = 64;
 
+/// Bytes at the top of each stack that are not the coroutine's.
+pub(super) const RESERVED: usize = 2 * CACHE_LINE;
+
 /// Free stacks that stay warm through a trim: the ones that are reused first.
 const KEEP_WARM: usize = 16;
 
@@ -44,6 +50,13 @@ pub(super) struct CoStack {
     home: Home,
 }
 
+impl CoStack {
+    /// [`RESERVED`] bytes at the top, aligned to a cache line, that belong to the stack's owner.
+    pub(super) fn reserved(&self) -> *mut u8 {
+        (self.top.get() - RESERVED) as *mut u8
+    }
+}
+
 #[derive(Debug)]
 enum Home {
     /// The number of the slot among the carrier's.
@@ -53,11 +66,12 @@ enum Home {
 }
 
 // SAFETY: `top` and `limit` are the bounds of a mapping that nobody else uses until the stack is
-// given back, at least `MIN_STACK_SIZE` apart, aligned to 64; the lowest page is a guard.
+// given back, at least 15 KiB apart, aligned to 64, as is `RESERVED`; the lowest page is a guard.
 unsafe impl Stack for CoStack {
     #[inline]
     fn base(&self) -> StackPointer {
-        self.top
+        // Never 0: a stack is larger than what is reserved of it.
+        NonZeroUsize::new(self.top.get() - RESERVED).expect("within the stack")
     }
 
     #[inline]

@@ -38,6 +38,9 @@ pub(crate) const PARKED: u32 = 3;
 /// Its function has returned, panicked or died.
 pub(crate) const TERMINATED: u32 = 4;
 
+/// In `kind`: the slot's name is set, and has to be cleared with the task.
+const NAMED: u32 = 1 << 8;
+
 /// What is known of one live task.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -49,6 +52,7 @@ pub(crate) struct Slot {
     location: AtomicPtr<Location<'static>>,
     /// `NEW` … `TERMINATED`; for coroutines also the word that waits and wake-ups meet at.
     pub(crate) state: AtomicU32,
+    /// The kind's number, and `NAMED`.
     kind: AtomicU32,
     /// The kernel's id of the thread or process that runs it; 0 for none.
     os_id: AtomicU32,
@@ -91,7 +95,7 @@ impl Slot {
     pub(crate) fn info(&self) -> Option<TaskInfo> {
         let raw = self.id.load(Acquire);
         let id = TaskId::from_raw(raw)?;
-        let kind = Kind::from_raw(self.kind.load(Relaxed));
+        let kind = Kind::from_raw(self.kind.load(Relaxed) & !NAMED);
         let word = self.state.load(Relaxed);
         let os_id = self.os_id.load(Relaxed);
         let parent = TaskId::from_raw(self.parent.load(Relaxed));
@@ -131,7 +135,8 @@ impl Slot {
         let parent = current().map_or(0, |slot| slot.id.load(Relaxed));
         self.parent.store(parent, Relaxed);
         self.location.store(std::ptr::from_ref(at).cast_mut(), Relaxed);
-        self.kind.store(kind.to_raw(), Relaxed);
+        let named = if name.is_some() { NAMED } else { 0 };
+        self.kind.store(kind.to_raw() | named, Relaxed);
         self.state.store(NEW, Relaxed);
         self.os_id.store(0, Relaxed);
         if name.is_some() {
@@ -145,8 +150,6 @@ impl Slot {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) slot: &'static Slot,
-    id: TaskId,
-    named: bool,
 }
 
 impl Entry {
@@ -178,13 +181,12 @@ impl Entry {
         name: Option<Arc<str>>,
         location: &'static Location<'static>,
     ) -> Entry {
-        let named = name.is_some();
         slot.fill(id, kind, name, location);
-        Entry { slot, id, named }
+        Entry { slot }
     }
 
     pub(crate) fn id(&self) -> TaskId {
-        self.id
+        TaskId::from_raw(self.slot.raw_id()).expect("the slot is this task's until the drop")
     }
 
     pub(crate) fn info(&self) -> TaskInfo {
@@ -195,7 +197,7 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.slot.id.store(0, Relaxed);
-        if self.named {
+        if self.slot.kind.load(Relaxed) & NAMED != 0 {
             *lock(&self.slot.name) = None;
         }
         let slot = self.slot;
