@@ -52,7 +52,7 @@ fn measure(n: u64, run: impl Fn(u64) -> anyhow::Result<u64>) -> anyhow::Result<S
 
 /// Tasks of ours: a map keeps as many of them outstanding as it thinks right.
 fn many(size: Size) -> u64 {
-    size.of(200_000, 20_000)
+    size.of(100_000, 20_000)
 }
 
 fn trine_map(size: Size) -> anyhow::Result<Sample> {
