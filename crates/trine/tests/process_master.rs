@@ -322,15 +322,21 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
             task.join().unwrap();
         }
         // The template's limit is what counts for a fork.
-        for pid in children_of_all_threads(std::process::id()) {
-            let low = libc::rlimit { rlim_cur: 0, rlim_max: 4000 };
-            let none = std::ptr::null_mut();
-            // SAFETY: a valid `rlimit`; processes of the same user.
-            let done = unsafe {
-                libc::prlimit(pid.cast_signed(), libc::RLIMIT_NPROC, &raw const low, none)
-            };
+        let template = children_of_all_threads(std::process::id())
+            .into_iter()
+            .find(|pid| {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+                name.is_ok_and(|name| name.trim() == "trine-template")
+            })
+            .unwrap();
+        let limit_template = |most: u64| {
+            let limit = libc::rlimit { rlim_cur: most, rlim_max: 4000 };
+            let (pid, none) = (template.cast_signed(), std::ptr::null_mut());
+            // SAFETY: a valid `rlimit`; a process of the same user.
+            let done = unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &raw const limit, none) };
             assert_eq!(done, 0);
-        }
+        };
+        limit_template(0);
         let error = process::spawn(1, |n: u8| n).join().unwrap_err();
         let reason = not_spawned(&error);
         assert!(reason.contains("RLIMIT_NPROC"), "{reason}");
@@ -344,12 +350,7 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
         let error = pool.spawn(2, |n: u8| n).join().unwrap_err();
         assert!(not_spawned(&error).contains("RLIMIT_NPROC"), "{error}");
         // And when there is room again, the next task finds it.
-        for pid in children_of_all_threads(std::process::id()) {
-            let high = libc::rlimit { rlim_cur: 4000, rlim_max: 4000 };
-            let none = std::ptr::null_mut();
-            // SAFETY: as above.
-            unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NPROC, &raw const high, none) };
-        }
+        limit_template(4000);
         assert_eq!(pool.spawn(2, |n: u8| n).join().unwrap(), 2);
         assert_eq!(process::spawn(2, |n: u8| n).join().unwrap(), 2);
         return;

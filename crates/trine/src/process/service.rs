@@ -251,7 +251,9 @@ impl Master {
     }
 
     fn end_fading(&mut self) {
-        while let Some((_, id)) = self.fading.pop_front_if(|(until, _)| *until <= Instant::now()) {
+        while self.fading.front().is_some_and(|(until, _)| *until <= Instant::now())
+            && let Some((_, id)) = self.fading.pop_front()
+        {
             if let Some(member) = self.members.get_mut(&id) {
                 member.condemn("it closed the connection to its master and lived on".into());
             }
