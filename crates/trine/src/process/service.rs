@@ -214,7 +214,8 @@ impl Master {
         for _ in 0..16 {
             match member.receive(&mut self.scratch, false) {
                 Stream::Flowing => {}
-                Stream::Dry => return,
+                // Should there be more, the poll says so again.
+                Stream::Ebbing | Stream::Dry => return,
                 Stream::Ended => {
                     self.service.poll.remove(&member.link.socket);
                     self.fading.push_back((Instant::now() + GRACE, id));
@@ -237,7 +238,7 @@ impl Master {
         // the socket to.
         for _ in 0..4096 {
             match member.receive(&mut self.scratch, true) {
-                Stream::Flowing => {}
+                Stream::Flowing | Stream::Ebbing => {}
                 Stream::Dry | Stream::Ended | Stream::Broken(_) => break,
             }
         }
