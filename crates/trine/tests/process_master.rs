@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use trine::{Cause, process};
 
@@ -322,15 +323,21 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
             task.join().unwrap();
         }
         // The template's limit is what counts for a fork.
-        for pid in children_of_all_threads(std::process::id()) {
-            let low = libc::rlimit { rlim_cur: 0, rlim_max: 4000 };
-            let none = std::ptr::null_mut();
-            // SAFETY: a valid `rlimit`; processes of the same user.
-            let done = unsafe {
-                libc::prlimit(pid.cast_signed(), libc::RLIMIT_NPROC, &raw const low, none)
-            };
+        let template = children_of_all_threads(std::process::id())
+            .into_iter()
+            .find(|pid| {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+                name.is_ok_and(|name| name.trim() == "trine-template")
+            })
+            .unwrap();
+        let limit_template = |most: u64| {
+            let limit = libc::rlimit { rlim_cur: most, rlim_max: 4000 };
+            let (pid, none) = (template.cast_signed(), std::ptr::null_mut());
+            // SAFETY: a valid `rlimit`; a process of the same user.
+            let done = unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &raw const limit, none) };
             assert_eq!(done, 0);
-        }
+        };
+        limit_template(0);
         let error = process::spawn(1, |n: u8| n).join().unwrap_err();
         let reason = not_spawned(&error);
         assert!(reason.contains("RLIMIT_NPROC"), "{reason}");
@@ -344,12 +351,7 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
         let error = pool.spawn(2, |n: u8| n).join().unwrap_err();
         assert!(not_spawned(&error).contains("RLIMIT_NPROC"), "{error}");
         // And when there is room again, the next task finds it.
-        for pid in children_of_all_threads(std::process::id()) {
-            let high = libc::rlimit { rlim_cur: 4000, rlim_max: 4000 };
-            let none = std::ptr::null_mut();
-            // SAFETY: as above.
-            unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NPROC, &raw const high, none) };
-        }
+        limit_template(4000);
         assert_eq!(pool.spawn(2, |n: u8| n).join().unwrap(), 2);
         assert_eq!(process::spawn(2, |n: u8| n).join().unwrap(), 2);
         return;
@@ -555,6 +557,56 @@ fn a_template_that_is_killed_is_replaced_at_the_next_need() {
                 assert_eq!(task.join().unwrap(), n + 1);
             }
         }
+        // Nor is anything left of workers that a template had forked and could not tell of.
+        let patience = Instant::now() + Duration::from_secs(30);
+        while children_of_all_threads(std::process::id()).len() > 1 {
+            assert!(Instant::now() < patience, "children are left");
+            std::thread::yield_now();
+        }
+        return;
+    }
+    run(child(&this_program(), name, "master"));
+}
+
+#[test]
+fn a_template_that_cannot_start_is_an_error_and_not_a_loop() {
+    let name = "a_template_that_cannot_start_is_an_error_and_not_a_loop";
+    if role().is_some() {
+        let variable = "LD_TRACE_LOADED_OBJECTS";
+        // SAFETY: one test, and no other thread reads the environment. With this variable the loader
+        // lists libraries and exits instead of running the program.
+        unsafe { std::env::set_var(variable, "1") };
+        for _ in 0..2 {
+            let tasks: Vec<_> = (0..5_u8).map(|n| process::spawn(n, |n| n)).collect();
+            for task in tasks {
+                let error = task.join().unwrap_err();
+                assert!(not_spawned(&error).contains("3 times before it was ready"), "{error}");
+            }
+        }
+        // SAFETY: as above.
+        unsafe { std::env::remove_var(variable) };
+        assert_eq!(process::spawn(7, |n: u8| n).join().unwrap(), 7);
+        return;
+    }
+    run(child(&this_program(), name, "master"));
+}
+
+#[test]
+fn the_first_use_may_be_by_many_threads_at_once() {
+    let name = "the_first_use_may_be_by_many_threads_at_once";
+    if role().is_some() {
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for n in 0..8_u64 {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    let kept = process::pool().spawn(n, |n| n + 1);
+                    assert_eq!(process::spawn(n, |n| n * 2).join().unwrap(), n * 2);
+                    assert_eq!(kept.join().unwrap(), n + 1);
+                });
+            }
+        });
         return;
     }
     run(child(&this_program(), name, "master"));

@@ -1,6 +1,8 @@
 //! What crosses to a process and back: values, functions, and all that can go wrong with either.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -77,6 +79,24 @@ fn a_task_runs_in_another_process_under_its_own_name() {
     assert_ne!(pid, std::process::id());
     assert_eq!((id_there, name.as_deref()), (id, Some("who")));
     assert_eq!(shown_there, shown, "the place of the spawn crosses as well");
+}
+
+/// Set before `main`, as crates do that register things and as C++ libraries do.
+static INITIALISED: AtomicU32 = AtomicU32::new(0);
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static INITIALISER: extern "C" fn() = {
+    extern "C" fn initialise() {
+        INITIALISED.fetch_add(17, Relaxed);
+    }
+    initialise
+};
+
+#[test]
+fn what_runs_before_main_has_run_in_workers_once() {
+    assert_eq!(INITIALISED.load(Relaxed), 17);
+    assert_eq!(process::spawn((), |()| INITIALISED.load(Relaxed)).join().unwrap(), 17);
 }
 
 #[test]

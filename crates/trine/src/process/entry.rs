@@ -73,7 +73,8 @@ extern "C" fn enter(
     RAN.store(true, Relaxed);
     let Some(variable) = env::var_os(VARIABLE) else { return };
     let parsed = variable.to_str().and_then(parse);
-    if parsed.as_ref().is_some_and(|parsed| !parsed.is_for_this_entry()) {
+    let is_ours = parsed.as_ref().is_none_or(Variable::is_for_this_entry);
+    if !is_ours || !image::contains(ENTRY as usize) {
         return;
     }
     // SAFETY: `main` has not run, so there is one thread, unless another initialiser has started
@@ -138,7 +139,7 @@ struct Variable {
 
 impl Variable {
     fn is_for_this_entry(&self) -> bool {
-        image::contains(ENTRY as usize) && self.entry == own_offset()
+        self.entry == own_offset()
     }
 }
 

@@ -214,7 +214,8 @@ impl Master {
         for _ in 0..16 {
             match member.receive(&mut self.scratch, false) {
                 Stream::Flowing => {}
-                Stream::Dry => return,
+                // Should there be more, the poll says so again.
+                Stream::Ebbing | Stream::Dry => return,
                 Stream::Ended => {
                     self.service.poll.remove(&member.link.socket);
                     self.fading.push_back((Instant::now() + GRACE, id));
@@ -237,7 +238,7 @@ impl Master {
         // the socket to.
         for _ in 0..4096 {
             match member.receive(&mut self.scratch, true) {
-                Stream::Flowing => {}
+                Stream::Flowing | Stream::Ebbing => {}
                 Stream::Dry | Stream::Ended | Stream::Broken(_) => break,
             }
         }
@@ -251,7 +252,9 @@ impl Master {
     }
 
     fn end_fading(&mut self) {
-        while let Some((_, id)) = self.fading.pop_front_if(|(until, _)| *until <= Instant::now()) {
+        while self.fading.front().is_some_and(|(until, _)| *until <= Instant::now())
+            && let Some((_, id)) = self.fading.pop_front()
+        {
             if let Some(member) = self.members.get_mut(&id) {
                 member.condemn("it closed the connection to its master and lived on".into());
             }

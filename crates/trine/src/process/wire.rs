@@ -201,8 +201,10 @@ pub(super) struct Assembler {
 /// Where a stream stands after [`Assembler::receive`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stream {
-    /// Some bytes came; there may be more.
+    /// As many bytes came as there was room for; there are probably more.
     Flowing,
+    /// Fewer came; there are probably no more for now.
+    Ebbing,
     /// Nothing there for now.
     Dry,
     /// The peer sends no more.
@@ -219,6 +221,7 @@ impl Assembler {
         scratch: &mut [u8],
         patience: Patience,
     ) -> Stream {
+        let mut room = scratch.len();
         let received = match &mut self.open {
             // The rest of a long body goes straight to its place.
             Some((frame, missing)) if *missing > scratch.len() => {
@@ -231,6 +234,7 @@ impl Assembler {
                     ));
                 }
                 let most = *missing;
+                room = most.min(frame.body.capacity() - frame.body.len());
                 let count = socket::receive_behind(socket, &mut frame.body, most, patience);
                 if let Ok(count) = count {
                     *missing -= count;
@@ -250,6 +254,7 @@ impl Assembler {
         };
         match received {
             Ok(0) => Stream::Ended,
+            Ok(count) if count < room => Stream::Ebbing,
             Ok(_) => Stream::Flowing,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Stream::Dry,
             // The peer died with unread bytes in its socket: its end, all the same.

@@ -68,7 +68,7 @@ impl Worker {
                 return frame;
             }
             match self.incoming.receive(self.socket.as_fd(), &mut self.scratch, Patience::Wait) {
-                Stream::Flowing | Stream::Dry => {}
+                Stream::Flowing | Stream::Ebbing | Stream::Dry => {}
                 // Exit handlers run: C libraries flush their streams, profilers write their files.
                 Stream::Ended => process::exit(0),
                 Stream::Broken(reason) => {
