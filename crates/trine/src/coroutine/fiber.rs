@@ -95,7 +95,7 @@ impl<J: Run + 'static> Fiber<J> {
 
 /// # Safety
 ///
-/// `fiber` comes from an `Arc<Fiber<J>>` that is alive.
+/// `fiber` is the pointer of an `Arc<Fiber<J>>` that is alive.
 unsafe fn make_waker<J: Run + 'static>(fiber: *const Fiber) -> Waker {
     let fiber = fiber.cast::<Fiber<J>>();
     // SAFETY: the caller's promise; the count is raised for the new reference.
@@ -106,11 +106,15 @@ unsafe fn make_waker<J: Run + 'static>(fiber: *const Fiber) -> Waker {
 }
 
 impl Fiber {
-    /// A waker of a fiber that lives in an `Arc`, as all do that run.
-    pub(super) fn waker(&self) -> Waker {
-        // SAFETY: `new` has stored the function that belongs to this fiber's type; a fiber that can
-        // be seen from outside its module is in an `Arc`.
-        unsafe { (self.make_waker)(self) }
+    /// A waker of a fiber.
+    ///
+    /// # Safety
+    ///
+    /// `fiber` is the pointer of an `Arc<Fiber>` that is alive.
+    pub(super) unsafe fn waker(fiber: *const Fiber) -> Waker {
+        // SAFETY: the caller's promise; `new` has stored the function that belongs to this fiber's
+        // type.
+        unsafe { ((*fiber).make_waker)(fiber) }
     }
 
     #[inline]
