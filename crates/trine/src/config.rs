@@ -3,8 +3,9 @@
 //! They are read once, at the first use of what they govern, and stay.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The usual size of a coroutine's stack, in bytes, its guard page included.
 pub(crate) const DEFAULT_STACK_SIZE: usize = 256 * 1024;
@@ -12,6 +13,9 @@ pub(crate) const DEFAULT_STACK_SIZE: usize = 256 * 1024;
 pub(crate) const MIN_STACK_SIZE: usize = 16 * 1024;
 /// The largest: no address space of a process holds many of them.
 pub(crate) const MAX_STACK_SIZE: usize = 1 << 40;
+
+/// The most carriers: each is a thread, and more than the machine has cores help nobody.
+const MAX_CARRIERS: usize = 4096;
 
 /// What [`configure`] can set.
 #[derive(Clone, Debug, Default)]
@@ -22,12 +26,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// How many threads carry coroutines. Default: `TRINE_CARRIERS`, else one per core.
+    /// How many threads carry coroutines, at most 4096. Default: `TRINE_CARRIERS`, else one per core.
     ///
     /// # Panics
     ///
-    /// If `carriers` is 0.
+    /// If `carriers` is 0 or more than 4096.
     pub fn carriers(&mut self, carriers: usize) -> &mut Config {
+        assert!(carriers <= MAX_CARRIERS, "{carriers} carriers: at most {MAX_CARRIERS}");
         let carriers = NonZeroUsize::new(carriers);
         self.carriers = Some(carriers.expect("coroutines need at least one carrier"));
         self
@@ -70,7 +75,9 @@ pub(crate) struct Settings {
     pub(crate) mprotect_guards: bool,
 }
 
-static CHOSEN: Mutex<Option<Config>> = Mutex::new(None);
+/// What the program has chosen; `None` once that is in use.
+static CHOSEN: Mutex<Option<Config>> =
+    Mutex::new(Some(Config { carriers: None, stack_size: None, mprotect_guards: None }));
 static IN_USE: OnceLock<Settings> = OnceLock::new();
 
 /// Sets what the environment and the machine would else decide. Optional; a later call adds to an
@@ -87,24 +94,24 @@ static IN_USE: OnceLock<Settings> = OnceLock::new();
 ///
 /// [`AlreadyStarted`] after the first coroutine was spawned.
 pub fn configure(set: impl FnOnce(&mut Config)) -> Result<(), AlreadyStarted> {
-    let mut chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if IN_USE.get().is_some() {
-        return Err(AlreadyStarted);
-    }
-    let mut config = chosen.clone().unwrap_or_default();
+    // Not under the lock: a spawn in `set` fixes the settings, which takes it.
+    let mut config = chosen().clone().ok_or(AlreadyStarted)?;
     set(&mut config);
-    *chosen = Some(config);
+    *chosen().as_mut().ok_or(AlreadyStarted)? = config;
     Ok(())
+}
+
+fn chosen() -> MutexGuard<'static, Option<Config>> {
+    CHOSEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The settings, fixed by the first call.
 pub(crate) fn settings() -> &'static Settings {
     IN_USE.get_or_init(|| {
-        let config =
-            CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let config = chosen().take().unwrap_or_default();
         let carriers = config
             .carriers
-            .or_else(|| variable("TRINE_CARRIERS", "a number from 1 up", |text| text.parse().ok()));
+            .or_else(|| variable("TRINE_CARRIERS", "a number from 1 to 4096", parse_carriers));
         let stack_size = config.stack_size.or_else(|| {
             variable("TRINE_STACK_SIZE", "a size such as 262144, 256K or 1M", parse_size)
         });
@@ -129,9 +136,14 @@ fn variable<T>(name: &str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) 
     let value = std::env::var_os(name)?;
     let parsed = value.to_str().and_then(parse);
     if parsed.is_none() {
-        eprintln!("trine: {name}={value:?} is ignored: it takes {wanted}");
+        // Not `eprintln!`, which panics where standard error cannot be written.
+        let _ = writeln!(io::stderr(), "trine: {name}={value:?} is ignored: it takes {wanted}");
     }
     parsed
+}
+
+fn parse_carriers(text: &str) -> Option<NonZeroUsize> {
+    text.parse().ok().filter(|carriers: &NonZeroUsize| carriers.get() <= MAX_CARRIERS)
 }
 
 fn parse_size(text: &str) -> Option<usize> {

@@ -2,8 +2,11 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use trine::coroutine;
+use trine::{Cause, coroutine, thread, time};
 
 /// Runs the test `name` of this program with `variable` set.
 fn child(name: &str, variables: &[(&str, &str)]) -> Output {
@@ -129,4 +132,161 @@ fn nonsense_in_the_environment_is_reported_and_passed_over() {
     for (variable, _) in nonsense {
         assert!(text.contains(&format!("trine: {variable}=")), "{text}");
     }
+    // More threads than any machine has room for.
+    let output = child(name, &[("TRINE_CARRIERS", "18446744073709551615")]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("trine: TRINE_CARRIERS="), "{text}");
+}
+
+#[test]
+fn what_a_refused_coroutine_owns_may_wait_while_it_is_dropped() {
+    struct Waits;
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            time::sleep(Duration::from_millis(2));
+        }
+    }
+    if is_child() {
+        let done = Arc::new(AtomicBool::new(false));
+        let (here, there) = (Arc::clone(&done), Arc::clone(&done));
+        let slow = thread::spawn(move || {
+            while !here.load(Ordering::Relaxed) {
+                time::sleep(Duration::from_millis(1));
+            }
+        });
+        // All on one carrier: address space is used up, one parks, and the next one is refused.
+        let all = coroutine::spawn(move || {
+            let keepers: Vec<_> = (0..300)
+                .map(|_| {
+                    let done = Arc::clone(&there);
+                    coroutine::Builder::new().stack_size(1 << 40).spawn(move || {
+                        while !done.load(Ordering::Relaxed) {
+                            time::sleep(Duration::from_millis(1));
+                        }
+                    })
+                })
+                .collect();
+            let parks = coroutine::spawn(move || slow.join().unwrap());
+            let waits = Waits;
+            let refused = coroutine::Builder::new().stack_size(1 << 40).spawn(move || drop(waits));
+            assert!(refused.join().unwrap_err().is_not_spawned());
+            there.store(true, Ordering::Relaxed);
+            parks.join().unwrap();
+            keepers.into_iter().filter_map(|keeper| keeper.join().ok()).count()
+        });
+        let started = all.join_timeout(Duration::from_secs(30)).expect("nobody's wake-up is lost");
+        assert!(started.unwrap() < 300);
+        return;
+    }
+    let name = "what_a_refused_coroutine_owns_may_wait_while_it_is_dropped";
+    let output = child(name, &[("TRINE_CARRIERS", "1")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn guard_pages_of_stacks_that_are_gone_do_not_count_towards_the_mapping_limit() {
+    if is_child() {
+        for _ in 0..40_000 {
+            coroutine::Builder::new().stack_size(64 * 1024).spawn(|| ()).join().unwrap();
+        }
+        return;
+    }
+    let name = "guard_pages_of_stacks_that_are_gone_do_not_count_towards_the_mapping_limit";
+    let output = child(name, &[("TRINE_GUARD", "mprotect")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_panic_is_an_error_also_where_standard_error_cannot_be_written() {
+    if is_child() {
+        let error = coroutine::spawn(|| panic!("in silence")).join().unwrap_err();
+        return assert!(error.is_panic());
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["a_panic_is_an_error_also_where_standard_error_cannot_be_written", "--exact"]);
+    command.args(["--nocapture", "--test-threads=1"]).env("TRINE_TEST_CHILD", "1");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = command.env("TRINE_CARRIERS", "0").stderr(full).status().unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn the_first_spawn_of_a_program_may_stand_in_a_destructor_during_a_panic() {
+    struct Spawns;
+    impl Drop for Spawns {
+        fn drop(&mut self) {
+            assert_eq!(coroutine::spawn(|| 7).join().unwrap(), 7);
+        }
+    }
+    if is_child() {
+        let caught = std::panic::catch_unwind(|| {
+            let _spawns = Spawns;
+            panic!("with something to clean up");
+        });
+        assert!(caught.is_err());
+        // From the next one on, panics are noted.
+        let error = coroutine::spawn(|| panic!("noted")).join().unwrap_err();
+        let Cause::Panicked { location, .. } = error.cause() else { panic!("{error}") };
+        return assert!(location.is_some());
+    }
+    let output =
+        child("the_first_spawn_of_a_program_may_stand_in_a_destructor_during_a_panic", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_panic_whose_payload_panics_when_dropped_costs_no_carrier() {
+    struct First;
+    impl Drop for First {
+        fn drop(&mut self) {
+            std::panic::panic_any(Second);
+        }
+    }
+    struct Second;
+    impl Drop for Second {
+        fn drop(&mut self) {
+            panic!("once more");
+        }
+    }
+    if is_child() {
+        for _ in 0..10 {
+            drop(coroutine::spawn(|| First));
+        }
+        let task = coroutine::spawn(|| 7).join_timeout(Duration::from_secs(30));
+        return assert_eq!(task.expect("the carrier is alive").unwrap(), 7);
+    }
+    let name = "a_panic_whose_payload_panics_when_dropped_costs_no_carrier";
+    let output = child(name, &[("TRINE_CARRIERS", "1")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_spawn_while_settings_are_chosen_uses_the_old_ones_and_the_choice_is_too_late() {
+    if is_child() {
+        let late = trine::configure(|config| {
+            config.carriers(1);
+            assert_eq!(coroutine::spawn(|| 7).join().unwrap(), 7);
+        });
+        return assert_eq!(late, Err(trine::AlreadyStarted));
+    }
+    let name = "a_spawn_while_settings_are_chosen_uses_the_old_ones_and_the_choice_is_too_late";
+    let output = child(name, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_segmentation_signal_that_the_program_ignores_stays_ignored() {
+    const NAME: &str = "a_segmentation_signal_that_the_program_ignores_stays_ignored";
+    if is_child() {
+        coroutine::spawn(|| ()).join().unwrap();
+        let kill = format!("kill -SEGV {}", std::process::id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        return coroutine::spawn(|| ()).join().unwrap();
+    }
+    // A shell that ignores a signal hands that on to what it executes.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' SEGV; exec \"$0\" \"$1\" --exact --test-threads=1"]);
+    shell.arg(std::env::current_exe().unwrap()).arg(NAME).env("TRINE_TEST_CHILD", "1");
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{}: {output:?}", output.status);
 }

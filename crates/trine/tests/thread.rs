@@ -1,8 +1,10 @@
 //! Threads and the first pool.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
+use std::time::Duration;
 
 use trine::{Cause, Kind, State, coroutine, task, thread};
 
@@ -139,4 +141,28 @@ fn a_refused_thread_is_an_error_that_names_the_limit() {
     assert!(error.is_not_spawned(), "{error:?}");
     assert!(error.to_string().contains("the system refused another thread"), "{error}");
     assert_eq!(thread::spawn(|| 2).join().unwrap(), 2);
+}
+
+#[test]
+fn a_thread_local_s_destructor_may_spawn_join_and_sleep() {
+    struct Late(mpsc::Sender<u32>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            // The thread's other thread-locals, the runtime's among them, are gone already.
+            let sum = coroutine::spawn(|| 1).join().unwrap() + thread::spawn(|| 2).join().unwrap();
+            trine::time::sleep(Duration::from_millis(1));
+            let slow = thread::spawn(|| trine::time::sleep(Duration::from_millis(2)));
+            slow.join().unwrap();
+            self.0.send(sum).unwrap();
+        }
+    }
+    thread_local!(static LATE: RefCell<Option<Late>> = const { RefCell::new(None) });
+    let (send, receive) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        LATE.set(Some(Late(send)));
+        trine::time::sleep(Duration::from_millis(1));
+        coroutine::spawn(|| ()).join().unwrap();
+    });
+    thread.join().unwrap();
+    assert_eq!(receive.recv().unwrap(), 3);
 }

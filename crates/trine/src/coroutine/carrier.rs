@@ -56,17 +56,15 @@ const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 
 impl Remote {
-    pub(super) fn new(number: usize, stealer: Stealer<Arc<Fiber>>) -> &'static Remote {
-        let remote = Box::leak(Box::new(Remote {
+    pub(super) fn new(number: usize, stealer: Stealer<Arc<Fiber>>) -> Remote {
+        Remote {
             number,
             inbox: Mutex::new(Vec::new()),
             mail: AtomicBool::new(false),
             sleep: AtomicU32::new(AWAKE),
             running: AtomicU64::new(0),
             stealer,
-        }));
-        registry::add_carrier(&remote.running);
-        remote
+        }
     }
 
     /// Queues a fiber of this carrier that was woken.
@@ -132,6 +130,7 @@ pub(super) fn run(
         rounds: Cell::new(0),
     }));
     CARRIER.set(Some(carrier));
+    registry::add_carrier(&remote.running);
     park::install(carrier);
     fault::ensure_signal_stack();
     // Whoever started the thread has counted it as searching.
@@ -266,8 +265,14 @@ impl Carrier {
                 unsafe { fiber.begin(stack, self.remote) };
                 self.resume(fiber);
             }
-            // SAFETY: as above, in place of its first run.
-            Err(reason) => unsafe { fiber.refuse(reason) },
+            Err(reason) => {
+                // What its function owns is dropped here, and may panic or wait (as a thread) as
+                // this task: not as the one that ran before, whose state word has its own waits.
+                registry::set_current(Some(fiber.slot()));
+                // SAFETY: as above, in place of its first run.
+                unsafe { fiber.refuse(reason) };
+                registry::set_current(None);
+            }
         }
     }
 
@@ -277,7 +282,8 @@ impl Carrier {
         let slot = fiber.slot();
         registry::set_current(Some(slot));
         self.remote.running.store(slot.raw_id(), Relaxed);
-        self.running.set(Some(NonNull::from(&*fiber)));
+        // The `Arc`'s own pointer, not one to the fiber alone: references are made of it.
+        self.running.set(NonNull::new(Arc::as_ptr(&fiber).cast_mut()));
         // SAFETY: on the carrier's own stack; the fiber has begun here and not ended, or it would
         // not be queued.
         let suspended = unsafe { fiber.resume() };
@@ -320,10 +326,16 @@ impl Carrier {
         self.running().expect("the host is asked only by a caller that it carries")
     }
 
+    /// The pointer of the `Arc` of the fiber that the caller is.
+    #[inline]
+    fn caller_pointer(&self) -> *const Fiber {
+        self.running.get().expect("the host is asked only by a caller that it carries").as_ptr()
+    }
+
     /// A reference of one's own to the fiber that the caller is.
     fn caller_arc(&self) -> Arc<Fiber> {
-        let fiber: *const Fiber = self.caller();
-        // SAFETY: the pointer came from the `Arc` that `resume` holds while the fiber runs, and the
+        let fiber = self.caller_pointer();
+        // SAFETY: the pointer is that of the `Arc` that `resume` holds while the fiber runs, and the
         // count is raised for the new one.
         unsafe {
             Arc::increment_strong_count(fiber);
@@ -339,7 +351,8 @@ impl park::Host for Carrier {
     }
 
     fn waker(&self) -> Waker {
-        self.caller().waker()
+        // SAFETY: the pointer is that of the `Arc` that `resume` holds while the fiber runs.
+        unsafe { Fiber::waker(self.caller_pointer()) }
     }
 
     fn park(&self, deadline: Option<Instant>) {

@@ -122,11 +122,14 @@ impl<J: Run + 'static> Fiber<J> {
 }
 
 impl Fiber {
-    /// A waker of a fiber that lives in an `Arc`, as all do that run.
-    pub(super) fn waker(&self) -> Waker {
-        // SAFETY: `self` is the fiber around its job; a fiber that is seen from outside its module is
-        // in an `Arc`.
-        unsafe { self.job.waker_of(ptr::from_ref(self).cast()) }
+    /// A waker of a fiber.
+    ///
+    /// # Safety
+    ///
+    /// `fiber` is the pointer of an `Arc<Fiber>` that is alive.
+    pub(super) unsafe fn waker(fiber: *const Fiber) -> Waker {
+        // SAFETY: the caller's promise; the job is the one of this very fiber.
+        unsafe { (*fiber).job.waker_of(fiber.cast()) }
     }
 
     #[inline]

@@ -95,7 +95,9 @@ impl Scheduler {
             return;
         }
         let fresh = Worker::new_fifo();
-        let remote = Remote::new(number, fresh.stealer());
+        let unborn = Box::into_raw(Box::new(Remote::new(number, fresh.stealer())));
+        // SAFETY: a `Box`'s own pointer; freed below only if nobody came to know the reference.
+        let remote: &'static Remote = unsafe { &*unborn };
         let name = format!("trine-co-{number}");
         self.searching.fetch_add(1, SeqCst);
         let thread = std::thread::Builder::new().name(name);
@@ -106,10 +108,16 @@ impl Scheduler {
                 self.started.store(number + 1, SeqCst);
             }
             Err(error) => {
+                // SAFETY: the refused thread's closure is gone, and it had the only other copy of
+                // the reference.
+                drop(unsafe { Box::from_raw(unborn) });
                 self.searching.fetch_sub(1, SeqCst);
                 drop(idle);
                 if number == 0 {
                     self.refuse_all(&error);
+                } else {
+                    // Whoever added work meanwhile has counted on the searcher that is none.
+                    self.wake_one();
                 }
             }
         }

@@ -213,7 +213,7 @@ impl StackCache {
     #[cold]
     fn take_own(&self, size: usize) -> Result<CoStack, String> {
         let explain = |error| memory::explain_refusal(&error);
-        let region = Region::reserve(size).map_err(explain)?;
+        let mut region = Region::reserve(size).map_err(explain)?;
         region.guard(0, self.guard).map_err(explain)?;
         let limit = region.base();
         Ok(CoStack::new(limit, limit + size, Home::Own { _region: region }))

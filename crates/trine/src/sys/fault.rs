@@ -81,6 +81,8 @@ unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context:
     let index = usize::from(signal != libc::SIGSEGV);
     let Some(previous) = PREVIOUS.get().map(|all| &all[index]) else { return };
     match previous.sa_sigaction {
+        // What somebody sent is ignored as before; a real fault cannot be.
+        libc::SIG_IGN if code <= 0 => {}
         libc::SIG_DFL | libc::SIG_IGN => {
             // Put the default back and return: the same instruction faults again and dies of it. A
             // signal that somebody sent will not come again by itself, so raise it.

@@ -30,8 +30,7 @@ pub(crate) enum Guard {
 /// `MADV_GUARD_INSTALL` of `<linux/mman.h>`; not yet named by `rustix` and `libc`.
 const MADV_GUARD_INSTALL: i32 = 102;
 
-/// Guard pages made by `mprotect` so far. Those of unmapped regions stay counted: the number only
-/// helps to word an error.
+/// Guard pages made by `mprotect` in all regions that are mapped.
 static SPLITTING_GUARDS: AtomicUsize = AtomicUsize::new(0);
 
 /// A range of address space of this process, returned to the system on drop.
@@ -39,6 +38,8 @@ static SPLITTING_GUARDS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct Region {
     base: NonNull<c_void>,
     len: usize,
+    /// Guard pages made by `mprotect` in it.
+    splitting_guards: usize,
 }
 
 // SAFETY: a `Region` is an address range and no more; what lives in it has its own rules.
@@ -52,7 +53,8 @@ impl Region {
         let base = unsafe {
             mm::mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags)
         }?;
-        let region = Region { base: NonNull::new(base).expect("mmap does not return null"), len };
+        let base_pointer = NonNull::new(base).expect("mmap does not return null");
+        let region = Region { base: base_pointer, len, splitting_guards: 0 };
         // A transparent huge page would make 2 MiB resident for the first byte touched. Kernels
         // without huge pages answer EINVAL, which is as good.
         // SAFETY: the range is the mapping just made; the advice changes no contents.
@@ -66,7 +68,7 @@ impl Region {
     }
 
     /// Makes the page at `offset` a guard: any access to it is a SIGSEGV.
-    pub(crate) fn guard(&self, offset: usize, how: Guard) -> io::Result<()> {
+    pub(crate) fn guard(&mut self, offset: usize, how: Guard) -> io::Result<()> {
         let page = super::page_size();
         let at = self.at(offset, page);
         match how {
@@ -83,6 +85,7 @@ impl Region {
                 }
                 // SAFETY: as above.
                 unsafe { mm::mprotect(at, page, MprotectFlags::empty()) }?;
+                self.splitting_guards += 1;
                 SPLITTING_GUARDS.fetch_add(1, Relaxed);
             }
         }
@@ -111,6 +114,9 @@ impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours alone, and its owner drops it when nothing uses it any more.
         let _ = unsafe { mm::munmap(self.base.as_ptr(), self.len) };
+        if self.splitting_guards > 0 {
+            SPLITTING_GUARDS.fetch_sub(self.splitting_guards, Relaxed);
+        }
     }
 }
 
@@ -126,7 +132,8 @@ pub(crate) fn first_stack_end() -> Option<usize> {
 pub(crate) fn guard_markers_work() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
     *WORKS.get_or_init(|| {
-        Region::reserve(super::page_size()).is_ok_and(|page| page.guard(0, Guard::Marker).is_ok())
+        Region::reserve(super::page_size())
+            .is_ok_and(|mut page| page.guard(0, Guard::Marker).is_ok())
     })
 }
 

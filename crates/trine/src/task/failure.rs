@@ -6,28 +6,36 @@
 //! the unwinding and joins the note with the payload.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
+use std::thread;
 
 use super::{Backtrace, Cause, SourceLocation, TaskError, TaskId, TaskInfo, registry};
 
 /// What the hook saw of a panic.
 struct Note {
-    task: TaskId,
     location: Option<SourceLocation>,
     backtrace: Backtrace,
 }
 
 thread_local! {
-    /// Panics on their way from the hook to the frame that catches them. More than one only where
-    /// a coroutine waits while it unwinds and another one panics meanwhile.
-    static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };
+    /// The latest panic of each task that is on its way from the hook to the frame that catches it,
+    /// or was caught by the task itself.
+    static NOTES: RefCell<BTreeMap<TaskId, Note>> = const { RefCell::new(BTreeMap::new()) };
+    /// How many there are: a look that a task which ends well can afford.
+    static NOTED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Puts the hook in place; later calls change nothing.
+/// Puts the hook in place; later calls change nothing. A spawn in a destructor during a panic leaves
+/// it to the next one: std refuses to exchange hooks there.
 pub(crate) fn install_hook() {
     static ONCE: Once = Once::new();
+    if ONCE.is_completed() || thread::panicking() {
+        return;
+    }
     ONCE.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
@@ -41,14 +49,31 @@ fn note(info: &PanicHookInfo<'_>) {
     let Some(task) = registry::current().and_then(registry::Slot::info) else {
         return;
     };
-    eprintln!("trine: {task} panicked:");
+    // Not `eprintln!`, which panics where standard error cannot be written.
+    let _ = writeln!(io::stderr(), "trine: {task} panicked:");
     let note = Note {
-        task: task.id,
         location: info.location().map(SourceLocation::from),
         backtrace: Backtrace::capture(),
     };
     // A panic of a thread whose storage is already gone is still caught, only without its place.
-    let _ = NOTES.try_with(|notes| notes.borrow_mut().push(note));
+    let _ = NOTES.try_with(|notes| {
+        let mut notes = notes.borrow_mut();
+        notes.insert(task.id, note);
+        NOTED.set(notes.len());
+    });
+}
+
+/// Takes the note of the task that calls this, if there is one.
+#[cold]
+fn take_note() -> Option<Note> {
+    let task = registry::current()?.id()?;
+    let taken = NOTES.try_with(|notes| {
+        let mut notes = notes.borrow_mut();
+        let note = notes.remove(&task);
+        NOTED.set(notes.len());
+        note
+    });
+    taken.ok().flatten()
 }
 
 /// Calls a task's function; a panic becomes an error of `task`.
@@ -59,21 +84,17 @@ pub(crate) fn catch<T>(
     task: impl FnOnce() -> Option<TaskInfo>,
     function: impl FnOnce() -> T,
 ) -> Result<T, TaskError> {
-    panic::catch_unwind(AssertUnwindSafe(function)).map_err(|payload| from_payload(task(), payload))
+    let result = panic::catch_unwind(AssertUnwindSafe(function));
+    if result.is_ok() && NOTED.get() != 0 {
+        // Of a panic that the task has caught itself.
+        drop(take_note());
+    }
+    result.map_err(|payload| from_payload(task(), payload))
 }
 
 #[cold]
 fn from_payload(task: Option<TaskInfo>, payload: Box<dyn Any + Send>) -> TaskError {
-    let note = NOTES
-        .try_with(|notes| {
-            let mut notes = notes.borrow_mut();
-            let at =
-                notes.iter().rposition(|note| task.as_ref().is_some_and(|t| t.id == note.task));
-            at.map(|at| notes.remove(at))
-        })
-        .ok()
-        .flatten();
-    let (location, backtrace) = match note {
+    let (location, backtrace) = match take_note() {
         Some(note) => (note.location, note.backtrace),
         None => (None, Backtrace::default()),
     };
@@ -87,4 +108,29 @@ pub(crate) fn message_of(payload: &(dyn Any + Send)) -> Option<&str> {
         .downcast_ref::<&'static str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::registry::Entry;
+    use super::super::{Cause, Kind};
+    use super::*;
+    use std::panic::Location;
+
+    #[test]
+    fn panics_that_a_task_catches_itself_are_kept_no_longer_than_the_task() {
+        install_hook();
+        let entry = Entry::new(Kind::Thread, None, Location::caller());
+        registry::set_current(Some(entry.slot));
+        let caught = || panic::catch_unwind(|| panic!("caught by the task itself"));
+        let many = catch(|| None, || (0..10).filter(|_| caught().is_err()).count());
+        assert_eq!((many.unwrap(), NOTED.get()), (10, 0));
+        // One that goes on after it was caught has the place of its beginning.
+        let carried = || panic::resume_unwind(caught().unwrap_err());
+        let error = catch(|| Some(entry.info()), carried).map(|never: ()| never).unwrap_err();
+        registry::set_current(None);
+        let Cause::Panicked { location, message, .. } = error.cause() else { panic!("{error}") };
+        assert!(location.as_ref().is_some_and(|location| location.file == file!()));
+        assert_eq!((message.as_str(), NOTED.get()), ("caught by the task itself", 0));
+    }
 }

@@ -78,7 +78,7 @@ where
         // SAFETY: the caller makes this the only access, ever.
         let function = unsafe { (*self.function.get()).take() };
         // What the function owns may panic while it is dropped; that must not stop the refusal.
-        let dropped = failure::catch(|| None, || drop(function));
+        let dropped = failure::catch(|| Some(self.core.entry.info()), || drop(function));
         let error = TaskError::new(Cause::NotSpawned { reason }, Some(self.core.entry.info()));
         // SAFETY: once, by the caller's promise.
         unsafe { self.core.complete(Err(dropped.err().unwrap_or(error))) };

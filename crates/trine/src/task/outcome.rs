@@ -18,6 +18,7 @@
 //! consumer's step to `JOINER` releases the waker, the producer's swap acquires it.
 
 use std::cell::UnsafeCell;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -94,7 +95,10 @@ impl<T> Outcome<T> {
         let value = unsafe { (*self.value.get()).take() };
         // Nobody is there to be told of a panic in the destructor of a value that nobody wants; the
         // panic hook has reported it.
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(value)));
+        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
+            // The payload's own destructor could panic again, and there is no end to that.
+            mem::forget(payload);
+        }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -124,7 +128,11 @@ impl<T> Outcome<T> {
     /// As for [`register`](Self::register).
     unsafe fn unregister(&self) -> bool {
         match self.state.compare_exchange(JOINER, 0, Acquire, Acquire) {
-            Ok(_) => true,
+            Ok(_) => {
+                // SAFETY: the state is 0, so the field is the consumer's.
+                unsafe { *self.joiner.get() = None };
+                true
+            }
             Err(state) => state & DONE == 0,
         }
     }

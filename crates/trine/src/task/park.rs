@@ -16,6 +16,7 @@
 //! Wakers are [`std::task::Waker`]s, so that futures wait in the same queues.
 
 use std::cell::{Cell, OnceCell};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -39,6 +40,16 @@ pub(crate) trait Host {
 thread_local! {
     static HOST: Cell<Option<&'static dyn Host>> = const { Cell::new(None) };
     static THREAD: OnceCell<Arc<ThreadParker>> = const { OnceCell::new() };
+    /// Stands in for `THREAD` once that is destroyed, for waits in the destructors of other
+    /// thread-locals. Needs no destructor, so it is there to the end; such a thread leaks one parker.
+    static LATE: OnceCell<ManuallyDrop<Arc<ThreadParker>>> = const { OnceCell::new() };
+}
+
+/// Calls `f` with the parker of the calling thread.
+fn with_parker<R>(f: impl Fn(&Arc<ThreadParker>) -> R) -> R {
+    THREAD
+        .try_with(|parker| f(parker.get_or_init(Arc::default)))
+        .unwrap_or_else(|_| LATE.with(|parker| f(parker.get_or_init(Default::default))))
 }
 
 /// Makes `host` answer for everything that waits on the calling thread from now on.
@@ -56,7 +67,7 @@ fn host() -> Option<&'static dyn Host> {
 pub(crate) fn waker() -> Waker {
     match host() {
         Some(host) => host.waker(),
-        None => Waker::from(THREAD.with(|parker| parker.get_or_init(Arc::default).clone())),
+        None => with_parker(|parker| Waker::from(Arc::clone(parker))),
     }
 }
 
@@ -64,7 +75,7 @@ pub(crate) fn waker() -> Waker {
 pub(crate) fn park(deadline: Option<Instant>) {
     match host() {
         Some(host) => host.park(deadline),
-        None => THREAD.with(|parker| parker.get_or_init(Arc::default).park(deadline)),
+        None => with_parker(|parker| parker.park(deadline)),
     }
 }
 

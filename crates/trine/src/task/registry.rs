@@ -66,6 +66,11 @@ impl Slot {
         self.id.load(Relaxed)
     }
 
+    /// The id of the slot's task, if it has one.
+    pub(crate) fn id(&self) -> Option<TaskId> {
+        TaskId::from_raw(self.raw_id())
+    }
+
     /// Shows the name of the slot's task to `show` without waiting or allocating, as a signal
     /// handler has to; `None` if it has none, or somebody is at it.
     pub(crate) fn try_name<R>(&self, show: impl FnOnce(&str) -> R) -> Option<R> {
