@@ -91,9 +91,11 @@ fn is_machinery(function: &str) -> bool {
     .any(|part| function.contains(part))
 }
 
-/// The frame in which every task begins; what called it is the runtime's own business.
+/// The frames in which tasks begin; what called them is the runtime's own business.
 fn is_task_entry(function: &str) -> bool {
-    function.contains("trine::task::failure::catch")
+    ["trine::task::failure::catch", "trine::process::function::call", "trine::process::worker::"]
+        .iter()
+        .any(|entry| function.contains(entry))
 }
 
 impl fmt::Display for Backtrace {
@@ -108,8 +110,10 @@ impl fmt::Display for Backtrace {
             .take(24)
             .rposition(|line| is_machinery(&line.function))
             .map_or(0, |at| at + 1);
-        let own = lines[first..].iter().take_while(|line| !is_task_entry(&line.function));
-        for (number, line) in own.enumerate() {
+        // The innermost is shown in any case: the task's function may be inlined into its entry.
+        let rest = lines.get(first + 1..).unwrap_or_default();
+        let own = rest.iter().take_while(|line| !is_task_entry(&line.function));
+        for (number, line) in lines.get(first).into_iter().chain(own).enumerate() {
             writeln!(f, "{number:4}: {}", line.function)?;
             if let Some(place) = &line.place {
                 writeln!(f, "             at {place}")?;

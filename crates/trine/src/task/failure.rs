@@ -80,6 +80,7 @@ fn take_note() -> Option<Note> {
 ///
 /// The panic is caught for good: what the function shared with others is theirs to check, which is
 /// why std's threads do not ask for `UnwindSafe` either.
+#[inline(never)] // It is where printed backtraces end.
 pub(crate) fn catch<T>(
     task: impl FnOnce() -> Option<TaskInfo>,
     function: impl FnOnce() -> T,
