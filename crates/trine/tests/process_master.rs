@@ -318,9 +318,12 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
         };
         limit(4000);
         let pool = process::Pool::new(2);
-        let two: Vec<_> = (0..2).map(|n: u8| pool.spawn(n, |n| n)).collect();
-        for task in two {
-            task.join().unwrap();
+        pool.spawn(0, |n: u8| n).join().unwrap();
+        // One of them may have done all of it, with the other still on its way.
+        let patience = Instant::now() + Duration::from_secs(30);
+        while pool.worker_pids().len() < 2 {
+            assert!(Instant::now() < patience, "a worker is missing");
+            std::thread::yield_now();
         }
         // The template's limit is what counts for a fork.
         let template = children_of_all_threads(std::process::id())
@@ -488,15 +491,55 @@ fn a_forged_or_stale_variable_is_ignored_aloud() {
         let from = pair[0];
         stale(name, &format!("77:{token}"), move || duplicate(from, 77));
     }
+}
 
-    // Made by a process that is not the parent: by the child itself, before it became the program.
-    let text = stale(name, &format!("77:{token}"), move || {
-        let mut pair = [0; 2];
-        // SAFETY: room for two descriptors.
-        unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0, pair.as_mut_ptr()) };
-        duplicate(pair[0], 77)
-    });
-    assert!(text.contains("not of this process's parent"), "{text}");
+/// A handshake as a master sends it, but for the fingerprint of the program.
+fn handshake(token: u128) -> Vec<u8> {
+    postcard::to_stdvec(&(token, 0_u64, std::process::id())).unwrap()
+}
+
+#[test]
+fn a_process_that_was_started_as_a_template_never_runs_main() {
+    let name = "a_process_that_was_started_as_a_template_never_runs_main";
+    assert!(role().is_none(), "main runs a second time");
+    let token = token_for_this_program();
+    let number = u128::from_str_radix(token.split(':').next().unwrap(), 16).unwrap();
+    let send = |bytes: &[u8], close: bool| {
+        let pair = packet_pair();
+        // SAFETY: a valid buffer; the second end is used no more where it is closed.
+        unsafe {
+            assert!(libc::send(pair[1], bytes.as_ptr().cast(), bytes.len(), 0) > 0);
+            if close {
+                libc::close(pair[1]);
+            }
+        }
+        pair[0]
+    };
+    let started = |through: Option<&str>, from: i32| {
+        let mut command = child(&this_program(), name, "main");
+        if let Some(script) = through {
+            let direct = command;
+            command = Command::new("sh");
+            command.args(["-c", script]).arg(this_program()).args(direct.get_args());
+            command.env("TRINE_TEST_ROLE", "main").stdin(Stdio::null());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        command.env("TRINE_TEMPLATE", format!("77:{token}"));
+        // SAFETY: dup2 may be called between fork and exec.
+        unsafe { command.pre_exec(move || duplicate(from, 77)) };
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
+        assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // By a master of another build.
+    let (code, text) = started(None, send(&handshake(number), false));
+    assert!(code == Some(1) && text.contains("another build"), "{code:?} {text}");
+    // By somebody who is not its parent: a shell stands between.
+    let (code, text) = started(Some(r#""$0" "$@"; exit $?"#), send(&handshake(number), false));
+    assert!(code == Some(1) && text.contains("not of this process's parent"), "{code:?} {text}");
+    // By a master that has died since: it ends without a word.
+    let (code, text) = started(Some(r#""$0" "$@"; exit $?"#), send(&handshake(number), true));
+    assert_eq!((code, &*text), (Some(0), ""));
 }
 
 #[test]

@@ -4,27 +4,33 @@
 //! variable and returns. With the variable it looks for the proof that it is meant, without ever
 //! sleeping and without touching what may belong to somebody else:
 //!
-//! 0. the variable names this very entry: another copy of trine in the same process (in a plug-in,
+//! 1. the variable names this very entry: another copy of trine in the same process (in a plug-in,
 //!    or a second version) leaves it alone,
-//! 1. the program has no more rights than its parent (else nothing that the parent says counts),
 //! 2. the variable names a descriptor that is one end of a Unix packet socket pair,
-//! 3. the pair was made by this process's parent, with this process's user,
-//! 4. the first packet in it holds the token of the variable and the fingerprint of this build.
+//! 3. the first packet in it is a handshake with the variable's token.
 //!
-//! Whoever can fulfil them all is the parent and runs this very program as this very user; it could
-//! as well attach a debugger. If one of 1 to 4 fails, the variable is a leftover or a forgery: it is
-//! removed, one line says so, and the program starts normally.
+//! Without these the variable is a leftover or a forgery: it is removed, one line says so, and the
+//! program starts normally. With them somebody has started this process to be a template, so it
+//! never runs `main`: that would be the program a second time. It goes on as a template if
+//!
+//! 4. the program has no more rights than its parent (else nothing that the parent says counts),
+//! 5. the pair was made by this process's parent, with this process's user,
+//! 6. the handshake holds the fingerprint of this build,
+//!
+//! and ends otherwise; silently if the master has died in the meantime. Whoever can fulfil 1 to 6
+//! is the parent and runs this very program as this very user; it could as well attach a debugger.
 
 use std::env;
 use std::ffi::{c_char, c_int};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::template;
 use super::wire::{Handshake, PACKET};
 use crate::sys::image::{self, Initialiser};
+use crate::sys::socket::Maker;
 use crate::sys::{child, descriptors, socket};
 
 /// The variable: `<descriptor>:<token>:<offset of the entry in the program>`, the latter two in
@@ -81,52 +87,74 @@ extern "C" fn enter(
     // one; one that reads the environment at this very moment would read it through the C library,
     // whose `environ` this changes as `unsetenv` of any initialiser does.
     unsafe { env::remove_var(VARIABLE) };
-    match parsed.ok_or_else(|| "it is not of the form that trine writes".into()).and_then(prove) {
-        Ok((socket, handshake)) => {
-            // Initialisers that stand behind this one (of C++ libraries, of crates that register
-            // things before `main`) would otherwise never run in the workers.
-            for initialiser in image::initialisers_behind(ENTRY) {
-                initialiser(count, arguments, environment);
-            }
-            template::serve(socket, &handshake)
-        }
-        Err(reason) => {
-            // Whether anybody can read it is not the program's trouble.
-            let _ = writeln!(
-                io::stderr(),
-                "trine: ignoring a stale {VARIABLE} variable: {reason}; the program starts normally"
-            );
-        }
+    let Some(parsed) = parsed else { return say_stale("it is not of the form that trine writes") };
+    match find_handshake(&parsed) {
+        Ok(found) => become_template(found, |initialiser| {
+            initialiser(count, arguments, environment);
+        }),
+        Err(reason) => say_stale(&reason),
     }
 }
 
-/// Checks the four conditions; takes the descriptor and the packet only when all hold.
-fn prove(variable: Variable) -> Result<(OwnedFd, Handshake), String> {
-    if child::has_raised_rights() {
-        return Err("this program runs with more rights than its parent".into());
-    }
-    let Variable { number, token, .. } = variable;
-    // SAFETY: only looked at until it is proven; a closed number is refused by the first call.
+fn say_stale(reason: &str) {
+    say(&format!("ignoring a stale {VARIABLE} variable: {reason}; the program starts normally"));
+}
+
+/// Whether anybody can read it is not the program's trouble.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "trine: {text}");
+}
+
+/// A handshake that waits for this process, and who sent it.
+struct Found {
+    number: RawFd,
+    maker: Maker,
+    handshake: Handshake,
+}
+
+/// Checks that the process is meant to be a template; takes nothing.
+fn find_handshake(variable: &Variable) -> Result<Found, String> {
+    let number = variable.number;
+    // SAFETY: only looked at; a closed number is refused by the first call.
     let socket = unsafe { descriptors::inherited(number) };
     let maker = socket::packet_pair_maker(socket)
         .map_err(|error| format!("descriptor {number} is not a template's socket: {error}"))?;
-    if maker.pid == 0 || maker.pid != child::parent() || maker.user != child::effective_user() {
-        return Err(format!("the socket at descriptor {number} is not of this process's parent"));
-    }
     let mut packet = [0; PACKET];
     let len = socket::peek_packet(socket, &mut packet)
         .map_err(|error| format!("no handshake waits at descriptor {number}: {error}"))?;
     let handshake: Handshake = postcard::from_bytes(&packet[..len])
         .map_err(|_| format!("what waits at descriptor {number} is no handshake"))?;
-    if handshake.token != token {
+    if handshake.token != variable.token {
         return Err("its token is not that of the handshake".into());
     }
-    if handshake.fingerprint != image::fingerprint() {
-        return Err("its parent runs another build of this program".into());
-    }
-    // SAFETY: the parent has proven that it left this descriptor open for us and nobody else.
-    let socket = unsafe { descriptors::take_inherited(socket.as_raw_fd()) };
-    Ok((socket, handshake))
+    Ok(Found { number, maker, handshake })
+}
+
+/// Serves as the template, or ends.
+fn become_template(found: Found, call: impl Fn(Initialiser)) -> ! {
+    let Found { number, maker, handshake } = found;
+    // SAFETY: whoever has written the token into both places has left the descriptor to us.
+    let socket = unsafe { descriptors::take_inherited(number) };
+    let is_parent = maker.pid != 0 && maker.pid == child::parent();
+    let refusal = if child::has_raised_rights() {
+        "this program runs with more rights than its parent"
+    } else if !is_parent && socket::is_hung_up(&socket) {
+        // The master has died since. A template would have ended with it.
+        child::exit_now(0)
+    } else if !is_parent || maker.user != child::effective_user() {
+        "its socket is not of this process's parent"
+    } else if handshake.fingerprint != image::fingerprint() {
+        "its parent runs another build of this program"
+    } else {
+        // Initialisers that stand behind this one (of C++ libraries, of crates that register things
+        // before `main`) would otherwise never run in the workers.
+        for initialiser in image::initialisers_behind(ENTRY) {
+            call(*initialiser);
+        }
+        template::serve(socket, &handshake)
+    };
+    say(&format!("this process was started to serve process tasks, and cannot: {refusal}"));
+    child::exit_now(1)
 }
 
 /// What the variable says.

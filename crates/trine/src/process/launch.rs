@@ -72,6 +72,12 @@ fn check_program() -> Result<(), String> {
             );
         }
     }
+    if child::has_raised_rights() {
+        return Err("process tasks are not for a program that runs with more rights than whoever \
+                    started it (set-user-id, file capabilities): started again, it would have to \
+                    believe what it is told by a parent that may be anybody"
+            .into());
+    }
     let file = match File::open("/proc/self/exe") {
         Ok(file) => file,
         // A program may be executable and not readable.

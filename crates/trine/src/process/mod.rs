@@ -47,8 +47,9 @@
 //!
 //! - `main` has not run: what it sets up (a logger, a panic hook, statics) is not there. Initialisers
 //!   that run before `main` have run.
-//! - The environment is that of the program when it started its first process task. The current
-//!   directory is the program's own when the worker is forked. Arguments are the program's.
+//! - The environment, the user, the limits are those that the program had when it started its first
+//!   process task: a program that gives up rights does so before. The current directory is the
+//!   program's own when the worker is forked. Arguments are the program's.
 //! - Standard input is empty; standard output and error are the program's own. Output is flushed after each task.
 //! - No other descriptor of the program is open there.
 //! - It dies with the program, also when that is killed with SIGKILL.
@@ -56,8 +57,13 @@
 //!
 //! # Limits
 //!
-//! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted.
-//! A child that the program makes by a bare `fork` after its first process task cannot use process tasks.
+//! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted;
+//! the program must not run with more rights than whoever started it (set-user-id, file
+//! capabilities). A child that the program makes by a bare `fork` after its first process task cannot
+//! use process tasks. In each case tasks end with `NotSpawned` and a text that says so.
+//!
+//! A function that never returns, as `|()| std::process::exit(3)`, has to name its result's type in
+//! edition 2024: `|()| -> () { std::process::exit(3) }`.
 
 use std::panic::Location;
 

@@ -137,6 +137,15 @@ pub(crate) fn hang_up(socket: impl AsFd) {
     let _ = net::shutdown(socket, Shutdown::Write);
 }
 
+/// Whether the peer is gone; never sleeps.
+pub(crate) fn is_hung_up(socket: impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut ends = [PollFd::new(&socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let asked = retry(|| poll(&mut ends, Some(&now)));
+    asked.is_ok() && ends[0].revents().contains(PollFlags::HUP)
+}
+
 /// Who made a packet socket pair.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Maker {
