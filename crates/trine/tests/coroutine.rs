@@ -236,3 +236,85 @@ fn a_wait_in_a_destructor_during_a_panic_lets_the_others_run() {
     let calm = (0..100).map(|_| coroutine::spawn(std::thread::panicking));
     assert!(calm.collect::<Vec<_>>().into_iter().all(|task| !task.join().unwrap()));
 }
+
+#[test]
+fn trees_of_tasks_that_join_detach_time_out_and_panic_end_and_leave_nothing() {
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    struct Counted;
+    impl Counted {
+        fn new() -> Counted {
+            ALIVE.fetch_add(1, Ordering::SeqCst);
+            Counted
+        }
+    }
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            ALIVE.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    /// Xorshift (Marsaglia, 2003): which of `n` ways to go on.
+    fn choose(state: &mut u64, n: u64) -> u64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state % n
+    }
+    fn tree(depth: u32, mut seed: u64) -> Counted {
+        let branches = if depth == 0 { 0 } else { choose(&mut seed, 4) };
+        let tasks: Vec<_> = (0..branches)
+            .map(|n| {
+                let (owned, seed) = (Counted::new(), (seed ^ (n << 40)) | 1);
+                let branch = move || {
+                    let _owned = owned;
+                    tree(depth - 1, seed)
+                };
+                match choose(&mut seed.clone(), 16) {
+                    0 => thread::spawn(branch),
+                    _ => coroutine::spawn(branch),
+                }
+            })
+            .collect();
+        match choose(&mut seed, 4) {
+            0 => time::sleep(Duration::from_micros(choose(&mut seed, 100))),
+            1 => (0..choose(&mut seed, 50)).for_each(|_| coroutine::yield_now()),
+            2 if choose(&mut seed, 20) == 0 => std::panic::resume_unwind(Box::new(Counted::new())),
+            _ => {}
+        }
+        for mut task in tasks {
+            match choose(&mut seed, 3) {
+                0 => drop(task),
+                1 => drop(task.join()),
+                _ => {
+                    while let Err(again) = task.join_timeout(Duration::from_micros(20)) {
+                        task = again;
+                    }
+                }
+            }
+        }
+        Counted::new()
+    }
+    let trees: Vec<_> = (1..=400_u64)
+        .map(|n| coroutine::spawn(move || tree(6, n.wrapping_mul(0x9e37_79b9_7f4a_7c15))))
+        .collect();
+    for tree in trees {
+        drop(tree.join_timeout(Duration::from_secs(60)).expect("no wake-up is lost"));
+    }
+    while ALIVE.load(Ordering::SeqCst) > 0 {
+        time::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_coroutine_that_polls_with_no_patience_lets_the_polled_one_run() {
+    let polls = coroutine::spawn(|| {
+        let mut child = coroutine::spawn(|| 7);
+        loop {
+            match child.join_timeout(Duration::ZERO) {
+                Ok(value) => break value.unwrap(),
+                Err(again) => child = again,
+            }
+        }
+    });
+    let value = polls.join_timeout(Duration::from_secs(30)).expect("the child gets its turn");
+    assert_eq!(value.unwrap(), 7);
+}

@@ -358,7 +358,11 @@ impl park::Host for Carrier {
     fn park(&self, deadline: Option<Instant>) {
         let fiber = self.caller();
         let timer = match deadline {
-            Some(deadline) if deadline <= Instant::now() => return,
+            // Not without a turn for the others: the caller may look again and again.
+            // SAFETY: the caller is the fiber.
+            Some(deadline) if deadline <= Instant::now() => unsafe {
+                return fiber.suspend(Suspend::Yield);
+            },
             Some(deadline) => Some(self.timers.borrow_mut().insert(deadline, self.caller_arc())),
             None => None,
         };

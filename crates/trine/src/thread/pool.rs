@@ -15,6 +15,9 @@ use crate::task::{Kind, Task};
 /// Threads start with the first tasks, not with the pool. Dropping the pool lets what was spawned
 /// finish in the background; [`shutdown`](Pool::shutdown) waits for it.
 ///
+/// A task that waits for another one of the same pool holds its thread meanwhile: once all threads
+/// wait so, the pool stands still.
+///
 /// ```
 /// let pool = trine::thread::Pool::new(4);
 /// let squares: Vec<_> = (1..=3_u64).map(|n| pool.spawn(move || n * n)).collect();
