@@ -53,6 +53,7 @@
 mod config;
 pub mod coroutine;
 mod executor;
+pub mod future;
 pub mod process;
 mod sys;
 pub mod task;

@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["task"],
     &["reactor"],
     &["sync"],
-    &["net", "fs", "signal", "ipc", "time"],
+    &["net", "fs", "signal", "ipc", "time", "future"],
     &["coroutine", "thread", "process"],
     &["serve"],
     &["executor", "scope"],

@@ -13,8 +13,10 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::panic::Location;
+use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 mod backtrace;
@@ -362,6 +364,24 @@ impl<T> Task<T> {
     pub(crate) fn register(&mut self, waker: &std::task::Waker) -> bool {
         // SAFETY: `self` is the one consumer, borrowed exclusively.
         unsafe { self.handle.register(waker) }
+    }
+}
+
+/// A task is a future of its outcome, in any executor.
+///
+/// # Panics
+///
+/// If it is polled again after it was ready.
+impl<T> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.register(context.waker()) {
+            return Poll::Pending;
+        }
+        // SAFETY: `self` is the one consumer, borrowed exclusively.
+        let outcome = unsafe { self.handle.take() };
+        Poll::Ready(outcome.expect("a task was polled after its end"))
     }
 }
 
