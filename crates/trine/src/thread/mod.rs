@@ -17,7 +17,8 @@ pub use pool::{Pool, pool};
 
 /// Runs `f` on a thread of its own.
 ///
-/// Should the system refuse a thread, `join` returns the error; see [`Builder::spawn`].
+/// `join` returns as soon as the function has; the thread itself (destructors of its thread-locals)
+/// may end a moment later. Should the system refuse a thread, `join` returns the error; see [`Builder::spawn`].
 ///
 /// ```
 /// let task = trine::thread::spawn(|| (1..=10).product::<u64>());
