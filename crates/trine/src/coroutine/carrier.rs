@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -28,7 +28,8 @@ use super::scheduler::Scheduler;
 use super::stack::StackCache;
 use super::timers::Timers;
 use crate::sys::{fault, futex};
-use crate::task::{park, registry};
+use crate::task::park;
+use crate::task::registry::{self, Slot};
 
 /// Switches between two looks at the inbox, the timers and the work of others.
 const ROUND: usize = 64;
@@ -47,8 +48,8 @@ pub(super) struct Remote {
     mail: AtomicBool,
     /// `AWAKE` or `ASLEEP`; the carrier sleeps on it.
     sleep: AtomicU32,
-    /// The id of the coroutine that runs, or 0.
-    running: AtomicU64,
+    /// The slot of the coroutine that runs, or null.
+    running: AtomicPtr<Slot>,
     pub(super) stealer: Stealer<Arc<Fiber>>,
 }
 
@@ -62,7 +63,7 @@ impl Remote {
             inbox: Mutex::new(Vec::new()),
             mail: AtomicBool::new(false),
             sleep: AtomicU32::new(AWAKE),
-            running: AtomicU64::new(0),
+            running: AtomicPtr::new(ptr::null_mut()),
             stealer,
         }
     }
@@ -166,7 +167,7 @@ impl Carrier {
     }
 
     fn idle_registers(&self) {
-        self.remote.running.store(0, Relaxed);
+        self.remote.running.store(ptr::null_mut(), Relaxed);
         registry::set_current(None);
     }
 
@@ -281,7 +282,7 @@ impl Carrier {
     fn resume(&self, fiber: Arc<Fiber>) {
         let slot = fiber.slot();
         registry::set_current(Some(slot));
-        self.remote.running.store(slot.raw_id(), Relaxed);
+        self.remote.running.store(ptr::from_ref(slot).cast_mut(), Relaxed);
         // The `Arc`'s own pointer, not one to the fiber alone: references are made of it.
         self.running.set(NonNull::new(Arc::as_ptr(&fiber).cast_mut()));
         // SAFETY: on the carrier's own stack; the fiber has begun here and not ended, or it would

@@ -68,7 +68,9 @@ pub(super) struct Fiber<J: ?Sized = dyn Task> {
     job: J,
 }
 
-/// What a carrier keeps of a coroutine that runs there, in the reserved part of its stack.
+/// What a carrier keeps of a coroutine that runs there, in the reserved part of its stack. A switch
+/// touches the first cache line of it.
+#[repr(C)]
 struct Frame {
     context: ManuallyDrop<Context>,
     /// Valid while the coroutine runs.
@@ -78,6 +80,8 @@ struct Frame {
 }
 
 const _: () = assert!(size_of::<Frame>() <= RESERVED && align_of::<Frame>() <= 64);
+const _: () =
+    assert!(std::mem::offset_of!(Frame, limit) <= 64, "what a switch touches is one line");
 
 /// A job as a fiber holds it.
 pub(super) trait Task: Run {

@@ -62,7 +62,7 @@ enum Home {
     /// The number of the slot among the carrier's.
     Slot(u32),
     /// A mapping of its own, for a size of its own.
-    Own { _region: Region },
+    Own { _region: Box<Region> },
 }
 
 // SAFETY: `top` and `limit` are the bounds of a mapping that nobody else uses until the stack is
@@ -216,7 +216,7 @@ impl StackCache {
         let mut region = Region::reserve(size).map_err(explain)?;
         region.guard(0, self.guard).map_err(explain)?;
         let limit = region.base();
-        Ok(CoStack::new(limit, limit + size, Home::Own { _region: region }))
+        Ok(CoStack::new(limit, limit + size, Home::Own { _region: Box::new(region) }))
     }
 }
 

@@ -119,7 +119,7 @@ impl Slot {
             TERMINATED => State::Terminated,
             PARKED => State::Waiting,
             _ => match kind {
-                Kind::Coroutine if is_running(raw) => State::Running,
+                Kind::Coroutine if is_running(self) => State::Running,
                 Kind::Coroutine => State::Ready,
                 Kind::Thread | Kind::Process => match os_id {
                     0 => State::Ready,
@@ -251,16 +251,16 @@ pub(crate) fn set_current(slot: Option<&'static Slot>) {
     CURRENT.set(slot);
 }
 
-/// Words in which carriers say which coroutine they run, by id.
-static RUNNING: Mutex<Vec<&'static AtomicU64>> = Mutex::new(Vec::new());
+/// Words in which carriers say which coroutine they run, by its slot.
+static RUNNING: Mutex<Vec<&'static AtomicPtr<Slot>>> = Mutex::new(Vec::new());
 
-/// Adds a carrier's word: the id of the coroutine on its core, or 0.
-pub(crate) fn add_carrier(running: &'static AtomicU64) {
+/// Adds a carrier's word: the slot of the coroutine on its core, or null.
+pub(crate) fn add_carrier(running: &'static AtomicPtr<Slot>) {
     lock(&RUNNING).push(running);
 }
 
-fn is_running(id: u64) -> bool {
-    lock(&RUNNING).iter().any(|word| word.load(Relaxed) == id)
+fn is_running(slot: &Slot) -> bool {
+    lock(&RUNNING).iter().any(|word| std::ptr::eq(word.load(Relaxed), slot))
 }
 
 /// Slots in a page: 32 KiB of them.
