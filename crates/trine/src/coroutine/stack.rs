@@ -105,12 +105,19 @@ pub(super) fn round_size(bytes: usize) -> usize {
     bytes.clamp(MIN_STACK_SIZE.max(4 * page), MAX_STACK_SIZE).next_multiple_of(page)
 }
 
+/// The distance of stacks of `size` bytes: an odd number of pages, since tops at a distance of a power
+/// of two would share the same few sets of every cache, whatever their stagger within a page.
+fn spread(size: usize) -> usize {
+    let page = sys::page_size();
+    if (size / page).is_multiple_of(2) { size + page } else { size }
+}
+
 impl StackCache {
     pub(super) fn new() -> StackCache {
         let settings = config::settings();
         let markers = !settings.mprotect_guards && memory::guard_markers_work();
         StackCache {
-            slot_size: round_size(settings.stack_size),
+            slot_size: spread(round_size(settings.stack_size)),
             guard: if markers { Guard::Marker } else { Guard::Mprotect },
             slabs: Vec::new(),
             free: Vec::new(),
@@ -127,7 +134,7 @@ impl StackCache {
     pub(super) fn take(&mut self, size: Option<NonZeroUsize>) -> Result<CoStack, String> {
         if let Some(size) = size {
             let size = round_size(size.get());
-            if size != self.slot_size {
+            if spread(size) != self.slot_size {
                 return self.take_own(size);
             }
         }

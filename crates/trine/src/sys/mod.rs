@@ -24,6 +24,19 @@ pub(crate) fn page_size() -> usize {
     rustix::param::page_size()
 }
 
+/// Asks the processor to fetch the cache line of `address`, which may be anything: a hint, no access.
+#[inline(always)]
+pub(crate) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults and changes nothing that a program can see.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Writes `parts` to standard error, one `write` each, from where nothing may be allocated or
 /// locked: a signal handler.
 pub(crate) fn write_stderr_raw(parts: &[&[u8]]) {
