@@ -46,7 +46,7 @@ fn an_overflow_names_the_coroutine_and_the_remedy_and_aborts() {
         assert!(text.contains("has overflowed its stack of"), "{text}");
         assert!(text.contains("TRINE_STACK_SIZE"), "{text}");
         let size =
-            if variables.contains(&("TRINE_STACK_SIZE", "1M")) { "1020 KiB" } else { "252 KiB" };
+            if variables.contains(&("TRINE_STACK_SIZE", "1M")) { "1024 KiB" } else { "256 KiB" };
         assert!(text.contains(size), "{text}");
     }
 }
