@@ -28,7 +28,7 @@ pub const ROW: Row = Row {
 fn measure(size: Size, batch: impl Fn(usize) -> anyhow::Result<()>) -> anyhow::Result<Sample> {
     let n = size.of(1_000_000, 200_000);
     batch(n / 10)?;
-    let mut timed = || -> anyhow::Result<f64> {
+    let timed = || -> anyhow::Result<f64> {
         let start = Instant::now();
         batch(n)?;
         Ok(ns_each(start.elapsed(), n))
