@@ -145,12 +145,19 @@ fn a_map_may_run_inside_a_task_of_any_kind() {
 #[test]
 fn the_states_of_a_process_task_are_true() {
     let pool = process::Pool::new(1);
-    let runs = pool.spawn((), |()| {
+    let sign = std::env::temp_dir().join(format!("trine-test-begun-{}", std::process::id()));
+    let runs = pool.spawn(sign.clone(), |sign: std::path::PathBuf| {
+        std::fs::write(sign, "").unwrap();
         loop {
             std::hint::spin_loop();
         }
     });
     let queued: Task<()> = pool.spawn((), |()| ());
+    // A worker that is killed before it has begun its task would hand it to the next.
+    while !sign.exists() {
+        std::thread::yield_now();
+    }
+    std::fs::remove_file(&sign).unwrap();
     while runs.state() != State::Running {
         std::thread::yield_now();
     }
