@@ -39,8 +39,8 @@ impl Config {
     }
 
     /// The size of a coroutine's stack in bytes, unless its builder says otherwise; rounded up to
-    /// whole pages, an odd number of them, and to at least 16 KiB. Address space only: a page becomes memory when it is
-    /// touched. Default: `TRINE_STACK_SIZE` (`K` and `M` are understood), else 256 KiB.
+    /// whole pages, an odd number of them (so that stacks spread over the caches), and to at least
+    /// 16 KiB. Address space only: a page becomes memory when it is touched. Default: `TRINE_STACK_SIZE` (`K` and `M` are understood), else 256 KiB.
     pub fn stack_size(&mut self, bytes: usize) -> &mut Config {
         self.stack_size = Some(bytes);
         self

@@ -40,7 +40,7 @@
 //!
 //! | | costs (order) | isolation | for |
 //! |---|---|---|---|
-//! | [`coroutine`] | nanoseconds to switch, 4.4 KiB idle | none: shares memory and thread | waiting, a million at once |
+//! | [`coroutine`] | nanoseconds to switch, 4.3 KiB idle | none: shares memory and thread | waiting, a million at once |
 //! | [`thread`] | microseconds | shares memory; a crash ends the program | computing on all cores |
 //! | [`process`] | 100s of microseconds | full: a crash ends one task | code that may crash, leak or hang |
 //!

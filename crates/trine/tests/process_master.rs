@@ -206,8 +206,8 @@ fn nothing_is_left_open_when_pools_are_gone() {
 }
 
 #[test]
-fn ten_thousand_processes_share_a_limit_of_a_thousand_descriptors() {
-    let name = "ten_thousand_processes_share_a_limit_of_a_thousand_descriptors";
+fn two_thousand_processes_share_a_limit_of_a_thousand_descriptors() {
+    let name = "two_thousand_processes_share_a_limit_of_a_thousand_descriptors";
     if role().is_some() {
         let most = std::sync::atomic::AtomicUsize::new(0);
         let tasks: Vec<_> = (0..2_000_u64).map(|n| process::spawn(n, |n| n + 1)).collect();
