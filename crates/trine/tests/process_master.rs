@@ -363,11 +363,15 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
 }
 
 /// A copy of this program where any user may run it; removed when dropped.
+///
+/// `cp` makes it: a descriptor open for writing in this process would be inherited by whatever
+/// another test starts just then, and a file that somebody writes cannot be run.
 struct Copy(PathBuf);
 
 fn copy(name: &str) -> Copy {
     let path = std::env::temp_dir().join(format!("trine-{}-{name}", std::process::id()));
-    fs::copy(this_program(), &path).unwrap();
+    let copied = Command::new("cp").arg(this_program()).arg(&path).status().unwrap();
+    assert!(copied.success(), "cp: {copied}");
     Copy(path)
 }
 

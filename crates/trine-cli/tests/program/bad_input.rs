@@ -87,9 +87,13 @@ fn open_to_all() -> tempfile::TempDir {
 
 /// The program as a user to whom permissions apply: to root, who may be the one who tests, they
 /// do not. It runs from a copy, as the original may stand where that user cannot go.
+///
+/// `cp` makes the copy: a descriptor open for writing in this process would be inherited by
+/// whatever another test starts just then, and a file that somebody writes cannot be run.
 fn unprivileged(place: &Path) -> Command {
     let copy = place.join("trine");
-    fs::copy(env!("CARGO_BIN_EXE_trine"), &copy).unwrap();
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_trine")).arg(&copy).status().unwrap();
+    assert!(copied.success(), "cp: {copied}");
     let mut command = Command::new(copy);
     command.stdin(Stdio::null()).current_dir(place);
     if rustix::process::geteuid().is_root() {
