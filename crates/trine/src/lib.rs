@@ -63,7 +63,8 @@ pub mod time;
 pub use config::{AlreadyStarted, Config, configure};
 pub use executor::{Executor, Map, Unordered};
 pub use task::{
-    Backtrace, Cause, CodecStage, Kind, SourceLocation, State, Task, TaskError, TaskId, TaskInfo,
+    Backtrace, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task, TaskError,
+    TaskId, TaskInfo,
 };
 
 /// The README's programs, run as doctests.

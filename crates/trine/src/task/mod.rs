@@ -5,6 +5,7 @@
 //! | `mod.rs` | [`Task`], [`TaskId`], [`Kind`], [`State`], [`TaskInfo`], [`list`] |
 //! | `error.rs` | [`TaskError`] and its [`Cause`] |
 //! | `outcome.rs` | the cell in which a result waits for its joiner |
+//! | `interrupt.rs` | why a wait ends early |
 //! | `park.rs` | waiting, for coroutines and threads alike |
 //! | `registry.rs` | the live tasks of this process |
 //! | `failure.rs`, `backtrace.rs` | what is kept of a panic |
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 mod backtrace;
 mod error;
 pub(crate) mod failure;
+mod interrupt;
 pub(crate) mod job;
 pub(crate) mod outcome;
 pub(crate) mod park;
@@ -29,6 +31,7 @@ pub(crate) mod registry;
 
 pub use backtrace::Backtrace;
 pub use error::{Cause, CodecStage, SourceLocation, TaskError};
+pub use interrupt::Interrupted;
 
 use outcome::Outcome;
 

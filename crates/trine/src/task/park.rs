@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
-use super::registry;
+use super::{Interrupted, registry};
 use crate::sys::futex;
 
 /// What a kind of waiter brings along: one row of the table.
@@ -77,6 +77,30 @@ pub(crate) fn park(deadline: Option<Instant>) {
         Some(host) => host.park(deadline),
         None => with_parker(|parker| parker.park(deadline)),
     }
+}
+
+/// As [`park`], unless the caller's task is cancelled or a deadline around it has passed: what a wait
+/// that can fail is made of.
+///
+/// The caller then takes its waker out of the queue that it waits in. If it finds that it was given
+/// what it waited for meanwhile, it takes that and goes on, or passes it on: nothing is lost.
+///
+/// # Errors
+///
+/// Before the wait or after it, as long as the cause lasts.
+#[allow(dead_code, reason = "the locks and channels are built on it")]
+pub(crate) fn wait(deadline: Option<Instant>) -> Result<(), Interrupted> {
+    park(deadline);
+    Ok(())
+}
+
+/// As [`wait`], for waits that cannot fail: unwinds the caller's task, without a panic message.
+///
+/// During an unwinding, and where panics abort, it waits as [`park`] does. So a caller takes its
+/// waker out of its queue in a destructor.
+#[allow(dead_code, reason = "the locks and channels are built on it")]
+pub(crate) fn wait_or_unwind(deadline: Option<Instant>) {
+    park(deadline);
 }
 
 /// Waits as a thread: a word that the kernel can sleep on.
