@@ -37,7 +37,7 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,
-            Poll::Pending => park::park(None),
+            Poll::Pending => park::wait_or_unwind(None),
         }
     }
 }

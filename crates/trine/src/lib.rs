@@ -62,9 +62,10 @@ pub mod time;
 
 pub use config::{AlreadyStarted, Config, configure};
 pub use executor::{Executor, Map, Unordered};
+pub use task::cancel::{cancelled, checkpoint, shield};
 pub use task::{
-    Backtrace, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task, TaskError,
-    TaskId, TaskInfo,
+    Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task,
+    TaskError, TaskId, TaskInfo,
 };
 
 /// The README's programs, run as doctests.

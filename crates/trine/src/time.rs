@@ -1,13 +1,16 @@
-//! Waiting for time to pass.
+//! Time: waiting for it to pass, and bounding it.
 
+use std::error::Error;
+use std::fmt;
+use std::io;
 use std::time::{Duration, Instant};
 
-use crate::task::park;
+use crate::task::{cancel, park};
 
 /// Waits for at least `duration`.
 ///
 /// Parks the coroutine it is called in, so that others run meanwhile, or the thread where there is
-/// none. A duration beyond what the clock can count waits for good.
+/// none. A duration beyond what the clock can count waits for good. Unwinds a task that is cancelled.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -20,7 +23,7 @@ pub fn sleep(duration: Duration) {
     match Instant::now().checked_add(duration) {
         Some(deadline) => sleep_until(deadline),
         None => loop {
-            park::park(None);
+            park::wait_or_unwind(None);
         },
     }
 }
@@ -28,6 +31,67 @@ pub fn sleep(duration: Duration) {
 /// Waits until `deadline`; returns at once if it has passed.
 pub fn sleep_until(deadline: Instant) {
     while Instant::now() < deadline {
-        park::park(Some(deadline));
+        park::wait_or_unwind(Some(deadline));
+    }
+}
+
+/// Runs `f`, and ends its waits when `duration` has passed.
+///
+/// A wait that cannot fail, such as [`sleep`], then unwinds to here, running the destructors on its
+/// way. A wait that returns a `Result` returns an error that says so, and what `f` makes of that is its
+/// own affair: if `f` returns, so does `timeout`, with its value. Code that computes is not stopped; it asks
+/// [`cancelled`](crate::cancelled).
+///
+/// Timeouts nest; the earliest counts. Works in tasks of every kind, and on threads that are none. A duration
+/// beyond what the clock can count is none at all.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::time;
+///
+/// let quick = time::timeout(Duration::from_secs(60), || 7);
+/// assert_eq!(quick, Ok(7));
+/// let slow = time::timeout(Duration::from_millis(1), || time::sleep(Duration::MAX));
+/// assert!(slow.is_err());
+/// ```
+///
+/// # Errors
+///
+/// [`TimedOut`] if a wait of `f` was ended, and `f` with it.
+///
+/// # Panics
+///
+/// If `f` does.
+pub fn timeout<T>(duration: Duration, f: impl FnOnce() -> T) -> Result<T, TimedOut> {
+    match Instant::now().checked_add(duration) {
+        Some(deadline) => cancel::within(deadline, f).ok_or(TimedOut { after: duration }),
+        None => Ok(f()),
+    }
+}
+
+/// The time that [`timeout`] gave was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut {
+    after: Duration,
+}
+
+impl TimedOut {
+    /// The time that was given.
+    pub fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "timed out after {:?}", self.after)
+    }
+}
+
+impl Error for TimedOut {}
+
+impl From<TimedOut> for io::Error {
+    fn from(timed_out: TimedOut) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, timed_out)
     }
 }

@@ -271,23 +271,24 @@ impl Carrier {
         self.remote.sleep.store(AWAKE, SeqCst);
     }
 
-    /// Gives a fiber its first run.
+    /// Gives a fiber its first run, unless it was cancelled before.
     fn start(&self, fiber: Arc<Fiber>) {
+        if !fiber.slot().claim() {
+            return;
+        }
         let stack = self.stacks.borrow_mut().take(fiber.stack_size());
         match stack {
             Ok(stack) => {
-                // SAFETY: the fiber came out of a queue of not-started ones, so this is its first
-                // run; from here on it is in this carrier's hands until it has ended.
+                // SAFETY: claimed, so this is its first run; from here on it is in this carrier's
+                // hands until it has ended.
                 unsafe { fiber.begin(stack, self.remote) };
                 self.resume(fiber);
             }
             Err(reason) => {
-                // What its function owns is dropped here, and may panic or wait (as a thread) as
-                // this task: not as the one that ran before, whose state word has its own waits.
-                registry::set_current(Some(fiber.slot()));
-                // SAFETY: as above, in place of its first run.
-                unsafe { fiber.refuse(reason) };
+                // What its function owns is dropped here, and may wait, as a thread.
                 registry::set_current(None);
+                // SAFETY: claimed, and in place of its first run.
+                unsafe { fiber.refuse(reason) };
             }
         }
     }

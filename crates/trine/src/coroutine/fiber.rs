@@ -10,6 +10,10 @@
 //!                                 wait: takes the token
 //! ```
 //!
+//! A bit of the same word says that the task was cancelled; it is set once the word has left `NEW`, and
+//! stays. Whoever takes the word out of `NEW` has claimed the task: a carrier, which runs it, or
+//! somebody who cancels it, who ends it where it stands; the queue's reference is then left over.
+//!
 //! The word lives in the task's registry slot, which is the task's as long as the fiber exists. Who
 //! may touch which field:
 //!
@@ -44,8 +48,8 @@ use super::carrier::Remote;
 use super::stack::{CoStack, RESERVED};
 use crate::sys;
 use crate::task::job::{Job, Run};
-use crate::task::registry::{NOTIFIED, PARKED, RUNNABLE, Slot};
-use crate::task::{Core, Handle, TaskError};
+use crate::task::registry::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot};
+use crate::task::{Cause, Core, Handle, TaskError};
 
 /// Why a coroutine handed control back to its carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +158,7 @@ impl Fiber {
     ///
     /// # Safety
     ///
-    /// Called once, by the carrier that took the fiber out of a queue; it runs on that carrier only
+    /// Called once, by the carrier that has claimed the fiber's task; it runs on that carrier only
     /// from now on, and the caller keeps an `Arc` of it until it has ended.
     pub(super) unsafe fn begin(&self, stack: CoStack, home: &'static Remote) {
         self.home.store(ptr::from_ref(home).cast_mut(), Relaxed);
@@ -167,7 +171,7 @@ impl Fiber {
             // SAFETY: `begin` has written the frame before the first run, and it is the carrier's,
             // on whose thread this runs.
             unsafe { (*this.frame.get()).yielder = yielder };
-            // SAFETY: a context runs once, and nothing else runs or refuses a job that has one.
+            // SAFETY: the carrier has claimed the task, and a context runs once.
             unsafe { this.job.run() };
         });
         let context = ManuallyDrop::new(context);
@@ -182,10 +186,10 @@ impl Fiber {
     ///
     /// # Safety
     ///
-    /// Called once, in place of [`begin`](Self::begin).
+    /// Called once, in place of [`begin`](Self::begin), by whoever has claimed the fiber's task.
     pub(super) unsafe fn refuse(&self, reason: String) {
         // SAFETY: the caller's promise.
-        unsafe { self.job.refuse(reason) };
+        unsafe { self.job.refuse(Cause::NotSpawned { reason }) };
     }
 
     /// Switches to the fiber until it suspends itself (`Some`) or has ended (`None`).
@@ -255,12 +259,17 @@ impl Fiber {
     /// has to suspend with [`Suspend::Park`].
     #[must_use = "a fiber that is to park must suspend"]
     pub(super) fn try_park(&self) -> BeforePark {
-        let state = &self.slot.state;
-        match state.compare_exchange(RUNNABLE, PARKED, AcqRel, Acquire) {
-            Ok(_) => BeforePark::Suspend,
-            Err(_) => {
-                state.swap(RUNNABLE, Acquire);
-                BeforePark::WasNotified
+        let word = &self.slot.state;
+        let mut state = RUNNABLE;
+        loop {
+            let bits = state & !STATE;
+            let (next, then) = match state & STATE {
+                NOTIFIED => (RUNNABLE, BeforePark::WasNotified),
+                _ => (PARKED, BeforePark::Suspend),
+            };
+            match word.compare_exchange(state, next | bits, AcqRel, Acquire) {
+                Ok(_) => return then,
+                Err(seen) => state = seen,
             }
         }
     }
@@ -289,12 +298,12 @@ impl<J: ?Sized> Fiber<J> {
         let word = &self.slot.state;
         let mut state = word.load(Relaxed);
         loop {
-            let (next, woken) = match state {
+            let (next, woken) = match state & STATE {
                 PARKED => (RUNNABLE, Woken::Queue),
                 RUNNABLE | NOTIFIED => (NOTIFIED, Woken::Nothing),
                 _ => return Woken::Nothing,
             };
-            match word.compare_exchange_weak(state, next, AcqRel, Relaxed) {
+            match word.compare_exchange_weak(state, next | state & !STATE, AcqRel, Relaxed) {
                 Ok(_) => return woken,
                 Err(seen) => state = seen,
             }
@@ -334,8 +343,8 @@ impl<J: Run + 'static> Wake for Fiber<J> {
 
 impl<F, T> Handle for Fiber<Job<F, T>>
 where
-    F: FnOnce() -> T + Send,
-    T: Send,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
 {
     type Raw = T;
     type Value = T;
@@ -346,5 +355,14 @@ where
 
     fn finish(&self, value: T) -> Result<T, TaskError> {
         Ok(value)
+    }
+
+    fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
+        match self.slot.request_cancel(reason) {
+            // SAFETY: claimed; whoever finds the fiber in a queue cannot claim it any more.
+            Request::Claimed => unsafe { self.job.refuse(self.slot.cancellation()) },
+            Request::Wake => Wake::wake(self),
+            Request::Nothing => {}
+        }
     }
 }

@@ -128,10 +128,13 @@ impl Scheduler {
     fn refuse_all(&self, error: &std::io::Error) {
         loop {
             match self.injector.steal() {
-                // SAFETY: a fiber stolen from the queue is ours, and was not begun.
-                Steal::Success(fiber) => unsafe {
-                    fiber.refuse(limits::explain_refused_task("thread, for coroutines", error));
-                },
+                Steal::Success(fiber) => {
+                    if fiber.slot().claim() {
+                        let reason = limits::explain_refused_task("thread, for coroutines", error);
+                        // SAFETY: claimed, and not begun.
+                        unsafe { fiber.refuse(reason) };
+                    }
+                }
                 Steal::Retry => {}
                 Steal::Empty => return,
             }

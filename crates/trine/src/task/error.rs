@@ -4,7 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,14 @@ pub enum Cause {
         /// The calls that led there.
         backtrace: Backtrace,
     },
+    /// It was cancelled, and gave up.
+    #[non_exhaustive]
+    Cancelled {
+        /// The reason given with the cancellation.
+        reason: Option<Arc<str>>,
+    },
+    /// A deadline around it has passed, and it gave up.
+    TimedOut,
     /// Its process ended with this exit code before there was a result.
     Exited {
         /// The exit code.
@@ -135,6 +143,17 @@ impl TaskError {
         matches!(self.0.cause, Cause::Panicked { .. })
     }
 
+    /// Whether the task was cancelled. The error of a `join` in a cancelled task is one too: then
+    /// [`task`](TaskError::task) names that task.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0.cause, Cause::Cancelled { .. })
+    }
+
+    /// Whether the task's time was up.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0.cause, Cause::TimedOut)
+    }
+
     /// Whether the task's process died under it: by a signal, by `exit`, by a stack overflow, or so
     /// that nobody knows.
     pub fn is_crash(&self) -> bool {
@@ -189,6 +208,9 @@ impl fmt::Display for Cause {
                 }
                 if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
             }
+            Cause::Cancelled { reason: Some(reason) } => write!(f, "was cancelled: {reason}"),
+            Cause::Cancelled { reason: None } => f.write_str("was cancelled"),
+            Cause::TimedOut => f.write_str("timed out"),
             Cause::Exited { code } => {
                 write!(f, "its process exited with code {code} before it had a result")
             }

@@ -13,7 +13,7 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::thread;
 
-use super::{Backtrace, Cause, SourceLocation, TaskError, TaskId, TaskInfo, registry};
+use super::{Backtrace, Cause, SourceLocation, TaskError, TaskId, TaskInfo, cancel, registry};
 
 /// What the hook saw of a panic.
 struct Note {
@@ -46,9 +46,9 @@ pub(crate) fn install_hook() {
 }
 
 fn note(info: &PanicHookInfo<'_>) {
-    let Some(task) = registry::current().and_then(registry::Slot::info) else {
-        return;
-    };
+    let Some(slot) = registry::current() else { return };
+    cancel::note_panic(slot);
+    let Some(task) = slot.info() else { return };
     // Not `eprintln!`, which panics where standard error cannot be written.
     let _ = writeln!(io::stderr(), "trine: {task} panicked:");
     let note = Note {
@@ -76,7 +76,7 @@ fn take_note() -> Option<Note> {
     taken.ok().flatten()
 }
 
-/// Calls a task's function; a panic becomes an error of `task`.
+/// Calls a task's function; a panic or an interruption becomes an error of `task`.
 ///
 /// The panic is caught for good: what the function shared with others is theirs to check, which is
 /// why std's threads do not ask for `UnwindSafe` either.
@@ -99,6 +99,9 @@ fn from_payload(task: Option<TaskInfo>, payload: Box<dyn Any + Send>) -> TaskErr
         Some(note) => (note.location, note.backtrace),
         None => (None, Backtrace::default()),
     };
+    if let Some(interrupted) = cancel::interruption(&*payload) {
+        return TaskError::new(interrupted.clone().into(), task);
+    }
     let message = message_of(&*payload).unwrap_or_default().to_owned();
     TaskError::new(Cause::Panicked { message, location, backtrace }, task).with_payload(payload)
 }

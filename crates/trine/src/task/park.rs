@@ -23,7 +23,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
-use super::{Interrupted, registry};
+use super::registry::Slot;
+use super::{Interrupted, cancel, registry};
 use crate::sys::futex;
 
 /// What a kind of waiter brings along: one row of the table.
@@ -71,10 +72,14 @@ pub(crate) fn waker() -> Waker {
     }
 }
 
-/// Waits until a waker of the caller was used, or until `deadline`. May return early.
+/// Waits until a waker of the caller was used, or until `deadline`, whatever becomes of the caller's
+/// task meanwhile. May return early.
 pub(crate) fn park(deadline: Option<Instant>) {
     match host() {
-        Some(host) => host.park(deadline),
+        Some(host) => {
+            let _suspension = cancel::begin_suspension();
+            host.park(deadline);
+        }
         None => with_parker(|parker| parker.park(deadline)),
     }
 }
@@ -88,19 +93,24 @@ pub(crate) fn park(deadline: Option<Instant>) {
 /// # Errors
 ///
 /// Before the wait or after it, as long as the cause lasts.
-#[allow(dead_code, reason = "the locks and channels are built on it")]
 pub(crate) fn wait(deadline: Option<Instant>) -> Result<(), Interrupted> {
-    park(deadline);
-    Ok(())
+    cancel::wait(deadline)
 }
 
 /// As [`wait`], for waits that cannot fail: unwinds the caller's task, without a panic message.
 ///
 /// During an unwinding, and where panics abort, it waits as [`park`] does. So a caller takes its
 /// waker out of its queue in a destructor.
-#[allow(dead_code, reason = "the locks and channels are built on it")]
 pub(crate) fn wait_or_unwind(deadline: Option<Instant>) {
-    park(deadline);
+    cancel::wait_or_unwind(deadline);
+}
+
+/// Makes sure that whoever cancels the caller's task can wake the caller.
+pub(super) fn leave_waker(slot: &Slot) {
+    // A carried task is woken by its handle, and a thread without a task by nobody.
+    if host().is_none() && slot.id().is_some() {
+        slot.leave_waker(|| with_parker(|parker| Waker::from(Arc::clone(parker))));
+    }
 }
 
 /// Waits as a thread: a word that the kernel can sleep on.
@@ -121,18 +131,16 @@ impl ThreadParker {
     /// wake-up is seen after `park`.
     fn park(&self, deadline: Option<Instant>) {
         if self.word.compare_exchange(EMPTY, PARKED, Relaxed, Relaxed).is_ok() {
-            let current = registry::current();
-            if let Some(slot) = current {
-                slot.enter_wait();
-            }
+            let current =
+                registry::current().map(|slot| (slot, slot.exchange_state(registry::PARKED)));
             while self.word.load(Relaxed) == PARKED {
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     break;
                 }
                 futex::wait(&self.word, PARKED, deadline);
             }
-            if let Some(slot) = current {
-                slot.leave_wait();
+            if let Some((slot, state)) = current {
+                slot.exchange_state(state);
             }
         }
         self.word.swap(EMPTY, Acquire);
