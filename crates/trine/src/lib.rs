@@ -55,6 +55,7 @@ pub mod coroutine;
 mod executor;
 pub mod future;
 pub mod process;
+mod scope;
 mod sys;
 pub mod task;
 pub mod thread;
@@ -62,6 +63,7 @@ pub mod time;
 
 pub use config::{AlreadyStarted, Config, configure};
 pub use executor::{Executor, Map, Unordered};
+pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
 pub use task::cancel::{cancelled, checkpoint, shield};
 pub use task::{
     Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task,

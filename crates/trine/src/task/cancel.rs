@@ -15,6 +15,10 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,7 +50,7 @@ fn with_own<R>(f: impl FnOnce(&Slot) -> R) -> Option<R> {
 #[inline]
 fn check(slot: &Slot) -> Result<Option<Instant>, Interrupted> {
     let deadline = slot.deadline();
-    if deadline.is_none() && !slot.is_cancelled() {
+    if deadline.is_none() && !slot.is_cancelled() && !slot.has_regions() {
         return Ok(None);
     }
     weigh(slot, deadline)
@@ -56,11 +60,19 @@ fn check(slot: &Slot) -> Result<Option<Instant>, Interrupted> {
 fn weigh(slot: &Slot, deadline: Option<Instant>) -> Result<Option<Instant>, Interrupted> {
     let now = Instant::now();
     let mut until = deadline;
+    let shield = slot.shield().filter(|shield| now < *shield);
     if slot.is_cancelled() {
-        match slot.shield().filter(|shield| now < *shield) {
+        match shield {
             Some(shield) => until = earlier(deadline, Some(shield)),
             None => return Err(Interrupted(Interrupt::Cancelled(slot.reason()))),
         }
+    }
+    if slot.has_regions() {
+        if slot.is_region_ended(shield.is_some()) {
+            let reason = "another task of its scope has failed".into();
+            return Err(Interrupted(Interrupt::Cancelled(Some(reason))));
+        }
+        until = earlier(until, shield);
     }
     if deadline.is_some_and(|deadline| deadline <= now) {
         return Err(Interrupted(Interrupt::TimedOut));
@@ -126,7 +138,7 @@ fn unwind(interrupted: Interrupted) -> ! {
 }
 
 /// Whether the payload of an unwinding is an interruption, and which.
-pub(super) fn interruption(payload: &(dyn Any + Send)) -> Option<&Interrupted> {
+pub(crate) fn interruption(payload: &(dyn Any + Send)) -> Option<&Interrupted> {
     payload.downcast_ref::<Unwind>().map(|unwind| &unwind.0)
 }
 
@@ -233,12 +245,13 @@ pub fn checkpoint() -> Result<(), Interrupted> {
 pub fn shield<T>(max: Duration, f: impl FnOnce() -> T) -> T {
     struct Restore {
         shield: Option<Instant>,
+        shielded: usize,
         deadline: Option<Instant>,
     }
     impl Drop for Restore {
         fn drop(&mut self) {
             with_own(|slot| {
-                slot.exchange_shield(self.shield);
+                slot.set_shield(self.shield, self.shielded);
                 slot.exchange_deadline(self.deadline);
             });
         }
@@ -247,12 +260,12 @@ pub fn shield<T>(max: Duration, f: impl FnOnce() -> T) -> T {
     // Longer than the clock can count is as good as a thousand years.
     let until = now.checked_add(max).unwrap_or(now + Duration::from_secs(1 << 35));
     let _restore = with_own(|slot| {
-        let shield = slot.shield();
-        let deadline = slot.deadline();
+        let (shield, deadline) = (slot.shield(), slot.deadline());
+        let (regions, shielded) = slot.regions();
         let until = shield.map_or(until, |outer| outer.max(until));
-        slot.exchange_shield(Some(until));
+        slot.set_shield(Some(until), regions);
         slot.exchange_deadline(deadline.map(|deadline| deadline.max(until)));
-        Restore { shield, deadline }
+        Restore { shield, shielded, deadline }
     });
     f()
 }
@@ -285,8 +298,52 @@ pub(crate) fn within<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// How much time the caller's deadline leaves it.
-pub(crate) fn remaining() -> Option<Duration> {
-    let deadline = with_own(Slot::deadline).flatten()?;
-    Some(deadline.saturating_duration_since(Instant::now()))
+/// When the caller's waits end.
+pub(crate) fn deadline() -> Option<Instant> {
+    with_own(Slot::deadline).flatten()
+}
+
+/// Gives the caller, a task that begins, the deadline of its parent.
+pub(crate) fn inherit(deadline: Option<Instant>) {
+    if deadline.is_some() {
+        with_own(|slot| slot.exchange_deadline(deadline));
+    }
+}
+
+/// A part of a task whose waits others can end: what the body of a scope is to its children.
+#[derive(Debug)]
+pub(crate) struct Region {
+    ended: AtomicBool,
+    /// Wakes the task.
+    waker: Waker,
+}
+
+impl Region {
+    /// A region that only the caller will enter.
+    pub(crate) fn new() -> Arc<Region> {
+        Arc::new(Region { ended: AtomicBool::new(false), waker: park::waker() })
+    }
+
+    /// Runs `f` inside; its waits end as soon as somebody calls `end`.
+    pub(crate) fn run<T>(self: &Arc<Region>, f: impl FnOnce() -> T) -> thread::Result<T> {
+        with_own(|slot| slot.enter_region(Arc::clone(self)));
+        let result = panic::catch_unwind(AssertUnwindSafe(f));
+        with_own(Slot::leave_region);
+        result
+    }
+
+    /// Ends the waits inside.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Release);
+        self.wake();
+    }
+
+    /// Wakes the task, wherever it waits.
+    pub(crate) fn wake(&self) {
+        self.waker.wake_by_ref();
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.load(Acquire)
+    }
 }

@@ -19,16 +19,21 @@ use crate::sys::signal::signal_name;
 /// assert!(error.is_panic());
 /// println!("{error}"); // thread #1 (src/main.rs:3:12) panicked at src/main.rs:3:59: called …
 /// ```
+#[derive(Clone)]
 pub struct TaskError(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     cause: Cause,
     task: Option<TaskInfo>,
     attempt: u32,
-    /// A panic's own payload, kept so that the panic can go on in the joiner. The lock only makes
-    /// the error `Sync`: a payload is `Send` and need not be more.
-    payload: Mutex<Option<Box<dyn Any + Send>>>,
+    payload: Payload,
+    suppressed: Vec<TaskError>,
 }
+
+/// A panic's own payload, kept so that the panic can go on in the joiner; clones of the error share it. The
+/// lock makes the error `Sync`: a payload is `Send` and need not be more.
+type Payload = Option<Arc<Mutex<Option<Box<dyn Any + Send>>>>>;
 
 /// What happened to a task that has no value.
 #[derive(Debug, Clone)]
@@ -115,11 +120,17 @@ pub struct SourceLocation {
 
 impl TaskError {
     pub(crate) fn new(cause: Cause, task: Option<TaskInfo>) -> TaskError {
-        TaskError(Box::new(Inner { cause, task, attempt: 1, payload: Mutex::new(None) }))
+        let (payload, suppressed) = (None, Vec::new());
+        TaskError(Box::new(Inner { cause, task, attempt: 1, payload, suppressed }))
     }
 
-    pub(crate) fn with_payload(self, payload: Box<dyn Any + Send>) -> TaskError {
-        *self.0.payload.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+    pub(crate) fn with_suppressed(mut self, suppressed: Vec<TaskError>) -> TaskError {
+        self.0.suppressed = suppressed;
+        self
+    }
+
+    pub(crate) fn with_payload(mut self, payload: Box<dyn Any + Send>) -> TaskError {
+        self.0.payload = Some(Arc::new(Mutex::new(Some(payload))));
         self
     }
 
@@ -136,6 +147,12 @@ impl TaskError {
     /// In which run of the task it happened, from 1; more than 1 only where retries were asked for.
     pub fn attempt(&self) -> u32 {
         self.0.attempt
+    }
+
+    /// The failures that came after this one in the same [`scope`](crate::scope()) or
+    /// [`race`](crate::race).
+    pub fn suppressed(&self) -> &[TaskError] {
+        &self.0.suppressed
     }
 
     /// Whether the task's function panicked.
@@ -172,7 +189,8 @@ impl TaskError {
     }
 
     /// The panic's payload, to carry the panic on with [`std::panic::resume_unwind`]. A panic in
-    /// another process gives its message, as a `String`.
+    /// another process gives its message, as a `String`; so does a clone of an error whose payload
+    /// was taken.
     ///
     /// # Errors
     ///
@@ -181,7 +199,9 @@ impl TaskError {
         let Cause::Panicked { message, .. } = &self.0.cause else {
             return Err(self);
         };
-        let payload = self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let payload = self.0.payload.as_ref();
+        let payload = payload
+            .and_then(|payload| payload.lock().unwrap_or_else(PoisonError::into_inner).take());
         Ok(payload.unwrap_or_else(|| Box::new(message.clone())))
     }
 }
@@ -239,8 +259,13 @@ impl fmt::Display for Cause {
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.task {
-            Some(task) => write!(f, "{task} {}", self.0.cause),
-            None => write!(f, "task {}", self.0.cause),
+            Some(task) => write!(f, "{task} {}", self.0.cause)?,
+            None => write!(f, "task {}", self.0.cause)?,
+        }
+        match self.0.suppressed.len() {
+            0 => Ok(()),
+            1 => f.write_str(" (and one more failure)"),
+            more => write!(f, " (and {more} more failures)"),
         }
     }
 }
@@ -251,6 +276,7 @@ impl fmt::Debug for TaskError {
             .field("cause", &self.0.cause)
             .field("task", &self.0.task)
             .field("attempt", &self.0.attempt)
+            .field("suppressed", &self.0.suppressed)
             .finish()
     }
 }

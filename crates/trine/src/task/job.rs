@@ -1,6 +1,6 @@
 //! A function that waits to be run in this process, and the task it belongs to, in one allocation.
 
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -78,13 +78,25 @@ where
         let function = unsafe { (*self.function.get()).take() };
         let outer = registry::current();
         registry::set_current(Some(self.slot()));
+        REFUSAL.with(|refusal| *refusal.borrow_mut() = Some(cause.clone()));
         // What the function owns may panic while it is dropped; that must not stop the refusal.
         let dropped = failure::catch(|| Some(self.core.entry.info()), || drop(function));
+        REFUSAL.with(|refusal| *refusal.borrow_mut() = None);
         registry::set_current(outer);
         let error = TaskError::new(cause, Some(self.core.entry.info()));
         // SAFETY: once, by the caller's promise.
         unsafe { self.core.complete(Err(dropped.err().unwrap_or(error))) };
     }
+}
+
+thread_local! {
+    /// Why the function that is being dropped was not called.
+    static REFUSAL: RefCell<Option<Cause>> = const { RefCell::new(None) };
+}
+
+/// Why a function is dropped uncalled: for the first destructor of what it owns.
+pub(crate) fn refusal() -> Option<Cause> {
+    REFUSAL.with(|refusal| refusal.borrow_mut().take())
 }
 
 impl<F, T> Handle for Job<F, T>

@@ -368,6 +368,12 @@ impl<T> Task<T> {
         self.outcome()
     }
 
+    /// Waits until the task has ended.
+    pub(crate) fn wait(&mut self) -> Result<(), Interrupted> {
+        // SAFETY: `self` is the one consumer, borrowed exclusively.
+        unsafe { self.handle.wait(None) }.map(drop)
+    }
+
     /// As `join`, but for the caller's own cancellation, which changes nothing here.
     pub(crate) fn join_uninterrupted(self) -> Result<T, TaskError> {
         // SAFETY: `self` is the one consumer.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::cancel::Region;
 use super::registry::{current, is_running};
 use super::{Cause, Kind, State, TaskId, TaskInfo};
 use crate::sys::observe::{self, RunState};
@@ -46,6 +47,9 @@ const WAKER: u32 = 2;
 /// In `own`: an unwinding of the task has begun, by a panic or a cancellation. Says nothing of its
 /// end.
 pub(crate) const UNWINDING: u32 = 4;
+
+/// In `own`: the task is inside regions that others can end.
+const REGIONS: u32 = 8;
 
 /// In `deadline`: there is none.
 const NEVER: u64 = u64::MAX;
@@ -83,6 +87,10 @@ struct Extra {
     reason: Option<Arc<str>>,
     /// Until when a shield holds its cancellation off.
     shield: Option<Instant>,
+    /// What the task is inside of, the outermost first.
+    regions: Vec<Arc<Region>>,
+    /// How many of them are outside the innermost shield.
+    shielded: usize,
     /// Wakes the thread that runs the task.
     waker: Option<Waker>,
 }
@@ -194,7 +202,7 @@ impl Slot {
 
     /// When the task's waits end; for the task itself.
     #[inline]
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         match self.deadline.load(Relaxed) {
             NEVER => None,
             nanos => Some(moment::zero() + Duration::from_nanos(nanos)),
@@ -220,10 +228,47 @@ impl Slot {
         lock(&self.extra).as_ref().and_then(|extra| extra.shield)
     }
 
-    /// Exchanges the end of the task's shield, and gives the one before; for the task itself.
-    pub(crate) fn exchange_shield(&self, until: Option<Instant>) -> Option<Instant> {
-        self.set_own(SHIELDED, until.is_some());
-        self.with_extra(|extra| std::mem::replace(&mut extra.shield, until))
+    /// Raises a shield, or lowers it to an outer one; for the task itself.
+    pub(crate) fn set_shield(&self, shield: Option<Instant>, shielded: usize) {
+        self.set_own(SHIELDED, shield.is_some());
+        self.with_extra(|extra| (extra.shield, extra.shielded) = (shield, shielded));
+    }
+
+    /// How many regions the task is inside of, and how many of them are outside its shield; for the
+    /// task itself.
+    pub(crate) fn regions(&self) -> (usize, usize) {
+        let extra = lock(&self.extra);
+        extra.as_ref().map_or((0, 0), |extra| (extra.regions.len(), extra.shielded))
+    }
+
+    /// Whether the task is inside any region; for the task itself.
+    #[inline]
+    pub(crate) fn has_regions(&self) -> bool {
+        self.has_own(REGIONS)
+    }
+
+    /// Whether a region around the task was ended, of those inside its shield or of all; for the
+    /// task itself.
+    pub(crate) fn is_region_ended(&self, shielded: bool) -> bool {
+        self.with_extra(|extra| {
+            let outer = if shielded { extra.shielded } else { 0 };
+            extra.regions.iter().skip(outer).any(|region| region.is_ended())
+        })
+    }
+
+    /// The task enters a region; for the task itself.
+    pub(crate) fn enter_region(&self, region: Arc<Region>) {
+        self.with_extra(|extra| extra.regions.push(region));
+        self.set_own(REGIONS, true);
+    }
+
+    /// The task leaves the region that it has entered last; for the task itself.
+    pub(crate) fn leave_region(&self) {
+        let left = self.with_extra(|extra| {
+            extra.regions.pop();
+            extra.regions.len()
+        });
+        self.set_own(REGIONS, left > 0);
     }
 
     /// Whether a bit of `own` is set; for the task itself.
