@@ -15,7 +15,8 @@ const FLOORS: &[&[&str]] = &[
     &["net", "fs", "signal", "ipc", "time", "future"],
     &["coroutine", "thread", "process"],
     &["serve"],
-    &["executor", "scope"],
+    &["executor"],
+    &["scope"],
     &["lib"],
 ];
 
