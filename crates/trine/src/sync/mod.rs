@@ -24,18 +24,18 @@
 
 mod atomic;
 mod barrier;
-
+mod condvar;
 mod event;
 mod mutex;
 mod owner;
 mod permits;
 mod queue;
-
+mod rwlock;
 mod semaphore;
 
 pub use barrier::{Barrier, BarrierWaitResult};
-
+pub use condvar::{Condvar, WaitTimeoutResult};
 pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
-
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, SemaphorePermit};

@@ -115,10 +115,6 @@ unsafe impl Send for List {}
 impl List {
     const EMPTY: List = List { head: ptr::null(), tail: ptr::null(), tickets: 0 };
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.head.is_null()
-    }
-
     /// The one who has waited longest.
     pub(super) fn front(&self) -> Option<&Waiter> {
         // SAFETY: a node in the list is alive: `Queued` takes it out, under the lock that the owner of

@@ -1,8 +1,10 @@
 //! Locks and signals between coroutines, threads and `main`.
 
 mod barrier;
+mod condvar;
 mod event;
 mod mutex;
+mod rwlock;
 mod semaphore;
 
 use std::time::{Duration, Instant};
