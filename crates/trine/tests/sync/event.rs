@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use trine::coroutine;
 use trine::sync::Event;
 
 use super::{KINDS, LONG, SHORT, kind_of, spawn, until_it_waits};
@@ -35,9 +36,9 @@ fn a_set_ends_the_waits_even_if_it_is_taken_back_at_once() {
     let event = Arc::new(Event::default());
     for _ in 0..20 {
         let tasks: Vec<_> = (0..40)
-            .map(|n| {
+            .map(|_| {
                 let event = Arc::clone(&event);
-                spawn(kind_of(n), move || event.wait_timeout(LONG))
+                coroutine::spawn(move || event.wait_timeout(LONG))
             })
             .collect();
         tasks.iter().for_each(until_it_waits);

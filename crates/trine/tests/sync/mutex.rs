@@ -121,9 +121,9 @@ fn everybody_in_the_queue_advances_within_a_bounded_number_of_acquisitions() {
     let mutex = Arc::new(Mutex::new(0_u64));
     let guard = mutex.lock();
     let tasks: Vec<_> = (0..WAITING)
-        .map(|n| {
+        .map(|_| {
             let mutex = Arc::clone(&mutex);
-            let task = spawn(kind_of(n), move || *mutex.lock());
+            let task = coroutine::spawn(move || *mutex.lock());
             until_it_waits(&task);
             task
         })
