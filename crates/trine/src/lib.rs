@@ -56,6 +56,7 @@ mod executor;
 pub mod future;
 pub mod process;
 mod scope;
+pub mod sync;
 mod sys;
 pub mod task;
 pub mod thread;

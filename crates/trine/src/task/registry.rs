@@ -117,6 +117,17 @@ pub(crate) fn current() -> Option<&'static Slot> {
     CURRENT.try_with(Cell::get).ok().flatten()
 }
 
+/// A number that no other live task or thread has: the address of the task's slot or, outside any
+/// task, of a thread-local. Never 0, but in destructors of thread-locals.
+#[inline]
+pub(crate) fn caller() -> usize {
+    let number = |current: &Cell<Option<&'static Slot>>| match current.get() {
+        Some(slot) => std::ptr::from_ref(slot).addr(),
+        None => std::ptr::from_ref(current).addr(),
+    };
+    CURRENT.try_with(number).unwrap_or(0)
+}
+
 /// Says which task the calling thread runs from now on.
 #[inline]
 pub(crate) fn set_current(slot: Option<&'static Slot>) {

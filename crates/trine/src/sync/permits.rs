@@ -1,0 +1,297 @@
+//! A count of permits, and those who wait for some: the protocol under [`Mutex`](super::Mutex) (one
+//! permit), [`RwLock`](super::RwLock) (a writer takes all) and [`Semaphore`](super::Semaphore).
+//!
+//! ```text
+//!   word   63 ……………………………………………… 16   15 …… 2     1       0
+//!         │ permits that are free   │ passed │ WOKEN │ QUEUED │
+//! ```
+//!
+//! Who takes permits where nobody waits needs one compare-and-swap, and so does who gives them back.
+//! Who finds too few joins a queue. Permits are never handed to one who waits: the one in front is
+//! *woken* and takes them itself. So nothing is lost when a wait is cancelled at the moment it ends;
+//! leaving the queue is the same in all cases and wakes the next, if there is enough for it.
+//!
+//! **Others may pass while the one in front wakes up**, for that takes a thread microseconds, and the
+//! permits would lie idle. They may pass [`MAY_PASS`] times, and no more once the one in front has
+//! come and found too few; from then on the permits wait for it. So everybody in the queue advances
+//! within a bounded number of acquisitions. Barging with an eventual hand-over is parking_lot's
+//! (there by time, 0.5 ms on average), after WebKit's `WTF::Lock`; that the one in front claims the lock after
+//! it has lost it once is the Linux kernel's (`MUTEX_FLAG_HANDOFF`).
+//!
+//! | step | by | changes |
+//! |---|---|---|
+//! | take | anybody, if nobody waits; while `WOKEN`, [`MAY_PASS`] times | `free`, `passed` |
+//! | take | the one in front, once woken | `free` |
+//! | give | anybody | `free`; under the list's lock if `QUEUED` and not `WOKEN` |
+//! | wake the one in front | whoever gives or leaves, under the lock | `WOKEN` |
+//! | claim | the one in front, woken, that found too few | `WOKEN` goes, `passed` is full |
+//! | join, leave | the one who waits, under the lock | `QUEUED`, `WOKEN`, `passed` |
+//!
+//! The invariant that loses no wake-up: **`QUEUED` without `WOKEN` means that `free` is less than the one
+//! in front wants.** Each step is one compare-and-swap that keeps it: a claim is made of a word with
+//! too few, whoever adds to such a word looks at the one in front under the lock, and whoever leaves
+//! the front looks for the next.
+//!
+//! Ordering: giving releases, taking acquires. The word changes by read-modify-write only, so who takes
+//! has seen what everybody who gave before has done.
+
+use std::time::Instant;
+
+use super::atomic::{AtomicU64, MutexGuard, Ordering, spin_loop};
+use super::queue::{List, WaitQueue, Waiter, expired};
+use crate::task::park;
+use Ordering::{Acquire, Relaxed, Release};
+
+/// Somebody is in the queue. Set and cleared under the list's lock.
+const QUEUED: u64 = 1;
+/// The one in front was woken and has not claimed, nor left. Only with `QUEUED`.
+const WOKEN: u64 = 1 << 1;
+/// How often others have passed the one in front, counted from here.
+const PASS: u64 = 1 << 2;
+const PASSED: u64 = ONE - PASS;
+/// One permit.
+const ONE: u64 = 1 << 16;
+
+/// How many acquisitions may pass the one in front.
+///
+/// As many short ones (50 ns) as fit into the wake-up of a thread on another core, which takes 4 to
+/// 13 µs: the permits then lie idle for half of the time at worst, and the one in front is late by about its
+/// own wake-up.
+const MAY_PASS: u64 = 256;
+
+/// Looks at a word that may change at any moment, before waiting: about a microsecond. A wait costs two
+/// switches, and several times as much where a thread has to be woken.
+const SPINS: u32 = 40;
+
+/// The largest number of permits.
+pub(super) const MAX: u64 = u64::MAX / ONE;
+
+/// A count of permits, and those who wait for some.
+pub(super) struct Permits {
+    word: AtomicU64,
+    queue: WaitQueue,
+}
+
+const fn free(word: u64) -> u64 {
+    word / ONE
+}
+
+/// The word after `n` permits were taken by one who does not wait; `None` if it has to.
+#[inline]
+fn taken(word: u64, n: u64) -> Option<u64> {
+    if free(word) < n {
+        return None;
+    }
+    if word & QUEUED == 0 {
+        return Some(word - n * ONE);
+    }
+    let may_pass = word & WOKEN != 0 && word & PASSED < MAY_PASS * PASS;
+    may_pass.then(|| word - n * ONE + PASS)
+}
+
+impl Permits {
+    #[cfg(not(loom))]
+    pub(super) const fn new(n: u64) -> Permits {
+        Permits { word: AtomicU64::new(n * ONE), queue: WaitQueue::new() }
+    }
+
+    /// As above; loom's atomics cannot be made in a constant.
+    #[cfg(loom)]
+    pub(super) fn new(n: u64) -> Permits {
+        Permits { word: AtomicU64::new(n * ONE), queue: WaitQueue::new() }
+    }
+
+    pub(super) fn available(&self) -> u64 {
+        free(self.word.load(Relaxed))
+    }
+
+    /// Takes `n` permits of which there are `n` altogether, if all are free and nobody waits: the short way of
+    /// a lock.
+    #[inline(always)]
+    pub(super) fn take_all(&self, n: u64) -> bool {
+        self.word.compare_exchange(n * ONE, 0, Acquire, Relaxed).is_ok()
+    }
+
+    /// Gives back what [`take_all`](Self::take_all) takes.
+    #[inline(always)]
+    pub(super) fn give_all(&self, n: u64) {
+        if self.word.compare_exchange(0, n * ONE, Release, Relaxed).is_err() {
+            self.give_contended(n);
+        }
+    }
+
+    /// Takes `n` permits if that needs no wait.
+    #[inline]
+    pub(super) fn try_take(&self, n: u64) -> bool {
+        let mut word = self.word.load(Relaxed);
+        while let Some(next) = taken(word, n) {
+            match self.word.compare_exchange_weak(word, next, Acquire, Relaxed) {
+                Ok(_) => return true,
+                Err(seen) => word = seen,
+            }
+        }
+        false
+    }
+
+    /// Gives `n` permits back, or adds them.
+    #[inline]
+    pub(super) fn give(&self, n: u64) {
+        let word = self.word.load(Relaxed);
+        if word & QUEUED != 0
+            || self
+                .word
+                .compare_exchange(word, word.wrapping_add(n * ONE), Release, Relaxed)
+                .is_err()
+        {
+            self.give_contended(n);
+        }
+    }
+
+    #[cold]
+    fn give_contended(&self, n: u64) {
+        let mut list = None;
+        let mut word = self.word.load(Relaxed);
+        loop {
+            let mut next = word.wrapping_add(n * ONE);
+            let mut wakes = false;
+            if word & (QUEUED | WOKEN) == QUEUED {
+                // Nobody else wakes the one in front.
+                let list: &mut MutexGuard<'_, List> = list.get_or_insert_with(|| self.queue.lock());
+                wakes = list.front().is_some_and(|front| front.wants() <= free(next));
+                if wakes {
+                    next |= WOKEN;
+                }
+            }
+            match self.word.compare_exchange_weak(word, next, Release, Relaxed) {
+                Ok(_) => {
+                    let waker = list.filter(|_| wakes).and_then(|list| list.wake_front());
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                    return;
+                }
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Takes `n` permits, of which at most [`MAX`] exist, waiting for them until `deadline`; `false` if that came first. Unwinds if
+    /// the task is cancelled.
+    #[cold]
+    pub(super) fn wait_and_take(&self, n: u64, deadline: Option<Instant>) -> bool {
+        for _ in 0..SPINS {
+            if self.try_take(n) {
+                return true;
+            }
+            if self.word.load(Relaxed) & QUEUED != 0 {
+                break;
+            }
+            spin_loop();
+        }
+        let waiter = Waiter::new(n);
+        let Some(mut list) = self.begin_wait(n) else {
+            return true;
+        };
+        let _place = Place { permits: self, waiter: &waiter };
+        // SAFETY: a new node, and `_place`, dropped before it whatever happens, takes it out.
+        unsafe { list.push(&waiter) };
+        drop(list);
+        loop {
+            if waiter.is_woken() && self.take_in_front(&waiter) {
+                return true;
+            }
+            if expired(deadline) {
+                return false;
+            }
+            park::wait_or_unwind(deadline);
+        }
+    }
+
+    /// Says in the word that somebody waits, and gives the lock under which it has to join; `None` if
+    /// the permits could be taken after all.
+    fn begin_wait(&self, n: u64) -> Option<MutexGuard<'_, List>> {
+        let list = self.queue.lock();
+        let mut word = self.word.load(Relaxed);
+        loop {
+            let (next, order) = match taken(word, n) {
+                Some(next) => (next, Acquire),
+                None if word & QUEUED != 0 => return Some(list),
+                None => (word | QUEUED, Relaxed),
+            };
+            match self.word.compare_exchange_weak(word, next, order, Relaxed) {
+                Ok(_) if order == Acquire => return None,
+                Ok(_) => return Some(list),
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// The one in front, woken: takes its permits, or claims the next ones (`false`).
+    fn take_in_front(&self, waiter: &Waiter) -> bool {
+        let n = waiter.wants();
+        let mut spins = 0;
+        let mut word = self.word.load(Relaxed);
+        loop {
+            let next = if free(word) >= n {
+                word - n * ONE
+            } else if spins < SPINS {
+                spins += 1;
+                spin_loop();
+                word = self.word.load(Relaxed);
+                continue;
+            } else {
+                // While the word says `WOKEN`, nobody else wakes this one.
+                waiter.rest();
+                (word & !WOKEN & !PASSED) | MAY_PASS * PASS
+            };
+            match self.word.compare_exchange_weak(word, next, Acquire, Relaxed) {
+                Ok(_) => return free(word) >= n,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Takes the caller out of the queue, whatever its wait came to.
+    fn leave(&self, waiter: &Waiter) {
+        let mut list = self.queue.lock();
+        let was_front = list.is_front(waiter);
+        list.remove(waiter);
+        if !was_front {
+            // The one in front is there still, and what the word says is about that one.
+            return;
+        }
+        let wanted = list.front().map(Waiter::wants);
+        let mut word = self.word.load(Relaxed);
+        loop {
+            let rest = word & !(QUEUED | WOKEN | PASSED);
+            let wakes = wanted.is_some_and(|wanted| wanted <= free(word));
+            let next = match wanted {
+                None => rest,
+                Some(_) if wakes => rest | QUEUED | WOKEN,
+                Some(_) => rest | QUEUED,
+            };
+            match self.word.compare_exchange_weak(word, next, Relaxed, Relaxed) {
+                Ok(_) if wakes => break,
+                Ok(_) => return,
+                Err(seen) => word = seen,
+            }
+        }
+        let waker = list.wake_front();
+        drop(list);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A place in the queue; dropped, it is given up.
+struct Place<'a> {
+    permits: &'a Permits,
+    waiter: &'a Waiter,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.permits.leave(self.waiter);
+    }
+}

@@ -1,0 +1,264 @@
+//! Many that read or one that writes.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use super::owner::Owner;
+use super::permits::Permits;
+use super::queue::deadline;
+
+/// What a writer takes: as many permits as there can be readers.
+const ALL: u64 = u32::MAX as u64;
+
+/// A value that many may read at once, or one may change.
+///
+/// As [`std::sync::RwLock`], with the differences of [`Mutex`](super::Mutex): a wait parks the coroutine, there
+/// is no poisoning, a task that holds the lock for writing and locks again is told.
+///
+/// Nobody starves: once somebody waits, later readers and writers wait behind, and those in the queue
+/// have their turn in order; readers that stand next to each other go together.
+///
+/// So **a task that holds the lock for reading must not lock it again**: if a writer has queued in
+/// between, both wait for good. Who reads is not recorded, and this cannot be told.
+///
+/// ```
+/// use trine::{coroutine, sync::RwLock};
+///
+/// static PRICES: RwLock<Vec<u32>> = RwLock::new(Vec::new());
+///
+/// PRICES.write().extend([3, 4]);
+/// let task = coroutine::spawn(|| PRICES.read().iter().sum::<u32>());
+/// assert_eq!(task.join()?, 7);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+pub struct RwLock<T: ?Sized> {
+    permits: Permits,
+    /// Who writes.
+    owner: Owner,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: readers on several threads share `&T`, so `Sync`; a writer on any thread has `&mut T`, so `Send`.
+unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
+
+impl<T> RwLock<T> {
+    /// A free lock around `value`.
+    pub const fn new(value: T) -> RwLock<T> {
+        RwLock { permits: Permits::new(ALL), owner: Owner::new(), value: UnsafeCell::new(value) }
+    }
+
+    /// The value, without the lock.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> RwLock<T> {
+    /// Locks for reading, waiting while somebody writes, or waits to write.
+    ///
+    /// Unwinds the task if it is cancelled while it waits.
+    ///
+    /// # Panics
+    ///
+    /// If the caller's task, or thread outside any task, holds the lock for writing.
+    #[inline]
+    #[track_caller]
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        if !self.permits.try_take(1) {
+            self.wait_for(1);
+        }
+        self.reading()
+    }
+
+    /// Locks for reading if that needs no wait.
+    #[inline]
+    pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        self.permits.try_take(1).then(|| self.reading())
+    }
+
+    /// Locks for reading, waiting for at most `duration`. A duration beyond what the clock can count waits
+    /// for good.
+    ///
+    /// Unwinds the task if it is cancelled while it waits.
+    ///
+    /// # Panics
+    ///
+    /// As [`read`](Self::read), if the wait would be for good.
+    #[track_caller]
+    pub fn read_timeout(&self, duration: Duration) -> Option<RwLockReadGuard<'_, T>> {
+        self.take_in_time(1, duration).then(|| self.reading())
+    }
+
+    /// Locks for writing, waiting while others read or write.
+    ///
+    /// Unwinds the task if it is cancelled while it waits.
+    ///
+    /// # Panics
+    ///
+    /// If the caller's task, or thread outside any task, holds the lock for writing.
+    #[inline]
+    #[track_caller]
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        if !self.permits.take_all(ALL) {
+            self.wait_for(ALL);
+        }
+        self.writing()
+    }
+
+    /// Locks for writing if that needs no wait.
+    #[inline]
+    pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        self.permits.try_take(ALL).then(|| self.writing())
+    }
+
+    /// Locks for writing, waiting for at most `duration`. A duration beyond what the clock can count waits
+    /// for good.
+    ///
+    /// Unwinds the task if it is cancelled while it waits.
+    ///
+    /// # Panics
+    ///
+    /// As [`write`](Self::write), if the wait would be for good.
+    #[track_caller]
+    pub fn write_timeout(&self, duration: Duration) -> Option<RwLockWriteGuard<'_, T>> {
+        self.take_in_time(ALL, duration).then(|| self.writing())
+    }
+
+    /// The value, without the lock: nobody else can have it while it is borrowed exclusively.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+
+    #[cold]
+    #[track_caller]
+    fn wait_for(&self, permits: u64) {
+        self.owner.refuse_caller("the lock");
+        self.permits.wait_and_take(permits, None);
+    }
+
+    #[track_caller]
+    fn take_in_time(&self, permits: u64, duration: Duration) -> bool {
+        if self.permits.try_take(permits) {
+            return true;
+        }
+        let deadline = deadline(duration);
+        if deadline.is_none() {
+            self.wait_for(permits);
+        }
+        deadline.is_none() || self.permits.wait_and_take(permits, deadline)
+    }
+
+    #[inline(always)]
+    fn reading(&self) -> RwLockReadGuard<'_, T> {
+        RwLockReadGuard { lock: self, _not_send: PhantomData }
+    }
+
+    #[inline(always)]
+    fn writing(&self) -> RwLockWriteGuard<'_, T> {
+        self.owner.set();
+        RwLockWriteGuard { lock: self, _not_send: PhantomData }
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
+    /// Shows the value, or `<locked>`; does not wait.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("RwLock");
+        match self.try_read() {
+            Some(guard) => shown.field("data", &&*guard),
+            None => shown.field("data", &format_args!("<locked>")),
+        };
+        shown.finish()
+    }
+}
+
+impl<T: Default> Default for RwLock<T> {
+    fn default() -> RwLock<T> {
+        RwLock::new(T::default())
+    }
+}
+
+impl<T> From<T> for RwLock<T> {
+    fn from(value: T) -> RwLock<T> {
+        RwLock::new(value)
+    }
+}
+
+/// Holds an [`RwLock`] for reading; dropped, it unlocks, also by a panic or a cancellation. Not `Send`, as
+/// [`MutexGuard`](super::MutexGuard).
+#[must_use = "a guard that is not kept unlocks at once"]
+pub struct RwLockReadGuard<'a, T: ?Sized> {
+    lock: &'a RwLock<T>,
+    _not_send: PhantomData<*const ()>,
+}
+
+/// Holds an [`RwLock`] for writing; dropped, it unlocks, also by a panic or a cancellation. Not `Send`, as
+/// [`MutexGuard`](super::MutexGuard).
+#[must_use = "a guard that is not kept unlocks at once"]
+pub struct RwLockWriteGuard<'a, T: ?Sized> {
+    lock: &'a RwLock<T>,
+    _not_send: PhantomData<*const ()>,
+}
+
+// SAFETY: a shared guard gives `&T` only.
+unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
+
+impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard holds a permit: there is no writer, who would hold all.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard holds all permits: no other guard is there.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and this guard is borrowed exclusively.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.permits.give(1);
+    }
+}
+
+impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.owner.clear();
+        self.lock.permits.give_all(ALL);
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

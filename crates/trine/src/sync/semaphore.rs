@@ -1,0 +1,211 @@
+//! A number of permits.
+
+use std::fmt;
+use std::mem;
+use std::time::Duration;
+
+use super::permits::{self, Permits};
+use super::queue::deadline;
+
+/// A number of permits, for what may be done so many times at once.
+///
+/// A permit is given back when its [`SemaphorePermit`] is dropped, also by a panic or a cancellation.
+/// Those who wait have their turn in the order in which they came; permits that are free may
+/// be taken past them while they wake up, but only so often.
+///
+/// ```
+/// use trine::{coroutine, sync::Semaphore};
+///
+/// static CONNECTIONS: Semaphore = Semaphore::new(2);
+///
+/// let tasks: Vec<_> = (0..10)
+///     .map(|_| coroutine::spawn(|| {
+///         let _connection = CONNECTIONS.acquire();
+///         // At most two coroutines are here.
+///     }))
+///     .collect();
+/// for task in tasks {
+///     task.join()?;
+/// }
+/// assert_eq!(CONNECTIONS.available_permits(), 2);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+///
+/// A semaphore may begin with no permit: [`add_permits`](Self::add_permits) brings them.
+///
+/// ```
+/// use trine::{sync::Semaphore, thread};
+///
+/// static ARRIVED: Semaphore = Semaphore::new(0);
+///
+/// let task = thread::spawn(|| ARRIVED.add_permits(3));
+/// ARRIVED.acquire_many(3).forget();
+/// task.join()?;
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+pub struct Semaphore {
+    permits: Permits,
+}
+
+impl Semaphore {
+    /// The largest number of permits, free or taken, that a semaphore may have: 2⁴⁸ - 1.
+    pub const MAX_PERMITS: usize = permits::MAX as usize;
+
+    /// A semaphore with `permits` to begin with, which may be 0.
+    ///
+    /// # Panics
+    ///
+    /// If `permits` is more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+    pub const fn new(permits: usize) -> Semaphore {
+        assert!(
+            permits <= Semaphore::MAX_PERMITS,
+            "a semaphore has at most Semaphore::MAX_PERMITS permits: begin with fewer"
+        );
+        Semaphore { permits: Permits::new(permits as u64) }
+    }
+
+    /// Takes one permit, waiting for it.
+    ///
+    /// Unwinds the task if it is cancelled while it waits.
+    #[inline]
+    pub fn acquire(&self) -> SemaphorePermit<'_> {
+        self.acquire_many(1)
+    }
+
+    /// Takes `n` permits at once, waiting until so many are free. Of 0 it waits for nobody.
+    ///
+    /// More permits than the semaphore has at the moment may be asked for:
+    /// [`add_permits`](Self::add_permits) can bring them. Those who come later wait behind.
+    ///
+    /// Unwinds the task if it is cancelled while it waits.
+    ///
+    /// # Panics
+    ///
+    /// If `n` is more than [`MAX_PERMITS`](Self::MAX_PERMITS): so many can never be there.
+    #[inline]
+    #[track_caller]
+    pub fn acquire_many(&self, n: usize) -> SemaphorePermit<'_> {
+        let wanted = checked(n);
+        if !self.permits.try_take(wanted) && n != 0 {
+            self.permits.wait_and_take(wanted, None);
+        }
+        SemaphorePermit { semaphore: self, n }
+    }
+
+    /// Takes one permit, waiting for at most `duration`; `None` if none came in that time. A duration beyond
+    /// what the clock can count waits for good.
+    ///
+    /// Unwinds the task if it is cancelled while it waits.
+    pub fn acquire_timeout(&self, duration: Duration) -> Option<SemaphorePermit<'_>> {
+        self.acquire_many_timeout(1, duration)
+    }
+
+    /// Takes `n` permits at once, waiting for at most `duration`; as
+    /// [`acquire_timeout`](Self::acquire_timeout).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire_many`](Self::acquire_many).
+    #[track_caller]
+    pub fn acquire_many_timeout(
+        &self,
+        n: usize,
+        duration: Duration,
+    ) -> Option<SemaphorePermit<'_>> {
+        let wanted = checked(n);
+        let taken = n == 0
+            || self.permits.try_take(wanted)
+            || self.permits.wait_and_take(wanted, deadline(duration));
+        taken.then(|| SemaphorePermit { semaphore: self, n })
+    }
+
+    /// Takes one permit if that needs no wait. `None` if none is free, or those that are free are kept for
+    /// somebody who waits.
+    #[inline]
+    pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
+        self.try_acquire_many(1)
+    }
+
+    /// Takes `n` permits at once if that needs no wait; as [`try_acquire`](Self::try_acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire_many`](Self::acquire_many).
+    #[inline]
+    #[track_caller]
+    pub fn try_acquire_many(&self, n: usize) -> Option<SemaphorePermit<'_>> {
+        let taken = self.permits.try_take(checked(n)) || n == 0;
+        taken.then(|| SemaphorePermit { semaphore: self, n })
+    }
+
+    /// Adds `n` permits, for good.
+    ///
+    /// # Panics
+    ///
+    /// If more than [`MAX_PERMITS`](Self::MAX_PERMITS) would be free.
+    #[track_caller]
+    pub fn add_permits(&self, n: usize) {
+        let sum = self.available_permits().checked_add(n);
+        assert!(
+            sum.is_some_and(|sum| sum <= Semaphore::MAX_PERMITS),
+            "a semaphore has at most Semaphore::MAX_PERMITS permits, and {n} more would be too many: \
+             look for a place that adds what it did not forget"
+        );
+        self.permits.give(n as u64);
+    }
+
+    /// How many permits are free at the moment.
+    pub fn available_permits(&self) -> usize {
+        self.permits.available() as usize
+    }
+}
+
+#[inline]
+#[track_caller]
+fn checked(n: usize) -> u64 {
+    assert!(
+        n <= Semaphore::MAX_PERMITS,
+        "{n} permits can never be there, and the wait would be for good: \
+         ask for at most Semaphore::MAX_PERMITS"
+    );
+    n as u64
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore").field("available_permits", &self.available_permits()).finish()
+    }
+}
+
+/// Permits taken of a [`Semaphore`]; dropped, they are given back. They may be sent to and given back by another task.
+#[must_use = "a permit that is not kept is given back at once"]
+pub struct SemaphorePermit<'a> {
+    semaphore: &'a Semaphore,
+    n: usize,
+}
+
+impl SemaphorePermit<'_> {
+    /// Keeps the permits from the semaphore for good, or until
+    /// [`add_permits`](Semaphore::add_permits) brings them back.
+    pub fn forget(self) {
+        mem::forget(self);
+    }
+
+    /// How many they are.
+    pub fn permits(&self) -> usize {
+        self.n
+    }
+}
+
+impl Drop for SemaphorePermit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.semaphore.permits.give(self.n as u64);
+    }
+}
+
+impl fmt::Debug for SemaphorePermit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SemaphorePermit").field("permits", &self.n).finish()
+    }
+}

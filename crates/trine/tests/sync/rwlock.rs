@@ -1,0 +1,191 @@
+//! `RwLock`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use trine::sync::{Event, RwLock};
+use trine::{coroutine, time};
+
+use super::{KINDS, LONG, SHORT, kind_of, spawn, until, until_it_waits};
+
+#[test]
+fn there_is_one_writer_or_there_are_readers() {
+    let lock = Arc::new(RwLock::new((0_u64, 0_u64)));
+    // Readers inside, or -1 for a writer.
+    let inside = Arc::new(AtomicIsize::new(0));
+    let tasks: Vec<_> = (0..16)
+        .map(|n| {
+            let (lock, inside) = (Arc::clone(&lock), Arc::clone(&inside));
+            spawn(kind_of(n), move || {
+                let mut written = 0;
+                for round in 0..400 {
+                    let patience = Duration::from_micros(round % 30);
+                    let pause = || match round % 6 {
+                        0 => time::sleep(Duration::from_micros(10)),
+                        1 => coroutine::yield_now(),
+                        _ => {}
+                    };
+                    if (n as u64 / 2 + round) % 4 == 0 {
+                        let guard = match round % 3 {
+                            0 => lock.write_timeout(patience),
+                            1 => lock.try_write(),
+                            _ => Some(lock.write()),
+                        };
+                        let Some(mut guard) = guard else { continue };
+                        assert_eq!(inside.swap(-1, SeqCst), 0);
+                        guard.0 += 1;
+                        pause();
+                        guard.1 += 1;
+                        written += 1;
+                        assert_eq!(inside.swap(0, SeqCst), -1);
+                    } else {
+                        let guard = match round % 3 {
+                            0 => lock.read_timeout(patience),
+                            1 => lock.try_read(),
+                            _ => Some(lock.read()),
+                        };
+                        let Some(guard) = guard else { continue };
+                        assert!(inside.fetch_add(1, SeqCst) >= 0);
+                        pause();
+                        assert_eq!(guard.0, guard.1);
+                        assert!(inside.fetch_sub(1, SeqCst) > 0);
+                    }
+                }
+                written
+            })
+        })
+        .collect();
+    let written: u64 = tasks.into_iter().map(|task| task.join().unwrap()).sum();
+    assert_eq!(*lock.read(), (written, written));
+}
+
+#[test]
+fn many_read_at_once() {
+    for kind in KINDS {
+        let lock = Arc::new(RwLock::new(5));
+        let inside = Arc::new(AtomicUsize::new(0));
+        let tasks: Vec<_> = (0..30)
+            .map(|_| {
+                let (lock, inside) = (Arc::clone(&lock), Arc::clone(&inside));
+                spawn(kind, move || {
+                    let guard = lock.read();
+                    inside.fetch_add(1, SeqCst);
+                    until(|| inside.load(SeqCst) == 30);
+                    *guard
+                })
+            })
+            .collect();
+        assert!(tasks.into_iter().all(|task| task.join().unwrap() == 5));
+    }
+}
+
+#[test]
+fn readers_that_waited_go_together() {
+    for kind in KINDS {
+        let lock = Arc::new(RwLock::new(()));
+        let inside = Arc::new(AtomicUsize::new(0));
+        let guard = lock.write();
+        let tasks: Vec<_> = (0..10)
+            .map(|_| {
+                let (lock, inside) = (Arc::clone(&lock), Arc::clone(&inside));
+                let task = spawn(kind, move || {
+                    let _guard = lock.read();
+                    inside.fetch_add(1, SeqCst);
+                    until(|| inside.load(SeqCst) == 10);
+                });
+                until_it_waits(&task);
+                task
+            })
+            .collect();
+        drop(guard);
+        for task in tasks {
+            task.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn writers_are_not_starved_by_readers_nor_readers_by_writers() {
+    let lock = Arc::new(RwLock::new(0_u64));
+    let done = Arc::new(AtomicBool::new(false));
+    let endless = |writes: bool| {
+        let tasks: Vec<_> = (0..4)
+            .map(|n| {
+                let (lock, done) = (Arc::clone(&lock), Arc::clone(&done));
+                spawn(kind_of(n), move || {
+                    while !done.load(SeqCst) {
+                        // Overlaps with the others, so that the lock is never free by itself.
+                        if writes {
+                            let _guard = lock.write();
+                            coroutine::yield_now();
+                        } else {
+                            let _guard = lock.read();
+                            coroutine::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        tasks
+    };
+    let readers = endless(false);
+    for _ in 0..50 {
+        *lock.write() += 1;
+    }
+    done.store(true, SeqCst);
+    readers.into_iter().for_each(|task| task.join().unwrap());
+    done.store(false, SeqCst);
+    let writers = endless(true);
+    for _ in 0..50 {
+        assert_eq!(*lock.read(), 50);
+    }
+    done.store(true, SeqCst);
+    writers.into_iter().for_each(|task| task.join().unwrap());
+}
+
+#[test]
+fn a_writer_that_gives_up_lets_the_readers_behind_it_in() {
+    for kind in KINDS {
+        let lock = Arc::new(RwLock::new(()));
+        let first = lock.read();
+        let (own, gone) = (Arc::clone(&lock), Arc::new(Event::new()));
+        let gave_up = Arc::clone(&gone);
+        let writer = spawn(kind, move || {
+            assert!(own.write_timeout(10 * SHORT).is_none());
+            gave_up.set();
+        });
+        until(|| lock.try_read().is_none() || gone.is_set());
+        let own = Arc::clone(&lock);
+        let reader = spawn(kind, move || own.read_timeout(LONG).is_some());
+        assert!(reader.join().unwrap());
+        writer.join().unwrap();
+        drop(first);
+        assert!(lock.try_write().is_some());
+    }
+}
+
+#[test]
+fn a_writer_that_locks_again_is_told() {
+    let lock = RwLock::new(1);
+    let guard = lock.write();
+    catch_unwind(AssertUnwindSafe(|| drop(lock.write()))).unwrap_err();
+    catch_unwind(AssertUnwindSafe(|| drop(lock.read()))).unwrap_err();
+    catch_unwind(AssertUnwindSafe(|| drop(lock.read_timeout(Duration::MAX)))).unwrap_err();
+    assert!(lock.write_timeout(SHORT).is_none() && lock.read_timeout(SHORT).is_none());
+    drop(guard);
+    assert_eq!(*lock.read(), 1);
+}
+
+#[test]
+fn the_value_comes_out_and_is_shown() {
+    let mut lock = RwLock::from(String::from("a"));
+    lock.get_mut().push('b');
+    assert_eq!(format!("{lock:?} {:?}", lock.read()), "RwLock { data: \"ab\" } \"ab\"");
+    let guard = lock.write();
+    assert_eq!(format!("{lock:?} {guard:?}"), "RwLock { data: <locked> } \"ab\"");
+    drop(guard);
+    assert_eq!(lock.into_inner(), "ab");
+    assert_eq!(*RwLock::<u8>::default().read(), 0);
+}
