@@ -99,7 +99,8 @@ pub(super) struct Carrier {
     remote: &'static Remote,
     ready: RefCell<VecDeque<Arc<Fiber>>>,
     fresh: Worker<Arc<Fiber>>,
-    timers: RefCell<Timers>,
+    /// Those in [`Host::park`](park::Host::park) with a deadline; who begins a wait there ends it.
+    timers: RefCell<Timers<NonNull<Fiber>>>,
     stacks: RefCell<StackCache>,
     /// The fiber that runs; `None` on the carrier's own stack.
     running: Cell<Option<NonNull<Fiber>>>,
@@ -127,7 +128,7 @@ pub(super) fn run(
         remote,
         ready: RefCell::default(),
         fresh,
-        timers: RefCell::default(),
+        timers: RefCell::new(Timers::new(Instant::now())),
         stacks: RefCell::new(StackCache::new()),
         running: Cell::new(None),
         rounds: Cell::new(0),
@@ -201,7 +202,7 @@ impl Carrier {
             self.start(fiber);
         }
         if rounds.is_multiple_of(TRIM_ROUNDS) {
-            self.stacks.borrow_mut().trim();
+            self.trim();
         }
     }
 
@@ -217,7 +218,9 @@ impl Carrier {
         loop {
             let expired = self.timers.borrow_mut().pop_expired(now);
             let Some(fiber) = expired else { return };
-            fiber::wake(&fiber);
+            // SAFETY: the fiber is in `park`, which takes its wait back before it returns: so it has
+            // not ended, and whoever holds the reference that it runs by holds it still.
+            unsafe { fiber::wake(fiber.as_ptr()) };
         }
     }
 
@@ -253,10 +256,10 @@ impl Carrier {
     /// when that takes long.
     fn sleep(&self, idle_since: Instant) {
         let mut deadline = self.timers.borrow().next_deadline();
-        if self.stacks.borrow().wants_trim() {
+        if self.stacks.borrow().wants_trim() || self.timers.borrow().wants_trim() {
             let trim_at = idle_since + TRIM_AFTER;
             if Instant::now() >= trim_at {
-                self.stacks.borrow_mut().trim();
+                self.trim();
             } else if deadline.is_none_or(|deadline| trim_at < deadline) {
                 deadline = Some(trim_at);
             }
@@ -269,6 +272,13 @@ impl Carrier {
             futex::wait(&self.remote.sleep, ASLEEP, deadline);
         }
         self.remote.sleep.store(AWAKE, SeqCst);
+    }
+
+    /// Gives memory without use back.
+    #[cold]
+    fn trim(&self) {
+        self.stacks.borrow_mut().trim();
+        self.timers.borrow_mut().trim();
     }
 
     /// Gives a fiber its first run, unless it was cancelled before.
@@ -345,19 +355,8 @@ impl Carrier {
 
     /// The pointer of the `Arc` of the fiber that the caller is.
     #[inline]
-    fn caller_pointer(&self) -> *const Fiber {
-        self.running.get().expect("the host is asked only by a caller that it carries").as_ptr()
-    }
-
-    /// A reference of one's own to the fiber that the caller is.
-    fn caller_arc(&self) -> Arc<Fiber> {
-        let fiber = self.caller_pointer();
-        // SAFETY: the pointer is that of the `Arc` that `resume` holds while the fiber runs, and the
-        // count is raised for the new one.
-        unsafe {
-            Arc::increment_strong_count(fiber);
-            Arc::from_raw(fiber)
-        }
+    fn caller_pointer(&self) -> NonNull<Fiber> {
+        self.running.get().expect("the host is asked only by a caller that it carries")
     }
 }
 
@@ -369,26 +368,30 @@ impl park::Host for Carrier {
 
     fn waker(&self) -> Waker {
         // SAFETY: the pointer is that of the `Arc` that `resume` holds while the fiber runs.
-        unsafe { Fiber::waker(self.caller_pointer()) }
+        unsafe { Fiber::waker(self.caller_pointer().as_ptr()) }
     }
 
     fn park(&self, deadline: Option<Instant>) {
         let fiber = self.caller();
         let timer = match deadline {
-            // Not without a turn for the others: the caller may look again and again.
-            // SAFETY: the caller is the fiber.
-            Some(deadline) if deadline <= Instant::now() => unsafe {
-                return fiber.suspend(Suspend::Yield);
-            },
-            Some(deadline) => Some(self.timers.borrow_mut().insert(deadline, self.caller_arc())),
             None => None,
+            Some(deadline) => {
+                let now = Instant::now();
+                if deadline <= now {
+                    // Not without a turn for the others: the caller may look again and again.
+                    // SAFETY: the caller is the fiber.
+                    return unsafe { fiber.suspend(Suspend::Yield) };
+                }
+                // Without a reference of its own: the wait is taken back below, by the fiber itself.
+                Some(self.timers.borrow_mut().insert(now, deadline, self.caller_pointer()))
+            }
         };
         if fiber.try_park() == BeforePark::Suspend {
             // SAFETY: the caller is the fiber.
             unsafe { fiber.suspend(Suspend::Park) };
         }
         if let Some(timer) = timer {
-            self.timers.borrow_mut().cancel(&timer);
+            self.timers.borrow_mut().cancel(timer);
         }
     }
 }

@@ -318,12 +318,17 @@ impl<J: ?Sized> Fiber<J> {
 }
 
 /// Wakes a fiber whose job is not known, as the timers do.
-pub(super) fn wake(fiber: &Arc<Fiber>) {
-    if let Woken::Queue = fiber.notify() {
+///
+/// # Safety
+///
+/// `fiber` is the pointer of an `Arc` that is alive.
+pub(super) unsafe fn wake(fiber: *const Fiber) {
+    // SAFETY: the caller's promise.
+    if let Woken::Queue = unsafe { (*fiber).notify() } {
         // SAFETY: the state went from `PARKED` to `RUNNABLE` by our hand, so the reference that
         // parking gave up is ours.
-        let own = unsafe { Arc::from_raw(Arc::as_ptr(fiber)) };
-        fiber.home().queue(own);
+        let own = unsafe { Arc::from_raw(fiber) };
+        own.home().queue(own);
     }
 }
 

@@ -19,7 +19,8 @@
 //! | `carrier.rs` | the thread that runs them, and its queues |
 //! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
 //! | `stack.rs` | where stacks come from and go |
-//! | `timers.rs`, `overflow.rs` | waiting for a time; running off the end |
+//! | `timers.rs`, `nodes.rs` | waiting for a time; where the waits stand |
+//! | `overflow.rs` | running off the end of a stack |
 //!
 //! # What a coroutine must not do
 //!
@@ -36,6 +37,7 @@ use crate::task::{Kind, Task};
 
 mod carrier;
 mod fiber;
+mod nodes;
 mod overflow;
 mod scheduler;
 mod stack;

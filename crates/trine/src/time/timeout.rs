@@ -1,43 +1,15 @@
-//! Time: waiting for it to pass, and bounding it.
+//! Bounding the time of a function.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::task::{cancel, park};
-
-/// Waits for at least `duration`.
-///
-/// Parks the coroutine it is called in, so that others run meanwhile, or the thread where there is
-/// none. A duration beyond what the clock can count waits for good. Unwinds a task that is cancelled.
-///
-/// ```
-/// use std::time::{Duration, Instant};
-///
-/// let begin = Instant::now();
-/// trine::time::sleep(Duration::from_millis(2));
-/// assert!(begin.elapsed() >= Duration::from_millis(2));
-/// ```
-pub fn sleep(duration: Duration) {
-    match Instant::now().checked_add(duration) {
-        Some(deadline) => sleep_until(deadline),
-        None => loop {
-            park::wait_or_unwind(None);
-        },
-    }
-}
-
-/// Waits until `deadline`; returns at once if it has passed.
-pub fn sleep_until(deadline: Instant) {
-    while Instant::now() < deadline {
-        park::wait_or_unwind(Some(deadline));
-    }
-}
+use crate::task::cancel;
 
 /// Runs `f`, and ends its waits when `duration` has passed.
 ///
-/// A wait that cannot fail, such as [`sleep`], then unwinds to here, running the destructors on its
+/// A wait that cannot fail, such as [`sleep`](super::sleep), then unwinds to here, running the destructors on its
 /// way. A wait that returns a `Result` returns an error that says so, and what `f` makes of that is its
 /// own affair: if `f` returns, so does `timeout`, with its value. Code that computes is not stopped; it asks
 /// [`cancelled`](crate::cancelled).
