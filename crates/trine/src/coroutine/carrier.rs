@@ -329,6 +329,11 @@ impl Carrier {
         }
     }
 
+    /// Where the coroutines and generators of this carrier have their stacks from.
+    pub(super) fn stacks(&self) -> &RefCell<StackCache> {
+        &self.stacks
+    }
+
     /// The fiber that runs on this carrier, for a caller on its stack.
     #[inline]
     pub(super) fn running(&self) -> Option<&Fiber> {

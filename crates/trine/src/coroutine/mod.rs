@@ -19,6 +19,7 @@
 //! | `carrier.rs` | the thread that runs them, and its queues |
 //! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
 //! | `stack.rs` | where stacks come from and go |
+//! | `generator.rs`, `thread_stacks.rs` | functions that hand out values on the way; the stacks of any thread |
 //! | `timers.rs`, `overflow.rs` | waiting for a time; running off the end |
 //!
 //! # What a coroutine must not do
@@ -36,10 +37,14 @@ use crate::task::{Kind, Task};
 
 mod carrier;
 mod fiber;
+mod generator;
 mod overflow;
 mod scheduler;
 mod stack;
+mod thread_stacks;
 mod timers;
+
+pub use generator::{Generator, Step, Yielder};
 
 use fiber::Fiber;
 

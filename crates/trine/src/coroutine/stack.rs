@@ -162,9 +162,25 @@ impl StackCache {
         }
     }
 
+    /// How many free stacks may hold memory.
+    pub(super) fn warm(&self) -> usize {
+        self.free.len() - self.cold
+    }
+
     /// Whether free stacks may hold memory that [`trim`](Self::trim) would give back.
     pub(super) fn wants_trim(&self) -> bool {
-        self.free.len() > self.cold + KEEP_WARM
+        self.warm() > KEEP_WARM
+    }
+
+    /// If `address` lies in the guard page of a slot: how many bytes that stack has.
+    pub(super) fn size_above_guard(&self, address: usize) -> Option<usize> {
+        let page = sys::page_size();
+        let within = |slab: &Slab| {
+            let offset = address.checked_sub(slab.region.base())?;
+            (offset < SLOTS * self.slot_size).then_some(offset % self.slot_size)
+        };
+        let offset = self.slabs.iter().find_map(within)?;
+        (offset < page).then_some(self.slot_size - page)
     }
 
     /// Gives the memory of free stacks back to the system, but for the uppermost [`KEEP_BYTES`] of
@@ -172,7 +188,12 @@ impl StackCache {
     pub(super) fn trim(&mut self) {
         let page = sys::page_size();
         let warm_from = self.free.len().saturating_sub(KEEP_WARM).max(self.cold);
-        let mut unused: Vec<bool> = self.slabs.iter().map(|slab| slab.used == 0).collect();
+        // Slabs that have no stack in use, among those with something to give back.
+        let mut unused = vec![false; self.slabs.len()];
+        for &slot in &self.free[self.cold..warm_from] {
+            let (slab, _) = self.place(slot);
+            unused[slab] = self.slabs[slab].used == 0;
+        }
         for &slot in &self.free[warm_from..] {
             let (slab, offset) = self.place(slot);
             unused[slab] = false;
@@ -180,7 +201,7 @@ impl StackCache {
             // SAFETY: the slot is free, so nobody relies on what it holds.
             unsafe { self.slabs[slab].region.discard(offset + page, deep) };
         }
-        // One call for a slab that has no stack in use, one for each free stack of the others.
+        // One call for such a slab, one for each free stack of the others.
         for (slab, _) in self.slabs.iter().zip(&unused).filter(|(_, unused)| **unused) {
             // SAFETY: all slots of the slab are free.
             unsafe { slab.region.discard(0, SLOTS * self.slot_size) };
