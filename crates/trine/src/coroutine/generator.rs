@@ -117,9 +117,10 @@ pub enum Step<Y, T> {
 /// use trine::coroutine::Generator;
 ///
 /// let numbers = vec![1, 2, 3];
-/// let mut generator = Generator::new(|yielder, ()| {
+/// let borrowed = &numbers;
+/// let mut generator = Generator::new(move |yielder, ()| {
 ///     std::thread::scope(|scope| {
-///         scope.spawn(|| loop { std::hint::black_box(&numbers); });
+///         scope.spawn(|| loop { std::hint::black_box(borrowed); });
 ///         yielder.yield_(());
 ///     });
 /// });

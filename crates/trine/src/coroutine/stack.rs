@@ -39,6 +39,9 @@ pub(super) const RESERVED: usize = 2 * CACHE_LINE;
 /// Free stacks that stay warm through a trim: the ones that are reused first.
 const KEEP_WARM: usize = 16;
 
+/// Free stacks that may hold memory on a thread without idle moments.
+const MOST_WARM: usize = 256;
+
 /// What a trim leaves of each of them: more was a deep chain of calls, once.
 const KEEP_BYTES: usize = 8 * 1024;
 
@@ -162,14 +165,17 @@ impl StackCache {
         }
     }
 
-    /// How many free stacks may hold memory.
-    pub(super) fn warm(&self) -> usize {
-        self.free.len() - self.cold
-    }
-
     /// Whether free stacks may hold memory that [`trim`](Self::trim) would give back.
     pub(super) fn wants_trim(&self) -> bool {
-        self.warm() > KEEP_WARM
+        self.free.len() > self.cold + KEEP_WARM
+    }
+
+    /// Gives memory back if many free stacks may hold some: for threads that have no idle moment for it,
+    /// as the carriers have.
+    pub(super) fn trim_if_many(&mut self) {
+        if self.free.len() > self.cold + MOST_WARM {
+            self.trim();
+        }
     }
 
     /// If `address` lies in the guard page of a slot: how many bytes that stack has.

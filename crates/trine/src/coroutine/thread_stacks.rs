@@ -18,10 +18,6 @@ use crate::sys::fault;
 /// Caches of threads that have ended.
 static LEFT: Mutex<Vec<StackCache>> = Mutex::new(Vec::new());
 
-/// Free stacks of a thread that may hold memory: with more, they give it back. (A carrier does so when
-/// it has been idle for a while; other threads have no such moment.)
-const MOST_WARM: usize = 256;
-
 thread_local! {
     /// The cache of this thread, from a `Box`; null before its first generator and after its end.
     /// Without a destructor, so that a signal handler may look.
@@ -29,19 +25,34 @@ thread_local! {
     static KEEPER: Keeper = const { Keeper };
 }
 
-/// Puts the thread's cache away when the thread ends.
+/// Ends what this thread has of coroutines: leaves its stacks to others, and its unfinished local
+/// coroutines for good.
 struct Keeper;
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        let cache = CACHE.replace(ptr::null()).cast_mut();
-        if !cache.is_null() {
-            // SAFETY: it came from `Box::into_raw` in `make_cache`, and nobody finds it any more.
-            let mut cache = unsafe { Box::from_raw(cache) }.into_inner();
+        let cache = match carrier::leave() {
+            Some(carrier) => Some(carrier.stacks().replace(StackCache::new())),
+            None => take_cache(),
+        };
+        if let Some(mut cache) = cache {
             cache.trim();
             LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(cache);
         }
     }
+}
+
+fn take_cache() -> Option<StackCache> {
+    let cache = CACHE.replace(ptr::null()).cast_mut();
+    // SAFETY: it came from `Box::into_raw` in `make_cache`, and nobody finds it any more.
+    (!cache.is_null()).then(|| unsafe { Box::from_raw(cache) }.into_inner())
+}
+
+/// The calling thread's cache, or a new one, for the carrier that it is to have; `None` if its
+/// thread-locals are already being destroyed.
+pub(super) fn adopt() -> Option<StackCache> {
+    KEEPER.try_with(|_| ()).ok()?;
+    Some(take_cache().unwrap_or_else(left_or_new))
 }
 
 fn left_or_new() -> StackCache {
@@ -97,8 +108,8 @@ pub(super) fn give_back(stack: CoStack) {
         Some(cache) => {
             let mut cache = cache.borrow_mut();
             cache.give_back(stack);
-            if carrier::current().is_none() && cache.warm() > MOST_WARM {
-                cache.trim();
+            if carrier::current().is_none_or(|carrier| !carrier.has_own_thread()) {
+                cache.trim_if_many();
             }
         }
         // In the destructor of a thread-local: its cache may have another thread by now, so the
