@@ -24,11 +24,11 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::{Stealer, Worker};
 
 use super::fiber::{self, BeforePark, Fiber, Suspend};
-use super::scheduler::Scheduler;
+use super::scheduler::{self, Scheduler};
 use super::stack::StackCache;
 use super::timers::Timers;
 use crate::sys::{self, fault, futex};
-use crate::task::park;
+use crate::task::park::{self, Host, Turn};
 use crate::task::registry::{self, Slot};
 
 /// Switches between two looks at the inbox, the timers and the work of others.
@@ -52,6 +52,8 @@ pub(super) struct Remote {
     sleep: AtomicU32,
     /// The slot of the coroutine that runs, or null.
     running: AtomicPtr<Slot>,
+    /// Wakes the thread, if that is none of the scheduler's and sleeps by itself.
+    thread: Option<Waker>,
     pub(super) stealer: Stealer<Arc<Fiber>>,
 }
 
@@ -59,13 +61,18 @@ const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 
 impl Remote {
-    pub(super) fn new(number: usize, stealer: Stealer<Arc<Fiber>>) -> Remote {
+    pub(super) fn new(
+        number: usize,
+        stealer: Stealer<Arc<Fiber>>,
+        thread: Option<Waker>,
+    ) -> Remote {
         Remote {
             number,
             inbox: Mutex::new(Vec::new()),
             mail: AtomicBool::new(false),
             sleep: AtomicU32::new(AWAKE),
             running: AtomicPtr::new(ptr::null_mut()),
+            thread,
             stealer,
         }
     }
@@ -86,6 +93,9 @@ impl Remote {
 
     /// Ends the carrier's sleep, if it sleeps. Whatever it is to find was stored before.
     pub(super) fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            return thread.wake_by_ref();
+        }
         fence(SeqCst);
         if self.sleep.load(Relaxed) == ASLEEP && self.sleep.swap(AWAKE, SeqCst) == ASLEEP {
             futex::wake_one(&self.sleep);
@@ -101,10 +111,14 @@ pub(super) struct Carrier {
     fresh: Worker<Arc<Fiber>>,
     /// Those in [`Host::park`](park::Host::park) with a deadline; who begins a wait there ends it.
     timers: RefCell<Timers<NonNull<Fiber>>>,
+    /// Not started, and not to be stolen.
+    local: RefCell<VecDeque<Arc<Fiber>>>,
     stacks: RefCell<StackCache>,
     /// The fiber that runs; `None` on the carrier's own stack.
     running: Cell<Option<NonNull<Fiber>>>,
     rounds: Cell<u64>,
+    /// In a turn of a thread that is none of the scheduler's.
+    in_turn: Cell<bool>,
 }
 
 thread_local! {
@@ -117,25 +131,29 @@ pub(super) fn current() -> Option<&'static Carrier> {
     CARRIER.get()
 }
 
+/// Makes `carrier` the calling thread's.
+pub(super) fn enter(carrier: &'static Carrier) {
+    CARRIER.set(Some(carrier));
+    registry::add_carrier(&carrier.remote.running);
+    park::install(carrier);
+}
+
+/// Takes the calling thread's carrier away; what it has is never run again.
+pub(super) fn leave() -> Option<&'static Carrier> {
+    let carrier = CARRIER.take()?;
+    park::uninstall();
+    registry::remove_carrier(&carrier.remote.running);
+    Some(carrier)
+}
+
 /// The life of a carrier's thread, which ends with the process.
 pub(super) fn run(
     scheduler: &'static Scheduler,
     remote: &'static Remote,
     fresh: Worker<Arc<Fiber>>,
 ) -> ! {
-    let carrier: &'static Carrier = Box::leak(Box::new(Carrier {
-        scheduler,
-        remote,
-        ready: RefCell::default(),
-        fresh,
-        timers: RefCell::new(Timers::new(Instant::now())),
-        stacks: RefCell::new(StackCache::new()),
-        running: Cell::new(None),
-        rounds: Cell::new(0),
-    }));
-    CARRIER.set(Some(carrier));
-    registry::add_carrier(&remote.running);
-    park::install(carrier);
+    let carrier = Carrier::new(scheduler, remote, fresh, StackCache::new());
+    enter(carrier);
     fault::ensure_signal_stack();
     // Whoever started the thread has counted it as searching.
     carrier.search();
@@ -150,6 +168,38 @@ pub(super) fn run(
 }
 
 impl Carrier {
+    fn new(
+        scheduler: &'static Scheduler,
+        remote: &'static Remote,
+        fresh: Worker<Arc<Fiber>>,
+        stacks: StackCache,
+    ) -> &'static Carrier {
+        Box::leak(Box::new(Carrier {
+            scheduler,
+            remote,
+            ready: RefCell::default(),
+            fresh,
+            local: RefCell::default(),
+            timers: RefCell::new(Timers::new(Instant::now())),
+            stacks: RefCell::new(stacks),
+            running: Cell::new(None),
+            rounds: Cell::new(0),
+            in_turn: Cell::new(false),
+        }))
+    }
+
+    /// A carrier of local coroutines only, for a thread that is woken by `thread`.
+    pub(super) fn of_thread(thread: Waker, stacks: StackCache) -> &'static Carrier {
+        let fresh = Worker::new_fifo();
+        let remote = Remote::new(usize::MAX, fresh.stealer(), Some(thread));
+        Carrier::new(scheduler::scheduler(), Box::leak(Box::new(remote)), fresh, stacks)
+    }
+
+    /// Whether this is one of the scheduler's, on a thread of its own.
+    pub(super) fn has_own_thread(&self) -> bool {
+        self.remote.thread.is_none()
+    }
+
     /// Runs what is at hand, started and not-started ones in turn.
     fn round(&self) {
         for _ in 0..ROUND {
@@ -195,6 +245,7 @@ impl Carrier {
         if !self.timers.borrow().is_empty() {
             self.expire(Instant::now());
         }
+        self.start_local();
         if rounds.is_multiple_of(INJECTOR_ROUNDS)
             && self.scheduler.has_injected()
             && let Some(fiber) = self.scheduler.find(self.remote.number, &self.fresh)
@@ -203,6 +254,15 @@ impl Carrier {
         }
         if rounds.is_multiple_of(TRIM_ROUNDS) {
             self.trim();
+        }
+    }
+
+    /// Starts local coroutines, in order.
+    fn start_local(&self) {
+        for _ in 0..ROUND {
+            let Some(fiber) = self.local.borrow_mut().pop_front() else { return };
+            self.start(fiber);
+            self.idle_registers();
         }
     }
 
@@ -225,7 +285,7 @@ impl Carrier {
     }
 
     fn has_nothing(&self) -> bool {
-        self.ready.borrow().is_empty() && self.fresh.is_empty()
+        self.ready.borrow().is_empty() && self.fresh.is_empty() && self.local.borrow().is_empty()
     }
 
     /// Looks for work elsewhere, and sleeps until there is some. The carrier counts as searching.
@@ -332,12 +392,25 @@ impl Carrier {
 
     /// Takes a fiber that a coroutine of this carrier has spawned.
     pub(super) fn spawn(&self, fiber: Arc<Fiber>) {
+        if !self.has_own_thread() {
+            return self.scheduler.inject(fiber);
+        }
         let backlog = !self.fresh.is_empty();
         self.fresh.push(fiber);
         // One is for this carrier, soon; more are worth waking another for.
         if backlog {
             self.scheduler.notify();
         }
+    }
+
+    /// Takes a fiber that is to stay here, and was spawned on this thread.
+    pub(super) fn spawn_local(&self, fiber: Arc<Fiber>) {
+        self.local.borrow_mut().push_back(fiber);
+    }
+
+    /// Where the coroutines and generators of this carrier have their stacks from.
+    pub(super) fn stacks(&self) -> &RefCell<StackCache> {
+        &self.stacks
     }
 
     /// The fiber that runs on this carrier, for a caller on its stack.
@@ -360,10 +433,33 @@ impl Carrier {
     }
 }
 
-impl park::Host for Carrier {
+impl Host for Carrier {
     #[inline]
     fn carries_caller(&self) -> bool {
         self.running.get().is_some()
+    }
+
+    fn turn(&self, deadline: Option<Instant>) -> Turn {
+        // In a turn, the destructor of what a refused coroutine owns may wait; as a thread.
+        if self.has_own_thread() || self.in_turn.get() {
+            return Turn::Sleep(deadline);
+        }
+        self.open_inbox();
+        if !self.timers.borrow().is_empty() {
+            self.expire(Instant::now());
+        }
+        if self.has_nothing() {
+            self.stacks.borrow_mut().trim_if_many();
+            let timer = self.timers.borrow().next_deadline();
+            return Turn::Sleep(deadline.into_iter().chain(timer).min());
+        }
+        self.in_turn.set(true);
+        let outer = registry::current();
+        self.round();
+        self.start_local();
+        registry::set_current(outer);
+        self.in_turn.set(false);
+        Turn::Return
     }
 
     fn waker(&self) -> Waker {

@@ -32,7 +32,7 @@
 //! token, or is resumed after, with `Acquire` (an inbox or the same thread carries the order for a
 //! fiber that was parked).
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ptr;
@@ -45,6 +45,7 @@ use corosensei::stack::Stack;
 use corosensei::{Coroutine, Yielder};
 
 use super::carrier::Remote;
+use super::local::Storage;
 use super::stack::{CoStack, RESERVED};
 use crate::sys;
 use crate::task::job::{Job, Run};
@@ -84,6 +85,8 @@ struct Frame {
     yielder: *const Yielder<(), Suspend>,
     /// The lowest address of the stack.
     limit: usize,
+    /// The values of its [`Local`](super::Local)s, if it has any. Touched by the coroutine only.
+    locals: OnceCell<Box<Storage>>,
 }
 
 const _: () = assert!(size_of::<Frame>() <= RESERVED && align_of::<Frame>() <= 64);
@@ -173,12 +176,16 @@ impl Fiber {
             unsafe { (*this.frame.get()).yielder = yielder };
             // SAFETY: the carrier has claimed the task, and a context runs once.
             unsafe { this.job.run() };
+            // SAFETY: the frame is there, and this is the coroutine.
+            unsafe { this.drop_locals() };
         });
         let context = ManuallyDrop::new(context);
         self.depth.set(frame.cast());
         // SAFETY: the reserved part of a stack is its owner's, which is this fiber now; it is large
         // and aligned enough for a `Frame` (asserted above).
-        unsafe { frame.write(Frame { context, yielder: ptr::null(), limit }) };
+        unsafe {
+            frame.write(Frame { context, yielder: ptr::null(), limit, locals: OnceCell::new() });
+        }
         self.frame.set(frame);
     }
 
@@ -253,6 +260,33 @@ impl Fiber {
         // SAFETY: the caller's promise: the frame is there.
         let limit = unsafe { (*frame).limit };
         (limit, frame as usize)
+    }
+
+    /// The values of the fiber's [`Local`](super::Local)s.
+    ///
+    /// # Safety
+    ///
+    /// Called by the fiber itself, which is done with what it gets before it ends.
+    #[inline]
+    pub(super) unsafe fn locals(&self) -> &OnceCell<Box<Storage>> {
+        // SAFETY: the caller is the fiber, so the frame is there; nobody else touches this field.
+        unsafe { &(*self.frame.get()).locals }
+    }
+
+    /// Drops what is left of the fiber's values: the destructor of a result that nobody wanted may
+    /// have made some after the end of the others.
+    ///
+    /// # Safety
+    ///
+    /// Called by the fiber itself, at its end.
+    #[inline]
+    unsafe fn drop_locals(&self) {
+        // SAFETY: the caller's promise.
+        if let Some(storage) = unsafe { self.locals() }.get() {
+            std::mem::forget(storage.drop_values());
+            // SAFETY: the fiber's own field, to which no reference is left.
+            drop(unsafe { (*self.frame.get()).locals.take() });
+        }
     }
 
     /// Takes a stored wake-up; if there is none, the state is `PARKED` from here on, and the fiber

@@ -21,6 +21,9 @@
 //! | `stack.rs` | where stacks come from and go |
 //! | `timers.rs`, `nodes.rs` | waiting for a time; where the waits stand |
 //! | `overflow.rs` | running off the end of a stack |
+//! | `local.rs` | values of which each coroutine has its own |
+//! | `local_task.rs`, `thread_host.rs` | coroutines that stay on their thread; those of `main` and the like |
+//! | `generator.rs`, `thread_stacks.rs` | functions that hand out values on the way; the stacks of any thread |
 //!
 //! # What a coroutine must not do
 //!
@@ -33,15 +36,24 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::task::job::Job;
-use crate::task::{Kind, Task};
+use crate::task::{Kind, Task, park};
 
 mod carrier;
 mod fiber;
+mod generator;
+mod local;
+mod local_task;
 mod nodes;
 mod overflow;
 mod scheduler;
 mod stack;
+mod thread_host;
+mod thread_stacks;
 mod timers;
+
+pub use generator::{Generator, Step, Yielder};
+pub use local::{AccessError, Local};
+pub use local_task::{LocalTask, spawn_local};
 
 use fiber::Fiber;
 
@@ -88,8 +100,16 @@ pub fn yield_now() {
     match carrier::current().and_then(carrier::Carrier::running) {
         // SAFETY: the fiber that runs on this carrier is the caller.
         Some(fiber) => unsafe { fiber.suspend(fiber::Suspend::Yield) },
-        None => std::thread::yield_now(),
+        None => yield_thread(),
     }
+}
+
+#[cold]
+fn yield_thread() {
+    if let Some(carrier) = carrier::current() {
+        park::Host::turn(carrier, None);
+    }
+    std::thread::yield_now();
 }
 
 /// Settings of one coroutine.
@@ -150,14 +170,24 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let job = Job::new(Kind::Coroutine, self.name, location, f);
+        let (fiber, task) = self.make(location, f);
+        match carrier::current() {
+            Some(carrier) => carrier.spawn(fiber),
+            None => scheduler::scheduler().inject(fiber),
+        }
+        task
+    }
+
+    /// Makes a fiber that is to be queued, and its handle.
+    fn make<F, T>(self, location: &'static Location<'static>, f: F) -> (Arc<Fiber>, Task<T>)
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let job = Job::new(Kind::Coroutine, self.name, location, local::with_end(f));
         let fiber = Arc::new(Fiber::new(job, self.stack_size));
         let queued: Arc<Fiber> = fiber.clone();
-        match carrier::current() {
-            Some(carrier) => carrier.spawn(queued),
-            None => scheduler::scheduler().inject(queued),
-        }
         // SAFETY: the one handle of this fiber.
-        unsafe { Task::from_handle(fiber) }
+        (queued, unsafe { Task::from_handle(fiber) })
     }
 }

@@ -95,7 +95,7 @@ impl Scheduler {
             return;
         }
         let fresh = Worker::new_fifo();
-        let unborn = Box::into_raw(Box::new(Remote::new(number, fresh.stealer())));
+        let unborn = Box::into_raw(Box::new(Remote::new(number, fresh.stealer(), None)));
         // SAFETY: a `Box`'s own pointer; freed below only if nobody came to know the reference.
         let remote: &'static Remote = unsafe { &*unborn };
         let name = format!("trine-co-{number}");

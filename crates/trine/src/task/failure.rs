@@ -55,10 +55,14 @@ fn note(info: &PanicHookInfo<'_>) {
         location: info.location().map(SourceLocation::from),
         backtrace: Backtrace::capture(),
     };
+    put_note(task.id, note);
+}
+
+fn put_note(task: TaskId, note: Note) {
     // A panic of a thread whose storage is already gone is still caught, only without its place.
     let _ = NOTES.try_with(|notes| {
         let mut notes = notes.borrow_mut();
-        notes.insert(task.id, note);
+        notes.insert(task, note);
         NOTED.set(notes.len());
     });
 }
@@ -74,6 +78,18 @@ fn take_note() -> Option<Note> {
         note
     });
     taken.ok().flatten()
+}
+
+/// Calls `f` while a panic of the task that calls this is on its way: panics that `f` catches do not
+/// take the place of its note.
+pub(crate) fn keeping_note<R>(f: impl FnOnce() -> R) -> R {
+    let note = take_note();
+    let result = f();
+    drop(take_note());
+    if let (Some(note), Some(task)) = (note, registry::current().and_then(registry::Slot::id)) {
+        put_note(task, note);
+    }
+    result
 }
 
 /// Calls a task's function; a panic or an interruption becomes an error of `task`.

@@ -32,10 +32,20 @@ pub(crate) trait Host {
     /// Whether the host carries the caller. A carrier thread outside any coroutine is not carried
     /// and waits as a thread; the other calls are then not made.
     fn carries_caller(&self) -> bool;
+    /// The thread is about to wait by itself, until `deadline`: lets it do what it does at such times.
+    fn turn(&self, deadline: Option<Instant>) -> Turn;
     /// A waker of the caller.
     fn waker(&self) -> Waker;
     /// Waits for a wake-up of the caller, or for `deadline`.
     fn park(&self, deadline: Option<Instant>);
+}
+
+/// What a thread does next that has made a turn for its host.
+pub(crate) enum Turn {
+    /// There is more to do: come back, after the caller has looked for what it waits for.
+    Return,
+    /// Sleep until it is woken, or until then.
+    Sleep(Option<Instant>),
 }
 
 thread_local! {
@@ -58,6 +68,16 @@ pub(crate) fn install(host: &'static dyn Host) {
     HOST.set(Some(host));
 }
 
+/// Undoes [`install`], at the end of the thread.
+pub(crate) fn uninstall() {
+    HOST.set(None);
+}
+
+/// A waker of the calling thread, whether or not its host carries the caller.
+pub(crate) fn thread_waker() -> Waker {
+    with_parker(|parker| Waker::from(Arc::clone(parker)))
+}
+
 /// The host that carries the caller; `None` for a plain thread.
 #[inline]
 fn host() -> Option<&'static dyn Host> {
@@ -68,20 +88,25 @@ fn host() -> Option<&'static dyn Host> {
 pub(crate) fn waker() -> Waker {
     match host() {
         Some(host) => host.waker(),
-        None => with_parker(|parker| Waker::from(Arc::clone(parker))),
+        None => thread_waker(),
     }
 }
 
 /// Waits until a waker of the caller was used, or until `deadline`, whatever becomes of the caller's
 /// task meanwhile. May return early.
 pub(crate) fn park(deadline: Option<Instant>) {
-    match host() {
-        Some(host) => {
+    let sleep_until = match HOST.get() {
+        Some(host) if host.carries_caller() => {
             let _suspension = cancel::begin_suspension();
-            host.park(deadline);
+            return host.park(deadline);
         }
-        None => with_parker(|parker| parker.park(deadline)),
-    }
+        Some(host) => match host.turn(deadline) {
+            Turn::Return => return,
+            Turn::Sleep(until) => until,
+        },
+        None => deadline,
+    };
+    with_parker(|parker| parker.park(sleep_until));
 }
 
 /// As [`park`], unless the caller's task is cancelled or a deadline around it has passed: what a wait

@@ -142,6 +142,11 @@ pub(crate) fn add_carrier(running: &'static AtomicPtr<Slot>) {
     lock(&RUNNING).push(running);
 }
 
+/// Takes a carrier's word out again.
+pub(crate) fn remove_carrier(running: &'static AtomicPtr<Slot>) {
+    lock(&RUNNING).retain(|word| !std::ptr::eq(*word, running));
+}
+
 pub(super) fn is_running(slot: &Slot) -> bool {
     lock(&RUNNING).iter().any(|word| std::ptr::eq(word.load(Relaxed), slot))
 }
