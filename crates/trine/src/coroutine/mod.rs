@@ -20,6 +20,8 @@
 //! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
 //! | `stack.rs` | where stacks come from and go |
 //! | `timers.rs`, `overflow.rs` | waiting for a time; running off the end |
+//! | `stackless.rs`, `word.rs` | the second form: a future as a task, without a stack |
+//! | `alarms.rs` | futures that wait for a time |
 //!
 //! # What a coroutine must not do
 //!
@@ -34,14 +36,19 @@ use std::sync::Arc;
 use crate::task::job::Job;
 use crate::task::{Kind, Task};
 
+pub(crate) mod alarms;
 mod carrier;
 mod fiber;
 mod overflow;
 mod scheduler;
 mod stack;
+mod stackless;
 mod timers;
+mod word;
 
 use fiber::Fiber;
+use scheduler::Fresh;
+use stackless::FutureTask;
 
 /// Runs `f` as a coroutine.
 ///
@@ -150,12 +157,31 @@ impl Builder {
     {
         let job = Job::new(Kind::Coroutine, self.name, location, f);
         let fiber = Arc::new(Fiber::new(job, self.stack_size));
-        let queued: Arc<Fiber> = fiber.clone();
-        match carrier::current() {
-            Some(carrier) => carrier.spawn(queued),
-            None => scheduler::scheduler().inject(queued),
-        }
+        queue(Fresh::Coroutine(fiber.clone()));
         // SAFETY: the one handle of this fiber.
         unsafe { Task::from_handle(fiber) }
+    }
+}
+
+/// Runs a future as a task of the carriers; see [`future::spawn`](crate::future::spawn).
+pub(crate) fn spawn_future<F>(
+    name: Option<Arc<str>>,
+    location: &'static Location<'static>,
+    future: F,
+) -> Task<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let (handle, queued) = FutureTask::new(name, location, future);
+    queue(Fresh::Future(queued));
+    // SAFETY: the one handle of this task.
+    unsafe { Task::from_handle(handle) }
+}
+
+#[inline]
+fn queue(task: Fresh) {
+    match carrier::current() {
+        Some(carrier) => carrier.spawn(task),
+        None => scheduler::scheduler().inject(task),
     }
 }

@@ -31,6 +31,7 @@ pub(crate) mod registry;
 
 pub use backtrace::Backtrace;
 pub use error::{Cause, CodecStage, SourceLocation, TaskError};
+pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
 
 use outcome::Outcome;
@@ -219,6 +220,8 @@ pub(crate) trait Handle: Send + Sync {
     fn core(&self) -> &Core<Self::Raw>;
     /// Runs in the joiner, once.
     fn finish(&self, raw: Self::Raw) -> Result<Self::Value, TaskError>;
+    /// Nobody will join the task.
+    fn detached(&self) {}
 }
 
 /// The handle of one running function: a coroutine, a thread or a process.
@@ -283,6 +286,7 @@ impl<H: Handle> Joinable<H::Value> for H {
     unsafe fn detach(&self) {
         // SAFETY: the caller's promise.
         unsafe { self.core().outcome.detach() };
+        self.detached();
     }
 }
 
