@@ -421,6 +421,29 @@ fn a_sleep_works_in_any_executor_and_may_move_between_threads() {
 }
 
 #[test]
+fn a_sleep_wakes_the_waker_of_its_last_poll() {
+    for n in 0..3000 {
+        let mut sleep = Box::pin(future::sleep(Duration::from_micros(30)));
+        let mut unpark = None;
+        // The last of these polls comes about when the alarm rings.
+        let over = (0..1 + n % 150).any(|_| {
+            let new = Arc::new(Unpark(std::thread::current(), AtomicUsize::new(0)));
+            let waker = Waker::from(Arc::clone(&new));
+            unpark = Some(new);
+            sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+        });
+        if !over {
+            let last = unpark.unwrap();
+            while last.1.load(SeqCst) == 0 {
+                std::thread::park();
+            }
+            let waker = Waker::noop();
+            assert!(sleep.as_mut().poll(&mut Context::from_waker(waker)).is_ready());
+        }
+    }
+}
+
+#[test]
 fn a_waker_that_panics_harms_no_carrier() {
     struct Panics;
     impl Wake for Panics {

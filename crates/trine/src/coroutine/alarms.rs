@@ -115,20 +115,20 @@ impl Alarms {
         (number, first)
     }
 
-    /// Has another waker used by an alarm that was set; not if it has rung.
-    fn renew(&self, at: Moment, number: u64, waker: &Waker) {
-        let mut pending = self.lock();
-        let Some(old) = pending.wakers.get_mut(&(at, number)) else { return };
-        if !old.will_wake(waker) {
-            // A clone is code of others as well.
-            drop(pending);
-            let mut waker = waker.clone();
-            let mut pending = self.lock();
-            if let Some(old) = pending.wakers.get_mut(&(at, number)) {
-                mem::swap(old, &mut waker);
-            }
-            drop(pending);
+    /// Has `waker` used by an alarm that was set; `false` if it has rung, and has woken another.
+    #[must_use = "what has rung will not ring again"]
+    fn renew(&self, at: Moment, number: u64, waker: &Waker) -> bool {
+        match self.lock().wakers.get(&(at, number)) {
+            None => return false,
+            Some(old) if old.will_wake(waker) => return true,
+            Some(_) => {}
         }
+        let mut waker = waker.clone();
+        let mut pending = self.lock();
+        let old = pending.wakers.get_mut(&(at, number));
+        let is_set = old.map(|old| mem::swap(old, &mut waker)).is_some();
+        drop(pending);
+        is_set
     }
 
     fn cancel(&self, at: Moment, number: u64) {
@@ -176,12 +176,18 @@ impl Alarm {
             return Poll::Ready(());
         }
         match self.carrier {
-            Some(carrier) => carrier.alarms.renew(self.at, self.number, context.waker()),
-            None => self.set(context.waker().clone()),
+            Some(carrier) => match carrier.alarms.renew(self.at, self.number, context.waker()) {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            },
+            None => {
+                self.set(context.waker().clone());
+                Poll::Pending
+            }
         }
-        Poll::Pending
     }
 
+    /// Sets it here, where the caller is carried, or else at the first carrier.
     fn set(&mut self, waker: Waker) {
         let here = carrier::current().map(carrier::Carrier::remote);
         let home = here.or_else(|| scheduler::scheduler().first());

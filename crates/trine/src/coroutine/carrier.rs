@@ -244,6 +244,7 @@ impl Carrier {
             && let Some(task) = self.scheduler.find(self.remote.number, &self.fresh)
         {
             self.start(task);
+            self.idle_registers();
         }
         if rounds.is_multiple_of(TRIM_ROUNDS) {
             self.stacks.borrow_mut().trim();
