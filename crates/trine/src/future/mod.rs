@@ -9,14 +9,14 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `mod.rs` | [`spawn`], [`Builder`], [`block_on`] |
-//! | `sleep.rs` | [`sleep`], [`sleep_until`], [`timeout`] |
+//! | `time.rs` | [`sleep`], [`sleep_until`], [`timeout`] |
 //!
 //! # What a future must not do
 //!
 //! Block its carrier, which has no stack to put aside for it. That includes the calls of trine which
 //! park: `Task::join`, `time::sleep`, `block_on` work in a future, but wait as a thread, and hold up
 //! every task of the carrier; and if what they wait for is one of these, for good. Await instead: a
-//! [`Task`] is a future, [`sleep`] another; or do it in a [coroutine](crate::coroutine).
+//! [`Task`] is a future, [`sleep`] another; or do it in a [coroutine].
 
 use std::panic::Location;
 use std::pin::pin;
@@ -26,15 +26,18 @@ use std::task::{Context, Poll};
 use crate::coroutine;
 use crate::task::{Task, park};
 
-mod sleep;
+mod time;
 
-pub use sleep::{Sleep, sleep, sleep_until, timeout};
+pub use time::{Sleep, sleep, sleep_until, timeout};
 
 /// Runs `future` as a task: a coroutine without a stack.
 ///
 /// It is polled on a carrier, always the same one. Its handle is that of every task: to be joined or
 /// awaited, and dropping it detaches the task. A detached task that nobody can wake any more, all its
-/// wakers being gone, is dropped by its carrier.
+/// wakers being gone, is dropped by its carrier. A panic ends the task, and nothing else.
+///
+/// Crates that need no particular runtime work in it, those that need tokio's do not:
+/// `examples/async_crates.rs` shows some.
 ///
 /// ```
 /// use trine::{coroutine, future};
