@@ -44,6 +44,9 @@
 //! | [`thread`] | microseconds | shares memory; a crash ends the program | computing on all cores |
 //! | [`process`] | 100s of microseconds | full: a crash ends one task | code that may crash, leak or hang |
 //!
+//! Async code has a place too: [`future::spawn`] runs a future as a coroutine without a stack, in a few
+//! hundred bytes, and any future can wait for any [`Task`].
+//!
 //! `trine measure`, the program that comes with the library, says what each costs on your machine.
 //!
 //! # Platform

@@ -12,10 +12,10 @@ const FLOORS: &[&[&str]] = &[
     &["task"],
     &["reactor"],
     &["sync"],
-    &["net", "fs", "signal", "ipc", "time", "future"],
+    &["net", "fs", "signal", "ipc", "time"],
     &["coroutine", "thread", "process"],
     &["serve"],
-    &["executor"],
+    &["executor", "future"],
     &["scope"],
     &["lib"],
 ];

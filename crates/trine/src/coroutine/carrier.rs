@@ -4,28 +4,35 @@
 //!   other threads                    the carrier's own
 //!   ─────────────                    ─────────────────
 //!   wake ──► inbox ──────────────►  ready: started, in turn ◄── yield, wake on this thread
+//!                                    futures: likewise, the stackless
 //!   steal ◄────────── fresh: not started ──► first run, on a stack of `stacks`
 //!                                    timers: those that wait for a time
+//!   sleep ──► alarms: futures that wait for a time
 //! ```
 //!
 //! A coroutine stays on the carrier that started it. So the ready queue, the timers and the stacks
-//! belong to one thread and need no atomics; only the inbox, the deque of not-started ones and the
-//! word that the carrier sleeps on are shared ([`Remote`]).
+//! belong to one thread and need no atomics; only the inbox, the alarms, the deque of not-started ones
+//! and the word that the carrier sleeps on are shared ([`Remote`]).
+//!
+//! Coroutines and futures have turns by the round, [`ROUND`] at most of each: so a switch between
+//! coroutines knows nothing of futures, and neither holds up the other, nor timers and inbox.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_deque::{Stealer, Worker};
 
+use super::alarms::Alarms;
 use super::fiber::{self, BeforePark, Fiber, Suspend};
-use super::scheduler::{self, Scheduler};
+use super::scheduler::{self, Fresh, Scheduler};
 use super::stack::StackCache;
+use super::stackless::Stackless;
 use super::timers::Timers;
 use crate::sys::{self, fault, futex};
 use crate::task::park::{self, Host, Turn};
@@ -45,31 +52,36 @@ const TRIM_ROUNDS: u64 = 1 << 16;
 /// The part of a carrier that others touch. Lives as long as the process.
 pub(super) struct Remote {
     number: usize,
-    inbox: Mutex<Vec<Arc<Fiber>>>,
-    /// Whether the inbox may hold something.
+    inbox: Mutex<Inbox>,
+    /// Whether the inbox may hold something, or the first alarm may be an earlier one.
     mail: AtomicBool,
+    pub(super) alarms: Alarms,
     /// `AWAKE` or `ASLEEP`; the carrier sleeps on it.
     sleep: AtomicU32,
     /// The slot of the coroutine that runs, or null.
     running: AtomicPtr<Slot>,
     /// Wakes the thread, if that is none of the scheduler's and sleeps by itself.
     thread: Option<Waker>,
-    pub(super) stealer: Stealer<Arc<Fiber>>,
+    pub(super) stealer: Stealer<Fresh>,
+}
+
+/// What was woken elsewhere.
+#[derive(Default)]
+struct Inbox {
+    fibers: Vec<Arc<Fiber>>,
+    futures: Vec<Stackless>,
 }
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 
 impl Remote {
-    pub(super) fn new(
-        number: usize,
-        stealer: Stealer<Arc<Fiber>>,
-        thread: Option<Waker>,
-    ) -> Remote {
+    pub(super) fn new(number: usize, stealer: Stealer<Fresh>, thread: Option<Waker>) -> Remote {
         Remote {
             number,
-            inbox: Mutex::new(Vec::new()),
+            inbox: Mutex::default(),
             mail: AtomicBool::new(false),
+            alarms: Alarms::default(),
             sleep: AtomicU32::new(AWAKE),
             running: AtomicPtr::new(ptr::null_mut()),
             thread,
@@ -84,11 +96,33 @@ impl Remote {
                 carrier.ready.borrow_mut().push_back(fiber)
             }
             _ => {
-                self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(fiber);
-                self.mail.store(true, SeqCst);
-                self.wake();
+                self.lock_inbox().fibers.push(fiber);
+                self.call();
             }
         }
+    }
+
+    /// Queues a future task of this carrier that was woken.
+    pub(super) fn queue_future(&'static self, future: Stackless) {
+        match current() {
+            Some(carrier) if ptr::eq(carrier.remote, self) => {
+                carrier.futures.borrow_mut().push_back(future)
+            }
+            _ => {
+                self.lock_inbox().futures.push(future);
+                self.call();
+            }
+        }
+    }
+
+    /// Has the carrier look at what was left for it.
+    pub(super) fn call(&self) {
+        self.mail.store(true, SeqCst);
+        self.wake();
+    }
+
+    fn lock_inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the carrier's sleep, if it sleeps. Whatever it is to find was stored before.
@@ -108,7 +142,8 @@ pub(super) struct Carrier {
     scheduler: &'static Scheduler,
     remote: &'static Remote,
     ready: RefCell<VecDeque<Arc<Fiber>>>,
-    fresh: Worker<Arc<Fiber>>,
+    futures: RefCell<VecDeque<Stackless>>,
+    fresh: Worker<Fresh>,
     /// Those in [`Host::park`](park::Host::park) with a deadline; who begins a wait there ends it.
     timers: RefCell<Timers<NonNull<Fiber>>>,
     /// Not started, and not to be stolen.
@@ -150,7 +185,7 @@ pub(super) fn leave() -> Option<&'static Carrier> {
 pub(super) fn run(
     scheduler: &'static Scheduler,
     remote: &'static Remote,
-    fresh: Worker<Arc<Fiber>>,
+    fresh: Worker<Fresh>,
 ) -> ! {
     let carrier = Carrier::new(scheduler, remote, fresh, StackCache::new());
     enter(carrier);
@@ -171,13 +206,14 @@ impl Carrier {
     fn new(
         scheduler: &'static Scheduler,
         remote: &'static Remote,
-        fresh: Worker<Arc<Fiber>>,
+        fresh: Worker<Fresh>,
         stacks: StackCache,
     ) -> &'static Carrier {
         Box::leak(Box::new(Carrier {
             scheduler,
             remote,
             ready: RefCell::default(),
+            futures: RefCell::default(),
             fresh,
             local: RefCell::default(),
             timers: RefCell::new(Timers::new(Instant::now())),
@@ -212,9 +248,14 @@ impl Carrier {
                 if idle {
                     break;
                 }
-            } else if let Some(fiber) = self.fresh.pop() {
-                self.start(fiber);
+            } else if let Some(task) = self.fresh.pop() {
+                self.start(task);
             }
+        }
+        for _ in 0..ROUND {
+            let next = self.futures.borrow_mut().pop_front();
+            let Some(future) = next else { break };
+            self.turn(future);
         }
         self.idle_registers();
     }
@@ -242,15 +283,16 @@ impl Carrier {
         let rounds = self.rounds.get() + 1;
         self.rounds.set(rounds);
         self.open_inbox();
-        if !self.timers.borrow().is_empty() {
+        if !self.timers.borrow().is_empty() || !self.remote.alarms.is_empty() {
             self.expire(Instant::now());
         }
         self.start_local();
         if rounds.is_multiple_of(INJECTOR_ROUNDS)
             && self.scheduler.has_injected()
-            && let Some(fiber) = self.scheduler.find(self.remote.number, &self.fresh)
+            && let Some(task) = self.scheduler.find(self.remote.number, &self.fresh)
         {
-            self.start(fiber);
+            self.start(task);
+            self.idle_registers();
         }
         if rounds.is_multiple_of(TRIM_ROUNDS) {
             self.trim();
@@ -261,7 +303,7 @@ impl Carrier {
     fn start_local(&self) {
         for _ in 0..ROUND {
             let Some(fiber) = self.local.borrow_mut().pop_front() else { return };
-            self.start(fiber);
+            self.begin(fiber);
             self.idle_registers();
         }
     }
@@ -269,12 +311,14 @@ impl Carrier {
     fn open_inbox(&self) {
         if self.remote.mail.load(Relaxed) {
             self.remote.mail.store(false, SeqCst);
-            let mut inbox = self.remote.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-            self.ready.borrow_mut().extend(inbox.drain(..));
+            let mut inbox = self.remote.lock_inbox();
+            self.ready.borrow_mut().extend(inbox.fibers.drain(..));
+            self.futures.borrow_mut().extend(inbox.futures.drain(..));
         }
     }
 
     fn expire(&self, now: Instant) {
+        self.remote.alarms.ring(now);
         loop {
             let expired = self.timers.borrow_mut().pop_expired(now);
             let Some(fiber) = expired else { return };
@@ -285,7 +329,10 @@ impl Carrier {
     }
 
     fn has_nothing(&self) -> bool {
-        self.ready.borrow().is_empty() && self.fresh.is_empty() && self.local.borrow().is_empty()
+        self.ready.borrow().is_empty()
+            && self.fresh.is_empty()
+            && self.futures.borrow().is_empty()
+            && self.local.borrow().is_empty()
     }
 
     /// Looks for work elsewhere, and sleeps until there is some. The carrier counts as searching.
@@ -293,9 +340,9 @@ impl Carrier {
     fn search(&self) {
         let mut idle_since = None;
         loop {
-            if let Some(fiber) = self.scheduler.find(self.remote.number, &self.fresh) {
+            if let Some(task) = self.scheduler.find(self.remote.number, &self.fresh) {
                 self.scheduler.end_search();
-                return self.start(fiber);
+                return self.start(task);
             }
             if self.scheduler.begin_idle(self.remote.number) {
                 let since = *idle_since.get_or_insert_with(Instant::now);
@@ -315,7 +362,9 @@ impl Carrier {
     /// Sleeps until somebody calls [`Remote::wake`] or the next timer is due; gives memory back
     /// when that takes long.
     fn sleep(&self, idle_since: Instant) {
-        let mut deadline = self.timers.borrow().next_deadline();
+        let timer = self.timers.borrow().next_deadline();
+        let alarm = self.remote.alarms.next();
+        let mut deadline = timer.into_iter().chain(alarm).min();
         if self.stacks.borrow().wants_trim() || self.timers.borrow().wants_trim() {
             let trim_at = idle_since + TRIM_AFTER;
             if Instant::now() >= trim_at {
@@ -341,8 +390,27 @@ impl Carrier {
         self.timers.borrow_mut().trim();
     }
 
+    /// Gives a task its first run.
+    fn start(&self, task: Fresh) {
+        match task {
+            Fresh::Coroutine(fiber) => self.begin(fiber),
+            Fresh::Future(future) => self.turn(future),
+        }
+    }
+
+    /// Gives a future its turn.
+    fn turn(&self, future: Stackless) {
+        let slot = future.slot();
+        registry::set_current(Some(slot));
+        self.remote.running.store(ptr::from_ref(slot).cast_mut(), Relaxed);
+        // SAFETY: out of this carrier's queue, or started here, on the carrier's own stack.
+        if let Some(future) = unsafe { future.turn(self.remote) } {
+            self.futures.borrow_mut().push_back(future);
+        }
+    }
+
     /// Gives a fiber its first run, unless it was cancelled before.
-    fn start(&self, fiber: Arc<Fiber>) {
+    fn begin(&self, fiber: Arc<Fiber>) {
         if !fiber.slot().claim() {
             return;
         }
@@ -390,13 +458,13 @@ impl Carrier {
         self.stacks.borrow_mut().give_back(stack);
     }
 
-    /// Takes a fiber that a coroutine of this carrier has spawned.
-    pub(super) fn spawn(&self, fiber: Arc<Fiber>) {
+    /// Takes a task that one of this carrier has spawned.
+    pub(super) fn spawn(&self, task: Fresh) {
         if !self.has_own_thread() {
-            return self.scheduler.inject(fiber);
+            return self.scheduler.inject(task);
         }
         let backlog = !self.fresh.is_empty();
-        self.fresh.push(fiber);
+        self.fresh.push(task);
         // One is for this carrier, soon; more are worth waking another for.
         if backlog {
             self.scheduler.notify();
@@ -411,6 +479,11 @@ impl Carrier {
     /// Where the coroutines and generators of this carrier have their stacks from.
     pub(super) fn stacks(&self) -> &RefCell<StackCache> {
         &self.stacks
+    }
+
+    /// The part of this carrier that others touch.
+    pub(super) fn remote(&self) -> &'static Remote {
+        self.remote
     }
 
     /// The fiber that runs on this carrier, for a caller on its stack.

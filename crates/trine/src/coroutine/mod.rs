@@ -24,6 +24,8 @@
 //! | `local.rs` | values of which each coroutine has its own |
 //! | `local_task.rs`, `thread_host.rs` | coroutines that stay on their thread; those of `main` and the like |
 //! | `generator.rs`, `thread_stacks.rs` | functions that hand out values on the way; the stacks of any thread |
+//! | `stackless.rs`, `word.rs` | the second form: a future as a task, without a stack |
+//! | `alarms.rs` | futures that wait for a time |
 //!
 //! # What a coroutine must not do
 //!
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use crate::task::job::Job;
 use crate::task::{Kind, Task, park};
 
+pub(crate) mod alarms;
 mod carrier;
 mod fiber;
 mod generator;
@@ -47,15 +50,19 @@ mod nodes;
 mod overflow;
 mod scheduler;
 mod stack;
+mod stackless;
 mod thread_host;
 mod thread_stacks;
 mod timers;
+mod word;
 
 pub use generator::{Generator, Step, Yielder};
 pub use local::{AccessError, Local};
 pub use local_task::{LocalTask, spawn_local};
 
 use fiber::Fiber;
+use scheduler::Fresh;
+use stackless::FutureTask;
 
 /// Runs `f` as a coroutine.
 ///
@@ -171,10 +178,7 @@ impl Builder {
         T: Send + 'static,
     {
         let (fiber, task) = self.make(location, f);
-        match carrier::current() {
-            Some(carrier) => carrier.spawn(fiber),
-            None => scheduler::scheduler().inject(fiber),
-        }
+        queue(Fresh::Coroutine(fiber));
         task
     }
 
@@ -189,5 +193,28 @@ impl Builder {
         let queued: Arc<Fiber> = fiber.clone();
         // SAFETY: the one handle of this fiber.
         (queued, unsafe { Task::from_handle(fiber) })
+    }
+}
+
+/// Runs a future as a task of the carriers; see [`future::spawn`](crate::future::spawn).
+pub(crate) fn spawn_future<F>(
+    name: Option<Arc<str>>,
+    location: &'static Location<'static>,
+    future: F,
+) -> Task<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let (handle, queued) = FutureTask::new(name, location, future);
+    queue(Fresh::Future(queued));
+    // SAFETY: the one handle of this task.
+    unsafe { Task::from_handle(handle) }
+}
+
+#[inline]
+fn queue(task: Fresh) {
+    match carrier::current() {
+        Some(carrier) => carrier.spawn(task),
+        None => scheduler::scheduler().inject(task),
     }
 }

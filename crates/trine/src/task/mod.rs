@@ -34,6 +34,7 @@ mod slot;
 
 pub use backtrace::Backtrace;
 pub use error::{Cause, CodecStage, SourceLocation, TaskError};
+pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
 
 use outcome::Outcome;
@@ -224,6 +225,8 @@ pub(crate) trait Handle: Send + Sync {
     fn finish(&self, raw: Self::Raw) -> Result<Self::Value, TaskError>;
     /// Asks the task to end.
     fn cancel(self: Arc<Self>, reason: Option<Arc<str>>);
+    /// Nobody will join the task.
+    fn detached(&self) {}
 }
 
 /// A [`Handle`] with both its types forgotten: what can be cancelled.
@@ -331,6 +334,7 @@ impl<H: Handle> Joinable<H::Value> for H {
     unsafe fn detach(&self) {
         // SAFETY: the caller's promise.
         unsafe { self.core().outcome.detach() };
+        self.detached();
     }
 }
 

@@ -165,10 +165,8 @@ impl Slot {
     /// Asks the task to end, by an owner of one of its references.
     pub(crate) fn request_cancel(&self, reason: Option<Arc<str>>) -> Request {
         let mut word = self.state.load(Relaxed);
-        if reason.is_some() && word & CANCELLED == 0 && word != TERMINATED {
-            self.with_extra(|extra| {
-                extra.reason.get_or_insert_with(|| reason.expect("just looked"));
-            });
+        if word & CANCELLED == 0 && word != TERMINATED {
+            self.set_reason(reason);
         }
         loop {
             let (next, request) = match word & STATE {
@@ -181,6 +179,15 @@ impl Slot {
                 Ok(_) => return request,
                 Err(seen) => word = seen,
             }
+        }
+    }
+
+    /// Notes why a task was cancelled that keeps the request elsewhere.
+    pub(crate) fn set_reason(&self, reason: Option<Arc<str>>) {
+        if let Some(reason) = reason {
+            self.with_extra(|extra| {
+                extra.reason.get_or_insert(reason);
+            });
         }
     }
 
