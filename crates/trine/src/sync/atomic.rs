@@ -1,7 +1,18 @@
-//! The atomics and the internal lock of what stands in this folder, in one place: the models in
-//! `tests/loom_sync.rs` put loom's here and run the very same files.
+//! The atomics and the internal lock of what stands in this folder, and the numbers that say how often
+//! it tries: in one place, since the models in `tests/loom` put loom's atomics and small numbers here and
+//! check the very same files.
 
+pub(super) use std::hint::spin_loop;
 pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(super) use std::hint::spin_loop;
+/// How many acquisitions may pass the one in front of a queue while it wakes up.
+///
+/// As many short ones (50 ns) as fit into the wake-up of a thread on another core, which takes 4 to
+/// 13 µs: so what is waited for lies idle for half of the time at worst, and the one in front is late by
+/// about its own wake-up.
+pub(super) const MAY_PASS: u64 = 256;
+
+/// Looks at a word that may change at any moment, before waiting: about a microsecond. A wait costs two
+/// switches, and several times as much where a thread has to be woken.
+pub(super) const SPINS: u32 = 40;

@@ -33,14 +33,15 @@
 //! the front looks for the next.
 //!
 //! Ordering: giving releases, taking acquires. The word changes by read-modify-write only, so who takes
-//! has seen what everybody who gave before has done.
+//! has seen what everybody who gave before has done. A claim releases too, and who wakes the one in front
+//! acquires: its flag is cleared before it is set again.
 
 use std::time::Instant;
 
-use super::atomic::{AtomicU64, MutexGuard, Ordering, spin_loop};
+use super::atomic::{AtomicU64, MAY_PASS, MutexGuard, Ordering, SPINS, spin_loop};
 use super::queue::{List, WaitQueue, Waiter, expired};
 use crate::task::park;
-use Ordering::{Acquire, Relaxed, Release};
+use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Somebody is in the queue. Set and cleared under the list's lock.
 const QUEUED: u64 = 1;
@@ -51,17 +52,6 @@ const PASS: u64 = 1 << 2;
 const PASSED: u64 = ONE - PASS;
 /// One permit.
 const ONE: u64 = 1 << 16;
-
-/// How many acquisitions may pass the one in front.
-///
-/// As many short ones (50 ns) as fit into the wake-up of a thread on another core, which takes 4 to
-/// 13 µs: the permits then lie idle for half of the time at worst, and the one in front is late by about its
-/// own wake-up.
-const MAY_PASS: u64 = 256;
-
-/// Looks at a word that may change at any moment, before waiting: about a microsecond. A wait costs two
-/// switches, and several times as much where a thread has to be woken.
-const SPINS: u32 = 40;
 
 /// The largest number of permits.
 pub(super) const MAX: u64 = u64::MAX / ONE;
@@ -90,14 +80,7 @@ fn taken(word: u64, n: u64) -> Option<u64> {
 }
 
 impl Permits {
-    #[cfg(not(loom))]
     pub(super) const fn new(n: u64) -> Permits {
-        Permits { word: AtomicU64::new(n * ONE), queue: WaitQueue::new() }
-    }
-
-    /// As above; loom's atomics cannot be made in a constant.
-    #[cfg(loom)]
-    pub(super) fn new(n: u64) -> Permits {
         Permits { word: AtomicU64::new(n * ONE), queue: WaitQueue::new() }
     }
 
@@ -153,16 +136,17 @@ impl Permits {
         let mut word = self.word.load(Relaxed);
         loop {
             let mut next = word.wrapping_add(n * ONE);
-            let mut wakes = false;
+            let (mut wakes, mut order) = (false, Release);
             if word & (QUEUED | WOKEN) == QUEUED {
                 // Nobody else wakes the one in front.
                 let list: &mut MutexGuard<'_, List> = list.get_or_insert_with(|| self.queue.lock());
                 wakes = list.front().is_some_and(|front| front.wants() <= free(next));
                 if wakes {
                     next |= WOKEN;
+                    order = AcqRel;
                 }
             }
-            match self.word.compare_exchange_weak(word, next, Release, Relaxed) {
+            match self.word.compare_exchange_weak(word, next, order, Relaxed) {
                 Ok(_) => {
                     let waker = list.filter(|_| wakes).and_then(|list| list.wake_front());
                     if let Some(waker) = waker {
@@ -244,7 +228,7 @@ impl Permits {
                 waiter.rest();
                 (word & !WOKEN & !PASSED) | MAY_PASS * PASS
             };
-            match self.word.compare_exchange_weak(word, next, Acquire, Relaxed) {
+            match self.word.compare_exchange_weak(word, next, AcqRel, Relaxed) {
                 Ok(_) => return free(word) >= n,
                 Err(seen) => word = seen,
             }

@@ -200,14 +200,7 @@ pub(super) struct WaitQueue {
 }
 
 impl WaitQueue {
-    #[cfg(not(loom))]
     pub(super) const fn new() -> WaitQueue {
-        WaitQueue { list: Mutex::new(List::EMPTY) }
-    }
-
-    /// As above; loom's lock cannot be made in a constant.
-    #[cfg(loom)]
-    pub(super) fn new() -> WaitQueue {
         WaitQueue { list: Mutex::new(List::EMPTY) }
     }
 

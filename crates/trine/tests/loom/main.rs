@@ -1,0 +1,79 @@
+//! The locks' protocols, checked by [loom] in every order that the memory model allows, up to a number of
+//! preemptions. A lost wake-up is a thread that waits for good: loom reports it as a deadlock.
+//!
+//! The files are those of the library; what stands below them, atomics and parking, is loom's here.
+//!
+//! ```text
+//! RUSTFLAGS='--cfg loom' cargo test -p trine --release --target-dir target/loom --test loom
+//! ```
+//!
+//! [loom]: https://docs.rs/loom
+#![cfg(loom)]
+
+mod locks;
+mod signals;
+mod task;
+
+/// The library's files, over loom's atomics.
+#[allow(dead_code, reason = "the models do not use all of it")]
+mod sync {
+    pub(crate) mod atomic;
+    #[path = "../../../src/sync/barrier.rs"]
+    pub(crate) mod barrier;
+    #[path = "../../../src/sync/condvar.rs"]
+    pub(crate) mod condvar;
+    #[path = "../../../src/sync/event.rs"]
+    pub(crate) mod event;
+    #[path = "../../../src/sync/mutex.rs"]
+    pub(crate) mod mutex;
+    #[path = "../../../src/sync/owner.rs"]
+    mod owner;
+    #[path = "../../../src/sync/permits.rs"]
+    mod permits;
+    #[path = "../../../src/sync/queue.rs"]
+    mod queue;
+    #[path = "../../../src/sync/rwlock.rs"]
+    pub(crate) mod rwlock;
+    #[path = "../../../src/sync/semaphore.rs"]
+    pub(crate) mod semaphore;
+
+    pub(crate) use mutex::Mutex;
+}
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync::atomic::pool;
+
+/// A wait that is over at once: it gives up at whatever moment the others have come to.
+const NO_TIME: Duration = Duration::ZERO;
+
+/// Runs `threads` beside each other, in all orders with at most `preemptions`, on what `make` makes; then
+/// `end` looks at what is left.
+fn check<S: Send + Sync + 'static>(
+    preemptions: usize,
+    make: fn() -> S,
+    threads: &'static [fn(&S)],
+    end: fn(&S),
+) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(move || {
+        pool::fill();
+        let shared = Arc::new(make());
+        let (first, others) = threads.split_first().expect("somebody");
+        let others: Vec<_> = others
+            .iter()
+            .map(|run| {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || run(&shared))
+            })
+            .collect();
+        first(&shared);
+        for other in others {
+            other.join().unwrap();
+        }
+        end(&shared);
+        pool::clear();
+    });
+}

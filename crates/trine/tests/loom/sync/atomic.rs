@@ -1,0 +1,154 @@
+//! Stands in for `src/sync/atomic.rs`, with loom's atomics.
+//!
+//! Loom cannot make an atomic in a constant, nor let a thread make it at its first use: others would not
+//! be ordered after that. So a model begins with a [`pool`] of atomics that are all zero, a constant
+//! takes one of them when it is first used, and its values are kept as their difference from the first.
+
+use std::cell::UnsafeCell;
+use std::ops::{Deref, DerefMut};
+use std::sync::{LockResult, OnceLock};
+
+pub(super) use loom::hint::spin_loop;
+pub(super) use std::sync::PoisonError;
+pub(super) use std::sync::atomic::Ordering;
+
+/// Small, so that a model meets the bound.
+pub(super) const MAY_PASS: u64 = 1;
+/// Spinning only repeats a look that the model has taken.
+pub(super) const SPINS: u32 = 0;
+
+/// What a model begins with.
+pub(crate) mod pool {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+
+    pub(super) type Word = Arc<loom::sync::atomic::AtomicU64>;
+    pub(super) type Lock = Arc<loom::sync::Mutex<()>>;
+
+    std::thread_local! {
+        // All threads of a model run on one thread of the system.
+        static WORDS: RefCell<Vec<Word>> = const { RefCell::new(Vec::new()) };
+        static LOCKS: RefCell<Vec<Lock>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Fills the pool, before the model starts its threads.
+    pub(crate) fn fill() {
+        WORDS.set((0..16).map(|_| Arc::default()).collect());
+        LOCKS.set((0..4).map(|_| Arc::default()).collect());
+    }
+
+    /// Empties it, before the model ends.
+    pub(crate) fn clear() {
+        WORDS.take();
+        LOCKS.take();
+    }
+
+    pub(super) fn word() -> Word {
+        WORDS.with_borrow_mut(|words| words.pop()).expect("the pool is large enough")
+    }
+
+    pub(super) fn lock() -> Lock {
+        LOCKS.with_borrow_mut(|locks| locks.pop()).expect("the pool is large enough")
+    }
+}
+
+pub(super) struct AtomicU64 {
+    first: u64,
+    word: OnceLock<pool::Word>,
+}
+
+impl AtomicU64 {
+    pub(super) const fn new(first: u64) -> AtomicU64 {
+        AtomicU64 { first, word: OnceLock::new() }
+    }
+
+    fn word(&self) -> &loom::sync::atomic::AtomicU64 {
+        self.word.get_or_init(pool::word)
+    }
+
+    pub(super) fn load(&self, order: Ordering) -> u64 {
+        self.word().load(order) ^ self.first
+    }
+
+    pub(super) fn compare_exchange(
+        &self,
+        old: u64,
+        new: u64,
+        done: Ordering,
+        failed: Ordering,
+    ) -> Result<u64, u64> {
+        let (old, new) = (old ^ self.first, new ^ self.first);
+        match self.word().compare_exchange(old, new, done, failed) {
+            Ok(seen) => Ok(seen ^ self.first),
+            Err(seen) => Err(seen ^ self.first),
+        }
+    }
+
+    pub(super) fn compare_exchange_weak(
+        &self,
+        old: u64,
+        new: u64,
+        done: Ordering,
+        failed: Ordering,
+    ) -> Result<u64, u64> {
+        self.compare_exchange(old, new, done, failed)
+    }
+}
+
+/// False to begin with.
+pub(super) struct AtomicBool(OnceLock<pool::Word>);
+
+impl AtomicBool {
+    pub(super) const fn new(first: bool) -> AtomicBool {
+        assert!(!first);
+        AtomicBool(OnceLock::new())
+    }
+
+    pub(super) fn load(&self, order: Ordering) -> bool {
+        self.0.get_or_init(pool::word).load(order) != 0
+    }
+
+    pub(super) fn store(&self, value: bool, order: Ordering) {
+        self.0.get_or_init(pool::word).store(value.into(), order);
+    }
+}
+
+pub(super) struct Mutex<T> {
+    value: UnsafeCell<T>,
+    lock: OnceLock<pool::Lock>,
+}
+
+// SAFETY: the value is touched under the lock.
+unsafe impl<T: Send> Sync for Mutex<T> {}
+
+pub(super) struct MutexGuard<'a, T> {
+    value: *mut T,
+    _lock: loom::sync::MutexGuard<'a, ()>,
+}
+
+impl<T> Mutex<T> {
+    pub(super) const fn new(value: T) -> Mutex<T> {
+        Mutex { value: UnsafeCell::new(value), lock: OnceLock::new() }
+    }
+
+    pub(super) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        let lock = self.lock.get_or_init(pool::lock).lock().expect("no model panics under it");
+        Ok(MutexGuard { value: self.value.get(), _lock: lock })
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the guard holds the lock.
+        unsafe { &*self.value }
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the guard holds the lock.
+        unsafe { &mut *self.value }
+    }
+}
