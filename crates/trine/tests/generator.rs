@@ -366,7 +366,7 @@ fn a_generator_may_be_forgotten_or_outlive_the_storage_of_its_thread() {
 }
 
 #[test]
-fn a_large_function_is_no_smaller_stack_overflow() {
+fn a_large_function_fits() {
     let ballast = std::hint::black_box([3_u64; 10_000]);
     let mut large = Generator::new(move |yielder, index: usize| {
         let index = yielder.yield_(ballast[index]);
@@ -397,6 +397,10 @@ fn an_overflow_in_a_generator_is_named_and_aborts() {
             drop(builder.spawn(|| deep().count()).join());
         }
         Ok("main") => drop(deep().count()),
+        Ok("local") => {
+            let builder = coroutine::Builder::new().name("near").stack_size(1 << 20);
+            drop(builder.spawn_local(|| deep().count()).join());
+        }
         _ => {}
     }
     assert!(!is_child(), "the overflow kills the program");
@@ -405,6 +409,7 @@ fn an_overflow_in_a_generator_is_named_and_aborts() {
             ("main", "trine: a generator has overflowed its stack of 256 KiB"),
             ("thread", "trine: a generator has overflowed its stack of 256 KiB"),
             ("coroutine", "trine: a generator in coroutine `outer` #"),
+            ("local", "trine: a generator in coroutine `near` #"),
         ] {
             let output = child(NAME, &[("TRINE_TEST_WHERE", place), ("TRINE_GUARD", guard)]);
             let text = String::from_utf8_lossy(&output.stderr);

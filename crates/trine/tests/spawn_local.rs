@@ -275,6 +275,12 @@ fn what_is_unfinished_when_a_thread_ends_never_runs_again() {
             LEFT.fetch_add(1, Ordering::SeqCst);
         }
     }
+    struct Spawns;
+    impl Drop for Spawns {
+        fn drop(&mut self) {
+            assert!(std::panic::catch_unwind(|| spawn_local(|| ())).is_err());
+        }
+    }
     static VALUE: Local<Cell<u32>> = Local::new(Cell::default);
     for _ in 0..50 {
         let waker: Arc<std::sync::Mutex<Option<Waker>>> = Arc::default();
@@ -295,7 +301,9 @@ fn what_is_unfinished_when_a_thread_ends_never_runs_again() {
                 }));
             }));
             spawn_local(|| drop(Leaked)).join().unwrap();
-            drop(spawn_local(|| drop(Leaked)));
+            // Has no turn: what it owns is dropped, where it cannot spawn another.
+            let (never, spawns) = (Leaked, Spawns);
+            drop(spawn_local(move || drop((never, spawns))));
             drop(early);
         })
         .join()
@@ -307,5 +315,5 @@ fn what_is_unfinished_when_a_thread_ends_never_runs_again() {
             .join()
             .unwrap();
     }
-    assert_eq!(LEFT.load(Ordering::SeqCst), 50);
+    assert_eq!(LEFT.load(Ordering::SeqCst), 100);
 }

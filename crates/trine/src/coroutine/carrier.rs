@@ -173,11 +173,17 @@ pub(super) fn enter(carrier: &'static Carrier) {
     park::install(carrier);
 }
 
-/// Takes the calling thread's carrier away; what it has is never run again.
+/// Takes the calling thread's carrier away. What has begun there is never run again, what has not is
+/// refused.
 pub(super) fn leave() -> Option<&'static Carrier> {
     let carrier = CARRIER.take()?;
     park::uninstall();
     registry::remove_carrier(&carrier.remote.running);
+    while let Some(fiber) = carrier.next_local() {
+        if fiber.slot().claim() {
+            carrier.refuse(&fiber, "its thread has ended before it had its first turn".into());
+        }
+    }
     Some(carrier)
 }
 
@@ -302,10 +308,14 @@ impl Carrier {
     /// Starts local coroutines, in order.
     fn start_local(&self) {
         for _ in 0..ROUND {
-            let Some(fiber) = self.local.borrow_mut().pop_front() else { return };
+            let Some(fiber) = self.next_local() else { return };
             self.begin(fiber);
             self.idle_registers();
         }
+    }
+
+    fn next_local(&self) -> Option<Arc<Fiber>> {
+        self.local.borrow_mut().pop_front()
     }
 
     fn open_inbox(&self) {
@@ -422,13 +432,16 @@ impl Carrier {
                 unsafe { fiber.begin(stack, self.remote) };
                 self.resume(fiber);
             }
-            Err(reason) => {
-                // What its function owns is dropped here, and may wait, as a thread.
-                registry::set_current(None);
-                // SAFETY: claimed, and in place of its first run.
-                unsafe { fiber.refuse(reason) };
-            }
+            Err(reason) => self.refuse(&fiber, reason),
         }
+    }
+
+    /// Ends a fiber that the caller has claimed, in place of its first run.
+    fn refuse(&self, fiber: &Fiber, reason: String) {
+        // What its function owns is dropped here, and may wait, as a thread.
+        registry::set_current(None);
+        // SAFETY: claimed.
+        unsafe { fiber.refuse(reason) };
     }
 
     /// Lets a fiber run until it suspends or ends.

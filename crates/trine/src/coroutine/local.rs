@@ -118,7 +118,10 @@ impl<T: 'static> Local<T> {
             Some(value) => value,
             None => self.first_use()?,
         };
-        Ok(f(value.downcast_ref().expect("a key belongs to one `Local`")))
+        debug_assert!(value.is::<T>());
+        // SAFETY: the place of a key holds what the one `Local` with that key has put there: a `T`.
+        let value_ref = unsafe { &*Rc::as_ptr(&value).cast::<T>() };
+        Ok(f(value_ref))
     }
 
     #[cold]

@@ -34,8 +34,9 @@ impl<T> Bound<T> {
 /// Called in a coroutine, the new one runs on the same carrier, after those that are ready there.
 /// Called on any other thread, such as `main`, it runs whenever that thread waits in a call
 /// of trine (`join`, `sleep`, [`yield_now`](super::yield_now), …), and only then. What is unfinished
-/// when such a thread ends is never run again, and what it owns is leaked: join it. (On a thread of
-/// a [`Pool`](crate::thread::Pool), in the task that spawned it: the pool's threads wait otherwise.)
+/// when such a thread ends is never run again: what has begun is leaked, what has not is dropped. So
+/// join it; on a thread of a [`Pool`](crate::thread::Pool) in the task that spawned it, since the
+/// pool's threads do not run it between tasks.
 ///
 /// Local coroutines start in the order in which they were spawned, and take turns.
 ///

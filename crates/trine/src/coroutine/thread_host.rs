@@ -15,7 +15,8 @@ use super::thread_stacks;
 use crate::sys::fault;
 use crate::task::park;
 
-/// Gives the calling thread a carrier. It is leaked: wakers of its coroutines may come at any time.
+/// Gives the calling thread a carrier. That is leaked, some two KiB, as wakers of its coroutines may come
+/// at any time; its stacks pass to other threads (`thread_stacks.rs`).
 #[cold]
 #[track_caller]
 pub(super) fn start() -> &'static Carrier {
