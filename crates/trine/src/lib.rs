@@ -60,7 +60,7 @@ pub mod task;
 pub mod thread;
 pub mod time;
 
-pub use config::{AlreadyStarted, Config, configure};
+pub use config::{AlreadyStarted, Config, HogWatch, configure};
 pub use executor::{Executor, Map, Unordered};
 pub use task::{
     Backtrace, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task, TaskError,

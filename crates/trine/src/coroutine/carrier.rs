@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::{Stealer, Worker};
 
 use super::fiber::{self, BeforePark, Fiber, Suspend};
+use super::monitor;
 use super::scheduler::Scheduler;
 use super::stack::StackCache;
 use super::timers::Timers;
@@ -50,8 +51,10 @@ pub(super) struct Remote {
     mail: AtomicBool,
     /// `AWAKE` or `ASLEEP`; the carrier sleeps on it.
     sleep: AtomicU32,
-    /// The slot of the coroutine that runs, or null.
-    running: AtomicPtr<Slot>,
+    /// The slot of the coroutine that runs, or null; the monitor marks it as [`registry::SEEN`].
+    pub(super) running: AtomicPtr<Slot>,
+    /// The kernel's id of the carrier's thread; 0 until it runs.
+    pub(super) thread: AtomicU32,
     pub(super) stealer: Stealer<Arc<Fiber>>,
 }
 
@@ -66,6 +69,7 @@ impl Remote {
             mail: AtomicBool::new(false),
             sleep: AtomicU32::new(AWAKE),
             running: AtomicPtr::new(ptr::null_mut()),
+            thread: AtomicU32::new(0),
             stealer,
         }
     }
@@ -134,6 +138,7 @@ pub(super) fn run(
         rounds: Cell::new(0),
     }));
     CARRIER.set(Some(carrier));
+    remote.thread.store(sys::observe::thread_id(), Relaxed);
     registry::add_carrier(&remote.running);
     park::install(carrier);
     fault::ensure_signal_stack();
@@ -235,6 +240,7 @@ impl Carrier {
         loop {
             if let Some(fiber) = self.scheduler.find(self.remote.number, &self.fresh) {
                 self.scheduler.end_search();
+                monitor::arm(self.scheduler);
                 return self.start(fiber);
             }
             if self.scheduler.begin_idle(self.remote.number) {
@@ -247,6 +253,7 @@ impl Carrier {
             self.open_inbox();
             self.expire(Instant::now());
             if !self.has_nothing() {
+                monitor::arm(self.scheduler);
                 return self.scheduler.end_search();
             }
         }

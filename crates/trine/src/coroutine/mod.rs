@@ -20,13 +20,14 @@
 //! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
 //! | `stack.rs` | where stacks come from and go |
 //! | `timers.rs`, `nodes.rs` | waiting for a time; where the waits stand |
+//! | `monitor.rs` | coroutines that hold their carrier for long |
 //! | `overflow.rs` | running off the end of a stack |
 //!
 //! # What a coroutine must not do
 //!
 //! Block its thread: `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
 //! slow descriptor hold up every coroutine of the carrier. Use what trine has instead, or a
-//! [thread](crate::thread).
+//! [thread](crate::thread). [`hogs`] says which ones did.
 
 use std::num::NonZeroUsize;
 use std::panic::Location;
@@ -37,6 +38,7 @@ use crate::task::{Kind, Task};
 
 mod carrier;
 mod fiber;
+mod monitor;
 mod nodes;
 mod overflow;
 mod scheduler;
@@ -44,6 +46,7 @@ mod stack;
 mod timers;
 
 use fiber::Fiber;
+pub use monitor::{Hog, Hogs, hogs};
 
 /// Runs `f` as a coroutine.
 ///
