@@ -65,7 +65,7 @@ pub mod task;
 pub mod thread;
 pub mod time;
 
-pub use config::{AlreadyStarted, Config, configure};
+pub use config::{AlreadyStarted, Config, HogWatch, configure};
 pub use executor::{Executor, Map, Unordered};
 pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
 pub use task::cancel::{cancelled, checkpoint, shield};

@@ -30,6 +30,7 @@ use crossbeam_deque::{Stealer, Worker};
 
 use super::alarms::Alarms;
 use super::fiber::{self, BeforePark, Fiber, Suspend};
+use super::monitor;
 use super::scheduler::{self, Fresh, Scheduler};
 use super::stack::StackCache;
 use super::stackless::Stackless;
@@ -58,8 +59,10 @@ pub(super) struct Remote {
     pub(super) alarms: Alarms,
     /// `AWAKE` or `ASLEEP`; the carrier sleeps on it.
     sleep: AtomicU32,
-    /// The slot of the coroutine that runs, or null.
-    running: AtomicPtr<Slot>,
+    /// The slot of the coroutine that runs, or null; the monitor marks it as [`registry::SEEN`].
+    pub(super) running: AtomicPtr<Slot>,
+    /// The kernel's id of the carrier's thread; 0 until it runs.
+    pub(super) thread_id: AtomicU32,
     /// Wakes the thread, if that is none of the scheduler's and sleeps by itself.
     thread: Option<Waker>,
     pub(super) stealer: Stealer<Fresh>,
@@ -84,6 +87,7 @@ impl Remote {
             alarms: Alarms::default(),
             sleep: AtomicU32::new(AWAKE),
             running: AtomicPtr::new(ptr::null_mut()),
+            thread_id: AtomicU32::new(0),
             thread,
             stealer,
         }
@@ -193,6 +197,7 @@ pub(super) fn run(
     remote: &'static Remote,
     fresh: Worker<Fresh>,
 ) -> ! {
+    remote.thread_id.store(sys::observe::thread_id(), Relaxed);
     let carrier = Carrier::new(scheduler, remote, fresh, StackCache::new());
     enter(carrier);
     fault::ensure_signal_stack();
@@ -352,6 +357,7 @@ impl Carrier {
         loop {
             if let Some(task) = self.scheduler.find(self.remote.number, &self.fresh) {
                 self.scheduler.end_search();
+                monitor::arm(self.scheduler);
                 return self.start(task);
             }
             if self.scheduler.begin_idle(self.remote.number) {
@@ -364,6 +370,7 @@ impl Carrier {
             self.open_inbox();
             self.expire(Instant::now());
             if !self.has_nothing() {
+                monitor::arm(self.scheduler);
                 return self.scheduler.end_search();
             }
         }

@@ -289,6 +289,13 @@ impl Fiber {
         }
     }
 
+    /// As [`bounds`](Self::bounds), for the signal handler, which may find the fiber about to begin or ended.
+    pub(super) fn bounds_if_begun(&self) -> Option<(usize, usize)> {
+        // SAFETY: the frame is there from the begin to the end, and the handler runs on the carrier's
+        // own thread.
+        (!self.frame.get().is_null()).then(|| unsafe { self.bounds() })
+    }
+
     /// Takes a stored wake-up; if there is none, the state is `PARKED` from here on, and the fiber
     /// has to suspend with [`Suspend::Park`].
     #[must_use = "a fiber that is to park must suspend"]

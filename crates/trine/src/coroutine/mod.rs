@@ -20,6 +20,7 @@
 //! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
 //! | `stack.rs` | where stacks come from and go |
 //! | `timers.rs`, `nodes.rs` | waiting for a time; where the waits stand |
+//! | `monitor.rs` | coroutines that hold their carrier for long |
 //! | `overflow.rs` | running off the end of a stack |
 //! | `local.rs` | values of which each coroutine has its own |
 //! | `local_task.rs`, `thread_host.rs` | coroutines that stay on their thread; those of `main` and the like |
@@ -31,7 +32,7 @@
 //!
 //! Block its thread: `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
 //! slow descriptor hold up every coroutine of the carrier. Use what trine has instead, or a
-//! [thread](crate::thread).
+//! [thread](crate::thread). [`hogs`] says which ones did.
 
 use std::num::NonZeroUsize;
 use std::panic::Location;
@@ -46,6 +47,7 @@ mod fiber;
 mod generator;
 mod local;
 mod local_task;
+mod monitor;
 mod nodes;
 mod overflow;
 mod scheduler;
@@ -59,6 +61,7 @@ mod word;
 pub use generator::{Generator, Step, Yielder};
 pub use local::{AccessError, Local};
 pub use local_task::{LocalTask, spawn_local};
+pub use monitor::{Hog, Hogs, hogs};
 
 use fiber::Fiber;
 use scheduler::Fresh;

@@ -256,6 +256,18 @@ impl Scheduler {
         self.carriers[0].get().copied()
     }
 
+    /// Whether no carrier has anything to do.
+    pub(super) fn all_idle(&self) -> bool {
+        // A carrier that is being started counts: the lock is held until it is known.
+        let idle = self.lock_idle();
+        idle.len() == self.started.load(SeqCst)
+    }
+
+    /// The carriers started so far.
+    pub(super) fn carriers(&self) -> impl Iterator<Item = &'static Remote> {
+        (0..self.started.load(SeqCst)).map(|number| self.carrier(number))
+    }
+
     fn carrier(&self, number: usize) -> &'static Remote {
         self.carriers[number].get().expect("only numbers below `started` are asked for")
     }

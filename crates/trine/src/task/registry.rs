@@ -134,6 +134,11 @@ pub(crate) fn set_current(slot: Option<&'static Slot>) {
     CURRENT.set(slot);
 }
 
+/// In a carrier's word, beside the slot's address: the monitor has seen that this one runs. The next
+/// switch overwrites it.
+pub(crate) const SEEN: usize = 1;
+const _: () = assert!(align_of::<Slot>() > SEEN);
+
 /// Words in which carriers say which coroutine they run, by its slot.
 static RUNNING: Mutex<Vec<&'static AtomicPtr<Slot>>> = Mutex::new(Vec::new());
 
@@ -148,7 +153,8 @@ pub(crate) fn remove_carrier(running: &'static AtomicPtr<Slot>) {
 }
 
 pub(super) fn is_running(slot: &Slot) -> bool {
-    lock(&RUNNING).iter().any(|word| std::ptr::eq(word.load(Relaxed), slot))
+    let runs = |word: &&AtomicPtr<Slot>| word.load(Relaxed).map_addr(|at| at & !SEEN);
+    lock(&RUNNING).iter().any(|word| std::ptr::eq(runs(word), slot))
 }
 
 /// Slots in a page: 32 KiB of them.
