@@ -7,18 +7,22 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use super::crews::{current, multi};
-use crate::row::{Better, Column, ONE_PROCESSOR, Peer, Row, Sample, Size};
+use crate::row::{Better, Column, ONE_CARRIER, ONE_PROCESSOR, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "cancel",
     about: "100,000 tasks, each asleep for an hour with a value on its stack or in its future whose \
-            destructor counts, are cancelled at once: the time until all have ended. A goroutine \
-            cannot be cancelled: it selects on its timer and on its context, and defers the count.",
+            destructor counts, are cancelled at once: the time until all have ended. A coroutine's \
+            stack is unwound, a future is only dropped. A goroutine cannot be cancelled: it selects \
+            on its timer and on its context, and defers the count.",
     columns: &[
         Column { key: "ms", heading: "ms until all have ended", better: Better::Less },
         Column { key: "dropped", heading: "destructors run", better: Better::Neither },
     ],
     peers: &[
+        Peer::rust("trine, scope of coroutines", scope),
+        Peer::rust("trine, scope of coroutines, 1 carrier", scope).with_env(ONE_CARRIER),
+        Peer::rust("trine, coroutines, one by one", |size| one_by_one(size, coroutine)),
         Peer::rust("tokio, JoinSet, current thread", |size| join_set(size, current()?)),
         Peer::rust("tokio, JoinSet, multi-thread", |size| join_set(size, multi()?)),
         Peer::go("Go, context", "cancel"),
@@ -62,6 +66,54 @@ const SETTLE: Duration = Duration::from_millis(200);
 fn sample(since: Instant) -> anyhow::Result<Sample> {
     let ms = since.elapsed().as_secs_f64() * 1e3;
     Ok(Sample::of("ms", ms).and("dropped", DROPPED.load(Ordering::Relaxed) as f64))
+}
+
+/// Until `n` tasks of trine sleep.
+fn settle(n: usize) {
+    while ASLEEP.load(Ordering::Acquire) < n {
+        trine::time::sleep(Duration::from_millis(1));
+    }
+    trine::time::sleep(SETTLE);
+}
+
+/// What a coroutine does.
+fn sleep() {
+    let _held = Counted::new();
+    trine::time::sleep(LONG);
+}
+
+/// The coroutine that waits in the scope is cancelled, and with it those of the scope.
+fn scope(size: Size) -> anyhow::Result<Sample> {
+    let n = tasks(size);
+    let owner = trine::coroutine::spawn(move || {
+        trine::scope(|scope| (0..n).for_each(|_| drop(scope.coroutine(sleep))))
+    });
+    settle(n);
+
+    let start = Instant::now();
+    owner.cancel();
+    let ended = owner.join().flatten();
+    anyhow::ensure!(ended.is_err_and(|error| error.is_cancelled()), "not cancelled");
+    sample(start)
+}
+
+fn coroutine() -> trine::Task<()> {
+    trine::coroutine::spawn(sleep)
+}
+
+/// Each task is cancelled by its handle.
+fn one_by_one(size: Size, spawn: fn() -> trine::Task<()>) -> anyhow::Result<Sample> {
+    let n = tasks(size);
+    let tasks: Vec<_> = (0..n).map(|_| spawn()).collect();
+    settle(n);
+
+    let start = Instant::now();
+    tasks.iter().for_each(trine::Task::cancel);
+    for task in tasks {
+        let ended = task.join();
+        anyhow::ensure!(ended.is_err_and(|error| error.is_cancelled()), "not cancelled");
+    }
+    sample(start)
 }
 
 fn join_set(size: Size, runtime: Runtime) -> anyhow::Result<Sample> {
