@@ -23,6 +23,7 @@ pub const ROW: Row = Row {
         Peer::rust("trine, scope of coroutines", scope),
         Peer::rust("trine, scope of coroutines, 1 carrier", scope).with_env(ONE_CARRIER),
         Peer::rust("trine, coroutines, one by one", |size| one_by_one(size, coroutine)),
+        Peer::rust("trine, futures, one by one", |size| one_by_one(size, future)),
         Peer::rust("tokio, JoinSet, current thread", |size| join_set(size, current()?)),
         Peer::rust("tokio, JoinSet, multi-thread", |size| join_set(size, multi()?)),
         Peer::go("Go, context", "cancel"),
@@ -99,6 +100,13 @@ fn scope(size: Size) -> anyhow::Result<Sample> {
 
 fn coroutine() -> trine::Task<()> {
     trine::coroutine::spawn(sleep)
+}
+
+fn future() -> trine::Task<()> {
+    trine::future::spawn(async {
+        let _held = Counted::new();
+        trine::future::sleep(LONG).await;
+    })
 }
 
 /// Each task is cancelled by its handle.

@@ -26,6 +26,7 @@ pub const ROW: Row = Row {
         Peer::rust("trine, 1 carrier", |size| measure(size, trine)).with_env(ONE_CARRIER),
         Peer::rust("trine, 1 carrier, by a coroutine", |size| measure(size, trine_inside))
             .with_env(ONE_CARRIER),
+        Peer::rust("trine, futures", |size| measure(size, trine_futures)),
         Peer::rust("rayon, scope", |size| measure(size, rayon)),
         Peer::rust("tokio, current thread", |size| tokio(size, current()?)),
         Peer::rust("tokio, multi-thread", |size| tokio(size, multi()?)),
@@ -55,6 +56,14 @@ fn trine(n: usize) -> anyhow::Result<()> {
 
 fn trine_inside(n: usize) -> anyhow::Result<()> {
     trine::coroutine::spawn(move || trine(n)).join()?
+}
+
+fn trine_futures(n: usize) -> anyhow::Result<()> {
+    let tasks: Vec<_> = (0..n).map(|_| trine::future::spawn(async {})).collect();
+    for task in tasks {
+        task.join()?;
+    }
+    Ok(())
 }
 
 fn rayon(n: usize) -> anyhow::Result<()> {

@@ -4,7 +4,9 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::crews::current;
-use crate::row::{Better, Column, ONE_PROCESSOR, Peer, Row, Sample, Size, ns_each, timed};
+use crate::row::{
+    Better, Column, ONE_CARRIER, ONE_PROCESSOR, Peer, Row, Sample, Size, ns_each, timed,
+};
 
 pub const ROW: Row = Row {
     name: "timers",
@@ -17,6 +19,8 @@ pub const ROW: Row = Row {
         Column { key: "cancel", heading: "ns to cancel", better: Better::Less },
     ],
     peers: &[
+        Peer::rust("trine, on a carrier", trine_carrier).with_env(ONE_CARRIER),
+        Peer::rust("trine, on a thread", trine_thread).with_env(ONE_CARRIER),
         Peer::rust("tokio, current thread", tokio),
         Peer::go("Go, GOMAXPROCS=1", "timers").with_env(ONE_PROCESSOR),
     ],
@@ -56,6 +60,15 @@ fn round<F: Future>(
         Ok(())
     })?;
     Ok((insert, cancel))
+}
+
+fn trine_carrier(size: Size) -> anyhow::Result<Sample> {
+    trine::coroutine::spawn(move || measure(size, trine::future::sleep)).join()?
+}
+
+/// Which leaves the timers to a carrier.
+fn trine_thread(size: Size) -> anyhow::Result<Sample> {
+    measure(size, trine::future::sleep)
 }
 
 fn tokio(size: Size) -> anyhow::Result<Sample> {
