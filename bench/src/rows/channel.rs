@@ -1,12 +1,16 @@
 //! `channel`, `channel_1_core`, `channel_threads`: how much goes through a bounded channel.
 
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use trine::sync::channel;
 
 use super::crews::{self, AsyncJob, Job, current, multi};
 use super::ends::{AsyncRx, AsyncTx, Rx, Tx};
-use crate::row::{Better, Column, ONE_PROCESSOR, Peer, Row, Sample, Size, ns_each, timed};
+use crate::row::{
+    Better, Column, ONE_CARRIER, ONE_PROCESSOR, Peer, Row, Sample, Size, ns_each, timed,
+};
 
 /// How many messages a channel holds.
 const CAPACITY: usize = 128;
@@ -28,6 +32,8 @@ pub const ROW: Row = Row {
             tokio's multi-thread runtime.",
     columns: COLUMNS,
     peers: &[
+        Peer::rust("trine", trine),
+        Peer::rust("trine, ends on two carriers", trine_apart),
         Peer::rust("tokio, mpsc", |size| tokio_mpsc(size, multi()?)),
         Peer::rust("flume, async", |size| tasks(size, multi()?, flume::bounded)),
         Peer::rust("kanal, async", |size| tasks(size, multi()?, kanal::bounded_async)),
@@ -43,6 +49,7 @@ pub const ONE_CORE: Row = Row {
     about: "The same on one core: one carrier, tokio's current-thread runtime, `GOMAXPROCS=1`.",
     columns: COLUMNS,
     peers: &[
+        Peer::rust("trine, 1 carrier", trine).with_env(ONE_CARRIER),
         Peer::rust("tokio, mpsc", |size| tokio_mpsc(size, current()?)),
         Peer::rust("flume, async", |size| tasks(size, current()?, flume::bounded)),
         Peer::rust("kanal, async", |size| tasks(size, current()?, kanal::bounded_async)),
@@ -62,6 +69,7 @@ pub const THREADS: Row = Row {
             before they sleep.",
     columns: COLUMNS,
     peers: &[
+        Peer::rust("trine", |size| threads(size, channel::bounded)),
         Peer::rust("crossbeam-channel", |size| threads(size, crossbeam_channel::bounded)),
         Peer::rust("flume", |size| threads(size, flume::bounded)),
         Peer::rust("kanal", |size| threads(size, kanal::bounded)),
@@ -100,6 +108,30 @@ fn measure(
         sample = sample.and(key, 1e3 / ns_each(elapsed, n));
     }
     Ok(sample)
+}
+
+fn trine(size: Size) -> anyhow::Result<Sample> {
+    measure(size, &[ONE, FOUR], |pairs, each| {
+        let (tx, rx) = channel::bounded(CAPACITY);
+        crews::trine(jobs(each, vec![tx; pairs], vec![rx; pairs]))
+    })
+}
+
+/// Each end keeps its carrier until the other has begun, on another one then.
+fn trine_apart(size: Size) -> anyhow::Result<Sample> {
+    anyhow::ensure!(std::thread::available_parallelism()?.get() > 1, "there is one core");
+    measure(size, &[ONE], |_, each| {
+        let (tx, rx) = channel::bounded(CAPACITY);
+        let both = Arc::new(Barrier::new(2));
+        let meet = |job: Job| -> Job {
+            let both = Arc::clone(&both);
+            Box::new(move || {
+                both.wait();
+                job()
+            })
+        };
+        crews::trine(jobs(each, vec![tx], vec![rx]).into_iter().map(meet).collect())
+    })
 }
 
 /// Tasks on `runtime`, at a channel whose ends can be cloned.

@@ -12,6 +12,12 @@ pub type Job = Box<dyn FnOnce() -> u64 + Send>;
 /// What waits by a future, and ends with a number.
 pub type AsyncJob = Pin<Box<dyn Future<Output = u64> + Send>>;
 
+/// The sum of what coroutines of trine make of the jobs.
+pub fn trine(jobs: Vec<Job>) -> anyhow::Result<u64> {
+    let tasks: Vec<_> = jobs.into_iter().map(trine::coroutine::spawn).collect();
+    tasks.into_iter().map(|task| Ok(task.join()?)).sum()
+}
+
 /// The sum of what threads make of the jobs.
 pub fn threads(jobs: Vec<Job>) -> anyhow::Result<u64> {
     let tasks: Vec<_> = jobs.into_iter().map(thread::spawn).collect();

@@ -28,6 +28,18 @@ pub trait AsyncRx: Send + 'static {
 
 const OPEN: &str = "a receiver is left";
 
+impl Tx for trine::sync::channel::Sender<u64> {
+    fn send(&self, message: u64) {
+        self.send(message).expect(OPEN);
+    }
+}
+
+impl Rx for trine::sync::channel::Receiver<u64> {
+    fn recv(&self) -> Option<u64> {
+        self.recv().ok()
+    }
+}
+
 impl Tx for crossbeam_channel::Sender<u64> {
     fn send(&self, message: u64) {
         self.send(message).expect(OPEN);

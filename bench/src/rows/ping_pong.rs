@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use trine::sync::channel;
 
 use super::crews::{self, AsyncJob, Job, current};
 use super::ends::{AsyncRx, AsyncTx, Rx, Tx};
-use crate::row::{Better, Column, ONE_PROCESSOR, Peer, Row, Sample, Size, ns_each, timed};
+use crate::row::{
+    Better, Column, ONE_CARRIER, ONE_PROCESSOR, Peer, Row, Sample, Size, ns_each, timed,
+};
 
 const COLUMNS: &[Column] = &[
     Column { key: "one", heading: "ns per round trip, capacity 1", better: Better::Less },
@@ -22,6 +25,7 @@ pub const ROW: Row = Row {
             async-channel run on tokio's current-thread runtime.",
     columns: COLUMNS,
     peers: &[
+        Peer::rust("trine, 1 carrier", trine).with_env(ONE_CARRIER),
         Peer::rust("tokio, mpsc", |size| tasks(size, ONE, tokio::sync::mpsc::channel)),
         Peer::rust("flume, async", |size| tasks(size, BOTH, flume::bounded)),
         Peer::rust("kanal, async", |size| tasks(size, BOTH, kanal::bounded_async)),
@@ -39,6 +43,7 @@ pub const THREADS: Row = Row {
             and std spin before they sleep, and are at their best where that is enough.",
     columns: COLUMNS,
     peers: &[
+        Peer::rust("trine", |size| threads(size, channel::bounded)),
         Peer::rust("crossbeam-channel", |size| threads(size, crossbeam_channel::bounded)),
         Peer::rust("flume", |size| threads(size, flume::bounded)),
         Peer::rust("kanal", |size| threads(size, kanal::bounded)),
@@ -94,6 +99,13 @@ fn tasks<T: AsyncTx, R: AsyncRx>(
 fn threads<T: Tx, R: Rx>(size: Size, make: impl Fn(usize) -> (T, R)) -> anyhow::Result<Sample> {
     measure(size.of(100_000, 20_000), BOTH, |n, capacity| {
         crews::threads(players(n, make(capacity), make(capacity)).into())
+    })
+}
+
+fn trine(size: Size) -> anyhow::Result<Sample> {
+    let make = channel::bounded;
+    measure(many(size), BOTH, |n, capacity| {
+        crews::trine(players(n, make(capacity), make(capacity)).into())
     })
 }
 
