@@ -55,6 +55,7 @@ pub mod coroutine;
 mod executor;
 pub mod future;
 pub mod process;
+pub mod sync;
 mod sys;
 pub mod task;
 pub mod thread;

@@ -390,4 +390,13 @@ impl park::Host for Carrier {
             self.timers.borrow_mut().cancel(&timer);
         }
     }
+
+    fn pass(&self) -> bool {
+        let others = !self.has_nothing();
+        if others {
+            // SAFETY: the caller is the fiber.
+            unsafe { self.caller().suspend(Suspend::Yield) };
+        }
+        others
+    }
 }

@@ -1,0 +1,3 @@
+//! Locks and channels between tasks of any kind that share this process's memory.
+
+pub mod channel;
