@@ -583,4 +583,13 @@ impl Host for Carrier {
             self.timers.borrow_mut().cancel(timer);
         }
     }
+
+    fn pass(&self) -> bool {
+        let others = !self.has_nothing();
+        if others {
+            // SAFETY: the caller is the fiber.
+            unsafe { self.caller().suspend(Suspend::Yield) };
+        }
+        others
+    }
 }

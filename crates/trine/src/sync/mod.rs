@@ -1,4 +1,4 @@
-//! Locks and signals between coroutines, threads and `main`, in any mix.
+//! Locks, channels and signals between coroutines, threads and `main`, in any mix.
 //!
 //! The names are std's. What waits here parks the coroutine it is called in, or the thread where there
 //! is none, so a guard may be held across any wait.
@@ -11,6 +11,7 @@
 //! | `semaphore.rs` | [`Semaphore`]: a number of permits |
 //! | `barrier.rs` | [`Barrier`]: all arrive before any goes on |
 //! | `event.rs` | [`Event`]: a level that many wait for |
+//! | `channel/` | [`channel`]: messages, many to many |
 //! | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
 //! | `queue.rs` | those who wait |
 //! | `owner.rs` | who holds a lock: a task that locks twice is told |
@@ -24,6 +25,7 @@
 
 mod atomic;
 mod barrier;
+pub mod channel;
 mod condvar;
 mod event;
 mod mutex;

@@ -17,9 +17,9 @@
 
 use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
@@ -38,6 +38,8 @@ pub(crate) trait Host {
     fn waker(&self) -> Waker;
     /// Waits for a wake-up of the caller, or for `deadline`.
     fn park(&self, deadline: Option<Instant>);
+    /// Lets others that the host carries run, if there are any.
+    fn pass(&self) -> bool;
 }
 
 /// What a thread does next that has made a turn for its host.
@@ -107,6 +109,35 @@ pub(crate) fn park(deadline: Option<Instant>) {
         None => deadline,
     };
     with_parker(|parker| parker.park(sleep_until));
+}
+
+/// Rounds in which a thread spins, each twice as long as the one before, if there are more cores.
+const SPINS: u32 = 6;
+/// Rounds in which it lets other threads run.
+const YIELDS: u32 = 4;
+
+/// Passes a little time usefully before a wait, from which the event may come at once: a coroutine lets the
+/// others of its carrier run, once, a thread spins and then lets other threads run. The caller
+/// counts the rounds from 0 and looks for its event after each. `false`: it is time to wait.
+#[inline]
+pub(crate) fn linger(round: u32) -> bool {
+    match host() {
+        Some(host) => round == 0 && host.pass(),
+        None => linger_as_thread(round),
+    }
+}
+
+fn linger_as_thread(round: u32) -> bool {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
+    if round < SPINS && cores > 1 {
+        (0..1 << round).for_each(|_| std::hint::spin_loop());
+    } else if round < SPINS + YIELDS {
+        std::thread::yield_now();
+    } else {
+        return false;
+    }
+    true
 }
 
 /// As [`park`], unless the caller's task is cancelled or a deadline around it has passed: what a wait

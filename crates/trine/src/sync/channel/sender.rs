@@ -1,0 +1,147 @@
+//! The sending side.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::{SendError, SendTimeoutError, TrySendError};
+use super::shared::{Channel, Ended, Put, Side, UNBOUNDED};
+use crate::task::park;
+
+/// The sending side of a channel. Clones send into the same channel; it is disconnected for the
+/// receivers when the last one is dropped.
+pub struct Sender<T> {
+    pub(super) channel: Arc<Channel<T>>,
+}
+
+impl<T> Sender<T> {
+    /// Sends `value`: waits until there is room for it, at a rendezvous until a receiver has taken
+    /// it.
+    ///
+    /// Parks the coroutine it is called in, or the thread where there is none. Those that wait are
+    /// served in the order in which they came.
+    ///
+    /// ```
+    /// use trine::sync::channel;
+    ///
+    /// let (sender, receiver) = channel::bounded(1);
+    /// sender.send(7)?;
+    /// assert_eq!(receiver.recv(), Ok(7));
+    /// drop(receiver);
+    /// assert_eq!(sender.send(8).unwrap_err().into_inner(), 8);
+    /// # Ok::<(), channel::SendError<i32>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// With the value, if no receiver is left, or the task was cancelled while it waited. A value
+    /// that a receiver has taken meanwhile is sent.
+    #[inline]
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        match self.channel.try_put(value) {
+            Put::Sent => Ok(()),
+            Put::Closed(value) => Err(SendError::Disconnected(value)),
+            Put::Full(value) => self.send_waiting(value),
+        }
+    }
+
+    #[cold]
+    fn send_waiting(&self, value: T) -> Result<(), SendError<T>> {
+        self.channel.put(value, None, park::wait).map_err(|(value, ended)| match ended {
+            Ended::Closed => SendError::Disconnected(value),
+            Ended::Interrupted(interrupted) => SendError::Interrupted(value, interrupted),
+            Ended::TimedOut => unreachable!("there was no deadline"),
+        })
+    }
+
+    /// Sends `value` if that needs no waiting.
+    ///
+    /// ```
+    /// use trine::sync::channel::{self, TrySendError};
+    ///
+    /// let (sender, receiver) = channel::bounded(1);
+    /// assert_eq!(sender.try_send('a'), Ok(()));
+    /// assert_eq!(sender.try_send('b'), Err(TrySendError::Full('b')));
+    /// # drop(receiver);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// With the value, if there is no room, at a rendezvous nobody who receives, or no receiver left.
+    #[inline]
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        match self.channel.try_put(value) {
+            Put::Sent => Ok(()),
+            Put::Full(value) => Err(TrySendError::Full(value)),
+            Put::Closed(value) => Err(TrySendError::Disconnected(value)),
+        }
+    }
+
+    /// As [`send`](Self::send), for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::sync::channel;
+    ///
+    /// let (sender, receiver) = channel::rendezvous();
+    /// let error = sender.send_timeout("nobody is there", Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// assert!(receiver.try_recv().unwrap_err().is_empty());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// With the value, as `send`, and if the time was up first.
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        let value = match self.channel.try_put(value) {
+            Put::Sent => return Ok(()),
+            Put::Closed(value) => return Err(SendTimeoutError::Disconnected(value)),
+            Put::Full(value) => value,
+        };
+        let deadline = Instant::now().checked_add(timeout);
+        self.channel.put(value, deadline, park::wait).map_err(|(value, ended)| match ended {
+            Ended::Closed => SendTimeoutError::Disconnected(value),
+            Ended::TimedOut => SendTimeoutError::Timeout(value),
+            Ended::Interrupted(interrupted) => SendTimeoutError::Interrupted(value, interrupted),
+        })
+    }
+
+    /// How many messages lie in the channel, at this moment.
+    pub fn len(&self) -> usize {
+        self.channel.len()
+    }
+
+    /// Whether there is no message in the channel; of a rendezvous always.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is no room in the channel; of a rendezvous always.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.channel.capacity()
+    }
+
+    /// How many messages have room; `None` if there is no bound, 0 for a rendezvous.
+    pub fn capacity(&self) -> Option<usize> {
+        Some(self.channel.capacity()).filter(|capacity| *capacity != UNBOUNDED)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Sender<T> {
+        self.channel.add(Side::Sender);
+        Sender { channel: Arc::clone(&self.channel) }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.channel.leave(Side::Sender);
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::describe("Sender", &self.channel, f)
+    }
+}

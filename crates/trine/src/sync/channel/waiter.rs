@@ -1,0 +1,253 @@
+//! Who waits at a channel: a value on the stack of the waiting call (or in a future), linked into
+//! the channel's queue while it waits.
+//!
+//! ```text
+//!   channel ─ receivers ─► Waiter ◄─► Waiter ◄─► Waiter     each on its own stack
+//!                            │ value: put here by the sender that grants it
+//!   channel ─ senders ───► Waiter ◄─► Waiter
+//!                            │ value: taken from here by the receiver that grants it
+//! ```
+//!
+//! | field | who may touch it |
+//! |---|---|
+//! | `links`, `queued`, `waker`, `choice` | whoever has the channel's lock; the owner before it is queued |
+//! | `value` | the lock's holder while `state` is `WAITING`, the owner else |
+//! | `state` | the lock's holder writes it, the owner reads it without the lock |
+//!
+//! Whoever grants a waiter takes it out of the queue and its waker out of it first, and stores the
+//! state last: from then on the owner may be gone. Ordering: that store releases the value, the
+//! owner's load acquires it.
+
+use std::cell::Cell;
+use std::marker::PhantomPinned;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::{AtomicU8, AtomicU32};
+use std::task::Waker;
+
+/// Nothing has happened yet.
+const WAITING: u8 = 0;
+/// The message was handed over.
+const GRANTED: u8 = 1;
+/// The other side is gone.
+const CLOSED: u8 = 2;
+
+/// Where a waiter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Waiting,
+    Granted,
+    Closed,
+}
+
+type Link<T> = Cell<Option<NonNull<Waiter<T>>>>;
+
+pub(super) struct Waiter<T> {
+    next: Link<T>,
+    previous: Link<T>,
+    queued: Cell<bool>,
+    state: AtomicU8,
+    value: Cell<Option<T>>,
+    waker: Cell<Option<Waker>>,
+    /// The `select!` that this is an arm of, and which.
+    choice: Cell<Option<(NonNull<Choice>, u32)>>,
+    _pinned: PhantomPinned,
+}
+
+impl<T> Waiter<T> {
+    pub(super) const fn new(value: Option<T>) -> Waiter<T> {
+        Waiter {
+            next: Cell::new(None),
+            previous: Cell::new(None),
+            queued: Cell::new(false),
+            state: AtomicU8::new(WAITING),
+            value: Cell::new(value),
+            waker: Cell::new(None),
+            choice: Cell::new(None),
+            _pinned: PhantomPinned,
+        }
+    }
+
+    #[inline]
+    pub(super) fn progress(&self) -> Progress {
+        match self.state.load(Acquire) {
+            WAITING => Progress::Waiting,
+            GRANTED => Progress::Granted,
+            _ => Progress::Closed,
+        }
+    }
+
+    /// Whether it stands in a queue. For the holder of the lock.
+    pub(super) fn is_queued(&self) -> bool {
+        self.queued.get()
+    }
+
+    /// Makes it one arm of a choice. Before it is queued.
+    pub(super) fn set_choice(&self, choice: &Choice, arm: u32) {
+        self.choice.set(Some((NonNull::from(choice), arm)));
+    }
+
+    /// Before it is queued, or by the lock's holder.
+    pub(super) fn set_waker(&self, waker: Waker) {
+        self.waker.set(Some(waker));
+    }
+
+    /// See the table.
+    pub(super) fn take_value(&self) -> Option<T> {
+        self.value.take()
+    }
+
+    /// See the table.
+    pub(super) fn set_value(&self, value: T) {
+        self.value.set(Some(value));
+    }
+
+    /// Ends the wait of one that was taken out of its queue, under the lock. The waiter is its
+    /// owner's from here on; the waker is to be woken when the lock is free.
+    fn settle(&self, state: u8) -> Option<Waker> {
+        let waker = self.waker.take();
+        self.state.store(state, Release);
+        waker
+    }
+
+    /// Says that the message was handed over; see [`settle`](Self::settle).
+    pub(super) fn grant(&self) -> Option<Waker> {
+        self.settle(GRANTED)
+    }
+
+    /// Says that the other side is gone.
+    pub(super) fn close(&self) -> Option<Waker> {
+        self.settle(CLOSED)
+    }
+}
+
+/// The decision of one `select!`: at most one of its arms is granted.
+///
+/// A grant of an arm begins with winning the choice, under the lock of the arm's channel; the
+/// `select!` goes on only after it has taken each of its waiters out under the same locks, so whoever
+/// has won has finished by then.
+pub(super) struct Choice {
+    winner: AtomicU32,
+}
+
+/// No arm has won yet.
+pub(super) const OPEN: u32 = u32::MAX;
+
+impl Choice {
+    pub(super) const fn new() -> Choice {
+        Choice { winner: AtomicU32::new(OPEN) }
+    }
+
+    /// Decides for `arm`; `false` if it is decided already.
+    #[must_use = "only one arm may go on"]
+    pub(super) fn win(&self, arm: u32) -> bool {
+        self.winner.compare_exchange(OPEN, arm, AcqRel, Acquire).is_ok()
+    }
+
+    /// The arm that has won, or [`OPEN`].
+    pub(super) fn winner(&self) -> u32 {
+        self.winner.load(Acquire)
+    }
+}
+
+/// Waiters in the order in which they came. In the channel, under its lock.
+pub(super) struct Queue<T> {
+    first: Option<NonNull<Waiter<T>>>,
+    last: Option<NonNull<Waiter<T>>>,
+    len: usize,
+}
+
+impl<T> Queue<T> {
+    pub(super) const fn new() -> Queue<T> {
+        Queue { first: None, last: None, len: 0 }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// # Safety
+    ///
+    /// The waiter stays where it is, and alive, until it is out of the queue again.
+    pub(super) unsafe fn push(&mut self, waiter: &Waiter<T>) {
+        debug_assert!(!waiter.queued.get());
+        let this = NonNull::from(waiter);
+        waiter.queued.set(true);
+        waiter.next.set(None);
+        waiter.previous.set(self.last);
+        match self.last {
+            // SAFETY: what is queued is alive, by `push`'s promise.
+            Some(last) => unsafe { last.as_ref() }.next.set(Some(this)),
+            None => self.first = Some(this),
+        }
+        self.last = Some(this);
+        self.len += 1;
+    }
+
+    /// Takes a waiter of this queue out.
+    pub(super) fn remove(&mut self, waiter: &Waiter<T>) {
+        debug_assert!(waiter.queued.get());
+        let (previous, next) = (waiter.previous.get(), waiter.next.get());
+        match previous {
+            // SAFETY: what is queued is alive, by `push`'s promise.
+            Some(previous) => unsafe { previous.as_ref() }.next.set(next),
+            None => self.first = next,
+        }
+        match next {
+            // SAFETY: as above.
+            Some(next) => unsafe { next.as_ref() }.previous.set(previous),
+            None => self.last = previous,
+        }
+        waiter.queued.set(false);
+        self.len -= 1;
+    }
+
+    /// Takes out the one that has waited longest and is not an arm of a `select!` that was decided
+    /// otherwise. The caller has to settle it before it gives the lock back.
+    #[inline]
+    pub(super) fn claim(&mut self) -> Option<&Waiter<T>> {
+        if self.is_empty() { None } else { self.claim_slow() }
+    }
+
+    fn claim_slow(&mut self) -> Option<&Waiter<T>> {
+        loop {
+            // SAFETY: what is queued is alive, by `push`'s promise, and once out until it is
+            // settled: its owner takes the lock, which the caller has, before it goes on.
+            let first = unsafe { self.first?.as_ref() };
+            self.remove(first);
+            match first.choice.get() {
+                None => return Some(first),
+                // SAFETY: the choice outlives its arms, which are alive.
+                Some((choice, arm)) if unsafe { choice.as_ref() }.win(arm) => return Some(first),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Whether [`claim`](Self::claim) would find one that does not belong to `own`.
+    pub(super) fn has_other_than(&self, own: &Choice) -> bool {
+        let mut at = self.first;
+        while let Some(waiter) = at {
+            // SAFETY: what is queued is alive, by `push`'s promise.
+            let waiter = unsafe { waiter.as_ref() };
+            match waiter.choice.get() {
+                None => return true,
+                // SAFETY: the choice outlives its arms.
+                Some((choice, _)) if !std::ptr::eq(choice.as_ptr(), own) => {
+                    // SAFETY: as above.
+                    if unsafe { choice.as_ref() }.winner() == OPEN {
+                        return true;
+                    }
+                }
+                Some(_) => {}
+            }
+            at = waiter.next.get();
+        }
+        false
+    }
+}
