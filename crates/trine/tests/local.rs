@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -193,12 +193,16 @@ fn a_result_that_nobody_wants_may_use_values_when_it_is_dropped() {
     }
     let seen = Log::default();
     let inside = Arc::clone(&seen);
+    let gone = Arc::new(AtomicBool::new(false));
+    let handle_is_gone = Arc::clone(&gone);
     drop(coroutine::spawn(move || {
         EARLY.set(1);
-        // Not before the handle is gone.
-        time::sleep(Duration::from_millis(20));
+        while !handle_is_gone.load(Ordering::Acquire) {
+            time::sleep(Duration::from_micros(100));
+        }
         Unwanted(inside)
     }));
+    gone.store(true, Ordering::Release);
     while Arc::strong_count(&seen) > 1 {
         time::sleep(Duration::from_millis(1));
     }

