@@ -457,7 +457,9 @@ fn a_sleep_wakes_the_waker_of_its_last_poll() {
         }
     }
     stop.store(true, SeqCst);
-    busy.map(|task| task.join().unwrap());
+    for task in busy {
+        task.join().unwrap();
+    }
 }
 
 #[test]
