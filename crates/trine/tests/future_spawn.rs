@@ -388,26 +388,31 @@ fn a_sleep_works_in_any_executor_and_may_move_between_threads() {
     };
     let [early, late] =
         [(); 2].map(|()| Arc::new(Unpark(std::thread::current(), AtomicUsize::new(0))));
-    let deadline = Instant::now() + Duration::from_millis(20);
-    let mut sleep = Box::pin(future::sleep_until(deadline));
-    // Begun here, with one waker and another; polled by a carrier; ended on this thread.
-    assert!(!poll(sleep.as_mut(), &Waker::from(Arc::clone(&early))));
-    let mut sleep = future::spawn(poll_fn(move |context| {
+    // Once more with a longer one, if it was over before it had moved.
+    for delay in [5, 50, 500, 5_000, 50_000].map(Duration::from_millis) {
+        let deadline = Instant::now() + delay;
         let mut sleep = Box::pin(future::sleep_until(deadline));
-        assert!(sleep.as_mut().poll(context).is_pending());
-        Poll::Ready(sleep)
-    }))
-    .join()
-    .unwrap();
-    let waker = Waker::from(Arc::clone(&late));
-    while !poll(sleep.as_mut(), &waker) {
-        std::thread::park();
+        // Begun here, polled by a carrier, ended here with another waker.
+        let begun = !poll(sleep.as_mut(), &Waker::from(Arc::clone(&early)));
+        let mut sleep = Some(sleep);
+        let moved = future::spawn(poll_fn(move |context| {
+            let mut sleep = sleep.take().unwrap();
+            let pending = sleep.as_mut().poll(context).is_pending();
+            Poll::Ready((sleep, pending))
+        }));
+        let (mut sleep, pending) = moved.join().unwrap();
+        if !(begun && pending) {
+            continue;
+        }
+        let waker = Waker::from(Arc::clone(&late));
+        while !poll(sleep.as_mut(), &waker) {
+            std::thread::park();
+        }
+        assert!(Instant::now() >= deadline);
+        break;
     }
-    assert!(Instant::now() >= deadline);
-    drop(sleep);
     // Nothing is set that could keep a waker.
     until(|| Arc::strong_count(&early) == 1);
-    drop(waker);
     until(|| Arc::strong_count(&late) == 1);
     // Dropped elsewhere than it was set.
     let dropped = future::spawn(poll_fn(move |context| {
@@ -422,24 +427,38 @@ fn a_sleep_works_in_any_executor_and_may_move_between_threads() {
 
 #[test]
 fn a_sleep_wakes_the_waker_of_its_last_poll() {
-    for n in 0..3000 {
+    // Carriers that are awake ring on the spot.
+    let stop = Arc::new(AtomicBool::new(false));
+    let busy = [(); 2].map(|()| {
+        let stop = Arc::clone(&stop);
+        coroutine::spawn(move || {
+            while !stop.load(SeqCst) {
+                coroutine::yield_now();
+            }
+        })
+    });
+    for _ in 0..2000 {
         let mut sleep = Box::pin(future::sleep(Duration::from_micros(30)));
-        let mut unpark = None;
-        // The last of these polls comes about when the alarm rings.
-        let over = (0..1 + n % 150).any(|_| {
+        let mut given = Vec::new();
+        // Each poll has a waker of its own; the last ones come about when the alarm rings.
+        loop {
             let new = Arc::new(Unpark(std::thread::current(), AtomicUsize::new(0)));
             let waker = Waker::from(Arc::clone(&new));
-            unpark = Some(new);
-            sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
-        });
-        if !over {
-            let last = unpark.unwrap();
-            while last.1.load(SeqCst) == 0 {
-                std::thread::park();
+            if sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                break;
             }
-            let waker = Waker::noop();
-            assert!(sleep.as_mut().poll(&mut Context::from_waker(waker)).is_ready());
+            drop(waker);
+            given.push(new);
         }
+        let _last = given.pop();
+        for earlier in given {
+            until(|| Arc::strong_count(&earlier) == 1);
+            assert_eq!(earlier.1.load(SeqCst), 0, "woken in place of a later one");
+        }
+    }
+    stop.store(true, SeqCst);
+    for task in busy {
+        task.join().unwrap();
     }
 }
 

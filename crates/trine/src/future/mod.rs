@@ -32,9 +32,10 @@ pub use time::{Sleep, sleep, sleep_until, timeout};
 
 /// Runs `future` as a task: a coroutine without a stack.
 ///
-/// It is polled on a carrier, always the same one. Its handle is that of every task: to be joined or
-/// awaited, and dropping it detaches the task. A detached task that nobody can wake any more, all its
-/// wakers being gone, is dropped by its carrier. A panic ends the task, and nothing else.
+/// It is polled on a carrier, always the same one, and listed as a
+/// [coroutine](crate::Kind::Coroutine). Its handle is that of every task: to be joined or awaited, and
+/// dropping it detaches the task. A detached task that nobody can wake any more, all its wakers being
+/// gone, is dropped by its carrier. A panic ends the task, and nothing else.
 ///
 /// Crates that need no particular runtime work in it, those that need tokio's do not:
 /// `examples/async_crates.rs` shows some.
