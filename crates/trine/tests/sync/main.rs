@@ -31,8 +31,8 @@ fn kind_of(n: usize) -> Kind {
     KINDS[n % KINDS.len()]
 }
 
-/// Returns when `task` waits. A coroutine then does so in a call of trine; a thread may still be on its way
-/// there, and wait in the kernel.
+/// Returns when `task` waits. A coroutine then does so in a call of trine; a thread may still be on
+/// its way there, and wait in the kernel.
 fn until_it_waits<T>(task: &Task<T>) {
     until(|| task.state() == State::Waiting);
 }
