@@ -3,7 +3,17 @@
 use std::process::Command;
 
 const LOCK: &str = include_str!("../../Cargo.lock");
-const PEERS: [&str; 5] = ["corosensei", "may", "tokio", "rayon", "procspawn"];
+const PEERS: [&str; 9] = [
+    "corosensei",
+    "may",
+    "tokio",
+    "rayon",
+    "crossbeam-channel",
+    "flume",
+    "kanal",
+    "async-channel",
+    "procspawn",
+];
 
 /// One paragraph of Markdown.
 pub fn describe(quick: bool, rounds: u32) -> String {
@@ -11,10 +21,11 @@ pub fn describe(quick: bool, rounds: u32) -> String {
     let machine = format!("{}, {cores} cores, Linux {}", processor(), kernel());
     let peers: Vec<_> = PEERS.iter().map(|name| format!("{name} {}", version(name))).collect();
     let python = crate::python::version().unwrap_or_else(|| "—".into());
+    let go = crate::go::version().unwrap_or_else(|| "—".into());
     let rounds = if rounds == 1 { "1 round".into() } else { format!("{rounds} rounds") };
     let size = if quick { ", quick: with less work than said below" } else { "" };
     format!(
-        "Measured {} on {machine}; {}; trine {}{}, {}, Python {python}. Medians over {rounds} \
+        "Measured {} on {machine}; {}; trine {}{}, {}, Python {python}, Go {go}. Medians over {rounds} \
          in which all take turns, each measurement in a fresh process{size}. The ratio says how many times \
          better the first line of a table is.",
         said("date", &["+%F"]).unwrap_or_else(|| "on an unknown day".into()),

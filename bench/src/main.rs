@@ -12,9 +12,13 @@
 //! | `series.rs` | the alternation |
 //! | `report.rs` | the table |
 //! | `machine.rs` | what it was measured on |
-//! | `python.rs`, `../python/` | the peers written in Python |
+//! | `foreign.rs` | peers that are not Rust |
+//! | `python.rs`, `../python/` | those written in Python |
+//! | `go.rs`, `../go/` | those written in Go |
 
 mod child;
+mod foreign;
+mod go;
 mod machine;
 mod python;
 mod report;
@@ -22,6 +26,7 @@ mod row;
 mod rows;
 mod series;
 
+use std::any::Any;
 use std::io::Write;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
@@ -93,15 +98,18 @@ fn measure(row: &str, peer: &str, size: Size) -> anyhow::Result<()> {
     let row = rows::ALL.into_iter().find(|known| known.name == row).context("no such row")?;
     let peer = row.peers.iter().find(|known| known.name == peer).context("no such peer")?;
     let Way::Rust(run) = peer.way else { anyhow::bail!("{} is not Rust", peer.name) };
-    let sample = catch_unwind(|| run(size)).unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or(panic.downcast_ref::<&str>().copied());
-        Err(anyhow::anyhow!("panicked: {}", message.unwrap_or("no message")))
-    })?;
+    let sample = catch_unwind(|| run(size))
+        .unwrap_or_else(|panic| Err(anyhow::anyhow!("panicked: {}", said(&*panic))))?;
     println!("{}", serde_json::to_string(&sample)?);
     std::io::stdout().flush()?;
     // What still sleeps or runs is not waited for.
     std::process::exit(0);
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// The whole comparison.
@@ -115,10 +123,10 @@ fn compare(args: &Args) -> anyhow::Result<()> {
 
     let head = machine::describe(args.quick, rounds);
     println!("{head}");
-    let scripts = python::Scripts::unpack()?;
+    let foreign = foreign::Foreign::unpack()?;
     let mut table = head;
     for row in rows {
-        let results = series::run(row, rounds, Size { quick: args.quick }, &scripts)?;
+        let results = series::run(row, rounds, Size { quick: args.quick }, &foreign);
         let section = report::section(row, &results);
         println!("\n{section}");
         table = format!("{table}\n\n{section}");

@@ -3,10 +3,9 @@
 //! They have to be files: a worker that `multiprocessing` starts by `spawn` or `forkserver` imports
 //! its parent's script again.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
+use tempfile::TempDir;
 
 const SCRIPTS: [(&str, &str); 5] = [
     ("sample.py", include_str!("../python/sample.py")),
@@ -17,38 +16,21 @@ const SCRIPTS: [(&str, &str); 5] = [
 ];
 
 /// A directory with the scripts, removed when dropped.
-pub struct Scripts(PathBuf);
+pub struct Scripts(TempDir);
 
 impl Scripts {
     /// Writes the scripts out.
     pub fn unpack() -> anyhow::Result<Scripts> {
-        let dir = std::env::temp_dir().join(format!("trine-bench-{}", std::process::id()));
-        std::fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let scripts = Scripts(dir);
-        for (name, text) in SCRIPTS {
-            std::fs::write(scripts.0.join(name), text)
-                .with_context(|| format!("cannot write {name} to {}", scripts.0.display()))?;
-        }
-        Ok(scripts)
+        Ok(Scripts(crate::foreign::unpack(&SCRIPTS)?))
     }
 
     /// The command that runs `function` of `script`.
     pub fn command(&self, script: &str, function: &str, quick: bool) -> Command {
         let mut command = Command::new("python3");
-        command.env("PYTHONDONTWRITEBYTECODE", "1").env("TMPDIR", &self.0);
-        command.arg(self.path().join(script)).arg(function);
+        command.env("PYTHONDONTWRITEBYTECODE", "1").env("TMPDIR", self.0.path());
+        command.arg(self.0.path().join(script)).arg(function);
         command.arg(if quick { "quick" } else { "full" });
         command
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scripts {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

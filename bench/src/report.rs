@@ -13,22 +13,25 @@ const END: &str = "<!-- bench:end -->";
 /// A row as a heading, its description and a table.
 pub fn section(row: &Row, all: &[Results]) -> String {
     let (main, others) = row.columns.split_first().expect("a row has a column");
-    let competes = main.better != Better::Neither;
-    let mut head = vec!["".to_owned(), main.heading.to_owned()];
-    if competes {
-        head.extend(["min–max".to_owned(), "ratio".to_owned()]);
+    let mut head = vec!["", main.heading];
+    head.extend(main.competes().then_some(["min–max", "ratio"]).into_iter().flatten());
+    for column in others {
+        head.push(column.heading);
+        head.extend(column.competes().then_some("ratio"));
     }
-    head.extend(others.iter().map(|column| column.heading.to_owned()));
-    head.push("remarks".to_owned());
+    head.push("remarks");
+    let head: Vec<_> = head.into_iter().map(str::to_owned).collect();
 
-    let ours = all.first().and_then(|results| median(results, main));
     let lines = all.iter().map(|results| {
-        let mut cells = vec![results.peer.name.to_owned(), cell(median(results, main))];
-        if competes {
-            cells.push(spread(results, main));
-            cells.push(ratio(main, ours, median(results, main)));
+        let mut cells = vec![results.peer.name.to_owned()];
+        for (i, column) in row.columns.iter().enumerate() {
+            let (ours, theirs) = (median(&all[0], column), median(results, column));
+            cells.push(cell(theirs));
+            if column.competes() {
+                cells.extend((i == 0).then(|| spread(results, column)));
+                cells.push(ratio(column, ours, theirs));
+            }
         }
-        cells.extend(others.iter().map(|column| cell(median(results, column))));
         cells.push(remarks(results));
         line(&cells)
     });

@@ -1,7 +1,7 @@
 //! What a row of the table is: a question, the peers that answer it, the columns of the answer.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ pub struct Row {
     pub name: &'static str,
     /// What is measured, in a sentence or two that stand above the table.
     pub about: &'static str,
-    /// What a sample holds. The first column is the one whose spread and ratio are shown.
+    /// What a sample holds. Of the first column the spread is shown, too.
     pub columns: &'static [Column],
     /// Ours first: the first of them is what the ratios refer to.
     pub peers: &'static [Peer],
@@ -27,6 +27,13 @@ pub struct Column {
     pub heading: &'static str,
     /// Which way is better, where a ratio makes sense.
     pub better: Better,
+}
+
+impl Column {
+    /// Whether ours and the peers' are compared in it.
+    pub fn competes(&self) -> bool {
+        self.better != Better::Neither
+    }
 }
 
 /// Which way a column is better.
@@ -61,6 +68,11 @@ impl Peer {
         Peer { name, env: &[], way: Way::Python { script, function } }
     }
 
+    /// A peer that is a row of the Go program.
+    pub const fn go(name: &'static str, row: &'static str) -> Peer {
+        Peer { name, env: &[], way: Way::Go { row } }
+    }
+
     /// The same peer with variables set.
     pub const fn with_env(self, env: &'static [(&'static str, &'static str)]) -> Peer {
         Peer { env, ..self }
@@ -73,7 +85,13 @@ pub enum Way {
     Rust(fn(Size) -> anyhow::Result<Sample>),
     /// The Python interpreter, and in it this function of this script.
     Python { script: &'static str, function: &'static str },
+    /// The program in `../go`, and in it this row.
+    Go { row: &'static str },
 }
+
+/// Variables that keep each runtime on one core.
+pub const ONE_CARRIER: &[(&str, &str)] = &[("TRINE_CARRIERS", "1")];
+pub const ONE_PROCESSOR: &[(&str, &str)] = &[("GOMAXPROCS", "1")];
 
 /// How much work a measurement does.
 #[derive(Clone, Copy)]
@@ -126,4 +144,18 @@ pub fn ns_each(elapsed: Duration, n: usize) -> f64 {
 /// `elapsed` divided among `n`, in microseconds.
 pub fn us_each(elapsed: Duration, n: usize) -> f64 {
     ns_each(elapsed, n) / 1e3
+}
+
+/// How long `run` takes.
+pub fn timed(run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    run()?;
+    Ok(start.elapsed())
+}
+
+/// The median of `times` runs.
+pub fn middle(times: usize, run: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<Duration> {
+    let mut all: Vec<_> = (0..times).map(|_| timed(&run)).collect::<Result<_, _>>()?;
+    all.sort();
+    Ok((all[(times - 1) / 2] + all[times / 2]) / 2)
 }

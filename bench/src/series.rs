@@ -2,11 +2,13 @@
 
 use std::process::Command;
 
-use anyhow::Context;
-
 use crate::child::{Failure, measure};
-use crate::python::Scripts;
+use crate::foreign::Foreign;
 use crate::row::{Peer, Row, Sample, Size, Way};
+
+/// How the names of the variables begin that the runtimes heed.
+const SETTINGS: [&str; 8] =
+    ["TRINE_", "TOKIO_", "RAYON_", "RUST_", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GODEBUG"];
 
 /// What the rounds made of one peer.
 pub struct Results {
@@ -19,31 +21,28 @@ pub struct Results {
 }
 
 /// Runs all rounds of a row.
-pub fn run(
-    row: &'static Row,
-    rounds: u32,
-    size: Size,
-    scripts: &Scripts,
-) -> anyhow::Result<Vec<Results>> {
+pub fn run(row: &'static Row, rounds: u32, size: Size, foreign: &Foreign) -> Vec<Results> {
     let fresh = |peer| Results { peer, samples: vec![], failures: vec![], given_up: false };
     let mut all: Vec<_> = row.peers.iter().map(fresh).collect();
     for round in 1..=rounds {
         for results in all.iter_mut().filter(|results| !results.given_up) {
-            let said = results.add(row, size, scripts)?;
+            let said = results.add(row, size, foreign);
             eprintln!("[{round}/{rounds}] {}: {}: {said}", row.name, results.peer.name);
         }
     }
-    Ok(all)
+    all
 }
 
 impl Results {
     /// Measures once more, and says what came of it.
-    fn add(&mut self, row: &Row, size: Size, scripts: &Scripts) -> anyhow::Result<String> {
-        let failure = match measure(command(row, self.peer, size, scripts)?, row.limit) {
+    fn add(&mut self, row: &Row, size: Size, foreign: &Foreign) -> String {
+        let failure = match command(row, self.peer, size, foreign)
+            .and_then(|command| measure(command, row.limit))
+        {
             Ok(sample) => {
                 let said = format!("{:?}", sample.values);
                 self.samples.push(sample);
-                return Ok(said);
+                return said;
             }
             Err(Failure::Absent(why)) => {
                 self.given_up = true;
@@ -56,15 +55,18 @@ impl Results {
             Err(Failure::Failed(why)) => why,
         };
         self.failures.push(failure.clone());
-        Ok(failure)
+        failure
     }
 }
 
-fn command(row: &Row, peer: &Peer, size: Size, scripts: &Scripts) -> anyhow::Result<Command> {
+fn command(row: &Row, peer: &Peer, size: Size, foreign: &Foreign) -> Result<Command, Failure> {
     let mut command = match peer.way {
-        Way::Python { script, function } => scripts.command(script, function, size.quick),
+        Way::Python { script, function } => foreign.python.command(script, function, size.quick),
+        Way::Go { row } => foreign.go.command(row, size.quick).map_err(Failure::Absent)?,
         Way::Rust(_) => {
-            let program = std::env::current_exe().context("cannot find this program's file")?;
+            let program = std::env::current_exe().map_err(|error| {
+                Failure::Absent(format!("cannot find this program's file: {error}"))
+            })?;
             let mut command = Command::new(program);
             command.args(["run", row.name, peer.name]);
             command.args(size.quick.then_some("--quick"));
@@ -73,10 +75,8 @@ fn command(row: &Row, peer: &Peer, size: Size, scripts: &Scripts) -> anyhow::Res
     };
     // Settings of the caller's shell are no part of the comparison.
     for (name, _) in std::env::vars_os() {
-        if ["TRINE_", "TOKIO_", "RAYON_", "RUST_"]
-            .iter()
-            .any(|p| name.to_string_lossy().starts_with(p))
-        {
+        let begins = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
+        if SETTINGS.iter().any(begins) {
             command.env_remove(name);
         }
     }

@@ -12,7 +12,8 @@ pub const ROW: Row = Row {
     name: "idle",
     about: "1,000,000 tasks (10,000 threads) that all sleep at once: growth of `VmRSS` and of the \
             page tables, `VmPTE`, per task, and the time until all of them sleep. A coroutine has \
-            its stack with a guard page; a tokio task has no stack.",
+            its stack with a guard page; a goroutine's is 2 KiB of the heap, without one; a future and \
+            a tokio task have no stack.",
     columns: &[
         Column { key: "bytes", heading: "bytes resident", better: Better::Less },
         Column { key: "pte", heading: "bytes of page table", better: Better::Less },
@@ -22,7 +23,9 @@ pub const ROW: Row = Row {
     peers: &[
         Peer::rust("trine coroutine", trine),
         Peer::rust("may coroutine", may),
+        Peer::rust("trine future", trine_future),
         Peer::rust("tokio task", tokio),
+        Peer::go("Go goroutine", "idle"),
         Peer::rust("std thread", threads),
     ],
     limit: Duration::from_secs(120),
@@ -72,6 +75,17 @@ fn trine(size: Size) -> anyhow::Result<Sample> {
         drop(trine::coroutine::spawn(|| {
             ASLEEP.fetch_add(1, Ordering::Release);
             trine::time::sleep(LONG);
+        }));
+        Ok(())
+    })
+}
+
+fn trine_future(size: Size) -> anyhow::Result<Sample> {
+    trine::future::spawn(async {}).join()?;
+    measure(many(size)?, || {
+        drop(trine::future::spawn(async {
+            ASLEEP.fetch_add(1, Ordering::Release);
+            trine::future::sleep(LONG).await;
         }));
         Ok(())
     })

@@ -1,24 +1,40 @@
-//! The rows of the table, one file each.
+//! The rows of the table, one file each. What those of channels share: `ends.rs`, the ends of every
+//! peer's channel, and `crews.rs`, who works at them.
 
+mod cancel;
+mod channel;
+mod crews;
 mod crowd;
+mod ends;
 mod fresh_process;
 mod idle;
 mod os_thread;
+mod ping_pong;
 mod process_roundtrip;
 mod process_throughput;
 mod registry;
+mod skynet;
 mod spawn_join;
+mod timers;
 mod worker_kill;
 mod yielding;
 
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ALL: [&Row; 10] = [
+pub const ALL: [&Row; 18] = [
     &yielding::ROW,
     &crowd::ROW,
     &spawn_join::ROW,
     &registry::ROW,
+    &skynet::ROW,
+    &ping_pong::ROW,
+    &ping_pong::THREADS,
+    &channel::ROW,
+    &channel::ONE_CORE,
+    &channel::THREADS,
+    &cancel::ROW,
+    &timers::ROW,
     &os_thread::ROW,
     &idle::ROW,
     &process_roundtrip::ROW,

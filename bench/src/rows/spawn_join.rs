@@ -1,25 +1,38 @@
 //! `spawn_join`: a million empty tasks, all spawned, then all joined.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::row::{Better, Column, Peer, Row, Sample, Size, ns_each};
+use tokio::runtime::Runtime;
+
+use super::crews::{current, multi};
+use crate::row::{
+    Better, Column, ONE_CARRIER, ONE_PROCESSOR, Peer, Row, Sample, Size, middle, ns_each, timed,
+};
 
 pub const ROW: Row = Row {
     name: "spawn_join",
-    about: "1,000,000 empty tasks: all are spawned by `main`, then all are joined. A batch of a \
-            tenth comes first, to start the workers, then five of a million. The first touches \
-            memory that the program never had; of the other four the median is shown.",
+    about: "1,000,000 empty tasks: all are spawned by `main`, or by a task where the line says so, \
+            then all are joined. A batch of a tenth comes first, to start the workers, then five of \
+            a million. The first touches memory that the program never had; of the other four the \
+            median is shown. rayon's and Go's tasks have no handle: a scope or a `WaitGroup` waits \
+            for all, and no result is kept.",
     columns: &[
         Column { key: "again", heading: "ns per task, later batches", better: Better::Less },
         Column { key: "first", heading: "ns per task, first batch", better: Better::Less },
     ],
     peers: &[
         Peer::rust("trine", |size| measure(size, trine)),
-        Peer::rust("trine, 1 carrier", |size| measure(size, trine))
-            .with_env(&[("TRINE_CARRIERS", "1")]),
+        Peer::rust("trine, by a coroutine", |size| measure(size, trine_inside)),
+        Peer::rust("trine, 1 carrier", |size| measure(size, trine)).with_env(ONE_CARRIER),
+        Peer::rust("trine, 1 carrier, by a coroutine", |size| measure(size, trine_inside))
+            .with_env(ONE_CARRIER),
+        Peer::rust("trine, futures", |size| measure(size, trine_futures)),
         Peer::rust("rayon, scope", |size| measure(size, rayon)),
-        Peer::rust("tokio, current thread", tokio_current),
-        Peer::rust("tokio, multi-thread", tokio_multi),
+        Peer::rust("tokio, current thread", |size| tokio(size, current()?)),
+        Peer::rust("tokio, multi-thread", |size| tokio(size, multi()?)),
+        Peer::rust("tokio, multi-thread, by a task", |size| tokio_inside(size, multi()?)),
+        Peer::go("Go, by a goroutine", "spawn_join"),
+        Peer::go("Go, GOMAXPROCS=1, by a goroutine", "spawn_join").with_env(ONE_PROCESSOR),
         Peer::rust("may", |size| measure(size, may)),
     ],
     limit: Duration::from_secs(60),
@@ -28,19 +41,25 @@ pub const ROW: Row = Row {
 fn measure(size: Size, batch: impl Fn(usize) -> anyhow::Result<()>) -> anyhow::Result<Sample> {
     let n = size.of(1_000_000, 200_000);
     batch(n / 10)?;
-    let timed = || -> anyhow::Result<f64> {
-        let start = Instant::now();
-        batch(n)?;
-        Ok(ns_each(start.elapsed(), n))
-    };
-    let first = timed()?;
-    let mut later = [timed()?, timed()?, timed()?, timed()?];
-    later.sort_by(f64::total_cmp);
-    Ok(Sample::of("again", (later[1] + later[2]) / 2.0).and("first", first))
+    let first = timed(|| batch(n))?;
+    let again = middle(4, || batch(n))?;
+    Ok(Sample::of("again", ns_each(again, n)).and("first", ns_each(first, n)))
 }
 
 fn trine(n: usize) -> anyhow::Result<()> {
     let tasks: Vec<_> = (0..n).map(|_| trine::coroutine::spawn(|| ())).collect();
+    for task in tasks {
+        task.join()?;
+    }
+    Ok(())
+}
+
+fn trine_inside(n: usize) -> anyhow::Result<()> {
+    trine::coroutine::spawn(move || trine(n)).join()?
+}
+
+fn trine_futures(n: usize) -> anyhow::Result<()> {
+    let tasks: Vec<_> = (0..n).map(|_| trine::future::spawn(async {})).collect();
     for task in tasks {
         task.join()?;
     }
@@ -56,24 +75,20 @@ fn rayon(n: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tokio_current(size: Size) -> anyhow::Result<Sample> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    measure(size, |n| tokio(&runtime, n))
+fn tokio(size: Size, runtime: Runtime) -> anyhow::Result<Sample> {
+    measure(size, |n| runtime.block_on(tokio_batch(n)))
 }
 
-fn tokio_multi(size: Size) -> anyhow::Result<Sample> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
-    measure(size, |n| tokio(&runtime, n))
+fn tokio_inside(size: Size, runtime: Runtime) -> anyhow::Result<Sample> {
+    measure(size, |n| runtime.block_on(runtime.spawn(tokio_batch(n)))?)
 }
 
-fn tokio(runtime: &tokio::runtime::Runtime, n: usize) -> anyhow::Result<()> {
-    runtime.block_on(async {
-        let tasks: Vec<_> = (0..n).map(|_| tokio::spawn(async {})).collect();
-        for task in tasks {
-            task.await?;
-        }
-        Ok(())
-    })
+async fn tokio_batch(n: usize) -> anyhow::Result<()> {
+    let tasks: Vec<_> = (0..n).map(|_| tokio::spawn(async {})).collect();
+    for task in tasks {
+        task.await?;
+    }
+    Ok(())
 }
 
 fn may(n: usize) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use corosensei::{Coroutine, CoroutineResult};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::row::{Better, Column, Peer, Row, Sample, Size, ns_each};
+use crate::row::{Better, Column, ONE_CARRIER, ONE_PROCESSOR, Peer, Row, Sample, Size, ns_each};
 
 pub const ROW: Row = Row {
     name: "yield",
@@ -17,11 +17,12 @@ pub const ROW: Row = Row {
             inline in the loop, with no call in between.",
     columns: &[Column { key: "ns", heading: "ns per yield", better: Better::Less }],
     peers: &[
-        Peer::rust("trine", |size| trine(pair(size))).with_env(&[("TRINE_CARRIERS", "1")]),
+        Peer::rust("trine", |size| trine(pair(size))).with_env(ONE_CARRIER),
         Peer::rust("corosensei, bare", |size| bare(pair(size))),
         Peer::rust("may, 1 worker", |size| may(pair(size))),
         Peer::rust("tokio, current thread", |size| tokio_current(pair(size))),
         Peer::rust("tokio, multi-thread", |size| tokio_multi(pair(size))),
+        Peer::go("Go, GOMAXPROCS=1", "yield").with_env(ONE_PROCESSOR),
         Peer::rust("std threads, 1 core", threads),
     ],
     limit: Duration::from_secs(60),

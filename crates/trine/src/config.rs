@@ -23,6 +23,24 @@ pub struct Config {
     carriers: Option<NonZeroUsize>,
     stack_size: Option<usize>,
     mprotect_guards: Option<bool>,
+    hogs: Option<HogWatch>,
+}
+
+/// What is done about coroutines that hold their carrier for over 10 ms; see
+/// [`coroutine::hogs`](crate::coroutine::hogs).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HogWatch {
+    /// Nobody looks.
+    Off,
+    /// They are counted, and what was not started beside them is taken over by other carriers.
+    #[default]
+    Count,
+    /// As `Count`, and they are reported on standard error with their stack, at most one a second.
+    ///
+    /// The stack is taken by interrupting the thread with SIGURG, unless the program has a handler
+    /// for it. A system call that the kernel does not restart (`poll`, `epoll_wait`, …: see
+    /// signal(7)) then ends with `EINTR`.
+    Trace,
 }
 
 impl Config {
@@ -52,6 +70,13 @@ impl Config {
         self.mprotect_guards = Some(always);
         self
     }
+
+    /// What is done about coroutines that hold their carrier for long. Default: `TRINE_HOGS` (`off`,
+    /// `count` or `trace`), else [`HogWatch::Count`].
+    pub fn hogs(&mut self, watch: HogWatch) -> &mut Config {
+        self.hogs = Some(watch);
+        self
+    }
 }
 
 /// [`configure`] came too late: the runtime had started and its settings were in use.
@@ -73,11 +98,16 @@ pub(crate) struct Settings {
     /// Not rounded yet.
     pub(crate) stack_size: usize,
     pub(crate) mprotect_guards: bool,
+    pub(crate) hogs: HogWatch,
 }
 
 /// What the program has chosen; `None` once that is in use.
-static CHOSEN: Mutex<Option<Config>> =
-    Mutex::new(Some(Config { carriers: None, stack_size: None, mprotect_guards: None }));
+static CHOSEN: Mutex<Option<Config>> = Mutex::new(Some(Config {
+    carriers: None,
+    stack_size: None,
+    mprotect_guards: None,
+    hogs: None,
+}));
 static IN_USE: OnceLock<Settings> = OnceLock::new();
 
 /// Sets what the environment and the machine would else decide. Optional; a later call adds to an
@@ -122,11 +152,20 @@ pub(crate) fn settings() -> &'static Settings {
                 _ => None,
             })
         });
+        let hogs = config.hogs.or_else(|| {
+            variable("TRINE_HOGS", "`off`, `count` or `trace`", |text| match text {
+                "off" => Some(HogWatch::Off),
+                "count" => Some(HogWatch::Count),
+                "trace" => Some(HogWatch::Trace),
+                _ => None,
+            })
+        });
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Settings {
             carriers: carriers.map_or_else(cores, NonZeroUsize::get),
             stack_size: stack_size.unwrap_or(DEFAULT_STACK_SIZE),
             mprotect_guards: mprotect_guards.unwrap_or(false),
+            hogs: hogs.unwrap_or_default(),
         }
     })
 }

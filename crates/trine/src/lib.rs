@@ -44,6 +44,9 @@
 //! | [`thread`] | microseconds | shares memory; a crash ends the program | computing on all cores |
 //! | [`process`] | 100s of microseconds | full: a crash ends one task | code that may crash, leak or hang |
 //!
+//! Async code has a place too: [`future::spawn`] runs a future as a coroutine without a stack, in a few
+//! hundred bytes, and any future can wait for any [`Task`].
+//!
 //! `trine measure`, the program that comes with the library, says what each costs on your machine.
 //!
 //! # Platform
@@ -55,17 +58,20 @@ pub mod coroutine;
 mod executor;
 pub mod future;
 pub mod process;
+mod scope;
 pub mod sync;
 mod sys;
 pub mod task;
 pub mod thread;
 pub mod time;
 
-pub use config::{AlreadyStarted, Config, configure};
+pub use config::{AlreadyStarted, Config, HogWatch, configure};
 pub use executor::{Executor, Map, Unordered};
+pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
+pub use task::cancel::{cancelled, checkpoint, shield};
 pub use task::{
-    Backtrace, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task, TaskError,
-    TaskId, TaskInfo,
+    Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task,
+    TaskError, TaskId, TaskInfo,
 };
 
 /// The README's programs, run as doctests.

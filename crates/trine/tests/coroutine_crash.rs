@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use trine::{Cause, coroutine, thread, time};
+use trine::{Cause, coroutine, future, thread, time};
 
 /// Runs the test `name` of this program with `variable` set.
 fn child(name: &str, variables: &[(&str, &str)]) -> Output {
@@ -78,6 +78,18 @@ fn an_overflow_of_a_plain_thread_is_still_std_s_to_report() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(6), "{text}");
     assert!(text.contains("thread 'plain'") && text.contains("has overflowed its stack"), "{text}");
+}
+
+#[test]
+fn an_overflow_of_a_future_is_that_of_its_carrier_s_thread() {
+    if is_child() {
+        drop(future::spawn(async { endless(0) }).join());
+        unreachable!("the overflow kills the program");
+    }
+    let output = child("an_overflow_of_a_future_is_that_of_its_carrier_s_thread", &[]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(6), "{text}");
+    assert!(text.contains("'trine-co-0'") && text.contains("has overflowed its stack"), "{text}");
 }
 
 #[test]
@@ -251,12 +263,38 @@ fn a_panic_whose_payload_panics_when_dropped_costs_no_carrier() {
     if is_child() {
         for _ in 0..10 {
             drop(coroutine::spawn(|| First));
+            drop(future::spawn(async { First }));
+            drop(future::spawn(async { std::panic::panic_any(First) }));
         }
         let task = coroutine::spawn(|| 7).join_timeout(Duration::from_secs(30));
         return assert_eq!(task.expect("the carrier is alive").unwrap(), 7);
     }
     let name = "a_panic_whose_payload_panics_when_dropped_costs_no_carrier";
     let output = child(name, &[("TRINE_CARRIERS", "1")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn without_a_thread_to_carry_it_a_future_is_dropped_and_its_task_says_why() {
+    struct Dropped(Arc<AtomicBool>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    if is_child() {
+        let dropped = Arc::new(AtomicBool::new(false));
+        let owned = Dropped(Arc::clone(&dropped));
+        let task = future::spawn(async move { drop(owned) });
+        let error = task.join().unwrap_err();
+        assert!(error.is_not_spawned() && dropped.load(Ordering::Relaxed), "{error}");
+        // Nobody keeps the time, either.
+        let sleep = || future::block_on(future::sleep(Duration::from_millis(1)));
+        return assert!(std::panic::catch_unwind(sleep).is_err());
+    }
+    let name = "without_a_thread_to_carry_it_a_future_is_dropped_and_its_task_says_why";
+    // Threads with stacks that no address space has room for.
+    let output = child(name, &[("RUST_MIN_STACK", "140737488355328")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

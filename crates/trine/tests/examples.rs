@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Builds and runs an example with the profile of this test; its standard output.
-fn run(name: &str) -> String {
+fn run(name: &str, arguments: &[&str]) -> String {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--offline", "--example", name]);
     cargo.arg("--manifest-path").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
+    cargo.arg("--").args(arguments);
     let output = cargo.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {}\n{errors}", output.status);
@@ -19,7 +20,7 @@ fn run(name: &str) -> String {
 
 #[test]
 fn three_ways() {
-    let printed = run("three_ways");
+    let printed = run("three_ways", &[]);
     let sums: Vec<&str> =
         printed.lines().filter_map(|line| line.split_once(" files, ")).map(|line| line.1).collect();
     assert_eq!(sums.len(), 3, "{printed}");
@@ -28,11 +29,25 @@ fn three_ways() {
 
 #[test]
 fn crash() {
-    let printed = run("crash");
+    let printed = run("crash", &[]);
     for part in
         ["input 3 is not for us", "SIGABRT (6)", "SIGSEGV (11)", "code 3", "overflowed its stack"]
     {
         assert!(printed.contains(part), "no `{part}` in:\n{printed}");
     }
     assert!(printed.contains("11 of 16 inputs decoded"), "{printed}");
+}
+
+#[test]
+fn async_crates() {
+    let printed = run("async_crates", &[]);
+    for part in ["499500 in all", "counted to 100", "1000 futures have heard", "in order: true"] {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+}
+
+#[test]
+fn sleepers() {
+    let printed = run("sleepers", &["100000"]);
+    assert!(printed.contains("100000 futures sleep"), "{printed}");
 }

@@ -170,3 +170,28 @@ fn the_states_of_a_process_task_are_true() {
     assert!(matches!(error.cause(), Cause::Signaled { signal: 9, .. }), "{error}");
     queued.join().unwrap();
 }
+
+#[test]
+fn a_map_whose_caller_is_cancelled_cancels_what_is_under_way_and_ends() {
+    fn endless(_: u64) {
+        trine::time::sleep(std::time::Duration::MAX);
+    }
+    for unordered in [false, true] {
+        let task = trine::coroutine::spawn(move || {
+            let map = Kind::Coroutine.map(0.., endless).window(3);
+            let ends: Vec<_> = if unordered { map.unordered().collect() } else { map.collect() };
+            ends.into_iter().map(|end| end.unwrap_err()).collect::<Vec<_>>()
+        });
+        while task.state() != trine::State::Waiting {
+            std::thread::yield_now();
+        }
+        let id = task.id();
+        task.cancel();
+        let errors = task.join().unwrap();
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].is_cancelled() && errors[0].task().unwrap().id == id);
+        while trine::task::list().iter().any(|task| task.parent == Some(id)) {
+            std::thread::yield_now();
+        }
+    }
+}

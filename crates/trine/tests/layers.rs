@@ -12,10 +12,11 @@ const FLOORS: &[&[&str]] = &[
     &["task"],
     &["reactor"],
     &["sync"],
-    &["net", "fs", "signal", "ipc", "time", "future"],
+    &["net", "fs", "signal", "ipc", "time"],
     &["coroutine", "thread", "process"],
     &["serve"],
-    &["executor", "scope"],
+    &["executor", "future"],
+    &["scope"],
     &["lib"],
 ];
 

@@ -4,31 +4,39 @@
 //!   other threads                    the carrier's own
 //!   ─────────────                    ─────────────────
 //!   wake ──► inbox ──────────────►  ready: started, in turn ◄── yield, wake on this thread
+//!                                    futures: likewise, the stackless
 //!   steal ◄────────── fresh: not started ──► first run, on a stack of `stacks`
 //!                                    timers: those that wait for a time
+//!   sleep ──► alarms: futures that wait for a time
 //! ```
 //!
 //! A coroutine stays on the carrier that started it. So the ready queue, the timers and the stacks
-//! belong to one thread and need no atomics; only the inbox, the deque of not-started ones and the
-//! word that the carrier sleeps on are shared ([`Remote`]).
+//! belong to one thread and need no atomics; only the inbox, the alarms, the deque of not-started ones
+//! and the word that the carrier sleeps on are shared ([`Remote`]).
+//!
+//! Coroutines and futures have turns by the round, [`ROUND`] at most of each: so a switch between
+//! coroutines knows nothing of futures, and neither holds up the other, nor timers and inbox.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_deque::{Stealer, Worker};
 
+use super::alarms::Alarms;
 use super::fiber::{self, BeforePark, Fiber, Suspend};
-use super::scheduler::Scheduler;
+use super::monitor;
+use super::scheduler::{self, Fresh, Scheduler};
 use super::stack::StackCache;
+use super::stackless::Stackless;
 use super::timers::Timers;
 use crate::sys::{self, fault, futex};
-use crate::task::park;
+use crate::task::park::{self, Host, Turn};
 use crate::task::registry::{self, Slot};
 
 /// Switches between two looks at the inbox, the timers and the work of others.
@@ -45,27 +53,42 @@ const TRIM_ROUNDS: u64 = 1 << 16;
 /// The part of a carrier that others touch. Lives as long as the process.
 pub(super) struct Remote {
     number: usize,
-    inbox: Mutex<Vec<Arc<Fiber>>>,
-    /// Whether the inbox may hold something.
+    inbox: Mutex<Inbox>,
+    /// Whether the inbox may hold something, or the first alarm may be an earlier one.
     mail: AtomicBool,
+    pub(super) alarms: Alarms,
     /// `AWAKE` or `ASLEEP`; the carrier sleeps on it.
     sleep: AtomicU32,
-    /// The slot of the coroutine that runs, or null.
-    running: AtomicPtr<Slot>,
-    pub(super) stealer: Stealer<Arc<Fiber>>,
+    /// The slot of the coroutine that runs, or null; the monitor marks it as [`registry::SEEN`].
+    pub(super) running: AtomicPtr<Slot>,
+    /// The kernel's id of the carrier's thread; 0 until it runs.
+    pub(super) thread_id: AtomicU32,
+    /// Wakes the thread, if that is none of the scheduler's and sleeps by itself.
+    thread: Option<Waker>,
+    pub(super) stealer: Stealer<Fresh>,
+}
+
+/// What was woken elsewhere.
+#[derive(Default)]
+struct Inbox {
+    fibers: Vec<Arc<Fiber>>,
+    futures: Vec<Stackless>,
 }
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 
 impl Remote {
-    pub(super) fn new(number: usize, stealer: Stealer<Arc<Fiber>>) -> Remote {
+    pub(super) fn new(number: usize, stealer: Stealer<Fresh>, thread: Option<Waker>) -> Remote {
         Remote {
             number,
-            inbox: Mutex::new(Vec::new()),
+            inbox: Mutex::default(),
             mail: AtomicBool::new(false),
+            alarms: Alarms::default(),
             sleep: AtomicU32::new(AWAKE),
             running: AtomicPtr::new(ptr::null_mut()),
+            thread_id: AtomicU32::new(0),
+            thread,
             stealer,
         }
     }
@@ -77,15 +100,40 @@ impl Remote {
                 carrier.ready.borrow_mut().push_back(fiber)
             }
             _ => {
-                self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(fiber);
-                self.mail.store(true, SeqCst);
-                self.wake();
+                self.lock_inbox().fibers.push(fiber);
+                self.call();
             }
         }
     }
 
+    /// Queues a future task of this carrier that was woken.
+    pub(super) fn queue_future(&'static self, future: Stackless) {
+        match current() {
+            Some(carrier) if ptr::eq(carrier.remote, self) => {
+                carrier.futures.borrow_mut().push_back(future)
+            }
+            _ => {
+                self.lock_inbox().futures.push(future);
+                self.call();
+            }
+        }
+    }
+
+    /// Has the carrier look at what was left for it.
+    pub(super) fn call(&self) {
+        self.mail.store(true, SeqCst);
+        self.wake();
+    }
+
+    fn lock_inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends the carrier's sleep, if it sleeps. Whatever it is to find was stored before.
     pub(super) fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            return thread.wake_by_ref();
+        }
         fence(SeqCst);
         if self.sleep.load(Relaxed) == ASLEEP && self.sleep.swap(AWAKE, SeqCst) == ASLEEP {
             futex::wake_one(&self.sleep);
@@ -98,12 +146,18 @@ pub(super) struct Carrier {
     scheduler: &'static Scheduler,
     remote: &'static Remote,
     ready: RefCell<VecDeque<Arc<Fiber>>>,
-    fresh: Worker<Arc<Fiber>>,
-    timers: RefCell<Timers>,
+    futures: RefCell<VecDeque<Stackless>>,
+    fresh: Worker<Fresh>,
+    /// Those in [`Host::park`](park::Host::park) with a deadline; who begins a wait there ends it.
+    timers: RefCell<Timers<NonNull<Fiber>>>,
+    /// Not started, and not to be stolen.
+    local: RefCell<VecDeque<Arc<Fiber>>>,
     stacks: RefCell<StackCache>,
     /// The fiber that runs; `None` on the carrier's own stack.
     running: Cell<Option<NonNull<Fiber>>>,
     rounds: Cell<u64>,
+    /// In a turn of a thread that is none of the scheduler's.
+    in_turn: Cell<bool>,
 }
 
 thread_local! {
@@ -116,25 +170,36 @@ pub(super) fn current() -> Option<&'static Carrier> {
     CARRIER.get()
 }
 
+/// Makes `carrier` the calling thread's.
+pub(super) fn enter(carrier: &'static Carrier) {
+    CARRIER.set(Some(carrier));
+    registry::add_carrier(&carrier.remote.running);
+    park::install(carrier);
+}
+
+/// Takes the calling thread's carrier away. What has begun there is never run again, what has not is
+/// refused.
+pub(super) fn leave() -> Option<&'static Carrier> {
+    let carrier = CARRIER.take()?;
+    park::uninstall();
+    registry::remove_carrier(&carrier.remote.running);
+    while let Some(fiber) = carrier.next_local() {
+        if fiber.slot().claim() {
+            carrier.refuse(&fiber, "its thread has ended before it had its first turn".into());
+        }
+    }
+    Some(carrier)
+}
+
 /// The life of a carrier's thread, which ends with the process.
 pub(super) fn run(
     scheduler: &'static Scheduler,
     remote: &'static Remote,
-    fresh: Worker<Arc<Fiber>>,
+    fresh: Worker<Fresh>,
 ) -> ! {
-    let carrier: &'static Carrier = Box::leak(Box::new(Carrier {
-        scheduler,
-        remote,
-        ready: RefCell::default(),
-        fresh,
-        timers: RefCell::default(),
-        stacks: RefCell::new(StackCache::new()),
-        running: Cell::new(None),
-        rounds: Cell::new(0),
-    }));
-    CARRIER.set(Some(carrier));
-    registry::add_carrier(&remote.running);
-    park::install(carrier);
+    remote.thread_id.store(sys::observe::thread_id(), Relaxed);
+    let carrier = Carrier::new(scheduler, remote, fresh, StackCache::new());
+    enter(carrier);
     fault::ensure_signal_stack();
     // Whoever started the thread has counted it as searching.
     carrier.search();
@@ -149,6 +214,39 @@ pub(super) fn run(
 }
 
 impl Carrier {
+    fn new(
+        scheduler: &'static Scheduler,
+        remote: &'static Remote,
+        fresh: Worker<Fresh>,
+        stacks: StackCache,
+    ) -> &'static Carrier {
+        Box::leak(Box::new(Carrier {
+            scheduler,
+            remote,
+            ready: RefCell::default(),
+            futures: RefCell::default(),
+            fresh,
+            local: RefCell::default(),
+            timers: RefCell::new(Timers::new(Instant::now())),
+            stacks: RefCell::new(stacks),
+            running: Cell::new(None),
+            rounds: Cell::new(0),
+            in_turn: Cell::new(false),
+        }))
+    }
+
+    /// A carrier of local coroutines only, for a thread that is woken by `thread`.
+    pub(super) fn of_thread(thread: Waker, stacks: StackCache) -> &'static Carrier {
+        let fresh = Worker::new_fifo();
+        let remote = Remote::new(usize::MAX, fresh.stealer(), Some(thread));
+        Carrier::new(scheduler::scheduler(), Box::leak(Box::new(remote)), fresh, stacks)
+    }
+
+    /// Whether this is one of the scheduler's, on a thread of its own.
+    pub(super) fn has_own_thread(&self) -> bool {
+        self.remote.thread.is_none()
+    }
+
     /// Runs what is at hand, started and not-started ones in turn.
     fn round(&self) {
         for _ in 0..ROUND {
@@ -161,9 +259,14 @@ impl Carrier {
                 if idle {
                     break;
                 }
-            } else if let Some(fiber) = self.fresh.pop() {
-                self.start(fiber);
+            } else if let Some(task) = self.fresh.pop() {
+                self.start(task);
             }
+        }
+        for _ in 0..ROUND {
+            let next = self.futures.borrow_mut().pop_front();
+            let Some(future) = next else { break };
+            self.turn(future);
         }
         self.idle_registers();
     }
@@ -191,38 +294,60 @@ impl Carrier {
         let rounds = self.rounds.get() + 1;
         self.rounds.set(rounds);
         self.open_inbox();
-        if !self.timers.borrow().is_empty() {
+        if !self.timers.borrow().is_empty() || !self.remote.alarms.is_empty() {
             self.expire(Instant::now());
         }
+        self.start_local();
         if rounds.is_multiple_of(INJECTOR_ROUNDS)
             && self.scheduler.has_injected()
-            && let Some(fiber) = self.scheduler.find(self.remote.number, &self.fresh)
+            && let Some(task) = self.scheduler.find(self.remote.number, &self.fresh)
         {
-            self.start(fiber);
+            self.start(task);
+            self.idle_registers();
         }
         if rounds.is_multiple_of(TRIM_ROUNDS) {
-            self.stacks.borrow_mut().trim();
+            self.trim();
         }
+    }
+
+    /// Starts local coroutines, in order.
+    fn start_local(&self) {
+        for _ in 0..ROUND {
+            let Some(fiber) = self.next_local() else { return };
+            self.begin(fiber);
+            self.idle_registers();
+        }
+    }
+
+    fn next_local(&self) -> Option<Arc<Fiber>> {
+        self.local.borrow_mut().pop_front()
     }
 
     fn open_inbox(&self) {
         if self.remote.mail.load(Relaxed) {
             self.remote.mail.store(false, SeqCst);
-            let mut inbox = self.remote.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-            self.ready.borrow_mut().extend(inbox.drain(..));
+            let mut inbox = self.remote.lock_inbox();
+            self.ready.borrow_mut().extend(inbox.fibers.drain(..));
+            self.futures.borrow_mut().extend(inbox.futures.drain(..));
         }
     }
 
     fn expire(&self, now: Instant) {
+        self.remote.alarms.ring(now);
         loop {
             let expired = self.timers.borrow_mut().pop_expired(now);
             let Some(fiber) = expired else { return };
-            fiber::wake(&fiber);
+            // SAFETY: the fiber is in `park`, which takes its wait back before it returns: so it has
+            // not ended, and whoever holds the reference that it runs by holds it still.
+            unsafe { fiber::wake(fiber.as_ptr()) };
         }
     }
 
     fn has_nothing(&self) -> bool {
-        self.ready.borrow().is_empty() && self.fresh.is_empty()
+        self.ready.borrow().is_empty()
+            && self.fresh.is_empty()
+            && self.futures.borrow().is_empty()
+            && self.local.borrow().is_empty()
     }
 
     /// Looks for work elsewhere, and sleeps until there is some. The carrier counts as searching.
@@ -230,9 +355,10 @@ impl Carrier {
     fn search(&self) {
         let mut idle_since = None;
         loop {
-            if let Some(fiber) = self.scheduler.find(self.remote.number, &self.fresh) {
+            if let Some(task) = self.scheduler.find(self.remote.number, &self.fresh) {
                 self.scheduler.end_search();
-                return self.start(fiber);
+                monitor::arm(self.scheduler);
+                return self.start(task);
             }
             if self.scheduler.begin_idle(self.remote.number) {
                 let since = *idle_since.get_or_insert_with(Instant::now);
@@ -244,6 +370,7 @@ impl Carrier {
             self.open_inbox();
             self.expire(Instant::now());
             if !self.has_nothing() {
+                monitor::arm(self.scheduler);
                 return self.scheduler.end_search();
             }
         }
@@ -252,11 +379,13 @@ impl Carrier {
     /// Sleeps until somebody calls [`Remote::wake`] or the next timer is due; gives memory back
     /// when that takes long.
     fn sleep(&self, idle_since: Instant) {
-        let mut deadline = self.timers.borrow().next_deadline();
-        if self.stacks.borrow().wants_trim() {
+        let timer = self.timers.borrow().next_deadline();
+        let alarm = self.remote.alarms.next();
+        let mut deadline = timer.into_iter().chain(alarm).min();
+        if self.stacks.borrow().wants_trim() || self.timers.borrow().wants_trim() {
             let trim_at = idle_since + TRIM_AFTER;
             if Instant::now() >= trim_at {
-                self.stacks.borrow_mut().trim();
+                self.trim();
             } else if deadline.is_none_or(|deadline| trim_at < deadline) {
                 deadline = Some(trim_at);
             }
@@ -271,25 +400,55 @@ impl Carrier {
         self.remote.sleep.store(AWAKE, SeqCst);
     }
 
-    /// Gives a fiber its first run.
-    fn start(&self, fiber: Arc<Fiber>) {
+    /// Gives memory without use back.
+    #[cold]
+    fn trim(&self) {
+        self.stacks.borrow_mut().trim();
+        self.timers.borrow_mut().trim();
+    }
+
+    /// Gives a task its first run.
+    fn start(&self, task: Fresh) {
+        match task {
+            Fresh::Coroutine(fiber) => self.begin(fiber),
+            Fresh::Future(future) => self.turn(future),
+        }
+    }
+
+    /// Gives a future its turn.
+    fn turn(&self, future: Stackless) {
+        let slot = future.slot();
+        registry::set_current(Some(slot));
+        self.remote.running.store(ptr::from_ref(slot).cast_mut(), Relaxed);
+        // SAFETY: out of this carrier's queue, or started here, on the carrier's own stack.
+        if let Some(future) = unsafe { future.turn(self.remote) } {
+            self.futures.borrow_mut().push_back(future);
+        }
+    }
+
+    /// Gives a fiber its first run, unless it was cancelled before.
+    fn begin(&self, fiber: Arc<Fiber>) {
+        if !fiber.slot().claim() {
+            return;
+        }
         let stack = self.stacks.borrow_mut().take(fiber.stack_size());
         match stack {
             Ok(stack) => {
-                // SAFETY: the fiber came out of a queue of not-started ones, so this is its first
-                // run; from here on it is in this carrier's hands until it has ended.
+                // SAFETY: claimed, so this is its first run; from here on it is in this carrier's
+                // hands until it has ended.
                 unsafe { fiber.begin(stack, self.remote) };
                 self.resume(fiber);
             }
-            Err(reason) => {
-                // What its function owns is dropped here, and may panic or wait (as a thread) as
-                // this task: not as the one that ran before, whose state word has its own waits.
-                registry::set_current(Some(fiber.slot()));
-                // SAFETY: as above, in place of its first run.
-                unsafe { fiber.refuse(reason) };
-                registry::set_current(None);
-            }
+            Err(reason) => self.refuse(&fiber, reason),
         }
+    }
+
+    /// Ends a fiber that the caller has claimed, in place of its first run.
+    fn refuse(&self, fiber: &Fiber, reason: String) {
+        // What its function owns is dropped here, and may wait, as a thread.
+        registry::set_current(None);
+        // SAFETY: claimed.
+        unsafe { fiber.refuse(reason) };
     }
 
     /// Lets a fiber run until it suspends or ends.
@@ -319,14 +478,32 @@ impl Carrier {
         self.stacks.borrow_mut().give_back(stack);
     }
 
-    /// Takes a fiber that a coroutine of this carrier has spawned.
-    pub(super) fn spawn(&self, fiber: Arc<Fiber>) {
+    /// Takes a task that one of this carrier has spawned.
+    pub(super) fn spawn(&self, task: Fresh) {
+        if !self.has_own_thread() {
+            return self.scheduler.inject(task);
+        }
         let backlog = !self.fresh.is_empty();
-        self.fresh.push(fiber);
+        self.fresh.push(task);
         // One is for this carrier, soon; more are worth waking another for.
         if backlog {
             self.scheduler.notify();
         }
+    }
+
+    /// Takes a fiber that is to stay here, and was spawned on this thread.
+    pub(super) fn spawn_local(&self, fiber: Arc<Fiber>) {
+        self.local.borrow_mut().push_back(fiber);
+    }
+
+    /// Where the coroutines and generators of this carrier have their stacks from.
+    pub(super) fn stacks(&self) -> &RefCell<StackCache> {
+        &self.stacks
+    }
+
+    /// The part of this carrier that others touch.
+    pub(super) fn remote(&self) -> &'static Remote {
+        self.remote
     }
 
     /// The fiber that runs on this carrier, for a caller on its stack.
@@ -344,50 +521,66 @@ impl Carrier {
 
     /// The pointer of the `Arc` of the fiber that the caller is.
     #[inline]
-    fn caller_pointer(&self) -> *const Fiber {
-        self.running.get().expect("the host is asked only by a caller that it carries").as_ptr()
-    }
-
-    /// A reference of one's own to the fiber that the caller is.
-    fn caller_arc(&self) -> Arc<Fiber> {
-        let fiber = self.caller_pointer();
-        // SAFETY: the pointer is that of the `Arc` that `resume` holds while the fiber runs, and the
-        // count is raised for the new one.
-        unsafe {
-            Arc::increment_strong_count(fiber);
-            Arc::from_raw(fiber)
-        }
+    fn caller_pointer(&self) -> NonNull<Fiber> {
+        self.running.get().expect("the host is asked only by a caller that it carries")
     }
 }
 
-impl park::Host for Carrier {
+impl Host for Carrier {
     #[inline]
     fn carries_caller(&self) -> bool {
         self.running.get().is_some()
     }
 
+    fn turn(&self, deadline: Option<Instant>) -> Turn {
+        // In a turn, the destructor of what a refused coroutine owns may wait; as a thread.
+        if self.has_own_thread() || self.in_turn.get() {
+            return Turn::Sleep(deadline);
+        }
+        self.open_inbox();
+        if !self.timers.borrow().is_empty() {
+            self.expire(Instant::now());
+        }
+        if self.has_nothing() {
+            self.stacks.borrow_mut().trim_if_many();
+            let timer = self.timers.borrow().next_deadline();
+            return Turn::Sleep(deadline.into_iter().chain(timer).min());
+        }
+        self.in_turn.set(true);
+        let outer = registry::current();
+        self.round();
+        self.start_local();
+        registry::set_current(outer);
+        self.in_turn.set(false);
+        Turn::Return
+    }
+
     fn waker(&self) -> Waker {
         // SAFETY: the pointer is that of the `Arc` that `resume` holds while the fiber runs.
-        unsafe { Fiber::waker(self.caller_pointer()) }
+        unsafe { Fiber::waker(self.caller_pointer().as_ptr()) }
     }
 
     fn park(&self, deadline: Option<Instant>) {
         let fiber = self.caller();
         let timer = match deadline {
-            // Not without a turn for the others: the caller may look again and again.
-            // SAFETY: the caller is the fiber.
-            Some(deadline) if deadline <= Instant::now() => unsafe {
-                return fiber.suspend(Suspend::Yield);
-            },
-            Some(deadline) => Some(self.timers.borrow_mut().insert(deadline, self.caller_arc())),
             None => None,
+            Some(deadline) => {
+                let now = Instant::now();
+                if deadline <= now {
+                    // Not without a turn for the others: the caller may look again and again.
+                    // SAFETY: the caller is the fiber.
+                    return unsafe { fiber.suspend(Suspend::Yield) };
+                }
+                // Without a reference of its own: the wait is taken back below, by the fiber itself.
+                Some(self.timers.borrow_mut().insert(now, deadline, self.caller_pointer()))
+            }
         };
         if fiber.try_park() == BeforePark::Suspend {
             // SAFETY: the caller is the fiber.
             unsafe { fiber.suspend(Suspend::Park) };
         }
         if let Some(timer) = timer {
-            self.timers.borrow_mut().cancel(&timer);
+            self.timers.borrow_mut().cancel(timer);
         }
     }
 }

@@ -10,6 +10,10 @@
 //!                                 wait: takes the token
 //! ```
 //!
+//! A bit of the same word says that the task was cancelled; it is set once the word has left `NEW`, and
+//! stays. Whoever takes the word out of `NEW` has claimed the task: a carrier, which runs it, or
+//! somebody who cancels it, who ends it where it stands; the queue's reference is then left over.
+//!
 //! The word lives in the task's registry slot, which is the task's as long as the fiber exists. Who
 //! may touch which field:
 //!
@@ -28,7 +32,7 @@
 //! token, or is resumed after, with `Acquire` (an inbox or the same thread carries the order for a
 //! fiber that was parked).
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ptr;
@@ -41,11 +45,12 @@ use corosensei::stack::Stack;
 use corosensei::{Coroutine, Yielder};
 
 use super::carrier::Remote;
+use super::local::Storage;
 use super::stack::{CoStack, RESERVED};
 use crate::sys;
 use crate::task::job::{Job, Run};
-use crate::task::registry::{NOTIFIED, PARKED, RUNNABLE, Slot};
-use crate::task::{Core, Handle, TaskError};
+use crate::task::registry::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot};
+use crate::task::{Cause, Core, Handle, TaskError};
 
 /// Why a coroutine handed control back to its carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +85,8 @@ struct Frame {
     yielder: *const Yielder<(), Suspend>,
     /// The lowest address of the stack.
     limit: usize,
+    /// The values of its [`Local`](super::Local)s, if it has any. Touched by the coroutine only.
+    locals: OnceCell<Box<Storage>>,
 }
 
 const _: () = assert!(size_of::<Frame>() <= RESERVED && align_of::<Frame>() <= 64);
@@ -154,7 +161,7 @@ impl Fiber {
     ///
     /// # Safety
     ///
-    /// Called once, by the carrier that took the fiber out of a queue; it runs on that carrier only
+    /// Called once, by the carrier that has claimed the fiber's task; it runs on that carrier only
     /// from now on, and the caller keeps an `Arc` of it until it has ended.
     pub(super) unsafe fn begin(&self, stack: CoStack, home: &'static Remote) {
         self.home.store(ptr::from_ref(home).cast_mut(), Relaxed);
@@ -167,14 +174,18 @@ impl Fiber {
             // SAFETY: `begin` has written the frame before the first run, and it is the carrier's,
             // on whose thread this runs.
             unsafe { (*this.frame.get()).yielder = yielder };
-            // SAFETY: a context runs once, and nothing else runs or refuses a job that has one.
+            // SAFETY: the carrier has claimed the task, and a context runs once.
             unsafe { this.job.run() };
+            // SAFETY: the frame is there, and this is the coroutine.
+            unsafe { this.drop_locals() };
         });
         let context = ManuallyDrop::new(context);
         self.depth.set(frame.cast());
         // SAFETY: the reserved part of a stack is its owner's, which is this fiber now; it is large
         // and aligned enough for a `Frame` (asserted above).
-        unsafe { frame.write(Frame { context, yielder: ptr::null(), limit }) };
+        unsafe {
+            frame.write(Frame { context, yielder: ptr::null(), limit, locals: OnceCell::new() });
+        }
         self.frame.set(frame);
     }
 
@@ -182,10 +193,10 @@ impl Fiber {
     ///
     /// # Safety
     ///
-    /// Called once, in place of [`begin`](Self::begin).
+    /// Called once, in place of [`begin`](Self::begin), by whoever has claimed the fiber's task.
     pub(super) unsafe fn refuse(&self, reason: String) {
         // SAFETY: the caller's promise.
-        unsafe { self.job.refuse(reason) };
+        unsafe { self.job.refuse(Cause::NotSpawned { reason }) };
     }
 
     /// Switches to the fiber until it suspends itself (`Some`) or has ended (`None`).
@@ -251,16 +262,55 @@ impl Fiber {
         (limit, frame as usize)
     }
 
+    /// The values of the fiber's [`Local`](super::Local)s.
+    ///
+    /// # Safety
+    ///
+    /// Called by the fiber itself, which is done with what it gets before it ends.
+    #[inline]
+    pub(super) unsafe fn locals(&self) -> &OnceCell<Box<Storage>> {
+        // SAFETY: the caller is the fiber, so the frame is there; nobody else touches this field.
+        unsafe { &(*self.frame.get()).locals }
+    }
+
+    /// Drops what is left of the fiber's values: the destructor of a result that nobody wanted may
+    /// have made some after the end of the others.
+    ///
+    /// # Safety
+    ///
+    /// Called by the fiber itself, at its end.
+    #[inline]
+    unsafe fn drop_locals(&self) {
+        // SAFETY: the caller's promise.
+        if let Some(storage) = unsafe { self.locals() }.get() {
+            std::mem::forget(storage.drop_values());
+            // SAFETY: the fiber's own field, to which no reference is left.
+            drop(unsafe { (*self.frame.get()).locals.take() });
+        }
+    }
+
+    /// As [`bounds`](Self::bounds), for the signal handler, which may find the fiber about to begin or ended.
+    pub(super) fn bounds_if_begun(&self) -> Option<(usize, usize)> {
+        // SAFETY: the frame is there from the begin to the end, and the handler runs on the carrier's
+        // own thread.
+        (!self.frame.get().is_null()).then(|| unsafe { self.bounds() })
+    }
+
     /// Takes a stored wake-up; if there is none, the state is `PARKED` from here on, and the fiber
     /// has to suspend with [`Suspend::Park`].
     #[must_use = "a fiber that is to park must suspend"]
     pub(super) fn try_park(&self) -> BeforePark {
-        let state = &self.slot.state;
-        match state.compare_exchange(RUNNABLE, PARKED, AcqRel, Acquire) {
-            Ok(_) => BeforePark::Suspend,
-            Err(_) => {
-                state.swap(RUNNABLE, Acquire);
-                BeforePark::WasNotified
+        let word = &self.slot.state;
+        let mut state = RUNNABLE;
+        loop {
+            let bits = state & !STATE;
+            let (next, then) = match state & STATE {
+                NOTIFIED => (RUNNABLE, BeforePark::WasNotified),
+                _ => (PARKED, BeforePark::Suspend),
+            };
+            match word.compare_exchange(state, next | bits, AcqRel, Acquire) {
+                Ok(_) => return then,
+                Err(seen) => state = seen,
             }
         }
     }
@@ -289,12 +339,12 @@ impl<J: ?Sized> Fiber<J> {
         let word = &self.slot.state;
         let mut state = word.load(Relaxed);
         loop {
-            let (next, woken) = match state {
+            let (next, woken) = match state & STATE {
                 PARKED => (RUNNABLE, Woken::Queue),
                 RUNNABLE | NOTIFIED => (NOTIFIED, Woken::Nothing),
                 _ => return Woken::Nothing,
             };
-            match word.compare_exchange_weak(state, next, AcqRel, Relaxed) {
+            match word.compare_exchange_weak(state, next | state & !STATE, AcqRel, Relaxed) {
                 Ok(_) => return woken,
                 Err(seen) => state = seen,
             }
@@ -309,12 +359,17 @@ impl<J: ?Sized> Fiber<J> {
 }
 
 /// Wakes a fiber whose job is not known, as the timers do.
-pub(super) fn wake(fiber: &Arc<Fiber>) {
-    if let Woken::Queue = fiber.notify() {
+///
+/// # Safety
+///
+/// `fiber` is the pointer of an `Arc` that is alive.
+pub(super) unsafe fn wake(fiber: *const Fiber) {
+    // SAFETY: the caller's promise.
+    if let Woken::Queue = unsafe { (*fiber).notify() } {
         // SAFETY: the state went from `PARKED` to `RUNNABLE` by our hand, so the reference that
         // parking gave up is ours.
-        let own = unsafe { Arc::from_raw(Arc::as_ptr(fiber)) };
-        fiber.home().queue(own);
+        let own = unsafe { Arc::from_raw(fiber) };
+        own.home().queue(own);
     }
 }
 
@@ -334,8 +389,8 @@ impl<J: Run + 'static> Wake for Fiber<J> {
 
 impl<F, T> Handle for Fiber<Job<F, T>>
 where
-    F: FnOnce() -> T + Send,
-    T: Send,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
 {
     type Raw = T;
     type Value = T;
@@ -346,5 +401,14 @@ where
 
     fn finish(&self, value: T) -> Result<T, TaskError> {
         Ok(value)
+    }
+
+    fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
+        match self.slot.request_cancel(reason) {
+            // SAFETY: claimed; whoever finds the fiber in a queue cannot claim it any more.
+            Request::Claimed => unsafe { self.job.refuse(self.slot.cancellation()) },
+            Request::Wake => Wake::wake(self),
+            Request::Nothing => {}
+        }
     }
 }

@@ -19,29 +19,53 @@
 //! | `carrier.rs` | the thread that runs them, and its queues |
 //! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
 //! | `stack.rs` | where stacks come from and go |
-//! | `timers.rs`, `overflow.rs` | waiting for a time; running off the end |
+//! | `timers.rs`, `nodes.rs` | waiting for a time; where the waits stand |
+//! | `monitor.rs` | coroutines that hold their carrier for long |
+//! | `overflow.rs` | running off the end of a stack |
+//! | `local.rs` | values of which each coroutine has its own |
+//! | `local_task.rs`, `thread_host.rs` | coroutines that stay on their thread; those of `main` and the like |
+//! | `generator.rs`, `thread_stacks.rs` | functions that hand out values on the way; the stacks of any thread |
+//! | `stackless.rs`, `word.rs` | the second form: a future as a task, without a stack |
+//! | `alarms.rs` | futures that wait for a time |
 //!
 //! # What a coroutine must not do
 //!
 //! Block its thread: `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
 //! slow descriptor hold up every coroutine of the carrier. Use what trine has instead, or a
-//! [thread](crate::thread).
+//! [thread](crate::thread). [`hogs`] says which ones did.
 
 use std::num::NonZeroUsize;
 use std::panic::Location;
 use std::sync::Arc;
 
 use crate::task::job::Job;
-use crate::task::{Kind, Task};
+use crate::task::{Kind, Task, park};
 
+pub(crate) mod alarms;
 mod carrier;
 mod fiber;
+mod generator;
+mod local;
+mod local_task;
+mod monitor;
+mod nodes;
 mod overflow;
 mod scheduler;
 mod stack;
+mod stackless;
+mod thread_host;
+mod thread_stacks;
 mod timers;
+mod word;
+
+pub use generator::{Generator, Step, Yielder};
+pub use local::{AccessError, Local};
+pub use local_task::{LocalTask, spawn_local};
+pub use monitor::{Hog, Hogs, hogs};
 
 use fiber::Fiber;
+use scheduler::Fresh;
+use stackless::FutureTask;
 
 /// Runs `f` as a coroutine.
 ///
@@ -86,8 +110,16 @@ pub fn yield_now() {
     match carrier::current().and_then(carrier::Carrier::running) {
         // SAFETY: the fiber that runs on this carrier is the caller.
         Some(fiber) => unsafe { fiber.suspend(fiber::Suspend::Yield) },
-        None => std::thread::yield_now(),
+        None => yield_thread(),
     }
+}
+
+#[cold]
+fn yield_thread() {
+    if let Some(carrier) = carrier::current() {
+        park::Host::turn(carrier, None);
+    }
+    std::thread::yield_now();
 }
 
 /// Settings of one coroutine.
@@ -148,14 +180,44 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let job = Job::new(Kind::Coroutine, self.name, location, f);
+        let (fiber, task) = self.make(location, f);
+        queue(Fresh::Coroutine(fiber));
+        task
+    }
+
+    /// Makes a fiber that is to be queued, and its handle.
+    fn make<F, T>(self, location: &'static Location<'static>, f: F) -> (Arc<Fiber>, Task<T>)
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let job = Job::new(Kind::Coroutine, self.name, location, local::with_end(f));
         let fiber = Arc::new(Fiber::new(job, self.stack_size));
         let queued: Arc<Fiber> = fiber.clone();
-        match carrier::current() {
-            Some(carrier) => carrier.spawn(queued),
-            None => scheduler::scheduler().inject(queued),
-        }
         // SAFETY: the one handle of this fiber.
-        unsafe { Task::from_handle(fiber) }
+        (queued, unsafe { Task::from_handle(fiber) })
+    }
+}
+
+/// Runs a future as a task of the carriers; see [`future::spawn`](crate::future::spawn).
+pub(crate) fn spawn_future<F>(
+    name: Option<Arc<str>>,
+    location: &'static Location<'static>,
+    future: F,
+) -> Task<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let (handle, queued) = FutureTask::new(name, location, future);
+    queue(Fresh::Future(queued));
+    // SAFETY: the one handle of this task.
+    unsafe { Task::from_handle(handle) }
+}
+
+#[inline]
+fn queue(task: Fresh) {
+    match carrier::current() {
+        Some(carrier) => carrier.spawn(task),
+        None => scheduler::scheduler().inject(task),
     }
 }

@@ -1,7 +1,7 @@
-//! A coroutine that runs into its guard page: says which one it was and what to change, and dies as
-//! a thread of std would.
+//! A coroutine or a generator that runs into its guard page: says which one it was and what to
+//! change, and dies as a thread of std would.
 
-use super::carrier;
+use super::{carrier, thread_stacks};
 use crate::sys::{self, fault};
 
 /// Puts the handler in place; called before the first coroutine runs.
@@ -11,29 +11,37 @@ pub(super) fn install() {
 
 /// Runs in the signal handler: no allocation, no lock that could wait.
 fn look(address: usize) -> bool {
-    let Some(fiber) = carrier::current().and_then(carrier::Carrier::running) else {
+    let fiber = carrier::current().and_then(carrier::Carrier::running);
+    let of_fiber = fiber.and_then(|fiber| {
+        // SAFETY: the fiber runs, on the carrier whose thread has faulted, which is this one.
+        let (limit, top) = unsafe { fiber.bounds() };
+        let guard_end = limit + sys::page_size();
+        (limit..guard_end).contains(&address).then(|| top - guard_end)
+    });
+    // What else runs on a stack of this thread is a generator.
+    let Some(size) = of_fiber.or_else(|| thread_stacks::size_above_guard(address)) else {
         return false;
     };
-    // SAFETY: the fiber runs, on the carrier whose thread has faulted, which is this one.
-    let (limit, top) = unsafe { fiber.bounds() };
-    let guard_end = limit + sys::page_size();
-    if !(limit..guard_end).contains(&address) {
-        return false;
-    }
-    let (mut id, mut size) = ([0; 20], [0; 20]);
-    let id = decimal(fiber.slot().raw_id(), &mut id);
-    let size = decimal(((top - guard_end).div_ceil(1024)) as u64, &mut size);
+    let (mut id, mut kib) = ([0; 20], [0; 20]);
+    let kib = decimal(size.div_ceil(1024) as u64, &mut kib);
     let write = sys::write_stderr_raw;
-    write(&[b"\ntrine: coroutine "]);
-    fiber.slot().try_name(|name| write(&[b"`", name.as_bytes(), b"` "]));
-    write(&[
-        b"#",
-        id,
-        b" has overflowed its stack of ",
-        size,
-        b" KiB\nGive it more with coroutine::Builder::stack_size, all of them with TRINE_STACK_SIZE \
-          or trine::configure; or recurse less.\nfatal runtime error: stack overflow, aborting\n",
-    ]);
+    write(&[b"\ntrine: "]);
+    match of_fiber {
+        Some(_) => write(&[b"coroutine "]),
+        None if fiber.is_some() => write(&[b"a generator in coroutine "]),
+        None => write(&[b"a generator "]),
+    };
+    if let Some(fiber) = fiber {
+        fiber.slot().try_name(|name| write(&[b"`", name.as_bytes(), b"` "]));
+        write(&[b"#", decimal(fiber.slot().raw_id(), &mut id), b" "]);
+    }
+    write(&[b"has overflowed its stack of ", kib, b" KiB\nGive "]);
+    match of_fiber {
+        Some(_) => write(&[b"it more with coroutine::Builder::stack_size, all of them"]),
+        None => write(&[b"all stacks more"]),
+    };
+    write(&[b" with TRINE_STACK_SIZE or trine::configure; or recurse less.\n\
+          fatal runtime error: stack overflow, aborting\n"]);
     true
 }
 

@@ -1,4 +1,4 @@
-//! What the carriers share: coroutines that were not started yet, and who sleeps.
+//! What the carriers share: what was spawned and not started yet, and who sleeps.
 //!
 //! ```text
 //!   spawn from a thread ──► injector ─┐
@@ -22,12 +22,40 @@ use crossbeam_deque::{Injector, Steal, Worker};
 use super::carrier::{self, Remote};
 use super::fiber::Fiber;
 use super::overflow;
+use super::stackless::Stackless;
 use crate::config;
 use crate::sys::limits;
 
+/// A task that was not started yet. Two words: the one variant leaves the place for the other.
+pub(super) enum Fresh {
+    Coroutine(Arc<Fiber>),
+    Future(Stackless),
+}
+
+const _: () = assert!(size_of::<Fresh>() == size_of::<Arc<Fiber>>());
+
+impl Fresh {
+    /// Ends the task without starting it.
+    ///
+    /// # Safety
+    ///
+    /// It came out of a queue: it is the caller's.
+    pub(super) unsafe fn refuse(self, reason: String) {
+        match self {
+            Fresh::Coroutine(fiber) => {
+                if fiber.slot().claim() {
+                    // SAFETY: claimed, and not begun.
+                    unsafe { fiber.refuse(reason) };
+                }
+            }
+            Fresh::Future(future) => future.refuse(reason),
+        }
+    }
+}
+
 /// The one scheduler of the process.
 pub(super) struct Scheduler {
-    injector: Injector<Arc<Fiber>>,
+    injector: Injector<Fresh>,
     most: usize,
     carriers: Box<[OnceLock<&'static Remote>]>,
     started: AtomicUsize,
@@ -58,9 +86,9 @@ pub(super) fn scheduler() -> &'static Scheduler {
 }
 
 impl Scheduler {
-    /// Adds a coroutine that no carrier has.
-    pub(super) fn inject(&'static self, fiber: Arc<Fiber>) {
-        self.injector.push(fiber);
+    /// Adds a task that no carrier has.
+    pub(super) fn inject(&'static self, task: Fresh) {
+        self.injector.push(task);
         self.notify();
     }
 
@@ -95,7 +123,7 @@ impl Scheduler {
             return;
         }
         let fresh = Worker::new_fifo();
-        let unborn = Box::into_raw(Box::new(Remote::new(number, fresh.stealer())));
+        let unborn = Box::into_raw(Box::new(Remote::new(number, fresh.stealer(), None)));
         // SAFETY: a `Box`'s own pointer; freed below only if nobody came to know the reference.
         let remote: &'static Remote = unsafe { &*unborn };
         let name = format!("trine-co-{number}");
@@ -128,9 +156,9 @@ impl Scheduler {
     fn refuse_all(&self, error: &std::io::Error) {
         loop {
             match self.injector.steal() {
-                // SAFETY: a fiber stolen from the queue is ours, and was not begun.
-                Steal::Success(fiber) => unsafe {
-                    fiber.refuse(limits::explain_refused_task("thread, for coroutines", error));
+                // SAFETY: stolen from the queue.
+                Steal::Success(task) => unsafe {
+                    task.refuse(limits::explain_refused_task("thread, for coroutines", error));
                 },
                 Steal::Retry => {}
                 Steal::Empty => return,
@@ -139,11 +167,11 @@ impl Scheduler {
     }
 
     /// Takes work from outside into `fresh`: from the injector, else from another carrier.
-    pub(super) fn find(&self, number: usize, fresh: &Worker<Arc<Fiber>>) -> Option<Arc<Fiber>> {
+    pub(super) fn find(&self, number: usize, fresh: &Worker<Fresh>) -> Option<Fresh> {
         loop {
             let mut retry = false;
             match self.injector.steal_batch_and_pop(fresh) {
-                Steal::Success(fiber) => return Some(fiber),
+                Steal::Success(task) => return Some(task),
                 Steal::Retry => retry = true,
                 Steal::Empty => {}
             }
@@ -151,7 +179,7 @@ impl Scheduler {
             let started = self.started.load(SeqCst);
             for other in (number + 1..started).chain(0..number.min(started)) {
                 match self.carrier(other).stealer.steal_batch_and_pop(fresh) {
-                    Steal::Success(fiber) => return Some(fiber),
+                    Steal::Success(task) => return Some(task),
                     Steal::Retry => retry = true,
                     Steal::Empty => {}
                 }
@@ -218,6 +246,26 @@ impl Scheduler {
     /// Whether a carrier that announced its idleness has not been called since.
     pub(super) fn is_idle(&self, number: usize) -> bool {
         self.lock_idle().contains(&number)
+    }
+
+    /// The first carrier, started if it was not yet; `None` if no thread could be had.
+    pub(super) fn first(&'static self) -> Option<&'static Remote> {
+        if self.started.load(SeqCst) == 0 {
+            self.start_one();
+        }
+        self.carriers[0].get().copied()
+    }
+
+    /// Whether no carrier has anything to do.
+    pub(super) fn all_idle(&self) -> bool {
+        // A carrier that is being started counts: the lock is held until it is known.
+        let idle = self.lock_idle();
+        idle.len() == self.started.load(SeqCst)
+    }
+
+    /// The carriers started so far.
+    pub(super) fn carriers(&self) -> impl Iterator<Item = &'static Remote> {
+        (0..self.started.load(SeqCst)).map(|number| self.carrier(number))
     }
 
     fn carrier(&self, number: usize) -> &'static Remote {

@@ -39,6 +39,9 @@ pub(super) const RESERVED: usize = 2 * CACHE_LINE;
 /// Free stacks that stay warm through a trim: the ones that are reused first.
 const KEEP_WARM: usize = 16;
 
+/// Free stacks that may hold memory on a thread without idle moments.
+const MOST_WARM: usize = 256;
+
 /// What a trim leaves of each of them: more was a deep chain of calls, once.
 const KEEP_BYTES: usize = 8 * 1024;
 
@@ -167,12 +170,36 @@ impl StackCache {
         self.free.len() > self.cold + KEEP_WARM
     }
 
+    /// Gives memory back if many free stacks may hold some: for threads that have no idle moment for it,
+    /// as the carriers have.
+    pub(super) fn trim_if_many(&mut self) {
+        if self.free.len() > self.cold + MOST_WARM {
+            self.trim();
+        }
+    }
+
+    /// If `address` lies in the guard page of a slot: how many bytes that stack has.
+    pub(super) fn size_above_guard(&self, address: usize) -> Option<usize> {
+        let page = sys::page_size();
+        let within = |slab: &Slab| {
+            let offset = address.checked_sub(slab.region.base())?;
+            (offset < SLOTS * self.slot_size).then_some(offset % self.slot_size)
+        };
+        let offset = self.slabs.iter().find_map(within)?;
+        (offset < page).then_some(self.slot_size - page)
+    }
+
     /// Gives the memory of free stacks back to the system, but for the uppermost [`KEEP_BYTES`] of
     /// the [`KEEP_WARM`] that are reused first.
     pub(super) fn trim(&mut self) {
         let page = sys::page_size();
         let warm_from = self.free.len().saturating_sub(KEEP_WARM).max(self.cold);
-        let mut unused: Vec<bool> = self.slabs.iter().map(|slab| slab.used == 0).collect();
+        // Slabs that have no stack in use, among those with something to give back.
+        let mut unused = vec![false; self.slabs.len()];
+        for &slot in &self.free[self.cold..warm_from] {
+            let (slab, _) = self.place(slot);
+            unused[slab] = self.slabs[slab].used == 0;
+        }
         for &slot in &self.free[warm_from..] {
             let (slab, offset) = self.place(slot);
             unused[slab] = false;
@@ -180,7 +207,7 @@ impl StackCache {
             // SAFETY: the slot is free, so nobody relies on what it holds.
             unsafe { self.slabs[slab].region.discard(offset + page, deep) };
         }
-        // One call for a slab that has no stack in use, one for each free stack of the others.
+        // One call for such a slab, one for each free stack of the others.
         for (slab, _) in self.slabs.iter().zip(&unused).filter(|(_, unused)| **unused) {
             // SAFETY: all slots of the slab are free.
             unsafe { slab.region.discard(0, SLOTS * self.slot_size) };

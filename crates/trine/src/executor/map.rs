@@ -11,13 +11,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Executor;
-use crate::task::{Task, TaskError, park};
+use crate::task::{Interrupted, Task, TaskError, park};
 
 /// The results of [`Executor::map`], in the order of the arguments.
 ///
 /// Each step of the iterator first fills the window of tasks under way, then waits for the oldest.
 /// A task that ends with an error is one `Err` among the others. Dropping the iterator detaches
-/// what is under way.
+/// what is under way. If the caller is cancelled or its time is up, the iterator cancels what is under
+/// way, gives the error that names the caller, and ends.
 #[must_use = "a map runs nothing until it is iterated"]
 pub struct Map<'e, E, I, F, R> {
     feed: Feed<'e, E, I, F>,
@@ -31,6 +32,8 @@ struct Feed<'e, E, I, F> {
     args: std::iter::Fuse<I>,
     function: F,
     location: &'static Location<'static>,
+    /// The caller was interrupted: no more tasks.
+    ended: bool,
 }
 
 impl<E, I, F> Feed<'_, E, I, F> {
@@ -42,8 +45,18 @@ impl<E, I, F> Feed<'_, E, I, F> {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
+        if self.ended {
+            return None;
+        }
         let arg = self.args.next()?;
         Some(self.executor.spawn_at(self.location, arg, self.function))
+    }
+
+    /// Takes no more arguments, and cancels what is under way.
+    fn end<R>(&mut self, why: Interrupted, under_way: impl Iterator<Item = Task<R>>) -> TaskError {
+        self.ended = true;
+        under_way.for_each(|task| task.cancel_because(why.to_string()));
+        TaskError::from(why)
     }
 }
 
@@ -58,7 +71,7 @@ where
         function: F,
         location: &'static Location<'static>,
     ) -> Self {
-        let feed = Feed { executor, args: args.fuse(), function, location };
+        let feed = Feed { executor, args: args.fuse(), function, location, ended: false };
         Map { feed, window: executor.width().max(1), under_way: VecDeque::new() }
     }
 
@@ -120,7 +133,12 @@ where
                 None => break,
             }
         }
-        self.under_way.pop_front().map(Task::join)
+        let mut task = self.under_way.pop_front()?;
+        if let Err(why) = task.wait() {
+            self.under_way.push_front(task);
+            return Some(Err(self.feed.end(why, self.under_way.drain(..))));
+        }
+        Some(task.join())
     }
 }
 
@@ -174,16 +192,18 @@ impl Finished {
         }
     }
 
-    fn next(&self) -> usize {
+    fn next(&self) -> Result<usize, Interrupted> {
         let mut waker = None;
+        let mut waited = Ok(());
         loop {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(place) = state.0.pop_front() {
-                return place;
+                return Ok(place);
             }
+            waited?;
             state.1 = Some(waker.get_or_insert_with(park::waker).clone());
             drop(state);
-            park::park(None);
+            waited = park::wait(None);
         }
     }
 }
@@ -221,7 +241,13 @@ where
         if self.places.len() == self.free.len() {
             return None;
         }
-        let place = self.finished.next();
+        let place = match self.finished.next() {
+            Ok(place) => place,
+            Err(why) => {
+                self.free.clear();
+                return Some(Err(self.feed.end(why, self.places.drain(..).flatten())));
+            }
+        };
         self.free.push(place);
         let task = self.places[place].take().expect("a place ends once for each task");
         Some(task.join())

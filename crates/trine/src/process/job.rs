@@ -31,6 +31,8 @@ impl<R: DeserializeOwned + Send + 'static> Handle for Remote<R> {
             TaskError::new(cause, Some(self.core.entry.info()))
         })
     }
+
+    fn cancel(self: Arc<Self>, _reason: Option<Arc<str>>) {}
 }
 
 /// Calls code of the user (an encoder, a decoder) on behalf of a task; a panic is the task's.

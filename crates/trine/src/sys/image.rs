@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 struct Image {
     base: usize,
     end: usize,
+    /// Where its code is.
+    code: (usize, usize),
     fingerprint: u64,
 }
 
@@ -24,6 +26,17 @@ pub(crate) fn base() -> usize {
 /// Whether `address` lies within the main program, not in a shared library.
 pub(crate) fn contains(address: usize) -> bool {
     (image().base..image().end).contains(&address)
+}
+
+/// The `N` bytes before `address`, if they are code of the main program.
+pub(crate) fn code_before<const N: usize>(address: usize) -> Option<[u8; N]> {
+    let (begin, end) = image().code;
+    let at = address.checked_sub(N)?;
+    if at < begin || address > end {
+        return None;
+    }
+    // SAFETY: within the program's executable segment, which is mapped readable and stays.
+    Some(unsafe { (at as *const [u8; N]).read() })
 }
 
 /// A number that two processes share when they run the same build of the same program.
@@ -133,7 +146,7 @@ fn image() -> Image {
         // SAFETY: `first_object` matches the callback's C signature and gets back the very pointer
         // to `found`, which outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(first_object), (&raw mut found).cast()) };
-        found.unwrap_or(Image { base: 0, end: 0, fingerprint: 0 })
+        found.unwrap_or(Image { base: 0, end: 0, code: (0, 0), fingerprint: 0 })
     })
 }
 
@@ -149,13 +162,17 @@ unsafe extern "C" fn first_object(
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
     let load = info.dlpi_addr as usize;
     let mut hash = Fnv::new();
-    let (mut base, mut end) = (usize::MAX, 0);
+    let (mut base, mut end, mut code) = (usize::MAX, 0, (0, 0));
+    const READ_AND_EXECUTE: u32 = libc::PF_R | libc::PF_X;
     for header in headers {
         let at = load + header.p_vaddr as usize;
         hash.header(header.p_type, header.p_vaddr, header.p_memsz);
         if header.p_type == libc::PT_LOAD {
             base = base.min(at);
             end = end.max(at + header.p_memsz as usize);
+            if header.p_flags & READ_AND_EXECUTE == READ_AND_EXECUTE {
+                code = (at, at + header.p_memsz as usize);
+            }
         } else if header.p_type == libc::PT_NOTE {
             // SAFETY: a PT_NOTE of a loaded object is mapped readable at its address; it holds the
             // build id when the linker made one.
@@ -164,8 +181,9 @@ unsafe extern "C" fn first_object(
             hash.bytes(note);
         }
     }
+    let image = Image { base, end, code, fingerprint: hash.0 };
     // SAFETY: `found` is the pointer to the caller's `Option<Image>`, exclusively ours here.
-    unsafe { *found.cast::<Option<Image>>() = Some(Image { base, end, fingerprint: hash.0 }) };
+    unsafe { *found.cast::<Option<Image>>() = Some(image) };
     1
 }
 

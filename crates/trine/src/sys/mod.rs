@@ -14,6 +14,7 @@ pub(crate) mod memory;
 pub(crate) mod observe;
 pub(crate) mod poll;
 pub(crate) mod random;
+pub(crate) mod sample;
 pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;

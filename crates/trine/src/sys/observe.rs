@@ -1,6 +1,8 @@
 //! What the kernel says about a thread or a process of ours.
 
 use std::fs;
+use std::mem::MaybeUninit;
+use std::time::Duration;
 
 /// Whether a kernel task is on a core, or could be, or waits for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,23 @@ pub(crate) enum RunState {
 /// The kernel's id of the calling thread.
 pub(crate) fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
+/// The time that a thread of this process has spent on a core.
+pub(crate) fn thread_cpu_time(id: u32) -> Option<Duration> {
+    /// Of one thread, and what it was scheduled for (`CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED`).
+    const THREAD: libc::clockid_t = 4 | 2;
+    // The number of a thread's clock, as `pthread_getcpuclockid` makes it.
+    let clock = (!id.cast_signed() << 3) | THREAD;
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: `time` has room for what the call writes if it succeeds.
+    let time = unsafe {
+        if libc::clock_gettime(clock, time.as_mut_ptr()) != 0 {
+            return None;
+        }
+        time.assume_init()
+    };
+    Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
 }
 
 /// The state of a kernel task, by thread id (of any process) or process id.
@@ -35,6 +54,13 @@ pub(crate) fn run_state(id: u32) -> RunState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_caller_s_own_time_on_a_core_goes_by() {
+        let begin = thread_cpu_time(thread_id()).unwrap();
+        while thread_cpu_time(thread_id()).unwrap() == begin {}
+        assert_eq!(thread_cpu_time(u32::MAX >> 4), None);
+    }
 
     #[test]
     fn the_caller_is_running_and_pid_zero_is_gone() {

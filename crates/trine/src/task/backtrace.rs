@@ -27,21 +27,32 @@ enum Frame {
     Foreign { pid: u32, address: usize },
 }
 
+impl Frame {
+    fn new(pid: u32, address: usize) -> Frame {
+        if image::contains(address) {
+            Frame::Own(address - image::base())
+        } else {
+            Frame::Foreign { pid, address }
+        }
+    }
+}
+
 impl Backtrace {
     /// Notes the stack of the caller.
     pub(crate) fn capture() -> Backtrace {
         let pid = std::process::id();
         let mut frames = Vec::with_capacity(32);
         backtrace::trace(|frame| {
-            let address = frame.ip() as usize;
-            frames.push(if image::contains(address) {
-                Frame::Own(address - image::base())
-            } else {
-                Frame::Foreign { pid, address }
-            });
+            frames.push(Frame::new(pid, frame.ip() as usize));
             frames.len() < MOST
         });
         Backtrace { frames }
+    }
+
+    /// A stack that was found in another way, innermost first; the addresses are return addresses.
+    pub(crate) fn from_addresses(addresses: &[usize]) -> Backtrace {
+        let pid = std::process::id();
+        Backtrace { frames: addresses.iter().take(MOST).map(|&at| Frame::new(pid, at)).collect() }
     }
 
     /// Whether no frame could be noted.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,16 +19,21 @@ use crate::sys::signal::signal_name;
 /// assert!(error.is_panic());
 /// println!("{error}"); // thread #1 (src/main.rs:3:12) panicked at src/main.rs:3:59: called …
 /// ```
+#[derive(Clone)]
 pub struct TaskError(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     cause: Cause,
     task: Option<TaskInfo>,
     attempt: u32,
-    /// A panic's own payload, kept so that the panic can go on in the joiner. The lock only makes
-    /// the error `Sync`: a payload is `Send` and need not be more.
-    payload: Mutex<Option<Box<dyn Any + Send>>>,
+    payload: Payload,
+    suppressed: Vec<TaskError>,
 }
+
+/// A panic's own payload, kept so that the panic can go on in the joiner; clones of the error share it. The
+/// lock makes the error `Sync`: a payload is `Send` and need not be more.
+type Payload = Option<Arc<Mutex<Option<Box<dyn Any + Send>>>>>;
 
 /// What happened to a task that has no value.
 #[derive(Debug, Clone)]
@@ -44,6 +49,14 @@ pub enum Cause {
         /// The calls that led there.
         backtrace: Backtrace,
     },
+    /// It was cancelled, and gave up.
+    #[non_exhaustive]
+    Cancelled {
+        /// The reason given with the cancellation.
+        reason: Option<Arc<str>>,
+    },
+    /// A deadline around it has passed, and it gave up.
+    TimedOut,
     /// Its process ended with this exit code before there was a result.
     Exited {
         /// The exit code.
@@ -107,11 +120,17 @@ pub struct SourceLocation {
 
 impl TaskError {
     pub(crate) fn new(cause: Cause, task: Option<TaskInfo>) -> TaskError {
-        TaskError(Box::new(Inner { cause, task, attempt: 1, payload: Mutex::new(None) }))
+        let (payload, suppressed) = (None, Vec::new());
+        TaskError(Box::new(Inner { cause, task, attempt: 1, payload, suppressed }))
     }
 
-    pub(crate) fn with_payload(self, payload: Box<dyn Any + Send>) -> TaskError {
-        *self.0.payload.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+    pub(crate) fn with_suppressed(mut self, suppressed: Vec<TaskError>) -> TaskError {
+        self.0.suppressed = suppressed;
+        self
+    }
+
+    pub(crate) fn with_payload(mut self, payload: Box<dyn Any + Send>) -> TaskError {
+        self.0.payload = Some(Arc::new(Mutex::new(Some(payload))));
         self
     }
 
@@ -130,9 +149,26 @@ impl TaskError {
         self.0.attempt
     }
 
+    /// The failures that came after this one in the same [`scope`](crate::scope()) or
+    /// [`race`](crate::race).
+    pub fn suppressed(&self) -> &[TaskError] {
+        &self.0.suppressed
+    }
+
     /// Whether the task's function panicked.
     pub fn is_panic(&self) -> bool {
         matches!(self.0.cause, Cause::Panicked { .. })
+    }
+
+    /// Whether the task was cancelled. The error of a `join` in a cancelled task is one too: then
+    /// [`task`](TaskError::task) names that task.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0.cause, Cause::Cancelled { .. })
+    }
+
+    /// Whether the task's time was up.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0.cause, Cause::TimedOut)
     }
 
     /// Whether the task's process died under it: by a signal, by `exit`, by a stack overflow, or so
@@ -153,7 +189,8 @@ impl TaskError {
     }
 
     /// The panic's payload, to carry the panic on with [`std::panic::resume_unwind`]. A panic in
-    /// another process gives its message, as a `String`.
+    /// another process gives its message, as a `String`; so does a clone of an error whose payload
+    /// was taken.
     ///
     /// # Errors
     ///
@@ -162,7 +199,9 @@ impl TaskError {
         let Cause::Panicked { message, .. } = &self.0.cause else {
             return Err(self);
         };
-        let payload = self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let payload = self.0.payload.as_ref();
+        let payload = payload
+            .and_then(|payload| payload.lock().unwrap_or_else(PoisonError::into_inner).take());
         Ok(payload.unwrap_or_else(|| Box::new(message.clone())))
     }
 }
@@ -189,6 +228,9 @@ impl fmt::Display for Cause {
                 }
                 if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
             }
+            Cause::Cancelled { reason: Some(reason) } => write!(f, "was cancelled: {reason}"),
+            Cause::Cancelled { reason: None } => f.write_str("was cancelled"),
+            Cause::TimedOut => f.write_str("timed out"),
             Cause::Exited { code } => {
                 write!(f, "its process exited with code {code} before it had a result")
             }
@@ -217,8 +259,13 @@ impl fmt::Display for Cause {
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.task {
-            Some(task) => write!(f, "{task} {}", self.0.cause),
-            None => write!(f, "task {}", self.0.cause),
+            Some(task) => write!(f, "{task} {}", self.0.cause)?,
+            None => write!(f, "task {}", self.0.cause)?,
+        }
+        match self.0.suppressed.len() {
+            0 => Ok(()),
+            1 => f.write_str(" (and one more failure)"),
+            more => write!(f, " (and {more} more failures)"),
         }
     }
 }
@@ -229,6 +276,7 @@ impl fmt::Debug for TaskError {
             .field("cause", &self.0.cause)
             .field("task", &self.0.task)
             .field("attempt", &self.0.attempt)
+            .field("suppressed", &self.0.suppressed)
             .finish()
     }
 }

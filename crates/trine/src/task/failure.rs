@@ -13,7 +13,7 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::thread;
 
-use super::{Backtrace, Cause, SourceLocation, TaskError, TaskId, TaskInfo, registry};
+use super::{Backtrace, Cause, SourceLocation, TaskError, TaskId, TaskInfo, cancel, registry};
 
 /// What the hook saw of a panic.
 struct Note {
@@ -46,19 +46,23 @@ pub(crate) fn install_hook() {
 }
 
 fn note(info: &PanicHookInfo<'_>) {
-    let Some(task) = registry::current().and_then(registry::Slot::info) else {
-        return;
-    };
+    let Some(slot) = registry::current() else { return };
+    cancel::note_panic(slot);
+    let Some(task) = slot.info() else { return };
     // Not `eprintln!`, which panics where standard error cannot be written.
     let _ = writeln!(io::stderr(), "trine: {task} panicked:");
     let note = Note {
         location: info.location().map(SourceLocation::from),
         backtrace: Backtrace::capture(),
     };
+    put_note(task.id, note);
+}
+
+fn put_note(task: TaskId, note: Note) {
     // A panic of a thread whose storage is already gone is still caught, only without its place.
     let _ = NOTES.try_with(|notes| {
         let mut notes = notes.borrow_mut();
-        notes.insert(task.id, note);
+        notes.insert(task, note);
         NOTED.set(notes.len());
     });
 }
@@ -76,7 +80,19 @@ fn take_note() -> Option<Note> {
     taken.ok().flatten()
 }
 
-/// Calls a task's function; a panic becomes an error of `task`.
+/// Calls `f` while a panic of the task that calls this is on its way: panics that `f` catches do not
+/// take the place of its note.
+pub(crate) fn keeping_note<R>(f: impl FnOnce() -> R) -> R {
+    let note = take_note();
+    let result = f();
+    drop(take_note());
+    if let (Some(note), Some(task)) = (note, registry::current().and_then(registry::Slot::id)) {
+        put_note(task, note);
+    }
+    result
+}
+
+/// Calls a task's function; a panic or an interruption becomes an error of `task`.
 ///
 /// The panic is caught for good: what the function shared with others is theirs to check, which is
 /// why std's threads do not ask for `UnwindSafe` either.
@@ -99,6 +115,9 @@ fn from_payload(task: Option<TaskInfo>, payload: Box<dyn Any + Send>) -> TaskErr
         Some(note) => (note.location, note.backtrace),
         None => (None, Backtrace::default()),
     };
+    if let Some(interrupted) = cancel::interruption(&*payload) {
+        return TaskError::new(interrupted.clone().into(), task);
+    }
     let message = message_of(&*payload).unwrap_or_default().to_owned();
     TaskError::new(Cause::Panicked { message, location, backtrace }, task).with_payload(payload)
 }

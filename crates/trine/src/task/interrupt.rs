@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::{Cause, TaskError, current};
+
 /// A wait was ended from outside: its task was cancelled, or the time of a
 /// [`timeout`](crate::time::timeout) around it is up.
 ///
@@ -18,7 +20,6 @@ use std::sync::Arc;
 pub struct Interrupted(pub(crate) Interrupt);
 
 /// Which of the two.
-#[allow(dead_code, reason = "made by cancellation")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Interrupt {
     /// The task was cancelled, for a reason if one was given.
@@ -66,5 +67,21 @@ impl From<Interrupted> for io::Error {
             Interrupt::TimedOut => io::ErrorKind::TimedOut,
         };
         io::Error::new(kind, interrupted)
+    }
+}
+
+impl From<Interrupted> for Cause {
+    fn from(interrupted: Interrupted) -> Cause {
+        match interrupted.0 {
+            Interrupt::Cancelled(reason) => Cause::Cancelled { reason },
+            Interrupt::TimedOut => Cause::TimedOut,
+        }
+    }
+}
+
+/// The error names the task that was interrupted, which is the one that calls this.
+impl From<Interrupted> for TaskError {
+    fn from(interrupted: Interrupted) -> TaskError {
+        TaskError::new(interrupted.into(), current())
     }
 }

@@ -1,10 +1,10 @@
 //! A function that waits to be run in this process, and the task it belongs to, in one allocation.
 
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::registry::{self, RUNNABLE, Slot};
+use super::registry::{self, Request, Slot};
 use super::{Cause, Core, Handle, Kind, TaskError, failure};
 
 /// The function `F` and the outcome `T` of one task.
@@ -15,8 +15,8 @@ pub(crate) struct Job<F, T> {
     function: UnsafeCell<Option<F>>,
 }
 
-// SAFETY: the function is moved out on one thread by the one call of `run` or `refuse`; nobody
-// else touches it. `Core` is `Sync` for a `Send` value.
+// SAFETY: the function is moved out on one thread by the one call of `run` or `refuse`, which the
+// claim of the task makes one; nobody else touches it. `Core` is `Sync` for a `Send` value.
 unsafe impl<F: Send, T: Send> Sync for Job<F, T> {}
 
 impl<F, T> Job<F, T> {
@@ -44,15 +44,15 @@ pub(crate) trait Run: Send + Sync {
     ///
     /// # Safety
     ///
-    /// `run` or `refuse` is called once in the life of a job.
+    /// The caller has [claimed](Slot::claim) the task, and calls `run` or `refuse` once.
     unsafe fn run(&self);
 
-    /// Ends the task without calling its function, which is dropped.
+    /// Ends the task without calling its function, which is dropped here, in the task's name.
     ///
     /// # Safety
     ///
     /// As for [`run`](Run::run).
-    unsafe fn refuse(&self, reason: String);
+    unsafe fn refuse(&self, cause: Cause);
 }
 
 impl<F, T> Run for Job<F, T>
@@ -68,21 +68,35 @@ where
         // SAFETY: the caller makes this the only access, ever.
         let function = unsafe { (*self.function.get()).take() };
         let function = function.expect("a job runs once");
-        self.slot().set_state(RUNNABLE);
         let result = failure::catch(|| Some(self.core.entry.info()), function);
         // SAFETY: once, by the caller's promise.
         unsafe { self.core.complete(result) };
     }
 
-    unsafe fn refuse(&self, reason: String) {
+    unsafe fn refuse(&self, cause: Cause) {
         // SAFETY: the caller makes this the only access, ever.
         let function = unsafe { (*self.function.get()).take() };
+        let outer = registry::current();
+        registry::set_current(Some(self.slot()));
+        REFUSAL.with(|refusal| *refusal.borrow_mut() = Some(cause.clone()));
         // What the function owns may panic while it is dropped; that must not stop the refusal.
         let dropped = failure::catch(|| Some(self.core.entry.info()), || drop(function));
-        let error = TaskError::new(Cause::NotSpawned { reason }, Some(self.core.entry.info()));
+        REFUSAL.with(|refusal| *refusal.borrow_mut() = None);
+        registry::set_current(outer);
+        let error = TaskError::new(cause, Some(self.core.entry.info()));
         // SAFETY: once, by the caller's promise.
         unsafe { self.core.complete(Err(dropped.err().unwrap_or(error))) };
     }
+}
+
+thread_local! {
+    /// Why the function that is being dropped was not called.
+    static REFUSAL: RefCell<Option<Cause>> = const { RefCell::new(None) };
+}
+
+/// Why a function is dropped uncalled: for the first destructor of what it owns.
+pub(crate) fn refusal() -> Option<Cause> {
+    REFUSAL.with(|refusal| refusal.borrow_mut().take())
 }
 
 impl<F, T> Handle for Job<F, T>
@@ -100,14 +114,27 @@ where
     fn finish(&self, value: T) -> Result<T, TaskError> {
         Ok(value)
     }
+
+    fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
+        match self.slot().request_cancel(reason) {
+            // SAFETY: claimed.
+            Request::Claimed => unsafe { self.refuse(self.slot().cancellation()) },
+            Request::Wake => self.slot().wake_thread(),
+            Request::Nothing => {}
+        }
+    }
 }
 
-/// Runs a job on the calling thread, which is a thread task for that time.
+/// Runs a job on the calling thread, which is a thread task for that time; not one that has been
+/// cancelled.
 ///
 /// # Safety
 ///
-/// As for [`Run::run`].
+/// As for [`Run::run`], but for the claim, which is made here.
 pub(crate) unsafe fn run_on_this_thread(job: &dyn Run) {
+    if !job.slot().claim() {
+        return;
+    }
     let outer = registry::current();
     job.slot().set_os_id(crate::sys::observe::thread_id());
     registry::set_current(Some(job.slot()));

@@ -5,11 +5,12 @@
 //! | `mod.rs` | [`Task`], [`TaskId`], [`Kind`], [`State`], [`TaskInfo`], [`list`] |
 //! | `error.rs` | [`TaskError`] and its [`Cause`] |
 //! | `outcome.rs` | the cell in which a result waits for its joiner |
-//! | `interrupt.rs` | why a wait ends early |
+//! | `cancel.rs`, `interrupt.rs` | what ends a wait from outside |
 //! | `park.rs` | waiting, for coroutines and threads alike |
-//! | `registry.rs` | the live tasks of this process |
+//! | `registry.rs`, `slot.rs` | the live tasks of this process, and what is known of each |
 //! | `failure.rs`, `backtrace.rs` | what is kept of a panic |
 
+use std::convert::Infallible;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
@@ -21,6 +22,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 mod backtrace;
+pub(crate) mod cancel;
 mod error;
 pub(crate) mod failure;
 mod interrupt;
@@ -28,9 +30,11 @@ pub(crate) mod job;
 pub(crate) mod outcome;
 pub(crate) mod park;
 pub(crate) mod registry;
+mod slot;
 
 pub use backtrace::Backtrace;
 pub use error::{Cause, CodecStage, SourceLocation, TaskError};
+pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
 
 use outcome::Outcome;
@@ -219,6 +223,43 @@ pub(crate) trait Handle: Send + Sync {
     fn core(&self) -> &Core<Self::Raw>;
     /// Runs in the joiner, once.
     fn finish(&self, raw: Self::Raw) -> Result<Self::Value, TaskError>;
+    /// Asks the task to end.
+    fn cancel(self: Arc<Self>, reason: Option<Arc<str>>);
+    /// Nobody will join the task.
+    fn detached(&self) {}
+}
+
+/// A [`Handle`] with both its types forgotten: what can be cancelled.
+trait Cancel: Send + Sync {
+    fn request(self: Arc<Self>, reason: Option<Arc<str>>);
+}
+
+impl<H: Handle> Cancel for H {
+    fn request(self: Arc<Self>, reason: Option<Arc<str>>) {
+        self.cancel(reason);
+    }
+}
+
+/// Cancels a task from anywhere, also while somebody else joins it; see [`Task::canceller`].
+#[derive(Clone)]
+pub struct Canceller(Arc<dyn Cancel>);
+
+impl Canceller {
+    /// As [`Task::cancel`].
+    pub fn cancel(&self) {
+        Arc::clone(&self.0).request(None);
+    }
+
+    /// As [`Task::cancel_because`].
+    pub fn cancel_because(&self, reason: impl Into<Arc<str>>) {
+        Arc::clone(&self.0).request(Some(reason.into()));
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").finish_non_exhaustive()
+    }
 }
 
 /// The handle of one running function: a coroutine, a thread or a process.
@@ -246,10 +287,11 @@ pub struct Task<T> {
 /// # Safety of the callers
 ///
 /// The unsafe calls must be made by the one consumer of the outcome: the owner of the [`Task`].
-trait Joinable<T>: Send + Sync {
+trait Joinable<T>: Cancel {
     fn entry(&self) -> &registry::Entry;
     fn is_done(&self) -> bool;
-    unsafe fn wait(&self, deadline: Option<Instant>) -> bool;
+    unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted>;
+    unsafe fn wait_uninterrupted(&self);
     unsafe fn register(&self, waker: &std::task::Waker) -> bool;
     unsafe fn take(&self) -> Option<Result<T, TaskError>>;
     unsafe fn detach(&self);
@@ -264,9 +306,18 @@ impl<H: Handle> Joinable<H::Value> for H {
         self.core().outcome.is_done()
     }
 
-    unsafe fn wait(&self, deadline: Option<Instant>) -> bool {
+    unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted> {
         // SAFETY: the caller's promise.
-        unsafe { self.core().outcome.wait(deadline) }
+        unsafe { self.core().outcome.wait(deadline, park::wait) }
+    }
+
+    unsafe fn wait_uninterrupted(&self) {
+        let park = |deadline| -> Result<(), Infallible> {
+            park::park(deadline);
+            Ok(())
+        };
+        // SAFETY: the caller's promise.
+        let Ok(_done) = unsafe { self.core().outcome.wait(None, park) };
     }
 
     unsafe fn register(&self, waker: &std::task::Waker) -> bool {
@@ -283,6 +334,7 @@ impl<H: Handle> Joinable<H::Value> for H {
     unsafe fn detach(&self) {
         // SAFETY: the caller's promise.
         unsafe { self.core().outcome.detach() };
+        self.detached();
     }
 }
 
@@ -309,28 +361,83 @@ impl<T> Task<T> {
     ///
     /// # Errors
     ///
-    /// A [`TaskError`] if the task ended without a value: it panicked, its process died, a limit
-    /// kept it from starting.
+    /// A [`TaskError`] if the task ended without a value: it panicked, was cancelled, its process died, a
+    /// limit kept it from starting.
+    ///
+    /// If the *caller* is cancelled or its time is up meanwhile, the error is
+    /// [`Cause::Cancelled`] or [`Cause::TimedOut`] and names the caller; the task is detached.
     pub fn join(self) -> Result<T, TaskError> {
+        // SAFETY: `self` is the one consumer.
+        unsafe { self.handle.wait(None) }?;
+        self.outcome()
+    }
+
+    /// Waits until the task has ended.
+    pub(crate) fn wait(&mut self) -> Result<(), Interrupted> {
+        // SAFETY: `self` is the one consumer, borrowed exclusively.
+        unsafe { self.handle.wait(None) }.map(drop)
+    }
+
+    /// As `join`, but for the caller's own cancellation, which changes nothing here.
+    pub(crate) fn join_uninterrupted(self) -> Result<T, TaskError> {
+        // SAFETY: `self` is the one consumer.
+        unsafe { self.handle.wait_uninterrupted() };
+        self.outcome()
+    }
+
+    /// Takes the outcome, which is there.
+    fn outcome(self) -> Result<T, TaskError> {
         let this = ManuallyDrop::new(self);
         // SAFETY: the handle is moved out once, and `this` is not dropped.
         let handle = unsafe { ptr::read(&this.handle) };
         // SAFETY: `self` was the one consumer, and its destructor does not run.
-        unsafe {
-            handle.wait(None);
-            handle.take().expect("a task's value is taken once, by join, which consumes it")
-        }
+        let outcome = unsafe { handle.take() };
+        outcome.expect("a task's value is taken once, by join, which consumes it")
     }
 
     /// Waits at most `timeout` for the task to end.
     ///
     /// # Errors
     ///
-    /// Gives the handle back if the task was still at work.
+    /// Gives the handle back if the task was still at work. If the caller is interrupted meanwhile,
+    /// it ends as [`join`](Task::join) does then.
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, Task<T>> {
         let deadline = Instant::now().checked_add(timeout);
         // SAFETY: `self` is the one consumer.
-        if unsafe { self.handle.wait(deadline) } { Ok(self.join()) } else { Err(self) }
+        match unsafe { self.handle.wait(deadline) } {
+            Ok(true) => Ok(self.outcome()),
+            Ok(false) => Err(self),
+            Err(interrupted) => Ok(Err(interrupted.into())),
+        }
+    }
+
+    /// Asks the task to end, and does not wait for it.
+    ///
+    /// A task that has not begun ends at once and never runs. One that waits in a call of trine, or
+    /// comes to one, is interrupted there: a call that returns a `Result` returns an error that
+    /// says so, another unwinds the task, running its destructors. That is a level, not an event:
+    /// every later wait of the task ends in the same way. One that computes goes on until it
+    /// waits or asks [`cancelled`](crate::cancelled). What has ended stays as it is.
+    ///
+    /// ```
+    /// use trine::{coroutine, time};
+    ///
+    /// let task = coroutine::spawn(|| time::sleep(std::time::Duration::MAX));
+    /// task.cancel();
+    /// assert!(task.join().unwrap_err().is_cancelled());
+    /// ```
+    pub fn cancel(&self) {
+        Arc::clone(&self.handle).request(None);
+    }
+
+    /// As [`cancel`](Task::cancel), with a reason that the task's error will name; the first one counts.
+    pub fn cancel_because(&self, reason: impl Into<Arc<str>>) {
+        Arc::clone(&self.handle).request(Some(reason.into()));
+    }
+
+    /// A handle that can only cancel, to be given to others.
+    pub fn canceller(&self) -> Canceller {
+        Canceller(Arc::clone(&self.handle) as Arc<dyn Cancel>)
     }
 
     /// Whether the task has ended, so that `join` will not wait.

@@ -137,28 +137,37 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// Waits for the outcome; `false` if `deadline` came first.
+    /// Waits for the outcome, by `park`; `false` if `deadline` came first.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `park`, if the outcome is not there by then.
     ///
     /// # Safety
     ///
     /// As for [`register`](Self::register).
-    pub(crate) unsafe fn wait(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) unsafe fn wait<E>(
+        &self,
+        deadline: Option<Instant>,
+        park: impl Fn(Option<Instant>) -> Result<(), E>,
+    ) -> Result<bool, E> {
         if self.is_done() {
-            return true;
+            return Ok(true);
         }
         let waker = park::waker();
         // SAFETY: the caller is the consumer.
         if unsafe { self.register(&waker) } {
-            return true;
+            return Ok(true);
         }
         loop {
-            park::park(deadline);
+            let parked = park(deadline);
             if self.is_done() {
-                return true;
+                return Ok(true);
             }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                // SAFETY: the caller is the consumer.
-                return !unsafe { self.unregister() };
+            let late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+            // SAFETY: the caller is the consumer.
+            if (late || parked.is_err()) && unsafe { self.unregister() } {
+                return parked.map(|()| false);
             }
         }
     }
@@ -211,7 +220,7 @@ mod tests {
             let thread = std::thread::spawn(move || unsafe { producer.complete(Ok(vec![round])) });
             // SAFETY: the one consumer.
             unsafe {
-                assert!(outcome.wait(None));
+                assert_eq!(outcome.wait(None, park::wait), Ok(true));
                 assert_eq!(outcome.take().unwrap().unwrap(), [round]);
             }
             thread.join().unwrap();
@@ -223,10 +232,11 @@ mod tests {
         let outcome = Outcome::new();
         // SAFETY: one thread is producer and consumer.
         unsafe {
-            assert!(!outcome.wait(Some(Instant::now() + Duration::from_millis(1))));
+            let soon = Instant::now() + Duration::from_millis(1);
+            assert_eq!(outcome.wait(Some(soon), park::wait), Ok(false));
             assert!(outcome.take().is_none());
             outcome.complete(Ok(7));
-            assert!(outcome.wait(Some(Instant::now())));
+            assert_eq!(outcome.wait(Some(Instant::now()), park::wait), Ok(true));
             assert_eq!(outcome.take().unwrap().unwrap(), 7);
         }
     }

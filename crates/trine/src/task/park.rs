@@ -23,7 +23,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
-use super::{Interrupted, registry};
+use super::registry::Slot;
+use super::{Interrupted, cancel, registry};
 use crate::sys::futex;
 
 /// What a kind of waiter brings along: one row of the table.
@@ -31,10 +32,20 @@ pub(crate) trait Host {
     /// Whether the host carries the caller. A carrier thread outside any coroutine is not carried
     /// and waits as a thread; the other calls are then not made.
     fn carries_caller(&self) -> bool;
+    /// The thread is about to wait by itself, until `deadline`: lets it do what it does at such times.
+    fn turn(&self, deadline: Option<Instant>) -> Turn;
     /// A waker of the caller.
     fn waker(&self) -> Waker;
     /// Waits for a wake-up of the caller, or for `deadline`.
     fn park(&self, deadline: Option<Instant>);
+}
+
+/// What a thread does next that has made a turn for its host.
+pub(crate) enum Turn {
+    /// There is more to do: come back, after the caller has looked for what it waits for.
+    Return,
+    /// Sleep until it is woken, or until then.
+    Sleep(Option<Instant>),
 }
 
 thread_local! {
@@ -57,6 +68,16 @@ pub(crate) fn install(host: &'static dyn Host) {
     HOST.set(Some(host));
 }
 
+/// Undoes [`install`], at the end of the thread.
+pub(crate) fn uninstall() {
+    HOST.set(None);
+}
+
+/// A waker of the calling thread, whether or not its host carries the caller.
+pub(crate) fn thread_waker() -> Waker {
+    with_parker(|parker| Waker::from(Arc::clone(parker)))
+}
+
 /// The host that carries the caller; `None` for a plain thread.
 #[inline]
 fn host() -> Option<&'static dyn Host> {
@@ -67,16 +88,25 @@ fn host() -> Option<&'static dyn Host> {
 pub(crate) fn waker() -> Waker {
     match host() {
         Some(host) => host.waker(),
-        None => with_parker(|parker| Waker::from(Arc::clone(parker))),
+        None => thread_waker(),
     }
 }
 
-/// Waits until a waker of the caller was used, or until `deadline`. May return early.
+/// Waits until a waker of the caller was used, or until `deadline`, whatever becomes of the caller's
+/// task meanwhile. May return early.
 pub(crate) fn park(deadline: Option<Instant>) {
-    match host() {
-        Some(host) => host.park(deadline),
-        None => with_parker(|parker| parker.park(deadline)),
-    }
+    let sleep_until = match HOST.get() {
+        Some(host) if host.carries_caller() => {
+            let _suspension = cancel::begin_suspension();
+            return host.park(deadline);
+        }
+        Some(host) => match host.turn(deadline) {
+            Turn::Return => return,
+            Turn::Sleep(until) => until,
+        },
+        None => deadline,
+    };
+    with_parker(|parker| parker.park(sleep_until));
 }
 
 /// As [`park`], unless the caller's task is cancelled or a deadline around it has passed: what a wait
@@ -88,19 +118,24 @@ pub(crate) fn park(deadline: Option<Instant>) {
 /// # Errors
 ///
 /// Before the wait or after it, as long as the cause lasts.
-#[allow(dead_code, reason = "the locks and channels are built on it")]
 pub(crate) fn wait(deadline: Option<Instant>) -> Result<(), Interrupted> {
-    park(deadline);
-    Ok(())
+    cancel::wait(deadline)
 }
 
 /// As [`wait`], for waits that cannot fail: unwinds the caller's task, without a panic message.
 ///
 /// During an unwinding, and where panics abort, it waits as [`park`] does. So a caller takes its
 /// waker out of its queue in a destructor.
-#[allow(dead_code, reason = "the locks and channels are built on it")]
 pub(crate) fn wait_or_unwind(deadline: Option<Instant>) {
-    park(deadline);
+    cancel::wait_or_unwind(deadline);
+}
+
+/// Makes sure that whoever cancels the caller's task can wake the caller.
+pub(super) fn leave_waker(slot: &Slot) {
+    // A carried task is woken by its handle, and a thread without a task by nobody.
+    if host().is_none() && slot.id().is_some() {
+        slot.leave_waker(|| with_parker(|parker| Waker::from(Arc::clone(parker))));
+    }
 }
 
 /// Waits as a thread: a word that the kernel can sleep on.
@@ -121,18 +156,16 @@ impl ThreadParker {
     /// wake-up is seen after `park`.
     fn park(&self, deadline: Option<Instant>) {
         if self.word.compare_exchange(EMPTY, PARKED, Relaxed, Relaxed).is_ok() {
-            let current = registry::current();
-            if let Some(slot) = current {
-                slot.enter_wait();
-            }
+            let current =
+                registry::current().map(|slot| (slot, slot.exchange_state(registry::PARKED)));
             while self.word.load(Relaxed) == PARKED {
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     break;
                 }
                 futex::wait(&self.word, PARKED, deadline);
             }
-            if let Some(slot) = current {
-                slot.leave_wait();
+            if let Some((slot, state)) = current {
+                slot.exchange_state(state);
             }
         }
         self.word.swap(EMPTY, Acquire);

@@ -19,137 +19,12 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::panic::Location;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use super::slot::{NEW, NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot, TERMINATED};
 use super::{Kind, State, TaskId, TaskInfo};
-use crate::sys::observe::{self, RunState};
-
-/// Spawned, its function not yet called.
-pub(crate) const NEW: u32 = 0;
-/// Its function was called; it runs or is queued to run.
-pub(crate) const RUNNABLE: u32 = 1;
-/// As `RUNNABLE`, and a wake-up is stored that its next wait consumes. Coroutines only.
-pub(crate) const NOTIFIED: u32 = 2;
-/// Waits in a call of trine. For a coroutine: whoever moves the word from here to `RUNNABLE` must
-/// put the coroutine into its carrier's queue, nobody else may.
-pub(crate) const PARKED: u32 = 3;
-/// Its function has returned, panicked or died.
-pub(crate) const TERMINATED: u32 = 4;
-
-/// In `kind`: the slot's name is set, and has to be cleared with the task.
-const NAMED: u32 = 1 << 8;
-
-/// What is known of one live task.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(crate) struct Slot {
-    /// The task's id; 0 while the slot is free or being filled.
-    id: AtomicU64,
-    /// The id of the task that spawned it; 0 for none.
-    parent: AtomicU64,
-    location: AtomicPtr<Location<'static>>,
-    /// `NEW` … `TERMINATED`; for coroutines also the word that waits and wake-ups meet at.
-    pub(crate) state: AtomicU32,
-    /// The kind's number, and `NAMED`.
-    kind: AtomicU32,
-    /// The kernel's id of the thread or process that runs it; 0 for none.
-    os_id: AtomicU32,
-    name: Mutex<Option<Arc<str>>>,
-}
-
-impl Slot {
-    /// The id of the slot's task, 0 for none.
-    #[inline]
-    pub(crate) fn raw_id(&self) -> u64 {
-        self.id.load(Relaxed)
-    }
-
-    /// The id of the slot's task, if it has one.
-    pub(crate) fn id(&self) -> Option<TaskId> {
-        TaskId::from_raw(self.raw_id())
-    }
-
-    /// Shows the name of the slot's task to `show` without waiting or allocating, as a signal
-    /// handler has to; `None` if it has none, or somebody is at it.
-    pub(crate) fn try_name<R>(&self, show: impl FnOnce(&str) -> R) -> Option<R> {
-        self.name.try_lock().ok()?.as_deref().map(show)
-    }
-
-    /// Notes which kernel thread or process runs the task.
-    pub(crate) fn set_os_id(&self, id: u32) {
-        self.os_id.store(id, Relaxed);
-    }
-
-    pub(crate) fn set_state(&self, state: u32) {
-        self.state.store(state, Relaxed);
-    }
-
-    /// A thread task begins to wait in a call of trine.
-    pub(crate) fn enter_wait(&self) {
-        self.set_state(PARKED);
-    }
-
-    /// A thread task has ended its wait.
-    pub(crate) fn leave_wait(&self) {
-        self.set_state(RUNNABLE);
-    }
-
-    /// What the slot says of its task, if it has one.
-    pub(crate) fn info(&self) -> Option<TaskInfo> {
-        let raw = self.id.load(Acquire);
-        let id = TaskId::from_raw(raw)?;
-        let kind = Kind::from_raw(self.kind.load(Relaxed) & !NAMED);
-        let word = self.state.load(Relaxed);
-        let os_id = self.os_id.load(Relaxed);
-        let parent = TaskId::from_raw(self.parent.load(Relaxed));
-        let location = self.location.load(Relaxed);
-        let name = lock(&self.name).clone();
-        // Pairs with the release fence of `fill`: had any field come from a later task, the id
-        // would have changed.
-        fence(Acquire);
-        if self.id.load(Relaxed) != raw || location.is_null() {
-            return None;
-        }
-        // SAFETY: only `fill` stores here, and only pointers to `'static` locations.
-        let location: &'static Location<'static> = unsafe { &*location };
-        let state = match word {
-            NEW => State::New,
-            TERMINATED => State::Terminated,
-            PARKED => State::Waiting,
-            _ => match kind {
-                Kind::Coroutine if is_running(self) => State::Running,
-                Kind::Coroutine => State::Ready,
-                Kind::Thread | Kind::Process => match os_id {
-                    0 => State::Ready,
-                    id => match observe::run_state(id) {
-                        RunState::Running => State::Running,
-                        RunState::Waiting => State::Waiting,
-                        RunState::Gone => State::Terminated,
-                    },
-                },
-            },
-        };
-        Some(TaskInfo { id, name, kind, state, parent, location })
-    }
-
-    fn fill(&self, id: TaskId, kind: Kind, name: Option<Arc<str>>, at: &'static Location<'static>) {
-        // The id is 0 since the slot was returned. No store below may be seen before that.
-        fence(Release);
-        let parent = current().map_or(0, |slot| slot.id.load(Relaxed));
-        self.parent.store(parent, Relaxed);
-        self.location.store(std::ptr::from_ref(at).cast_mut(), Relaxed);
-        let named = if name.is_some() { NAMED } else { 0 };
-        self.kind.store(kind.to_raw() | named, Relaxed);
-        self.state.store(NEW, Relaxed);
-        self.os_id.store(0, Relaxed);
-        if name.is_some() {
-            *lock(&self.name) = name;
-        }
-        self.id.store(id.get(), Release);
-    }
-}
 
 /// A task's place in the registry; leaving it is dropping this.
 #[derive(Debug)]
@@ -201,10 +76,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.slot.id.store(0, Relaxed);
-        if self.slot.kind.load(Relaxed) & NAMED != 0 {
-            *lock(&self.slot.name) = None;
-        }
+        self.slot.empty();
         let slot = self.slot;
         if LOCAL.try_with(|local| local.borrow_mut().put(slot)).is_err() {
             lock(&GLOBAL).free.push(slot);
@@ -262,6 +134,11 @@ pub(crate) fn set_current(slot: Option<&'static Slot>) {
     CURRENT.set(slot);
 }
 
+/// In a carrier's word, beside the slot's address: the monitor has seen that this one runs. The next
+/// switch overwrites it.
+pub(crate) const SEEN: usize = 1;
+const _: () = assert!(align_of::<Slot>() > SEEN);
+
 /// Words in which carriers say which coroutine they run, by its slot.
 static RUNNING: Mutex<Vec<&'static AtomicPtr<Slot>>> = Mutex::new(Vec::new());
 
@@ -270,8 +147,14 @@ pub(crate) fn add_carrier(running: &'static AtomicPtr<Slot>) {
     lock(&RUNNING).push(running);
 }
 
-fn is_running(slot: &Slot) -> bool {
-    lock(&RUNNING).iter().any(|word| std::ptr::eq(word.load(Relaxed), slot))
+/// Takes a carrier's word out again.
+pub(crate) fn remove_carrier(running: &'static AtomicPtr<Slot>) {
+    lock(&RUNNING).retain(|word| !std::ptr::eq(*word, running));
+}
+
+pub(super) fn is_running(slot: &Slot) -> bool {
+    let runs = |word: &&AtomicPtr<Slot>| word.load(Relaxed).map_addr(|at| at & !SEEN);
+    lock(&RUNNING).iter().any(|word| std::ptr::eq(runs(word), slot))
 }
 
 /// Slots in a page: 32 KiB of them.
@@ -318,7 +201,7 @@ impl Local {
     fn refill(&mut self) -> &'static Slot {
         let mut global = lock(&GLOBAL);
         if global.free.is_empty() {
-            let page: Vec<Slot> = (0..PAGE).map(|_| Slot::default()).collect();
+            let page: Vec<Slot> = (0..PAGE).map(|_| Slot::new()).collect();
             let page: &'static [Slot] = Vec::leak(page);
             global.pages.push(page);
             global.free.extend(page.iter().rev());

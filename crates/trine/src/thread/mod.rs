@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::sys::limits;
 use crate::task::job::{self, Job, Run};
-use crate::task::{Kind, Task};
+use crate::task::{Cause, Kind, Task};
 
 mod pool;
 
@@ -88,9 +88,12 @@ impl Builder {
         let run = Arc::clone(&job);
         // SAFETY: the new thread is the only one to run the job, and runs it once.
         let started = builder.spawn(move || unsafe { job::run_on_this_thread(&*run) });
-        if let Err(error) = started {
-            // SAFETY: no thread came to be, so nobody ran the job or will.
-            unsafe { job.refuse(limits::explain_refused_task("thread", &error)) };
+        if let Err(error) = started
+            && job.slot().claim()
+        {
+            let reason = limits::explain_refused_task("thread", &error);
+            // SAFETY: claimed.
+            unsafe { job.refuse(Cause::NotSpawned { reason }) };
         }
         // SAFETY: the one handle of this job.
         unsafe { Task::from_handle(job) }

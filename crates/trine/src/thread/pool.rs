@@ -8,7 +8,7 @@ use std::thread;
 
 use crate::sys::limits;
 use crate::task::job::{self, Job, Run};
-use crate::task::{Kind, Task};
+use crate::task::{Cause, Kind, Task};
 
 /// A fixed number of threads that run tasks as they come.
 ///
@@ -148,9 +148,10 @@ impl Shared {
         }
         let refused = std::mem::take(&mut state.jobs);
         drop(state);
-        for job in refused {
-            // SAFETY: a job taken out of the queue belongs to whoever took it.
-            unsafe { job.refuse(limits::explain_refused_task("thread", error)) };
+        for job in refused.iter().filter(|job| job.slot().claim()) {
+            let reason = limits::explain_refused_task("thread", error);
+            // SAFETY: claimed.
+            unsafe { job.refuse(Cause::NotSpawned { reason }) };
         }
     }
 
@@ -159,7 +160,7 @@ impl Shared {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                // SAFETY: a job taken out of the queue belongs to whoever took it.
+                // SAFETY: a job taken out of the queue is run by whoever took it, once.
                 unsafe { job::run_on_this_thread(&*job) };
                 drop(job);
                 state = self.lock();

@@ -10,15 +10,15 @@ use std::process::Command;
 /// A package with the cases as its programs, which depends on this crate.
 fn package() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("process_compile");
+    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile_fail");
     let programs = package.join("src/bin");
     fs::create_dir_all(&programs).unwrap();
-    for case in fs::read_dir(here.join("tests/process_ui")).unwrap() {
+    for case in fs::read_dir(here.join("tests/compile_fail")).unwrap() {
         let case = case.unwrap();
         fs::copy(case.path(), programs.join(case.file_name())).unwrap();
     }
     let manifest = format!(
-        "[package]\nname = \"process_compile\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+        "[package]\nname = \"compile_fail\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
          [dependencies]\ntrine = {{ path = {here:?} }}\n[workspace]\n"
     );
     fs::write(package.join("Cargo.toml"), manifest).unwrap();
@@ -51,4 +51,21 @@ fn functions_that_cannot_cross_do_not_compile() {
     }
     let text = complaint(&package, "not_serde").expect("a result without serde does not compile");
     assert!(text.contains("Plain: serde") && text.contains("not_serde.rs:"), "{text}");
+}
+
+#[test]
+fn what_would_outlive_its_scope_does_not_compile() {
+    let package = package();
+    assert_eq!(complaint(&package, "scope_borrows"), None);
+    let cases = [
+        ("borrow_escapes", "E0373", "inner"),
+        ("handle_outlives", "lifetime may not live long enough", "s.thread"),
+        ("not_send", "E0277", "Rc<i32>"),
+    ];
+    for (case, error, place) in cases {
+        let text = complaint(&package, case).expect("it would be unsound");
+        for part in [error, place, &format!("{case}.rs:")] {
+            assert!(text.contains(part), "{case}: no `{part}` in:\n{text}");
+        }
+    }
 }

@@ -1,0 +1,3 @@
+module trine/bench
+
+go 1.19

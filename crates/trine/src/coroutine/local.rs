@@ -1,0 +1,382 @@
+//! Values of which each coroutine has its own.
+//!
+//! ```text
+//!   static A: Local<…>    key 1 ─┐         Storage of one coroutine, made at its first use
+//!   static B: Local<…>    key 2 ─┼──────►  places: [ Empty │ Live(rc) │ Live(rc) ]   by key
+//!                                │         order:  [ 2, 1 ]                          as initialised
+//! ```
+//!
+//! The storage hangs on the frame at the top of the coroutine's stack, where a null pointer is all that a
+//! coroutine pays that has no such values; a thread has one as a thread-local.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::mem::{self, ManuallyDrop};
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::carrier::{self, Carrier};
+use crate::task::failure;
+
+/// A value of which each coroutine has its own, and so does each thread outside of coroutines.
+///
+/// What [`thread_local!`] is to threads. (A `thread_local!` that is used in a coroutine is shared by
+/// all coroutines of its carrier.) The value is made at a coroutine's first use. It is dropped at
+/// its end, before [`join`](crate::Task::join) returns, and in the coroutine, so that its destructor
+/// may wait; the one that was made last is dropped first. A coroutine that never uses one pays
+/// nothing.
+///
+/// ```
+/// use std::cell::Cell;
+/// use trine::coroutine::{self, Local};
+///
+/// static COUNT: Local<Cell<u32>> = Local::new(|| Cell::new(0));
+///
+/// let counts: Vec<_> = (1..4)
+///     .map(|rounds| {
+///         coroutine::spawn(move || {
+///             for _ in 0..rounds {
+///                 COUNT.set(COUNT.get() + 1);
+///                 coroutine::yield_now();
+///             }
+///             COUNT.get()
+///         })
+///     })
+///     .map(|task| task.join().unwrap())
+///     .collect();
+/// assert_eq!(counts, [1, 2, 3]);
+/// assert_eq!(COUNT.get(), 0); // the value of this thread
+/// ```
+///
+/// A destructor that panics is reported by the panic hook, and the coroutine ends with that panic, unless
+/// it has ended with another; the other values are dropped all the same. At the end of a thread, where nobody
+/// asks, that is all.
+///
+/// A [generator](super::Generator) has none of its own: it uses those of its caller. One that stands
+/// still inside of [`with`](Local::with) keeps the value until it leaves it, and then drops it.
+///
+/// A future that runs on a carrier, outside of coroutines, uses those of the carrier's thread.
+pub struct Local<T: 'static> {
+    make: fn() -> T,
+    /// The number of its place in each storage, from 1; 0 before the first use.
+    key: AtomicUsize,
+}
+
+/// A [`Local`] of this coroutine or thread was asked for when it had been dropped already, at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessError;
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a coroutine::Local was used after it was dropped at the end of its task")
+    }
+}
+
+impl Error for AccessError {}
+
+impl<T: 'static> Local<T> {
+    /// A value that `make` makes for each coroutine or thread that uses it.
+    pub const fn new(make: fn() -> T) -> Local<T> {
+        Local { make, key: AtomicUsize::new(0) }
+    }
+
+    /// Calls `f` with the caller's value.
+    ///
+    /// # Panics
+    ///
+    /// If the value was dropped already, which only other destructors at the end of the coroutine or
+    /// thread can find; if the value is being made.
+    #[inline]
+    #[track_caller]
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        match self.try_with(f) {
+            Ok(result) => result,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Calls `f` with the caller's value.
+    ///
+    /// # Errors
+    ///
+    /// If the value was dropped already.
+    ///
+    /// # Panics
+    ///
+    /// If the value is being made.
+    #[inline]
+    #[track_caller]
+    pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
+        let key = self.key.load(Relaxed);
+        // The reference of one's own keeps the value alive where `f` is left unfinished by a generator.
+        let value = match with_storage(|storage| storage.get(key)) {
+            Some(value) => value,
+            None => self.first_use()?,
+        };
+        debug_assert!(value.is::<T>());
+        // SAFETY: the place of a key holds what the one `Local` with that key has put there: a `T`.
+        let value_ref = unsafe { &*Rc::as_ptr(&value).cast::<T>() };
+        Ok(f(value_ref))
+    }
+
+    #[cold]
+    #[track_caller]
+    fn first_use(&'static self) -> Result<Rc<dyn Any>, AccessError> {
+        static KEYS: AtomicUsize = AtomicUsize::new(1);
+        let mut key = self.key.load(Relaxed);
+        if key == 0 {
+            let new = KEYS.fetch_add(1, Relaxed);
+            key = self.key.compare_exchange(0, new, Relaxed, Relaxed).err().unwrap_or(new);
+        }
+        // A thread that has ended says so below.
+        let _ = ENDS.try_with(|_| ());
+        with_storage(|storage| storage.begin(key))?;
+        let making = Making(key);
+        let value: Rc<dyn Any> = Rc::new((self.make)());
+        mem::forget(making);
+        with_storage(|storage| storage.put(key, Place::Live(Rc::clone(&value))));
+        Ok(value)
+    }
+}
+
+/// The function of a `Local` runs; if it panics, the next use runs it again.
+struct Making(usize);
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        with_storage(|storage| storage.put(self.0, Place::Empty));
+    }
+}
+
+impl<T: 'static> Local<Cell<T>> {
+    /// A copy of the caller's value.
+    ///
+    /// # Panics
+    ///
+    /// As [`with`](Local::with), here and in all methods below.
+    #[track_caller]
+    pub fn get(&'static self) -> T
+    where
+        T: Copy,
+    {
+        self.with(Cell::get)
+    }
+
+    /// Sets the caller's value.
+    #[track_caller]
+    pub fn set(&'static self, value: T) {
+        self.with(|cell| cell.set(value));
+    }
+
+    /// Takes the caller's value, and leaves the default.
+    #[track_caller]
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(Cell::take)
+    }
+
+    /// Exchanges the caller's value.
+    #[track_caller]
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}
+
+impl<T: 'static> Local<RefCell<T>> {
+    /// Calls `f` with the caller's value.
+    ///
+    /// # Panics
+    ///
+    /// As [`with`](Local::with), and if the value is borrowed in the other way, here and below.
+    #[track_caller]
+    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.with(|cell| f(&cell.borrow()))
+    }
+
+    /// Calls `f` with the caller's value, to change it.
+    #[track_caller]
+    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|cell| f(&mut cell.borrow_mut()))
+    }
+
+    /// Sets the caller's value.
+    #[track_caller]
+    pub fn set(&'static self, value: T) {
+        drop(self.replace(value));
+    }
+
+    /// Takes the caller's value, and leaves the default.
+    #[track_caller]
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(RefCell::take)
+    }
+
+    /// Exchanges the caller's value.
+    #[track_caller]
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}
+
+impl<T: 'static> fmt::Debug for Local<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").finish_non_exhaustive()
+    }
+}
+
+/// The value of one `Local` in one storage.
+#[derive(Default)]
+enum Place {
+    #[default]
+    Empty,
+    Making,
+    Live(Rc<dyn Any>),
+    Dropped,
+}
+
+/// The values of one coroutine or thread.
+pub(super) struct Storage {
+    places: RefCell<Vec<Place>>,
+    /// The keys of live values, as they were initialised.
+    order: RefCell<Vec<usize>>,
+    /// Of a thread that has ended.
+    ended: Cell<bool>,
+}
+
+impl Storage {
+    const fn new() -> Storage {
+        Storage {
+            places: RefCell::new(Vec::new()),
+            order: RefCell::new(Vec::new()),
+            ended: Cell::new(false),
+        }
+    }
+
+    #[inline]
+    fn get(&self, key: usize) -> Option<Rc<dyn Any>> {
+        match self.places.borrow().get(key) {
+            Some(Place::Live(value)) => Some(Rc::clone(value)),
+            _ => None,
+        }
+    }
+
+    /// Begins to make a value that is not there.
+    #[track_caller]
+    fn begin(&self, key: usize) -> Result<(), AccessError> {
+        if self.ended.get() {
+            return Err(AccessError);
+        }
+        let mut places = self.places.borrow_mut();
+        if places.len() <= key {
+            places.resize_with(key + 1, Place::default);
+        }
+        match &mut places[key] {
+            Place::Dropped => Err(AccessError),
+            Place::Making => {
+                drop(places);
+                panic!("a coroutine::Local was used in the function that makes its value")
+            }
+            place => {
+                *place = Place::Making;
+                Ok(())
+            }
+        }
+    }
+
+    fn put(&self, key: usize, place: Place) {
+        if matches!(place, Place::Live(_)) {
+            self.order.borrow_mut().push(key);
+        }
+        self.places.borrow_mut()[key] = place;
+    }
+
+    /// Drops all values. A destructor's panic is caught; the payload of the last one is handed back.
+    pub(super) fn drop_values(&self) -> Option<Box<dyn Any + Send>> {
+        let mut panicked = None;
+        // A destructor may use values, and have others made.
+        while let Some(key) = { self.order.borrow_mut().pop() } {
+            let value = mem::replace(&mut self.places.borrow_mut()[key], Place::Dropped);
+            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                // The destructor of a payload could panic again, and there is no end to that.
+                mem::forget(panicked.replace(payload));
+            }
+        }
+        panicked
+    }
+
+    /// The thread has ended: there will be no more values.
+    fn end(&self) {
+        mem::forget(self.drop_values());
+        self.ended.set(true);
+        self.places.take();
+        self.order.take();
+    }
+}
+
+thread_local! {
+    /// The values of a thread. There to the end, for the destructors of others.
+    static THREAD: ManuallyDrop<Storage> = const { ManuallyDrop::new(Storage::new()) };
+    static ENDS: Ends = const { Ends };
+}
+
+/// Drops the values of a thread when it ends.
+struct Ends;
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        THREAD.with(|storage| storage.end());
+    }
+}
+
+/// Calls `f` with the storage of the caller.
+#[inline]
+fn with_storage<R>(f: impl FnOnce(&Storage) -> R) -> R {
+    match carrier::current().and_then(Carrier::running) {
+        // SAFETY: the fiber runs, on the carrier of this thread: it is the caller.
+        Some(fiber) => f(unsafe { fiber.locals() }.get_or_init(|| Box::new(Storage::new()))),
+        None => THREAD.with(|storage| f(storage)),
+    }
+}
+
+/// The function of a coroutine, with the end of its values behind it.
+pub(super) fn with_end<F, T>(function: F) -> impl FnOnce() -> T
+where
+    F: FnOnce() -> T,
+{
+    struct Unwinding;
+
+    impl Drop for Unwinding {
+        fn drop(&mut self) {
+            failure::keeping_note(|| mem::forget(drop_values()));
+        }
+    }
+
+    move || {
+        let unwinding = Unwinding;
+        let value = function();
+        mem::forget(unwinding);
+        if let Some(payload) = drop_values() {
+            // Should the value's destructor panic too, one is enough.
+            mem::forget(panic::catch_unwind(AssertUnwindSafe(|| drop(value))));
+            panic::resume_unwind(payload);
+        }
+        value
+    }
+}
+
+/// Drops the values of the coroutine that calls this.
+fn drop_values() -> Option<Box<dyn Any + Send>> {
+    let fiber = carrier::current().and_then(Carrier::running)?;
+    // SAFETY: as in `with_storage`.
+    unsafe { fiber.locals() }.get()?.drop_values()
+}

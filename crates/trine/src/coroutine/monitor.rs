@@ -1,0 +1,270 @@
+//! Coroutines that hold their carrier for long: found, counted, reported, and worked around.
+//!
+//! One thread looks at the carriers every 10 ms. Each carrier has a word that says whose turn it
+//! is, written at each switch. The monitor marks the word ([`SEEN`]); the next switch overwrites the mark, without
+//! knowing of it. So a mark that is still there at the next look says that there was no switch in
+//! between, and nothing is paid for that where coroutines switch.
+//!
+//! ```text
+//!   carrier's word     A    A+seen   A+seen   B        B+seen   C      null
+//!   the monitor looks     ▲        ▲        ▲        ▲        ▲      ▲      ▲ all idle: sleeps
+//!                       marks    A is a hog        marks    marks
+//! ```
+//!
+//! A carrier that the kernel gives no core does not make a hog of its coroutine: one counts that was on a
+//! core for most of the limit, or that blocks its thread.
+//!
+//! The monitor sleeps for good while all carriers have nothing to do; one that finds work wakes it. The
+//! handshake goes through the lock of the idle list: either the monitor sees there that a carrier is
+//! idle no more, or that carrier, which leaves the list before it looks at `STATE`, sees `ASLEEP`.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::carrier::{self, Remote};
+use super::scheduler::Scheduler;
+use crate::config::{self, HogWatch};
+use crate::sys::observe::{self, RunState};
+use crate::sys::{futex, sample};
+use crate::task::registry::{SEEN, Slot};
+use crate::task::{Backtrace, TaskInfo};
+
+/// How long a coroutine may hold its carrier, and the time between two looks.
+const LIMIT: Duration = Duration::from_millis(10);
+/// Tasks that are remembered.
+const REMEMBERED: usize = 64;
+/// At most one report in this time.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// No carrier has run yet.
+const UNBORN: u32 = 0;
+/// The monitor looks every 10 ms, or was called to, or is not wanted.
+const AWAKE: u32 = 1;
+/// It sleeps until a carrier calls it.
+const ASLEEP: u32 = 2;
+
+static STATE: AtomicU32 = AtomicU32::new(UNBORN);
+
+/// A carrier that had nothing to do has found work: called after it has left the idle list.
+pub(super) fn arm(scheduler: &'static Scheduler) {
+    let state = STATE.load(Relaxed);
+    if state != AWAKE && STATE.swap(AWAKE, SeqCst) == state {
+        call(scheduler, state);
+    }
+}
+
+#[cold]
+fn call(scheduler: &'static Scheduler, state: u32) {
+    if state == ASLEEP {
+        return futex::wake_one(&STATE);
+    }
+    if config::settings().hogs != HogWatch::Off {
+        let thread = std::thread::Builder::new().name("trine-monitor".into());
+        // Without a thread for it nobody looks; the tasks themselves are none the worse.
+        let _ = thread.spawn(move || watch(scheduler));
+    }
+}
+
+fn watch(scheduler: &'static Scheduler) -> ! {
+    let mut reports = Reports::new(config::settings().hogs);
+    let mut watches: Vec<Watch> = Vec::new();
+    loop {
+        std::thread::sleep(LIMIT);
+        for (number, remote) in scheduler.carriers().enumerate() {
+            if number == watches.len() {
+                watches.push(Watch { since: Instant::now(), on_core: Duration::ZERO, hog: None });
+            }
+            if watches[number].look(remote, &mut reports) && !remote.stealer.is_empty() {
+                // Those that were not started yet need not wait for it.
+                scheduler.notify();
+            }
+        }
+        if scheduler.all_idle() {
+            STATE.store(ASLEEP, SeqCst);
+            while scheduler.all_idle() && STATE.load(SeqCst) == ASLEEP {
+                futex::wait(&STATE, ASLEEP, None);
+            }
+            STATE.store(AWAKE, SeqCst);
+        }
+    }
+}
+
+/// What the monitor knows of the coroutine that one carrier runs.
+struct Watch {
+    /// When it was marked, and how long its thread had been on a core by then.
+    since: Instant,
+    on_core: Duration,
+    /// The task, if it was counted.
+    hog: Option<TaskInfo>,
+}
+
+impl Watch {
+    /// Looks at a carrier; whether a coroutine holds it for longer than the limit.
+    fn look(&mut self, remote: &'static Remote, reports: &mut Reports) -> bool {
+        let word = remote.running.load(Relaxed);
+        if word.is_null() {
+            return false;
+        }
+        let thread = remote.thread_id.load(Relaxed);
+        let on_core = observe::thread_cpu_time(thread).unwrap_or_default();
+        let now = Instant::now();
+        if word.addr() & SEEN == 0 {
+            (self.since, self.on_core, self.hog) = (now, on_core, None);
+            // If that fails, there was a switch.
+            let _ = remote.running.compare_exchange(
+                word,
+                word.map_addr(|at| at | SEEN),
+                Relaxed,
+                Relaxed,
+            );
+            return false;
+        }
+        let held = now - self.since;
+        if let Some(task) = &self.hog {
+            remember(task, held, false);
+            return true;
+        }
+        if held < LIMIT
+            || on_core.saturating_sub(self.on_core) < LIMIT / 2
+                && observe::run_state(thread) != RunState::Waiting
+        {
+            return false;
+        }
+        // SAFETY: a carrier stores the addresses of registry slots only, which are never freed.
+        let slot: &'static Slot = unsafe { &*word.map_addr(|at| at & !SEEN) };
+        let task = slot.info();
+        // Still the same: so it is this coroutine's name that was read.
+        if remote.running.load(Relaxed) != word {
+            return false;
+        }
+        if let Some(task) = task {
+            remember(&task, held, true);
+            reports.report(&task, held, thread);
+            self.hog = Some(task);
+        }
+        true
+    }
+}
+
+/// What [`hogs`] found: the coroutines that have held their carrier for over 10 ms, without a wait or
+/// a yield.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Hogs {
+    /// How often that has happened.
+    pub count: u64,
+    /// The last 64 tasks that did, the latest last.
+    pub recent: Vec<Hog>,
+}
+
+/// A coroutine that has held its carrier for over 10 ms.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Hog {
+    /// The task, as it was when it was found.
+    pub task: TaskInfo,
+    /// How often it has done so.
+    pub times: u64,
+    /// For how long at the most, as far as it was watched.
+    pub longest: Duration,
+}
+
+struct Record {
+    count: u64,
+    recent: VecDeque<Hog>,
+}
+
+static RECORD: Mutex<Record> = Mutex::new(Record { count: 0, recent: VecDeque::new() });
+
+/// No code that can panic runs under this lock.
+fn record() -> MutexGuard<'static, Record> {
+    RECORD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes that `task` has held its carrier for `held`, for another time or still.
+fn remember(task: &TaskInfo, held: Duration, again: bool) {
+    let mut record = record();
+    record.count += u64::from(again);
+    let known = record.recent.iter().position(|hog| hog.task.id == task.id);
+    let mut hog = known.and_then(|at| record.recent.remove(at)).unwrap_or_else(|| Hog {
+        task: task.clone(),
+        times: 0,
+        longest: Duration::ZERO,
+    });
+    hog.times += u64::from(again);
+    hog.longest = hog.longest.max(held);
+    if record.recent.len() == REMEMBERED {
+        record.recent.pop_front();
+    }
+    record.recent.push_back(hog);
+}
+
+/// Which coroutines have held their carrier for over 10 ms without a wait or a yield, so that the others
+/// there had to wait: it computes, or it blocks its thread. Such code belongs on a
+/// [thread](crate::thread), or yields now and then.
+///
+/// Counted as long as the program runs. A hold is noticed after 10 to 20 ms; one shorter than that
+/// may be missed. With `TRINE_HOGS=trace` or [`HogWatch::Trace`] each is reported on standard error, too.
+///
+/// ```
+/// for hog in trine::coroutine::hogs().recent {
+///     eprintln!("{} has held its carrier for {:?}", hog.task, hog.longest);
+/// }
+/// ```
+pub fn hogs() -> Hogs {
+    let record = record();
+    Hogs { count: record.count, recent: record.recent.iter().cloned().collect() }
+}
+
+/// The reports on standard error.
+struct Reports {
+    wanted: bool,
+    /// Whether stacks can be taken.
+    stacks: bool,
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Reports {
+    fn new(watch: HogWatch) -> Reports {
+        let wanted = watch == HogWatch::Trace;
+        Reports { wanted, stacks: wanted && sample::install(bounds), last: None, left_out: 0 }
+    }
+
+    /// Says which coroutine has held the carrier on `thread`, and where it is.
+    fn report(&mut self, task: &TaskInfo, held: Duration, thread: u32) {
+        if !self.wanted {
+            return;
+        }
+        if self.last.is_some_and(|last| last.elapsed() < REPORT_EVERY) {
+            self.left_out += 1;
+            return;
+        }
+        self.last = Some(Instant::now());
+        let stack = if self.stacks { sample::take(thread) } else { None };
+        let stack = Backtrace::from_addresses(&stack.unwrap_or_default());
+        let left_out = match std::mem::take(&mut self.left_out) {
+            0 => String::new(),
+            more => format!("({more} more since the last report)\n"),
+        };
+        let millis = held.as_millis();
+        // Not `eprintln!`, which panics where standard error cannot be written.
+        let _ = io::stderr().write_all(
+            format!(
+                "\ntrine: {task} has held its carrier for {millis} ms, and goes on; the other \
+                 coroutines there wait. Its stack (calls that have returned may be among it):\n\
+                 {stack}{left_out}"
+            )
+            .as_bytes(),
+        );
+    }
+}
+
+/// The stack that the calling thread runs a coroutine on. Runs in the signal handler.
+fn bounds() -> Option<(usize, usize)> {
+    carrier::current()?.running()?.bounds_if_begun()
+}

@@ -1,0 +1,203 @@
+//! Where the pending waits of a carrier stand in memory: numbered places in chunks that never move.
+//!
+//! ```text
+//!   chunks ─► [ node node free node … 256 ]   used 3, free ─► 2
+//!             [ free free free free … 256 ]   used 0: its memory goes back at the next trim
+//!             [ ]                             given back; grows again when it is needed
+//!   open   ─► chunks that have room, the one to fill next at the end
+//! ```
+//!
+//! Taking and returning a place costs O(1) and allocates only for a new chunk. A key names its wait
+//! for good: places are used again, the number of the wait is not.
+
+/// Nodes in a chunk: 10 KiB of them, with a payload of 16 bytes.
+const CHUNK: usize = 256;
+/// No node.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// One pending wait, as a link of the list that it stands in.
+pub(super) struct Node<T> {
+    pub(super) deadline: u64,
+    /// The number of the wait; 0 in a free place.
+    begun: u64,
+    /// The next in the list; in a free place, the next free one of the chunk.
+    pub(super) next: u32,
+    pub(super) previous: u32,
+    pub(super) payload: T,
+}
+
+/// Names one wait, also when it has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    place: u32,
+    begun: u64,
+}
+
+struct Chunk<T> {
+    /// Grows up to `CHUNK`; without memory while the chunk is given back.
+    nodes: Vec<Node<T>>,
+    free: u32,
+    used: usize,
+}
+
+pub(super) struct Nodes<T> {
+    chunks: Vec<Chunk<T>>,
+    /// The chunks that are not full.
+    open: Vec<usize>,
+    /// Waits begun so far.
+    begun: u64,
+    used: usize,
+    /// Chunks that have memory and no wait.
+    idle: usize,
+}
+
+impl<T: Copy> Nodes<T> {
+    pub(super) const fn new() -> Nodes<T> {
+        Nodes { chunks: Vec::new(), open: Vec::new(), begun: 0, used: 0, idle: 0 }
+    }
+
+    /// A place for a new wait, not linked yet.
+    pub(super) fn insert(&mut self, deadline: u64, payload: T) -> Key {
+        let number = self.open.last().copied().unwrap_or_else(|| self.add_chunk());
+        let chunk = &mut self.chunks[number];
+        self.begun += 1;
+        let begun = self.begun;
+        let node = Node { deadline, begun, next: NONE, previous: NONE, payload };
+        if chunk.used == 0 && chunk.nodes.capacity() > 0 {
+            self.idle -= 1;
+        }
+        let within = if chunk.free != NONE {
+            let within = chunk.free as usize;
+            chunk.free = std::mem::replace(&mut chunk.nodes[within], node).next;
+            within
+        } else {
+            if chunk.nodes.capacity() == 0 {
+                chunk.nodes.reserve_exact(CHUNK);
+            }
+            chunk.nodes.push(node);
+            chunk.nodes.len() - 1
+        };
+        chunk.used += 1;
+        if chunk.used == CHUNK {
+            self.open.pop();
+        }
+        self.used += 1;
+        // A chunk is added only while its places have numbers.
+        Key { place: (number * CHUNK + within) as u32, begun }
+    }
+
+    #[cold]
+    fn add_chunk(&mut self) -> usize {
+        let number = self.chunks.len();
+        assert!(number < NONE as usize / CHUNK, "more than four thousand million waits");
+        self.chunks.push(Chunk { nodes: Vec::new(), free: NONE, used: 0 });
+        self.open.push(number);
+        number
+    }
+
+    /// The place of a wait that is pending.
+    pub(super) fn find(&self, key: Key) -> Option<u32> {
+        let chunk = self.chunks.get(key.place as usize / CHUNK)?;
+        let node = chunk.nodes.get(key.place as usize % CHUNK)?;
+        (node.begun == key.begun).then_some(key.place)
+    }
+
+    pub(super) fn get(&self, place: u32) -> &Node<T> {
+        &self.chunks[place as usize / CHUNK].nodes[place as usize % CHUNK]
+    }
+
+    pub(super) fn get_mut(&mut self, place: u32) -> &mut Node<T> {
+        &mut self.chunks[place as usize / CHUNK].nodes[place as usize % CHUNK]
+    }
+
+    /// Frees the place of a wait that is linked nowhere any more.
+    pub(super) fn remove(&mut self, place: u32) -> T {
+        let number = place as usize / CHUNK;
+        let within = place as usize % CHUNK;
+        let chunk = &mut self.chunks[number];
+        let node = &mut chunk.nodes[within];
+        node.begun = 0;
+        node.next = std::mem::replace(&mut chunk.free, within as u32);
+        let payload = node.payload;
+        if chunk.used == CHUNK {
+            self.open.push(number);
+        }
+        chunk.used -= 1;
+        if chunk.used == 0 {
+            self.idle += 1;
+        }
+        self.used -= 1;
+        payload
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Whether more than two chunks are without use.
+    pub(super) fn wants_trim(&self) -> bool {
+        self.idle > 2
+    }
+
+    /// Gives the memory of chunks without use back.
+    pub(super) fn trim(&mut self) {
+        self.idle = 0;
+        if self.used == 0 {
+            (self.chunks, self.open) = (Vec::new(), Vec::new());
+            return;
+        }
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.used == 0) {
+            *chunk = Chunk { nodes: Vec::new(), free: NONE, used: 0 };
+        }
+        // Those with memory are filled first, the fullest before the others.
+        self.open.sort_by_key(|&number| self.chunks[number].used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_its_wait_and_no_later_one_in_the_same_place() {
+        let mut nodes = Nodes::new();
+        let first = nodes.insert(1, 'a');
+        assert_eq!(nodes.remove(nodes.find(first).unwrap()), 'a');
+        let second = nodes.insert(2, 'b');
+        assert_eq!(first.place, second.place);
+        assert_eq!(nodes.find(first), None);
+        nodes.remove(nodes.find(second).unwrap());
+        nodes.trim();
+        assert_eq!(nodes.find(second), None);
+        let third = nodes.insert(3, 'c');
+        assert_eq!(second.place, third.place);
+        assert_eq!(nodes.find(second), None);
+    }
+
+    #[test]
+    fn memory_without_use_is_given_back_around_those_that_stay() {
+        let memory = |nodes: &Nodes<usize>| -> usize {
+            nodes.chunks.iter().map(|chunk| chunk.nodes.capacity()).sum()
+        };
+        let mut nodes = Nodes::new();
+        let keys: Vec<_> = (0..100 * CHUNK).map(|n| nodes.insert(0, n)).collect();
+        assert!(!nodes.wants_trim());
+        let (stay, go): (Vec<_>, Vec<_>) = keys.iter().partition(|key| key.place % 5000 == 7);
+        go.iter().for_each(|&key| _ = nodes.remove(nodes.find(key).unwrap()));
+        assert_eq!(memory(&nodes), 100 * CHUNK);
+        assert!(nodes.wants_trim());
+        nodes.trim();
+        assert_eq!(memory(&nodes), stay.len() * CHUNK);
+        assert!(!nodes.wants_trim());
+        // New ones fill the chunks that are there, then those that were given back.
+        let more: Vec<_> = (0..stay.len()).map(|n| nodes.insert(0, n)).collect();
+        assert_eq!(memory(&nodes), stay.len() * CHUNK);
+        let many: Vec<_> = (0..100 * CHUNK).map(|n| nodes.insert(0, n)).collect();
+        assert!(nodes.chunks.len() <= 102);
+        for key in stay.into_iter().chain(more).chain(many) {
+            nodes.remove(nodes.find(key).unwrap());
+        }
+        nodes.trim();
+        assert!(nodes.is_empty() && nodes.chunks.capacity() == 0 && !nodes.wants_trim());
+    }
+}

@@ -1,0 +1,87 @@
+//! Waiting for several tasks that belong to nobody.
+
+use crate::task::{Task, TaskError, park};
+
+/// Waits for all of `tasks`: how each has ended, in their order.
+///
+/// ```
+/// let tasks = (1..=3).map(|n| trine::coroutine::spawn(move || n * n));
+/// let squares: Result<Vec<i32>, _> = trine::join_all(tasks).into_iter().collect();
+/// assert_eq!(squares?, [1, 4, 9]);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+///
+/// If the caller is interrupted meanwhile, each task that is still at work is detached, and has an
+/// error that names the caller; see [`Task::join`].
+pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, TaskError>> {
+    // All are started before the first is waited for, should the iterator start them.
+    let tasks: Vec<_> = tasks.into_iter().collect();
+    tasks.into_iter().map(Task::join).collect()
+}
+
+/// Waits for the first of `tasks` that has a value, cancels the others, and waits until they have
+/// ended.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::{coroutine, time};
+///
+/// let hare = coroutine::spawn(|| time::sleep(Duration::MAX));
+/// let tortoise = coroutine::spawn(|| time::sleep(Duration::from_millis(1)));
+/// trine::race([hare, tortoise])?;
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+///
+/// # Errors
+///
+/// If none has a value: the error of the first that failed, with the others as
+/// [`suppressed`](TaskError::suppressed). If the caller is interrupted, all are cancelled, and the error
+/// names the caller.
+///
+/// # Panics
+///
+/// Without a task: nobody would ever win.
+pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError> {
+    let mut tasks: Vec<_> = tasks.into_iter().collect();
+    assert!(!tasks.is_empty(), "a race without tasks has no winner; give it at least one");
+    let mut failures = Vec::new();
+    let waker = park::waker();
+    let winner = loop {
+        // Those that have ended, in the order in which they were given.
+        let mut winner = None;
+        let mut at = 0;
+        while at < tasks.len() && winner.is_none() {
+            if !tasks[at].register(&waker) {
+                at += 1;
+                continue;
+            }
+            match tasks.remove(at).join_uninterrupted() {
+                Ok(value) => winner = Some(value),
+                Err(error) => failures.push(error),
+            }
+        }
+        if winner.is_some() || tasks.is_empty() {
+            break winner;
+        }
+        if let Err(interrupted) = park::wait(None) {
+            end(tasks, &interrupted.to_string());
+            return Err(TaskError::from(interrupted).with_suppressed(failures));
+        }
+    };
+    end(tasks, "another task has won the race");
+    winner.ok_or_else(|| {
+        let first = failures.remove(0);
+        first.with_suppressed(failures)
+    })
+}
+
+/// Cancels all, then waits for each.
+fn end<T>(tasks: Vec<Task<T>>, reason: &str) {
+    for task in &tasks {
+        task.cancel_because(reason);
+    }
+    for task in tasks {
+        // What they end with has come too late.
+        drop(task.join_uninterrupted());
+    }
+}

@@ -1,0 +1,144 @@
+//! Scopes: tasks of any kind that end before the call that started them returns.
+//!
+//! [`scope`] waits for every task started in it, whatever happens; so coroutines and threads may borrow
+//! from outside, and nothing is left running behind an error. The first failure ends the others;
+//! under [`supervise`] they go on. [`join_all`] and [`race`] are for tasks that belong to nobody.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mod.rs` | [`scope`], [`supervise`] |
+//! | `spawn.rs` | [`Scope`]: starting tasks; [`ScopedTask`] |
+//! | `shared.rs` | who is still at work, and what has failed |
+//! | `gather.rs` | [`join_all`], [`race`] |
+
+use std::fmt;
+use std::panic;
+use std::sync::Arc;
+
+use crate::task::{TaskError, cancel};
+
+mod gather;
+mod shared;
+mod spawn;
+
+pub use gather::{join_all, race};
+pub use spawn::{Scope, ScopedTask};
+
+use shared::{Policy, Shared};
+
+/// Runs `f`, which may start tasks in the scope it is given, and waits until all of them have ended.
+///
+/// The first of them that fails (a panic, a crash, a timeout) cancels the others and ends the waits of
+/// `f`; its error is what `scope` returns, with the failures after it as
+/// [`suppressed`](TaskError::suppressed). A task that was cancelled is no failure. A panic of `f`
+/// itself cancels the tasks and goes on when they have ended.
+///
+/// ```
+/// let text = String::from("one task three ways");
+/// let (words, letters, shout) = trine::scope(|s| {
+///     let words = s.coroutine(|| text.split(' ').count());
+///     let letters = s.thread(|| text.len());
+///     let shout = s.process(text.clone(), |text: String| text.to_uppercase());
+///     Ok::<_, trine::TaskError>((words.join()?, letters.join()?, shout.join()?))
+/// })??;
+/// assert_eq!((words, letters), (4, 19));
+/// assert_eq!(shout, "ONE TASK THREE WAYS");
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+///
+/// A task that holds a borrow cannot outlive what it borrows:
+///
+/// ```compile_fail,E0597
+/// let task = {
+///     let local = String::new();
+///     trine::scope(|s| s.coroutine(|| local.len())).unwrap()
+/// };
+/// ```
+///
+/// # Errors
+///
+/// The first failure. If the caller itself is cancelled, or its time is up, the tasks are cancelled, and
+/// the error names the caller; unless all of them had a value in spite of that.
+pub fn scope<'env, F, T>(f: F) -> Result<T, TaskError>
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    let shared = Shared::new(Policy::EndAll);
+    let value = run(&shared, f);
+    match shared.take_failures() {
+        (Some(first), later) => Err(first.with_suppressed(later)),
+        (None, _) => value,
+    }
+}
+
+/// As [`scope`], but tasks that fail leave the others at work.
+///
+/// ```
+/// let ended = trine::supervise(|s| {
+///     let lucky = s.coroutine(|| 7);
+///     s.coroutine(|| panic!("unlucky"));
+///     lucky.join()
+/// });
+/// assert_eq!(ended.value??, 7);
+/// assert_eq!(ended.failed, 1);
+/// assert!(ended.failures[0].is_panic());
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+pub fn supervise<'env, F, T>(f: F) -> Supervised<T>
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    let shared = Shared::new(Policy::KeepGoing);
+    let value = run(&shared, f);
+    let (first, later) = shared.take_failures();
+    let failures: Vec<_> = first.into_iter().chain(later).collect();
+    Supervised { value, failures, failed: shared.failed() }
+}
+
+/// How a [supervised](supervise) scope has ended.
+#[derive(Debug)]
+#[must_use = "the failures are told here and nowhere else"]
+pub struct Supervised<T> {
+    /// What the function returned; an error if the caller was cancelled, or its time was up.
+    pub value: Result<T, TaskError>,
+    /// The failures of tasks, in their order; of many, the first 1,024.
+    pub failures: Vec<TaskError>,
+    /// How many tasks have failed.
+    pub failed: usize,
+}
+
+/// Runs the body of a scope and waits for its tasks; the failures stay in `shared`.
+fn run<'env, F, T>(shared: &Arc<Shared>, f: F) -> Result<T, TaskError>
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    let scope = Scope::new(Arc::clone(shared));
+    let body = shared.body().run(|| f(&scope));
+    if let Err(payload) = &body {
+        shared.end_all(match cancel::interruption(&**payload) {
+            Some(interrupted) => interrupted.to_string(),
+            None => "the function of its scope has panicked".to_owned(),
+        });
+    }
+    // Nothing may unwind or return past this line before the last task has ended.
+    let waited = shared.wait_for_all();
+    match body {
+        Ok(value) => waited.map(|()| value).map_err(TaskError::from),
+        Err(payload) => {
+            let by_failure = cancel::interruption(&*payload).is_some()
+                && shared.has_failed()
+                && cancel::checkpoint().is_ok();
+            if !by_failure {
+                panic::resume_unwind(payload);
+            }
+            // The failure that has ended the waits of `f` is the error of the scope.
+            Err(TaskError::from(cancel::interruption(&*payload).expect("just looked").clone()))
+        }
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
+    }
+}

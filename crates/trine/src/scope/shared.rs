@@ -1,0 +1,212 @@
+//! The books of one scope: who is still at work, and what has failed.
+//!
+//! ```text
+//!   spawn:  enter ──► Member (travels with the task's function) ──► enlist: its canceller
+//!   end:    Member dropped, after all that the task has borrowed ──► the last one wakes the owner
+//! ```
+//!
+//! A member is dropped when the function has returned or unwound, or was dropped uncalled. After that
+//! the task touches nothing that it borrowed, so the owner may go on.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::task::cancel::Region;
+use crate::task::{Canceller, Cause, Interrupted, TaskError, TaskInfo, job, park};
+
+/// How many failures are kept: a supervisor may run for ever.
+const MOST_FAILURES: usize = 1024;
+
+/// What a failure does to the other tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Policy {
+    EndAll,
+    KeepGoing,
+}
+
+pub(super) struct Shared {
+    policy: Policy,
+    /// What the owner is in while its function runs.
+    body: Arc<Region>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By the number of the member; a free place is `Vacant`.
+    places: Vec<Place>,
+    free: Vec<usize>,
+    live: usize,
+    /// Why all tasks are to end, also those to come.
+    ending: Option<Arc<str>>,
+    first: Option<TaskError>,
+    later: Vec<TaskError>,
+    failed: usize,
+    /// Tasks that ended because they were cancelled.
+    cancelled: usize,
+}
+
+enum Place {
+    Vacant,
+    /// Started, or about to be; its canceller comes next.
+    Starting,
+    Live(Canceller),
+}
+
+impl Shared {
+    pub(super) fn new(policy: Policy) -> Arc<Shared> {
+        Arc::new(Shared { policy, body: Region::new(), state: Mutex::default() })
+    }
+
+    pub(super) fn body(&self) -> &Arc<Region> {
+        &self.body
+    }
+
+    /// Counts a task that is about to be started.
+    pub(super) fn enter(self: &Arc<Shared>) -> Member {
+        let mut state = self.lock();
+        state.live += 1;
+        let place = match state.free.pop() {
+            Some(place) => place,
+            None => {
+                state.places.push(Place::Vacant);
+                state.places.len() - 1
+            }
+        };
+        state.places[place] = Place::Starting;
+        drop(state);
+        Member { shared: Arc::clone(self), place, refused: false }
+    }
+
+    /// Notes how to cancel a task that was started.
+    pub(super) fn enlist(&self, place: usize, canceller: Canceller) {
+        let mut state = self.lock();
+        match (&state.places[place], state.ending.clone()) {
+            (Place::Starting, Some(reason)) => {
+                drop(state);
+                canceller.cancel_because(reason);
+            }
+            (Place::Starting, None) => state.places[place] = Place::Live(canceller),
+            // It has ended already; the place may be another's by now.
+            _ => {}
+        }
+    }
+
+    /// Cancels all tasks, and those to come.
+    pub(super) fn end_all(&self, reason: impl Into<Arc<str>>) {
+        let mut state = self.lock();
+        if state.ending.is_some() {
+            return;
+        }
+        let reason: Arc<str> = reason.into();
+        state.ending = Some(Arc::clone(&reason));
+        let places = state.places.iter_mut().filter_map(|place| match place {
+            Place::Live(canceller) => Some(canceller.clone()),
+            _ => None,
+        });
+        let all: Vec<Canceller> = places.collect();
+        drop(state);
+        // A task that had not begun ends in this call, and comes to `Member::drop`.
+        for canceller in all {
+            canceller.cancel_because(Arc::clone(&reason));
+        }
+    }
+
+    /// A task has ended with an error.
+    fn fail(&self, error: TaskError) {
+        let mut state = self.lock();
+        if error.is_cancelled() {
+            state.cancelled += 1;
+            return;
+        }
+        state.failed += 1;
+        let text = match error.task() {
+            Some(task) => format!("{task} of its scope has failed"),
+            None => "another task of its scope has failed".to_owned(),
+        };
+        if state.first.is_none() {
+            state.first = Some(error);
+        } else if state.later.len() + 1 < MOST_FAILURES {
+            state.later.push(error);
+        }
+        drop(state);
+        if self.policy == Policy::EndAll {
+            self.end_all(text);
+            self.body.end();
+        }
+    }
+
+    /// Waits until the last task has ended, whatever happens to the caller.
+    ///
+    /// # Errors
+    ///
+    /// The caller was interrupted, and so were tasks.
+    pub(super) fn wait_for_all(&self) -> Result<(), Interrupted> {
+        let mut interrupted = None;
+        while self.lock().live > 0 {
+            if interrupted.is_some() {
+                park::park(None);
+            } else if let Err(why) = park::wait(None) {
+                self.end_all(why.to_string());
+                interrupted = Some(why);
+            }
+        }
+        match interrupted {
+            Some(why) if self.lock().cancelled > 0 => Err(why),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().first.is_some()
+    }
+
+    pub(super) fn failed(&self) -> usize {
+        self.lock().failed
+    }
+
+    pub(super) fn take_failures(&self) -> (Option<TaskError>, Vec<TaskError>) {
+        let mut state = self.lock();
+        (state.first.take(), std::mem::take(&mut state.later))
+    }
+
+    /// No code of a task runs under this lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One task of a scope, as long as it may touch what it borrows.
+pub(super) struct Member {
+    shared: Arc<Shared>,
+    pub(super) place: usize,
+    refused: bool,
+}
+
+impl Member {
+    /// The task has ended with an error.
+    pub(super) fn fail(&self, error: &TaskError) {
+        self.shared.fail(error.clone());
+    }
+
+    /// The task's function is being dropped uncalled; as the first of what it owns.
+    pub(super) fn refuse(&mut self, task: Option<TaskInfo>) {
+        self.refused = true;
+        // Nothing but a task that is refused drops a member's function.
+        let cause = job::refusal().unwrap_or(Cause::Cancelled { reason: None });
+        self.shared.fail(TaskError::new(cause, task));
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.places[self.place] = Place::Vacant;
+        state.free.push(self.place);
+        state.live -= 1;
+        let last = state.live == 0;
+        drop(state);
+        if last {
+            self.shared.body.wake();
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! What is known of one live task, in one cache line that is never freed.
+//!
+//! | word | who writes it |
+//! |---|---|
+//! | `id` … `location`, `kind` | whoever spawns the task, under the sequence lock of the id (`registry.rs`) |
+//! | `state` | the diagram of `coroutine/fiber.rs` for a coroutine, its runner else; `CANCELLED` by anybody |
+//! | `deadline`, `own` | the task itself |
+//! | `os_id` | the task's runner |
+//! | `extra` | anybody, under its lock |
+
+use std::panic::Location;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::cancel::Region;
+use super::registry::{current, is_running};
+use super::{Cause, Kind, State, TaskId, TaskInfo};
+use crate::sys::observe::{self, RunState};
+
+/// Spawned, its function not yet called.
+pub(crate) const NEW: u32 = 0;
+/// Its function was called; it runs or is queued to run.
+pub(crate) const RUNNABLE: u32 = 1;
+/// As `RUNNABLE`, and a wake-up is stored that its next wait consumes. Coroutines only.
+pub(crate) const NOTIFIED: u32 = 2;
+/// Waits in a call of trine. For a coroutine: whoever moves the word from here to `RUNNABLE` must
+/// put the coroutine into its carrier's queue, nobody else may.
+pub(crate) const PARKED: u32 = 3;
+/// Its function has returned, panicked or died; or it was ended before it was called.
+pub(crate) const TERMINATED: u32 = 4;
+/// The bits of the state word that hold one of the above.
+pub(crate) const STATE: u32 = 0xff;
+/// In the state word: the task was asked to end. Set once, by anybody, in a task that was started
+/// and has not ended; excludes `NEW`.
+pub(crate) const CANCELLED: u32 = 1 << 8;
+
+/// In `kind`: `extra` is there, and has to be cleared with the task.
+const EXTRA: u32 = 1 << 8;
+
+/// In `own`: the task's cancellation waits for the end of a shield.
+pub(crate) const SHIELDED: u32 = 1;
+/// In `own`: the waker of the thread that runs the task is in `extra`.
+const WAKER: u32 = 2;
+/// In `own`: an unwinding of the task has begun, by a panic or a cancellation. Says nothing of its
+/// end.
+pub(crate) const UNWINDING: u32 = 4;
+
+/// In `own`: the task is inside regions that others can end.
+const REGIONS: u32 = 8;
+
+/// In `deadline`: there is none.
+const NEVER: u64 = u64::MAX;
+
+/// What is known of one live task.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Slot {
+    /// The task's id; 0 while the slot is free or being filled.
+    id: AtomicU64,
+    /// The id of the task that spawned it; 0 for none.
+    parent: AtomicU64,
+    location: AtomicPtr<Location<'static>>,
+    /// When the task's waits end, in nanoseconds of [`moment`]; touched by the task only.
+    deadline: AtomicU64,
+    /// `NEW` … `TERMINATED`; for coroutines also the word that waits and wake-ups meet at. And
+    /// `CANCELLED`.
+    pub(crate) state: AtomicU32,
+    /// The kind's number, and `EXTRA`.
+    kind: AtomicU32,
+    /// The kernel's id of the thread or process that runs it; 0 for none.
+    os_id: AtomicU32,
+    /// `SHIELDED`, `WAKER`, `UNWINDING`; touched by the task only.
+    own: AtomicU32,
+    extra: Mutex<Option<Box<Extra>>>,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+/// What few tasks have.
+#[derive(Debug, Default)]
+struct Extra {
+    name: Option<Arc<str>>,
+    /// Why the task was cancelled.
+    reason: Option<Arc<str>>,
+    /// Until when a shield holds its cancellation off.
+    shield: Option<Instant>,
+    /// What the task is inside of, the outermost first.
+    regions: Vec<Arc<Region>>,
+    /// How many of them are outside the innermost shield.
+    shielded: usize,
+    /// Wakes the thread that runs the task.
+    waker: Option<Waker>,
+}
+
+/// What a request to cancel has found, and what is left to do for whoever made it.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// The task had not begun. It is the requester's now, who ends it.
+    Claimed,
+    /// It had begun: wake it, so that its wait sees the request.
+    Wake,
+    /// It had ended, or was asked before.
+    Nothing,
+}
+
+impl Slot {
+    /// A slot without a task.
+    pub(super) const fn new() -> Slot {
+        Slot {
+            id: AtomicU64::new(0),
+            parent: AtomicU64::new(0),
+            location: AtomicPtr::new(std::ptr::null_mut()),
+            deadline: AtomicU64::new(NEVER),
+            state: AtomicU32::new(NEW),
+            kind: AtomicU32::new(0),
+            os_id: AtomicU32::new(0),
+            own: AtomicU32::new(0),
+            extra: Mutex::new(None),
+        }
+    }
+
+    /// The id of the slot's task, 0 for none.
+    #[inline]
+    pub(crate) fn raw_id(&self) -> u64 {
+        self.id.load(Relaxed)
+    }
+
+    /// The id of the slot's task, if it has one.
+    pub(crate) fn id(&self) -> Option<TaskId> {
+        TaskId::from_raw(self.raw_id())
+    }
+
+    /// Shows the name of the slot's task to `show` without waiting or allocating, as a signal
+    /// handler has to; `None` if it has none, or somebody is at it.
+    pub(crate) fn try_name<R>(&self, show: impl FnOnce(&str) -> R) -> Option<R> {
+        self.extra.try_lock().ok()?.as_ref()?.name.as_deref().map(show)
+    }
+
+    /// Notes which kernel thread or process runs the task.
+    pub(crate) fn set_os_id(&self, id: u32) {
+        self.os_id.store(id, Relaxed);
+    }
+
+    pub(crate) fn set_state(&self, state: u32) {
+        self.state.store(state, Relaxed);
+    }
+
+    /// Exchanges the state of a task that is none of a coroutine, and gives the one before.
+    pub(crate) fn exchange_state(&self, state: u32) -> u32 {
+        let exchanged =
+            self.state.fetch_update(Relaxed, Relaxed, |word| Some((word & !STATE) | state));
+        exchanged.unwrap_or_else(|word| word) & STATE
+    }
+
+    /// Makes the task the caller's to run or to end; `false` if somebody was quicker, who ends it.
+    #[must_use = "who has not claimed a task must not touch it"]
+    pub(crate) fn claim(&self) -> bool {
+        self.state.compare_exchange(NEW, RUNNABLE, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Asks the task to end, by an owner of one of its references.
+    pub(crate) fn request_cancel(&self, reason: Option<Arc<str>>) -> Request {
+        let mut word = self.state.load(Relaxed);
+        if word & CANCELLED == 0 && word != TERMINATED {
+            self.set_reason(reason);
+        }
+        loop {
+            let (next, request) = match word & STATE {
+                _ if word & CANCELLED != 0 => return Request::Nothing,
+                TERMINATED => return Request::Nothing,
+                NEW => (TERMINATED, Request::Claimed),
+                _ => (word | CANCELLED, Request::Wake),
+            };
+            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+                Ok(_) => return request,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Notes why a task was cancelled that keeps the request elsewhere.
+    pub(crate) fn set_reason(&self, reason: Option<Arc<str>>) {
+        if let Some(reason) = reason {
+            self.with_extra(|extra| {
+                extra.reason.get_or_insert(reason);
+            });
+        }
+    }
+
+    /// Whether the task was asked to end.
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.state.load(Acquire) & CANCELLED != 0
+    }
+
+    /// Why the task was cancelled, if a reason was given.
+    pub(crate) fn reason(&self) -> Option<Arc<str>> {
+        lock(&self.extra).as_ref().and_then(|extra| extra.reason.clone())
+    }
+
+    /// What a cancelled task ends with.
+    pub(crate) fn cancellation(&self) -> Cause {
+        Cause::Cancelled { reason: self.reason() }
+    }
+
+    /// When the task's waits end; for the task itself.
+    #[inline]
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.deadline.load(Relaxed) {
+            NEVER => None,
+            nanos => Some(moment::zero() + Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// Exchanges the task's deadline, and gives the one before; for the task itself.
+    pub(crate) fn exchange_deadline(&self, deadline: Option<Instant>) -> Option<Instant> {
+        let before = self.deadline();
+        let nanos = deadline.map_or(NEVER, |deadline| {
+            let since = deadline.saturating_duration_since(moment::zero());
+            u64::try_from(since.as_nanos()).unwrap_or(NEVER)
+        });
+        self.deadline.store(nanos, Relaxed);
+        before
+    }
+
+    /// Until when a shield holds the task's cancellation off; for the task itself.
+    pub(crate) fn shield(&self) -> Option<Instant> {
+        if self.own.load(Relaxed) & SHIELDED == 0 {
+            return None;
+        }
+        lock(&self.extra).as_ref().and_then(|extra| extra.shield)
+    }
+
+    /// Raises a shield, or lowers it to an outer one; for the task itself.
+    pub(crate) fn set_shield(&self, shield: Option<Instant>, shielded: usize) {
+        self.set_own(SHIELDED, shield.is_some());
+        self.with_extra(|extra| (extra.shield, extra.shielded) = (shield, shielded));
+    }
+
+    /// How many regions the task is inside of, and how many of them are outside its shield; for the
+    /// task itself.
+    pub(crate) fn regions(&self) -> (usize, usize) {
+        let extra = lock(&self.extra);
+        extra.as_ref().map_or((0, 0), |extra| (extra.regions.len(), extra.shielded))
+    }
+
+    /// Whether the task is inside any region; for the task itself.
+    #[inline]
+    pub(crate) fn has_regions(&self) -> bool {
+        self.has_own(REGIONS)
+    }
+
+    /// Whether a region around the task was ended, of those inside its shield or of all; for the
+    /// task itself.
+    pub(crate) fn is_region_ended(&self, shielded: bool) -> bool {
+        self.with_extra(|extra| {
+            let outer = if shielded { extra.shielded } else { 0 };
+            extra.regions.iter().skip(outer).any(|region| region.is_ended())
+        })
+    }
+
+    /// The task enters a region; for the task itself.
+    pub(crate) fn enter_region(&self, region: Arc<Region>) {
+        self.with_extra(|extra| extra.regions.push(region));
+        self.set_own(REGIONS, true);
+    }
+
+    /// The task leaves the region that it has entered last; for the task itself.
+    pub(crate) fn leave_region(&self) {
+        let left = self.with_extra(|extra| {
+            extra.regions.pop();
+            extra.regions.len()
+        });
+        self.set_own(REGIONS, left > 0);
+    }
+
+    /// Whether a bit of `own` is set; for the task itself.
+    pub(crate) fn has_own(&self, bit: u32) -> bool {
+        self.own.load(Relaxed) & bit != 0
+    }
+
+    /// Sets or clears a bit of `own`; for the task itself.
+    pub(crate) fn set_own(&self, bit: u32, on: bool) {
+        let own = self.own.load(Relaxed);
+        self.own.store(if on { own | bit } else { own & !bit }, Relaxed);
+    }
+
+    /// Leaves a waker of the thread that runs the task, once; for the task itself, before it looks
+    /// whether it was cancelled.
+    pub(crate) fn leave_waker(&self, waker: impl FnOnce() -> Waker) {
+        if !self.has_own(WAKER) {
+            self.with_extra(|extra| extra.waker = Some(waker()));
+            self.set_own(WAKER, true);
+        }
+    }
+
+    /// Wakes the thread that runs the task, if it has left a waker; after a request to cancel.
+    pub(crate) fn wake_thread(&self) {
+        // The lock orders this with `leave_waker`: a thread that has left none yet will see the
+        // request.
+        let waker = lock(&self.extra).as_ref().and_then(|extra| extra.waker.clone());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn with_extra<R>(&self, f: impl FnOnce(&mut Extra) -> R) -> R {
+        let mut extra = lock(&self.extra);
+        self.kind.fetch_or(EXTRA, Relaxed);
+        f(extra.get_or_insert_default())
+    }
+
+    /// What the slot says of its task, if it has one.
+    pub(crate) fn info(&self) -> Option<TaskInfo> {
+        let raw = self.id.load(Acquire);
+        let id = TaskId::from_raw(raw)?;
+        let kind = Kind::from_raw(self.kind.load(Relaxed) & !EXTRA);
+        let word = self.state.load(Relaxed) & STATE;
+        let os_id = self.os_id.load(Relaxed);
+        let parent = TaskId::from_raw(self.parent.load(Relaxed));
+        let location = self.location.load(Relaxed);
+        let name = lock(&self.extra).as_ref().and_then(|extra| extra.name.clone());
+        // Pairs with the release fence of `fill`: had any field come from a later task, the id
+        // would have changed.
+        fence(Acquire);
+        if self.id.load(Relaxed) != raw || location.is_null() {
+            return None;
+        }
+        // SAFETY: only `fill` stores here, and only pointers to `'static` locations.
+        let location: &'static Location<'static> = unsafe { &*location };
+        let state = match word {
+            NEW => State::New,
+            TERMINATED => State::Terminated,
+            PARKED => State::Waiting,
+            _ => match kind {
+                Kind::Coroutine if is_running(self) => State::Running,
+                Kind::Coroutine => State::Ready,
+                Kind::Thread | Kind::Process => match os_id {
+                    0 => State::Ready,
+                    id => match observe::run_state(id) {
+                        RunState::Running => State::Running,
+                        RunState::Waiting => State::Waiting,
+                        RunState::Gone => State::Terminated,
+                    },
+                },
+            },
+        };
+        Some(TaskInfo { id, name, kind, state, parent, location })
+    }
+
+    pub(super) fn fill(
+        &self,
+        id: TaskId,
+        kind: Kind,
+        name: Option<Arc<str>>,
+        at: &'static Location<'static>,
+    ) {
+        // The id is 0 since the slot was returned. No store below may be seen before that.
+        fence(Release);
+        let parent = current().map_or(0, |slot| slot.id.load(Relaxed));
+        self.parent.store(parent, Relaxed);
+        self.location.store(std::ptr::from_ref(at).cast_mut(), Relaxed);
+        self.deadline.store(NEVER, Relaxed);
+        self.kind.store(kind.to_raw(), Relaxed);
+        self.state.store(NEW, Relaxed);
+        self.os_id.store(0, Relaxed);
+        self.own.store(0, Relaxed);
+        if name.is_some() {
+            self.with_extra(|extra| extra.name = name);
+        }
+        self.id.store(id.get(), Release);
+    }
+
+    /// Forgets the task.
+    pub(super) fn empty(&self) {
+        self.id.store(0, Relaxed);
+        if self.kind.load(Relaxed) & EXTRA != 0 {
+            *lock(&self.extra) = None;
+        }
+    }
+}
+
+/// No code that can panic runs under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Moments as words: nanoseconds since the first look.
+mod moment {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    pub(super) fn zero() -> Instant {
+        static ZERO: OnceLock<Instant> = OnceLock::new();
+        *ZERO.get_or_init(Instant::now)
+    }
+}

@@ -1,0 +1,51 @@
+//! Time: waiting for it to pass, and bounding it.
+
+use std::time::{Duration, Instant};
+
+use crate::task::park;
+
+mod interval;
+mod timeout;
+
+pub use interval::{Interval, MissedTicks, interval, interval_at};
+pub use timeout::{TimedOut, timeout};
+
+/// Waits for at least `duration`.
+///
+/// Parks the coroutine it is called in, so that others run meanwhile, or the thread where there is
+/// none. Zero lets the others run once. A duration beyond what the clock can count waits for good.
+/// Unwinds a task that is [cancelled](crate::Task::cancel).
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let begin = Instant::now();
+/// trine::time::sleep(Duration::from_millis(2));
+/// assert!(begin.elapsed() >= Duration::from_millis(2));
+/// ```
+pub fn sleep(duration: Duration) {
+    wait_until(Instant::now().checked_add(duration));
+}
+
+/// Waits until `deadline`. If it has passed, lets the other coroutines run once, then goes on.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let deadline = Instant::now() + Duration::from_millis(2);
+/// trine::time::sleep_until(deadline);
+/// assert!(Instant::now() >= deadline);
+/// ```
+pub fn sleep_until(deadline: Instant) {
+    wait_until(Some(deadline));
+}
+
+/// Waits until `deadline`, at least for a turn; `None` is never.
+fn wait_until(deadline: Option<Instant>) {
+    loop {
+        park::wait_or_unwind(deadline);
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return;
+        }
+    }
+}

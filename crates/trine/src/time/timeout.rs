@@ -1,0 +1,69 @@
+//! Bounding the time of a function.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::task::cancel;
+
+/// Runs `f`, and ends its waits when `duration` has passed.
+///
+/// A wait that cannot fail, such as [`sleep`](super::sleep), then unwinds to here, running the destructors on its
+/// way. A wait that returns a `Result` returns an error that says so, and what `f` makes of that is its
+/// own affair: if `f` returns, so does `timeout`, with its value. Code that computes is not stopped; it asks
+/// [`cancelled`](crate::cancelled).
+///
+/// Timeouts nest; the earliest counts. Works in tasks of every kind, and on threads that are none. A duration
+/// beyond what the clock can count is none at all.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::time;
+///
+/// let quick = time::timeout(Duration::from_secs(60), || 7);
+/// assert_eq!(quick, Ok(7));
+/// let slow = time::timeout(Duration::from_millis(1), || time::sleep(Duration::MAX));
+/// assert!(slow.is_err());
+/// ```
+///
+/// # Errors
+///
+/// [`TimedOut`] if a wait of `f` was ended, and `f` with it.
+///
+/// # Panics
+///
+/// If `f` does.
+pub fn timeout<T>(duration: Duration, f: impl FnOnce() -> T) -> Result<T, TimedOut> {
+    match Instant::now().checked_add(duration) {
+        Some(deadline) => cancel::within(deadline, f).ok_or(TimedOut { after: duration }),
+        None => Ok(f()),
+    }
+}
+
+/// The time that [`timeout`] gave was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut {
+    after: Duration,
+}
+
+impl TimedOut {
+    /// The time that was given.
+    pub fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "timed out after {:?}", self.after)
+    }
+}
+
+impl Error for TimedOut {}
+
+impl From<TimedOut> for io::Error {
+    fn from(timed_out: TimedOut) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, timed_out)
+    }
+}

@@ -1,0 +1,9 @@
+//! A task of a scope borrows what ends before the scope does.
+
+fn main() {
+    let value = trine::scope(|s| {
+        let inner = String::from("gone when the function of the scope returns");
+        s.coroutine(|| inner.len());
+    });
+    value.unwrap();
+}

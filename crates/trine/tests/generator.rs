@@ -1,0 +1,420 @@
+//! Generators: values both ways, waits inside, panics, dropping half-way, stacks.
+
+use std::cell::{Cell, RefCell};
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+use std::time::Duration;
+
+use trine::coroutine::{self, Generator, Step, Yielder};
+use trine::{Cause, thread, time};
+
+/// Counts how often it is dropped.
+struct Counted(Rc<Cell<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+fn upto(end: u32) -> Generator<(), u32, &'static str> {
+    Generator::new(move |yielder, ()| {
+        for n in 0..end {
+            yielder.yield_(n);
+        }
+        "end"
+    })
+}
+
+fn message(payload: &(dyn std::any::Any + Send)) -> &str {
+    match payload.downcast_ref::<&str>() {
+        Some(text) => text,
+        None => payload.downcast_ref::<String>().unwrap(),
+    }
+}
+
+#[test]
+fn an_iterator_ends_once_and_stays_at_its_end() {
+    let mut numbers = upto(3);
+    assert_eq!((numbers.next(), numbers.next(), numbers.is_done()), (Some(0), Some(1), false));
+    assert_eq!(numbers.send(()), Step::Yielded(2));
+    assert_eq!(numbers.send(()), Step::Complete("end"));
+    assert!(numbers.is_done());
+    assert_eq!((numbers.next(), numbers.next()), (None, None));
+    let again = panic::catch_unwind(AssertUnwindSafe(|| numbers.send(()))).unwrap_err();
+    assert!(message(&*again).contains("a generator that has ended"));
+}
+
+#[test]
+fn values_of_every_size_go_both_ways() {
+    type Large = [u64; 100];
+    let mut echo = Generator::new(|yielder: &Yielder<Option<Large>, Large>, first| {
+        let mut next: Option<Large> = first;
+        let mut count = 0_u8;
+        while let Some(large) = next {
+            count += 1;
+            next = yielder.yield_(large.map(|n| n + 1));
+        }
+        (count, String::from("done"))
+    });
+    for n in 0..5 {
+        assert_eq!(echo.send(Some([n; 100])), Step::Yielded([n + 1; 100]));
+    }
+    assert_eq!(echo.send(None), Step::Complete((5, String::from("done"))));
+}
+
+#[test]
+fn dropped_half_way_it_runs_the_destructors_on_its_stack() {
+    let order = Rc::new(RefCell::new(Vec::new()));
+    struct Says(&'static str, Rc<RefCell<Vec<&'static str>>>);
+    impl Drop for Says {
+        fn drop(&mut self) {
+            self.1.borrow_mut().push(self.0);
+        }
+    }
+    let (captured, inner) = (Says("captured", Rc::clone(&order)), Rc::clone(&order));
+    let mut generator = Generator::new(move |yielder, ()| {
+        let _captured = &captured;
+        let _first = Says("first", Rc::clone(&inner));
+        let _second = Says("second", inner);
+        yielder.yield_(1);
+        unreachable!("dropped half-way");
+    });
+    assert_eq!(generator.next(), Some(1));
+    assert!(order.borrow().is_empty());
+    drop(generator);
+    assert_eq!(*order.borrow(), ["second", "first", "captured"]);
+    assert_eq!(Rc::strong_count(&order), 1);
+}
+
+#[test]
+fn dropped_before_it_began_it_drops_what_its_function_owns() {
+    let drops = Rc::new(Cell::new(0));
+    let counted = Counted(Rc::clone(&drops));
+    drop(Generator::new(move |yielder: &Yielder<(), ()>, ()| {
+        yielder.yield_(());
+        drop(counted);
+    }));
+    assert_eq!(drops.get(), 1);
+}
+
+#[test]
+fn a_destructor_that_panics_is_passed_on_and_the_rest_is_dropped() {
+    struct Bad(Counted);
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            panic!("bad {}", self.0.0.get());
+        }
+    }
+    let drops = Rc::new(Cell::new(0));
+    for begin in [false, true] {
+        let (bad, good) = (Bad(Counted(Rc::clone(&drops))), Counted(Rc::clone(&drops)));
+        let mut generator = Generator::new(move |yielder: &Yielder<(), ()>, ()| {
+            // An unwinding that was caught goes on as a panic of the function's own.
+            let caught = panic::catch_unwind(AssertUnwindSafe(|| yielder.yield_(())));
+            drop(good);
+            drop(bad);
+            caught.unwrap();
+        });
+        if begin {
+            generator.next();
+        }
+        let before = drops.get();
+        let error = panic::catch_unwind(AssertUnwindSafe(|| drop(generator))).unwrap_err();
+        assert!(message(&*error).starts_with("bad"));
+        assert_eq!(drops.get(), before + 2);
+    }
+}
+
+#[test]
+fn a_panic_goes_to_the_caller_and_ends_the_generator() {
+    let drops = Rc::new(Cell::new(0));
+    for round in 1..100 {
+        let counted = Counted(Rc::clone(&drops));
+        let mut generator = Generator::new(move |yielder, ()| {
+            let _counted = counted;
+            yielder.yield_(1);
+            panic::panic_any(42_u8);
+        });
+        generator.next();
+        let next = panic::catch_unwind(AssertUnwindSafe(|| generator.next()));
+        assert_eq!(*next.unwrap_err().downcast::<u8>().unwrap(), 42);
+        assert!(generator.is_done() && generator.next().is_none());
+        assert_eq!(drops.get(), round);
+        assert!(!std::thread::panicking());
+    }
+}
+
+#[test]
+fn it_may_be_dropped_during_a_panic() {
+    let drops = Rc::new(Cell::new(0));
+    let counted = Counted(Rc::clone(&drops));
+    let caught = panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut generator = Generator::new(move |yielder, ()| {
+            let _counted = counted;
+            yielder.yield_(());
+        });
+        generator.next();
+        panic!("around it");
+    }));
+    assert_eq!(message(&*caught.unwrap_err()), "around it");
+    assert_eq!(drops.get(), 1);
+    assert!(!std::thread::panicking());
+}
+
+#[test]
+fn generators_nest_a_thousand_deep() {
+    fn nested(depth: u32) -> Generator<(), u32, ()> {
+        Generator::new(move |yielder, ()| {
+            yielder.yield_(depth);
+            if depth > 0 {
+                nested(depth - 1).for_each(|n| yielder.yield_(n));
+            }
+        })
+    }
+    assert!(nested(1000).eq((0..=1000).rev()));
+    // Half-way, the outermost takes the whole chain with it.
+    let mut chain = nested(1000);
+    assert_eq!(chain.nth(900), Some(100));
+    drop(chain);
+    let in_coroutine = coroutine::spawn(|| nested(1000).map(u64::from).sum::<u64>());
+    assert_eq!(in_coroutine.join().unwrap(), 500_500);
+}
+
+#[test]
+fn a_wait_in_a_generator_is_a_wait_of_its_coroutine() {
+    let tasks: Vec<_> = (0..50_u32)
+        .map(|n| {
+            coroutine::spawn(move || {
+                let home = std::thread::current().id();
+                let shared = Rc::new(Cell::new(0));
+                let inside = Rc::clone(&shared);
+                let generator = Generator::new(move |yielder, ()| {
+                    for step in 0..20 {
+                        inside.set(inside.get() + 1);
+                        match (n + step) % 4 {
+                            0 => time::sleep(Duration::from_micros(50)),
+                            1 => coroutine::yield_now(),
+                            2 => coroutine::spawn(|| ()).join().unwrap(),
+                            _ => drop(upto(3).nth(1)),
+                        }
+                        assert_eq!(std::thread::current().id(), home);
+                        yielder.yield_(step);
+                    }
+                });
+                let sum: u32 = generator.inspect(|_| coroutine::yield_now()).sum();
+                assert_eq!(shared.get(), 20);
+                sum
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.join().unwrap(), 190);
+    }
+    // The same on a plain thread.
+    let mut waits = Generator::new(|yielder, ()| {
+        time::sleep(Duration::from_millis(1));
+        yielder.yield_(coroutine::spawn(|| 7).join().unwrap());
+    });
+    assert_eq!((waits.next(), waits.next()), (Some(7), None));
+}
+
+#[test]
+fn a_destructor_that_waits_may_be_run_by_dropping_a_generator() {
+    struct Waits(#[allow(dead_code, reason = "dropped after")] Counted);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            time::sleep(Duration::from_micros(100));
+        }
+    }
+    let task = coroutine::spawn(|| {
+        let drops = Rc::new(Cell::new(0));
+        for _ in 0..20 {
+            let waits = Waits(Counted(Rc::clone(&drops)));
+            let mut generator = Generator::new(move |yielder, ()| {
+                yielder.yield_(());
+                drop(waits);
+            });
+            generator.next();
+        }
+        drops.get()
+    });
+    assert_eq!(task.join().unwrap(), 20);
+}
+
+#[test]
+fn a_panic_in_a_generator_is_the_panic_of_its_coroutine() {
+    let task = coroutine::spawn(|| {
+        let drops = Rc::new(Cell::new(0));
+        let counted = Counted(Rc::clone(&drops));
+        let outer = Generator::new(move |yielder, ()| {
+            let _counted = counted;
+            Generator::new(|yielder, ()| {
+                coroutine::yield_now();
+                yielder.yield_(1);
+                panic!("from two stacks below");
+            })
+            .for_each(|n| yielder.yield_(n));
+        });
+        let caught = panic::catch_unwind(AssertUnwindSafe(|| outer.count()));
+        assert_eq!(drops.get(), 1);
+        coroutine::yield_now();
+        panic::resume_unwind(caught.unwrap_err());
+    });
+    let error = task.join().unwrap_err();
+    let Cause::Panicked { message, location, .. } = error.cause() else { panic!("{error}") };
+    assert_eq!(message, "from two stacks below");
+    assert!(location.as_ref().unwrap().file.ends_with("generator.rs"));
+}
+
+/// Resident memory in KiB, and the number of mappings.
+fn footprint() -> (usize, usize) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let rss = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (rss, std::fs::read_to_string("/proc/self/maps").unwrap().lines().count())
+}
+
+/// Runs the test `name` of this program alone in a child.
+fn child(name: &str, variables: &[(&str, &str)]) -> std::process::Output {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env("TRINE_TEST_CHILD", "1");
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+fn is_child() -> bool {
+    std::env::var_os("TRINE_TEST_CHILD").is_some()
+}
+
+fn succeeds(name: &str) {
+    let output = child(name, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_hundred_thousand_dropped_half_way_leave_nothing() {
+    if !is_child() {
+        return succeeds("a_hundred_thousand_dropped_half_way_leave_nothing");
+    }
+    let drops = Rc::new(Cell::new(0));
+    let half_way = || {
+        let counted = Counted(Rc::clone(&drops));
+        let mut generator = Generator::new(move |yielder, ()| {
+            let _counted = counted;
+            yielder.yield_(());
+        });
+        generator.next();
+        generator
+    };
+    // One after the other; and twenty thousand at a time, which touch 160 MB.
+    (0..1000).for_each(|_| drop(half_way()));
+    let before = footprint();
+    (0..100_000).for_each(|_| drop(half_way()));
+    let after = footprint();
+    assert!(after.0 < before.0 + 1000 && after.1 <= before.1 + 2, "{before:?} {after:?}");
+    let crowd = || drop((0..20_000).map(|_| half_way()).collect::<Vec<_>>());
+    crowd();
+    let before = footprint();
+    assert!(before.0 < after.0 + 20_000, "given back while they are dropped: {after:?} {before:?}");
+    (0..3).for_each(|_| crowd());
+    let after = footprint();
+    assert!(after.0 < before.0 + 4000 && after.1 <= before.1 + 2, "{before:?} {after:?}");
+    assert_eq!((drops.get(), Rc::strong_count(&drops)), (181_000, 1));
+}
+
+#[test]
+fn threads_that_end_leave_their_stacks_to_others() {
+    if !is_child() {
+        return succeeds("threads_that_end_leave_their_stacks_to_others");
+    }
+    let one = || std::thread::spawn(|| upto(100).sum::<u32>()).join().unwrap();
+    assert_eq!(one(), 4950);
+    let before = footprint();
+    for _ in 0..300 {
+        assert_eq!(one(), 4950);
+    }
+    let after = footprint();
+    assert!(after.1 <= before.1 + 4, "{before:?} {after:?}");
+}
+
+#[test]
+fn a_generator_may_be_forgotten_or_outlive_the_storage_of_its_thread() {
+    struct Late(RefCell<Option<Generator<(), u32, &'static str>>>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            assert_eq!(self.0.get_mut().as_mut().unwrap().next(), Some(1));
+            assert_eq!(upto(4).sum::<u32>(), 6);
+        }
+    }
+    thread_local! { static LATE: Late = const { Late(RefCell::new(None)) }; }
+    for _ in 0..20 {
+        std::thread::spawn(|| {
+            // Registered before the thread's stacks are, so destroyed after them.
+            LATE.with(|late| assert!(late.0.borrow().is_none()));
+            let mut generator = upto(3);
+            assert_eq!(generator.next(), Some(0));
+            LATE.with(|late| *late.0.borrow_mut() = Some(generator));
+            let mut forgotten = upto(3);
+            forgotten.next();
+            std::mem::forget(forgotten);
+            assert_eq!(upto(3).sum::<u32>(), 3);
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_large_function_fits() {
+    let ballast = std::hint::black_box([3_u64; 10_000]);
+    let mut large = Generator::new(move |yielder, index: usize| {
+        let index = yielder.yield_(ballast[index]);
+        ballast[index]
+    });
+    assert_eq!((large.send(9_999), large.send(1)), (Step::Yielded(3), Step::Complete(3)));
+}
+
+fn endless(n: u64) -> u64 {
+    let ballast = std::hint::black_box([n; 16]);
+    if n == u64::MAX { 0 } else { endless(n + 1) + ballast[3] }
+}
+
+fn deep() -> Generator<(), u64, ()> {
+    Generator::new(|yielder, ()| {
+        yielder.yield_(0);
+        yielder.yield_(endless(0));
+    })
+}
+
+#[test]
+fn an_overflow_in_a_generator_is_named_and_aborts() {
+    const NAME: &str = "an_overflow_in_a_generator_is_named_and_aborts";
+    match std::env::var("TRINE_TEST_WHERE").as_deref() {
+        Ok("thread") => drop(thread::spawn(|| deep().count()).join()),
+        Ok("coroutine") => {
+            let builder = coroutine::Builder::new().name("outer").stack_size(1 << 20);
+            drop(builder.spawn(|| deep().count()).join());
+        }
+        Ok("main") => drop(deep().count()),
+        Ok("local") => {
+            let builder = coroutine::Builder::new().name("near").stack_size(1 << 20);
+            drop(builder.spawn_local(|| deep().count()).join());
+        }
+        _ => {}
+    }
+    assert!(!is_child(), "the overflow kills the program");
+    for guard in ["marker", "mprotect"] {
+        for (place, who) in [
+            ("main", "trine: a generator has overflowed its stack of 256 KiB"),
+            ("thread", "trine: a generator has overflowed its stack of 256 KiB"),
+            ("coroutine", "trine: a generator in coroutine `outer` #"),
+            ("local", "trine: a generator in coroutine `near` #"),
+        ] {
+            let output = child(NAME, &[("TRINE_TEST_WHERE", place), ("TRINE_GUARD", guard)]);
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.signal(), Some(6), "{place}: {text}");
+            assert!(text.contains(who) && text.contains("of 256 KiB\nGive all"), "{place}: {text}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Coroutines that hold their carrier: counted, reported, and no hindrance for what was not started.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use trine::coroutine;
+use trine::coroutine::{Builder, Hog, hogs, yield_now};
+
+/// One test at a time, on two carriers.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Only the first test is early enough; the carriers stay.
+    let _ = trine::configure(|config| _ = config.carriers(2));
+    guard
+}
+
+/// What is known of the hog of that name.
+fn hog(name: &str) -> Option<Hog> {
+    hogs().recent.into_iter().find(|hog| hog.task.name.as_deref() == Some(name))
+}
+
+/// Looks until there is something to see.
+fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "waited for a minute");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[inline(never)]
+fn grind_away(stop: &AtomicBool) -> u64 {
+    let mut turns = 0_u64;
+    while !stop.load(Relaxed) {
+        turns = std::hint::black_box(turns + 1);
+    }
+    turns
+}
+
+#[inline(never)]
+fn calls_what_grinds(stop: &AtomicBool) -> u64 {
+    std::hint::black_box(grind_away(stop)) + 1
+}
+
+#[test]
+fn a_coroutine_that_computes_is_counted_once_with_its_name() {
+    let _alone = alone();
+    let before = hogs().count;
+    let stop = Arc::new(AtomicBool::new(false));
+    let task = Builder::new().name("the miller").spawn({
+        let stop = Arc::clone(&stop);
+        move || calls_what_grinds(&stop)
+    });
+    // It goes on, and is watched on, for several looks more.
+    let found = wait_for(|| hog("the miller").filter(|hog| hog.longest.as_millis() >= 50));
+    assert_eq!((found.times, found.task.id), (1, task.id()));
+    assert_eq!(found.task.location.file(), file!());
+    assert!(hogs().count > before);
+    stop.store(true, Relaxed);
+    task.join().unwrap();
+    assert_eq!(hog("the miller").unwrap().times, 1);
+}
+
+#[test]
+fn each_hold_of_the_same_coroutine_is_counted() {
+    let _alone = alone();
+    let stops = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
+    let task = Builder::new().name("again and again").spawn({
+        let stops = stops.clone();
+        move || stops.iter().for_each(|stop| _ = (grind_away(stop), yield_now()))
+    });
+    for (n, stop) in stops.iter().enumerate() {
+        let times = n as u64 + 1;
+        wait_for(|| hog("again and again").filter(|hog| hog.times == times));
+        stop.store(true, Relaxed);
+    }
+    task.join().unwrap();
+}
+
+#[test]
+fn a_coroutine_that_blocks_its_thread_is_counted() {
+    let _alone = alone();
+    let (open, gate) = mpsc::channel::<()>();
+    let task = Builder::new().name("blocks").spawn(move || gate.recv());
+    wait_for(|| hog("blocks"));
+    open.send(()).unwrap();
+    task.join().unwrap().unwrap();
+}
+
+#[test]
+fn the_lone_child_of_a_hog_is_run_by_another_carrier() {
+    let _alone = alone();
+    let task = coroutine::spawn(|| {
+        let own = std::thread::current().id();
+        let begun = Arc::new(AtomicBool::new(false));
+        let child = coroutine::spawn({
+            let begun = Arc::clone(&begun);
+            move || {
+                begun.store(true, Relaxed);
+                std::thread::current().id()
+            }
+        });
+        grind_away(&begun);
+        assert_ne!(child.join().unwrap(), own);
+    });
+    task.join().unwrap();
+}
+
+#[test]
+fn a_coroutine_that_yields_is_no_hog_however_long_it_computes() {
+    let _alone = alone();
+    let task = Builder::new().name("polite").spawn(|| {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(150) {
+            yield_now();
+        }
+    });
+    task.join().unwrap();
+    assert!(hog("polite").is_none());
+}
+
+/// How often the monitor has given up its core.
+fn switches_of_the_monitor() -> Option<String> {
+    std::fs::read_dir("/proc/self/task").unwrap().flatten().find_map(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt"))?;
+        status.contains("trine-monitor").then(|| line.to_owned())
+    })
+}
+
+#[test]
+fn the_monitor_sleeps_while_there_is_nothing_to_run_and_wakes_after() {
+    let _alone = alone();
+    for _ in 0..3 {
+        coroutine::spawn(|| ()).join().unwrap();
+        wait_for(|| {
+            let before = switches_of_the_monitor()?;
+            std::thread::sleep(Duration::from_millis(60));
+            (switches_of_the_monitor()? == before).then_some(())
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let before = hogs().count;
+        let task = coroutine::spawn({
+            let stop = Arc::clone(&stop);
+            move || grind_away(&stop)
+        });
+        wait_for(|| (hogs().count > before).then_some(()));
+        stop.store(true, Relaxed);
+        task.join().unwrap();
+    }
+}
+
+#[test]
+fn a_report_names_the_coroutine_and_the_functions_it_is_in() {
+    let name = "a_report_names_the_coroutine_and_the_functions_it_is_in";
+    if std::env::var_os("TRINE_TEST_CHILD").is_some() {
+        // Ends by the parent's hand, or with it.
+        let parent = std::os::unix::process::parent_id();
+        let task = Builder::new().name("the miller").spawn(move || {
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while std::os::unix::process::parent_id() == parent {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                    stop.store(true, Relaxed);
+                });
+                calls_what_grinds(&stop)
+            })
+        });
+        return drop(task.join());
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--nocapture"]);
+    command.env("TRINE_TEST_CHILD", "1").env("TRINE_HOGS", "trace").stderr(Stdio::piped());
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut text = String::new();
+    let mut read_until = |part: &str| {
+        for line in lines.by_ref() {
+            let found = line.contains(part);
+            text += &(line + "\n");
+            if found {
+                return;
+            }
+        }
+        panic!("`{part}` is not in the report:\n{text}");
+    };
+    read_until("trine: coroutine `the miller` #");
+    read_until("grind_away");
+    read_until("calls_what_grinds");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(text.contains("tests/hog.rs:"), "{text}");
+}

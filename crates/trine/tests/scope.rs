@@ -1,0 +1,414 @@
+//! Scopes: every task ends before the scope does, and the first failure ends the others.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+
+use trine::{Cause, Kind, State, Task, coroutine, process, scope, supervise, thread, time};
+
+const FOR_GOOD: Duration = Duration::MAX;
+
+/// Notes that it was dropped, in what it borrows.
+struct Notes<'a>(&'a AtomicUsize);
+
+impl Drop for Notes<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Release);
+    }
+}
+
+fn until(what: impl Fn() -> bool) {
+    while !what() {
+        std::thread::yield_now();
+    }
+}
+
+/// Runs `f` in a coroutine, a thread and the test's own thread.
+fn anywhere(f: impl Fn() + Clone + Send + 'static) {
+    f();
+    coroutine::spawn(f.clone()).join().unwrap();
+    thread::spawn(f).join().unwrap();
+}
+
+#[test]
+fn tasks_of_all_kinds_borrow_and_end_before_the_scope_does() {
+    anywhere(|| {
+        let table: Vec<u64> = (1..=1000).collect();
+        let (mut sum, mut square) = (0, 0);
+        let doubled = scope(|s| {
+            s.coroutine(|| {
+                time::sleep(Duration::from_millis(2));
+                sum = table.iter().sum::<u64>();
+            });
+            s.thread(|| square = table.iter().map(|n| n * n).sum::<u64>());
+            s.process(21, |n: u32| 2 * n).join().unwrap()
+        });
+        assert_eq!((sum, square, doubled.unwrap()), (500_500, 333_833_500, 42));
+    });
+}
+
+#[test]
+fn the_first_failure_cancels_the_others_and_is_the_error() {
+    anywhere(|| {
+        let dropped = AtomicUsize::new(0);
+        let error = scope(|s| {
+            for _ in 0..10 {
+                s.coroutine(|| {
+                    let _notes = Notes(&dropped);
+                    time::sleep(FOR_GOOD);
+                });
+                s.thread(|| {
+                    let _notes = Notes(&dropped);
+                    time::sleep(FOR_GOOD);
+                });
+            }
+            s.coroutine(|| panic!("number one"));
+        });
+        let error = error.unwrap_err();
+        assert!(error.is_panic() && error.to_string().contains("number one"), "{error}");
+        assert!(error.suppressed().is_empty(), "a cancelled task is no failure: {error:?}");
+        assert!(dropped.load(Acquire) <= 20);
+    });
+}
+
+#[test]
+fn a_failure_ends_the_waits_of_the_body_too() {
+    anywhere(|| {
+        let error = scope(|s| {
+            s.coroutine(|| panic!("while the body sleeps"));
+            time::sleep(FOR_GOOD);
+        });
+        assert!(error.unwrap_err().is_panic());
+        // And a wait that can fail says why.
+        let seen = AtomicBool::new(false);
+        let error = scope(|s| {
+            s.thread(|| panic!("while the body joins"));
+            let endless = coroutine::spawn(|| time::sleep(FOR_GOOD));
+            let canceller = endless.canceller();
+            let joined = endless.join().unwrap_err();
+            assert!(joined.is_cancelled() && joined.to_string().contains("has failed"), "{joined}");
+            seen.store(true, Relaxed);
+            canceller.cancel();
+        });
+        assert!(error.unwrap_err().is_panic() && seen.load(Relaxed));
+        // The scope is over, and so is that.
+        time::sleep(Duration::from_micros(10));
+        assert!(!trine::cancelled());
+    });
+}
+
+#[test]
+fn later_failures_hang_off_the_first() {
+    let (first, second) = (AtomicBool::new(false), AtomicBool::new(false));
+    let error = scope(|s| {
+        s.thread(|| {
+            second.store(true, Release);
+            // Computes, so that the cancellation does not end it.
+            until(|| first.load(Acquire) && trine::cancelled());
+            panic!("second");
+        });
+        s.thread(|| {
+            until(|| second.load(Acquire));
+            first.store(true, Release);
+            panic!("first");
+        });
+    });
+    let error = error.unwrap_err();
+    assert!(error.to_string().contains("first"), "{error}");
+    assert!(error.to_string().ends_with("(and one more failure)"), "{error}");
+    assert!(error.suppressed()[0].to_string().contains("second"), "{error:?}");
+    let payload = error.into_panic().unwrap();
+    assert_eq!(*payload.downcast::<&str>().unwrap(), "first");
+}
+
+#[test]
+fn a_crash_of_a_process_is_a_failure_like_any_other() {
+    let error = scope(|s| {
+        s.coroutine(|| time::sleep(FOR_GOOD));
+        s.process((), |()| -> () { std::process::abort() });
+        s.on(&Kind::Thread, (), |()| time::sleep(FOR_GOOD));
+    });
+    let error = error.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Signaled { signal: 6, .. }), "{error}");
+    assert_eq!(error.task().unwrap().kind, Kind::Process);
+}
+
+#[test]
+fn a_panic_of_the_body_cancels_the_tasks_and_goes_on_when_they_have_ended() {
+    anywhere(|| {
+        let begun = AtomicUsize::new(0);
+        let ended = AtomicUsize::new(0);
+        let caught = panic::catch_unwind(AssertUnwindSafe(|| {
+            scope(|s| {
+                for _ in 0..4 {
+                    s.coroutine(|| {
+                        begun.fetch_add(1, Release);
+                        let _notes = Notes(&ended);
+                        time::sleep(FOR_GOOD);
+                    });
+                }
+                until(|| begun.load(Acquire) == 4);
+                panic::resume_unwind(Box::new("the body's own"));
+            })
+        }));
+        assert_eq!(*caught.map(drop).unwrap_err().downcast::<&str>().unwrap(), "the body's own");
+        assert_eq!(ended.load(Acquire), 4);
+    });
+}
+
+#[test]
+fn an_owner_that_is_cancelled_cancels_its_tasks_and_waits_for_them() {
+    static BEGUN: AtomicUsize = AtomicUsize::new(0);
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
+    let owner = || {
+        scope(|s| {
+            s.coroutine(|| {
+                BEGUN.fetch_add(1, Release);
+                let _notes = Notes(&ENDED);
+                time::sleep(FOR_GOOD);
+            });
+        })
+    };
+    for (n, task) in [coroutine::spawn(owner), thread::spawn(owner)].into_iter().enumerate() {
+        until(|| BEGUN.load(Acquire) == 2);
+        task.cancel_because("no longer wanted");
+        let error = task.join().unwrap().unwrap_err();
+        assert!(error.is_cancelled() && error.to_string().contains("no longer wanted"), "{error}");
+        assert!(ENDED.load(Acquire) > n);
+    }
+}
+
+#[test]
+fn deadlines_reach_the_tasks_of_a_scope() {
+    anywhere(|| {
+        let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let outer = time::timeout(Duration::from_millis(5), || {
+            scope(|s| {
+                for _ in 0..3 {
+                    s.coroutine(|| {
+                        begun.fetch_add(1, Release);
+                        let _notes = Notes(&ended);
+                        time::sleep(FOR_GOOD);
+                    });
+                }
+                s.thread(|| {
+                    begun.fetch_add(1, Release);
+                    until(trine::cancelled);
+                    ended.fetch_add(1, Release);
+                });
+            })
+        });
+        // Those that the deadline overtook before they began have not run.
+        assert_eq!(ended.load(Acquire), begun.load(Acquire));
+        // Whoever noticed first: the owner's wait, or a task's.
+        match outer {
+            Ok(ended) => assert!(ended.unwrap_err().is_timeout()),
+            Err(timed_out) => assert_eq!(timed_out.after(), Duration::from_millis(5)),
+        }
+    });
+}
+
+#[test]
+fn scopes_nest_and_a_failure_outside_ends_what_is_inside() {
+    anywhere(|| {
+        let inner_ended = AtomicUsize::new(0);
+        let error = scope(|outer| {
+            let begun = AtomicBool::new(false);
+            outer.coroutine(|| panic!("outside"));
+            let _ = scope(|inner| {
+                inner.coroutine(|| {
+                    let _notes = Notes(&inner_ended);
+                    begun.store(true, Release);
+                    time::sleep(FOR_GOOD);
+                });
+            });
+            unreachable_after_cancel();
+        });
+        assert!(error.unwrap_err().to_string().contains("outside"));
+        // The other way round: a failure inside is the inner scope's error, and no more.
+        let ok = scope(|outer| {
+            let side = outer.coroutine(|| {
+                time::sleep(Duration::from_millis(1));
+                5
+            });
+            let inner = scope(|inner| {
+                inner.coroutine(|| panic!("inside"));
+                time::sleep(FOR_GOOD);
+            });
+            assert!(inner.unwrap_err().is_panic());
+            side.join().unwrap()
+        });
+        assert_eq!(ok.unwrap(), 5);
+    });
+}
+
+/// The owner of a scope that has failed gets no further than its next wait.
+fn unreachable_after_cancel() {
+    time::sleep(FOR_GOOD);
+    unreachable!();
+}
+
+#[test]
+fn tasks_start_more_tasks_in_their_scope() {
+    let count = AtomicUsize::new(0);
+    scope(|s| {
+        for _ in 0..10 {
+            s.coroutine(|| {
+                for _ in 0..10 {
+                    s.coroutine(|| {
+                        time::sleep(Duration::from_micros(100));
+                        s.thread(|| count.fetch_add(1, Release));
+                    });
+                }
+            });
+        }
+    })
+    .unwrap();
+    assert_eq!(count.load(Acquire), 100);
+}
+
+#[test]
+fn values_that_nobody_joins_are_dropped_before_the_scope_ends() {
+    for _ in 0..200 {
+        let dropped = AtomicUsize::new(0);
+        scope(|s| {
+            s.coroutine(|| Notes(&dropped));
+            drop(s.thread(|| Notes(&dropped)));
+            let joined = s.coroutine(|| Notes(&dropped));
+            drop(joined.join());
+            let forgotten = s.coroutine(|| 1);
+            std::mem::forget(forgotten);
+        })
+        .unwrap();
+        assert_eq!(dropped.load(Acquire), 3);
+    }
+}
+
+#[test]
+fn a_panic_in_the_destructor_of_an_unwanted_value_is_a_failure() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("in the destructor");
+        }
+    }
+    let error = scope(|s| {
+        let bomb = s.coroutine(|| {
+            time::sleep(Duration::from_millis(1));
+            Bomb
+        });
+        drop(bomb);
+    });
+    assert!(error.unwrap_err().to_string().contains("in the destructor"));
+}
+
+#[test]
+fn a_hundred_thousand_waiting_coroutines_end_when_their_scope_fails() {
+    const MANY: usize = 100_000;
+    let (begun, dropped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let error = scope(|s| {
+        for _ in 0..MANY {
+            s.coroutine(|| {
+                let _notes = Notes(&dropped);
+                begun.fetch_add(1, Release);
+                time::sleep(FOR_GOOD);
+            });
+        }
+        until(|| begun.load(Acquire) == MANY);
+        s.coroutine(|| panic!("that was all"));
+    });
+    assert!(error.unwrap_err().is_panic());
+    assert_eq!(dropped.load(Acquire), MANY);
+}
+
+#[test]
+fn tasks_that_a_failure_overtakes_before_they_began_never_run() {
+    let pool = thread::Pool::new(1);
+    let ran = AtomicUsize::new(0);
+    let error = scope(|s| {
+        s.coroutine(|| panic!("first"));
+        until(trine::cancelled);
+        for _ in 0..100 {
+            s.coroutine(|| ran.fetch_add(1, Relaxed));
+            s.thread(|| time::sleep(FOR_GOOD));
+            s.on(&pool, (), |()| time::sleep(FOR_GOOD));
+        }
+    });
+    assert!(error.unwrap_err().to_string().contains("first"));
+}
+
+#[test]
+fn a_supervised_scope_keeps_going() {
+    anywhere(|| {
+        let worked = AtomicUsize::new(0);
+        let ended = supervise(|s| {
+            for n in 0..30 {
+                let worked = &worked;
+                s.coroutine(move || {
+                    time::sleep(Duration::from_micros(100));
+                    assert!(n % 3 != 0, "every third");
+                    worked.fetch_add(1, Release);
+                });
+            }
+            s.process((), |()| -> () { std::process::exit(3) });
+            "the body's value"
+        });
+        assert_eq!(worked.load(Acquire), 20);
+        assert_eq!((ended.failed, ended.failures.len()), (11, 11));
+        assert_eq!(ended.failures.iter().filter(|failure| failure.is_panic()).count(), 10);
+        assert_eq!(ended.value.unwrap(), "the body's value");
+    });
+}
+
+#[test]
+fn join_all_gives_each_its_own_end() {
+    anywhere(|| {
+        let tasks: Vec<Task<u32>> =
+            vec![coroutine::spawn(|| 1), thread::spawn(|| panic!("two")), process::spawn(3, |n| n)];
+        let ends = trine::join_all(tasks);
+        assert_eq!(*ends[0].as_ref().unwrap(), 1);
+        assert!(ends[1].as_ref().unwrap_err().is_panic());
+        assert_eq!(*ends[2].as_ref().unwrap(), 3);
+    });
+}
+
+#[test]
+fn a_race_is_won_by_the_first_value_and_ends_the_others() {
+    anywhere(|| {
+        static ENDED: AtomicUsize = AtomicUsize::new(0);
+        let before = ENDED.load(Acquire);
+        let slow = || {
+            coroutine::spawn(|| {
+                let _notes = Notes(&ENDED);
+                time::sleep(FOR_GOOD);
+                0
+            })
+        };
+        let (a, b) = (slow(), slow());
+        until(|| a.state() == State::Waiting && b.state() == State::Waiting);
+        let failing = thread::spawn(|| panic!("out of the race"));
+        let winner = thread::spawn(|| {
+            time::sleep(Duration::from_millis(1));
+            7
+        });
+        assert_eq!(trine::race([a, failing, winner, b]).unwrap(), 7);
+        assert!(ENDED.load(Acquire) >= before + 2, "it waits for the losers");
+    });
+    let failing = |text: &'static str| coroutine::spawn(move || -> u32 { panic!("{text}") });
+    let error = trine::race([failing("a"), failing("b"), failing("c")]).unwrap_err();
+    assert_eq!(error.suppressed().len(), 2);
+    assert!(panic::catch_unwind(|| trine::race(Vec::<Task<()>>::new())).is_err());
+}
+
+#[test]
+fn a_race_whose_caller_is_cancelled_ends_all() {
+    let task = coroutine::spawn(|| {
+        let endless = || coroutine::spawn(|| time::sleep(FOR_GOOD));
+        trine::race([endless(), endless()])
+    });
+    until(|| task.state() == State::Waiting);
+    task.cancel();
+    let error = task.join().unwrap().unwrap_err();
+    assert!(error.is_cancelled());
+}

@@ -1,0 +1,258 @@
+//! Waiting for time: never early, in order, and without a trace when it ends early. One carrier serves
+//! all tests here, so that the order of what it wakes can be seen.
+
+use std::future::poll_fn;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use trine::time::{self, MissedTicks, interval, interval_at, sleep, sleep_until};
+use trine::{State, Task, coroutine, future, thread};
+
+/// Spawns a coroutine on the one carrier.
+fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+    static ONE_CARRIER: OnceLock<()> = OnceLock::new();
+    ONE_CARRIER.get_or_init(|| {
+        trine::configure(|config| _ = config.carriers(1)).expect("every test spawns here");
+    });
+    coroutine::spawn(f)
+}
+
+/// A waker of the caller.
+fn own_waker() -> Waker {
+    future::block_on(poll_fn(|context| Poll::Ready(context.waker().clone())))
+}
+
+#[test]
+fn no_sleep_ends_early_be_it_nanoseconds_or_milliseconds() {
+    let all_in_time = || {
+        for nanoseconds in [0, 1, 2, 63, 64, 65, 999, 4096, 50_000, 262_144, 1_000_000, 3_333_333] {
+            let duration = Duration::from_nanos(nanoseconds);
+            for _ in 0..5 {
+                let begin = Instant::now();
+                sleep(duration);
+                assert!(begin.elapsed() >= duration, "{duration:?}");
+                let deadline = Instant::now() + duration;
+                sleep_until(deadline);
+                assert!(Instant::now() >= deadline, "{duration:?}");
+            }
+        }
+    };
+    let tasks: Vec<_> = (0..20).map(|_| spawn(all_in_time)).collect();
+    all_in_time();
+    tasks.into_iter().for_each(|task| task.join().unwrap());
+}
+
+#[test]
+fn sleeps_end_in_the_order_of_their_deadlines_and_of_their_begin() {
+    const SLEEPERS: usize = 2000;
+    // An attempt counts if all had begun before the first was due.
+    for attempt in 0.. {
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let first = Instant::now() + Duration::from_millis(20 << attempt);
+        let tasks: Vec<_> = (0..SLEEPERS)
+            .map(|n| {
+                let ended = Arc::clone(&ended);
+                // All orders of magnitude up to a millisecond, and many of the same.
+                let offset = Duration::from_nanos(1 << (n * 7 % 20));
+                spawn(move || {
+                    let began = Instant::now();
+                    sleep_until(first + offset);
+                    ended.lock().unwrap().push((offset, began));
+                    began
+                })
+            })
+            .collect();
+        let began = tasks.into_iter().map(|task| task.join().unwrap()).max().unwrap();
+        if began < first {
+            let ended = ended.lock().unwrap();
+            assert_eq!(ended.len(), SLEEPERS);
+            assert!(ended.is_sorted(), "{ended:?}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_timers_cancelled_by_early_wake_ups_leave_no_trace() {
+    const WAITERS: usize = 100_000;
+    let pool = thread::Pool::new(1);
+    let (open, gate) = mpsc::channel::<()>();
+    let blocker = pool.spawn(move || gate.recv());
+    let deadline = Instant::now() + Duration::from_millis(700);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let last: Arc<Mutex<Vec<Waker>>> = Arc::default();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let waiters: Vec<_> = (0..WAITERS)
+        .map(|n| {
+            let behind_the_gate = pool.spawn(move || n);
+            let (waiting, last, ended) =
+                (Arc::clone(&waiting), Arc::clone(&last), Arc::clone(&ended));
+            spawn(move || {
+                waiting.fetch_add(1, Relaxed);
+                // With a time that is not needed, unless the machine is slow.
+                let left = deadline.saturating_duration_since(Instant::now());
+                let got = match behind_the_gate.join_timeout(left) {
+                    Ok(got) => got,
+                    Err(task) => task.join(),
+                };
+                assert_eq!(got.unwrap(), n);
+                // Without a time. A timer left behind would end this wait, too.
+                let mut polls = 0;
+                future::block_on(poll_fn(|context| {
+                    polls += 1;
+                    if ended.load(SeqCst) > 0 {
+                        return Poll::Ready(());
+                    }
+                    last.lock().unwrap().push(context.waker().clone());
+                    Poll::Pending
+                }));
+                polls
+            })
+        })
+        .collect();
+    while waiting.load(Relaxed) < WAITERS {
+        std::thread::yield_now();
+    }
+    open.send(()).unwrap();
+    blocker.join().unwrap().unwrap();
+    while last.lock().unwrap().len() < WAITERS {
+        std::thread::yield_now();
+    }
+    // On their carrier, so that whatever was due by then has been woken.
+    spawn(move || sleep_until(deadline)).join().unwrap();
+    ended.store(1, SeqCst);
+    last.lock().unwrap().drain(..).for_each(Waker::wake);
+    let polls: Vec<u32> = waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect();
+    assert!(polls.iter().all(|&polls| polls >= 2));
+    // A few may have found their value just before its wake-up came, which then ended the next wait.
+    let for_nothing = polls.iter().filter(|&&polls| polls > 2).count();
+    assert!(
+        for_nothing < WAITERS / 100,
+        "{for_nothing} were woken by what they no longer waited for"
+    );
+}
+
+#[test]
+fn a_sleep_that_is_woken_early_goes_on_sleeping() {
+    let (tell, told) = mpsc::channel();
+    let duration = Duration::from_millis(30);
+    let task = spawn(move || {
+        let begin = Instant::now();
+        tell.send(own_waker()).unwrap();
+        sleep(duration);
+        begin.elapsed()
+    });
+    let waker = told.recv().unwrap();
+    while !task.is_finished() {
+        waker.wake_by_ref();
+        std::thread::yield_now();
+    }
+    assert!(task.join().unwrap() >= duration);
+}
+
+#[test]
+fn the_longest_sleep_waits_for_good_and_survives_wake_ups() {
+    let (tell, told) = mpsc::channel();
+    let durations =
+        [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(1 << 40)];
+    let tasks = durations.map(|duration| {
+        let tell = tell.clone();
+        spawn(move || {
+            tell.send(own_waker()).unwrap();
+            sleep(duration);
+        })
+    });
+    let wakers: Vec<Waker> = told.iter().take(durations.len()).collect();
+    for _ in 0..100 {
+        wakers.iter().for_each(Waker::wake_by_ref);
+        // What the wake-ups have started has had its turn when this has.
+        spawn(|| sleep(Duration::from_nanos(1))).join().unwrap();
+    }
+    for task in tasks {
+        while task.state() != State::Waiting {
+            std::thread::yield_now();
+        }
+        assert!(!task.is_finished());
+    }
+}
+
+#[test]
+fn deadlines_that_have_passed_let_the_others_run() {
+    let flag = Arc::new(AtomicUsize::new(0));
+    let past = Instant::now();
+    let others: [fn(Instant); 3] = [
+        sleep_until,
+        |_| sleep(Duration::ZERO),
+        // All of the ticks since then, to make up for.
+        |past| _ = interval_at(past, Duration::from_micros(1)).take(3).count(),
+    ];
+    for (n, wait) in others.into_iter().enumerate() {
+        let flag = Arc::clone(&flag);
+        let waits = spawn({
+            let flag = Arc::clone(&flag);
+            move || {
+                while flag.load(Relaxed) <= n {
+                    wait(past);
+                }
+            }
+        });
+        spawn(move || flag.fetch_add(1, Relaxed)).join().unwrap();
+        waits.join().unwrap();
+    }
+}
+
+#[test]
+fn ticks_are_at_the_times_laid_down_and_never_early() {
+    let ticks = || {
+        let period = Duration::from_micros(700);
+        let start = Instant::now() + period;
+        for (n, due) in interval_at(start, period).take(20).enumerate() {
+            assert_eq!(due, start + period * n as u32);
+            assert!(Instant::now() >= due);
+        }
+        let mut interval = interval(period);
+        let first = interval.tick();
+        // Three periods late: they are made up for.
+        sleep(period * 3);
+        for n in 1..6 {
+            assert_eq!(interval.tick(), first + period * n);
+        }
+    };
+    let task = spawn(ticks);
+    ticks();
+    task.join().unwrap();
+}
+
+#[test]
+fn missed_ticks_are_left_out_or_put_off_if_asked() {
+    let period = Duration::from_millis(1);
+    let mut skip = interval(period).missed_ticks(MissedTicks::Skip);
+    let mut delay = interval(period).missed_ticks(MissedTicks::Delay);
+    let (first, put_off) = (skip.tick(), delay.tick());
+    sleep(period * 5);
+    let late = Instant::now();
+    // The one that waits is taken late; those after it are on time.
+    assert_eq!((skip.tick(), delay.tick()), (first + period, put_off + period));
+    let (next_skip, next_delay) = (skip.tick(), delay.tick());
+    assert!(next_skip > late && next_delay >= late + period);
+    assert_eq!((next_skip - first).as_nanos() % period.as_nanos(), 0);
+}
+
+#[test]
+#[should_panic(expected = "an interval needs a period above zero")]
+fn an_interval_of_nothing_is_refused_with_what_to_do() {
+    let _ = time::interval(Duration::ZERO);
+}
+
+#[test]
+fn an_interval_of_ages_ticks_once() {
+    let mut interval = interval(Duration::MAX);
+    interval.tick();
+    let task = spawn(move || interval.tick());
+    while task.state() != State::Waiting {
+        std::thread::yield_now();
+    }
+}
