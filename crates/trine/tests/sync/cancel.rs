@@ -95,7 +95,7 @@ fn one_who_is_cancelled_has_not_arrived_and_waits_for_no_event() {
     for kind in KINDS {
         let barrier = Arc::new(Barrier::new(2));
         let own = Arc::clone(&barrier);
-        let task = spawn(kind, move || drop(own.wait()));
+        let task = spawn(kind, move || own.wait().is_leader());
         until_it_waits(&task);
         task.cancel();
         assert!(task.join().unwrap_err().is_cancelled());
