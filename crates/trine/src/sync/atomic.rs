@@ -1,6 +1,6 @@
-//! The atomics and the internal lock of what stands in this folder, and the numbers that say how often
-//! it tries: in one place, since the models in `tests/loom` put loom's atomics and small numbers here and
-//! check the very same files.
+//! The atomics and the internal lock of what stands in this folder, and the numbers that say how
+//! often it tries: in one place, since the models in `tests/loom` put loom's atomics and small
+//! numbers here and check the very same files.
 
 pub(super) use std::hint::spin_loop;
 pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

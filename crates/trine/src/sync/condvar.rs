@@ -12,7 +12,8 @@ use super::queue::{Queued, WaitQueue, Waiter, deadline, expired};
 /// A wait may end without a notification, so look at the value again, or let
 /// [`wait_while`](Self::wait_while) do it.
 ///
-/// A notification is not lost when the one it has woken is cancelled at the same time: it is passed on to the next.
+/// A notification is not lost when the one it has woken is cancelled at the same time: it is passed
+/// on to the next.
 ///
 /// ```
 /// use std::collections::VecDeque;
@@ -53,8 +54,8 @@ impl Condvar {
 
     /// Unlocks, waits for a notification, and locks again.
     ///
-    /// A notification that comes after the unlocking is not missed. If the task is cancelled while it waits,
-    /// for the notification or for the lock, it unwinds without the lock.
+    /// A notification that comes after the unlocking is not missed. If the task is cancelled while it
+    /// waits, for the notification or for the lock, it unwinds without the lock.
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.wait_until(guard, None).0
     }
@@ -74,8 +75,8 @@ impl Condvar {
         guard
     }
 
-    /// As [`wait`](Self::wait), for at most `duration`. The time to lock again comes on top of it. A duration beyond what
-    /// the clock can count waits for good.
+    /// As [`wait`](Self::wait), for at most `duration`. The time to lock again comes on top of it. A
+    /// duration beyond what the clock can count waits for good.
     pub fn wait_timeout<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -84,8 +85,8 @@ impl Condvar {
         self.wait_until(guard, deadline(duration))
     }
 
-    /// As [`wait_while`](Self::wait_while), for at most `duration`: it has timed out if the condition still
-    /// holds then.
+    /// As [`wait_while`](Self::wait_while), for at most `duration`: it has timed out if the condition
+    /// still holds then.
     pub fn wait_timeout_while<'a, T: ?Sized, F>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -124,7 +125,8 @@ impl Condvar {
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
         let mutex = guard.mutex();
         let waiter = Waiter::new(0);
-        // SAFETY: a new node, and `place`, which holds the result, is dropped before it, whatever happens.
+        // SAFETY: a new node, and `place`, which holds the result, is dropped before it, whatever
+        // happens.
         let queued = unsafe { self.queue.join(self.queue.lock(), &waiter) };
         let place = Place { condvar: self, queued: Some(queued) };
         // From here on every notification finds this waiter.

@@ -93,8 +93,8 @@ impl<T: ?Sized> Mutex<T> {
         (self.permit.take_all(1) || self.permit.try_take(1)).then(|| self.locked())
     }
 
-    /// Locks, waiting for at most `duration`; `None` if it was not free in that time. A duration beyond what the
-    /// clock can count waits for good.
+    /// Locks, waiting for at most `duration`; `None` if it was not free in that time. A duration
+    /// beyond what the clock can count waits for good.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
@@ -171,9 +171,9 @@ impl<T> From<T> for Mutex<T> {
 
 /// Holds a [`Mutex`]; dropped, it unlocks, also by a panic or a cancellation.
 ///
-/// It is not `Send`. The lock belongs to the task that locked it, which is how a task that locks twice is
-/// told; a coroutine stays on its thread, so a guard may live across any of its waits. This program
-/// would otherwise lock in one task and unlock in another:
+/// It is not `Send`. The lock belongs to the task that locked it, which is how a task that locks
+/// twice is told; a coroutine stays on its thread, so a guard may live across any of its waits. This
+/// program would otherwise lock in one task and unlock in another:
 ///
 /// ```compile_fail,E0277
 /// static LOCK: trine::sync::Mutex<u32> = trine::sync::Mutex::new(0);

@@ -7,9 +7,9 @@ use crate::task::registry;
 
 /// The number of the task or thread that holds a lock; 0 for none.
 ///
-/// Only a caller's own number means anything to it: it reads that number only if it has written it and
-/// nobody, itself included, has written since. So relaxed ordering is enough: the holder writes after it has
-/// locked, and clears before it unlocks.
+/// Only a caller's own number means anything to it: it reads that number only if it has written it
+/// and nobody, itself included, has written since. So relaxed ordering is enough: the holder writes
+/// after it has locked, and clears before it unlocks.
 pub(super) struct Owner(AtomicUsize);
 
 impl Owner {

@@ -15,8 +15,8 @@
 //! permits would lie idle. They may pass [`MAY_PASS`] times, and no more once the one in front has
 //! come and found too few; from then on the permits wait for it. So everybody in the queue advances
 //! within a bounded number of acquisitions. Barging with an eventual hand-over is parking_lot's
-//! (there by time, 0.5 ms on average), after WebKit's `WTF::Lock`; that the one in front claims the lock after
-//! it has lost it once is the Linux kernel's (`MUTEX_FLAG_HANDOFF`).
+//! (there by time, 0.5 ms on average), after WebKit's `WTF::Lock`; that the one in front claims the
+//! lock after it has lost it once is the Linux kernel's (`MUTEX_FLAG_HANDOFF`).
 //!
 //! | step | by | changes |
 //! |---|---|---|
@@ -27,14 +27,14 @@
 //! | claim | the one in front, woken, that found too few | `WOKEN` goes, `passed` is full |
 //! | join, leave | the one who waits, under the lock | `QUEUED`, `WOKEN`, `passed` |
 //!
-//! The invariant that loses no wake-up: **`QUEUED` without `WOKEN` means that `free` is less than the one
-//! in front wants.** Each step is one compare-and-swap that keeps it: a claim is made of a word with
-//! too few, whoever adds to such a word looks at the one in front under the lock, and whoever leaves
-//! the front looks for the next.
+//! The invariant that loses no wake-up: **`QUEUED` without `WOKEN` means that `free` is less than the
+//! one in front wants.** Each step is one compare-and-swap that keeps it: a claim is made of a word
+//! with too few, whoever adds to such a word looks at the one in front under the lock, and whoever
+//! leaves the front looks for the next.
 //!
-//! Ordering: giving releases, taking acquires. The word changes by read-modify-write only, so who takes
-//! has seen what everybody who gave before has done. A claim releases too, and who wakes the one in front
-//! acquires: its flag is cleared before it is set again.
+//! Ordering: giving releases, taking acquires. The word changes by read-modify-write only, so who
+//! takes has seen what everybody who gave before has done. A claim releases too, and who wakes the
+//! one in front acquires: its flag is cleared before it is set again.
 
 use std::time::Instant;
 
@@ -88,8 +88,8 @@ impl Permits {
         free(self.word.load(Relaxed))
     }
 
-    /// Takes `n` permits of which there are `n` altogether, if all are free and nobody waits: the short way of
-    /// a lock.
+    /// Takes `n` permits of which there are `n` altogether, if all are free and nobody waits: the
+    /// short way of a lock.
     #[inline(always)]
     pub(super) fn take_all(&self, n: u64) -> bool {
         self.word.compare_exchange(n * ONE, 0, Acquire, Relaxed).is_ok()
@@ -159,8 +159,8 @@ impl Permits {
         }
     }
 
-    /// Takes `n` permits, of which at most [`MAX`] exist, waiting for them until `deadline`; `false` if that came first. Unwinds if
-    /// the task is cancelled.
+    /// Takes `n` permits, of which at most [`MAX`] exist, waiting for them until `deadline`; `false`
+    /// if that came first. Unwinds if the task is cancelled.
     #[cold]
     pub(super) fn wait_and_take(&self, n: u64, deadline: Option<Instant>) -> bool {
         for _ in 0..SPINS {
@@ -226,7 +226,7 @@ impl Permits {
             } else {
                 // While the word says `WOKEN`, nobody else wakes this one.
                 waiter.rest();
-                (word & !WOKEN & !PASSED) | MAY_PASS * PASS
+                (word & !WOKEN & !PASSED) | (MAY_PASS * PASS)
             };
             match self.word.compare_exchange_weak(word, next, AcqRel, Relaxed) {
                 Ok(_) => return free(word) >= n,

@@ -130,7 +130,8 @@ impl List {
     ///
     /// # Safety
     ///
-    /// `waiter` is in no list, and [`remove`](Self::remove) is called with it before it is moved or ends.
+    /// `waiter` is in no list, and [`remove`](Self::remove) is called with it before it is moved or
+    /// ends.
     pub(super) unsafe fn push(&mut self, waiter: &Waiter) {
         // SAFETY: the links are touched under the lock only, which the owner of `self` holds.
         let links = unsafe { &mut *waiter.links.get() };

@@ -15,8 +15,8 @@ const ALL: u64 = u32::MAX as u64;
 
 /// A value that many may read at once, or one may change.
 ///
-/// As [`std::sync::RwLock`], with the differences of [`Mutex`](super::Mutex): a wait parks the coroutine, there
-/// is no poisoning, a task that holds the lock for writing and locks again is told.
+/// As [`std::sync::RwLock`], with the differences of [`Mutex`](super::Mutex): a wait parks the
+/// coroutine, there is no poisoning, a task that holds the lock for writing and locks again is told.
 ///
 /// Nobody starves: once somebody waits, later readers and writers wait behind, and those in the queue
 /// have their turn in order; readers that stand next to each other go together.
@@ -41,7 +41,8 @@ pub struct RwLock<T: ?Sized> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: readers on several threads share `&T`, so `Sync`; a writer on any thread has `&mut T`, so `Send`.
+// SAFETY: readers on several threads share `&T`, so `Sync`; a writer on any thread has `&mut T`, so
+// `Send`.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
 
 impl<T> RwLock<T> {
@@ -79,8 +80,8 @@ impl<T: ?Sized> RwLock<T> {
         self.permits.try_take(1).then(|| self.reading())
     }
 
-    /// Locks for reading, waiting for at most `duration`. A duration beyond what the clock can count waits
-    /// for good.
+    /// Locks for reading, waiting for at most `duration`. A duration beyond what the clock can count
+    /// waits for good.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
@@ -114,8 +115,8 @@ impl<T: ?Sized> RwLock<T> {
         self.permits.try_take(ALL).then(|| self.writing())
     }
 
-    /// Locks for writing, waiting for at most `duration`. A duration beyond what the clock can count waits
-    /// for good.
+    /// Locks for writing, waiting for at most `duration`. A duration beyond what the clock can count
+    /// waits for good.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
@@ -187,16 +188,16 @@ impl<T> From<T> for RwLock<T> {
     }
 }
 
-/// Holds an [`RwLock`] for reading; dropped, it unlocks, also by a panic or a cancellation. Not `Send`, as
-/// [`MutexGuard`](super::MutexGuard).
+/// Holds an [`RwLock`] for reading; dropped, it unlocks, also by a panic or a cancellation. Not
+/// `Send`, as [`MutexGuard`](super::MutexGuard).
 #[must_use = "a guard that is not kept unlocks at once"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
     _not_send: PhantomData<*const ()>,
 }
 
-/// Holds an [`RwLock`] for writing; dropped, it unlocks, also by a panic or a cancellation. Not `Send`, as
-/// [`MutexGuard`](super::MutexGuard).
+/// Holds an [`RwLock`] for writing; dropped, it unlocks, also by a panic or a cancellation. Not
+/// `Send`, as [`MutexGuard`](super::MutexGuard).
 #[must_use = "a guard that is not kept unlocks at once"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,

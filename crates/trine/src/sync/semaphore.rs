@@ -92,8 +92,8 @@ impl Semaphore {
         SemaphorePermit { semaphore: self, n }
     }
 
-    /// Takes one permit, waiting for at most `duration`; `None` if none came in that time. A duration beyond
-    /// what the clock can count waits for good.
+    /// Takes one permit, waiting for at most `duration`; `None` if none came in that time. A duration
+    /// beyond what the clock can count waits for good.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     pub fn acquire_timeout(&self, duration: Duration) -> Option<SemaphorePermit<'_>> {
@@ -119,8 +119,8 @@ impl Semaphore {
         taken.then(|| SemaphorePermit { semaphore: self, n })
     }
 
-    /// Takes one permit if that needs no wait. `None` if none is free, or those that are free are kept for
-    /// somebody who waits.
+    /// Takes one permit if that needs no wait. `None` if none is free, or those that are free are
+    /// kept for somebody who waits.
     #[inline]
     pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
         self.try_acquire_many(1)
@@ -177,7 +177,8 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// Permits taken of a [`Semaphore`]; dropped, they are given back. They may be sent to and given back by another task.
+/// Permits taken of a [`Semaphore`]; dropped, they are given back. They may be sent to and given back
+/// by another task.
 #[must_use = "a permit that is not kept is given back at once"]
 pub struct SemaphorePermit<'a> {
     semaphore: &'a Semaphore,

@@ -1,5 +1,6 @@
-//! The locks' protocols, checked by [loom] in every order that the memory model allows, up to a number of
-//! preemptions. A lost wake-up is a thread that waits for good: loom reports it as a deadlock.
+//! The locks' protocols, checked by [loom] in every order that the memory model allows, up to a
+//! number of preemptions. A lost wake-up is a thread that waits for good: loom reports it as a
+//! deadlock.
 //!
 //! The files are those of the library; what stands below them, atomics and parking, is loom's here.
 //!
@@ -48,8 +49,8 @@ use sync::atomic::pool;
 /// A wait that is over at once: it gives up at whatever moment the others have come to.
 const NO_TIME: Duration = Duration::ZERO;
 
-/// Runs `threads` beside each other, in all orders with at most `preemptions`, on what `make` makes; then
-/// `end` looks at what is left.
+/// Runs `threads` beside each other, in all orders with at most `preemptions`, on what `make` makes;
+/// then `end` looks at what is left.
 fn check<S: Send + Sync + 'static>(
     preemptions: usize,
     make: fn() -> S,

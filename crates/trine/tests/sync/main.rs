@@ -1,6 +1,7 @@
 //! Locks and signals between coroutines, threads and `main`.
 
 mod barrier;
+mod cancel;
 mod condvar;
 mod event;
 mod mutex;
@@ -31,10 +32,10 @@ fn kind_of(n: usize) -> Kind {
     KINDS[n % KINDS.len()]
 }
 
-/// Returns when `task` waits. A coroutine then does so in a call of trine; a thread may still be on its way
-/// there, and wait in the kernel.
+/// Returns when `task` waits, or has ended. A coroutine then does so in a call of trine; a thread may still be on
+/// its way there, and wait in the kernel.
 fn until_it_waits<T>(task: &Task<T>) {
-    until(|| task.state() == State::Waiting);
+    until(|| task.state() == State::Waiting || task.is_finished());
 }
 
 /// Returns when `done` says so.

@@ -27,7 +27,7 @@ fn there_is_one_writer_or_there_are_readers() {
                         1 => coroutine::yield_now(),
                         _ => {}
                     };
-                    if (n as u64 / 2 + round) % 4 == 0 {
+                    if (n as u64 / 2 + round).is_multiple_of(4) {
                         let guard = match round % 3 {
                             0 => lock.write_timeout(patience),
                             1 => lock.try_write(),
