@@ -81,6 +81,10 @@ impl Forks {
             if count > 1 {
                 self.wanted.push_front((Arc::clone(&crew), count - 1));
             }
+            if let Some(todo) = crew.withdraw() {
+                todo.carry_out(&crew, &self.service);
+                continue;
+            }
             match self.ask(crew) {
                 Ok(()) => {}
                 Err(NotAsked::Yet(crew)) => {

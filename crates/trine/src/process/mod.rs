@@ -72,9 +72,11 @@ use serde::de::DeserializeOwned;
 
 use crate::task::Task;
 
+mod alarms;
 mod board;
 mod builder;
 mod call;
+mod cancel;
 mod crew;
 mod entry;
 mod forks;
@@ -84,6 +86,7 @@ mod launch;
 mod link;
 mod overflow;
 mod pool;
+mod queue;
 mod service;
 mod template;
 mod wire;
