@@ -146,16 +146,14 @@ impl Crew {
         }
     }
 
-    /// Takes back a fork that was asked for and not begun, if no task is there for it any more.
-    pub(super) fn withdraw(&self) -> Option<Todo> {
+    /// Takes back the fork of a fresh worker, asked for and not begun, if its task was cancelled.
+    pub(super) fn withdraw(&self) -> bool {
         let mut state = self.lock();
-        let kept = matches!(self.plan, Plan::Kept(_)) && !state.closing;
-        if kept || state.coming <= state.queue.len() {
-            return None;
+        if matches!(self.plan, Plan::Kept(_)) || state.coming <= state.queue.len() {
+            return false;
         }
         state.coming -= 1;
-        let wake = if state.is_gone() { state.watcher.take() } else { None };
-        Some(Todo { wake, ..Todo::default() })
+        true
     }
 
     /// Takes no more tasks; workers end when there are none left.

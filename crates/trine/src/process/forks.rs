@@ -81,8 +81,7 @@ impl Forks {
             if count > 1 {
                 self.wanted.push_front((Arc::clone(&crew), count - 1));
             }
-            if let Some(todo) = crew.withdraw() {
-                todo.carry_out(&crew, &self.service);
+            if crew.withdraw() {
                 continue;
             }
             match self.ask(crew) {

@@ -263,16 +263,16 @@ impl Job {
     }
 
     fn end(&mut self, result: Result<Vec<u8>, TaskError>) {
+        let Some(task) = self.task.take() else { return };
         let kill_at = self.stop.as_ref().and_then(|stop| stop.kill_at);
-        if (self.deadline.is_some() || kill_at.is_some())
-            && self.task.is_some()
+        let alarms = || [self.deadline, kill_at].into_iter().flatten();
+        // Before it has a crew it has no alarms, and the service need not exist.
+        if alarms().next().is_some()
+            && task.record().crew().is_some()
             && let Ok(service) = service::get()
         {
-            for at in [self.deadline, kill_at].into_iter().flatten() {
-                service.unset_alarm(at, self.id());
-            }
+            alarms().for_each(|at| service.unset_alarm(at, task.record().id()));
         }
-        let Some(task) = self.task.take() else { return };
         // The joiner's waker may be anybody's code, and must not take the service thread down.
         let complete = || {
             // SAFETY: the job is the one producer, and has just given up its task for good.
