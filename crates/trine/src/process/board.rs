@@ -1,4 +1,4 @@
-//! The board: one word for each worker that says which task it has begun.
+//! The board: three words for each worker that say which task it has begun and which it is to end.
 //!
 //! When a worker dies with a task, the master has to know whether the task had begun: a task that
 //! had not is given to another worker, one that had may have had effects and fails. A message
@@ -9,13 +9,21 @@
 //!   page 0     page 1     page 2            one memory file for each template, mapped by the
 //!   ┌────────┬──────────┬──────────┬───     master, the template, and page by page its workers
 //!   │ begun  │ begun    │ begun    │
+//!   │ cancel │ cancel   │ cancel   │
+//!   │ expire │ expire   │ expire   │
 //! ```
+//!
+//! The other way, a worker has to be told that its task is to end (cancelled, or its time is up)
+//! while it runs that task and reads no messages. The master writes the task's number here, then sends a signal. The worker
+//! compares the number with that of the task it runs, so a word that comes late hits nobody: numbers
+//! are never used twice.
 //!
 //! A worker keeps its own page only, so it cannot touch the words of the others. One that scribbles
 //! on its own can make the master believe that its last task had begun or not: it harms itself.
 //!
 //! Ordering: the worker's store before the task is released, the master's load after the death
-//! acquires; the death itself stands between them.
+//! acquires; the death itself stands between them. The master's store of a cancellation is released,
+//! and the kernel's delivery of the signal stands between it and the worker's load.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,6 +31,11 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::sys::{self, shared::Shared};
+
+/// Where in a page the words stand.
+const BEGUN: usize = 0;
+const CANCEL: usize = 8;
+const EXPIRE: usize = 16;
 
 /// Most workers of one program at one time.
 pub(super) const PLACES: u32 = 16_384;
@@ -75,7 +88,9 @@ impl Board {
             None => return None,
         };
         drop(free);
-        self.memory.word(offset(number)).store(0, Relaxed);
+        for word in [BEGUN, CANCEL, EXPIRE] {
+            self.memory.word(offset(number) + word).store(0, Relaxed);
+        }
         Some(Place { board: Arc::clone(self), number })
     }
 }
@@ -83,7 +98,17 @@ impl Board {
 impl Place {
     /// The number of the last task that the worker has begun; 0 for none.
     pub(super) fn begun(&self) -> u64 {
-        self.board.memory.word(offset(self.number)).load(Acquire)
+        self.board.memory.word(offset(self.number) + BEGUN).load(Acquire)
+    }
+
+    /// Notes that the worker is to end `task`, which is cancelled; a signal has to follow.
+    pub(super) fn cancel(&self, task: u64) {
+        self.board.memory.word(offset(self.number) + CANCEL).store(task, Release);
+    }
+
+    /// As `cancel`, for a task whose time is up.
+    pub(super) fn expire(&self, task: u64) {
+        self.board.memory.word(offset(self.number) + EXPIRE).store(task, Release);
     }
 }
 
@@ -111,7 +136,17 @@ impl OwnPlace {
 
     /// Notes that `task` begins now.
     pub(super) fn begin(&self, task: u64) {
-        self.0.word(0).store(task, Release);
+        self.0.word(BEGUN).store(task, Release);
+    }
+
+    /// Whether the master has cancelled `task`, one that has a number.
+    pub(super) fn is_cancelled(&self, task: u64) -> bool {
+        self.0.word(CANCEL).load(Acquire) == task
+    }
+
+    /// Whether the master says that the time of `task` is up.
+    pub(super) fn is_expired(&self, task: u64) -> bool {
+        self.0.word(EXPIRE).load(Acquire) == task
     }
 }
 
@@ -120,16 +155,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_worker_begins_is_seen_in_its_place_only() {
+    fn the_words_of_a_worker_are_seen_in_its_place_only() {
         let (board, descriptor) = Board::create().unwrap();
         let (first, second) = (board.take().unwrap(), board.take().unwrap());
         let own = OwnPlace::keep(attach(&descriptor).unwrap(), second.number).unwrap();
         own.begin(41);
         assert_eq!((first.begun(), second.begun()), (0, 41));
+        first.cancel(41);
+        first.expire(41);
+        assert!(!own.is_cancelled(41) && !own.is_expired(41));
+        second.cancel(41);
+        second.expire(42);
+        assert!(own.is_cancelled(41) && own.is_expired(42) && second.begun() == 41);
         let number = second.number;
         drop(second);
         let again = board.take().unwrap();
         assert_eq!((again.number, again.begun()), (number, 0));
+        assert!(!own.is_cancelled(41) && !own.is_expired(42));
         assert!(OwnPlace::keep(attach(&descriptor).unwrap(), PLACES).is_none());
     }
 }

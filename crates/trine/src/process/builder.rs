@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::Location;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,7 @@ use crate::task::{Cause, Task};
 pub struct Builder {
     name: Option<Arc<str>>,
     setup: Setup,
+    grace: Option<Duration>,
 }
 
 impl Builder {
@@ -58,6 +60,13 @@ impl Builder {
         self
     }
 
+    /// How long the process may go on after its task was cancelled or its time was up, before it is
+    /// killed; 2 seconds if it is not set. See [`process`](super).
+    pub fn grace(mut self, grace: Duration) -> Builder {
+        self.grace = Some(grace);
+        self
+    }
+
     /// Runs `function` on `arg` in a new process.
     ///
     /// As [`process::spawn`](super::spawn); besides, a directory that cannot be entered or a variable that cannot be
@@ -70,9 +79,10 @@ impl Builder {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let proof = const { CapturesNothing::<F>::check() };
-        let Builder { name, setup } = self;
+        let Builder { name, setup, grace } = self;
         let (task, job) = call::prepare(name, Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
+        job.grace = grace;
         match setup.environment.iter().find(|(name, value)| !is_variable(name, value)) {
             Some((name, value)) => job.fail(Cause::NotSpawned {
                 reason: format!("the environment cannot hold {name:?} = {value:?}"),

@@ -1,16 +1,17 @@
 //! From `spawn(arg, f)` to a task that can cross: in the caller, before anything is started.
 
-use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::function::{self, CapturesNothing, CodecError, Function};
-use super::job::{Job, Remote, in_the_name_of};
+use super::job::{Job, Remote};
 use super::wire::{self, Call, FrameKind};
-use crate::task::{Cause, Core, Kind, Task, failure};
+use crate::sys::clock;
+use crate::task::{Cause, Task, cancel, failure};
 
 /// Makes the task and encodes its argument. No job comes back if that failed: the task has ended.
 pub(super) fn prepare<A, R, F>(
@@ -25,21 +26,24 @@ where
     R: Serialize + DeserializeOwned + Send + 'static,
     F: Fn(A) -> R + Copy + Send + 'static,
 {
+    let deadline = cancel::deadline()
+        .map(|own| (own, clock::monotonic() + own.saturating_duration_since(Instant::now())));
     let call = Call {
         function: Function::of(function, proof).offset,
         location: function::location_offset(location),
         name: name.as_deref().map(str::to_owned),
+        deadline: deadline.map(|(_, shared)| shared),
     };
     failure::install_hook();
-    let core = Core::new(Kind::Process, name, location);
-    let remote = Arc::new(Remote { core, result: PhantomData });
+    let remote = Arc::new(Remote::new(name, location));
     // SAFETY: a new task, and the one handle made of it.
     let task = unsafe { Task::from_handle(Arc::clone(&remote)) };
     // SAFETY: a new task, and the one job made of it.
     let mut job = unsafe { Job::new(Arc::clone(&remote)) };
+    job.deadline = deadline.map(|(own, _)| own);
     let begun = postcard::to_extend(&call, wire::begin(FrameKind::Run, job.id()))
         .expect("numbers and a string");
-    let encoded = in_the_name_of(&remote.core, move || {
+    let encoded = remote.record.call(move || {
         let encoded = function::encode_argument(begun, &arg);
         // The caller's value has done its work; should its drop panic, that is the task's as well.
         drop(arg);

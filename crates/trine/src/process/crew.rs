@@ -6,17 +6,20 @@
 //! A task is in one of three places: in `queue`, in the `job` of one post, or ended. A worker is on
 //! the way (`coming`), at a post, or gone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
-use super::job::Job;
+use super::job::{Job, Record};
 use super::link::{Link, Post};
+use super::queue::Queue;
 use super::service::{self, Service};
 use crate::task::{Cause, park};
 
-/// To how many workers a task is given that die before they begin it.
-const MOST_HANDED: u32 = 5;
+/// How long a worker may go on with a task that was asked to end: long enough to put things in
+/// order, short enough for somebody who waits for a whole scope to end.
+const GRACE: Duration = Duration::from_secs(2);
 /// After how many workers in a row that died before they were ready no more are forked.
 const MOST_STILLBORN: u32 = 3;
 
@@ -37,13 +40,15 @@ pub(super) struct Crew {
 #[derive(Default)]
 struct State {
     /// Tasks that no worker has, in order.
-    queue: VecDeque<Job>,
+    queue: Queue,
     /// Workers, by the number of their link.
     posts: HashMap<u64, Post>,
     /// Those without a task, the one used last at the end.
     idle: Vec<u64>,
     /// Forks asked for and not answered.
     coming: usize,
+    /// How long a worker may go on with a task that was asked to end, if not `GRACE`.
+    grace: Option<Duration>,
     /// No more tasks will be submitted.
     closing: bool,
     /// Why no more forks are asked for, until something has changed.
@@ -71,8 +76,13 @@ impl Crew {
     /// Takes a task on; it ends some time, whatever happens.
     pub(super) fn submit(self: &Arc<Crew>, job: Job) {
         match service::get() {
+            Ok(_) if job.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                job.fail(Cause::TimedOut);
+            }
             Ok(service) => {
+                job.submitted_to(self);
                 let mut state = self.lock();
+                job.watch_deadline(service);
                 state.held = None;
                 match state.idle.pop() {
                     Some(id) => state.post(id).hand(job),
@@ -93,6 +103,57 @@ impl Crew {
             let todo = self.lock().balance(self.plan);
             todo.carry_out(self, service);
         }
+    }
+
+    /// Sets how long a worker may go on with a task that was asked to end.
+    pub(super) fn set_grace(&self, grace: Duration) {
+        self.lock().grace = Some(grace);
+    }
+
+    /// Asks a task to end with `cause`: in the queue it does so at once; at a worker it has the
+    /// grace to do so. One that has left the crew stays as it is.
+    pub(super) fn stop(self: &Arc<Crew>, task: &Record, cause: Cause) {
+        let Ok(service) = service::get() else { return };
+        let mut state = self.lock();
+        let todo = match state.queue.take(task) {
+            Some(job) => {
+                let wake = if state.is_gone() { state.watcher.take() } else { None };
+                Todo { failed: vec![(job, cause)], wake, ..Todo::default() }
+            }
+            None => {
+                let grace = state.grace.unwrap_or(GRACE);
+                if let Some(post) = state.post_of(task) {
+                    post.stop(cause, grace, service);
+                }
+                Todo::default()
+            }
+        };
+        drop(state);
+        todo.carry_out(self, service);
+    }
+
+    /// An alarm of a task has gone off: its time is up, or its grace is over.
+    pub(super) fn look_at(self: &Arc<Crew>, task: &Record) {
+        let mut state = self.lock();
+        match state.post_of(task) {
+            Some(post) if post.job.as_ref().is_some_and(Job::is_stopped) => {
+                post.kill_if_due(Instant::now());
+            }
+            _ => {
+                drop(state);
+                self.stop(task, Cause::TimedOut);
+            }
+        }
+    }
+
+    /// Takes back the fork of a fresh worker, asked for and not begun, if its task was cancelled.
+    pub(super) fn withdraw(&self) -> bool {
+        let mut state = self.lock();
+        if matches!(self.plan, Plan::Kept(_)) || state.coming <= state.queue.len() {
+            return false;
+        }
+        state.coming -= 1;
+        true
     }
 
     /// Takes no more tasks; workers end when there are none left.
@@ -148,7 +209,7 @@ impl Crew {
         let post = state.posts.get_mut(&id)?;
         let job = post.job.take_if(|job| job.id() == task)?;
         match self.plan {
-            _ if dead => {}
+            _ if dead || job.is_killed() => {}
             Plan::Kept(_) => state.employ(id, self.plan),
             Plan::Fresh(_) => post.dismiss(),
         }
@@ -173,7 +234,7 @@ impl Crew {
         if was_ready {
             state.stillborn = 0;
             state.held = None;
-        } else {
+        } else if !post.job.as_ref().is_some_and(Job::is_stopped) {
             state.stillborn += 1;
             if state.stillborn >= MOST_STILLBORN {
                 state.stillborn = 0;
@@ -184,11 +245,12 @@ impl Crew {
             }
         }
         if let Some(job) = post.job {
-            if begun || job.handed >= MOST_HANDED {
-                failed.push((job, cause));
-            } else {
-                job.taken_back();
-                state.queue.push_front(job);
+            match job.cause_of_death(begun, &cause) {
+                Some(cause) => failed.push((job, cause)),
+                None => {
+                    job.taken_back();
+                    state.queue.push_front(job);
+                }
             }
         }
         let mut todo = state.give_up_if_alone();
@@ -209,6 +271,12 @@ impl Crew {
 impl State {
     fn post(&mut self, id: u64) -> &mut Post {
         self.posts.get_mut(&id).expect("an idle worker is at its post")
+    }
+
+    /// The worker that has the task.
+    fn post_of(&mut self, task: &Record) -> Option<&mut Post> {
+        let has = |post: &&mut Post| post.job.as_ref().is_some_and(|job| job.id() == task.id());
+        self.posts.values_mut().find(has)
     }
 
     /// Gives a worker without a task the next one, or lets it rest or go.
@@ -243,7 +311,7 @@ impl State {
             && let Some(reason) = &self.held
         {
             let cause = Cause::NotSpawned { reason: reason.clone() };
-            todo.failed = self.queue.drain(..).map(|job| (job, cause.clone())).collect();
+            todo.failed = self.queue.drain().map(|job| (job, cause.clone())).collect();
             if self.closing {
                 todo.wake = self.watcher.take();
             }

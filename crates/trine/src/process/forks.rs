@@ -81,6 +81,9 @@ impl Forks {
             if count > 1 {
                 self.wanted.push_front((Arc::clone(&crew), count - 1));
             }
+            if crew.withdraw() {
+                continue;
+            }
             match self.ask(crew) {
                 Ok(()) => {}
                 Err(NotAsked::Yet(crew)) => {

@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::board::Place;
 use super::job::Job;
 use super::service::Service;
 use crate::sys::poll::Interest;
 use crate::sys::socket::{self, Patience};
+use crate::sys::{child, termination};
+use crate::task::Cause;
 
 /// One living worker: two descriptors and a place on the board, given back when dropped.
 pub(super) struct Link {
@@ -48,6 +51,27 @@ impl Post {
         self.out.extend(job.setup.iter().chain([&job.call]).map(|frame| (Arc::clone(frame), 0)));
         self.job = Some(job);
         self.flush();
+    }
+
+    /// Asks the worker to end its task, once, and has the service look again when `grace` is over.
+    pub(super) fn stop(&mut self, cause: Cause, grace: Duration, service: &Service) {
+        let Some(job) = &mut self.job else { return };
+        let (id, cancelled) = (job.id(), matches!(cause, Cause::Cancelled { .. }));
+        if job.stop(cause, grace, service) {
+            if cancelled {
+                self.link.place.cancel(id);
+            } else {
+                self.link.place.expire(id);
+            }
+            termination::ask(&self.link.pidfd);
+        }
+    }
+
+    /// Kills the worker if the grace of its task is over.
+    pub(super) fn kill_if_due(&mut self, now: Instant) {
+        if self.job.as_mut().is_some_and(|job| job.kill_if_due(now)) {
+            child::kill(&self.link.pidfd);
+        }
     }
 
     /// Writes as much as there is room for.

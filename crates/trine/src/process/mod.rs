@@ -37,10 +37,11 @@
 //! | `entry.rs` | before `main`: is this the program, or its template? |
 //! | `template.rs`, `worker.rs` | the two roles of the program started again |
 //! | `overflow.rs` | a worker that runs off its stack says so |
+//! | `cancel.rs` | a worker hears that its task is to end |
 //! | `function.rs` | a function as an offset; why that is sound |
 //! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
-//! | `job.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
-//! | `service.rs`, `forks.rs`, `launch.rs` | the service thread, its template, and how that starts |
+//! | `job.rs`, `queue.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
+//! | `service.rs`, `alarms.rs`, `forks.rs`, `launch.rs` | the service thread, its template, and how that starts |
 //! | `wire.rs`, `board.rs` | what they say to each other |
 //!
 //! # What is different in a worker
@@ -54,6 +55,35 @@
 //! - No other descriptor of the program is open there.
 //! - It dies with the program, also when that is killed with SIGKILL.
 //! - A signal from the terminal (Ctrl-C) reaches workers as it reaches the program.
+//!
+//! # Cancellation and deadlines
+//!
+//! A task that no worker has begun ends at once when it is [cancelled](crate::Task::cancel). To the worker of
+//! another one the program sends SIGTERM, for which workers have a handler: waits of trine in the
+//! task end, [`cancelled`](crate::cancelled) is true there, system calls return `EINTR`. The task unwinds, and the
+//! worker is kept for the next one. The reason given with the cancellation is in the task's error, not in
+//! the worker. Only the task itself is cancelled, not the threads and coroutines that it has started.
+//!
+//! What has not ended after 2 seconds (`grace` of [`Pool`] and [`Builder`]) is killed by SIGKILL with its worker, which
+//! is replaced; a [`shield`](crate::shield) does not hold that off. A value or a crash that comes before counts as what
+//! it is.
+//!
+//! The time of a [`timeout`](crate::time::timeout) around `spawn` travels with the task and counts from the
+//! spawn, also in the queue. When it is up, the task's waits end; one that does not end then is treated as
+//! one that was cancelled, and its error says `TimedOut`.
+//!
+//! ```
+//! use std::time::Duration;
+//! use trine::{process, time};
+//!
+//! let task = process::spawn((), |()| time::sleep(Duration::MAX));
+//! task.cancel_because("not needed any more");
+//! assert!(task.join().unwrap_err().is_cancelled());
+//! # Ok::<(), trine::TaskError>(())
+//! ```
+//!
+//! SIGTERM from anybody else ends a worker, as it ends other programs. A task that installs a handler for
+//! SIGTERM of its own, or blocks it, does not hear of its cancellation, and is killed.
 //!
 //! # Limits
 //!
@@ -72,9 +102,11 @@ use serde::de::DeserializeOwned;
 
 use crate::task::Task;
 
+mod alarms;
 mod board;
 mod builder;
 mod call;
+mod cancel;
 mod crew;
 mod entry;
 mod forks;
@@ -84,6 +116,7 @@ mod launch;
 mod link;
 mod overflow;
 mod pool;
+mod queue;
 mod service;
 mod template;
 mod wire;
@@ -122,6 +155,7 @@ pub use pool::{Pool, pool};
 /// - `Panicked`: the function panicked; with message, place and backtrace,
 /// - `Exited`, `Signaled`, `StackOverflow`: the process ended before there was a result,
 /// - `Lost`: the process closed its connection to this program or sent nonsense on it,
+/// - `Cancelled`, `TimedOut`: it was cancelled, or the time given to it was up,
 /// - `Codec`: the argument or the result could not be encoded or decoded,
 /// - `NotSpawned`: a limit was met; the text says which, and what to do.
 #[track_caller]

@@ -2,6 +2,7 @@
 
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -59,6 +60,24 @@ impl Pool {
         let crew = Crew::new(Plan::Kept(workers));
         crew.start();
         Pool { crew, workers }
+    }
+
+    /// How long a worker may go on with a task that was cancelled, or whose time is up, before it is
+    /// killed and replaced; 2 seconds if it is not set. See [`process`](super).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::new(1).grace(Duration::from_millis(10));
+    /// let deaf = pool.spawn((), |()| -> () { loop { std::hint::spin_loop() } });
+    /// deaf.cancel();
+    /// assert!(deaf.join().unwrap_err().is_cancelled());
+    /// ```
+    #[must_use]
+    pub fn grace(self, grace: Duration) -> Pool {
+        self.crew.set_grace(grace);
+        self
     }
 
     /// Runs `function` on `arg` in one of the workers.

@@ -9,8 +9,10 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::alarms::Alarms;
 use super::crew::Crew;
 use super::forks::Forks;
+use super::job::Submitted;
 use super::link::Link;
 use super::wire::{Assembler, Failure, Frame, FrameKind, Stream};
 use crate::sys::child::{self, Ended};
@@ -25,6 +27,7 @@ pub(super) struct Service {
     bell: Bell,
     /// Workers asked for: for whom, and how many.
     orders: Mutex<Vec<(Arc<Crew>, usize)>>,
+    alarms: Alarms,
     /// The process that it serves.
     pid: u32,
     thread: OnceLock<u32>,
@@ -57,6 +60,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
         poll: Poll::new().map_err(explain)?,
         bell: Bell::new().map_err(explain)?,
         orders: Mutex::default(),
+        alarms: Alarms::default(),
         pid: std::process::id(),
         thread: OnceLock::new(),
     });
@@ -91,7 +95,23 @@ impl Service {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         orders.push((Arc::clone(crew), count));
         drop(orders);
-        // The service itself looks at the orders before it sleeps.
+        self.ring();
+    }
+
+    /// Has the crew of `task` look at it at this moment.
+    pub(super) fn set_alarm(&self, at: Instant, task: Arc<dyn Submitted>) {
+        if self.alarms.set(at, task) {
+            self.ring();
+        }
+    }
+
+    /// Takes an alarm back.
+    pub(super) fn unset_alarm(&self, at: Instant, task: u64) {
+        self.alarms.unset(at, task);
+    }
+
+    /// The service itself looks at orders and alarms before it sleeps.
+    fn ring(&self) {
         if self.thread.get() != Some(&observe::thread_id()) {
             self.bell.ring();
         }
@@ -147,13 +167,19 @@ impl Master {
         let mut happened = Vec::new();
         loop {
             self.take_orders();
-            let deadline = self.fading.front().map(|(until, _)| *until);
+            let fading = self.fading.front().map(|(until, _)| *until);
+            let deadline = fading.into_iter().chain(self.service.alarms.first()).min();
             let service = Arc::clone(&self.service);
             service.poll.wait(&mut happened, deadline);
             for happened in &happened {
                 self.handle(*happened);
             }
             self.end_fading();
+            while let Some(task) = service.alarms.pop(Instant::now()) {
+                if let Some(crew) = task.record().crew() {
+                    crew.look_at(task.record());
+                }
+            }
         }
     }
 
@@ -288,7 +314,9 @@ impl Member {
             FrameKind::Failed => {
                 let failure: Failure = postcard::from_bytes(&body)
                     .map_err(|_| "it reported a failure that cannot be read".to_owned())?;
-                answered(dead)?.fail(failure.into());
+                let job = answered(dead)?;
+                let cause = job.cause_of_failure(failure.into());
+                job.fail(cause);
             }
             FrameKind::Refused => {
                 let reason = String::from_utf8_lossy(&body).into_owned();

@@ -11,7 +11,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::wire::{ForkReply, ForkRequest, GREETING, Handshake, PACKET};
-use super::{board, overflow, worker};
+use super::{board, cancel, overflow, worker};
 use crate::sys::child;
 use crate::sys::clone::{self, Side};
 use crate::sys::descriptors;
@@ -33,6 +33,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     unsafe { descriptors::close_all_but(socket.as_fd()) };
     failure::install_hook();
     overflow::install();
+    cancel::install();
     let Some(board) = attach_board(&socket) else { child::exit_now(1) };
     if socket::send_packet(&socket, GREETING, &[], Patience::Wait).is_err() {
         child::exit_now(0);

@@ -30,6 +30,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,13 +86,25 @@ pub(super) struct Call {
     /// Offset of the `Location` at which the task was spawned, if it lies in the image.
     pub(super) location: Option<u64>,
     pub(super) name: Option<String>,
+    /// When its waits end, by the clock that all processes share.
+    pub(super) deadline: Option<Duration>,
 }
 
 /// The body of `FAILED`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Failure {
-    Panicked { message: String, location: Option<SourceLocation>, backtrace: Backtrace },
-    Codec { stage: CodecStage, message: String },
+    Panicked {
+        message: String,
+        location: Option<SourceLocation>,
+        backtrace: Backtrace,
+    },
+    Codec {
+        stage: CodecStage,
+        message: String,
+    },
+    /// It was cancelled; the master knows why.
+    Cancelled,
+    TimedOut,
 }
 
 impl From<Failure> for Cause {
@@ -101,6 +114,8 @@ impl From<Failure> for Cause {
                 Cause::Panicked { message, location, backtrace }
             }
             Failure::Codec { stage, message } => Cause::Codec { stage, message },
+            Failure::Cancelled => Cause::Cancelled { reason: None },
+            Failure::TimedOut => Cause::TimedOut,
         }
     }
 }

@@ -6,14 +6,15 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
+use std::time::Instant;
 
 use super::board::OwnPlace;
 use super::function::{self, CodecError, Function};
-use super::overflow;
 use super::wire::{self, Assembler, Call, Failure, Frame, FrameKind, Setup, Stream};
+use super::{cancel, overflow};
 use crate::sys::shared::Shared;
 use crate::sys::socket::{self, Patience};
-use crate::sys::{child, descriptors};
+use crate::sys::{child, clock, descriptors};
 use crate::task::registry::{self, Entry};
 use crate::task::{Cause, CodecStage, Kind, TaskError, failure};
 
@@ -36,6 +37,7 @@ pub(super) fn become_worker(theirs: OwnedFd, board: Shared, place: u32, master: 
     }
     overflow::report_to(socket.as_raw_fd());
     let Some(place) = OwnPlace::keep(board, place) else { child::exit_now(1) };
+    let place = cancel::keep(place);
     child::follow_directory(master);
     let mut worker = Worker { socket, place, incoming: Assembler::default(), scratch: [0; 8192] };
     worker.send(&wire::head(FrameKind::Ready, 0, 0));
@@ -44,7 +46,7 @@ pub(super) fn become_worker(theirs: OwnedFd, board: Shared, place: u32, master: 
 
 struct Worker {
     socket: OwnedFd,
-    place: OwnPlace,
+    place: &'static OwnPlace,
     incoming: Assembler,
     scratch: [u8; 8192],
 }
@@ -125,13 +127,24 @@ impl Worker {
         entry.slot.set_os_id(process::id());
         entry.slot.set_state(registry::RUNNABLE);
         registry::set_current(Some(entry.slot));
-        self.place.begin(task);
-        let outcome = overflow::labelled(&mut label, || {
-            failure::catch(
-                || entry.slot.info(),
-                || trampoline(argument, wire::begin(FrameKind::Value, task)),
-            )
-        });
+        let left = call.deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()));
+        entry.slot.exchange_deadline(left.and_then(|left| Instant::now().checked_add(left)));
+        let running = cancel::running(entry.slot);
+        let outcome = if self.place.is_cancelled(task) {
+            Err(Failure::Cancelled)
+        } else if left.is_some_and(|left| left.is_zero()) {
+            Err(Failure::TimedOut)
+        } else {
+            self.place.begin(task);
+            let outcome = overflow::labelled(&mut label, || {
+                failure::catch(
+                    || entry.slot.info(),
+                    || trampoline(argument, wire::begin(FrameKind::Value, task)),
+                )
+            });
+            outcome.map_err(failure_of)
+        };
+        drop(running);
         registry::set_current(None);
         // What the task has printed stands before what the joiner prints.
         let _ = io::stdout().flush();
@@ -143,13 +156,13 @@ impl Worker {
             Ok(Err(CodecError { stage, message })) => {
                 wire::frame(FrameKind::Failed, task, &Failure::Codec { stage, message })
             }
-            Err(error) => wire::frame(FrameKind::Failed, task, &failure_of(error)),
+            Err(failure) => wire::frame(FrameKind::Failed, task, &failure),
         };
         self.send(&reply);
     }
 }
 
-/// What crosses of a panic.
+/// What crosses of a panic or an interruption.
 fn failure_of(error: TaskError) -> Failure {
     let failure = match error.cause() {
         Cause::Panicked { message, location, backtrace } => Failure::Panicked {
@@ -157,6 +170,8 @@ fn failure_of(error: TaskError) -> Failure {
             location: location.clone(),
             backtrace: backtrace.clone(),
         },
+        Cause::Cancelled { .. } => Failure::Cancelled,
+        Cause::TimedOut => Failure::TimedOut,
         // `catch` makes nothing else.
         other => Failure::Codec { stage: CodecStage::EncodeResult, message: other.to_string() },
     };

@@ -4,6 +4,7 @@
 //! a system call anywhere else. One file per thing that the kernel is asked for.
 
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod clone;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
@@ -19,6 +20,7 @@ pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod termination;
 
 /// The size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {

@@ -1,5 +1,8 @@
 //! Signals by name.
 
+/// The number of the signal that nothing survives.
+pub(crate) const SIGKILL: i32 = libc::SIGKILL;
+
 /// The name of a signal, as `kill -l` gives it.
 pub(crate) fn signal_name(signal: i32) -> &'static str {
     match signal {

@@ -198,14 +198,16 @@ pub(super) fn note_panic(slot: &Slot) {
 /// use trine::thread;
 ///
 /// let task = thread::spawn(|| {
-///     let mut rounds = 0_u64;
 ///     while !trine::cancelled() {
-///         rounds += 1;
+///         std::hint::spin_loop();
 ///     }
-///     rounds
+///     "it has ended by itself"
 /// });
+/// while task.state() == trine::State::New {
+///     std::thread::yield_now();
+/// }
 /// task.cancel();
-/// task.join()?; // it has ended by itself, with a value
+/// assert_eq!(task.join()?, "it has ended by itself");
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 pub fn cancelled() -> bool {

@@ -70,7 +70,11 @@ impl<T> Outcome<T> {
         } else if before & JOINER != 0 {
             // SAFETY: `DONE` was set over `JOINER`: the field is the producer's now.
             if let Some(waker) = unsafe { (*self.joiner.get()).take() } {
-                waker.wake();
+                // The waker of another executor may panic; that is not the task's, and the hook has
+                // reported it.
+                if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                    mem::forget(payload);
+                }
             }
         }
     }
