@@ -602,3 +602,52 @@ impl Host for Carrier {
         others
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::super::{spawn, yield_now};
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_timers_cancelled_by_early_wake_ups_leave_no_trace() {
+        const WAITERS: usize = 100_000;
+        const AN_HOUR: Duration = Duration::from_secs(3600);
+        static WAKES: AtomicUsize = AtomicUsize::new(0);
+        static WAITING: AtomicUsize = AtomicUsize::new(0);
+        static OVER: AtomicUsize = AtomicUsize::new(0);
+        let wakers: Arc<Mutex<Vec<Waker>>> = Arc::default();
+        let waiters: Vec<_> = (0..WAITERS)
+            .map(|_| {
+                let wakers = Arc::clone(&wakers);
+                spawn(move || {
+                    wakers.lock().unwrap().push(park::waker());
+                    WAITING.fetch_add(1, SeqCst);
+                    let deadline = Instant::now() + AN_HOUR;
+                    while OVER.load(SeqCst) == 0 {
+                        park::park(Some(deadline));
+                        WAKES.fetch_add(1, SeqCst);
+                    }
+                    WAITING.fetch_sub(1, SeqCst);
+                    // When all have ended their waits, this one's carrier has none.
+                    while WAITING.load(SeqCst) > 0 {
+                        yield_now();
+                    }
+                    assert!(current().unwrap().timers.borrow().is_empty());
+                })
+            })
+            .collect();
+        while WAITING.load(SeqCst) < WAITERS {
+            std::thread::yield_now();
+        }
+        // Wake-ups that change nothing: each wait begins anew.
+        wakers.lock().unwrap().iter().for_each(Waker::wake_by_ref);
+        while WAKES.load(SeqCst) < WAITERS {
+            std::thread::yield_now();
+        }
+        OVER.store(1, SeqCst);
+        wakers.lock().unwrap().drain(..).for_each(Waker::wake);
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    }
+}
