@@ -341,6 +341,8 @@ impl Carrier {
         }
     }
 
+    /// Wakes those whose time has come. Not inlined: it would cost the loop of switches registers.
+    #[inline(never)]
     fn expire(&self, now: Instant) {
         self.remote.alarms.ring(now);
         loop {
