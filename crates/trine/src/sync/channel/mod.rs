@@ -45,6 +45,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `sender.rs`, `receiver.rs`, `error.rs` | what a user sees |
+//! | `select.rs` | [`select!`](super::select) |
 //! | `shared.rs` | the messages, and how a wait goes |
 //! | `waiter.rs` | one who waits, and the queues of them |
 //! | `lock.rs` | the lock around that |
@@ -55,6 +56,7 @@ use std::sync::Arc;
 mod error;
 mod lock;
 mod receiver;
+mod select;
 mod sender;
 mod shared;
 mod waiter;
@@ -64,6 +66,12 @@ pub use error::{
 };
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use sender::Sender;
+
+/// What the macro `select!` is made of.
+#[doc(hidden)]
+pub mod __select {
+    pub use super::select::{choose, join, recv, send, timeout};
+}
 
 use shared::{Channel, UNBOUNDED};
 

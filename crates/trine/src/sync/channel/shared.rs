@@ -23,24 +23,26 @@ use std::time::Instant;
 
 use super::lock::Lock;
 use super::waiter::{Progress, Queue, Waiter};
-use crate::task::{Interrupted, park};
+use crate::task::Interrupted;
+use crate::task::park::{self, Patience};
 
 /// The capacity that is none.
 pub(super) const UNBOUNDED: usize = usize::MAX;
-/// In `level`: one side is gone.
+/// In `level` and `closed`: one side is gone.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 /// How many waiters are woken between two times that the lock is taken.
 const BATCH: usize = 32;
 
 pub(super) struct Channel<T> {
     lock: Lock,
-    /// What a receiver would find, for a look without the lock: how many messages, those of the
-    /// senders that wait at a rendezvous included, and `CLOSED`. Written under the lock.
+    /// How many messages are in the buffer, and `CLOSED`: for a look without the lock. Written
+    /// under it.
     level: AtomicUsize,
     capacity: usize,
     state: UnsafeCell<State<T>>,
     senders: AtomicUsize,
     receivers: AtomicUsize,
+    patience: Patience,
 }
 
 // SAFETY: `state`, and the waiters that its queues lead to, are touched under `lock` only. Messages
@@ -53,8 +55,8 @@ pub(super) struct State<T> {
     messages: VecDeque<T>,
     receivers: Queue<T>,
     senders: Queue<T>,
-    /// One side is gone: there will be no more messages, or nobody to take them.
-    closed: bool,
+    /// `CLOSED` if one side is gone: there will be no more messages, or nobody to take them. Else 0.
+    closed: usize,
 }
 
 /// What a receiver finds.
@@ -123,14 +125,14 @@ impl<T> State<T> {
                 let message = sender.take_value().expect("a sender that waits has a message");
                 (Taken::Message(message), sender.grant())
             }
-            None if self.closed => (Taken::Closed, None),
+            None if self.closed != 0 => (Taken::Closed, None),
             None => (Taken::Empty, None),
         }
     }
 
     #[inline]
     fn put(&mut self, message: T, capacity: usize) -> (Put<T>, Option<Waker>) {
-        if self.closed {
+        if self.closed != 0 {
             return (Put::Closed(message), None);
         }
         if let Some(receiver) = self.receivers.claim() {
@@ -159,7 +161,7 @@ impl<T> State<T> {
         capacity: usize,
         own: &super::waiter::Choice,
     ) -> bool {
-        !self.closed
+        self.closed == 0
             && match side {
                 Side::Sender => {
                     self.messages.len() >= capacity && !self.receivers.has_other_than(own)
@@ -195,10 +197,7 @@ impl<T> DerefMut for Locked<'_, T> {
 impl<T> Drop for Locked<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        let at_rendezvous = if self.channel.capacity == 0 { self.senders.len() } else { 0 };
-        let closed = if self.closed { CLOSED } else { 0 };
-        let level = (self.messages.len() + at_rendezvous) | closed;
-        self.channel.level.store(level, Relaxed);
+        self.channel.level.store(self.messages.len() | self.closed, Relaxed);
         self.channel.lock.unlock();
     }
 }
@@ -221,10 +220,11 @@ impl<T> Channel<T> {
                 messages: VecDeque::new(),
                 receivers: Queue::new(),
                 senders: Queue::new(),
-                closed: false,
+                closed: 0,
             }),
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
+            patience: Patience::new(),
         }
     }
 
@@ -248,7 +248,8 @@ impl<T> Channel<T> {
     /// Takes a message if there is one.
     #[inline]
     pub(super) fn try_take(&self) -> Taken<T> {
-        if self.level.load(Relaxed) == 0 {
+        // At a rendezvous the messages are with the senders that wait.
+        if self.level.load(Relaxed) == 0 && self.capacity != 0 {
             return Taken::Empty;
         }
         let mut state = self.lock();
@@ -268,23 +269,27 @@ impl<T> Channel<T> {
         put
     }
 
-    /// Whether a sender may find room, by a look without the lock.
-    fn has_room(&self) -> bool {
-        let level = self.level.load(Relaxed);
-        level < self.capacity || level & CLOSED != 0
+    /// As [`try_take`](Self::try_take), a second time after others had their turn.
+    #[inline(always)]
+    pub(super) fn take_soon(&self) -> Taken<T> {
+        match self.try_take() {
+            Taken::Empty if park::pass() => self.try_take(),
+            taken => taken,
+        }
+    }
+
+    /// As [`try_put`](Self::try_put), a second time after others had their turn.
+    #[inline(always)]
+    pub(super) fn put_soon(&self, message: T) -> Put<T> {
+        match self.try_put(message) {
+            Put::Full(message) if self.capacity != 0 && park::pass() => self.try_put(message),
+            put => put,
+        }
     }
 
     /// Takes a message, waiting for it if need be.
     #[cold]
     pub(super) fn take(&self, deadline: Option<Instant>, wait: Wait) -> Result<T, Ended> {
-        let mut round = 0;
-        while park::linger(round) {
-            match self.try_take() {
-                Taken::Message(message) => return Ok(message),
-                Taken::Closed => return Err(Ended::Closed),
-                Taken::Empty => round += 1,
-            }
-        }
         let waiter = Waiter::new(None);
         waiter.set_waker(park::waker());
         let mut state = self.lock();
@@ -313,18 +318,6 @@ impl<T> Channel<T> {
         deadline: Option<Instant>,
         wait: Wait,
     ) -> Result<(), (T, Ended)> {
-        let mut round = 0;
-        let mut message = message;
-        while self.capacity > 0 && park::linger(round) {
-            round += 1;
-            if self.has_room() {
-                message = match self.try_put(message) {
-                    Put::Sent => return Ok(()),
-                    Put::Closed(message) => return Err((message, Ended::Closed)),
-                    Put::Full(message) => message,
-                }
-            }
-        }
         let waiter = Waiter::new(None);
         waiter.set_waker(park::waker());
         let mut state = self.lock();
@@ -403,7 +396,7 @@ impl<T> Channel<T> {
     #[cold]
     fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
+        state.closed = CLOSED;
         drop(state);
         loop {
             let mut wakers = Vec::with_capacity(BATCH);
@@ -443,22 +436,22 @@ impl<T> Enlisted<'_, T> {
     /// Waits until it is granted. What it is granted it has, also when the wait was interrupted or the time was
     /// up meanwhile.
     fn wait(&self, deadline: Option<Instant>, wait: Wait) -> Result<(), Ended> {
+        let is_over = || deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let is_settled = || self.waiter.progress() != Progress::Waiting;
+        self.channel.patience.linger(|| is_settled() || is_over());
         loop {
-            let waited = wait(deadline);
-            let ended = match waited {
-                Err(interrupted) => Some(Ended::Interrupted(interrupted)),
-                Ok(()) => deadline.filter(|at| *at <= Instant::now()).map(|_| Ended::TimedOut),
-            };
-            if let Some(ended) = ended
-                && self.waiter.progress() == Progress::Waiting
-                && self.channel.withdraw(self.waiter, self.side)
-            {
-                return Err(ended);
-            }
             match self.waiter.progress() {
                 Progress::Granted => return Ok(()),
                 Progress::Closed => return Err(Ended::Closed),
                 Progress::Waiting => {}
+            }
+            let ended = match wait(deadline) {
+                Err(interrupted) => Ended::Interrupted(interrupted),
+                Ok(()) if is_over() => Ended::TimedOut,
+                Ok(()) => continue,
+            };
+            if !is_settled() && self.channel.withdraw(self.waiter, self.side) {
+                return Err(ended);
             }
         }
     }

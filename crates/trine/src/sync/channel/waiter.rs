@@ -154,21 +154,16 @@ impl Choice {
 pub(super) struct Queue<T> {
     first: Option<NonNull<Waiter<T>>>,
     last: Option<NonNull<Waiter<T>>>,
-    len: usize,
 }
 
 impl<T> Queue<T> {
     pub(super) const fn new() -> Queue<T> {
-        Queue { first: None, last: None, len: 0 }
+        Queue { first: None, last: None }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len
     }
 
     /// # Safety
@@ -186,7 +181,6 @@ impl<T> Queue<T> {
             None => self.first = Some(this),
         }
         self.last = Some(this);
-        self.len += 1;
     }
 
     /// Takes a waiter of this queue out.
@@ -204,7 +198,6 @@ impl<T> Queue<T> {
             None => self.last = previous,
         }
         waiter.queued.set(false);
-        self.len -= 1;
     }
 
     /// Takes out the one that has waited longest and is not an arm of a `select!` that was decided

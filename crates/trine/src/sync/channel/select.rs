@@ -1,0 +1,560 @@
+//! `select!`: the first of several things that can happen.
+//!
+//! ```text
+//!   1  try each arm, beginning anywhere; one that can go, goes
+//!   2  queue a waiter in each arm's channel, all of one `Choice`; if one could go now: back to 1
+//!   3  wait until an arm was granted (its channel has won the choice for it), a task has ended or
+//!      the time is up
+//!   4  take all waiters out; those that lost were given nothing
+//! ```
+//!
+//! An arm is granted like any other waiter, with its message, so it need not try again and nothing
+//! can be lost between a wake-up and the try. All channels are asked in the order of their addresses
+//! in step 2: of two `select!`s that could meet, the one that comes second to the first channel they share
+//! sees the other there, and goes back alone.
+
+use std::cell::Cell;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::error::{RecvError, SendError};
+use super::shared::{self, Channel, Put, Side, Taken};
+use super::waiter::{Choice, OPEN, Progress, Waiter};
+use super::{Receiver, Sender};
+use crate::task::{Task, TaskError, park};
+
+/// No arm has won, and none will: some arm may go now, or the time is up, or the wait was left.
+const NONE: u32 = OPEN - 1;
+
+/// One of the things to wait for. The macro makes them; nobody else can.
+#[doc(hidden)]
+pub trait Arm: sealed::Steps {}
+
+impl<A: sealed::Steps> Arm for A {}
+
+mod sealed {
+    use super::{Choice, Instant, Waker};
+
+    pub trait Steps {
+        /// Goes, if it can at once.
+        fn attempt(&mut self) -> bool;
+        /// Begins to wait; `false` if it can go now.
+        ///
+        /// # Safety
+        ///
+        /// The arm stays where it is, and the choice too, until `withdraw` was called.
+        unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool;
+        /// Whether it can go though no channel has won the choice for it.
+        fn is_due(&self) -> bool;
+        /// Ends the wait, and goes if the choice was won for it. Does nothing if it did not wait.
+        fn withdraw(&mut self);
+        /// The channel's address, as a place in an order.
+        fn address(&self) -> usize;
+        fn deadline(&self) -> Option<Instant>;
+    }
+}
+
+/// Lets one of the arms go, and waits for it if `wait`.
+#[doc(hidden)]
+pub fn choose<const N: usize>(mut arms: [&mut dyn Arm; N], wait: bool) {
+    if attempt_any(&mut arms) || !wait || (park::pass() && attempt_any(&mut arms)) {
+        return;
+    }
+    arms.sort_unstable_by_key(|arm| arm.address());
+    let deadline = arms.iter().filter_map(|arm| arm.deadline()).min();
+    let waker = park::waker();
+    while !wait_once(&mut arms, deadline, &waker) && !attempt_any(&mut arms) {}
+}
+
+/// Tries each arm once, beginning anywhere, so that none is preferred; those of time last.
+fn attempt_any(arms: &mut [&mut dyn Arm]) -> bool {
+    let begin = anywhere(arms.len());
+    let (before, after) = arms.split_at_mut(begin);
+    after.iter_mut().chain(before).any(|arm| arm.deadline().is_none() && arm.attempt())
+        || arms.iter_mut().any(|arm| arm.deadline().is_some() && arm.attempt())
+}
+
+/// Waits until one arm has gone; `false` if one may be able to now.
+fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker) -> bool {
+    let choice = Choice::new();
+    let mut waiting = Waiting { arms, choice: &choice };
+    for (number, arm) in (0..).zip(waiting.arms.iter_mut()) {
+        // SAFETY: `Waiting` withdraws the arms before this frame, with the choice, and the arms that
+        // it borrows are gone.
+        if !unsafe { arm.enlist(&choice, number, waker) } {
+            return waiting.end();
+        }
+    }
+    while choice.winner() == OPEN {
+        let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if is_over || waiting.arms.iter().any(|arm| arm.is_due()) {
+            break;
+        }
+        park::wait_or_unwind(deadline);
+    }
+    waiting.end()
+}
+
+/// Arms that wait; withdrawn when dropped, also by unwinding.
+struct Waiting<'a, 'b> {
+    arms: &'a mut [&'b mut dyn Arm],
+    choice: &'a Choice,
+}
+
+impl Waiting<'_, '_> {
+    /// Ends the wait; whether an arm was granted.
+    fn end(self) -> bool {
+        let choice = self.choice;
+        drop(self);
+        choice.winner() != NONE
+    }
+}
+
+impl Drop for Waiting<'_, '_> {
+    fn drop(&mut self) {
+        // From here on no channel grants an arm; one may have before.
+        let _ = self.choice.win(NONE);
+        for arm in self.arms.iter_mut() {
+            arm.withdraw();
+        }
+    }
+}
+
+/// A number below `bound`, of a sequence of the thread's own (a linear congruential generator with
+/// the constants of PCG, O'Neill 2014).
+fn anywhere(bound: usize) -> usize {
+    thread_local! {
+        static SEED: Cell<u32> = const { Cell::new(0x9e37_79b9) };
+    }
+    let next = SEED.get().wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    SEED.set(next);
+    (next >> 16) as usize % bound
+}
+
+/// A waiter of one arm, and whether it was queued since it was last taken out.
+struct Place<'a, T> {
+    channel: &'a Channel<T>,
+    waiter: Waiter<T>,
+    side: Side,
+    is_enlisted: bool,
+}
+
+impl<'a, T> Place<'a, T> {
+    fn new(channel: &'a Channel<T>, side: Side) -> Place<'a, T> {
+        Place { channel, waiter: Waiter::new(None), side, is_enlisted: false }
+    }
+
+    /// Queues the waiter, with the message of a sender; `false`, and nothing done, if the operation would not have to wait.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Steps::enlist`](sealed::Steps::enlist).
+    unsafe fn enlist(
+        &mut self,
+        choice: &Choice,
+        arm: u32,
+        waker: &Waker,
+        message: &mut Option<T>,
+    ) -> bool {
+        self.waiter.set_waker(waker.clone());
+        self.waiter.set_choice(choice, arm);
+        let mut state = self.channel.lock();
+        let must_wait = state.must_wait(self.side, self.channel.capacity(), choice);
+        if must_wait {
+            if let Some(message) = message.take() {
+                self.waiter.set_value(message);
+            }
+            // SAFETY: the caller's promise.
+            unsafe { state.queue(self.side).push(&self.waiter) };
+            self.is_enlisted = true;
+        }
+        must_wait
+    }
+
+    /// Takes the waiter out; what has become of it, if it was in.
+    fn withdraw(&mut self) -> Option<Progress> {
+        std::mem::take(&mut self.is_enlisted).then(|| {
+            // Always with the lock: whoever has won the choice has finished when it is ours.
+            self.channel.withdraw(&self.waiter, self.side);
+            self.waiter.progress()
+        })
+    }
+}
+
+/// The arm of `recv`.
+#[doc(hidden)]
+pub struct RecvArm<'a, T> {
+    place: Place<'a, T>,
+    outcome: Option<Result<T, RecvError>>,
+}
+
+#[doc(hidden)]
+pub fn recv<T>(receiver: &Receiver<T>) -> RecvArm<'_, T> {
+    RecvArm { place: Place::new(&receiver.channel, Side::Receiver), outcome: None }
+}
+
+impl<T> RecvArm<'_, T> {
+    #[doc(hidden)]
+    pub fn into_outcome(mut self) -> Option<Result<T, RecvError>> {
+        self.outcome.take()
+    }
+}
+
+impl<T> sealed::Steps for RecvArm<'_, T> {
+    fn attempt(&mut self) -> bool {
+        self.outcome = match self.place.channel.try_take() {
+            Taken::Message(message) => Some(Ok(message)),
+            Taken::Closed => Some(Err(RecvError::Disconnected)),
+            Taken::Empty => return false,
+        };
+        true
+    }
+
+    unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.place.enlist(choice, arm, waker, &mut None) }
+    }
+
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    fn withdraw(&mut self) {
+        match self.place.withdraw() {
+            Some(Progress::Granted) => self.outcome = self.place.waiter.take_value().map(Ok),
+            Some(Progress::Closed) => self.outcome = Some(Err(RecvError::Disconnected)),
+            Some(Progress::Waiting) | None => {}
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self.place.channel).addr()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// A message that nobody has asked for, as the wait was left by unwinding, goes back.
+impl<T> Drop for RecvArm<'_, T> {
+    fn drop(&mut self) {
+        if let Some(Ok(message)) = self.outcome.take() {
+            self.place.channel.put_back(message);
+        }
+    }
+}
+
+/// What `send` sends: a value, or what is in an `Option`, which keeps it until it is sent.
+#[doc(hidden)]
+pub trait Offer<'a, T> {
+    fn hold(self) -> Held<'a, T>;
+}
+
+impl<'a, T> Offer<'a, T> for T {
+    fn hold(self) -> Held<'a, T> {
+        Held::Value(Some(self))
+    }
+}
+
+impl<'a, T> Offer<'a, T> for &'a mut Option<T> {
+    fn hold(self) -> Held<'a, T> {
+        Held::Slot(self)
+    }
+}
+
+#[doc(hidden)]
+pub enum Held<'a, T> {
+    Value(Option<T>),
+    Slot(&'a mut Option<T>),
+}
+
+impl<T> Held<'_, T> {
+    fn slot(&mut self) -> &mut Option<T> {
+        match self {
+            Held::Value(value) => value,
+            Held::Slot(slot) => slot,
+        }
+    }
+}
+
+/// The arm of `send`.
+#[doc(hidden)]
+pub struct SendArm<'a, T> {
+    place: Place<'a, T>,
+    held: Held<'a, T>,
+    outcome: Option<Result<(), SendError<T>>>,
+}
+
+#[doc(hidden)]
+pub fn send<'a, T>(sender: &'a Sender<T>, value: impl Offer<'a, T>) -> SendArm<'a, T> {
+    let place = Place::new(&sender.channel, Side::Sender);
+    SendArm { place, held: value.hold(), outcome: None }
+}
+
+impl<T> SendArm<'_, T> {
+    #[doc(hidden)]
+    pub fn into_outcome(self) -> Option<Result<(), SendError<T>>> {
+        self.outcome
+    }
+}
+
+impl<T> sealed::Steps for SendArm<'_, T> {
+    fn attempt(&mut self) -> bool {
+        let Some(value) = self.held.slot().take() else { return false };
+        self.outcome = match self.place.channel.try_put(value) {
+            Put::Sent => Some(Ok(())),
+            Put::Closed(value) => Some(Err(SendError::Disconnected(value))),
+            Put::Full(value) => {
+                *self.held.slot() = Some(value);
+                return false;
+            }
+        };
+        true
+    }
+
+    unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
+        let slot = self.held.slot();
+        // SAFETY: the caller's promise.
+        slot.is_none() || unsafe { self.place.enlist(choice, arm, waker, slot) }
+    }
+
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    fn withdraw(&mut self) {
+        let Some(progress) = self.place.withdraw() else { return };
+        let value = self.place.waiter.take_value();
+        match progress {
+            Progress::Granted => self.outcome = Some(Ok(())),
+            Progress::Closed => {
+                self.outcome = value.map(|value| Err(SendError::Disconnected(value)));
+            }
+            Progress::Waiting => *self.held.slot() = value,
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self.place.channel).addr()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// The arm of `join`.
+#[doc(hidden)]
+pub struct JoinArm<'a, T> {
+    task: &'a mut Task<T>,
+    outcome: Option<Result<T, TaskError>>,
+}
+
+#[doc(hidden)]
+pub fn join<T>(task: &mut Task<T>) -> JoinArm<'_, T> {
+    JoinArm { task, outcome: None }
+}
+
+impl<T> JoinArm<'_, T> {
+    #[doc(hidden)]
+    pub fn into_outcome(self) -> Option<Result<T, TaskError>> {
+        self.outcome
+    }
+}
+
+impl<T> sealed::Steps for JoinArm<'_, T> {
+    fn attempt(&mut self) -> bool {
+        if self.task.is_finished() {
+            let task = std::pin::Pin::new(&mut *self.task);
+            if let Poll::Ready(outcome) = task.poll(&mut Context::from_waker(Waker::noop())) {
+                self.outcome = Some(outcome);
+            }
+        }
+        self.outcome.is_some()
+    }
+
+    unsafe fn enlist(&mut self, _: &Choice, _: u32, waker: &Waker) -> bool {
+        !self.task.register(waker)
+    }
+
+    fn is_due(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// The waker stays with the task until its next wait, or its end: a wake-up for no reason.
+    fn withdraw(&mut self) {}
+
+    fn address(&self) -> usize {
+        0
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// The arm of `timeout`.
+#[doc(hidden)]
+pub struct TimeoutArm {
+    /// `None`: beyond what the clock can count.
+    deadline: Option<Instant>,
+    outcome: Option<()>,
+}
+
+#[doc(hidden)]
+pub fn timeout(duration: Duration) -> TimeoutArm {
+    TimeoutArm { deadline: Instant::now().checked_add(duration), outcome: None }
+}
+
+impl TimeoutArm {
+    #[doc(hidden)]
+    pub fn into_outcome(self) -> Option<()> {
+        self.outcome
+    }
+}
+
+impl sealed::Steps for TimeoutArm {
+    fn attempt(&mut self) -> bool {
+        let is_over = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        self.outcome = is_over.then_some(());
+        is_over
+    }
+
+    unsafe fn enlist(&mut self, _: &Choice, _: u32, _: &Waker) -> bool {
+        true
+    }
+
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    fn withdraw(&mut self) {}
+
+    fn address(&self) -> usize {
+        0
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+/// Waits until one of several things can happen, lets exactly that one happen, and goes on in its arm.
+///
+/// | arm | happens when | the value |
+/// |---|---|---|
+/// | `recv(receiver) -> message => …` | there is a message, or the channel is disconnected | `Result<T, RecvError>` |
+/// | `send(sender, value) -> sent => …` | there is room, or the channel is disconnected | `Result<(), SendError<T>>` |
+/// | `join(task) -> outcome => …` | the task has ended | `Result<T, TaskError>` |
+/// | `timeout(duration) => …` | nothing else could for so long | |
+/// | `default => …` | nothing else can now; the last arm | |
+///
+/// Where several can happen, one is taken at random. An arm that loses has done nothing: its message is
+/// still in the channel, its task can be joined. A value that was not sent is dropped; one in an `Option` that is
+/// given as `&mut option` is taken out only if it is sent, and an empty one is never ready, so that the arm is
+/// switched off.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::sync::{channel, select};
+/// use trine::{coroutine, thread};
+///
+/// let (orders, kitchen) = channel::bounded(1);
+/// let (stop, stopped) = channel::bounded::<()>(1);
+/// let mut cook = thread::spawn(move || {
+///     let mut cooked = 0;
+///     loop {
+///         select! {
+///             recv(kitchen) -> order => match order {
+///                 Ok(n) => cooked += n,
+///                 Err(_) => break,
+///             },
+///             recv(stopped) -> _ => break,
+///         }
+///     }
+///     cooked
+/// });
+/// let mut order = Some(2);
+/// while order.is_some() {
+///     select! {
+///         send(orders, &mut order) -> sent => sent.unwrap(),
+///         timeout(Duration::from_secs(5)) => panic!("the kitchen is closed"),
+///     }
+/// }
+/// drop(orders);
+/// select! {
+///     join(cook) -> cooked => assert_eq!(cooked.unwrap(), 2),
+///     timeout(Duration::from_secs(5)) => panic!("the cook does not come home"),
+/// }
+/// # drop(stop);
+/// ```
+///
+/// `receiver`, `sender` and `task` are places or expressions that are borrowed while it waits, `task`
+/// exclusively. All of them, the values and the durations are evaluated first, in order. The arms
+/// are blocks, or expressions with a comma after them; `break`, `return` and `?` in them belong
+/// to the code around.
+///
+/// A task that is cancelled while it waits here is unwound.
+///
+/// # Panics
+///
+/// If a task is joined whose value was taken before.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select {
+    // The arms one by one: `{ name kind (arguments) (pattern) (body) }`.
+    (@arms [$($done:tt)*]) => {
+        $crate::__select!(@all [$($done)*] true { ::core::unreachable!("an arm has gone") })
+    };
+    (@arms [$($done:tt)*] default => $body:expr $(,)?) => {
+        $crate::__select!(@all [$($done)*] false { $body })
+    };
+    (@arms [$($done:tt)*]
+        $kind:ident ($($argument:tt)*) $(-> $value:pat)? => $body:expr, $($rest:tt)*) => {
+        $crate::__select!(@arms
+            [$($done)* { arm $kind ($($argument)*) ($($value)?) ($body) }] $($rest)*)
+    };
+    (@arms [$($done:tt)*] $kind:ident ($($argument:tt)*) $(-> $value:pat)? => $body:expr) => {
+        $crate::__select!(@arms [$($done)* { arm $kind ($($argument)*) ($($value)?) ($body) }])
+    };
+    (@arms [$($done:tt)*]
+        $kind:ident ($($argument:tt)*) $(-> $value:pat)? => $body:block $($rest:tt)*) => {
+        $crate::__select!(@arms
+            [$($done)* { arm $kind ($($argument)*) ($($value)?) ($body) }] $($rest)*)
+    };
+
+    // The whole. The arms are gone, and what they borrowed is free, before a body runs.
+    (@all [$({ $arm:ident $kind:ident $arguments:tt ($($value:pat)?) ($body:expr) })+]
+        $wait:literal $default:block) => {{
+        let ($($arm,)+) = {
+            $($crate::__select!(@new $arm $kind $arguments);)+
+            $crate::sync::channel::__select::choose([$(&mut $arm),+], $wait);
+            ($($arm.into_outcome(),)+)
+        };
+        $(if let ::core::option::Option::Some(outcome) = $arm {
+            $crate::__select!(@bind outcome $($value)?);
+            $body
+        } else)+ $default
+    }};
+    (@bind $outcome:ident $value:pat) => { let $value = $outcome; };
+    (@bind $outcome:ident) => { let () = $outcome; };
+
+    (@new $arm:ident recv ($receiver:expr $(,)?)) => {
+        let $arm = &$receiver;
+        let mut $arm = $crate::sync::channel::__select::recv($arm);
+    };
+    (@new $arm:ident send ($sender:expr, $offer:expr $(,)?)) => {
+        let $arm = &$sender;
+        let mut $arm = $crate::sync::channel::__select::send($arm, $offer);
+    };
+    (@new $arm:ident join ($task:expr $(,)?)) => {
+        let $arm = &mut $task;
+        let mut $arm = $crate::sync::channel::__select::join($arm);
+    };
+    (@new $arm:ident timeout ($duration:expr $(,)?)) => {
+        let mut $arm = $crate::sync::channel::__select::timeout($duration);
+    };
+
+    ($kind:ident $($arms:tt)+) => { $crate::__select!(@arms [] $kind $($arms)+) };
+}
