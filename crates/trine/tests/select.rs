@@ -30,7 +30,7 @@ fn what_is_ready_goes_and_else_the_default() {
     }
     let full = select! {
         send(sender, 6) -> _ => false,
-        default => { true }
+        default => true
     };
     assert!(full);
     let taken = select! {

@@ -45,6 +45,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `sender.rs`, `receiver.rs`, `error.rs` | what a user sees |
+//! | `future.rs` | the same for async code |
 //! | `select.rs` | [`select!`](super::select) |
 //! | `shared.rs` | the messages, and how a wait goes |
 //! | `waiter.rs` | one who waits, and the queues of them |
@@ -54,6 +55,7 @@ use std::fmt;
 use std::sync::Arc;
 
 mod error;
+mod future;
 mod lock;
 mod receiver;
 mod select;
@@ -64,6 +66,7 @@ mod waiter;
 pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
+pub use future::{Recv, Send};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use sender::Sender;
 

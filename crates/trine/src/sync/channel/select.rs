@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::error::{RecvError, SendError};
-use super::shared::{self, Channel, Put, Side, Taken};
+use super::shared::{Channel, Put, Side, Taken};
 use super::waiter::{Choice, OPEN, Progress, Waiter};
 use super::{Receiver, Sender};
 use crate::task::{Task, TaskError, park};
@@ -45,12 +45,22 @@ mod sealed {
         /// The arm stays where it is, and the choice too, until `withdraw` was called.
         unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool;
         /// Whether it can go though no channel has won the choice for it.
-        fn is_due(&self) -> bool;
+        fn is_due(&self) -> bool {
+            false
+        }
         /// Ends the wait, and goes if the choice was won for it. Does nothing if it did not wait.
         fn withdraw(&mut self);
         /// The channel's address, as a place in an order.
-        fn address(&self) -> usize;
-        fn deadline(&self) -> Option<Instant>;
+        fn address(&self) -> usize {
+            0
+        }
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
+        /// Goes, if its time is up.
+        fn expire(&mut self) -> bool {
+            false
+        }
     }
 }
 
@@ -63,21 +73,25 @@ pub fn choose<const N: usize>(mut arms: [&mut dyn Arm; N], wait: bool) {
     arms.sort_unstable_by_key(|arm| arm.address());
     let deadline = arms.iter().filter_map(|arm| arm.deadline()).min();
     let waker = park::waker();
-    while !wait_once(&mut arms, deadline, &waker) && !attempt_any(&mut arms) {}
+    while !wait_once(&mut arms, deadline, &waker) {
+        // The time is looked at after a wait only: others have had their turn then.
+        if attempt_any(&mut arms) || arms.iter_mut().any(|arm| arm.expire()) {
+            return;
+        }
+    }
 }
 
-/// Tries each arm once, beginning anywhere, so that none is preferred; those of time last.
+/// Tries each arm once, beginning anywhere, so that none is preferred.
 fn attempt_any(arms: &mut [&mut dyn Arm]) -> bool {
     let begin = anywhere(arms.len());
     let (before, after) = arms.split_at_mut(begin);
-    after.iter_mut().chain(before).any(|arm| arm.deadline().is_none() && arm.attempt())
-        || arms.iter_mut().any(|arm| arm.deadline().is_some() && arm.attempt())
+    after.iter_mut().chain(before).any(|arm| arm.attempt())
 }
 
 /// Waits until one arm has gone; `false` if one may be able to now.
 fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker) -> bool {
     let choice = Choice::new();
-    let mut waiting = Waiting { arms, choice: &choice };
+    let waiting = Waiting { arms, choice: &choice };
     for (number, arm) in (0..).zip(waiting.arms.iter_mut()) {
         // SAFETY: `Waiting` withdraws the arms before this frame, with the choice, and the arms that
         // it borrows are gone.
@@ -85,12 +99,13 @@ fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker
             return waiting.end();
         }
     }
-    while choice.winner() == OPEN {
-        let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
-        if is_over || waiting.arms.iter().any(|arm| arm.is_due()) {
+    // At least once, also when the time is up: it is then that others can grant an arm, and two that
+    // never wait for long would otherwise never meet.
+    while choice.winner() == OPEN && !waiting.arms.iter().any(|arm| arm.is_due()) {
+        park::wait_or_unwind(deadline);
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             break;
         }
-        park::wait_or_unwind(deadline);
     }
     waiting.end()
 }
@@ -215,10 +230,6 @@ impl<T> sealed::Steps for RecvArm<'_, T> {
         unsafe { self.place.enlist(choice, arm, waker, &mut None) }
     }
 
-    fn is_due(&self) -> bool {
-        false
-    }
-
     fn withdraw(&mut self) {
         match self.place.withdraw() {
             Some(Progress::Granted) => self.outcome = self.place.waiter.take_value().map(Ok),
@@ -229,10 +240,6 @@ impl<T> sealed::Steps for RecvArm<'_, T> {
 
     fn address(&self) -> usize {
         std::ptr::from_ref(self.place.channel).addr()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        None
     }
 }
 
@@ -319,10 +326,6 @@ impl<T> sealed::Steps for SendArm<'_, T> {
         slot.is_none() || unsafe { self.place.enlist(choice, arm, waker, slot) }
     }
 
-    fn is_due(&self) -> bool {
-        false
-    }
-
     fn withdraw(&mut self) {
         let Some(progress) = self.place.withdraw() else { return };
         let value = self.place.waiter.take_value();
@@ -337,10 +340,6 @@ impl<T> sealed::Steps for SendArm<'_, T> {
 
     fn address(&self) -> usize {
         std::ptr::from_ref(self.place.channel).addr()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        None
     }
 }
 
@@ -384,14 +383,6 @@ impl<T> sealed::Steps for JoinArm<'_, T> {
 
     /// The waker stays with the task until its next wait, or its end: a wake-up for no reason.
     fn withdraw(&mut self) {}
-
-    fn address(&self) -> usize {
-        0
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
 }
 
 /// The arm of `timeout`.
@@ -416,27 +407,23 @@ impl TimeoutArm {
 
 impl sealed::Steps for TimeoutArm {
     fn attempt(&mut self) -> bool {
-        let is_over = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
-        self.outcome = is_over.then_some(());
-        is_over
+        false
     }
 
     unsafe fn enlist(&mut self, _: &Choice, _: u32, _: &Waker) -> bool {
         true
     }
 
-    fn is_due(&self) -> bool {
-        false
-    }
-
     fn withdraw(&mut self) {}
-
-    fn address(&self) -> usize {
-        0
-    }
 
     fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    fn expire(&mut self) -> bool {
+        let is_over = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        self.outcome = is_over.then_some(());
+        is_over
     }
 }
 

@@ -9,9 +9,9 @@
 //!
 //! (But for arms of one and the same `select!`, which do not meet each other.)
 //!
-//! Before it queues, a call lingers: a coroutine lets the others of its carrier run once, a thread
-//! spins for a moment. Mostly that is enough for a whole batch of messages or of room to come
-//! together, and then nobody has to be queued, parked and woken.
+//! Before a coroutine queues, it lets the others of its carrier run once; a thread that is queued lets
+//! other threads run for a while before it sleeps. Mostly that is enough for a whole batch of
+//! messages or of room to come together, and nobody has to be parked and woken.
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -67,9 +67,9 @@ pub(super) enum Taken<T> {
 }
 
 /// What becomes of a message.
-pub(super) enum Put<T> {
+pub(super) enum Put<T, F = T> {
     Sent,
-    Full(T),
+    Full(F),
     Closed(T),
 }
 
@@ -287,20 +287,53 @@ impl<T> Channel<T> {
         }
     }
 
+    /// Takes a message if there is one, else queues `waiter` for one (`Empty`).
+    ///
+    /// # Safety
+    ///
+    /// As for [`Queue::push`].
+    pub(super) unsafe fn take_or_enlist(&self, waiter: &Waiter<T>) -> Taken<T> {
+        let mut state = self.lock();
+        let (taken, waker) = state.take(self.capacity);
+        if let Taken::Empty = taken {
+            // SAFETY: the caller's promise.
+            unsafe { state.receivers.push(waiter) };
+        }
+        drop(state);
+        wake(waker);
+        taken
+    }
+
+    /// Leaves a message if it can, else queues `waiter` with it (`Full`).
+    ///
+    /// # Safety
+    ///
+    /// As for [`Queue::push`].
+    pub(super) unsafe fn put_or_enlist(&self, message: T, waiter: &Waiter<T>) -> Put<T, ()> {
+        let mut state = self.lock();
+        let (put, waker) = state.put(message, self.capacity);
+        let put = match put {
+            Put::Sent => Put::Sent,
+            Put::Closed(message) => Put::Closed(message),
+            Put::Full(message) => {
+                waiter.set_value(message);
+                // SAFETY: the caller's promise.
+                unsafe { state.senders.push(waiter) };
+                Put::Full(())
+            }
+        };
+        drop(state);
+        wake(waker);
+        put
+    }
+
     /// Takes a message, waiting for it if need be.
     #[cold]
     pub(super) fn take(&self, deadline: Option<Instant>, wait: Wait) -> Result<T, Ended> {
         let waiter = Waiter::new(None);
         waiter.set_waker(park::waker());
-        let mut state = self.lock();
-        let (taken, waker) = state.take(self.capacity);
-        if let Taken::Empty = taken {
-            // SAFETY: `Enlisted` takes it out before it leaves this frame.
-            unsafe { state.receivers.push(&waiter) };
-        }
-        drop(state);
-        wake(waker);
-        match taken {
+        // SAFETY: `Enlisted` takes it out before it leaves this frame.
+        match unsafe { self.take_or_enlist(&waiter) } {
             Taken::Message(message) => return Ok(message),
             Taken::Closed => return Err(Ended::Closed),
             Taken::Empty => {}
@@ -320,22 +353,11 @@ impl<T> Channel<T> {
     ) -> Result<(), (T, Ended)> {
         let waiter = Waiter::new(None);
         waiter.set_waker(park::waker());
-        let mut state = self.lock();
-        let (put, waker) = state.put(message, self.capacity);
-        let ended = match put {
-            Put::Sent => Some(Ok(())),
-            Put::Closed(message) => Some(Err((message, Ended::Closed))),
-            Put::Full(message) => {
-                waiter.set_value(message);
-                // SAFETY: `Enlisted` takes it out before it leaves this frame.
-                unsafe { state.senders.push(&waiter) };
-                None
-            }
-        };
-        drop(state);
-        wake(waker);
-        if let Some(ended) = ended {
-            return ended;
+        // SAFETY: `Enlisted` takes it out before it leaves this frame.
+        match unsafe { self.put_or_enlist(message, &waiter) } {
+            Put::Sent => return Ok(()),
+            Put::Closed(message) => return Err((message, Ended::Closed)),
+            Put::Full(()) => {}
         }
         let enlisted = Enlisted { channel: self, waiter: &waiter, side: Side::Sender };
         enlisted.wait(deadline, wait).map_err(|ended| {
