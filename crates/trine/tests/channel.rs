@@ -13,8 +13,10 @@ use trine::sync::channel::{
 };
 use trine::{Task, coroutine, future, thread};
 
+type Pair<T> = (Sender<T>, Receiver<T>);
+
 /// Every flavour, by name.
-fn flavours<T>() -> Vec<(&'static str, (Sender<T>, Receiver<T>))> {
+fn flavours<T>() -> Vec<(&'static str, Pair<T>)> {
     vec![
         ("rendezvous", channel::rendezvous()),
         ("bounded(1)", channel::bounded(1)),

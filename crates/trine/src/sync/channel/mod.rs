@@ -46,7 +46,7 @@
 //! |---|---|
 //! | `sender.rs`, `receiver.rs`, `error.rs` | what a user sees |
 //! | `future.rs` | the same for async code |
-//! | `select.rs` | [`select!`](super::select) |
+//! | `select.rs` | [`select!`](macro@super::select) |
 //! | `shared.rs` | the messages, and how a wait goes |
 //! | `waiter.rs` | one who waits, and the queues of them |
 //! | `lock.rs` | the lock around that |
