@@ -20,7 +20,7 @@
 /// use trine::sync::{channel, select};
 /// use trine::{coroutine, thread};
 ///
-/// let (orders, kitchen) = channel::bounded(1);
+/// let (orders, kitchen) = channel::bounded::<u32>(1);
 /// let (stop, stopped) = channel::bounded::<()>(1);
 /// let mut cook = thread::spawn(move || {
 ///     let mut cooked = 0;
