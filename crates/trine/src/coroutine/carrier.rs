@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use corosensei::Yielder;
 use crossbeam_deque::{Stealer, Worker};
 
 use super::alarms::Alarms;
@@ -595,13 +596,9 @@ impl Host for Carrier {
         }
     }
 
-    fn pass(&self) -> bool {
-        let others = !self.has_nothing();
-        if others {
-            // SAFETY: the caller is the fiber.
-            unsafe { self.caller().suspend(Suspend::Yield) };
-        }
-        others
+    fn may_pass(&self) -> Option<NonNull<Yielder<(), Suspend>>> {
+        let fiber = self.running()?;
+        if self.has_nothing() { None } else { NonNull::new(fiber.yielder().cast_mut()) }
     }
 }
 
