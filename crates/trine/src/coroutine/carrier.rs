@@ -152,7 +152,7 @@ pub(super) struct Carrier {
     ready: RefCell<VecDeque<Arc<Fiber>>>,
     futures: RefCell<VecDeque<Stackless>>,
     fresh: Worker<Fresh>,
-    /// Those in [`Host::park`](park::Host::park) with a deadline; who begins a wait there ends it.
+    /// Those in [`Host::park`] with a deadline; who begins a wait there ends it.
     timers: RefCell<Timers<NonNull<Fiber>>>,
     /// Not started, and not to be stolen.
     local: RefCell<VecDeque<Arc<Fiber>>>,

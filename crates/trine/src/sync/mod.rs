@@ -12,7 +12,7 @@
 //! | `barrier.rs` | [`Barrier`]: all arrive before any goes on |
 //! | `event.rs` | [`Event`]: a level that many wait for |
 //! | `channel/` | [`channel`]: messages, many to many |
-//! | `select.rs` | [`select!`](select): the first of several things that can happen |
+//! | `select.rs` | [`select!`]: the first of several things that can happen |
 //! | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
 //! | `queue.rs` | those who wait |
 //! | `owner.rs` | who holds a lock: a task that locks twice is told |
