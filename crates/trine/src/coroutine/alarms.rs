@@ -23,8 +23,9 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::carrier::{self, Remote};
+use super::carrier;
 use super::nodes::Key;
+use super::remote::Remote;
 use super::scheduler;
 use super::timers::Timers;
 

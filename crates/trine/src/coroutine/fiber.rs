@@ -44,8 +44,8 @@ use std::task::{Wake, Waker};
 use corosensei::stack::Stack;
 use corosensei::{Coroutine, Yielder};
 
-use super::carrier::Remote;
 use super::local::Storage;
+use super::remote::Remote;
 use super::stack::{CoStack, RESERVED};
 use crate::sys;
 use crate::task::job::{Job, Run};
