@@ -187,9 +187,11 @@ impl Alarm {
         }
     }
 
-    /// Sets it here, where the caller is carried, or else at the first carrier.
+    /// Sets it here, where the caller is carried, or else at the first carrier. Not at the one that a
+    /// thread has for its local coroutines, which looks at nothing while the thread does not wait.
     fn set(&mut self, waker: Waker) {
-        let here = carrier::current().map(carrier::Carrier::remote);
+        let here = carrier::current().filter(|carrier| carrier.has_own_thread());
+        let here = here.map(carrier::Carrier::remote);
         let home = here.or_else(|| scheduler::scheduler().first());
         let home = home.expect("a thread that keeps the time could not be started");
         let (number, first) = home.alarms.set(self.at, waker);
