@@ -412,3 +412,18 @@ fn a_race_whose_caller_is_cancelled_ends_all() {
     let error = task.join().unwrap().unwrap_err();
     assert!(error.is_cancelled());
 }
+
+#[test]
+fn a_task_of_a_scope_was_spawned_where_the_scope_was_asked() {
+    trine::scope(|s| {
+        let tasks = [s.coroutine(|| ()), s.thread(|| ()), s.adopt(coroutine::spawn(|| ()))];
+        for task in tasks {
+            assert_eq!((task.location().file(), task.location().line()), (file!(), line!() - 2));
+        }
+        s.coroutine(|| {
+            let here = trine::task::current().unwrap().location;
+            assert_eq!((here.file(), here.line()), (file!(), line!() - 2));
+        });
+    })
+    .unwrap();
+}
