@@ -412,3 +412,40 @@ fn a_race_whose_caller_is_cancelled_ends_all() {
     let error = task.join().unwrap().unwrap_err();
     assert!(error.is_cancelled());
 }
+
+#[test]
+fn a_task_of_a_scope_was_spawned_where_the_scope_was_asked() {
+    trine::scope(|s| {
+        let tasks = [s.coroutine(|| ()), s.thread(|| ()), s.adopt(coroutine::spawn(|| ()))];
+        for task in tasks {
+            assert_eq!((task.location().file(), task.location().line()), (file!(), line!() - 2));
+        }
+        s.coroutine(|| {
+            let here = trine::task::current().unwrap().location;
+            assert_eq!((here.file(), here.line()), (file!(), line!() - 2));
+        });
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_failure_and_then_a_deadline_do_not_unwind_the_caller() {
+    let body = || {
+        let time = Duration::from_millis(100);
+        let ended = time::timeout(time, || {
+            scope(|s| {
+                s.coroutine(move || {
+                    // Ends after the deadline of the scope's caller.
+                    trine::shield(Duration::from_secs(60), || time::sleep(2 * time));
+                });
+                s.coroutine(|| panic!("before the deadline"));
+                time::sleep(Duration::MAX);
+            })
+        });
+        // The failure came too late only on a machine that stood still meanwhile.
+        assert!(ended.is_err() || ended.unwrap().unwrap_err().is_panic());
+    };
+    assert!(std::thread::spawn(body).join().is_ok());
+    thread::spawn(body).join().unwrap();
+    coroutine::spawn(body).join().unwrap();
+}

@@ -267,6 +267,15 @@ fn a_generator_moves_between_coroutines_of_its_thread() {
 }
 
 #[test]
+fn a_thread_that_has_had_local_coroutines_can_wait_for_a_sleeping_future() {
+    everywhere(|| {
+        let sleep = || future::block_on(future::sleep(Duration::from_millis(1)));
+        spawn_local(sleep).join().unwrap();
+        sleep();
+    });
+}
+
+#[test]
 fn what_is_unfinished_when_a_thread_ends_never_runs_again() {
     static LEFT: AtomicUsize = AtomicUsize::new(0);
     struct Leaked;

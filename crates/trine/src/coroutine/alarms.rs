@@ -182,9 +182,9 @@ impl Alarm {
         }
     }
 
-    /// Sets it here, where the caller is carried, or else at the first carrier.
+    /// Sets it here, where the caller is carried, or else at the first carrier. Not at the one that a
+    /// thread has for its local coroutines, which looks at nothing while the thread does not wait.
     fn set(&mut self, at: Instant, waker: Waker) {
-        // A thread that only has local coroutines does not keep the time unless it waits.
         let here = carrier::current().filter(|carrier| carrier.has_own_thread());
         let here = here.map(carrier::Carrier::remote);
         let home = here.or_else(|| scheduler::scheduler().first());

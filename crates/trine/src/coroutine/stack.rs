@@ -18,6 +18,9 @@
 //! ([`StackCache::trim`]).
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use corosensei::stack::{Stack, StackPointer};
 
@@ -96,10 +99,67 @@ pub(super) struct StackCache {
 
 struct Slab {
     region: Region,
+    counts: Arc<Counts>,
+}
+
+/// Written by the cache's thread only, read by [`stats`].
+#[derive(Default)]
+struct Counts {
     /// Slots taken for a first time so far, from the lowest; these have their guard page.
-    begun: usize,
+    begun: AtomicUsize,
     /// Slots in use.
-    used: usize,
+    used: AtomicUsize,
+}
+
+/// The counts of all slabs.
+static SLABS: Mutex<Vec<Weak<Counts>>> = Mutex::new(Vec::new());
+/// Stacks in use that have a mapping of their own.
+static OWN: AtomicUsize = AtomicUsize::new(0);
+
+impl Slab {
+    fn new(region: Region) -> Slab {
+        let counts = Arc::default();
+        SLABS.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&counts));
+        Slab { region, counts }
+    }
+
+    fn begun(&self) -> usize {
+        self.counts.begun.load(Relaxed)
+    }
+
+    fn used(&self) -> usize {
+        self.counts.used.load(Relaxed)
+    }
+
+    /// No read-modify-write: there is one writer.
+    #[inline]
+    fn set_used(&self, used: usize) {
+        self.counts.used.store(used, Relaxed);
+    }
+}
+
+/// The stacks of all threads; see [`stack_stats`](super::stack_stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackStats {
+    /// Stacks that a coroutine or generator has.
+    pub in_use: usize,
+    /// Stacks that were in use and wait for the next one.
+    pub free: usize,
+    /// Mappings of 64 stacks each; they are kept for good.
+    pub slabs: usize,
+}
+
+pub(super) fn stats() -> StackStats {
+    let mut slabs = SLABS.lock().unwrap_or_else(PoisonError::into_inner);
+    slabs.retain(|slab| slab.strong_count() > 0);
+    let mut stats = StackStats { in_use: OWN.load(Relaxed), ..StackStats::default() };
+    for counts in slabs.iter().filter_map(Weak::upgrade) {
+        let used = counts.used.load(Relaxed);
+        stats.in_use += used;
+        stats.free += counts.begun.load(Relaxed).saturating_sub(used);
+        stats.slabs += 1;
+    }
+    stats
 }
 
 /// Rounds a wish for a stack to whole pages within the bounds.
@@ -149,7 +209,7 @@ impl StackCache {
             None => self.begin_slot()?,
         };
         let (slab, offset) = self.place(slot);
-        self.slabs[slab].used += 1;
+        self.slabs[slab].set_used(self.slabs[slab].used() + 1);
         let limit = self.slabs[slab].region.base() + offset;
         let top = limit + self.slot_size - slot as usize % STAGGER * CACHE_LINE;
         Ok(CoStack::new(limit, top, Home::Slot(slot)))
@@ -158,10 +218,16 @@ impl StackCache {
     /// Takes a stack back from a coroutine that has ended.
     #[inline]
     pub(super) fn give_back(&mut self, stack: CoStack) {
-        // A stack of its own is unmapped by its drop.
-        if let Home::Slot(slot) = stack.home {
-            self.slabs[slot as usize / SLOTS].used -= 1;
-            self.free.push(slot);
+        match stack.home {
+            Home::Slot(slot) => {
+                let slab = &self.slabs[slot as usize / SLOTS];
+                slab.set_used(slab.used() - 1);
+                self.free.push(slot);
+            }
+            // Unmapped by its drop.
+            Home::Own { .. } => {
+                OWN.fetch_sub(1, Relaxed);
+            }
         }
     }
 
@@ -198,7 +264,7 @@ impl StackCache {
         let mut unused = vec![false; self.slabs.len()];
         for &slot in &self.free[self.cold..warm_from] {
             let (slab, _) = self.place(slot);
-            unused[slab] = self.slabs[slab].used == 0;
+            unused[slab] = self.slabs[slab].used() == 0;
         }
         for &slot in &self.free[warm_from..] {
             let (slab, offset) = self.place(slot);
@@ -230,17 +296,18 @@ impl StackCache {
     /// Takes a slot that was never used, from a new slab if there is none.
     #[cold]
     fn begin_slot(&mut self) -> Result<u32, String> {
-        if self.slabs.last().is_none_or(|slab| slab.begun == SLOTS) {
+        if self.slabs.last().is_none_or(|slab| slab.begun() == SLOTS) {
             let region = Region::reserve(SLOTS * self.slot_size);
             let region = region.map_err(|error| memory::explain_refusal(&error))?;
-            self.slabs.push(Slab { region, begun: 0, used: 0 });
+            self.slabs.push(Slab::new(region));
         }
         let number = self.slabs.len() - 1;
         let slab = &mut self.slabs[number];
-        let guarded = slab.region.guard(slab.begun * self.slot_size, self.guard);
+        let begun = slab.begun();
+        let guarded = slab.region.guard(begun * self.slot_size, self.guard);
         guarded.map_err(|error| memory::explain_refusal(&error))?;
-        slab.begun += 1;
-        u32::try_from(number * SLOTS + slab.begun - 1)
+        slab.counts.begun.store(begun + 1, Relaxed);
+        u32::try_from(number * SLOTS + begun)
             .map_err(|_| "a carrier cannot number more than 2^32 stacks".into())
     }
 
@@ -250,6 +317,7 @@ impl StackCache {
         let mut region = Region::reserve(size).map_err(explain)?;
         region.guard(0, self.guard).map_err(explain)?;
         let limit = region.base();
+        OWN.fetch_add(1, Relaxed);
         Ok(CoStack::new(limit, limit + size, Home::Own { _region: Box::new(region) }))
     }
 }

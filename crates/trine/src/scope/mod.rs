@@ -15,7 +15,7 @@ use std::fmt;
 use std::panic;
 use std::sync::Arc;
 
-use crate::task::{TaskError, cancel};
+use crate::task::{Interrupted, TaskError, cancel};
 
 mod gather;
 mod shared;
@@ -125,9 +125,12 @@ where
     match body {
         Ok(value) => waited.map(|()| value).map_err(TaskError::from),
         Err(payload) => {
-            let by_failure = cancel::interruption(&*payload).is_some()
+            // Not by a cancellation of the caller, which would last, nor by its deadline, which may have
+            // passed since then.
+            let is_cancelled = |interrupted: &Interrupted| interrupted.is_cancelled();
+            let by_failure = cancel::interruption(&*payload).is_some_and(is_cancelled)
                 && shared.has_failed()
-                && cancel::checkpoint().is_ok();
+                && !cancel::checkpoint().as_ref().is_err_and(is_cancelled);
             if !by_failure {
                 panic::resume_unwind(payload);
             }

@@ -36,6 +36,8 @@ struct State {
     places: Vec<Place>,
     free: Vec<usize>,
     live: usize,
+    /// How many have entered so far.
+    entered: u64,
     /// Why all tasks are to end, also those to come.
     ending: Option<Arc<str>>,
     first: Option<TaskError>,
@@ -47,8 +49,9 @@ struct State {
 
 enum Place {
     Vacant,
-    /// Started, or about to be; its canceller comes next.
-    Starting,
+    /// Started, or about to be; its canceller comes next. The place may have been that of a member that
+    /// ended so soon that its canceller is still to come, so it says whose it is.
+    Starting(u64),
     Live(Canceller),
 }
 
@@ -65,6 +68,8 @@ impl Shared {
     pub(super) fn enter(self: &Arc<Shared>) -> Member {
         let mut state = self.lock();
         state.live += 1;
+        state.entered += 1;
+        let number = state.entered;
         let place = match state.free.pop() {
             Some(place) => place,
             None => {
@@ -72,22 +77,26 @@ impl Shared {
                 state.places.len() - 1
             }
         };
-        state.places[place] = Place::Starting;
+        state.places[place] = Place::Starting(number);
         drop(state);
-        Member { shared: Arc::clone(self), place, refused: false }
+        Member { shared: Arc::clone(self), ticket: Ticket { place, number }, refused: false }
     }
 
     /// Notes how to cancel a task that was started.
-    pub(super) fn enlist(&self, place: usize, canceller: Canceller) {
+    pub(super) fn enlist(&self, ticket: Ticket, canceller: Canceller) {
         let mut state = self.lock();
-        match (&state.places[place], state.ending.clone()) {
-            (Place::Starting, Some(reason)) => {
+        let is_starting = matches!(state.places[ticket.place],
+            Place::Starting(number) if number == ticket.number);
+        if !is_starting {
+            // It has ended already; the place may be another's by now.
+            return;
+        }
+        match state.ending.clone() {
+            Some(reason) => {
                 drop(state);
                 canceller.cancel_because(reason);
             }
-            (Place::Starting, None) => state.places[place] = Place::Live(canceller),
-            // It has ended already; the place may be another's by now.
-            _ => {}
+            None => state.places[ticket.place] = Place::Live(canceller),
         }
     }
 
@@ -175,10 +184,17 @@ impl Shared {
     }
 }
 
+/// Where a member stands, and which of those that stood there it is.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket {
+    place: usize,
+    number: u64,
+}
+
 /// One task of a scope, as long as it may touch what it borrows.
 pub(super) struct Member {
     shared: Arc<Shared>,
-    pub(super) place: usize,
+    pub(super) ticket: Ticket,
     refused: bool,
 }
 
@@ -200,13 +216,38 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.places[self.place] = Place::Vacant;
-        state.free.push(self.place);
+        state.places[self.ticket.place] = Place::Vacant;
+        state.free.push(self.ticket.place);
         state.live -= 1;
         let last = state.live == 0;
         drop(state);
         if last {
             self.shared.body.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{coroutine, time};
+
+    #[test]
+    fn a_member_that_ended_before_it_was_enlisted_leaves_the_next_in_its_place_alone() {
+        let shared = Shared::new(Policy::EndAll);
+        let early = shared.enter();
+        let ticket = early.ticket;
+        drop(early);
+        let member = shared.enter();
+        assert_eq!(member.ticket.place, ticket.place);
+        let ended = coroutine::spawn(|| ());
+        let task = coroutine::spawn(|| time::sleep(Duration::MAX));
+        shared.enlist(ticket, ended.canceller());
+        shared.enlist(member.ticket, task.canceller());
+        shared.end_all("the test is over");
+        assert!(task.join().unwrap_err().is_cancelled());
+        ended.join().unwrap();
     }
 }

@@ -52,8 +52,8 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let work = self.work(|| Ok(f()));
-        self.started(work, |function| builder.spawn(function))
+        let (work, location) = (self.work(|| Ok(f())), Location::caller());
+        self.started(work, |function| builder.spawn_at(location, function))
     }
 
     /// Runs `f` on a thread of its own; see [`thread::spawn`].
@@ -73,8 +73,8 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let work = self.work(|| Ok(f()));
-        self.started(work, |function| builder.spawn(function))
+        let (work, location) = (self.work(|| Ok(f())), Location::caller());
+        self.started(work, |function| builder.spawn_at(location, function))
     }
 
     /// Runs `f(arg)` in a process of its own; see [`process::spawn`] for what may cross.
@@ -120,8 +120,8 @@ impl<'scope> Scope<'scope, '_> {
         let info = task.info();
         let mut watched = Watched(Some(task));
         let work = self.work(move || watched.join());
-        let builder = coroutine::Builder::new();
-        let mut scoped = self.started(work, |function| builder.spawn(function));
+        let (builder, location) = (coroutine::Builder::new(), Location::caller());
+        let mut scoped = self.started(work, |function| builder.spawn_at(location, function));
         scoped.info = info;
         scoped
     }
@@ -139,7 +139,6 @@ impl<'scope> Scope<'scope, '_> {
     }
 
     /// Starts the work by `spawn`.
-    #[track_caller]
     fn started<F, T>(
         &'scope self,
         work: Work<F, T>,
@@ -149,14 +148,14 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> Result<T, TaskError> + Send + 'scope,
         T: Send + 'scope,
     {
-        let (packet, place) = (Arc::clone(&work.packet), work.member.place);
+        let (packet, ticket) = (Arc::clone(&work.packet), work.member.ticket);
         let function: Box<dyn FnOnce() + Send + 'scope> = Box::new(move || work.run());
         // SAFETY: the scope does not end before the work's member is dropped, which is the last of
         // what the function owns; so all that lives for `'scope` at least outlives the function,
         // wherever that is, and whether it is called or dropped. The task's own value is `()`.
         let function: Function = unsafe { mem::transmute(function) };
         let task = spawn(function);
-        self.shared.enlist(place, task.canceller());
+        self.shared.enlist(ticket, task.canceller());
         ScopedTask { info: task.info(), task, packet, scope: PhantomData }
     }
 }

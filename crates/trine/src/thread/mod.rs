@@ -76,8 +76,16 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.spawn_at(Location::caller(), f)
+    }
+
+    pub(crate) fn spawn_at<F, T>(self, location: &'static Location<'static>, f: F) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         let name: Option<Arc<str>> = self.name.as_deref().map(Arc::from);
-        let job = Arc::new(Job::new(Kind::Thread, name, Location::caller(), f));
+        let job = Arc::new(Job::new(Kind::Thread, name, location, f));
         let mut builder = std::thread::Builder::new();
         if let Some(name) = self.name {
             builder = builder.name(name);

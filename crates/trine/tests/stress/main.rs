@@ -1,0 +1,234 @@
+//! All at once: tasks of every kind that start, cancel, join and forget each other, lock, send, time out
+//! and panic, from several threads; in the end each of them is accounted for.
+//!
+//! | variable | what it sets |
+//! |---|---|
+//! | `TRINE_STRESS_SECONDS` | for how long, 3 by default |
+//! | `TRINE_STRESS_SEED` | what is chosen; by default the time of day. The order in which threads come is not set by it |
+//! | `TRINE_STRESS_LOUD` | standard error stays, with a line for each panic |
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `main.rs` | the threads that drive it, the watchdog, the last account |
+//! | `books.rs` | the counts, and what is counted: tasks, guards, messages |
+//! | `world.rs` | the locks, channels and handles that all share |
+//! | `work.rs`, `asynchronous.rs` | the steps of a task |
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::{AtomicBool, Ordering::Release};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+mod asynchronous;
+mod books;
+mod work;
+mod world;
+
+use books::{BOOKS, Life, Rng, Way, fail};
+use work::{Body, Ctx, Running};
+use world::{PERMITS, WORLD};
+
+/// What a panic says that was meant.
+pub const EXPECTED: &str = "meant to be";
+
+const DRIVERS: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+static STOP: AtomicBool = AtomicBool::new(false);
+static OVER: AtomicBool = AtomicBool::new(false);
+static SEED: OnceLock<u64> = OnceLock::new();
+
+/// Whether the time is up, and nothing more is begun.
+pub fn stopped() -> bool {
+    STOP.load(Acquire)
+}
+
+/// What all choices follow from.
+pub fn seed() -> u64 {
+    *SEED.get_or_init(|| {
+        variable("TRINE_STRESS_SEED").unwrap_or_else(|| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+            now.as_nanos() as u64
+        })
+    })
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is to be a number, not {text:?}")))
+}
+
+#[test]
+fn every_task_is_accounted_for() {
+    let seconds = variable("TRINE_STRESS_SECONDS").unwrap_or(3);
+    println!("seed {}", seed());
+    let begin = Instant::now();
+    // The library's hook first: it is to see every panic.
+    trine::coroutine::spawn(|| ()).join().unwrap();
+    watch_panics();
+    let loud = std::env::var_os("TRINE_STRESS_LOUD").is_some();
+    let stderr = (!loud).then(silence);
+    thread::spawn(watchdog);
+    thread::spawn(|| {
+        while !OVER.load(Acquire) {
+            wake_all();
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let drivers: Vec<_> = (0..DRIVERS as u64).map(|n| thread::spawn(move || drive(n))).collect();
+    while begin.elapsed() < Duration::from_secs(seconds) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    STOP.store(true, Release);
+    for driver in drivers {
+        driver.join().expect("a driver does not panic");
+    }
+    finish();
+    OVER.store(true, Release);
+    if let Some(stderr) = stderr {
+        // SAFETY: a descriptor of our own, put back where it came from.
+        unsafe { libc::dup2(stderr, 2) };
+    }
+    account();
+    println!("{BOOKS}\n{:?}", begin.elapsed());
+}
+
+/// Panics that were not meant end the program; the others go their way.
+fn watch_panics() {
+    let previous = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let text = info.payload_as_str().unwrap_or("?");
+        if text != EXPECTED {
+            fail(format_args!("{info}\n{}", std::backtrace::Backtrace::force_capture()));
+        }
+        previous(info);
+    }));
+}
+
+/// Turns standard error off: the library writes a line there for each panic. Returns what it was.
+fn silence() -> i32 {
+    // SAFETY: plain calls; the path is a C string.
+    unsafe {
+        let stderr = libc::dup(2);
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        libc::dup2(null, 2);
+        libc::close(null);
+        stderr
+    }
+}
+
+/// One of the threads: works itself, starts tasks, and joins some.
+fn drive(n: u64) {
+    let mut rng = Rng(seed().wrapping_add(n));
+    while !stopped() {
+        let life = Life::new(Way::Plain);
+        let watch = life.watch();
+        let mut ctx = Ctx {
+            rng: Rng(rng.number()),
+            fate: std::sync::Arc::clone(&life.fate),
+            number: life.number,
+            way: Way::Plain,
+            depth: 0,
+            pool: true,
+            strangers: true,
+        };
+        let round = panic::catch_unwind(AssertUnwindSafe(|| {
+            work::run(life, |_| round(&mut ctx));
+        }));
+        must!(round.is_err() == watch.fate.has_panicked(), "a thread was unwound, by no panic");
+        must!(trine::checkpoint().is_ok(), "a thread that is no task was cancelled");
+    }
+}
+
+fn round(ctx: &mut Ctx) {
+    for _ in 0..8 {
+        let way = ctx.way();
+        let running = Running::start(ctx, way, Body::Mix);
+        drop(WORLD.tasks.put(&mut ctx.rng, running));
+    }
+    if let Some(running) = WORLD.tasks.take(&mut ctx.rng) {
+        running.join();
+    }
+    work::work(ctx);
+}
+
+fn wake_all() {
+    for (n, waker) in WORLD.wakers.take_all().into_iter().enumerate() {
+        match n % 3 {
+            0 => waker.wake_by_ref(),
+            _ => waker.wake(),
+        }
+    }
+}
+
+/// Waits until the last task has ended.
+fn finish() {
+    drop(WORLD.cancellers.take_all());
+    while BOOKS.live() > 0 {
+        for running in WORLD.tasks.take_all() {
+            running.join();
+        }
+        for (_, rx) in &WORLD.channels {
+            while let Ok(message) = rx.try_recv() {
+                message.received();
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop(WORLD.cancellers.take_all());
+    for (_, rx) in &WORLD.channels {
+        rx.try_iter().for_each(books::Message::received);
+    }
+}
+
+/// What must be so in the end.
+fn account() {
+    let at = |counter: &std::sync::atomic::AtomicU64| counter.load(Acquire);
+    let deadline = Instant::now() + PATIENCE;
+    // A handle ends its task's place in the registry; a carrier may be about to let go of the last.
+    while at(&BOOKS.guards_made) != at(&BOOKS.guards_dropped) || !trine::task::list().is_empty() {
+        must!(Instant::now() < deadline, "something is left");
+        wake_all();
+        thread::yield_now();
+    }
+    // A coroutine's stack goes back after its end was told.
+    while trine::coroutine::stack_stats().in_use > 0 {
+        let stacks = trine::coroutine::stack_stats();
+        must!(Instant::now() < deadline, "stacks are lost: {stacks:?}");
+        thread::yield_now();
+    }
+    must!(BOOKS.spawned() == BOOKS.ended(), "a task is missing");
+    let sent = at(&BOOKS.sent);
+    must!(sent == at(&BOOKS.received) + at(&BOOKS.left), "messages were lost");
+    must!(at(&BOOKS.messages_made) == sent + at(&BOOKS.returned), "messages were not sent");
+    let tokens = WORLD.tokens.try_lock();
+    let tokens = tokens.map(|tokens| *tokens + at(&BOOKS.tokens_taken));
+    must!(tokens == Some(at(&BOOKS.tokens_made)), "tokens were lost");
+    for mutex in &WORLD.mutexes {
+        must!(mutex.is_empty() && mutex.try_lock().is_some(), "a mutex is locked");
+    }
+    for lock in &WORLD.rwlocks {
+        must!(lock.is_empty() && lock.try_write().is_some(), "a lock is locked");
+    }
+    for semaphore in &WORLD.semaphores {
+        let free = semaphore.available_permits();
+        must!(semaphore.is_empty() && free == PERMITS, "a semaphore has {free} permits");
+    }
+}
+
+/// Ends the program if nothing has gone on for a while.
+fn watchdog() {
+    let (mut steps, mut since) = (u64::MAX, Instant::now());
+    while !OVER.load(Acquire) {
+        thread::sleep(Duration::from_millis(200));
+        let now = BOOKS.steps.load(Acquire).wrapping_add(BOOKS.ended());
+        if now != steps {
+            (steps, since) = (now, Instant::now());
+        }
+        if since.elapsed() > PATIENCE {
+            fail(format_args!("nothing goes on"));
+        }
+    }
+}
