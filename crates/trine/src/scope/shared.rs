@@ -32,9 +32,11 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// By the number of the member; a free place is `Vacant`.
+    /// A free place is `Vacant`, and will be another member's.
     places: Vec<Place>,
     free: Vec<usize>,
+    /// Members so far: the number of the next one.
+    entered: u64,
     live: usize,
     /// Why all tasks are to end, also those to come.
     ending: Option<Arc<str>>,
@@ -47,8 +49,8 @@ struct State {
 
 enum Place {
     Vacant,
-    /// Started, or about to be; its canceller comes next.
-    Starting,
+    /// The member of this number is started, or about to be; its canceller comes next.
+    Starting(u64),
     Live(Canceller),
 }
 
@@ -72,22 +74,26 @@ impl Shared {
                 state.places.len() - 1
             }
         };
-        state.places[place] = Place::Starting;
+        let number = state.entered;
+        state.entered += 1;
+        state.places[place] = Place::Starting(number);
         drop(state);
-        Member { shared: Arc::clone(self), place, refused: false }
+        Member { shared: Arc::clone(self), place, number }
     }
 
-    /// Notes how to cancel a task that was started.
-    pub(super) fn enlist(&self, place: usize, canceller: Canceller) {
+    /// Notes how to cancel the task of a member that was started.
+    pub(super) fn enlist(&self, (place, number): (usize, u64), canceller: Canceller) {
         let mut state = self.lock();
-        match (&state.places[place], state.ending.clone()) {
-            (Place::Starting, Some(reason)) => {
+        if !matches!(state.places[place], Place::Starting(starting) if starting == number) {
+            // It has ended already; the place may be another's by now.
+            return;
+        }
+        match state.ending.clone() {
+            Some(reason) => {
                 drop(state);
                 canceller.cancel_because(reason);
             }
-            (Place::Starting, None) => state.places[place] = Place::Live(canceller),
-            // It has ended already; the place may be another's by now.
-            _ => {}
+            None => state.places[place] = Place::Live(canceller),
         }
     }
 
@@ -178,19 +184,23 @@ impl Shared {
 /// One task of a scope, as long as it may touch what it borrows.
 pub(super) struct Member {
     shared: Arc<Shared>,
-    pub(super) place: usize,
-    refused: bool,
+    place: usize,
+    number: u64,
 }
 
 impl Member {
+    /// Names the member to [`Shared::enlist`], also when it has ended.
+    pub(super) fn key(&self) -> (usize, u64) {
+        (self.place, self.number)
+    }
+
     /// The task has ended with an error.
     pub(super) fn fail(&self, error: &TaskError) {
         self.shared.fail(error.clone());
     }
 
     /// The task's function is being dropped uncalled; as the first of what it owns.
-    pub(super) fn refuse(&mut self, task: Option<TaskInfo>) {
-        self.refused = true;
+    pub(super) fn refuse(&self, task: Option<TaskInfo>) {
         // Nothing but a task that is refused drops a member's function.
         let cause = job::refusal().unwrap_or(Cause::Cancelled { reason: None });
         self.shared.fail(TaskError::new(cause, task));

@@ -149,14 +149,14 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> Result<T, TaskError> + Send + 'scope,
         T: Send + 'scope,
     {
-        let (packet, place) = (Arc::clone(&work.packet), work.member.place);
+        let (packet, member) = (Arc::clone(&work.packet), work.member.key());
         let function: Box<dyn FnOnce() + Send + 'scope> = Box::new(move || work.run());
         // SAFETY: the scope does not end before the work's member is dropped, which is the last of
         // what the function owns; so all that lives for `'scope` at least outlives the function,
         // wherever that is, and whether it is called or dropped. The task's own value is `()`.
         let function: Function = unsafe { mem::transmute(function) };
         let task = spawn(function);
-        self.shared.enlist(place, task.canceller());
+        self.shared.enlist(member, task.canceller());
         ScopedTask { info: task.info(), task, packet, scope: PhantomData }
     }
 }
