@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupt;
 use super::registry;
-use super::slot::{Slot, UNWINDING};
+use super::slot::{Slot, UNWINDING, Unwinding};
 use super::{Interrupted, park};
 
 thread_local! {
@@ -109,7 +109,7 @@ pub(super) fn wait_or_unwind(deadline: Option<Instant>) {
         if may_unwind(slot) {
             return wait_of(slot, deadline);
         }
-        let doubt = (SUSPENDED.get() > 0).then(|| Instant::now() + DOUBT);
+        let doubt = is_in_doubt().then(|| Instant::now() + DOUBT);
         park::park(earlier(deadline, doubt));
         Ok(())
     });
@@ -121,25 +121,28 @@ pub(super) fn wait_or_unwind(deadline: Option<Instant>) {
 }
 
 /// What travels up the stack of a task that is interrupted in a wait which cannot fail.
-struct Unwind(Interrupted);
+struct Unwind {
+    interrupted: Interrupted,
+    begun: Unwinding,
+}
 
 impl Drop for Unwind {
-    /// Whoever drops it has caught it.
+    /// Whoever drops it has caught it; maybe long ago, or on another thread.
     fn drop(&mut self) {
-        with_own(|slot| slot.set_own(UNWINDING, false));
+        with_own(|slot| slot.end_unwinding(self.begun));
     }
 }
 
 #[cold]
 fn unwind(interrupted: Interrupted) -> ! {
-    with_own(|slot| slot.set_own(UNWINDING, true));
+    let begun = with_own(Slot::begin_unwinding).unwrap_or_default();
     // Not `panic!`: nothing went wrong, and no hook is to say so.
-    panic::resume_unwind(Box::new(Unwind(interrupted)))
+    panic::resume_unwind(Box::new(Unwind { interrupted, begun }))
 }
 
 /// Whether the payload of an unwinding is an interruption, and which.
 pub(crate) fn interruption(payload: &(dyn Any + Send)) -> Option<&Interrupted> {
-    payload.downcast_ref::<Unwind>().map(|unwind| &unwind.0)
+    payload.downcast_ref::<Unwind>().map(|unwind| &unwind.interrupted)
 }
 
 /// Not where a panic aborts, and not during an unwinding: a second one there aborts.
@@ -158,6 +161,12 @@ fn is_unwinding(slot: &Slot) -> bool {
         slot.set_own(UNWINDING, false);
     }
     panicking && (SUSPENDED.get() == 0 || slot.has_own(UNWINDING))
+}
+
+/// Whether [`is_unwinding`] may have been deceived by a neighbour's panic, or by one that is not known
+/// to have begun: then the caller looks again and again, or it would sleep over its cancellation.
+fn is_in_doubt() -> bool {
+    cfg!(panic = "unwind") && park::has_neighbours()
 }
 
 /// How long a coroutine waits between two looks whether it unwinds, where that is in doubt.
@@ -184,9 +193,26 @@ impl Drop for Suspension {
     }
 }
 
-/// A panic of the slot's task begins to unwind it.
-pub(super) fn note_panic(slot: &Slot) {
-    slot.set_own(UNWINDING, true);
+/// A panic begins to unwind the caller.
+pub(super) fn note_panic() {
+    with_own(Slot::begin_unwinding);
+}
+
+/// The caller is about to act for the task of `slot`, and unwinds in its name if it does so at all.
+pub(super) fn share_unwinding(slot: &Slot) {
+    if with_own(|own| own.has_own(UNWINDING)) == Some(true) {
+        slot.begin_unwinding();
+    }
+}
+
+/// Calls `f`, which unwinds something and comes back.
+pub(crate) fn while_unwinding(f: impl FnOnce()) {
+    let within_another = with_own(|slot| slot.has_own(UNWINDING)) == Some(true);
+    let begun = with_own(Slot::begin_unwinding).unwrap_or_default();
+    f();
+    if !within_another {
+        with_own(|slot| slot.end_unwinding(begun));
+    }
 }
 
 /// Whether the caller should end: its task was cancelled, or the time of a

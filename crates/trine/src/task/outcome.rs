@@ -8,8 +8,8 @@
 //! | `JOINER` | producer | nobody |
 //! | `DONE` | consumer | consumer |
 //! | `DONE`, was `JOINER` | consumer | producer, to take and wake it |
-//! | `DETACHED` | producer | nobody |
-//! | `DONE`, was `DETACHED` | producer, to drop it | nobody |
+//! | `DETACHED` | producer | consumer, to drop it |
+//! | `DONE`, was `DETACHED` | producer, to drop it | as before |
 //!
 //! So a value that nobody will join is dropped by the producer, on the task's own stack, or by
 //! whoever drops the handle after the end; never by a scheduler that lets go of the task's memory.
@@ -79,15 +79,19 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// Says that nobody will take the value.
+    /// Says that nobody will take the value, and lets go of a registered waker.
     ///
     /// # Safety
     ///
     /// The caller is the one consumer, and calls nothing that takes a consumer afterwards.
     pub(crate) unsafe fn detach(&self) {
-        if self.state.fetch_or(DETACHED, AcqRel) & DONE != 0 {
+        let before = self.state.fetch_or(DETACHED, AcqRel);
+        if before & DONE != 0 {
             // SAFETY: `DONE` came first: the field is the consumer's.
             unsafe { self.drop_value() };
+        } else if before & JOINER != 0 {
+            // SAFETY: `DETACHED` came before `DONE`: the field is the consumer's, for good.
+            drop(unsafe { (*self.joiner.get()).take() });
         }
     }
 

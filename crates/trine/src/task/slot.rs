@@ -51,6 +51,9 @@ pub(crate) const UNWINDING: u32 = 4;
 /// In `own`: the task is inside regions that others can end.
 const REGIONS: u32 = 8;
 
+/// In `own`: one of the unwindings that have begun; the bits above count them, modulo 2²⁴.
+const BEGUN: u32 = 1 << 8;
+
 /// In `deadline`: there is none.
 const NEVER: u64 = u64::MAX;
 
@@ -72,7 +75,7 @@ pub(crate) struct Slot {
     kind: AtomicU32,
     /// The kernel's id of the thread or process that runs it; 0 for none.
     os_id: AtomicU32,
-    /// `SHIELDED`, `WAKER`, `UNWINDING`; touched by the task only.
+    /// `SHIELDED`, `WAKER`, `UNWINDING`, `REGIONS`, `BEGUN`; touched by the task only.
     own: AtomicU32,
     extra: Mutex<Option<Box<Extra>>>,
 }
@@ -93,6 +96,14 @@ struct Extra {
     shielded: usize,
     /// Wakes the thread that runs the task.
     waker: Option<Waker>,
+}
+
+/// One unwinding of one task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unwinding {
+    slot: usize,
+    id: u64,
+    number: u32,
 }
 
 /// What a request to cancel has found, and what is left to do for whoever made it.
@@ -287,6 +298,26 @@ impl Slot {
     pub(crate) fn set_own(&self, bit: u32, on: bool) {
         let own = self.own.load(Relaxed);
         self.own.store(if on { own | bit } else { own & !bit }, Relaxed);
+    }
+
+    /// An unwinding of the task begins; for the task itself.
+    pub(super) fn begin_unwinding(&self) -> Unwinding {
+        let own = self.own.load(Relaxed).wrapping_add(BEGUN) | UNWINDING;
+        self.own.store(own, Relaxed);
+        self.unwinding(own)
+    }
+
+    /// An unwinding is over, of this task or of another one, unless a later one has begun; for the
+    /// task itself.
+    pub(super) fn end_unwinding(&self, begun: Unwinding) {
+        if self.unwinding(self.own.load(Relaxed)) == begun {
+            self.set_own(UNWINDING, false);
+        }
+    }
+
+    fn unwinding(&self, own: u32) -> Unwinding {
+        let slot = std::ptr::from_ref(self).addr();
+        Unwinding { slot, id: self.raw_id(), number: own / BEGUN }
     }
 
     /// Leaves a waker of the thread that runs the task, once; for the task itself, before it looks
