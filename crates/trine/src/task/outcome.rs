@@ -236,6 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn who_detaches_lets_go_of_the_waker_that_it_has_left() {
+        struct Nobody;
+        impl std::task::Wake for Nobody {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (outcome, nobody) = (Outcome::<()>::new(), Arc::new(Nobody));
+        // SAFETY: one thread is producer and consumer, each call is made once.
+        unsafe {
+            assert!(!outcome.register(&Waker::from(Arc::clone(&nobody))));
+            outcome.detach();
+            assert_eq!(Arc::strong_count(&nobody), 1);
+            outcome.complete(Ok(()));
+        }
+    }
+
+    #[test]
     fn a_wait_that_times_out_can_be_repeated() {
         let outcome = Outcome::new();
         // SAFETY: one thread is producer and consumer.

@@ -430,3 +430,21 @@ mod moment {
         *ZERO.get_or_init(Instant::now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwinding_is_over_unless_a_later_one_has_begun_or_it_is_another_task_s() {
+        let (task, other) = (Slot::new(), Slot::new());
+        let (first, elsewhere) = (task.begin_unwinding(), other.begin_unwinding());
+        task.end_unwinding(elsewhere);
+        assert!(task.has_own(UNWINDING));
+        let second = task.begin_unwinding();
+        task.end_unwinding(first);
+        assert!(task.has_own(UNWINDING));
+        task.end_unwinding(second);
+        assert!(!task.has_own(UNWINDING) && other.has_own(UNWINDING));
+    }
+}
