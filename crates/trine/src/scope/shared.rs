@@ -9,6 +9,7 @@
 //! the task touches nothing that it borrowed, so the owner may go on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use crate::task::cancel::Region;
 use crate::task::{Canceller, Cause, Interrupted, TaskError, TaskInfo, job, park};
@@ -38,6 +39,9 @@ struct State {
     /// Members so far: the number of the next one.
     entered: u64,
     live: usize,
+    /// Wakes the owner that waits for the last member. It need not be the task that has begun the
+    /// scope: a generator moves between those of its thread.
+    waker: Option<Waker>,
     /// Why all tasks are to end, also those to come.
     ending: Option<Arc<str>>,
     first: Option<TaskError>,
@@ -148,7 +152,13 @@ impl Shared {
     /// The caller was interrupted, and so were tasks.
     pub(super) fn wait_for_all(&self) -> Result<(), Interrupted> {
         let mut interrupted = None;
-        while self.lock().live > 0 {
+        loop {
+            let mut state = self.lock();
+            if state.live == 0 {
+                break;
+            }
+            state.waker.get_or_insert_with(park::waker);
+            drop(state);
             if interrupted.is_some() {
                 park::park(None);
             } else if let Err(why) = park::wait(None) {
@@ -213,10 +223,10 @@ impl Drop for Member {
         state.places[self.place] = Place::Vacant;
         state.free.push(self.place);
         state.live -= 1;
-        let last = state.live == 0;
+        let waker = if state.live == 0 { state.waker.take() } else { None };
         drop(state);
-        if last {
-            self.shared.body.wake();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }

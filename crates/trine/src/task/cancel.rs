@@ -16,8 +16,8 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -338,10 +338,18 @@ pub(crate) fn inherit(deadline: Option<Instant>) {
     }
 }
 
+/// In a region: its function runs, or is about to.
+const ENTERED: u8 = 0;
+/// The waits of its function end.
+const ENDED: u8 = 1;
+/// Its function has ended.
+const LEFT: u8 = 2;
+
 /// A part of a task whose waits others can end: what the body of a scope is to its children.
 #[derive(Debug)]
 pub(crate) struct Region {
-    ended: AtomicBool,
+    /// `ENTERED`, `ENDED` or `LEFT`.
+    state: AtomicU8,
     /// Wakes the task.
     waker: Waker,
 }
@@ -349,29 +357,27 @@ pub(crate) struct Region {
 impl Region {
     /// A region that only the caller will enter.
     pub(crate) fn new() -> Arc<Region> {
-        Arc::new(Region { ended: AtomicBool::new(false), waker: park::waker() })
+        Arc::new(Region { state: AtomicU8::new(ENTERED), waker: park::waker() })
     }
 
     /// Runs `f` inside; its waits end as soon as somebody calls `end`.
     pub(crate) fn run<T>(self: &Arc<Region>, f: impl FnOnce() -> T) -> thread::Result<T> {
         with_own(|slot| slot.enter_region(Arc::clone(self)));
         let result = panic::catch_unwind(AssertUnwindSafe(f));
-        with_own(Slot::leave_region);
+        // For a task that it was entered in and not left, too.
+        self.state.store(LEFT, Relaxed);
+        with_own(|slot| slot.leave_region(self));
         result
     }
 
     /// Ends the waits inside.
     pub(crate) fn end(&self) {
-        self.ended.store(true, Release);
-        self.wake();
-    }
-
-    /// Wakes the task, wherever it waits.
-    pub(crate) fn wake(&self) {
-        self.waker.wake_by_ref();
+        if self.state.compare_exchange(ENTERED, ENDED, Release, Relaxed).is_ok() {
+            self.waker.wake_by_ref();
+        }
     }
 
     pub(super) fn is_ended(&self) -> bool {
-        self.ended.load(Acquire)
+        self.state.load(Acquire) == ENDED
     }
 }

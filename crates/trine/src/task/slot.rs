@@ -280,10 +280,14 @@ impl Slot {
         self.set_own(REGIONS, true);
     }
 
-    /// The task leaves the region that it has entered last; for the task itself.
-    pub(crate) fn leave_region(&self) {
+    /// The task leaves a region, mostly the one that it has entered last; for the task itself. A
+    /// generator may leave its own in another order, and in another task.
+    pub(crate) fn leave_region(&self, region: &Arc<Region>) {
         let left = self.with_extra(|extra| {
-            extra.regions.pop();
+            if let Some(at) = extra.regions.iter().rposition(|other| Arc::ptr_eq(other, region)) {
+                extra.regions.remove(at);
+                extra.shielded -= usize::from(at < extra.shielded);
+            }
             extra.regions.len()
         });
         self.set_own(REGIONS, left > 0);

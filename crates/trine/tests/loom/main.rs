@@ -11,16 +11,16 @@
 //! [loom]: https://docs.rs/loom
 #![cfg(trine_loom)]
 
-mod futures;
 mod locks;
 mod signals;
 mod task;
 
 /// As below, for the word of a future task.
 mod coroutine {
-    pub(crate) mod atomic;
+    mod atomic;
+    mod futures;
     #[path = "../../../src/coroutine/word.rs"]
-    pub(crate) mod word;
+    mod word;
 }
 
 /// The library's files, over loom's atomics.

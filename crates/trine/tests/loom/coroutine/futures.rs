@@ -8,8 +8,8 @@ use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
 use loom::sync::atomic::AtomicUsize;
 
-use crate::coroutine::atomic::{is_freed, set_freed};
-use crate::coroutine::word::{AfterPoll, Left, Turn, Word};
+use super::atomic::{is_freed, set_freed};
+use super::word::{AfterPoll, Left, Turn, Word};
 
 struct Task {
     word: Word,
