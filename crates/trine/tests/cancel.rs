@@ -391,3 +391,41 @@ fn an_interruption_is_an_io_error_that_retry_loops_do_not_swallow() {
     let timed_out = time::timeout(Duration::ZERO, || trine::checkpoint().unwrap_err()).unwrap();
     assert_eq!(std::io::Error::from(timed_out).kind(), std::io::ErrorKind::TimedOut);
 }
+
+#[test]
+fn who_drops_a_function_in_its_task_s_name_has_its_own_deadline_and_scope_again() {
+    struct Waits;
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let entered = trine::scope(|s| {
+                let waited = time::timeout(Duration::MAX / 4, coroutine::yield_now);
+                assert!(s.coroutine(|| ()).join().is_ok());
+                waited
+            });
+            assert_eq!(entered.unwrap(), Ok(()));
+        }
+    }
+
+    fn cancel_what_has_not_begun() {
+        let waits = Waits;
+        let task = coroutine::spawn_local(move || drop(waits));
+        task.cancel();
+        assert!(task.join().unwrap_err().is_cancelled());
+    }
+
+    let task = coroutine::spawn(|| {
+        let timed_out = time::timeout(Duration::from_millis(1), || {
+            cancel_what_has_not_begun();
+            time::sleep(Duration::MAX);
+        });
+        assert!(timed_out.is_err());
+        let failed: Result<(), _> = trine::scope(|s| {
+            cancel_what_has_not_begun();
+            s.coroutine(|| panic!("of the scope's task"));
+            time::sleep(Duration::MAX);
+        });
+        assert!(failed.unwrap_err().is_panic());
+    });
+    task.join().unwrap();
+}

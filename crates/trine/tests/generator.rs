@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use trine::coroutine::{self, Generator, Step, Yielder};
-use trine::{Cause, thread, time};
+use trine::{Cause, scope, thread, time};
 
 /// Counts how often it is dropped.
 struct Counted(Rc<Cell<usize>>);
@@ -417,4 +419,58 @@ fn an_overflow_in_a_generator_is_named_and_aborts() {
             assert!(text.contains(who) && text.contains("of 256 KiB\nGive all"), "{place}: {text}");
         }
     }
+}
+
+#[test]
+fn scopes_of_generators_end_in_any_order_and_in_another_task() {
+    /// Yields once inside a scope that waits for a task until `end`.
+    fn in_a_scope(end: &Arc<AtomicBool>) -> Generator<(), (), ()> {
+        let end = Arc::clone(end);
+        Generator::new(move |yielder, ()| {
+            let ended = scope(|s| {
+                s.coroutine(|| {
+                    while !end.load(Ordering::Acquire) {
+                        time::sleep(Duration::from_millis(1));
+                    }
+                });
+                yielder.yield_(());
+            });
+            assert!(ended.is_ok());
+        })
+    }
+
+    // The scope that was entered first is left first; the other one is told of a failure still.
+    coroutine::spawn(|| {
+        let mut generator = in_a_scope(&Arc::new(AtomicBool::new(true)));
+        generator.next();
+        let failed: Result<(), _> = scope(|s| {
+            generator.next();
+            s.coroutine(|| panic!("of the scope's task"));
+            time::sleep(Duration::MAX);
+        });
+        assert!(failed.unwrap_err().is_panic());
+    })
+    .join()
+    .unwrap();
+
+    // The task that has begun the scope waits for something else while another one ends it.
+    let end = Arc::new(AtomicBool::new(false));
+    let place = Rc::new(RefCell::new(None));
+    let begins = coroutine::spawn_local({
+        let (place, end) = (Rc::clone(&place), Arc::clone(&end));
+        move || {
+            let mut generator = in_a_scope(&end);
+            generator.next();
+            *place.borrow_mut() = Some(generator);
+            time::sleep(Duration::MAX);
+        }
+    });
+    let ends = coroutine::spawn_local(move || {
+        let mut generator = place.borrow_mut().take().expect("it was begun first");
+        end.store(true, Ordering::Release);
+        assert_eq!(generator.next(), None);
+    });
+    ends.join().unwrap();
+    begins.cancel();
+    assert!(begins.join().unwrap_err().is_cancelled());
 }

@@ -449,3 +449,25 @@ fn a_failure_and_then_a_deadline_do_not_unwind_the_caller() {
     thread::spawn(body).join().unwrap();
     coroutine::spawn(body).join().unwrap();
 }
+
+#[test]
+fn tasks_that_take_the_places_of_others_are_cancelled_like_them() {
+    for _ in 0..30 {
+        let failed = scope(|s| {
+            let spawners: Vec<_> = (0..4)
+                .map(|_| {
+                    s.thread(move || {
+                        for _ in 0..50 {
+                            // May have ended, and left its place, before it is entered there.
+                            s.coroutine(|| ());
+                            s.coroutine(|| time::sleep(FOR_GOOD));
+                        }
+                    })
+                })
+                .collect();
+            spawners.into_iter().for_each(|spawner| spawner.join().unwrap());
+            s.coroutine(|| panic::resume_unwind(Box::new("failed")));
+        });
+        assert!(failed.unwrap_err().is_panic());
+    }
+}

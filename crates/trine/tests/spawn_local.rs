@@ -1,13 +1,14 @@
 //! `coroutine::spawn_local`: coroutines that stay on their thread and need not be `Send`.
 
 use std::cell::{Cell, RefCell};
+use std::panic;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use trine::coroutine::{self, Builder, Generator, Local, spawn_local};
+use trine::coroutine::{self, Builder, Generator, Local, LocalTask, spawn_local};
 use trine::{Kind, State, future, task, thread, time};
 
 /// Calls `f` on a plain thread, on this one, and in a coroutine.
@@ -325,4 +326,90 @@ fn what_is_unfinished_when_a_thread_ends_never_runs_again() {
             .unwrap();
     }
     assert_eq!(LEFT.load(Ordering::SeqCst), 100);
+}
+
+#[test]
+fn the_destructors_of_a_thread_that_panics_cancel_and_join_them() {
+    struct Joins(Option<LocalTask<()>>);
+
+    impl Drop for Joins {
+        fn drop(&mut self) {
+            let task = self.0.take().unwrap();
+            // Its first wait begins while its thread unwinds.
+            until_it_waits(&task);
+            task.cancel();
+            assert!(task.join().unwrap_err().is_cancelled());
+        }
+    }
+
+    fn until_it_waits<T>(task: &LocalTask<T>) {
+        while task.state() != State::Waiting {
+            coroutine::yield_now();
+        }
+    }
+
+    std::thread::spawn(|| {
+        let panicked = panic::catch_unwind(|| {
+            let _joins = Joins(Some(spawn_local(|| time::sleep(Duration::MAX))));
+            panic!("of the thread");
+        });
+        assert!(panicked.is_err());
+        // One that has waited so is cancelled all the same when the unwinding is over.
+        struct Waits(Rc<Cell<Option<LocalTask<()>>>>);
+        impl Drop for Waits {
+            fn drop(&mut self) {
+                let task = spawn_local(|| time::sleep(Duration::MAX));
+                until_it_waits(&task);
+                self.0.set(Some(task));
+            }
+        }
+        let left = Rc::new(Cell::new(None));
+        let waits = Waits(Rc::clone(&left));
+        let unwinding = panic::AssertUnwindSafe(|| {
+            let _waits = waits;
+            panic!("of the thread");
+        });
+        assert!(panic::catch_unwind(unwinding).is_err());
+        let task = left.take().unwrap();
+        task.cancel();
+        assert!(task.join().unwrap_err().is_cancelled());
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_thread_that_unwinds_goes_on_with_its_waits_while_they_run() {
+    struct Waits(Rc<Cell<u32>>);
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            // The time is up, but nothing unwinds out of an unwinding.
+            for _ in 0..5 {
+                time::sleep(Duration::from_millis(2));
+                self.0.set(self.0.get() + 1);
+            }
+        }
+    }
+
+    std::thread::spawn(|| {
+        let neighbour = spawn_local(|| {
+            loop {
+                time::sleep(Duration::from_micros(100));
+            }
+        });
+        let waits = Rc::new(Cell::new(0));
+        let unwinding = panic::AssertUnwindSafe(|| {
+            time::timeout(Duration::from_millis(1), || {
+                let _waits = Waits(Rc::clone(&waits));
+                panic!("of the thread")
+            })
+        });
+        assert!(panic::catch_unwind(unwinding).is_err());
+        assert_eq!(waits.get(), 5);
+        neighbour.cancel();
+        assert!(neighbour.join().map(|never: ()| never).unwrap_err().is_cancelled());
+    })
+    .join()
+    .unwrap();
 }

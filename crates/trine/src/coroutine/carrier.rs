@@ -365,9 +365,9 @@ impl Carrier {
     /// Lets a fiber run until it suspends or ends.
     #[inline(always)]
     fn resume(&self, fiber: Arc<Fiber>) {
-        let slot = fiber.slot();
-        registry::set_current(Some(slot));
-        self.remote.running.store(ptr::from_ref(slot).cast_mut(), Relaxed);
+        // SAFETY: this is its carrier; it has begun here and not ended, or it would not be queued.
+        registry::set_current(Some(unsafe { fiber.acts_for() }));
+        self.remote.running.store(ptr::from_ref(fiber.slot()).cast_mut(), Relaxed);
         // The `Arc`'s own pointer, not one to the fiber alone: references are made of it.
         self.running.set(NonNull::new(Arc::as_ptr(&fiber).cast_mut()));
         // SAFETY: on the carrier's own stack; the fiber has begun here and not ended, or it would

@@ -77,6 +77,8 @@ struct Frame {
     yielder: *const Yielder<(), Suspend>,
     /// The lowest address of the stack.
     limit: usize,
+    /// The task that the coroutine acts for: its own, but where it drops another one's function.
+    acts_for: &'static Slot,
     /// The values of its [`Local`](super::Local)s, if it has any. Touched by the coroutine only.
     locals: OnceCell<Box<Storage>>,
 }
@@ -179,7 +181,13 @@ impl Fiber {
         // SAFETY: the reserved part of a stack is its owner's, which is this fiber now; it is large
         // and aligned enough for a `Frame` (asserted above).
         unsafe {
-            frame.write(Frame { context, yielder: ptr::null(), limit, locals: OnceCell::new() });
+            frame.write(Frame {
+                context,
+                yielder: ptr::null(),
+                limit,
+                acts_for: self.slot,
+                locals: OnceCell::new(),
+            });
         }
         self.frame.set(frame);
     }
@@ -203,7 +211,8 @@ impl Fiber {
     pub(super) unsafe fn resume(&self) -> Option<Suspend> {
         let frame = self.frame.get();
         // SAFETY: it has begun, so the frame is there, and the caller is the one carrier that
-        // touches it. While the coroutine runs it writes the field `yielder` only.
+        // touches it. While the coroutine runs it leaves
+        // this field alone.
         let context = unsafe { &mut (*frame).context };
         context.resume(()).as_yield()
     }
@@ -262,6 +271,28 @@ impl Fiber {
         // SAFETY: the caller's promise: the frame is there.
         let limit = unsafe { (*frame).limit };
         (limit, frame as usize)
+    }
+
+    /// The task that the coroutine acts for.
+    ///
+    /// # Safety
+    ///
+    /// On the fiber's carrier; the fiber has begun and not ended.
+    #[inline]
+    pub(super) unsafe fn acts_for(&self) -> &'static Slot {
+        // SAFETY: the caller's promise: the frame is there, and nobody writes to it meanwhile.
+        unsafe { (*self.frame.get()).acts_for }
+    }
+
+    /// Has the coroutine act for the task of `slot`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the fiber itself.
+    pub(super) unsafe fn act_as(&self, slot: &'static Slot) {
+        // SAFETY: the caller is the fiber, so the frame is there; the carrier reads this field only
+        // while the fiber does not run.
+        unsafe { (*self.frame.get()).acts_for = slot };
     }
 
     /// The values of the fiber's [`Local`](super::Local)s.

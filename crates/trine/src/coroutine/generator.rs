@@ -22,6 +22,7 @@ use corosensei::{Coroutine, CoroutineResult};
 
 use super::stack::CoStack;
 use super::thread_stacks;
+use crate::task::cancel;
 
 type Context<R, Y, T> = Coroutine<R, Y, T, CoStack>;
 
@@ -262,7 +263,7 @@ impl<R, Y, T> Drop for Generator<R, Y, T> {
         }
         let retire = Retire(&mut self.context);
         if let Some(context) = &mut *retire.0 {
-            context.force_unwind();
+            cancel::while_unwinding(|| context.force_unwind());
         }
     }
 }

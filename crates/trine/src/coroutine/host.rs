@@ -9,7 +9,7 @@ use corosensei::Yielder;
 use super::carrier::Carrier;
 use super::fiber::{BeforePark, Fiber, Suspend};
 use crate::task::park::{Host, Turn};
-use crate::task::registry;
+use crate::task::registry::{self, Slot};
 
 impl Carrier {
     /// The fiber that the caller is.
@@ -81,6 +81,11 @@ impl Host for Carrier {
         if let Some(timer) = timer {
             self.timers.borrow_mut().cancel(timer);
         }
+    }
+
+    fn act_as(&self, slot: &'static Slot) {
+        // SAFETY: the caller is the fiber.
+        unsafe { self.caller().act_as(slot) };
     }
 
     fn may_pass(&self) -> Option<NonNull<Yielder<(), Suspend>>> {

@@ -23,8 +23,9 @@
 //! `Acquire`. Each reference is given up with `Release`, and the last one takes with `Acquire` what
 //! the others did.
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+
+use super::atomic::AtomicUsize;
 
 /// In a queue, or on the way there. Set by the spawn and by wake-ups, cleared at the turn's begin.
 /// Excludes nothing: while it is polled it means "once more".
@@ -131,30 +132,33 @@ impl Word {
     }
 
     /// Gives a waker's reference up.
+    ///
+    /// In one step: whoever is without a reference may not look at the word again, since a canceller
+    /// may queue the task, and its turn free it.
     pub(super) fn release(&self) -> Left {
-        let before = self.0.fetch_sub(REFERENCE, AcqRel);
-        if before / REFERENCE != 1 {
-            Left::Nothing
-        } else if before & GONE != 0 {
-            Left::Free
-        } else {
-            self.abandon(before - REFERENCE)
+        let mut before = self.0.load(Relaxed);
+        loop {
+            let rest = before - REFERENCE;
+            let (next, left) = match rest {
+                REFERENCE.. => (rest, Left::Nothing),
+                _ if rest & GONE != 0 => (rest, Left::Free),
+                _ if is_abandoned(rest) => (QUEUED | CLOSED | REFERENCE, Left::Queue),
+                _ => (rest, Left::Nothing),
+            };
+            match self.0.compare_exchange_weak(before, next, AcqRel, Relaxed) {
+                Ok(_) => return left,
+                Err(seen) => before = seen,
+            }
         }
     }
 
-    /// The handle is detached.
+    /// The handle is detached, by one who keeps the task alive.
     pub(super) fn detach(&self) -> Left {
-        let before = self.0.fetch_and(!HANDLE, AcqRel);
-        if before < REFERENCE { self.abandon(before & !HANDLE) } else { Left::Nothing }
-    }
-
-    /// There are no references any more; closes the task if that leaves nobody.
-    fn abandon(&self, rest: usize) -> Left {
-        if rest & (QUEUED | POLLING | HANDLE | GONE) != 0 {
+        let rest = self.0.fetch_and(!HANDLE, AcqRel) & !HANDLE;
+        if !is_abandoned(rest) {
             return Left::Nothing;
         }
-        // At rest, no handle and no reference: nobody but a canceller can reach the word, and that
-        // has to queue the task if it is quicker.
+        // A canceller that is quicker has to queue the task.
         match self.0.compare_exchange(rest, QUEUED | CLOSED | REFERENCE, AcqRel, Relaxed) {
             Ok(_) => Left::Queue,
             Err(_) => Left::Nothing,
@@ -162,7 +166,12 @@ impl Word {
     }
 }
 
-#[cfg(test)]
+/// At rest, no handle and no reference: nobody but a canceller can reach the word.
+fn is_abandoned(word: usize) -> bool {
+    word < REFERENCE && word & (QUEUED | POLLING | HANDLE | GONE) == 0
+}
+
+#[cfg(all(test, not(trine_loom)))]
 mod tests {
     use super::*;
 

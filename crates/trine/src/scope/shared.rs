@@ -9,6 +9,7 @@
 //! the task touches nothing that it borrowed, so the owner may go on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use crate::task::cancel::Region;
 use crate::task::{Canceller, Cause, Interrupted, TaskError, TaskInfo, job, park};
@@ -32,12 +33,15 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// By the number of the member; a free place is `Vacant`.
+    /// A free place is `Vacant`, and will be another member's.
     places: Vec<Place>,
     free: Vec<usize>,
-    live: usize,
-    /// How many have entered so far.
+    /// Members so far: the number of the next one.
     entered: u64,
+    live: usize,
+    /// Wakes the owner that waits for the last member. It need not be the task that has begun the
+    /// scope: a generator moves between those of its thread.
+    waker: Option<Waker>,
     /// Why all tasks are to end, also those to come.
     ending: Option<Arc<str>>,
     first: Option<TaskError>,
@@ -79,7 +83,7 @@ impl Shared {
         };
         state.places[place] = Place::Starting(number);
         drop(state);
-        Member { shared: Arc::clone(self), ticket: Ticket { place, number }, refused: false }
+        Member { shared: Arc::clone(self), ticket: Ticket { place, number } }
     }
 
     /// Notes how to cancel a task that was started.
@@ -151,7 +155,13 @@ impl Shared {
     /// The caller was interrupted, and so were tasks.
     pub(super) fn wait_for_all(&self) -> Result<(), Interrupted> {
         let mut interrupted = None;
-        while self.lock().live > 0 {
+        loop {
+            let mut state = self.lock();
+            if state.live == 0 {
+                break;
+            }
+            state.waker.get_or_insert_with(park::waker);
+            drop(state);
             if interrupted.is_some() {
                 park::park(None);
             } else if let Err(why) = park::wait(None) {
@@ -195,7 +205,6 @@ pub(super) struct Ticket {
 pub(super) struct Member {
     shared: Arc<Shared>,
     pub(super) ticket: Ticket,
-    refused: bool,
 }
 
 impl Member {
@@ -205,8 +214,7 @@ impl Member {
     }
 
     /// The task's function is being dropped uncalled; as the first of what it owns.
-    pub(super) fn refuse(&mut self, task: Option<TaskInfo>) {
-        self.refused = true;
+    pub(super) fn refuse(&self, task: Option<TaskInfo>) {
         // Nothing but a task that is refused drops a member's function.
         let cause = job::refusal().unwrap_or(Cause::Cancelled { reason: None });
         self.shared.fail(TaskError::new(cause, task));
@@ -219,10 +227,10 @@ impl Drop for Member {
         state.places[self.ticket.place] = Place::Vacant;
         state.free.push(self.ticket.place);
         state.live -= 1;
-        let last = state.live == 0;
+        let waker = if state.live == 0 { state.waker.take() } else { None };
         drop(state);
-        if last {
-            self.shared.body.wake();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }

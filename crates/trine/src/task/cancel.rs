@@ -16,15 +16,15 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupt;
 use super::registry;
-use super::slot::{Slot, UNWINDING};
+use super::slot::{Slot, UNWINDING, Unwinding};
 use super::{Interrupted, park};
 
 thread_local! {
@@ -109,7 +109,7 @@ pub(super) fn wait_or_unwind(deadline: Option<Instant>) {
         if may_unwind(slot) {
             return wait_of(slot, deadline);
         }
-        let doubt = (SUSPENDED.get() > 0).then(|| Instant::now() + DOUBT);
+        let doubt = is_in_doubt().then(|| Instant::now() + DOUBT);
         park::park(earlier(deadline, doubt));
         Ok(())
     });
@@ -121,25 +121,28 @@ pub(super) fn wait_or_unwind(deadline: Option<Instant>) {
 }
 
 /// What travels up the stack of a task that is interrupted in a wait which cannot fail.
-struct Unwind(Interrupted);
+struct Unwind {
+    interrupted: Interrupted,
+    begun: Unwinding,
+}
 
 impl Drop for Unwind {
-    /// Whoever drops it has caught it.
+    /// Whoever drops it has caught it; maybe long ago, or on another thread.
     fn drop(&mut self) {
-        with_own(|slot| slot.set_own(UNWINDING, false));
+        with_own(|slot| slot.end_unwinding(self.begun));
     }
 }
 
 #[cold]
 fn unwind(interrupted: Interrupted) -> ! {
-    with_own(|slot| slot.set_own(UNWINDING, true));
+    let begun = with_own(Slot::begin_unwinding).unwrap_or_default();
     // Not `panic!`: nothing went wrong, and no hook is to say so.
-    panic::resume_unwind(Box::new(Unwind(interrupted)))
+    panic::resume_unwind(Box::new(Unwind { interrupted, begun }))
 }
 
 /// Whether the payload of an unwinding is an interruption, and which.
 pub(crate) fn interruption(payload: &(dyn Any + Send)) -> Option<&Interrupted> {
-    payload.downcast_ref::<Unwind>().map(|unwind| &unwind.0)
+    payload.downcast_ref::<Unwind>().map(|unwind| &unwind.interrupted)
 }
 
 /// Not where a panic aborts, and not during an unwinding: a second one there aborts.
@@ -158,6 +161,12 @@ fn is_unwinding(slot: &Slot) -> bool {
         slot.set_own(UNWINDING, false);
     }
     panicking && (SUSPENDED.get() == 0 || slot.has_own(UNWINDING))
+}
+
+/// Whether [`is_unwinding`] may have been deceived by a neighbour's panic, or by one that is not known
+/// to have begun: then the caller looks again and again, or it would sleep over its cancellation.
+fn is_in_doubt() -> bool {
+    cfg!(panic = "unwind") && park::has_neighbours()
 }
 
 /// How long a coroutine waits between two looks whether it unwinds, where that is in doubt.
@@ -184,9 +193,26 @@ impl Drop for Suspension {
     }
 }
 
-/// A panic of the slot's task begins to unwind it.
-pub(super) fn note_panic(slot: &Slot) {
-    slot.set_own(UNWINDING, true);
+/// A panic begins to unwind the caller.
+pub(super) fn note_panic() {
+    with_own(Slot::begin_unwinding);
+}
+
+/// The caller is about to act for the task of `slot`, and unwinds in its name if it does so at all.
+pub(super) fn share_unwinding(slot: &Slot) {
+    if with_own(|own| own.has_own(UNWINDING)) == Some(true) {
+        slot.begin_unwinding();
+    }
+}
+
+/// Calls `f`, which unwinds something and comes back.
+pub(crate) fn while_unwinding(f: impl FnOnce()) {
+    let within_another = with_own(|slot| slot.has_own(UNWINDING)) == Some(true);
+    let begun = with_own(Slot::begin_unwinding).unwrap_or_default();
+    f();
+    if !within_another {
+        with_own(|slot| slot.end_unwinding(begun));
+    }
 }
 
 /// Whether the caller should end: its task was cancelled, or the time of a
@@ -312,10 +338,18 @@ pub(crate) fn inherit(deadline: Option<Instant>) {
     }
 }
 
+/// In a region: its function runs, or is about to.
+const ENTERED: u8 = 0;
+/// The waits of its function end.
+const ENDED: u8 = 1;
+/// Its function has ended.
+const LEFT: u8 = 2;
+
 /// A part of a task whose waits others can end: what the body of a scope is to its children.
 #[derive(Debug)]
 pub(crate) struct Region {
-    ended: AtomicBool,
+    /// `ENTERED`, `ENDED` or `LEFT`.
+    state: AtomicU8,
     /// Wakes the task.
     waker: Waker,
 }
@@ -323,29 +357,27 @@ pub(crate) struct Region {
 impl Region {
     /// A region that only the caller will enter.
     pub(crate) fn new() -> Arc<Region> {
-        Arc::new(Region { ended: AtomicBool::new(false), waker: park::waker() })
+        Arc::new(Region { state: AtomicU8::new(ENTERED), waker: park::waker() })
     }
 
     /// Runs `f` inside; its waits end as soon as somebody calls `end`.
     pub(crate) fn run<T>(self: &Arc<Region>, f: impl FnOnce() -> T) -> thread::Result<T> {
         with_own(|slot| slot.enter_region(Arc::clone(self)));
         let result = panic::catch_unwind(AssertUnwindSafe(f));
-        with_own(Slot::leave_region);
+        // For a task that it was entered in and not left, too.
+        self.state.store(LEFT, Relaxed);
+        with_own(|slot| slot.leave_region(self));
         result
     }
 
     /// Ends the waits inside.
     pub(crate) fn end(&self) {
-        self.ended.store(true, Release);
-        self.wake();
-    }
-
-    /// Wakes the task, wherever it waits.
-    pub(crate) fn wake(&self) {
-        self.waker.wake_by_ref();
+        if self.state.compare_exchange(ENTERED, ENDED, Release, Relaxed).is_ok() {
+            self.waker.wake_by_ref();
+        }
     }
 
     pub(super) fn is_ended(&self) -> bool {
-        self.ended.load(Acquire)
+        self.state.load(Acquire) == ENDED
     }
 }

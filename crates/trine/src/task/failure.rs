@@ -46,9 +46,8 @@ pub(crate) fn install_hook() {
 }
 
 fn note(info: &PanicHookInfo<'_>) {
-    let Some(slot) = registry::current() else { return };
-    cancel::note_panic(slot);
-    let Some(task) = slot.info() else { return };
+    cancel::note_panic();
+    let Some(task) = registry::current().and_then(registry::Slot::info) else { return };
     // Not `eprintln!`, which panics where standard error cannot be written.
     let _ = writeln!(io::stderr(), "trine: {task} panicked:");
     let note = Note {

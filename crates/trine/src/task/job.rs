@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::registry::{self, Request, Slot};
-use super::{Cause, Core, Handle, Kind, TaskError, failure};
+use super::{Cause, Core, Handle, Kind, TaskError, cancel, failure, park};
 
 /// The function `F` and the outcome `T` of one task.
 #[derive(Debug)]
@@ -76,13 +76,13 @@ where
     unsafe fn refuse(&self, cause: Cause) {
         // SAFETY: the caller makes this the only access, ever.
         let function = unsafe { (*self.function.get()).take() };
-        let outer = registry::current();
-        registry::set_current(Some(self.slot()));
-        REFUSAL.with(|refusal| *refusal.borrow_mut() = Some(cause.clone()));
+        cancel::share_unwinding(self.slot());
+        let outer = park::act_as(Some(self.slot()));
+        set_refusal(Some(cause.clone()));
         // What the function owns may panic while it is dropped; that must not stop the refusal.
         let dropped = failure::catch(|| Some(self.core.entry.info()), || drop(function));
-        REFUSAL.with(|refusal| *refusal.borrow_mut() = None);
-        registry::set_current(outer);
+        set_refusal(None);
+        park::act_as(outer);
         let error = TaskError::new(cause, Some(self.core.entry.info()));
         // SAFETY: once, by the caller's promise.
         unsafe { self.core.complete(Err(dropped.err().unwrap_or(error))) };
@@ -94,9 +94,14 @@ thread_local! {
     static REFUSAL: RefCell<Option<Cause>> = const { RefCell::new(None) };
 }
 
+/// Not at the end of a thread, where the storage is gone: the refusal has no cause then.
+fn set_refusal(cause: Option<Cause>) {
+    _ = REFUSAL.try_with(|refusal| *refusal.borrow_mut() = cause);
+}
+
 /// Why a function is dropped uncalled: for the first destructor of what it owns.
 pub(crate) fn refusal() -> Option<Cause> {
-    REFUSAL.with(|refusal| refusal.borrow_mut().take())
+    REFUSAL.try_with(|refusal| refusal.borrow_mut().take()).ok().flatten()
 }
 
 impl<F, T> Handle for Job<F, T>

@@ -8,8 +8,8 @@
 //! | `JOINER` | producer | nobody |
 //! | `DONE` | consumer | consumer |
 //! | `DONE`, was `JOINER` | consumer | producer, to take and wake it |
-//! | `DETACHED` | producer | nobody |
-//! | `DONE`, was `DETACHED` | producer, to drop it | nobody |
+//! | `DETACHED` | producer | consumer, to drop it |
+//! | `DONE`, was `DETACHED` | producer, to drop it | as before |
 //!
 //! So a value that nobody will join is dropped by the producer, on the task's own stack, or by
 //! whoever drops the handle after the end; never by a scheduler that lets go of the task's memory.
@@ -79,15 +79,19 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// Says that nobody will take the value.
+    /// Says that nobody will take the value, and lets go of a registered waker.
     ///
     /// # Safety
     ///
     /// The caller is the one consumer, and calls nothing that takes a consumer afterwards.
     pub(crate) unsafe fn detach(&self) {
-        if self.state.fetch_or(DETACHED, AcqRel) & DONE != 0 {
+        let before = self.state.fetch_or(DETACHED, AcqRel);
+        if before & DONE != 0 {
             // SAFETY: `DONE` came first: the field is the consumer's.
             unsafe { self.drop_value() };
+        } else if before & JOINER != 0 {
+            // SAFETY: `DETACHED` came before `DONE`: the field is the consumer's, for good.
+            drop(unsafe { (*self.joiner.get()).take() });
         }
     }
 
@@ -228,6 +232,22 @@ mod tests {
                 assert_eq!(outcome.take().unwrap().unwrap(), [round]);
             }
             thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn who_detaches_lets_go_of_the_waker_that_it_has_left() {
+        struct Nobody;
+        impl std::task::Wake for Nobody {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (outcome, nobody) = (Outcome::<()>::new(), Arc::new(Nobody));
+        // SAFETY: one thread is producer and consumer, each call is made once.
+        unsafe {
+            assert!(!outcome.register(&Waker::from(Arc::clone(&nobody))));
+            outcome.detach();
+            assert_eq!(Arc::strong_count(&nobody), 1);
+            outcome.complete(Ok(()));
         }
     }
 

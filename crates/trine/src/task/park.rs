@@ -50,6 +50,8 @@ pub(crate) trait Host {
     fn waker(&self) -> Waker;
     /// Waits for a wake-up of the caller, or for `deadline`.
     fn park(&self, deadline: Option<Instant>);
+    /// The caller is `slot`'s task also after its next waits.
+    fn act_as(&self, slot: &'static Slot);
     /// What the caller lets others run with, if the host carries it and others are ready.
     fn may_pass(&self) -> Option<NonNull<Yielder<(), Suspend>>>;
 }
@@ -98,6 +100,22 @@ fn host() -> Option<&'static dyn Host> {
     HOST.get().filter(|host| host.carries_caller())
 }
 
+/// Whether others may run on the calling thread while the caller waits.
+pub(super) fn has_neighbours() -> bool {
+    HOST.get().is_some()
+}
+
+/// Makes the caller act for another task, whose function it drops, until it is called again with what
+/// this returns.
+pub(super) fn act_as(slot: Option<&'static Slot>) -> Option<&'static Slot> {
+    let outer = registry::current();
+    registry::set_current(slot);
+    if let (Some(host), Some(slot)) = (host(), slot) {
+        host.act_as(slot);
+    }
+    outer
+}
+
 /// A waker for the caller.
 pub(crate) fn waker() -> Waker {
     match host() {
@@ -114,10 +132,14 @@ pub(crate) fn park(deadline: Option<Instant>) {
             let _suspension = cancel::begin_suspension();
             return host.park(deadline);
         }
-        Some(host) => match host.turn(deadline) {
-            Turn::Return => return,
-            Turn::Sleep(until) => until,
-        },
+        Some(host) => {
+            // Those that the turn runs see the thread's own count of panics.
+            let _suspension = cancel::begin_suspension();
+            match host.turn(deadline) {
+                Turn::Return => return,
+                Turn::Sleep(until) => until,
+            }
+        }
         None => deadline,
     };
     with_parker(|parker| parker.park(sleep_until));

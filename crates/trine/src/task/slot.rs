@@ -51,6 +51,9 @@ pub(crate) const UNWINDING: u32 = 4;
 /// In `own`: the task is inside regions that others can end.
 const REGIONS: u32 = 8;
 
+/// In `own`: one of the unwindings that have begun; the bits above count them, modulo 2²⁴.
+const BEGUN: u32 = 1 << 8;
+
 /// In `deadline`: there is none.
 const NEVER: u64 = u64::MAX;
 
@@ -72,7 +75,7 @@ pub(crate) struct Slot {
     kind: AtomicU32,
     /// The kernel's id of the thread or process that runs it; 0 for none.
     os_id: AtomicU32,
-    /// `SHIELDED`, `WAKER`, `UNWINDING`; touched by the task only.
+    /// `SHIELDED`, `WAKER`, `UNWINDING`, `REGIONS`, `BEGUN`; touched by the task only.
     own: AtomicU32,
     extra: Mutex<Option<Box<Extra>>>,
 }
@@ -93,6 +96,14 @@ struct Extra {
     shielded: usize,
     /// Wakes the thread that runs the task.
     waker: Option<Waker>,
+}
+
+/// One unwinding of one task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unwinding {
+    slot: usize,
+    id: u64,
+    number: u32,
 }
 
 /// What a request to cancel has found, and what is left to do for whoever made it.
@@ -269,10 +280,14 @@ impl Slot {
         self.set_own(REGIONS, true);
     }
 
-    /// The task leaves the region that it has entered last; for the task itself.
-    pub(crate) fn leave_region(&self) {
+    /// The task leaves a region, mostly the one that it has entered last; for the task itself. A
+    /// generator may leave its own in another order, and in another task.
+    pub(crate) fn leave_region(&self, region: &Arc<Region>) {
         let left = self.with_extra(|extra| {
-            extra.regions.pop();
+            if let Some(at) = extra.regions.iter().rposition(|other| Arc::ptr_eq(other, region)) {
+                extra.regions.remove(at);
+                extra.shielded -= usize::from(at < extra.shielded);
+            }
             extra.regions.len()
         });
         self.set_own(REGIONS, left > 0);
@@ -287,6 +302,26 @@ impl Slot {
     pub(crate) fn set_own(&self, bit: u32, on: bool) {
         let own = self.own.load(Relaxed);
         self.own.store(if on { own | bit } else { own & !bit }, Relaxed);
+    }
+
+    /// An unwinding of the task begins; for the task itself.
+    pub(super) fn begin_unwinding(&self) -> Unwinding {
+        let own = self.own.load(Relaxed).wrapping_add(BEGUN) | UNWINDING;
+        self.own.store(own, Relaxed);
+        self.unwinding(own)
+    }
+
+    /// An unwinding is over, of this task or of another one, unless a later one has begun; for the
+    /// task itself.
+    pub(super) fn end_unwinding(&self, begun: Unwinding) {
+        if self.unwinding(self.own.load(Relaxed)) == begun {
+            self.set_own(UNWINDING, false);
+        }
+    }
+
+    fn unwinding(&self, own: u32) -> Unwinding {
+        let slot = std::ptr::from_ref(self).addr();
+        Unwinding { slot, id: self.raw_id(), number: own / BEGUN }
     }
 
     /// Leaves a waker of the thread that runs the task, once; for the task itself, before it looks
@@ -397,5 +432,23 @@ mod moment {
     pub(super) fn zero() -> Instant {
         static ZERO: OnceLock<Instant> = OnceLock::new();
         *ZERO.get_or_init(Instant::now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwinding_is_over_unless_a_later_one_has_begun_or_it_is_another_task_s() {
+        let (task, other) = (Slot::new(), Slot::new());
+        let (first, elsewhere) = (task.begin_unwinding(), other.begin_unwinding());
+        task.end_unwinding(elsewhere);
+        assert!(task.has_own(UNWINDING));
+        let second = task.begin_unwinding();
+        task.end_unwinding(first);
+        assert!(task.has_own(UNWINDING));
+        task.end_unwinding(second);
+        assert!(!task.has_own(UNWINDING) && other.has_own(UNWINDING));
     }
 }

@@ -1,19 +1,27 @@
-//! The locks' protocols, checked by [loom] in every order that the memory model allows, up to a
+//! The protocols of the locks and of future tasks, checked by [loom] in every order that the memory model allows, up to a
 //! number of preemptions. A lost wake-up is a thread that waits for good: loom reports it as a
 //! deadlock.
 //!
 //! The files are those of the library; what stands below them, atomics and parking, is loom's here.
 //!
 //! ```text
-//! RUSTFLAGS='--cfg loom' cargo test -p trine --release --target-dir target/loom --test loom
+//! RUSTFLAGS='--cfg trine_loom' cargo test -p trine --release --target-dir target/loom --test loom
 //! ```
 //!
 //! [loom]: https://docs.rs/loom
-#![cfg(loom)]
+#![cfg(trine_loom)]
 
 mod locks;
 mod signals;
 mod task;
+
+/// As below, for the word of a future task.
+mod coroutine {
+    mod atomic;
+    mod futures;
+    #[path = "../../../src/coroutine/word.rs"]
+    mod word;
+}
 
 /// The library's files, over loom's atomics.
 #[allow(dead_code, reason = "the models do not use all of it")]

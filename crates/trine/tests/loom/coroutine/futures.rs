@@ -1,0 +1,176 @@
+//! The word of a future task: the future is dropped once, by its carrier, and the memory freed once,
+//! after everybody's last look.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::AcqRel;
+
+use loom::cell::UnsafeCell;
+use loom::sync::Mutex;
+use loom::sync::atomic::AtomicUsize;
+
+use super::atomic::{is_freed, set_freed};
+use super::word::{AfterPoll, Left, Turn, Word};
+
+struct Task {
+    word: Word,
+    /// The counts of the `Arc`: of wakers and queue, of the handle, of the canceller.
+    counts: AtomicUsize,
+    /// Whoever queues the task runs its turn, as the carrier.
+    carrier: Mutex<()>,
+    /// Whether the future is there.
+    future: UnsafeCell<bool>,
+}
+
+impl Task {
+    /// Had a first turn, which has left `wakers` wakers.
+    fn at_rest(wakers: usize, counts: usize) -> Task {
+        let word = Word::new();
+        assert_eq!(word.begin_turn(), Turn::Poll);
+        (0..wakers).for_each(|_| word.refer());
+        assert_eq!(word.end_poll(), AfterPoll::Rest);
+        Task {
+            word,
+            counts: AtomicUsize::new(counts),
+            carrier: Mutex::new(()),
+            future: UnsafeCell::new(true),
+        }
+    }
+
+    fn free(&self) {
+        match self.counts.fetch_sub(1, AcqRel) {
+            0 => panic!("freed twice"),
+            1 => set_freed(true),
+            _ => {}
+        }
+    }
+
+    fn turn(&self) {
+        let _carrier = self.carrier.lock().unwrap();
+        loop {
+            if self.word.begin_turn() == Turn::Poll {
+                // SAFETY: the turn's; loom says if it is not.
+                self.future.with(|there| assert!(unsafe { *there }));
+                match self.word.end_poll() {
+                    AfterPoll::Rest => return,
+                    AfterPoll::Queue => continue,
+                    AfterPoll::Close => {}
+                }
+            }
+            // SAFETY: as above.
+            self.future.with_mut(|there| assert!(unsafe { std::mem::replace(&mut *there, false) }));
+            if self.word.end() == Left::Free {
+                self.free();
+            }
+            return;
+        }
+    }
+
+    fn release(&self) {
+        match self.word.release() {
+            Left::Nothing => {}
+            Left::Queue => self.turn(),
+            Left::Free => self.free(),
+        }
+    }
+
+    fn wake(&self) {
+        if self.word.wake() { self.turn() } else { self.release() }
+    }
+
+    fn wake_by_ref(&self) {
+        if self.word.wake() {
+            self.word.refer();
+            self.turn();
+        }
+    }
+
+    fn detach(&self) {
+        if self.word.detach() == Left::Queue {
+            self.turn();
+        }
+        self.free();
+    }
+
+    fn cancel(&self) {
+        if self.word.close() {
+            self.word.refer();
+            self.turn();
+        }
+        self.free();
+    }
+}
+
+/// Runs `threads` on a task with so many wakers and a handle, which is the first count; they use all
+/// up.
+fn check(wakers: usize, cancellers: usize, threads: &'static [fn(&Task)]) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(4);
+    model.check(move || {
+        set_freed(false);
+        let task = Arc::new(Task::at_rest(wakers, 2 + cancellers));
+        let (first, others) = threads.split_first().expect("somebody");
+        let others: Vec<_> = others
+            .iter()
+            .map(|run| {
+                let task = Arc::clone(&task);
+                loom::thread::spawn(move || run(&task))
+            })
+            .collect();
+        first(&task);
+        for other in others {
+            other.join().unwrap();
+        }
+        assert!(is_freed(), "somebody has forgotten to free the task");
+        set_freed(false);
+    });
+}
+
+#[test]
+fn the_last_waker_goes_while_the_task_is_cancelled() {
+    check(
+        1,
+        1,
+        &[
+            |task| {
+                task.detach();
+                task.release();
+            },
+            Task::cancel,
+        ],
+    );
+}
+
+#[test]
+fn waker_handle_and_canceller_end_at_once() {
+    check(1, 1, &[Task::wake, Task::detach, Task::cancel]);
+    check(1, 1, &[Task::release, Task::detach, Task::cancel]);
+}
+
+#[test]
+fn two_wakers_and_the_handle_end_at_once() {
+    check(2, 0, &[Task::wake, Task::release, Task::detach]);
+    check(
+        2,
+        0,
+        &[
+            |task| {
+                task.wake_by_ref();
+                task.release();
+            },
+            Task::release,
+            Task::detach,
+        ],
+    );
+}
+
+#[test]
+fn two_cancel_at_once() {
+    check(
+        1,
+        2,
+        &[Task::cancel, Task::cancel, |task| {
+            task.detach();
+            task.wake();
+        }],
+    );
+}
