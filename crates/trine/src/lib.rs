@@ -71,7 +71,7 @@ pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise}
 pub use task::cancel::{cancelled, checkpoint, shield};
 pub use task::{
     Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task,
-    TaskError, TaskId, TaskInfo,
+    TaskError, TaskId, TaskInfo, UnknownKind,
 };
 
 /// The README's programs, run as doctests.

@@ -111,6 +111,11 @@ impl Shared {
         }
     }
 
+    /// Whether all tasks are to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lock().ending.is_some()
+    }
+
     /// A task has ended with an error.
     fn fail(&self, error: TaskError) {
         let mut state = self.lock();
