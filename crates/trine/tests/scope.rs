@@ -436,6 +436,23 @@ fn tasks_name_the_place_where_they_were_started() {
     assert_eq!(lines, [1, 2, 3, 4, 5]);
 }
 
+/// Each unwraps the error of the next, whose text is then in its own.
+fn unwrapped(depth: u32) {
+    assert!(depth > 0, "at the bottom");
+    scope(|s| s.coroutine(move || unwrapped(depth - 1)).join().unwrap()).unwrap();
+}
+
+#[test]
+fn the_text_of_an_error_that_many_unwrap_grows_evenly() {
+    let at = |depth| {
+        let error = coroutine::spawn(move || unwrapped(depth)).join().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("at the bottom") && !text.contains('\\'), "{text}");
+        text.len()
+    };
+    assert!(at(40) < 4 * at(20));
+}
+
 #[test]
 fn a_supervised_scope_keeps_going() {
     anywhere(|| {
