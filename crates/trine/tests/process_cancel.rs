@@ -122,6 +122,17 @@ fn signal_of(error: &TaskError) -> i32 {
     }
 }
 
+/// In a worker: blocks SIGTERM for the calling thread, or unblocks it.
+fn mask_sigterm(how: i32) {
+    // SAFETY: the set is made before its use.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
+    }
+}
+
 fn pid_of(pool: &Pool) -> u32 {
     pool.spawn((), |()| std::process::id()).join().unwrap()
 }
@@ -188,19 +199,10 @@ fn a_cancellation_that_another_thread_receives_reaches_the_task() {
     let task = pool.spawn(desk.path.clone(), |path: String| {
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let other = std::thread::spawn(move || ended.recv());
-        let mask = |how| {
-            // SAFETY: the set is made before its use.
-            unsafe {
-                let mut set = std::mem::zeroed();
-                libc::sigemptyset(&raw mut set);
-                libc::sigaddset(&raw mut set, libc::SIGTERM);
-                libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
-            }
-        };
-        mask(libc::SIG_BLOCK);
+        mask_sigterm(libc::SIG_BLOCK);
         let mut stream = report(&path);
         stream.read_exact(&mut [0]).unwrap();
-        mask(libc::SIG_UNBLOCK);
+        mask_sigterm(libc::SIG_UNBLOCK);
         while !trine::cancelled() {
             std::hint::spin_loop();
         }
@@ -439,6 +441,26 @@ fn a_late_cancellation_never_hits_the_next_task_of_the_worker() {
     }
     println!("{values} of 400 were quicker than their cancellation");
     assert_eq!(pid_of(&pool), pid);
+}
+
+#[test]
+fn a_signal_that_is_held_up_until_the_next_task_does_not_end_it() {
+    let pool = Pool::new(1).grace(NEVER_KILLED);
+    let desk = Desk::open();
+    let first = pool.spawn(desk.path.clone(), |path: String| {
+        mask_sigterm(libc::SIG_BLOCK);
+        report(&path).read_exact(&mut [0]).unwrap();
+        trine::cancelled()
+    });
+    let (pid, mut stream) = desk.hear();
+    let second = pool.spawn((), |()| {
+        mask_sigterm(libc::SIG_UNBLOCK);
+        (trine::cancelled(), std::process::id())
+    });
+    first.cancel();
+    stream.get_mut().write_all(b"x").unwrap();
+    assert!(!first.join().unwrap(), "it has not heard of it");
+    assert_eq!(second.join().unwrap(), (false, pid));
 }
 
 #[test]

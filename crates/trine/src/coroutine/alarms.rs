@@ -8,14 +8,13 @@
 //! ```text
 //!   any thread                        the carrier
 //!   ──────────                        ───────────
-//!   set ─────► pending, by time ◄──── ring: takes those that are due, and wakes them
+//!   set ─────► pending: a wheel ◄──── ring: takes those that are due, and wakes them
 //!   cancel ──►  `next`: the first ──► how long to sleep
 //!      └─ an earlier first one: calls the carrier
 //! ```
 //!
 //! No waker is used or dropped under the lock: either may run code of others, which may sleep too.
 
-use std::collections::BTreeMap;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicU64;
@@ -24,8 +23,11 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::carrier::{self, Remote};
+use super::carrier;
+use super::nodes::Key;
+use super::remote::Remote;
 use super::scheduler;
+use super::timers::Timers;
 
 /// Wakers taken from under the lock at once.
 const BATCH: usize = 64;
@@ -49,16 +51,12 @@ pub(super) struct Alarms {
     pending: Mutex<Pending>,
 }
 
-#[derive(Default)]
-struct Pending {
-    /// By time; those of the same moment in the order in which they were set.
-    wakers: BTreeMap<(Moment, u64), Waker>,
-    set: u64,
-}
+type Pending = Box<Timers<Waker>>;
 
 impl Default for Alarms {
     fn default() -> Alarms {
-        Alarms { next: AtomicU64::new(NEVER), pending: Mutex::default() }
+        let pending = Mutex::new(Box::new(Timers::new(*ZERO)));
+        Alarms { next: AtomicU64::new(NEVER), pending }
     }
 }
 
@@ -83,10 +81,9 @@ impl Alarms {
         loop {
             let mut pending = self.lock();
             while due.len() < BATCH
-                && let Some(first) = pending.wakers.first_entry()
-                && first.key().0 <= moment(now)
+                && let Some(waker) = pending.pop_expired(now)
             {
-                due.push(first.remove());
+                due.push(waker);
             }
             self.note_first(&pending);
             drop(pending);
@@ -102,48 +99,48 @@ impl Alarms {
         }
     }
 
-    /// The number of a new alarm, and whether it is the first of all.
-    fn set(&self, at: Moment, waker: Waker) -> (u64, bool) {
+    /// The key of a new alarm, and whether it is the first of all.
+    fn set(&self, at: Instant, waker: Waker) -> (Key, bool) {
         let mut pending = self.lock();
-        pending.set += 1;
-        let number = pending.set;
-        pending.wakers.insert((at, number), waker);
-        let first = at < self.next.load(Relaxed);
+        let key = pending.insert(Instant::now(), at, waker);
+        let first = moment(at) < self.next.load(Relaxed);
         if first {
-            self.next.store(at, SeqCst);
+            self.note_first(&pending);
         }
-        (number, first)
+        (key, first)
     }
 
     /// Has `waker` used by an alarm that was set; `false` if it has rung, and has woken another.
     #[must_use = "what has rung will not ring again"]
-    fn renew(&self, at: Moment, number: u64, waker: &Waker) -> bool {
-        match self.lock().wakers.get(&(at, number)) {
+    fn renew(&self, key: Key, waker: &Waker) -> bool {
+        match self.lock().payload_mut(key) {
             None => return false,
             Some(old) if old.will_wake(waker) => return true,
             Some(_) => {}
         }
         let mut waker = waker.clone();
         let mut pending = self.lock();
-        let old = pending.wakers.get_mut(&(at, number));
+        let old = pending.payload_mut(key);
         let is_set = old.map(|old| mem::swap(old, &mut waker)).is_some();
         drop(pending);
         is_set
     }
 
-    fn cancel(&self, at: Moment, number: u64) {
+    fn cancel(&self, key: Key) {
         let mut pending = self.lock();
-        let waker = pending.wakers.remove(&(at, number));
-        if waker.is_some() && at == self.next.load(Relaxed) {
+        let waker = pending.cancel(key);
+        if pending.is_empty() {
             self.note_first(&pending);
+        }
+        if pending.wants_trim() {
+            pending.trim();
         }
         drop(pending);
         drop(waker);
     }
 
     fn note_first(&self, pending: &Pending) {
-        let first = pending.wakers.first_key_value().map_or(NEVER, |(key, _)| key.0);
-        self.next.store(first, SeqCst);
+        self.next.store(pending.next_time().unwrap_or(NEVER), SeqCst);
     }
 
     /// No code that can panic runs under this lock.
@@ -154,54 +151,54 @@ impl Alarms {
 
 /// A future's wait for a moment.
 pub(crate) struct Alarm {
-    at: Moment,
+    /// `None` is never.
+    at: Option<Instant>,
     /// Where it is set, from the first poll that had to wait.
-    carrier: Option<&'static Remote>,
-    number: u64,
+    set: Option<(&'static Remote, Key)>,
 }
 
 impl Alarm {
     /// An alarm for `deadline`; without one it is never due.
     pub(crate) fn new(deadline: Option<Instant>) -> Alarm {
-        Alarm { at: deadline.map_or(NEVER, moment), carrier: None, number: 0 }
+        Alarm { at: deadline, set: None }
     }
 
     /// Whether the moment has come; if not, the waker is woken then.
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
-        if self.at == NEVER {
-            return Poll::Pending;
-        }
-        if moment(Instant::now()) >= self.at {
+        let Some(at) = self.at else { return Poll::Pending };
+        if Instant::now() >= at {
             self.cancel();
             return Poll::Ready(());
         }
-        match self.carrier {
-            Some(carrier) => match carrier.alarms.renew(self.at, self.number, context.waker()) {
+        match self.set {
+            Some((carrier, key)) => match carrier.alarms.renew(key, context.waker()) {
                 true => Poll::Pending,
                 false => Poll::Ready(()),
             },
             None => {
-                self.set(context.waker().clone());
+                self.set(at, context.waker().clone());
                 Poll::Pending
             }
         }
     }
 
     /// Sets it here, where the caller is carried, or else at the first carrier.
-    fn set(&mut self, waker: Waker) {
-        let here = carrier::current().map(carrier::Carrier::remote);
+    fn set(&mut self, at: Instant, waker: Waker) {
+        // A thread that only has local coroutines does not keep the time unless it waits.
+        let here = carrier::current().filter(|carrier| carrier.has_own_thread());
+        let here = here.map(carrier::Carrier::remote);
         let home = here.or_else(|| scheduler::scheduler().first());
         let home = home.expect("a thread that keeps the time could not be started");
-        let (number, first) = home.alarms.set(self.at, waker);
-        (self.carrier, self.number) = (Some(home), number);
+        let (key, first) = home.alarms.set(at, waker);
+        self.set = Some((home, key));
         if first && here.is_none() {
             home.call();
         }
     }
 
     fn cancel(&mut self) {
-        if let Some(carrier) = self.carrier.take() {
-            carrier.alarms.cancel(self.at, self.number);
+        if let Some((carrier, key)) = self.set.take() {
+            carrier.alarms.cancel(key);
         }
     }
 }

@@ -20,27 +20,28 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crossbeam_deque::{Stealer, Worker};
+use crossbeam_deque::Worker;
 
-use super::alarms::Alarms;
-use super::fiber::{self, BeforePark, Fiber, Suspend};
+use super::fiber::{self, Fiber, Suspend};
 use super::monitor;
+use super::remote::Remote;
 use super::scheduler::{self, Fresh, Scheduler};
 use super::stack::StackCache;
 use super::stackless::Stackless;
 use super::timers::Timers;
-use crate::sys::{self, fault, futex};
-use crate::task::park::{self, Host, Turn};
-use crate::task::registry::{self, Slot};
+use crate::sys::{self, fault};
+use crate::task::{park, registry};
 
 /// Switches between two looks at the inbox, the timers and the work of others.
 const ROUND: usize = 64;
+/// First runs for each turn of a started one. A parent that joins its children in the order in which it
+/// spawned them is woken by the first, and finds some more done.
+const STARTS: usize = 8;
 /// How many turns before its own a fiber's stack is fetched.
 const AHEAD: usize = 8;
 /// Rounds between two looks at the injector while there is work at hand.
@@ -50,97 +51,6 @@ const TRIM_AFTER: Duration = Duration::from_millis(200);
 /// Rounds after which a carrier that is never idle does so.
 const TRIM_ROUNDS: u64 = 1 << 16;
 
-/// The part of a carrier that others touch. Lives as long as the process.
-pub(super) struct Remote {
-    number: usize,
-    inbox: Mutex<Inbox>,
-    /// Whether the inbox may hold something, or the first alarm may be an earlier one.
-    mail: AtomicBool,
-    pub(super) alarms: Alarms,
-    /// `AWAKE` or `ASLEEP`; the carrier sleeps on it.
-    sleep: AtomicU32,
-    /// The slot of the coroutine that runs, or null; the monitor marks it as [`registry::SEEN`].
-    pub(super) running: AtomicPtr<Slot>,
-    /// The kernel's id of the carrier's thread; 0 until it runs.
-    pub(super) thread_id: AtomicU32,
-    /// Wakes the thread, if that is none of the scheduler's and sleeps by itself.
-    thread: Option<Waker>,
-    pub(super) stealer: Stealer<Fresh>,
-}
-
-/// What was woken elsewhere.
-#[derive(Default)]
-struct Inbox {
-    fibers: Vec<Arc<Fiber>>,
-    futures: Vec<Stackless>,
-}
-
-const AWAKE: u32 = 0;
-const ASLEEP: u32 = 1;
-
-impl Remote {
-    pub(super) fn new(number: usize, stealer: Stealer<Fresh>, thread: Option<Waker>) -> Remote {
-        Remote {
-            number,
-            inbox: Mutex::default(),
-            mail: AtomicBool::new(false),
-            alarms: Alarms::default(),
-            sleep: AtomicU32::new(AWAKE),
-            running: AtomicPtr::new(ptr::null_mut()),
-            thread_id: AtomicU32::new(0),
-            thread,
-            stealer,
-        }
-    }
-
-    /// Queues a fiber of this carrier that was woken.
-    pub(super) fn queue(&'static self, fiber: Arc<Fiber>) {
-        match current() {
-            Some(carrier) if ptr::eq(carrier.remote, self) => {
-                carrier.ready.borrow_mut().push_back(fiber)
-            }
-            _ => {
-                self.lock_inbox().fibers.push(fiber);
-                self.call();
-            }
-        }
-    }
-
-    /// Queues a future task of this carrier that was woken.
-    pub(super) fn queue_future(&'static self, future: Stackless) {
-        match current() {
-            Some(carrier) if ptr::eq(carrier.remote, self) => {
-                carrier.futures.borrow_mut().push_back(future)
-            }
-            _ => {
-                self.lock_inbox().futures.push(future);
-                self.call();
-            }
-        }
-    }
-
-    /// Has the carrier look at what was left for it.
-    pub(super) fn call(&self) {
-        self.mail.store(true, SeqCst);
-        self.wake();
-    }
-
-    fn lock_inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the carrier's sleep, if it sleeps. Whatever it is to find was stored before.
-    pub(super) fn wake(&self) {
-        if let Some(thread) = &self.thread {
-            return thread.wake_by_ref();
-        }
-        fence(SeqCst);
-        if self.sleep.load(Relaxed) == ASLEEP && self.sleep.swap(AWAKE, SeqCst) == ASLEEP {
-            futex::wake_one(&self.sleep);
-        }
-    }
-}
-
 /// The part of a carrier that its own thread touches.
 pub(super) struct Carrier {
     scheduler: &'static Scheduler,
@@ -148,16 +58,16 @@ pub(super) struct Carrier {
     ready: RefCell<VecDeque<Arc<Fiber>>>,
     futures: RefCell<VecDeque<Stackless>>,
     fresh: Worker<Fresh>,
-    /// Those in [`Host::park`](park::Host::park) with a deadline; who begins a wait there ends it.
-    timers: RefCell<Timers<NonNull<Fiber>>>,
+    /// Those in [`Host::park`](park::Host) with a deadline; who begins a wait there ends it.
+    pub(super) timers: RefCell<Timers<NonNull<Fiber>>>,
     /// Not started, and not to be stolen.
     local: RefCell<VecDeque<Arc<Fiber>>>,
     stacks: RefCell<StackCache>,
     /// The fiber that runs; `None` on the carrier's own stack.
-    running: Cell<Option<NonNull<Fiber>>>,
+    pub(super) running: Cell<Option<NonNull<Fiber>>>,
     rounds: Cell<u64>,
     /// In a turn of a thread that is none of the scheduler's.
-    in_turn: Cell<bool>,
+    pub(super) in_turn: Cell<bool>,
 }
 
 thread_local! {
@@ -247,20 +157,26 @@ impl Carrier {
         self.remote.thread.is_none()
     }
 
-    /// Runs what is at hand, started and not-started ones in turn.
-    fn round(&self) {
-        for _ in 0..ROUND {
+    /// Runs what is at hand: after each turn of a started one, some that were not started.
+    pub(super) fn round(&self) {
+        let mut turns = 0;
+        while turns < ROUND {
             let next = self.next();
             let idle = next.is_none();
             if let Some(fiber) = next {
                 self.resume(fiber);
+                turns += 1;
             }
             if self.fresh.is_empty() {
                 if idle {
                     break;
                 }
-            } else if let Some(task) = self.fresh.pop() {
+                continue;
+            }
+            for _ in 0..STARTS {
+                let Some(task) = self.fresh.pop() else { break };
                 self.start(task);
+                turns += 1;
             }
         }
         for _ in 0..ROUND {
@@ -311,7 +227,7 @@ impl Carrier {
     }
 
     /// Starts local coroutines, in order.
-    fn start_local(&self) {
+    pub(super) fn start_local(&self) {
         for _ in 0..ROUND {
             let Some(fiber) = self.next_local() else { return };
             self.begin(fiber);
@@ -323,16 +239,16 @@ impl Carrier {
         self.local.borrow_mut().pop_front()
     }
 
-    fn open_inbox(&self) {
-        if self.remote.mail.load(Relaxed) {
-            self.remote.mail.store(false, SeqCst);
-            let mut inbox = self.remote.lock_inbox();
-            self.ready.borrow_mut().extend(inbox.fibers.drain(..));
-            self.futures.borrow_mut().extend(inbox.futures.drain(..));
-        }
+    pub(super) fn open_inbox(&self) {
+        self.remote.open_inbox(
+            |fibers| self.ready.borrow_mut().extend(fibers),
+            |futures| self.futures.borrow_mut().extend(futures),
+        );
     }
 
-    fn expire(&self, now: Instant) {
+    /// Wakes those whose time has come. Not inlined: it would cost the loop of switches registers.
+    #[inline(never)]
+    pub(super) fn expire(&self, now: Instant) {
         self.remote.alarms.ring(now);
         loop {
             let expired = self.timers.borrow_mut().pop_expired(now);
@@ -343,7 +259,7 @@ impl Carrier {
         }
     }
 
-    fn has_nothing(&self) -> bool {
+    pub(super) fn has_nothing(&self) -> bool {
         self.ready.borrow().is_empty()
             && self.fresh.is_empty()
             && self.futures.borrow().is_empty()
@@ -390,14 +306,9 @@ impl Carrier {
                 deadline = Some(trim_at);
             }
         }
-        self.remote.sleep.store(ASLEEP, SeqCst);
-        fence(SeqCst);
         // Between the announcements of idleness and of sleep, somebody may have taken us off the
         // idle list to look for work, and found us awake: then we are not listed any more.
-        if !self.remote.mail.load(SeqCst) && self.scheduler.is_idle(self.remote.number) {
-            futex::wait(&self.remote.sleep, ASLEEP, deadline);
-        }
-        self.remote.sleep.store(AWAKE, SeqCst);
+        self.remote.sleep(deadline, || self.scheduler.is_idle(self.remote.number));
     }
 
     /// Gives memory without use back.
@@ -491,6 +402,17 @@ impl Carrier {
         }
     }
 
+    /// Takes a fiber of this carrier that was woken on its thread.
+    #[inline]
+    pub(super) fn queue(&self, fiber: Arc<Fiber>) {
+        self.ready.borrow_mut().push_back(fiber);
+    }
+
+    /// Takes a future of this carrier that was woken on its thread.
+    pub(super) fn queue_future(&self, future: Stackless) {
+        self.futures.borrow_mut().push_back(future);
+    }
+
     /// Takes a fiber that is to stay here, and was spawned on this thread.
     pub(super) fn spawn_local(&self, fiber: Arc<Fiber>) {
         self.local.borrow_mut().push_back(fiber);
@@ -511,85 +433,5 @@ impl Carrier {
     pub(super) fn running(&self) -> Option<&Fiber> {
         // SAFETY: set only while `resume` holds an `Arc` of the fiber.
         self.running.get().map(|fiber| unsafe { fiber.as_ref() })
-    }
-
-    /// The fiber that the caller is.
-    #[inline]
-    fn caller(&self) -> &Fiber {
-        self.running().expect("the host is asked only by a caller that it carries")
-    }
-
-    /// The pointer of the `Arc` of the fiber that the caller is.
-    #[inline]
-    fn caller_pointer(&self) -> NonNull<Fiber> {
-        self.running.get().expect("the host is asked only by a caller that it carries")
-    }
-}
-
-impl Host for Carrier {
-    #[inline]
-    fn carries_caller(&self) -> bool {
-        self.running.get().is_some()
-    }
-
-    fn turn(&self, deadline: Option<Instant>) -> Turn {
-        // In a turn, the destructor of what a refused coroutine owns may wait; as a thread.
-        if self.has_own_thread() || self.in_turn.get() {
-            return Turn::Sleep(deadline);
-        }
-        self.open_inbox();
-        if !self.timers.borrow().is_empty() {
-            self.expire(Instant::now());
-        }
-        if self.has_nothing() {
-            self.stacks.borrow_mut().trim_if_many();
-            let timer = self.timers.borrow().next_deadline();
-            return Turn::Sleep(deadline.into_iter().chain(timer).min());
-        }
-        self.in_turn.set(true);
-        let outer = registry::current();
-        self.round();
-        self.start_local();
-        registry::set_current(outer);
-        self.in_turn.set(false);
-        Turn::Return
-    }
-
-    fn waker(&self) -> Waker {
-        // SAFETY: the pointer is that of the `Arc` that `resume` holds while the fiber runs.
-        unsafe { Fiber::waker(self.caller_pointer().as_ptr()) }
-    }
-
-    fn park(&self, deadline: Option<Instant>) {
-        let fiber = self.caller();
-        let timer = match deadline {
-            None => None,
-            Some(deadline) => {
-                let now = Instant::now();
-                if deadline <= now {
-                    // Not without a turn for the others: the caller may look again and again.
-                    // SAFETY: the caller is the fiber.
-                    return unsafe { fiber.suspend(Suspend::Yield) };
-                }
-                // Without a reference of its own: the wait is taken back below, by the fiber itself.
-                Some(self.timers.borrow_mut().insert(now, deadline, self.caller_pointer()))
-            }
-        };
-        if fiber.try_park() == BeforePark::Suspend {
-            // SAFETY: the caller is the fiber.
-            unsafe { fiber.suspend(Suspend::Park) };
-        }
-        if let Some(timer) = timer {
-            self.timers.borrow_mut().cancel(timer);
-        }
-    }
-
-    fn pass(&self) -> bool {
-        let others = !self.has_nothing();
-        if others {
-            // SAFETY: the caller is the fiber.
-            unsafe { self.caller().suspend(Suspend::Yield) };
-        }
-        others
     }
 }

@@ -44,22 +44,14 @@ use std::task::{Wake, Waker};
 use corosensei::stack::Stack;
 use corosensei::{Coroutine, Yielder};
 
-use super::carrier::Remote;
 use super::local::Storage;
+use super::remote::Remote;
 use super::stack::{CoStack, RESERVED};
 use crate::sys;
 use crate::task::job::{Job, Run};
+pub(super) use crate::task::park::Suspend;
 use crate::task::registry::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot};
 use crate::task::{Cause, Core, Handle, TaskError};
-
-/// Why a coroutine handed control back to its carrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Suspend {
-    /// It goes on after the others.
-    Yield,
-    /// It goes on when it is woken; its state is `PARKED`.
-    Park,
-}
 
 pub(super) type Context = Coroutine<(), Suspend, (), CoStack>;
 
@@ -233,11 +225,18 @@ impl Fiber {
     /// Called by the fiber itself.
     #[inline]
     pub(super) unsafe fn suspend(&self, why: Suspend) {
+        // SAFETY: the caller is the fiber, so the yielder is valid.
+        unsafe { (*self.yielder()).suspend(why) };
+    }
+
+    /// What a running fiber suspends itself with, at about the present depth of its stack.
+    #[inline(always)]
+    pub(super) fn yielder(&self) -> *const Yielder<(), Suspend> {
         let here = 0_u8;
         self.depth.set(&raw const here);
-        // SAFETY: the caller is the fiber, so it has begun, and the yielder, set at the begin of the
-        // first run, is valid.
-        unsafe { (*(*self.frame.get()).yielder).suspend(why) };
+        // SAFETY: for a fiber that runs: it has begun, so the frame is there and the yielder, set at
+        // the begin of the first run, is valid.
+        unsafe { (*self.frame.get()).yielder }
     }
 
     /// Fetches what a switch to this fiber will touch: its frame, the link to the carrier's stack below

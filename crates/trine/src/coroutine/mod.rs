@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `fiber.rs` | a coroutine: its states, how it suspends and is woken |
 //! | `carrier.rs` | the thread that runs them, and its queues |
+//! | `remote.rs`, `host.rs` | what others touch of it; how its coroutines wait |
 //! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
 //! | `stack.rs` | where stacks come from and go |
 //! | `timers.rs`, `nodes.rs` | waiting for a time; where the waits stand |
@@ -45,11 +46,13 @@ pub(crate) mod alarms;
 mod carrier;
 mod fiber;
 mod generator;
+mod host;
 mod local;
 mod local_task;
 mod monitor;
 mod nodes;
 mod overflow;
+mod remote;
 mod scheduler;
 mod stack;
 mod stackless;

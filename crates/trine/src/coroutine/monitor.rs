@@ -25,7 +25,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::carrier::{self, Remote};
+use super::carrier;
+use super::remote::Remote;
 use super::scheduler::Scheduler;
 use crate::config::{self, HogWatch};
 use crate::sys::observe::{self, RunState};

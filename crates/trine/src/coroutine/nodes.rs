@@ -23,7 +23,8 @@ pub(super) struct Node<T> {
     /// The next in the list; in a free place, the next free one of the chunk.
     pub(super) next: u32,
     pub(super) previous: u32,
-    pub(super) payload: T,
+    /// `None` in a free place.
+    payload: Option<T>,
 }
 
 /// Names one wait, also when it has ended.
@@ -51,7 +52,7 @@ pub(super) struct Nodes<T> {
     idle: usize,
 }
 
-impl<T: Copy> Nodes<T> {
+impl<T> Nodes<T> {
     pub(super) const fn new() -> Nodes<T> {
         Nodes { chunks: Vec::new(), open: Vec::new(), begun: 0, used: 0, idle: 0 }
     }
@@ -62,6 +63,7 @@ impl<T: Copy> Nodes<T> {
         let chunk = &mut self.chunks[number];
         self.begun += 1;
         let begun = self.begun;
+        let payload = Some(payload);
         let node = Node { deadline, begun, next: NONE, previous: NONE, payload };
         if chunk.used == 0 && chunk.nodes.capacity() > 0 {
             self.idle -= 1;
@@ -102,6 +104,12 @@ impl<T: Copy> Nodes<T> {
         (node.begun == key.begun).then_some(key.place)
     }
 
+    /// What was given with a wait that is pending.
+    pub(super) fn payload_mut(&mut self, key: Key) -> Option<&mut T> {
+        let place = self.find(key)?;
+        self.get_mut(place).payload.as_mut()
+    }
+
     pub(super) fn get(&self, place: u32) -> &Node<T> {
         &self.chunks[place as usize / CHUNK].nodes[place as usize % CHUNK]
     }
@@ -118,7 +126,7 @@ impl<T: Copy> Nodes<T> {
         let node = &mut chunk.nodes[within];
         node.begun = 0;
         node.next = std::mem::replace(&mut chunk.free, within as u32);
-        let payload = node.payload;
+        let payload = node.payload.take().expect("the place of a wait that is pending");
         if chunk.used == CHUNK {
             self.open.push(number);
         }

@@ -19,9 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crossbeam_deque::{Injector, Steal, Worker};
 
-use super::carrier::{self, Remote};
+use super::carrier;
 use super::fiber::Fiber;
 use super::overflow;
+use super::remote::Remote;
 use super::stackless::Stackless;
 use crate::config;
 use crate::sys::limits;

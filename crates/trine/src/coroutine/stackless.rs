@@ -32,7 +32,7 @@ use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use super::carrier::Remote;
+use super::remote::Remote;
 use super::word::{AfterPoll, Left, Turn, Word};
 use crate::task::registry::{PARKED, RUNNABLE, Slot};
 use crate::task::{Cause, Core, Handle, Kind, TaskError, failure};

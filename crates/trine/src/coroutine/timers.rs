@@ -58,7 +58,7 @@ pub(super) struct Timers<T> {
     nodes: Nodes<T>,
 }
 
-impl<T: Copy> Timers<T> {
+impl<T> Timers<T> {
     pub(super) fn new(epoch: Instant) -> Timers<T> {
         Timers {
             epoch,
@@ -82,12 +82,16 @@ impl<T: Copy> Timers<T> {
         key
     }
 
-    /// Takes a wait back; one that has expired already is gone.
-    pub(super) fn cancel(&mut self, key: Key) {
-        if let Some(place) = self.nodes.find(key) {
-            self.unlink(place);
-            self.nodes.remove(place);
-        }
+    /// Takes a wait back; `None` if it has expired already.
+    pub(super) fn cancel(&mut self, key: Key) -> Option<T> {
+        let place = self.nodes.find(key)?;
+        self.unlink(place);
+        Some(self.nodes.remove(place))
+    }
+
+    /// What was given with a wait that is pending.
+    pub(super) fn payload_mut(&mut self, key: Key) -> Option<&mut T> {
+        self.nodes.payload_mut(key)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -96,9 +100,14 @@ impl<T: Copy> Timers<T> {
 
     /// The time before which no wait is due; `None` if there is no wait.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let (wheel, slot) = self.first()?;
         // Past what the clock can count is as good as no deadline.
-        self.epoch.checked_add(Duration::from_nanos(self.slots[wheel][slot].earliest))
+        self.epoch.checked_add(Duration::from_nanos(self.next_time()?))
+    }
+
+    /// The same, in nanoseconds since the epoch.
+    pub(super) fn next_time(&self) -> Option<u64> {
+        let (wheel, slot) = self.first()?;
+        Some(self.slots[wheel][slot].earliest)
     }
 
     /// Takes the first wait whose time has come.
@@ -365,11 +374,11 @@ mod tests {
             .map(|n| timers.insert(epoch, epoch + Duration::from_nanos(random.below(1 << 36)), n))
             .collect();
         let half = keys.split_off(keys.len() / 2);
-        keys.into_iter().for_each(|key| timers.cancel(key));
+        keys.into_iter().for_each(|key| _ = timers.cancel(key));
         let later = epoch + Duration::from_nanos(1 << 36);
         let expired = std::iter::from_fn(|| timers.pop_expired(later)).count();
         assert_eq!(expired, half.len());
-        half.into_iter().for_each(|key| timers.cancel(key));
+        half.into_iter().for_each(|key| _ = timers.cancel(key));
         assert!(timers.is_empty() && (timers.wants_trim() || cfg!(miri)));
         timers.trim();
         assert!(!timers.wants_trim());

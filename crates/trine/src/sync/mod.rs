@@ -12,6 +12,7 @@
 //! | `barrier.rs` | [`Barrier`]: all arrive before any goes on |
 //! | `event.rs` | [`Event`]: a level that many wait for |
 //! | `channel/` | [`channel`]: messages, many to many |
+//! | `select.rs` | [`select!`]: the first of several things that can happen |
 //! | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
 //! | `queue.rs` | those who wait |
 //! | `owner.rs` | who holds a lock: a task that locks twice is told |
@@ -33,6 +34,7 @@ mod owner;
 mod permits;
 mod queue;
 mod rwlock;
+mod select;
 mod semaphore;
 
 pub use barrier::{Barrier, BarrierWaitResult};
@@ -41,3 +43,6 @@ pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, SemaphorePermit};
+
+#[doc(inline)]
+pub use super::__select as select;

@@ -17,15 +17,27 @@
 
 use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
 use std::time::Instant;
+
+use corosensei::Yielder;
 
 use super::registry::Slot;
 use super::{Interrupted, cancel, registry};
 use crate::sys::futex;
+
+/// Why a coroutine handed control back to its carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suspend {
+    /// It goes on after the others.
+    Yield,
+    /// It goes on when it is woken; its state is `PARKED`.
+    Park,
+}
 
 /// What a kind of waiter brings along: one row of the table.
 pub(crate) trait Host {
@@ -38,8 +50,8 @@ pub(crate) trait Host {
     fn waker(&self) -> Waker;
     /// Waits for a wake-up of the caller, or for `deadline`.
     fn park(&self, deadline: Option<Instant>);
-    /// Lets others that the host carries run, if there are any.
-    fn pass(&self) -> bool;
+    /// What the caller lets others run with, if the host carries it and others are ready.
+    fn may_pass(&self) -> Option<NonNull<Yielder<(), Suspend>>>;
 }
 
 /// What a thread does next that has made a turn for its host.
@@ -111,33 +123,51 @@ pub(crate) fn park(deadline: Option<Instant>) {
     with_parker(|parker| parker.park(sleep_until));
 }
 
-/// Rounds in which a thread spins, each twice as long as the one before, if there are more cores.
-const SPINS: u32 = 6;
-/// Rounds in which it lets other threads run.
-const YIELDS: u32 = 4;
-
-/// Passes a little time usefully before a wait, from which the event may come at once: a coroutine lets the
-/// others of its carrier run, once, a thread spins and then lets other threads run. The caller
-/// counts the rounds from 0 and looks for its event after each. `false`: it is time to wait.
-#[inline]
-pub(crate) fn linger(round: u32) -> bool {
-    match host() {
-        Some(host) => round == 0 && host.pass(),
-        None => linger_as_thread(round),
+/// A coroutine lets the others of its carrier run once, if there are any that are ready: what it is
+/// about to wait for may have come then. `false`: there are none, or the caller is a thread.
+///
+/// Inlined down to the switch: a return that crosses a switch is one that the processor predicts
+/// wrongly.
+#[inline(always)]
+pub(crate) fn pass() -> bool {
+    match HOST.get().and_then(Host::may_pass) {
+        Some(yielder) => {
+            // SAFETY: the host carries the caller, whose own yielder this is.
+            unsafe { yielder.as_ref() }.suspend(Suspend::Yield);
+            true
+        }
+        None => false,
     }
 }
 
-fn linger_as_thread(round: u32) -> bool {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
-    if round < SPINS && cores > 1 {
-        (0..1 << round).for_each(|_| std::hint::spin_loop());
-    } else if round < SPINS + YIELDS {
-        std::thread::yield_now();
-    } else {
-        return false;
+/// How often a thread lets other threads run before it sleeps, by what that brought earlier at the same place.
+#[derive(Debug)]
+pub(crate) struct Patience(AtomicU32);
+
+impl Patience {
+    const LEAST: u32 = 8;
+    const MOST: u32 = 256;
+
+    pub(crate) const fn new() -> Patience {
+        Patience(AtomicU32::new(Patience::MOST))
     }
-    true
+
+    /// Lets other threads run until `done`, or patience is at its end. Does nothing in a coroutine.
+    pub(crate) fn linger(&self, done: impl Fn() -> bool) {
+        if host().is_some() {
+            return;
+        }
+        let patience = self.0.load(Relaxed);
+        for _ in 0..patience {
+            if done() {
+                let more = (2 * patience).min(Patience::MOST);
+                return self.0.store(more, Relaxed);
+            }
+            std::thread::yield_now();
+        }
+        let less = (patience - patience / 8).max(Patience::LEAST);
+        self.0.store(less, Relaxed);
+    }
 }
 
 /// As [`park`], unless the caller's task is cancelled or a deadline around it has passed: what a wait

@@ -71,7 +71,7 @@ impl Builder {
     /// # Errors
     ///
     /// None here: a thread that the system refuses ends its task with
-    /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), which names the limit, at `join`.
+    /// [`Cause::NotSpawned`], which names the limit, at `join`.
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> Task<T>
     where

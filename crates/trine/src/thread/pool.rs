@@ -77,7 +77,7 @@ impl Pool {
     /// # Errors
     ///
     /// None here: if the system refuses the pool its first thread, the task ends with
-    /// [`Cause::NotSpawned`](crate::Cause::NotSpawned).
+    /// [`Cause::NotSpawned`].
     #[track_caller]
     pub fn spawn<F, T>(&self, f: F) -> Task<T>
     where

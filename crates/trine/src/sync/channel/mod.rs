@@ -45,6 +45,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `sender.rs`, `receiver.rs`, `error.rs` | what a user sees |
+//! | `future.rs` | the same for async code |
+//! | `select.rs` | [`select!`](macro@super::select) |
 //! | `shared.rs` | the messages, and how a wait goes |
 //! | `waiter.rs` | one who waits, and the queues of them |
 //! | `lock.rs` | the lock around that |
@@ -53,8 +55,10 @@ use std::fmt;
 use std::sync::Arc;
 
 mod error;
+mod future;
 mod lock;
 mod receiver;
+mod select;
 mod sender;
 mod shared;
 mod waiter;
@@ -62,8 +66,15 @@ mod waiter;
 pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
+pub use future::{Recv, Send};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use sender::Sender;
+
+/// What the macro `select!` is made of.
+#[doc(hidden)]
+pub mod __select {
+    pub use super::select::{choose, join, recv, send, timeout};
+}
 
 use shared::{Channel, UNBOUNDED};
 

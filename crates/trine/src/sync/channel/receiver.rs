@@ -38,9 +38,9 @@ impl<T> Receiver<T> {
     ///
     /// If there is no message and no sender is left, or the task was cancelled while it waited. A
     /// message that it was given meanwhile is returned.
-    #[inline]
+    #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
-        match self.channel.try_take() {
+        match self.channel.take_soon() {
             Taken::Message(message) => Ok(message),
             Taken::Closed => Err(RecvError::Disconnected),
             Taken::Empty => self.recv_waiting(),
@@ -95,7 +95,7 @@ impl<T> Receiver<T> {
     ///
     /// As `recv`, and if the time was up first.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        match self.channel.try_take() {
+        match self.channel.take_soon() {
             Taken::Message(message) => return Ok(message),
             Taken::Closed => return Err(RecvTimeoutError::Disconnected),
             Taken::Empty => {}
@@ -129,9 +129,9 @@ impl<T> Receiver<T> {
     }
 
     /// As `recv`, for a wait that cannot fail.
-    #[inline]
+    #[inline(always)]
     fn next(&self) -> Option<T> {
-        match self.channel.try_take() {
+        match self.channel.take_soon() {
             Taken::Message(message) => Some(message),
             Taken::Closed => None,
             Taken::Empty => self.channel.take(None, shared::wait_or_unwind).ok(),
@@ -187,7 +187,7 @@ pub struct Iter<'a, T> {
 impl<T> Iterator for Iter<'_, T> {
     type Item = T;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<T> {
         self.receiver.next()
     }
@@ -204,7 +204,7 @@ pub struct TryIter<'a, T> {
 impl<T> Iterator for TryIter<'_, T> {
     type Item = T;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<T> {
         self.receiver.try_recv().ok()
     }
@@ -219,7 +219,7 @@ pub struct IntoIter<T> {
 impl<T> Iterator for IntoIter<T> {
     type Item = T;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<T> {
         self.receiver.next()
     }

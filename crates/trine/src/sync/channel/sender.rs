@@ -36,9 +36,9 @@ impl<T> Sender<T> {
     ///
     /// With the value, if no receiver is left, or the task was cancelled while it waited. A value
     /// that a receiver has taken meanwhile is sent.
-    #[inline]
+    #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        match self.channel.try_put(value) {
+        match self.channel.put_soon(value) {
             Put::Sent => Ok(()),
             Put::Closed(value) => Err(SendError::Disconnected(value)),
             Put::Full(value) => self.send_waiting(value),
@@ -93,7 +93,7 @@ impl<T> Sender<T> {
     ///
     /// With the value, as `send`, and if the time was up first.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        let value = match self.channel.try_put(value) {
+        let value = match self.channel.put_soon(value) {
             Put::Sent => return Ok(()),
             Put::Closed(value) => return Err(SendTimeoutError::Disconnected(value)),
             Put::Full(value) => value,

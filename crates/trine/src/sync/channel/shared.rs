@@ -9,9 +9,9 @@
 //!
 //! (But for arms of one and the same `select!`, which do not meet each other.)
 //!
-//! Before it queues, a call lingers: a coroutine lets the others of its carrier run once, a thread
-//! spins for a moment. Mostly that is enough for a whole batch of messages or of room to come
-//! together, and then nobody has to be queued, parked and woken.
+//! Before a coroutine queues, it lets the others of its carrier run once; a thread that is queued lets
+//! other threads run for a while before it sleeps. Mostly that is enough for a whole batch of
+//! messages or of room to come together, and nobody has to be parked and woken.
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -23,24 +23,26 @@ use std::time::Instant;
 
 use super::lock::Lock;
 use super::waiter::{Progress, Queue, Waiter};
-use crate::task::{Interrupted, park};
+use crate::task::Interrupted;
+use crate::task::park::{self, Patience};
 
 /// The capacity that is none.
 pub(super) const UNBOUNDED: usize = usize::MAX;
-/// In `level`: one side is gone.
+/// In `level` and `closed`: one side is gone.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 /// How many waiters are woken between two times that the lock is taken.
 const BATCH: usize = 32;
 
 pub(super) struct Channel<T> {
     lock: Lock,
-    /// What a receiver would find, for a look without the lock: how many messages, those of the
-    /// senders that wait at a rendezvous included, and `CLOSED`. Written under the lock.
+    /// How many messages are in the buffer, and `CLOSED`: for a look without the lock. Written
+    /// under it.
     level: AtomicUsize,
     capacity: usize,
     state: UnsafeCell<State<T>>,
     senders: AtomicUsize,
     receivers: AtomicUsize,
+    patience: Patience,
 }
 
 // SAFETY: `state`, and the waiters that its queues lead to, are touched under `lock` only. Messages
@@ -53,8 +55,8 @@ pub(super) struct State<T> {
     messages: VecDeque<T>,
     receivers: Queue<T>,
     senders: Queue<T>,
-    /// One side is gone: there will be no more messages, or nobody to take them.
-    closed: bool,
+    /// `CLOSED` if one side is gone: there will be no more messages, or nobody to take them. Else 0.
+    closed: usize,
 }
 
 /// What a receiver finds.
@@ -65,9 +67,9 @@ pub(super) enum Taken<T> {
 }
 
 /// What becomes of a message.
-pub(super) enum Put<T> {
+pub(super) enum Put<T, F = T> {
     Sent,
-    Full(T),
+    Full(F),
     Closed(T),
 }
 
@@ -123,14 +125,14 @@ impl<T> State<T> {
                 let message = sender.take_value().expect("a sender that waits has a message");
                 (Taken::Message(message), sender.grant())
             }
-            None if self.closed => (Taken::Closed, None),
+            None if self.closed != 0 => (Taken::Closed, None),
             None => (Taken::Empty, None),
         }
     }
 
     #[inline]
     fn put(&mut self, message: T, capacity: usize) -> (Put<T>, Option<Waker>) {
-        if self.closed {
+        if self.closed != 0 {
             return (Put::Closed(message), None);
         }
         if let Some(receiver) = self.receivers.claim() {
@@ -159,7 +161,7 @@ impl<T> State<T> {
         capacity: usize,
         own: &super::waiter::Choice,
     ) -> bool {
-        !self.closed
+        self.closed == 0
             && match side {
                 Side::Sender => {
                     self.messages.len() >= capacity && !self.receivers.has_other_than(own)
@@ -195,10 +197,7 @@ impl<T> DerefMut for Locked<'_, T> {
 impl<T> Drop for Locked<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        let at_rendezvous = if self.channel.capacity == 0 { self.senders.len() } else { 0 };
-        let closed = if self.closed { CLOSED } else { 0 };
-        let level = (self.messages.len() + at_rendezvous) | closed;
-        self.channel.level.store(level, Relaxed);
+        self.channel.level.store(self.messages.len() | self.closed, Relaxed);
         self.channel.lock.unlock();
     }
 }
@@ -221,10 +220,11 @@ impl<T> Channel<T> {
                 messages: VecDeque::new(),
                 receivers: Queue::new(),
                 senders: Queue::new(),
-                closed: false,
+                closed: 0,
             }),
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
+            patience: Patience::new(),
         }
     }
 
@@ -248,7 +248,8 @@ impl<T> Channel<T> {
     /// Takes a message if there is one.
     #[inline]
     pub(super) fn try_take(&self) -> Taken<T> {
-        if self.level.load(Relaxed) == 0 {
+        // At a rendezvous the messages are with the senders that wait.
+        if self.level.load(Relaxed) == 0 && self.capacity != 0 {
             return Taken::Empty;
         }
         let mut state = self.lock();
@@ -268,34 +269,71 @@ impl<T> Channel<T> {
         put
     }
 
-    /// Whether a sender may find room, by a look without the lock.
-    fn has_room(&self) -> bool {
-        let level = self.level.load(Relaxed);
-        level < self.capacity || level & CLOSED != 0
+    /// As [`try_take`](Self::try_take), a second time after others had their turn.
+    #[inline(always)]
+    pub(super) fn take_soon(&self) -> Taken<T> {
+        match self.try_take() {
+            Taken::Empty if park::pass() => self.try_take(),
+            taken => taken,
+        }
+    }
+
+    /// As [`try_put`](Self::try_put), a second time after others had their turn.
+    #[inline(always)]
+    pub(super) fn put_soon(&self, message: T) -> Put<T> {
+        match self.try_put(message) {
+            Put::Full(message) if self.capacity != 0 && park::pass() => self.try_put(message),
+            put => put,
+        }
+    }
+
+    /// Takes a message if there is one, else queues `waiter` for one (`Empty`).
+    ///
+    /// # Safety
+    ///
+    /// As for [`Queue::push`].
+    pub(super) unsafe fn take_or_enlist(&self, waiter: &Waiter<T>) -> Taken<T> {
+        let mut state = self.lock();
+        let (taken, waker) = state.take(self.capacity);
+        if let Taken::Empty = taken {
+            // SAFETY: the caller's promise.
+            unsafe { state.receivers.push(waiter) };
+        }
+        drop(state);
+        wake(waker);
+        taken
+    }
+
+    /// Leaves a message if it can, else queues `waiter` with it (`Full`).
+    ///
+    /// # Safety
+    ///
+    /// As for [`Queue::push`].
+    pub(super) unsafe fn put_or_enlist(&self, message: T, waiter: &Waiter<T>) -> Put<T, ()> {
+        let mut state = self.lock();
+        let (put, waker) = state.put(message, self.capacity);
+        let put = match put {
+            Put::Sent => Put::Sent,
+            Put::Closed(message) => Put::Closed(message),
+            Put::Full(message) => {
+                waiter.set_value(message);
+                // SAFETY: the caller's promise.
+                unsafe { state.senders.push(waiter) };
+                Put::Full(())
+            }
+        };
+        drop(state);
+        wake(waker);
+        put
     }
 
     /// Takes a message, waiting for it if need be.
     #[cold]
     pub(super) fn take(&self, deadline: Option<Instant>, wait: Wait) -> Result<T, Ended> {
-        let mut round = 0;
-        while park::linger(round) {
-            match self.try_take() {
-                Taken::Message(message) => return Ok(message),
-                Taken::Closed => return Err(Ended::Closed),
-                Taken::Empty => round += 1,
-            }
-        }
         let waiter = Waiter::new(None);
         waiter.set_waker(park::waker());
-        let mut state = self.lock();
-        let (taken, waker) = state.take(self.capacity);
-        if let Taken::Empty = taken {
-            // SAFETY: `Enlisted` takes it out before it leaves this frame.
-            unsafe { state.receivers.push(&waiter) };
-        }
-        drop(state);
-        wake(waker);
-        match taken {
+        // SAFETY: `Enlisted` takes it out before it leaves this frame.
+        match unsafe { self.take_or_enlist(&waiter) } {
             Taken::Message(message) => return Ok(message),
             Taken::Closed => return Err(Ended::Closed),
             Taken::Empty => {}
@@ -313,36 +351,13 @@ impl<T> Channel<T> {
         deadline: Option<Instant>,
         wait: Wait,
     ) -> Result<(), (T, Ended)> {
-        let mut round = 0;
-        let mut message = message;
-        while self.capacity > 0 && park::linger(round) {
-            round += 1;
-            if self.has_room() {
-                message = match self.try_put(message) {
-                    Put::Sent => return Ok(()),
-                    Put::Closed(message) => return Err((message, Ended::Closed)),
-                    Put::Full(message) => message,
-                }
-            }
-        }
         let waiter = Waiter::new(None);
         waiter.set_waker(park::waker());
-        let mut state = self.lock();
-        let (put, waker) = state.put(message, self.capacity);
-        let ended = match put {
-            Put::Sent => Some(Ok(())),
-            Put::Closed(message) => Some(Err((message, Ended::Closed))),
-            Put::Full(message) => {
-                waiter.set_value(message);
-                // SAFETY: `Enlisted` takes it out before it leaves this frame.
-                unsafe { state.senders.push(&waiter) };
-                None
-            }
-        };
-        drop(state);
-        wake(waker);
-        if let Some(ended) = ended {
-            return ended;
+        // SAFETY: `Enlisted` takes it out before it leaves this frame.
+        match unsafe { self.put_or_enlist(message, &waiter) } {
+            Put::Sent => return Ok(()),
+            Put::Closed(message) => return Err((message, Ended::Closed)),
+            Put::Full(()) => {}
         }
         let enlisted = Enlisted { channel: self, waiter: &waiter, side: Side::Sender };
         enlisted.wait(deadline, wait).map_err(|ended| {
@@ -403,7 +418,7 @@ impl<T> Channel<T> {
     #[cold]
     fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
+        state.closed = CLOSED;
         drop(state);
         loop {
             let mut wakers = Vec::with_capacity(BATCH);
@@ -443,22 +458,22 @@ impl<T> Enlisted<'_, T> {
     /// Waits until it is granted. What it is granted it has, also when the wait was interrupted or the time was
     /// up meanwhile.
     fn wait(&self, deadline: Option<Instant>, wait: Wait) -> Result<(), Ended> {
+        let is_over = || deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let is_settled = || self.waiter.progress() != Progress::Waiting;
+        self.channel.patience.linger(|| is_settled() || is_over());
         loop {
-            let waited = wait(deadline);
-            let ended = match waited {
-                Err(interrupted) => Some(Ended::Interrupted(interrupted)),
-                Ok(()) => deadline.filter(|at| *at <= Instant::now()).map(|_| Ended::TimedOut),
-            };
-            if let Some(ended) = ended
-                && self.waiter.progress() == Progress::Waiting
-                && self.channel.withdraw(self.waiter, self.side)
-            {
-                return Err(ended);
-            }
             match self.waiter.progress() {
                 Progress::Granted => return Ok(()),
                 Progress::Closed => return Err(Ended::Closed),
                 Progress::Waiting => {}
+            }
+            let ended = match wait(deadline) {
+                Err(interrupted) => Ended::Interrupted(interrupted),
+                Ok(()) if is_over() => Ended::TimedOut,
+                Ok(()) => continue,
+            };
+            if !is_settled() && self.channel.withdraw(self.waiter, self.side) {
+                return Err(ended);
             }
         }
     }

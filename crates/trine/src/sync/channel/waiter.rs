@@ -21,7 +21,7 @@
 use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU8, AtomicU32};
 use std::task::Waker;
 
@@ -92,6 +92,16 @@ impl<T> Waiter<T> {
         self.waker.set(Some(waker));
     }
 
+    /// Puts a waker in the place of another. For the lock's holder.
+    pub(super) fn replace_waker(&self, waker: Option<Waker>) -> Option<Waker> {
+        self.waker.replace(waker)
+    }
+
+    /// Makes it one that waits again, after it was settled. Before it is queued.
+    pub(super) fn renew(&self) {
+        self.state.store(WAITING, Relaxed);
+    }
+
     /// See the table.
     pub(super) fn take_value(&self) -> Option<T> {
         self.value.take()
@@ -126,7 +136,7 @@ impl<T> Waiter<T> {
 /// A grant of an arm begins with winning the choice, under the lock of the arm's channel; the
 /// `select!` goes on only after it has taken each of its waiters out under the same locks, so whoever
 /// has won has finished by then.
-pub(super) struct Choice {
+pub struct Choice {
     winner: AtomicU32,
 }
 
@@ -154,21 +164,16 @@ impl Choice {
 pub(super) struct Queue<T> {
     first: Option<NonNull<Waiter<T>>>,
     last: Option<NonNull<Waiter<T>>>,
-    len: usize,
 }
 
 impl<T> Queue<T> {
     pub(super) const fn new() -> Queue<T> {
-        Queue { first: None, last: None, len: 0 }
+        Queue { first: None, last: None }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len
     }
 
     /// # Safety
@@ -186,7 +191,6 @@ impl<T> Queue<T> {
             None => self.first = Some(this),
         }
         self.last = Some(this);
-        self.len += 1;
     }
 
     /// Takes a waiter of this queue out.
@@ -204,7 +208,6 @@ impl<T> Queue<T> {
             None => self.last = previous,
         }
         waiter.queued.set(false);
-        self.len -= 1;
     }
 
     /// Takes out the one that has waited longest and is not an arm of a `select!` that was decided

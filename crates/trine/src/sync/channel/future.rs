@@ -1,0 +1,171 @@
+//! Sending and receiving from async code: the same waiters, in a future instead of on a stack.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use super::error::{RecvError, SendError};
+use super::shared::{self, Channel, Put, Side, Taken};
+use super::waiter::{Progress, Waiter};
+use super::{Receiver, Sender};
+
+impl<T> Sender<T> {
+    /// As [`send`](Self::send), in a future: for async code of any executor. Dropped before it is ready,
+    /// it has sent nothing, or the value was taken already.
+    ///
+    /// ```
+    /// use trine::{future, sync::channel};
+    ///
+    /// let (sender, receiver) = channel::bounded(1);
+    /// future::block_on(async {
+    ///     sender.send_async(1).await?;
+    ///     assert_eq!(receiver.recv_async().await, Ok(1));
+    ///     Ok::<(), channel::SendError<i32>>(())
+    /// })?;
+    /// # Ok::<(), channel::SendError<i32>>(())
+    /// ```
+    pub fn send_async(&self, value: T) -> Send<'_, T> {
+        Send { operation: Operation::new(&self.channel, Side::Sender, Some(value)) }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// As [`recv`](Self::recv), in a future: for async code of any executor. Dropped before it is
+    /// ready, it has taken nothing: a message that it was given meanwhile goes to another receiver, or
+    /// back to the head of the channel.
+    pub fn recv_async(&self) -> Recv<'_, T> {
+        Recv { operation: Operation::new(&self.channel, Side::Receiver, None) }
+    }
+}
+
+/// The future of [`Sender::send_async`].
+#[must_use = "a future does nothing until it is polled"]
+pub struct Send<'a, T> {
+    operation: Operation<'a, T>,
+}
+
+/// The future of [`Receiver::recv_async`].
+#[must_use = "a future does nothing until it is polled"]
+pub struct Recv<'a, T> {
+    operation: Operation<'a, T>,
+}
+
+/// One waiter and its channel. Never moved once it is queued: it is pinned, and not `Unpin`.
+struct Operation<'a, T> {
+    channel: &'a Channel<T>,
+    waiter: Waiter<T>,
+    side: Side,
+    is_enlisted: bool,
+}
+
+// SAFETY: the waiter is touched under the channel's lock while it is queued, by its owner else; a
+// message may go to another thread. It is no arm of a choice, so the pointer to one is not there.
+unsafe impl<T: std::marker::Send> std::marker::Send for Operation<'_, T> {}
+// SAFETY: nothing can be done with a shared reference.
+unsafe impl<T: std::marker::Send> Sync for Operation<'_, T> {}
+
+impl<'a, T> Operation<'a, T> {
+    fn new(channel: &'a Channel<T>, side: Side, value: Option<T>) -> Operation<'a, T> {
+        Operation { channel, waiter: Waiter::new(value), side, is_enlisted: false }
+    }
+
+    /// What has become of the waiter; ready once it is settled, with a new waker else.
+    fn poll_settled(&mut self, waker: &Waker) -> Poll<Progress> {
+        if self.waiter.progress() == Progress::Waiting {
+            // Cloned and dropped outside the lock: a waker may be anybody's code.
+            let mut waker = Some(waker.clone());
+            let state = self.channel.lock();
+            if self.waiter.is_queued() {
+                waker = self.waiter.replace_waker(waker);
+            }
+            drop(state);
+            drop(waker);
+        }
+        match self.waiter.progress() {
+            Progress::Waiting => Poll::Pending,
+            settled => {
+                self.is_enlisted = false;
+                Poll::Ready(settled)
+            }
+        }
+    }
+}
+
+impl<T> Drop for Operation<'_, T> {
+    fn drop(&mut self) {
+        if self.is_enlisted {
+            shared::leave(self.channel, &self.waiter, self.side);
+        }
+    }
+}
+
+impl<T> Future for Send<'_, T> {
+    type Output = Result<(), SendError<T>>;
+
+    /// # Panics
+    ///
+    /// If it is polled again after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: nothing is moved out of it but the value, which is not pinned.
+        let operation = unsafe { &mut self.get_unchecked_mut().operation };
+        if operation.is_enlisted {
+            return operation.poll_settled(context.waker()).map(|progress| match progress {
+                Progress::Granted => Ok(()),
+                _ => Err(SendError::Disconnected(value_of(&operation.waiter))),
+            });
+        }
+        operation.waiter.set_waker(context.waker().clone());
+        let value = value_of(&operation.waiter);
+        // SAFETY: pinned, and taken out when it is dropped.
+        match unsafe { operation.channel.put_or_enlist(value, &operation.waiter) } {
+            Put::Sent => Poll::Ready(Ok(())),
+            Put::Closed(value) => Poll::Ready(Err(SendError::Disconnected(value))),
+            Put::Full(()) => {
+                operation.is_enlisted = true;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn value_of<T>(waiter: &Waiter<T>) -> T {
+    waiter.take_value().expect("a send was polled after it was ready")
+}
+
+impl<T> Future for Recv<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: nothing is moved out of it but the message, which is not pinned.
+        let operation = unsafe { &mut self.get_unchecked_mut().operation };
+        if operation.is_enlisted {
+            return operation.poll_settled(context.waker()).map(|progress| match progress {
+                Progress::Granted => Ok(operation.waiter.take_value().expect("it was granted")),
+                _ => Err(RecvError::Disconnected),
+            });
+        }
+        operation.waiter.renew();
+        operation.waiter.set_waker(context.waker().clone());
+        // SAFETY: pinned, and taken out when it is dropped.
+        match unsafe { operation.channel.take_or_enlist(&operation.waiter) } {
+            Taken::Message(message) => Poll::Ready(Ok(message)),
+            Taken::Closed => Poll::Ready(Err(RecvError::Disconnected)),
+            Taken::Empty => {
+                operation.is_enlisted = true;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Send<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::describe("Send", self.operation.channel, f)
+    }
+}
+
+impl<T> fmt::Debug for Recv<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::describe("Recv", self.operation.channel, f)
+    }
+}

@@ -1,0 +1,428 @@
+//! What [`select!`](macro@super::super::select) does: the first of several things that can happen.
+//!
+//! ```text
+//!   1  try each arm, beginning anywhere; one that can go, goes
+//!   2  queue a waiter in each arm's channel, all of one `Choice`; if one could go now: back to 1
+//!   3  wait until an arm was granted (its channel has won the choice for it), a task has ended or
+//!      the time is up
+//!   4  take all waiters out; those that lost were given nothing
+//! ```
+//!
+//! An arm is granted like any other waiter, with its message, so it need not try again and nothing
+//! can be lost between a wake-up and the try. All channels are asked in the order of their addresses
+//! in step 2: of two `select!`s that could meet, the one that comes second to the first channel they share
+//! sees the other there, and goes back alone.
+
+use std::cell::Cell;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::error::{RecvError, SendError};
+use super::shared::{Channel, Put, Side, Taken};
+use super::waiter::{Choice, OPEN, Progress, Waiter};
+use super::{Receiver, Sender};
+use crate::task::{Task, TaskError, park};
+
+/// No arm has won, and none will: some arm may go now, or the time is up, or the wait was left.
+const NONE: u32 = OPEN - 1;
+
+/// One of the things to wait for. The macro makes them; nobody else can.
+#[doc(hidden)]
+pub trait Arm: sealed::Steps {}
+
+impl<A: sealed::Steps> Arm for A {}
+
+mod sealed {
+    use super::{Choice, Instant, Waker};
+
+    pub trait Steps {
+        /// Goes, if it can at once.
+        fn attempt(&mut self) -> bool;
+        /// Begins to wait; `false` if it can go now.
+        ///
+        /// # Safety
+        ///
+        /// The arm stays where it is, and the choice too, until `withdraw` was called.
+        unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool;
+        /// Whether it can go though no channel has won the choice for it.
+        fn is_due(&self) -> bool {
+            false
+        }
+        /// Ends the wait, and goes if the choice was won for it. Does nothing if it did not wait.
+        fn withdraw(&mut self);
+        /// The channel's address, as a place in an order.
+        fn address(&self) -> usize {
+            0
+        }
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
+        /// Goes, if its time is up.
+        fn expire(&mut self) -> bool {
+            false
+        }
+    }
+}
+
+/// Lets one of the arms go, and waits for it if `wait`.
+#[doc(hidden)]
+pub fn choose<const N: usize>(mut arms: [&mut dyn Arm; N], wait: bool) {
+    if attempt_any(&mut arms) || !wait || (park::pass() && attempt_any(&mut arms)) {
+        return;
+    }
+    arms.sort_unstable_by_key(|arm| arm.address());
+    let deadline = arms.iter().filter_map(|arm| arm.deadline()).min();
+    let waker = park::waker();
+    while !wait_once(&mut arms, deadline, &waker) {
+        // The time is looked at after a wait only: others have had their turn then.
+        if attempt_any(&mut arms) || arms.iter_mut().any(|arm| arm.expire()) {
+            return;
+        }
+    }
+}
+
+/// Tries each arm once, beginning anywhere, so that none is preferred.
+fn attempt_any(arms: &mut [&mut dyn Arm]) -> bool {
+    let begin = anywhere(arms.len());
+    let (before, after) = arms.split_at_mut(begin);
+    after.iter_mut().chain(before).any(|arm| arm.attempt())
+}
+
+/// Waits until one arm has gone; `false` if one may be able to now.
+fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker) -> bool {
+    let choice = Choice::new();
+    let waiting = Waiting { arms, choice: &choice };
+    for (number, arm) in (0..).zip(waiting.arms.iter_mut()) {
+        // SAFETY: `Waiting` withdraws the arms before this frame, with the choice, and the arms that
+        // it borrows are gone.
+        if !unsafe { arm.enlist(&choice, number, waker) } {
+            return waiting.end();
+        }
+    }
+    // At least once, also when the time is up: it is then that others can grant an arm, and two that
+    // never wait for long would otherwise never meet.
+    while choice.winner() == OPEN && !waiting.arms.iter().any(|arm| arm.is_due()) {
+        park::wait_or_unwind(deadline);
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            break;
+        }
+    }
+    waiting.end()
+}
+
+/// Arms that wait; withdrawn when dropped, also by unwinding.
+struct Waiting<'a, 'b> {
+    arms: &'a mut [&'b mut dyn Arm],
+    choice: &'a Choice,
+}
+
+impl Waiting<'_, '_> {
+    /// Ends the wait; whether an arm was granted.
+    fn end(self) -> bool {
+        let choice = self.choice;
+        drop(self);
+        choice.winner() != NONE
+    }
+}
+
+impl Drop for Waiting<'_, '_> {
+    fn drop(&mut self) {
+        // From here on no channel grants an arm; one may have before.
+        let _ = self.choice.win(NONE);
+        for arm in self.arms.iter_mut() {
+            arm.withdraw();
+        }
+    }
+}
+
+/// A number below `bound`, of a sequence of the thread's own (a linear congruential generator with
+/// the constants of PCG, O'Neill 2014).
+fn anywhere(bound: usize) -> usize {
+    thread_local! {
+        static SEED: Cell<u32> = const { Cell::new(0x9e37_79b9) };
+    }
+    let next = SEED.get().wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    SEED.set(next);
+    (next >> 16) as usize % bound
+}
+
+/// A waiter of one arm, and whether it was queued since it was last taken out.
+struct Place<'a, T> {
+    channel: &'a Channel<T>,
+    waiter: Waiter<T>,
+    side: Side,
+    is_enlisted: bool,
+}
+
+impl<'a, T> Place<'a, T> {
+    fn new(channel: &'a Channel<T>, side: Side) -> Place<'a, T> {
+        Place { channel, waiter: Waiter::new(None), side, is_enlisted: false }
+    }
+
+    /// Queues the waiter, with the message of a sender; `false`, and nothing done, if the operation would not have to wait.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Steps::enlist`](sealed::Steps::enlist).
+    unsafe fn enlist(
+        &mut self,
+        choice: &Choice,
+        arm: u32,
+        waker: &Waker,
+        message: &mut Option<T>,
+    ) -> bool {
+        self.waiter.set_waker(waker.clone());
+        self.waiter.set_choice(choice, arm);
+        let mut state = self.channel.lock();
+        let must_wait = state.must_wait(self.side, self.channel.capacity(), choice);
+        if must_wait {
+            if let Some(message) = message.take() {
+                self.waiter.set_value(message);
+            }
+            // SAFETY: the caller's promise.
+            unsafe { state.queue(self.side).push(&self.waiter) };
+            self.is_enlisted = true;
+        }
+        must_wait
+    }
+
+    /// Takes the waiter out; what has become of it, if it was in.
+    fn withdraw(&mut self) -> Option<Progress> {
+        std::mem::take(&mut self.is_enlisted).then(|| {
+            // Always with the lock: whoever has won the choice has finished when it is ours.
+            self.channel.withdraw(&self.waiter, self.side);
+            self.waiter.progress()
+        })
+    }
+}
+
+/// The arm of `recv`.
+#[doc(hidden)]
+pub struct RecvArm<'a, T> {
+    place: Place<'a, T>,
+    outcome: Option<Result<T, RecvError>>,
+}
+
+#[doc(hidden)]
+pub fn recv<T>(receiver: &Receiver<T>) -> RecvArm<'_, T> {
+    RecvArm { place: Place::new(&receiver.channel, Side::Receiver), outcome: None }
+}
+
+impl<T> RecvArm<'_, T> {
+    #[doc(hidden)]
+    pub fn into_outcome(mut self) -> Option<Result<T, RecvError>> {
+        self.outcome.take()
+    }
+}
+
+impl<T> sealed::Steps for RecvArm<'_, T> {
+    fn attempt(&mut self) -> bool {
+        self.outcome = match self.place.channel.try_take() {
+            Taken::Message(message) => Some(Ok(message)),
+            Taken::Closed => Some(Err(RecvError::Disconnected)),
+            Taken::Empty => return false,
+        };
+        true
+    }
+
+    unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.place.enlist(choice, arm, waker, &mut None) }
+    }
+
+    fn withdraw(&mut self) {
+        match self.place.withdraw() {
+            Some(Progress::Granted) => self.outcome = self.place.waiter.take_value().map(Ok),
+            Some(Progress::Closed) => self.outcome = Some(Err(RecvError::Disconnected)),
+            Some(Progress::Waiting) | None => {}
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self.place.channel).addr()
+    }
+}
+
+/// A message that nobody has asked for, as the wait was left by unwinding, goes back.
+impl<T> Drop for RecvArm<'_, T> {
+    fn drop(&mut self) {
+        if let Some(Ok(message)) = self.outcome.take() {
+            self.place.channel.put_back(message);
+        }
+    }
+}
+
+/// What `send` sends: a value, or what is in an `Option`, which keeps it until it is sent.
+#[doc(hidden)]
+pub trait Offer<'a, T> {
+    fn hold(self) -> Held<'a, T>;
+}
+
+impl<'a, T> Offer<'a, T> for T {
+    fn hold(self) -> Held<'a, T> {
+        Held::Value(Some(self))
+    }
+}
+
+impl<'a, T> Offer<'a, T> for &'a mut Option<T> {
+    fn hold(self) -> Held<'a, T> {
+        Held::Slot(self)
+    }
+}
+
+#[doc(hidden)]
+pub enum Held<'a, T> {
+    Value(Option<T>),
+    Slot(&'a mut Option<T>),
+}
+
+impl<T> Held<'_, T> {
+    fn slot(&mut self) -> &mut Option<T> {
+        match self {
+            Held::Value(value) => value,
+            Held::Slot(slot) => slot,
+        }
+    }
+}
+
+/// The arm of `send`.
+#[doc(hidden)]
+pub struct SendArm<'a, T> {
+    place: Place<'a, T>,
+    held: Held<'a, T>,
+    outcome: Option<Result<(), SendError<T>>>,
+}
+
+#[doc(hidden)]
+pub fn send<'a, T>(sender: &'a Sender<T>, value: impl Offer<'a, T>) -> SendArm<'a, T> {
+    let place = Place::new(&sender.channel, Side::Sender);
+    SendArm { place, held: value.hold(), outcome: None }
+}
+
+impl<T> SendArm<'_, T> {
+    #[doc(hidden)]
+    pub fn into_outcome(self) -> Option<Result<(), SendError<T>>> {
+        self.outcome
+    }
+}
+
+impl<T> sealed::Steps for SendArm<'_, T> {
+    fn attempt(&mut self) -> bool {
+        let Some(value) = self.held.slot().take() else { return false };
+        self.outcome = match self.place.channel.try_put(value) {
+            Put::Sent => Some(Ok(())),
+            Put::Closed(value) => Some(Err(SendError::Disconnected(value))),
+            Put::Full(value) => {
+                *self.held.slot() = Some(value);
+                return false;
+            }
+        };
+        true
+    }
+
+    unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
+        let slot = self.held.slot();
+        // SAFETY: the caller's promise.
+        slot.is_none() || unsafe { self.place.enlist(choice, arm, waker, slot) }
+    }
+
+    fn withdraw(&mut self) {
+        let Some(progress) = self.place.withdraw() else { return };
+        let value = self.place.waiter.take_value();
+        match progress {
+            Progress::Granted => self.outcome = Some(Ok(())),
+            Progress::Closed => {
+                self.outcome = value.map(|value| Err(SendError::Disconnected(value)));
+            }
+            Progress::Waiting => *self.held.slot() = value,
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self.place.channel).addr()
+    }
+}
+
+/// The arm of `join`.
+#[doc(hidden)]
+pub struct JoinArm<'a, T> {
+    task: &'a mut Task<T>,
+    outcome: Option<Result<T, TaskError>>,
+}
+
+#[doc(hidden)]
+pub fn join<T>(task: &mut Task<T>) -> JoinArm<'_, T> {
+    JoinArm { task, outcome: None }
+}
+
+impl<T> JoinArm<'_, T> {
+    #[doc(hidden)]
+    pub fn into_outcome(self) -> Option<Result<T, TaskError>> {
+        self.outcome
+    }
+}
+
+impl<T> sealed::Steps for JoinArm<'_, T> {
+    fn attempt(&mut self) -> bool {
+        if self.task.is_finished() {
+            let task = std::pin::Pin::new(&mut *self.task);
+            if let Poll::Ready(outcome) = task.poll(&mut Context::from_waker(Waker::noop())) {
+                self.outcome = Some(outcome);
+            }
+        }
+        self.outcome.is_some()
+    }
+
+    unsafe fn enlist(&mut self, _: &Choice, _: u32, waker: &Waker) -> bool {
+        !self.task.register(waker)
+    }
+
+    fn is_due(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// The waker stays with the task until its next wait, or its end: a wake-up for no reason.
+    fn withdraw(&mut self) {}
+}
+
+/// The arm of `timeout`.
+#[doc(hidden)]
+pub struct TimeoutArm {
+    /// `None`: beyond what the clock can count.
+    deadline: Option<Instant>,
+    outcome: Option<()>,
+}
+
+#[doc(hidden)]
+pub fn timeout(duration: Duration) -> TimeoutArm {
+    TimeoutArm { deadline: Instant::now().checked_add(duration), outcome: None }
+}
+
+impl TimeoutArm {
+    #[doc(hidden)]
+    pub fn into_outcome(self) -> Option<()> {
+        self.outcome
+    }
+}
+
+impl sealed::Steps for TimeoutArm {
+    fn attempt(&mut self) -> bool {
+        false
+    }
+
+    unsafe fn enlist(&mut self, _: &Choice, _: u32, _: &Waker) -> bool {
+        true
+    }
+
+    fn withdraw(&mut self) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn expire(&mut self) -> bool {
+        let is_over = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        self.outcome = is_over.then_some(());
+        is_over
+    }
+}
