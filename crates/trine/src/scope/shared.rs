@@ -73,8 +73,9 @@ impl Shared {
             }
         };
         state.places[place] = Place::Starting;
+        let late = state.ending.clone();
         drop(state);
-        Member { shared: Arc::clone(self), place, refused: false }
+        Member { shared: Arc::clone(self), place, late, refused: false }
     }
 
     /// Notes how to cancel a task that was started.
@@ -184,6 +185,8 @@ impl Shared {
 pub(super) struct Member {
     shared: Arc<Shared>,
     pub(super) place: usize,
+    /// Why the task is not to run: it came when all were to end.
+    pub(super) late: Option<Arc<str>>,
     refused: bool,
 }
 

@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::shared::{Member, Shared};
 use crate::executor::Executor;
-use crate::task::{Canceller, Kind, Task, TaskError, TaskId, TaskInfo, cancel, failure, registry};
+use crate::task::{
+    Canceller, Cause, Kind, Task, TaskError, TaskId, TaskInfo, cancel, failure, registry,
+};
 use crate::{coroutine, process, thread};
 
 /// Where tasks are started that end before the call of [`scope`](super::scope()) or
@@ -166,7 +168,7 @@ impl<'scope> Scope<'scope, '_> {
     }
 
     /// Whether the scope's tasks were cancelled, by [`cancel`](Scope::cancel) or by a failure; one
-    /// that is started now would not run.
+    /// that is started from now on does not run.
     pub fn is_cancelled(&self) -> bool {
         self.shared.is_ending()
     }
@@ -244,7 +246,12 @@ where
     fn run(mut self) {
         cancel::inherit(self.deadline);
         let function = self.function.take().expect("work is done once");
-        let result = failure::catch(caller, function).and_then(|result| result);
+        let result = match self.member.late.take() {
+            None => failure::catch(caller, function).and_then(|result| result),
+            // Before whoever started it came to cancel it.
+            reason @ Some(_) => failure::catch(caller, || drop(function))
+                .and_then(|()| Err(TaskError::new(Cause::Cancelled { reason }, caller()))),
+        };
         if let Err(error) = &result {
             self.member.fail(error);
         }
