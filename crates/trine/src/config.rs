@@ -59,7 +59,13 @@ impl Config {
     /// The size of a coroutine's stack in bytes, unless its builder says otherwise; rounded up to
     /// whole pages, an odd number of them (so that stacks spread over the caches), and to at least
     /// 16 KiB. Address space only: a page becomes memory when it is touched. Default: `TRINE_STACK_SIZE` (`K` and `M` are understood), else 256 KiB.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is more than 1 TiB.
+    #[track_caller]
     pub fn stack_size(&mut self, bytes: usize) -> &mut Config {
+        refuse_absurd_stack(bytes);
         self.stack_size = Some(bytes);
         self
     }
@@ -143,7 +149,11 @@ pub(crate) fn settings() -> &'static Settings {
             .carriers
             .or_else(|| variable("TRINE_CARRIERS", "a number from 1 to 4096", parse_carriers));
         let stack_size = config.stack_size.or_else(|| {
-            variable("TRINE_STACK_SIZE", "a size such as 262144, 256K or 1M", parse_size)
+            variable(
+                "TRINE_STACK_SIZE",
+                "a size up to 1 TiB, such as 262144, 256K or 1M",
+                parse_size,
+            )
         });
         let mprotect_guards = config.mprotect_guards.or_else(|| {
             variable("TRINE_GUARD", "`mprotect` or `marker`", |text| match text {
@@ -191,12 +201,34 @@ fn parse_size(text: &str) -> Option<usize> {
         b'm' | b'M' => (&text[..text.len() - 1], 1024 * 1024),
         _ => (text, 1),
     };
-    digits.parse::<usize>().ok()?.checked_mul(unit)
+    let bytes = digits.parse::<usize>().ok()?.checked_mul(unit)?;
+    (bytes <= MAX_STACK_SIZE).then_some(bytes)
+}
+
+/// Panics if no address space holds stacks of this size.
+#[track_caller]
+pub(crate) fn refuse_absurd_stack(bytes: usize) {
+    assert!(
+        bytes <= MAX_STACK_SIZE,
+        "a stack of {bytes} bytes is beyond the address space: at most 1 TiB"
+    );
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_beyond_reason_are_told() {
+        let told = |set: fn(&mut Config)| {
+            let told = std::panic::catch_unwind(|| set(&mut Config::default())).unwrap_err();
+            let text = told.downcast_ref::<String>().cloned();
+            text.unwrap_or_else(|| (*told.downcast_ref::<&str>().unwrap()).to_owned())
+        };
+        assert!(told(|config| _ = config.stack_size(usize::MAX)).contains("at most 1 TiB"));
+        assert!(told(|config| _ = config.carriers(4097)).contains("at most 4096"));
+        assert!(told(|config| _ = config.carriers(0)).contains("at least one carrier"));
+    }
 
     #[test]
     fn sizes_have_units_and_nonsense_is_none() {

@@ -32,9 +32,7 @@
 //! # Ok::<(), trine::TaskError>(())
 //! ```
 //!
-//! There is no runtime to build, no attribute on `main`, no call to make first. What waits
-//! ([`Task::join`], [`time::sleep`]) parks the coroutine it is called in, or the thread where there is
-//! none.
+//! There is no runtime to build, no attribute on `main`, no call to make first.
 //!
 //! # Which one
 //!
@@ -44,10 +42,32 @@
 //! | [`thread`] | microseconds | shares memory; a crash ends the program | computing on all cores |
 //! | [`process`] | 100s of microseconds | full: a crash ends one task | code that may crash, leak or hang |
 //!
-//! Async code has a place too: [`future::spawn`] runs a future as a coroutine without a stack, in a few
-//! hundred bytes, and any future can wait for any [`Task`].
-//!
 //! `trine measure`, the program that comes with the library, says what each costs on your machine.
+//!
+//! # What there is
+//!
+//! | | |
+//! |---|---|
+//! | [`scope()`], [`supervise`], [`join_all`], [`race`] | tasks that end together, and may borrow |
+//! | [`Task::cancel`], [`cancelled`], [`checkpoint`], [`shield`] | ending a task from outside, and holding that off |
+//! | [`Executor`], [`Kind`], [`thread::Pool`], [`process::Pool`] | a batch, without saying which way |
+//! | [`sync`] | `Mutex`, `RwLock`, `Condvar`, `Semaphore`, `Barrier`, `Event`, and [`channel`](sync::channel)s |
+//! | [`time`] | sleeping, ticking, and a limit for whatever waits |
+//! | [`future`] | futures as tasks without a stack, in a few hundred bytes; waiting for any future; every [`Task`] is one |
+//! | [`coroutine`] | also [`Generator`](coroutine::Generator), [`spawn_local`](coroutine::spawn_local), [`Local`](coroutine::Local) |
+//! | [`task`] | what is known of each task: [`list`](task::list), [`current`](task::current) |
+//! | [`configure`] | carriers, stack size, the monitor; else `TRINE_…` variables |
+//!
+//! # What waits where
+//!
+//! | called | in a coroutine | on a thread, such as `main` | in a future's poll |
+//! |---|---|---|---|
+//! | what waits in trine: `join`, `recv`, `lock`, `sleep`, [`scope()`], [`block_on`](future::block_on) | parks the coroutine | parks the thread | blocks the carrier: await instead |
+//! | what blocks in std: I/O, `std::sync::Mutex` | blocks the carrier and its coroutines | blocks the thread | blocks the carrier |
+//! | a `spawn`, a `try_…`, dropping a guard, [`Task::cancel`] | does not wait | does not wait | does not wait |
+//!
+//! What waits in trine ends when its task is cancelled or its time is up: with an error where it
+//! returns a `Result`, else by unwinding the task, without a message.
 //!
 //! # Platform
 //!
@@ -71,7 +91,7 @@ pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise}
 pub use task::cancel::{cancelled, checkpoint, shield};
 pub use task::{
     Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task,
-    TaskError, TaskId, TaskInfo,
+    TaskError, TaskId, TaskInfo, UnknownKind,
 };
 
 /// The README's programs, run as doctests.

@@ -51,3 +51,12 @@ fn sleepers() {
     let printed = run("sleepers", &["100000"]);
     assert!(printed.contains("100000 futures sleep"), "{printed}");
 }
+
+#[test]
+fn pipeline() {
+    let last = |printed: &str| printed.lines().last().unwrap().to_owned();
+    let whole = last(&run("pipeline", &[]));
+    assert_eq!(whole, last(&run("pipeline", &[])), "two runs, one sum");
+    let three = run("pipeline", &[env!("CARGO_MANIFEST_DIR"), "3"]);
+    assert!(last(&three).starts_with("3 files, "), "{three}");
+}

@@ -339,6 +339,121 @@ fn tasks_that_a_failure_overtakes_before_they_began_never_run() {
 }
 
 #[test]
+fn a_scope_that_is_cancelled_has_its_value_when_its_tasks_have_ended() {
+    anywhere(|| {
+        let dropped = AtomicUsize::new(0);
+        let (begun, kept) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let value = scope(|s| {
+            for wait in
+                [s.coroutine(|| sleeper(&begun, &dropped)), s.thread(|| sleeper(&begun, &dropped))]
+            {
+                drop(wait);
+            }
+            let process = s.process((), |()| time::sleep(FOR_GOOD));
+            until(|| begun.load(Acquire) == 2);
+            assert!(!s.is_cancelled());
+            s.cancel_because("found it");
+            s.cancel_because("the first reason counts");
+            assert!(s.is_cancelled());
+            // The body goes on, and its waits do.
+            time::sleep(Duration::from_millis(1));
+            let error = process.join().unwrap_err();
+            assert!(error.is_cancelled() && error.to_string().ends_with("found it"), "{error}");
+            let late = s.coroutine(|| kept.store(true, Relaxed));
+            assert!(late.join().unwrap_err().is_cancelled());
+            7
+        });
+        assert_eq!(value.unwrap(), 7);
+        assert_eq!(dropped.load(Acquire), 2);
+        assert!(!kept.load(Relaxed), "a task of a cancelled scope has run");
+    });
+}
+
+fn sleeper(begun: &AtomicUsize, dropped: &AtomicUsize) {
+    let _notes = Notes(dropped);
+    begun.fetch_add(1, Release);
+    time::sleep(FOR_GOOD);
+}
+
+#[test]
+fn a_task_cancels_its_own_scope_and_a_panic_after_that_is_a_failure() {
+    anywhere(|| {
+        let value = scope(|s| {
+            let waits = s.coroutine(|| time::sleep(FOR_GOOD));
+            let found = s.coroutine(|| {
+                s.cancel();
+                7
+            });
+            assert!(waits.join().unwrap_err().is_cancelled());
+            found.join()
+        });
+        // It had no wait left in which it could have been interrupted.
+        assert_eq!(value.unwrap().unwrap(), 7);
+        let error = scope(|s| {
+            s.cancel();
+            panic::catch_unwind(AssertUnwindSafe(|| drop(s.coroutine(|| ())))).unwrap();
+            let begun = AtomicBool::new(false);
+            supervise(|inner| {
+                inner.thread(|| {
+                    begun.store(true, Release);
+                    while !trine::cancelled() {
+                        std::hint::spin_loop();
+                    }
+                    panic!("in spite of all");
+                });
+                until(|| begun.load(Acquire));
+                inner.cancel();
+            })
+        })
+        .unwrap();
+        assert_eq!((error.failed, error.value.is_ok()), (1, true));
+        assert!(error.failures[0].to_string().ends_with("in spite of all"));
+    });
+}
+
+fn fails((): ()) {
+    panic!("here");
+}
+
+#[test]
+fn tasks_name_the_place_where_they_were_started() {
+    let ended = supervise(|s| {
+        let line = line!();
+        s.coroutine(|| panic!("here"));
+        s.thread(|| panic!("here"));
+        s.process((), fails);
+        s.on(&Kind::Thread, (), fails);
+        s.adopt(coroutine::spawn(|| panic!("here")));
+        line
+    });
+    let lines = ended.failures.iter().map(|error| {
+        let at = error.task().unwrap().location;
+        assert_eq!(at.file(), file!(), "{error}");
+        at.line() - *ended.value.as_ref().unwrap()
+    });
+    let mut lines: Vec<u32> = lines.collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [1, 2, 3, 4, 5]);
+}
+
+/// Each unwraps the error of the next, whose text is then in its own.
+fn unwrapped(depth: u32) {
+    assert!(depth > 0, "at the bottom");
+    scope(|s| s.coroutine(move || unwrapped(depth - 1)).join().unwrap()).unwrap();
+}
+
+#[test]
+fn the_text_of_an_error_that_many_unwrap_grows_evenly() {
+    let at = |depth| {
+        let error = coroutine::spawn(move || unwrapped(depth)).join().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("at the bottom") && !text.contains('\\'), "{text}");
+        text.len()
+    };
+    assert!(at(40) < 4 * at(20));
+}
+
+#[test]
 fn a_supervised_scope_keeps_going() {
     anywhere(|| {
         let worked = AtomicUsize::new(0);

@@ -122,6 +122,7 @@ impl<T> LocalTask<T> {
     /// # Errors
     ///
     /// A [`TaskError`] if it ended without a value.
+    #[track_caller]
     pub fn join(self) -> Result<T, TaskError> {
         self.task.join().map(Bound::into_inner)
     }
@@ -131,6 +132,7 @@ impl<T> LocalTask<T> {
     /// # Errors
     ///
     /// Gives the handle back if it was still at work.
+    #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, LocalTask<T>> {
         match self.task.join_timeout(timeout) {
             Ok(result) => Ok(result.map(Bound::into_inner)),

@@ -166,11 +166,9 @@ impl Builder {
     /// # Panics
     ///
     /// If `bytes` is more than 1 TiB.
+    #[track_caller]
     pub fn stack_size(mut self, bytes: usize) -> Builder {
-        assert!(
-            bytes <= crate::config::MAX_STACK_SIZE,
-            "a stack of {bytes} bytes is beyond the address space: at most 1 TiB"
-        );
+        crate::config::refuse_absurd_stack(bytes);
         self.stack_size = NonZeroUsize::new(bytes.max(1));
         self
     }

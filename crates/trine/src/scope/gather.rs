@@ -13,9 +13,15 @@ use crate::task::{Task, TaskError, park};
 ///
 /// If the caller is interrupted meanwhile, each task that is still at work is detached, and has an
 /// error that names the caller; see [`Task::join`].
+///
+/// # Panics
+///
+/// If one of them is the caller's own.
+#[track_caller]
 pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, TaskError>> {
     // All are started before the first is waited for, should the iterator start them.
     let tasks: Vec<_> = tasks.into_iter().collect();
+    tasks.iter().for_each(Task::refuse_own);
     tasks.into_iter().map(Task::join).collect()
 }
 
@@ -40,7 +46,9 @@ pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, Ta
 ///
 /// # Panics
 ///
-/// Without a task: nobody would ever win.
+/// Without a task: nobody would ever win. If one of them is the caller's own, which could not be waited
+/// for.
+#[track_caller]
 pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError> {
     let mut tasks: Vec<_> = tasks.into_iter().collect();
     assert!(!tasks.is_empty(), "a race without tasks has no winner; give it at least one");

@@ -82,8 +82,9 @@ impl Shared {
             }
         };
         state.places[place] = Place::Starting(number);
+        let late = state.ending.clone();
         drop(state);
-        Member { shared: Arc::clone(self), ticket: Ticket { place, number } }
+        Member { shared: Arc::clone(self), ticket: Ticket { place, number }, late }
     }
 
     /// Notes how to cancel a task that was started.
@@ -122,6 +123,11 @@ impl Shared {
         for canceller in all {
             canceller.cancel_because(Arc::clone(&reason));
         }
+    }
+
+    /// Whether all tasks are to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lock().ending.is_some()
     }
 
     /// A task has ended with an error.
@@ -205,6 +211,8 @@ pub(super) struct Ticket {
 pub(super) struct Member {
     shared: Arc<Shared>,
     pub(super) ticket: Ticket,
+    /// Why the task is not to run: it came when all were to end.
+    pub(super) late: Option<Arc<str>>,
 }
 
 impl Member {

@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::shared::{Member, Shared};
 use crate::executor::Executor;
-use crate::task::{Canceller, Kind, Task, TaskError, TaskId, TaskInfo, cancel, failure, registry};
+use crate::task::{
+    Canceller, Cause, Kind, Task, TaskError, TaskId, TaskInfo, cancel, failure, registry,
+};
 use crate::{coroutine, process, thread};
 
 /// Where tasks are started that end before the call of [`scope`](super::scope()) or
@@ -52,8 +54,8 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let (work, location) = (self.work(|| Ok(f())), Location::caller());
-        self.started(work, |function| builder.spawn_at(location, function))
+        let work = self.work(|| Ok(f()));
+        self.started(work, |at, function| builder.spawn_at(at, function))
     }
 
     /// Runs `f` on a thread of its own; see [`thread::spawn`].
@@ -73,8 +75,8 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let (work, location) = (self.work(|| Ok(f())), Location::caller());
-        self.started(work, |function| builder.spawn_at(location, function))
+        let work = self.work(|| Ok(f()));
+        self.started(work, |at, function| builder.spawn_at(at, function))
     }
 
     /// Runs `f(arg)` in a process of its own; see [`process::spawn`] for what may cross.
@@ -115,15 +117,60 @@ impl<'scope> Scope<'scope, '_> {
 
     /// Makes a task that was started elsewhere one of this scope: the scope waits for it, cancels
     /// it with the others, and counts its failure. A coroutine watches over it.
+    ///
+    /// # Panics
+    ///
+    /// If the task is the caller's own: scope and task would wait for each other.
     #[track_caller]
     pub fn adopt<T: Send + 'static>(&'scope self, task: Task<T>) -> ScopedTask<'scope, T> {
+        task.refuse_own();
         let info = task.info();
         let mut watched = Watched(Some(task));
         let work = self.work(move || watched.join());
-        let (builder, location) = (coroutine::Builder::new(), Location::caller());
-        let mut scoped = self.started(work, |function| builder.spawn_at(location, function));
+        let builder = coroutine::Builder::new();
+        let mut scoped = self.started(work, |at, function| builder.spawn_at(at, function));
         scoped.info = info;
         scoped
+    }
+
+    /// Asks all tasks of the scope to end, and those that are started in it later; see
+    /// [`Task::cancel`]. That is no failure: the function of the scope goes on, and the scope has its
+    /// value once the tasks have ended.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::{sync::channel, time};
+    ///
+    /// let (sender, receiver) = channel::bounded(1);
+    /// let found = trine::scope(|s| {
+    ///     for n in 0..100 {
+    ///         let sender = sender.clone();
+    ///         s.coroutine(move || {
+    ///             time::sleep(if n == 42 { Duration::ZERO } else { Duration::MAX });
+    ///             let _ = sender.send(n);
+    ///         });
+    ///     }
+    ///     let first = receiver.recv();
+    ///     s.cancel(); // one is enough
+    ///     first
+    /// })?;
+    /// assert_eq!(found, Ok(42));
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn cancel(&self) {
+        self.cancel_because("its scope was cancelled");
+    }
+
+    /// As [`cancel`](Scope::cancel), with a reason that the errors of the tasks will name; the first
+    /// one counts.
+    pub fn cancel_because(&self, reason: impl Into<Arc<str>>) {
+        self.shared.end_all(reason);
+    }
+
+    /// Whether the scope's tasks were cancelled, by [`cancel`](Scope::cancel) or by a failure; one
+    /// that is started from now on does not run.
+    pub fn is_cancelled(&self) -> bool {
+        self.shared.is_ending()
     }
 
     fn work<'f, F, T>(&self, f: F) -> Work<F, T>
@@ -138,11 +185,12 @@ impl<'scope> Scope<'scope, '_> {
         }
     }
 
-    /// Starts the work by `spawn`.
+    /// Starts the work by `spawn`, which is told where that was asked for.
+    #[track_caller]
     fn started<F, T>(
         &'scope self,
         work: Work<F, T>,
-        spawn: impl FnOnce(Function) -> Task<()>,
+        spawn: impl FnOnce(&'static Location<'static>, Function) -> Task<()>,
     ) -> ScopedTask<'scope, T>
     where
         F: FnOnce() -> Result<T, TaskError> + Send + 'scope,
@@ -154,7 +202,7 @@ impl<'scope> Scope<'scope, '_> {
         // what the function owns; so all that lives for `'scope` at least outlives the function,
         // wherever that is, and whether it is called or dropped. The task's own value is `()`.
         let function: Function = unsafe { mem::transmute(function) };
-        let task = spawn(function);
+        let task = spawn(Location::caller(), function);
         self.shared.enlist(ticket, task.canceller());
         ScopedTask { info: task.info(), task, packet, scope: PhantomData }
     }
@@ -198,7 +246,12 @@ where
     fn run(mut self) {
         cancel::inherit(self.deadline);
         let function = self.function.take().expect("work is done once");
-        let result = failure::catch(caller, function).and_then(|result| result);
+        let result = match self.member.late.take() {
+            None => failure::catch(caller, function).and_then(|result| result),
+            // Before whoever started it came to cancel it.
+            reason @ Some(_) => failure::catch(caller, || drop(function))
+                .and_then(|()| Err(TaskError::new(Cause::Cancelled { reason }, caller()))),
+        };
         if let Err(error) = &result {
             self.member.fail(error);
         }
@@ -259,6 +312,11 @@ impl<T> ScopedTask<'_, T> {
     ///
     /// As [`Task::join`]. Under [`scope`](super::scope()) a failure ends the scope, whoever has seen
     /// it here.
+    ///
+    /// # Panics
+    ///
+    /// If a task joins itself, which would wait for good.
+    #[track_caller]
     pub fn join(self) -> Result<T, TaskError> {
         let ended = self.task.join();
         self.packet.take().unwrap_or_else(|| {
@@ -272,6 +330,11 @@ impl<T> ScopedTask<'_, T> {
     /// # Errors
     ///
     /// As [`Task::join_timeout`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Task::join_timeout`].
+    #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, Self> {
         let ScopedTask { task, packet, info, scope } = self;
         match task.join_timeout(timeout) {

@@ -270,8 +270,13 @@ impl fmt::Display for TaskError {
     }
 }
 
+/// The text of [`Display`](fmt::Display), as `unwrap` and `main` show it; with `{:#?}` all parts. A text
+/// that quoted the message would double its backslashes in every task that unwraps the error of another.
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return write!(f, "TaskError({self})");
+        }
         f.debug_struct("TaskError")
             .field("cause", &self.0.cause)
             .field("task", &self.0.task)

@@ -11,12 +11,14 @@
 //! | `failure.rs`, `backtrace.rs` | what is kept of a panic |
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -78,6 +80,39 @@ impl fmt::Display for Kind {
         })
     }
 }
+
+/// The name of a kind, as [`Display`](fmt::Display) shows it; for a program's own settings.
+///
+/// ```
+/// use trine::Kind;
+///
+/// assert_eq!("process".parse(), Ok(Kind::Process));
+/// assert!("fiber".parse::<Kind>().is_err());
+/// ```
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(name: &str) -> Result<Kind, UnknownKind> {
+        match name {
+            "coroutine" => Ok(Kind::Coroutine),
+            "thread" => Ok(Kind::Thread),
+            "process" => Ok(Kind::Process),
+            _ => Err(UnknownKind(())),
+        }
+    }
+}
+
+/// A text names no [`Kind`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKind(());
+
+impl fmt::Display for UnknownKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a kind of task: it takes `coroutine`, `thread` or `process`")
+    }
+}
+
+impl Error for UnknownKind {}
 
 /// A number that names one task of this process for as long as the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -366,10 +401,30 @@ impl<T> Task<T> {
     ///
     /// If the *caller* is cancelled or its time is up meanwhile, the error is
     /// [`Cause::Cancelled`] or [`Cause::TimedOut`] and names the caller; the task is detached.
+    ///
+    /// # Panics
+    ///
+    /// If a task joins itself, which would wait for good. Tasks that join each other in a circle are not
+    /// told.
+    #[track_caller]
     pub fn join(self) -> Result<T, TaskError> {
+        self.refuse_own();
         // SAFETY: `self` is the one consumer.
         unsafe { self.handle.wait(None) }?;
         self.outcome()
+    }
+
+    /// Panics if the task is the caller's own, whose end it would wait for in vain.
+    #[track_caller]
+    pub(crate) fn refuse_own(&self) {
+        let own = registry::current();
+        if own.is_some_and(|own| ptr::eq(own, self.handle.entry().slot)) {
+            panic!(
+                "{} waits for its own end, which would be for good: have another task join it, or \
+                 drop its handle to detach it",
+                self.info()
+            );
+        }
     }
 
     /// Waits until the task has ended.
@@ -395,14 +450,23 @@ impl<T> Task<T> {
         outcome.expect("a task's value is taken once, by join, which consumes it")
     }
 
-    /// Waits at most `timeout` for the task to end.
+    /// Waits at most `timeout` for the task to end. A duration beyond what the clock can count waits
+    /// for good.
     ///
     /// # Errors
     ///
     /// Gives the handle back if the task was still at work. If the caller is interrupted meanwhile,
     /// it ends as [`join`](Task::join) does then.
+    ///
+    /// # Panics
+    ///
+    /// As [`join`](Task::join), if the wait would be for good.
+    #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, Task<T>> {
         let deadline = Instant::now().checked_add(timeout);
+        if deadline.is_none() {
+            self.refuse_own();
+        }
         // SAFETY: `self` is the one consumer.
         match unsafe { self.handle.wait(deadline) } {
             Ok(true) => Ok(self.outcome()),
@@ -471,7 +535,9 @@ impl<T> Task<T> {
     }
 
     /// Has `waker` woken when the task ends; `true` if it has ended, and nothing was registered.
+    #[track_caller]
     pub(crate) fn register(&mut self, waker: &std::task::Waker) -> bool {
+        self.refuse_own();
         // SAFETY: `self` is the one consumer, borrowed exclusively.
         unsafe { self.handle.register(waker) }
     }
@@ -481,7 +547,7 @@ impl<T> Task<T> {
 ///
 /// # Panics
 ///
-/// If it is polled again after it was ready.
+/// If it is polled again after it was ready, or by the task itself, which would wait for good.
 impl<T> Future for Task<T> {
     type Output = Result<T, TaskError>;
 

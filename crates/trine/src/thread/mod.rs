@@ -58,7 +58,9 @@ impl Builder {
         self
     }
 
-    /// The size of the thread's stack, in bytes. Default: std's, 2 MiB or `RUST_MIN_STACK`.
+    /// The size of the thread's stack, in bytes; rounded up to whole pages and to what the system
+    /// demands. Default: std's, 2 MiB or `RUST_MIN_STACK`. More than there is address space for is an
+    /// error at `join`; see [`spawn`](Builder::spawn).
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
@@ -91,7 +93,8 @@ impl Builder {
             builder = builder.name(name);
         }
         if let Some(bytes) = self.stack_size {
-            builder = builder.stack_size(bytes);
+            // Rounded up, a larger one would wrap around in std; this one is refused by any system.
+            builder = builder.stack_size(bytes.min(1 << (usize::BITS - 2)));
         }
         let run = Arc::clone(&job);
         // SAFETY: the new thread is the only one to run the job, and runs it once.
@@ -99,7 +102,14 @@ impl Builder {
         if let Err(error) = started
             && job.slot().claim()
         {
-            let reason = limits::explain_refused_task("thread", &error);
+            let mut reason = limits::explain_refused_task("thread", &error);
+            if let Some(bytes) = self.stack_size {
+                // The system says the same where the address space is too small for the stack.
+                reason += &format!(
+                    "; or there is no address space (`ulimit -v`) for its stack of {bytes} bytes: \
+                     choose a smaller one"
+                );
+            }
             // SAFETY: claimed.
             unsafe { job.refuse(Cause::NotSpawned { reason }) };
         }

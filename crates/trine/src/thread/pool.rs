@@ -1,8 +1,10 @@
 //! A pool of threads: one queue, in the order of arrival.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::panic::Location;
+use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
@@ -45,6 +47,11 @@ struct State {
     idle: usize,
     /// No more jobs will come: threads end when the queue is empty.
     closed: bool,
+}
+
+thread_local! {
+    /// The pool that the calling thread belongs to; only to be compared.
+    static WORKS_FOR: Cell<*const Shared> = const { Cell::new(ptr::null()) };
 }
 
 impl Pool {
@@ -93,9 +100,18 @@ impl Pool {
 
     /// Lets what was spawned finish, ends the threads and waits for that.
     ///
-    /// Blocks the calling thread. Called by a task of the pool itself, it would wait for its own
-    /// end.
+    /// Blocks the calling thread.
+    ///
+    /// # Panics
+    ///
+    /// If a task of the pool itself calls it, which would wait for its own end.
+    #[track_caller]
     pub fn shutdown(self) {
+        assert!(
+            WORKS_FOR.get() != Arc::as_ptr(&self.shared),
+            "a task of a pool waits for the pool's end, and so for its own: drop the pool there, \
+             which does not wait, or call `shutdown` outside"
+        );
         let mut state = self.shared.lock();
         state.closed = true;
         self.shared.job.notify_all();
@@ -156,6 +172,7 @@ impl Shared {
     }
 
     fn work(&self) {
+        WORKS_FOR.set(self);
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {

@@ -1,0 +1,71 @@
+//! What the tests share that run their own program as a child.
+
+// Each file uses its own part.
+#![allow(dead_code, unreachable_pub)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use trine::Cause;
+
+/// A child program: this test program, in which the test `name` plays `role`.
+pub fn child(program: &Path, name: &str, role: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
+    command.env("TRINE_TEST_ROLE", role).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped());
+    command
+}
+
+pub fn this_program() -> PathBuf {
+    std::env::current_exe().unwrap()
+}
+
+pub fn role() -> Option<String> {
+    std::env::var("TRINE_TEST_ROLE").ok()
+}
+
+/// Runs a child to its end, which must be a good one, and gives what it wrote to standard error.
+pub fn run(mut command: Command) -> String {
+    let output = command.spawn().unwrap().wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{out}\n{text}", output.status);
+    text
+}
+
+pub fn children_of_all_threads(pid: u32) -> Vec<u32> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+        let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children.extend(list.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+    }
+    children
+}
+
+pub fn not_spawned(error: &trine::TaskError) -> &str {
+    match error.cause() {
+        Cause::NotSpawned { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A copy of this program where any user may run it; removed when dropped.
+///
+/// `cp` makes it: a descriptor open for writing in this process would be inherited by whatever
+/// another test starts just then, and a file that somebody writes cannot be run.
+pub struct Copy(pub PathBuf);
+
+pub fn copy(name: &str) -> Copy {
+    let path = std::env::temp_dir().join(format!("trine-{}-{name}", std::process::id()));
+    let copied = Command::new("cp").arg(this_program()).arg(&path).status().unwrap();
+    assert!(copied.success(), "cp: {copied}");
+    Copy(path)
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
