@@ -177,6 +177,8 @@ fn finish() {
         }
         thread::sleep(Duration::from_millis(1));
     }
+    // Those that had ended before anybody joined them.
+    WORLD.tasks.take_all().into_iter().for_each(Running::join);
     drop(WORLD.cancellers.take_all());
     for (_, rx) in &WORLD.channels {
         rx.try_iter().for_each(books::Message::received);
