@@ -19,7 +19,7 @@
 //!
 //! | field | who |
 //! |---|---|
-//! | `frame` and what it points to, `depth` | the carrier that took the fiber at its first run, for good |
+//! | `frame` and what it points to, `depth`, `acts_for_another` | the carrier that took the fiber at its first run, for good |
 //! | `home` | that carrier writes it, before the state first leaves `NEW`; wakers read it |
 //! | `job` | see [`Job`] |
 //!
@@ -63,6 +63,8 @@ pub(super) struct Fiber<J: ?Sized = dyn Task> {
     depth: Cell<*const u8>,
     home: AtomicPtr<Remote>,
     slot: &'static Slot,
+    /// Whether the coroutine acts for another task, whose function it drops.
+    acts_for_another: Cell<bool>,
     /// A stack size of its own, in KiB.
     stack_kib: Option<NonZeroU32>,
     job: J,
@@ -77,7 +79,7 @@ struct Frame {
     yielder: *const Yielder<(), Suspend>,
     /// The lowest address of the stack.
     limit: usize,
-    /// The task that the coroutine acts for: its own, but where it drops another one's function.
+    /// The task that the coroutine acts for, where that is not its own.
     acts_for: &'static Slot,
     /// The values of its [`Local`](super::Local)s, if it has any. Touched by the coroutine only.
     locals: OnceCell<Box<Storage>>,
@@ -111,7 +113,7 @@ impl<J: Run + 'static> Task for J {
     }
 }
 
-// SAFETY: the table at the top: `frame` and `depth` are touched by one carrier only, and the queues that
+// SAFETY: the table at the top: `frame`, `depth` and `acts_for_another` are touched by one carrier only, and the queues that
 // carry a fiber to its carrier order that after the spawn; the rest is `Sync`.
 unsafe impl<J: ?Sized + Sync> Sync for Fiber<J> {}
 // SAFETY: as above. A context is made and dropped on its carrier; an `Arc` of a fiber that reaches
@@ -127,6 +129,7 @@ impl<J: Run + 'static> Fiber<J> {
             depth: Cell::new(ptr::null()),
             home: AtomicPtr::new(ptr::null_mut()),
             slot: job.slot(),
+            acts_for_another: Cell::new(false),
             stack_kib: stack_kib.and_then(|kib| NonZeroU32::new(u32::try_from(kib).ok()?)),
             job,
         }
@@ -280,6 +283,9 @@ impl Fiber {
     /// On the fiber's carrier; the fiber has begun and not ended.
     #[inline]
     pub(super) unsafe fn acts_for(&self) -> &'static Slot {
+        if !self.acts_for_another.get() {
+            return self.slot;
+        }
         // SAFETY: the caller's promise: the frame is there, and nobody writes to it meanwhile.
         unsafe { (*self.frame.get()).acts_for }
     }
@@ -293,6 +299,7 @@ impl Fiber {
         // SAFETY: the caller is the fiber, so the frame is there; the carrier reads this field only
         // while the fiber does not run.
         unsafe { (*self.frame.get()).acts_for = slot };
+        self.acts_for_another.set(!ptr::eq(slot, self.slot));
     }
 
     /// The values of the fiber's [`Local`](super::Local)s.
