@@ -5,6 +5,7 @@
 //! `cargo run --release --example async_crates`
 
 use std::error::Error;
+use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -152,11 +153,11 @@ fn streams() -> Result<(), Box<dyn Error>> {
                 n
             })
             .collect();
-        let answered = answers.fold(0, async |sum, n| sum + n).await;
+        let answered = answers.fold(0, |sum, n| ready(sum + n)).await;
         let buffered = stream::iter(0..100_u64)
             .map(|n| future::spawn(async move { 2 * n }))
             .buffered(10)
-            .filter_map(async |n| n.ok())
+            .filter_map(|n| ready(n.ok()))
             .collect::<Vec<u64>>()
             .await;
         (answered, buffered.is_sorted(), buffered.len())

@@ -474,3 +474,27 @@ fn scopes_of_generators_end_in_any_order_and_in_another_task() {
     begins.cancel();
     assert!(begins.join().unwrap_err().is_cancelled());
 }
+
+#[test]
+fn a_yield_in_a_timeout_or_shield_is_told_and_leaves_the_caller_as_it_was() {
+    let hour = Duration::from_secs(3600);
+    let timeout = |yielder: &Yielder<(), u32>, ()| {
+        let _ = trine::time::timeout(Duration::from_millis(1), || yielder.yield_(1));
+    };
+    let shield = move |yielder: &Yielder<(), u32>, ()| {
+        trine::shield(hour, || yielder.yield_(1));
+    };
+    let mut generators = [Generator::new(timeout), Generator::new(shield)];
+    for generator in &mut generators {
+        let told = panic::catch_unwind(AssertUnwindSafe(|| generator.send(()))).unwrap_err();
+        let message = told.downcast::<&str>().unwrap();
+        assert!(message.contains("put it around `send`"), "{message}");
+        assert!(generator.is_done());
+        // The caller's waits do not end, and can be ended.
+        trine::time::sleep(Duration::from_millis(2));
+        assert!(trine::time::timeout(Duration::ZERO, || trine::time::sleep(hour)).is_err());
+    }
+    // Around `send` it is the caller's own.
+    let mut counts = Generator::new(|yielder: &Yielder<(), u32>, ()| yielder.yield_(7));
+    assert_eq!(trine::time::timeout(hour, || counts.send(())), Ok(Step::Yielded(7)));
+}

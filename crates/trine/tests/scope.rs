@@ -588,3 +588,17 @@ fn tasks_that_take_the_places_of_others_are_cancelled_like_them() {
         assert!(failed.unwrap_err().is_panic());
     }
 }
+
+#[test]
+fn a_panic_of_the_body_after_a_failure_does_not_hide_the_failure() {
+    anywhere(|| {
+        let error = scope(|s| {
+            s.coroutine(|| panic!("the cause"));
+            until(trine::cancelled);
+            panic!("a consequence");
+        });
+        let error = error.map(|never: ()| never).unwrap_err();
+        assert!(error.to_string().contains("the cause"), "{error}");
+        assert!(error.suppressed()[0].to_string().contains("a consequence"), "{error:?}");
+    });
+}

@@ -198,14 +198,23 @@ impl<R, Y, T> Generator<R, Y, T> {
     ///
     /// # Panics
     ///
-    /// If the function panics, with its panic; the generator has ended then. If it had ended before.
+    /// If the function panics, with its panic; the generator has ended then. If it had ended before. If
+    /// it yields in a call of [`time::timeout`](crate::time::timeout) or [`shield`](crate::shield), which would
+    /// hold for its caller from then on; it is unwound first.
     #[inline]
     #[track_caller]
     pub fn send(&mut self, value: R) -> Step<Y, T> {
         let ended = RetireIfDone(&mut self.context);
         let Some(context) = ended.0 else { has_ended() };
+        let guards = cancel::guards();
         match context.resume(value) {
-            CoroutineResult::Yield(value) => Step::Yielded(value),
+            CoroutineResult::Yield(value) if guards == cancel::guards() => Step::Yielded(value),
+            CoroutineResult::Yield(_) => {
+                // What it has set up is undone first, in its order.
+                cancel::while_unwinding(|| context.force_unwind());
+                drop(ended);
+                has_yielded_inside()
+            }
             CoroutineResult::Return(value) => Step::Complete(value),
         }
     }
@@ -221,6 +230,15 @@ impl<R, Y, T> Generator<R, Y, T> {
 #[track_caller]
 fn has_ended() -> ! {
     panic!("a value was sent to a generator that has ended; ask `is_done` before `send`")
+}
+
+#[cold]
+#[track_caller]
+fn has_yielded_inside() -> ! {
+    panic!(
+        "a generator has yielded in a call of `timeout` or `shield`, which would hold for its caller; \
+         yield before or after the call, or put it around `send`"
+    )
 }
 
 /// Gives the stack of a context back that has returned or panicked, on the way out.

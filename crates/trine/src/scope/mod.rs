@@ -15,7 +15,7 @@ use std::fmt;
 use std::panic;
 use std::sync::Arc;
 
-use crate::task::{Interrupted, TaskError, cancel};
+use crate::task::{self, Interrupted, TaskError, cancel, failure};
 
 mod gather;
 mod shared;
@@ -31,7 +31,8 @@ use shared::{Policy, Shared};
 /// The first of them that fails (a panic, a crash, a timeout) cancels the others and ends the waits of
 /// `f`; its error is what `scope` returns, with the failures after it as
 /// [`suppressed`](TaskError::suppressed). A task that was cancelled is no failure. A panic of `f`
-/// itself cancels the tasks and goes on when they have ended.
+/// itself cancels the tasks and goes on when they have ended; one that comes after a failure, maybe
+/// because of it, is suppressed like a task's.
 ///
 /// ```
 /// let text = String::from("one task three ways");
@@ -114,6 +115,7 @@ where
 {
     let scope = Scope::new(Arc::clone(shared));
     let body = shared.body().run(|| f(&scope));
+    let failed_before = shared.has_failed();
     if let Err(payload) = &body {
         shared.end_all(match cancel::interruption(&**payload) {
             Some(interrupted) => interrupted.to_string(),
@@ -124,6 +126,14 @@ where
     let waited = shared.wait_for_all();
     match body {
         Ok(value) => waited.map(|()| value).map_err(TaskError::from),
+        Err(payload) if cancel::interruption(&*payload).is_none() => {
+            if !failed_before || !shared.ends_all() {
+                panic::resume_unwind(payload);
+            }
+            let error = failure::from_payload(task::current(), payload);
+            shared.suppress(error.clone());
+            Err(error)
+        }
         Err(payload) => {
             // Not by a cancellation of the caller, which would last, nor by its deadline, which may have
             // passed since then.

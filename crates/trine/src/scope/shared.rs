@@ -148,7 +148,7 @@ impl Shared {
             state.later.push(error);
         }
         drop(state);
-        if self.policy == Policy::EndAll {
+        if self.ends_all() {
             self.end_all(text);
             self.body.end();
         }
@@ -179,6 +179,16 @@ impl Shared {
             Some(why) if self.lock().cancelled > 0 => Err(why),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a failure ends the body and the other tasks.
+    pub(super) fn ends_all(&self) -> bool {
+        self.policy == Policy::EndAll
+    }
+
+    /// Hangs the panic of the body off the failure that came before it.
+    pub(super) fn suppress(&self, error: TaskError) {
+        self.lock().later.push(error);
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -281,6 +281,7 @@ pub fn shield<T>(max: Duration, f: impl FnOnce() -> T) -> T {
             with_own(|slot| {
                 slot.set_shield(self.shield, self.shielded);
                 slot.exchange_deadline(self.deadline);
+                slot.leave_guard();
             });
         }
     }
@@ -291,6 +292,7 @@ pub fn shield<T>(max: Duration, f: impl FnOnce() -> T) -> T {
         let (shield, deadline) = (slot.shield(), slot.deadline());
         let (regions, shielded) = slot.regions();
         let until = shield.map_or(until, |outer| outer.max(until));
+        slot.enter_guard();
         slot.set_shield(Some(until), regions);
         slot.exchange_deadline(deadline.map(|deadline| deadline.max(until)));
         Restore { shield, shielded, deadline }
@@ -303,11 +305,15 @@ pub(crate) fn within<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
     struct Restore(Option<Instant>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            with_own(|slot| slot.exchange_deadline(self.0));
+            with_own(|slot| {
+                slot.exchange_deadline(self.0);
+                slot.leave_guard();
+            });
         }
     }
     let restore = with_own(|slot| {
         let outer = slot.deadline();
+        slot.enter_guard();
         slot.exchange_deadline(earlier(outer, Some(deadline)));
         Restore(outer)
     });
@@ -324,6 +330,12 @@ pub(crate) fn within<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
             panic::resume_unwind(payload)
         }
     }
+}
+
+/// How many calls of `timeout` and `shield` the caller is in.
+#[inline]
+pub(crate) fn guards() -> u32 {
+    with_own(Slot::guards).unwrap_or(0)
 }
 
 /// When the caller's waits end.

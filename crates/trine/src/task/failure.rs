@@ -108,8 +108,9 @@ pub(crate) fn catch<T>(
     result.map_err(|payload| from_payload(task(), payload))
 }
 
+/// The error of a task that has unwound with `payload`; called by the task.
 #[cold]
-fn from_payload(task: Option<TaskInfo>, payload: Box<dyn Any + Send>) -> TaskError {
+pub(crate) fn from_payload(task: Option<TaskInfo>, payload: Box<dyn Any + Send>) -> TaskError {
     let (location, backtrace) = match take_note() {
         Some(note) => (note.location, note.backtrace),
         None => (None, Backtrace::default()),

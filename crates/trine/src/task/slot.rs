@@ -40,6 +40,11 @@ pub(crate) const CANCELLED: u32 = 1 << 8;
 /// In `kind`: `extra` is there, and has to be cleared with the task.
 const EXTRA: u32 = 1 << 8;
 
+/// In `kind`: a call of `timeout` or `shield` that the task is in; the bits above count them.
+const GUARD: u32 = 1 << 16;
+/// The bits of `kind` that hold the kind's number.
+const KIND: u32 = 0xff;
+
 /// In `own`: the task's cancellation waits for the end of a shield.
 pub(crate) const SHIELDED: u32 = 1;
 /// In `own`: the waker of the thread that runs the task is in `extra`.
@@ -71,7 +76,7 @@ pub(crate) struct Slot {
     /// `NEW` … `TERMINATED`; for coroutines also the word that waits and wake-ups meet at. And
     /// `CANCELLED`.
     pub(crate) state: AtomicU32,
-    /// The kind's number, and `EXTRA`.
+    /// The kind's number, `EXTRA`, and a count of `GUARD`s.
     kind: AtomicU32,
     /// The kernel's id of the thread or process that runs it; 0 for none.
     os_id: AtomicU32,
@@ -293,6 +298,22 @@ impl Slot {
         self.set_own(REGIONS, left > 0);
     }
 
+    /// The task enters a call of `timeout` or `shield`; for the task itself.
+    pub(crate) fn enter_guard(&self) {
+        self.kind.fetch_add(GUARD, Relaxed);
+    }
+
+    /// The task leaves such a call; for the task itself.
+    pub(crate) fn leave_guard(&self) {
+        self.kind.fetch_sub(GUARD, Relaxed);
+    }
+
+    /// How many such calls the task is in; for the task itself.
+    #[inline]
+    pub(crate) fn guards(&self) -> u32 {
+        self.kind.load(Relaxed) / GUARD
+    }
+
     /// Whether a bit of `own` is set; for the task itself.
     pub(crate) fn has_own(&self, bit: u32) -> bool {
         self.own.load(Relaxed) & bit != 0
@@ -353,7 +374,7 @@ impl Slot {
     pub(crate) fn info(&self) -> Option<TaskInfo> {
         let raw = self.id.load(Acquire);
         let id = TaskId::from_raw(raw)?;
-        let kind = Kind::from_raw(self.kind.load(Relaxed) & !EXTRA);
+        let kind = Kind::from_raw(self.kind.load(Relaxed) & KIND);
         let word = self.state.load(Relaxed) & STATE;
         let os_id = self.os_id.load(Relaxed);
         let parent = TaskId::from_raw(self.parent.load(Relaxed));

@@ -235,6 +235,11 @@ impl Fate {
     pub fn has_panicked(&self) -> bool {
         self.0.load(Acquire) == ENDED + PANICS
     }
+
+    /// Whether the function is panicking, or has caught its own panic.
+    pub fn panics(&self) -> bool {
+        self.0.load(Acquire) == PANICS
+    }
 }
 
 /// What the function of a task owns: it is dropped once, when the function ends or is not called.

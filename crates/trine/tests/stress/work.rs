@@ -553,10 +553,21 @@ fn scope(ctx: &mut Ctx) {
         }
         Err(error) => {
             let told = panics(error.suppressed()) + usize::from(error.is_panic());
-            must!(told == panicked, "{panicked} panics in a scope, {told} are told");
+            // After a failure, the panic of the body hangs off it.
+            let body = ctx.fate.panics();
+            must!(told == panicked + usize::from(body), "{panicked} and {body}, {told} are told");
+            if body {
+                carry_on(error);
+            }
         }
     }
     drop(ended);
+}
+
+/// The panic of a scope's body, which came after a failure and hangs off that, goes on.
+fn carry_on(error: TaskError) -> ! {
+    let own = error.suppressed().last().cloned().expect("the panic of the body");
+    std::panic::resume_unwind(own.into_panic().expect("it is the last of the failures"))
 }
 
 /// The other failures are children whose time was up with that of the caller.
@@ -647,7 +658,7 @@ fn pipeline(ctx: &mut Ctx) {
     let (ended, watches) = all_ended();
     let senders = 1 + ctx.rng.below(3);
     let wanted = if ctx.rng.one_in(2) { usize::MAX } else { ctx.rng.below(40) };
-    let _value: Result<(), TaskError> = trine::scope(|s| {
+    let value: Result<(), TaskError> = trine::scope(|s| {
         for _ in 0..senders {
             let way = if ctx.rng.one_in(8) { Way::Thread } else { Way::Coroutine };
             let life = Life::new(way);
@@ -697,5 +708,10 @@ fn pipeline(ctx: &mut Ctx) {
             inside(ctx);
         }
     });
+    if let Err(error) = value
+        && ctx.fate.panics()
+    {
+        carry_on(error);
+    }
     drop(ended);
 }
