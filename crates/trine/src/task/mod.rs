@@ -483,6 +483,9 @@ impl<T> Task<T> {
     /// every later wait of the task ends in the same way. One that computes goes on until it
     /// waits or asks [`cancelled`](crate::cancelled). What has ended stays as it is.
     ///
+    /// The function of a task that has not begun is dropped by the caller: a destructor of what it
+    /// captures must not wait for what the caller holds.
+    ///
     /// ```
     /// use trine::{coroutine, time};
     ///
