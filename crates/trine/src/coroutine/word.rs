@@ -23,8 +23,9 @@
 //! `Acquire`. Each reference is given up with `Release`, and the last one takes with `Acquire` what
 //! the others did.
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+
+use crate::sync::atomic::AtomicUsize;
 
 /// In a queue, or on the way there. Set by the spawn and by wake-ups, cleared at the turn's begin.
 /// Excludes nothing: while it is polled it means "once more".
@@ -162,7 +163,7 @@ impl Word {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

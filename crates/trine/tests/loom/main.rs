@@ -1,4 +1,4 @@
-//! The locks' protocols, checked by [loom] in every order that the memory model allows, up to a
+//! The protocols of locks, channels and the word of future tasks, checked by [loom] in every order that the memory model allows, up to a
 //! number of preemptions. A lost wake-up is a thread that waits for good: loom reports it as a
 //! deadlock.
 //!
@@ -11,20 +11,25 @@
 //! [loom]: https://docs.rs/loom
 #![cfg(loom)]
 
+mod channels;
 mod locks;
+mod selects;
 mod signals;
 mod task;
 
 /// The library's files, over loom's atomics.
-#[allow(dead_code, reason = "the models do not use all of it")]
+#[allow(dead_code, unused_imports, reason = "the models do not use all of it")]
 mod sync {
     pub(crate) mod atomic;
     #[path = "../../../src/sync/barrier.rs"]
     pub(crate) mod barrier;
+    #[path = "../../../src/sync/channel/mod.rs"]
+    pub(crate) mod channel;
     #[path = "../../../src/sync/condvar.rs"]
     pub(crate) mod condvar;
     #[path = "../../../src/sync/event.rs"]
     pub(crate) mod event;
+    mod lock;
     #[path = "../../../src/sync/mutex.rs"]
     pub(crate) mod mutex;
     #[path = "../../../src/sync/owner.rs"]
@@ -35,10 +40,22 @@ mod sync {
     mod queue;
     #[path = "../../../src/sync/rwlock.rs"]
     pub(crate) mod rwlock;
+    #[path = "../../../src/sync/select.rs"]
+    mod select;
     #[path = "../../../src/sync/semaphore.rs"]
     pub(crate) mod semaphore;
+    #[path = "../../../src/sync/lock.rs"]
+    mod short_lock;
+    mod short_locks;
 
     pub(crate) use mutex::Mutex;
+}
+
+/// The word of a future task.
+mod coroutine {
+    mod turns;
+    #[path = "../../../src/coroutine/word.rs"]
+    mod word;
 }
 
 use std::sync::Arc;
@@ -75,6 +92,7 @@ fn check<S: Send + Sync + 'static>(
             other.join().unwrap();
         }
         end(&shared);
+        drop(shared);
         pool::clear();
     });
 }
