@@ -18,9 +18,10 @@ impl Drop for Notes<'_> {
     }
 }
 
+/// Lets the others of the carrier run: some of the callers are coroutines.
 fn until(what: impl Fn() -> bool) {
     while !what() {
-        std::thread::yield_now();
+        coroutine::yield_now();
     }
 }
 

@@ -267,3 +267,62 @@ fn nothing_is_lost_between_channels_senders_and_timeouts() {
         assert_eq!(received.load(SeqCst), sent, "capacity {capacity}");
     }
 }
+
+#[test]
+fn a_cancelled_select_unwinds_and_leaves_its_channels() {
+    for nth in 0..2 {
+        let (a, from_a) = channel::bounded::<u8>(1);
+        let (b, from_b) = channel::rendezvous::<u8>();
+        let (own_a, own_b) = (from_a.clone(), b.clone());
+        let task = spawn(nth, move || {
+            select! {
+                recv(own_a) -> message => panic!("{message:?}"),
+                send(own_b, 1) -> sent => panic!("{sent:?}"),
+            }
+        });
+        while task.state() != trine::State::Waiting {
+            coroutine::yield_now();
+        }
+        task.cancel();
+        assert!(task.join().unwrap_err().is_cancelled());
+        assert!(from_b.try_recv().unwrap_err().is_empty());
+        a.try_send(2).unwrap();
+        assert_eq!(from_a.try_recv(), Ok(2));
+        assert!(
+            trine::time::timeout(Duration::from_millis(1), || select! {
+                recv(from_a) -> _ => {}
+                recv(from_b) -> _ => {}
+            })
+            .is_err()
+        );
+    }
+}
+
+#[test]
+fn a_cancelled_select_and_a_message_meet_at_all_moments() {
+    for round in 0..2000 {
+        let (a, from_a) = channel::bounded(round % 2);
+        let (_b, from_b) = channel::bounded(1);
+        let own = from_a.clone();
+        let received = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&received);
+        let selecting = spawn(round, move || {
+            select! {
+                recv(own) -> message => count.fetch_add(message.unwrap(), SeqCst),
+                recv(from_b) -> message => message.unwrap(),
+            }
+        });
+        if round % 8 < 4 {
+            while selecting.state() != trine::State::Waiting {
+                coroutine::yield_now();
+            }
+        }
+        let sending = spawn(round / 2, move || a.send(1));
+        selecting.cancel();
+        let is_taken = selecting.join().is_ok();
+        assert_eq!(received.load(SeqCst), usize::from(is_taken));
+        let patience = if is_taken { Duration::ZERO } else { LONG };
+        assert_eq!(from_a.recv_timeout(patience).is_ok(), !is_taken, "round {round}");
+        sending.join().unwrap().unwrap();
+    }
+}

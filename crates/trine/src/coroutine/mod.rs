@@ -43,10 +43,6 @@ use crate::task::job::Job;
 use crate::task::{Kind, Task, park};
 
 pub(crate) mod alarms;
-/// What the word is made of; its models in `tests/loom` bring their own.
-mod atomic {
-    pub(super) use std::sync::atomic::AtomicUsize;
-}
 mod carrier;
 mod fiber;
 mod generator;

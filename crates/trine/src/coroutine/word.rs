@@ -25,7 +25,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 
-use super::atomic::AtomicUsize;
+use crate::sync::atomic::AtomicUsize;
 
 /// In a queue, or on the way there. Set by the spawn and by wake-ups, cleared at the turn's begin.
 /// Excludes nothing: while it is polled it means "once more".

@@ -15,6 +15,7 @@
 //! | `select.rs` | [`select!`]: the first of several things that can happen |
 //! | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
 //! | `queue.rs` | those who wait |
+//! | `lock.rs` | the lock of channels, for a few instructions |
 //! | `owner.rs` | who holds a lock: a task that locks twice is told |
 //! | `atomic.rs` | std's atomics, or loom's |
 //!
@@ -24,11 +25,12 @@
 //! waits; guards on its stack are dropped and unlock. So do the waits with a time limit: the limit is
 //! the caller's, the cancellation is not. What needs no wait is not interrupted.
 
-mod atomic;
+pub(crate) mod atomic;
 mod barrier;
 pub mod channel;
 mod condvar;
 mod event;
+mod lock;
 mod mutex;
 mod owner;
 mod permits;

@@ -1,5 +1,5 @@
-//! The protocols of the locks and of future tasks, checked by [loom] in every order that the memory model allows, up to a
-//! number of preemptions. A lost wake-up is a thread that waits for good: loom reports it as a
+//! The protocols of locks, channels and the word of future tasks, checked by [loom] in every order
+//! that the memory model allows, up to a number of preemptions. A lost wake-up is a thread that waits for good: loom reports it as a
 //! deadlock.
 //!
 //! The files are those of the library; what stands below them, atomics and parking, is loom's here.
@@ -11,28 +11,25 @@
 //! [loom]: https://docs.rs/loom
 #![cfg(trine_loom)]
 
+mod channels;
 mod locks;
+mod selects;
 mod signals;
 mod task;
 
-/// As below, for the word of a future task.
-mod coroutine {
-    mod atomic;
-    mod futures;
-    #[path = "../../../src/coroutine/word.rs"]
-    mod word;
-}
-
 /// The library's files, over loom's atomics.
-#[allow(dead_code, reason = "the models do not use all of it")]
+#[allow(dead_code, unused_imports, reason = "the models do not use all of it")]
 mod sync {
     pub(crate) mod atomic;
     #[path = "../../../src/sync/barrier.rs"]
     pub(crate) mod barrier;
+    #[path = "../../../src/sync/channel/mod.rs"]
+    pub(crate) mod channel;
     #[path = "../../../src/sync/condvar.rs"]
     pub(crate) mod condvar;
     #[path = "../../../src/sync/event.rs"]
     pub(crate) mod event;
+    mod lock;
     #[path = "../../../src/sync/mutex.rs"]
     pub(crate) mod mutex;
     #[path = "../../../src/sync/owner.rs"]
@@ -43,10 +40,24 @@ mod sync {
     mod queue;
     #[path = "../../../src/sync/rwlock.rs"]
     pub(crate) mod rwlock;
+    #[path = "../../../src/sync/select.rs"]
+    mod select;
     #[path = "../../../src/sync/semaphore.rs"]
     pub(crate) mod semaphore;
+    #[path = "../../../src/sync/lock.rs"]
+    mod short_lock;
+    mod short_locks;
 
     pub(crate) use mutex::Mutex;
+}
+
+/// The word of a future task.
+mod coroutine {
+    pub(crate) mod atomic;
+    mod futures;
+    mod turns;
+    #[path = "../../../src/coroutine/word.rs"]
+    mod word;
 }
 
 use std::sync::Arc;
@@ -83,6 +94,7 @@ fn check<S: Send + Sync + 'static>(
             other.join().unwrap();
         }
         end(&shared);
+        drop(shared);
         pool::clear();
     });
 }

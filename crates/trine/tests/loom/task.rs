@@ -1,10 +1,56 @@
-//! Stands in for what the locks use of `crate::task`.
+//! Stands in for what the locks and channels use of `crate::task`.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// A wait was ended from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// No model joins a task: there is none.
+pub struct Task<T>(Infallible, PhantomData<fn() -> T>);
+
+#[derive(Debug)]
+pub struct TaskError(Infallible);
+
+impl<T> Task<T> {
+    pub(crate) fn is_finished(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn register(&self, _: &Waker) -> bool {
+        match self.0 {}
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.0 {}
+    }
+}
 
 /// Waiting: a token for each thread of a model.
 pub(crate) mod park {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::Arc;
     use std::task::{Wake, Waker};
     use std::time::Instant;
+
+    use super::Interrupted;
 
     struct Token(loom::sync::Notify);
 
@@ -16,17 +62,54 @@ pub(crate) mod park {
 
     loom::thread_local! {
         static TOKEN: Arc<Token> = Arc::new(Token(loom::sync::Notify::new()));
+        static INTERRUPTED: Cell<bool> = Cell::new(false);
     }
 
     pub(crate) fn waker() -> Waker {
         TOKEN.with(|token| Waker::from(Arc::clone(token)))
     }
 
+    /// Runs `f`, whose waits are interrupted at whatever moment the others have come to; `None` if one that
+    /// cannot fail has unwound it.
+    pub(crate) fn interrupted<T>(f: impl FnOnce() -> T) -> Option<T> {
+        INTERRUPTED.with(|interrupted| interrupted.set(true));
+        let result = catch_unwind(AssertUnwindSafe(f));
+        INTERRUPTED.with(|interrupted| interrupted.set(false));
+        result.map_err(|payload| payload.downcast::<Interrupted>().expect("no other panic")).ok()
+    }
+
     /// Waits for a wake-up; may return early. A deadline is always over.
-    pub(crate) fn wait_or_unwind(deadline: Option<Instant>) {
+    pub(crate) fn wait(deadline: Option<Instant>) -> Result<(), Interrupted> {
+        if INTERRUPTED.with(Cell::get) {
+            return Err(Interrupted);
+        }
         if deadline.is_none() {
             TOKEN.with(|token| token.0.wait());
         }
+        Ok(())
+    }
+
+    /// As [`wait`], for waits that cannot fail.
+    pub(crate) fn wait_or_unwind(deadline: Option<Instant>) {
+        if let Err(interrupted) = wait(deadline) {
+            resume_unwind(Box::new(interrupted));
+        }
+    }
+
+    /// A thread lets nobody pass.
+    pub(crate) fn pass() -> bool {
+        false
+    }
+
+    /// Lingering only repeats a look that the model takes.
+    pub(crate) struct Patience;
+
+    impl Patience {
+        pub(crate) const fn new() -> Patience {
+            Patience
+        }
+
+        pub(crate) fn linger(&self, _: impl Fn() -> bool) {}
     }
 }
 

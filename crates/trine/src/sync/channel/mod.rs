@@ -49,14 +49,12 @@
 //! | `select.rs` | [`select!`](macro@super::select) |
 //! | `shared.rs` | the messages, and how a wait goes |
 //! | `waiter.rs` | one who waits, and the queues of them |
-//! | `lock.rs` | the lock around that |
 
 use std::fmt;
 use std::sync::Arc;
 
 mod error;
 mod future;
-mod lock;
 mod receiver;
 mod select;
 mod sender;

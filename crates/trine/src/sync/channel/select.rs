@@ -21,6 +21,7 @@ use super::error::{RecvError, SendError};
 use super::shared::{Channel, Put, Side, Taken};
 use super::waiter::{Choice, OPEN, Progress, Waiter};
 use super::{Receiver, Sender};
+use crate::sync::atomic::thread_local;
 use crate::task::{Task, TaskError, park};
 
 /// No arm has won, and none will: some arm may go now, or the time is up, or the wait was left.
@@ -141,9 +142,11 @@ fn anywhere(bound: usize) -> usize {
     thread_local! {
         static SEED: Cell<u32> = const { Cell::new(0x9e37_79b9) };
     }
-    let next = SEED.get().wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-    SEED.set(next);
-    (next >> 16) as usize % bound
+    SEED.with(|seed| {
+        let next = seed.get().wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+        seed.set(next);
+        (next >> 16) as usize % bound
+    })
 }
 
 /// A waiter of one arm, and whether it was queued since it was last taken out.

@@ -16,13 +16,13 @@
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::lock::Lock;
 use super::waiter::{Progress, Queue, Waiter};
+use crate::sync::atomic::AtomicUsize;
+use crate::sync::lock::Lock;
 use crate::task::Interrupted;
 use crate::task::park::{self, Patience};
 

@@ -22,8 +22,9 @@ use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU8, AtomicU32};
 use std::task::Waker;
+
+use crate::sync::atomic::{AtomicU8, AtomicU32};
 
 /// Nothing has happened yet.
 const WAITING: u8 = 0;
@@ -55,7 +56,7 @@ pub(super) struct Waiter<T> {
 }
 
 impl<T> Waiter<T> {
-    pub(super) const fn new(value: Option<T>) -> Waiter<T> {
+    pub(super) fn new(value: Option<T>) -> Waiter<T> {
         Waiter {
             next: Cell::new(None),
             previous: Cell::new(None),
@@ -144,7 +145,7 @@ pub struct Choice {
 pub(super) const OPEN: u32 = u32::MAX;
 
 impl Choice {
-    pub(super) const fn new() -> Choice {
+    pub(super) fn new() -> Choice {
         Choice { winner: AtomicU32::new(OPEN) }
     }
 

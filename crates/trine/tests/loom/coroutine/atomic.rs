@@ -22,7 +22,7 @@ pub(crate) struct AtomicUsize(loom::sync::atomic::AtomicUsize);
 macro_rules! forward {
     ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
         impl AtomicUsize {
-            $(pub(super) fn $name(&self, $($arg: $type),*) -> $result {
+            $(pub(crate) fn $name(&self, $($arg: $type),*) -> $result {
                 let result = self.0.$name($($arg),*);
                 assert!(!is_freed(), "the word of a task that was freed");
                 result
@@ -33,6 +33,7 @@ macro_rules! forward {
 
 forward! {
     load(order: Ordering) -> usize;
+    store(n: usize, order: Ordering) -> ();
     fetch_add(n: usize, order: Ordering) -> usize;
     fetch_sub(n: usize, order: Ordering) -> usize;
     fetch_or(bits: usize, order: Ordering) -> usize;
@@ -44,7 +45,7 @@ forward! {
 }
 
 impl AtomicUsize {
-    pub(super) fn new(word: usize) -> AtomicUsize {
+    pub(crate) fn new(word: usize) -> AtomicUsize {
         AtomicUsize(loom::sync::atomic::AtomicUsize::new(word))
     }
 }

@@ -6,9 +6,11 @@
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
-use std::sync::{LockResult, OnceLock};
+use std::sync::{Arc, LockResult, OnceLock};
 
+pub(crate) use crate::coroutine::atomic::AtomicUsize;
 pub(super) use loom::hint::spin_loop;
+pub(super) use loom::sync::atomic::{AtomicU8, AtomicU32};
 pub(super) use std::sync::PoisonError;
 pub(super) use std::sync::atomic::Ordering;
 
@@ -16,6 +18,26 @@ pub(super) use std::sync::atomic::Ordering;
 pub(super) const MAY_PASS: u64 = 1;
 /// Spinning only repeats a look that the model has taken.
 pub(super) const SPINS: u32 = 0;
+
+/// Loom's macro knows no constants.
+macro_rules! of_thread {
+    (static $name:ident: $kind:ty = const $value:block;) => {
+        loom::thread_local! { static $name: $kind = $value; }
+    };
+}
+pub(super) use of_thread as thread_local;
+
+/// Waits until the flag is cleared, if it was not already and the caller has only not seen it yet: loom
+/// would follow two who look again and again to no end.
+pub(super) fn pause(flag: &AtomicBool, _: u32) {
+    if flag.last.load(Ordering::SeqCst) {
+        let token = Arc::new(loom::sync::Notify::new());
+        flag.looking.lock().unwrap().push(Arc::clone(&token));
+        token.wait();
+    } else {
+        loom::thread::yield_now();
+    }
+}
 
 /// What a model begins with.
 pub(crate) mod pool {
@@ -96,20 +118,53 @@ impl AtomicU64 {
 }
 
 /// False to begin with.
-pub(super) struct AtomicBool(OnceLock<pool::Word>);
+pub(super) struct AtomicBool {
+    word: OnceLock<pool::Word>,
+    /// What was written last. An atomic of std: loom does not see it, so it orders nothing.
+    last: std::sync::atomic::AtomicBool,
+    /// Those in [`pause`]. In a mutex of std, which is free whenever loom lets another thread run.
+    looking: std::sync::Mutex<Vec<Arc<loom::sync::Notify>>>,
+}
 
 impl AtomicBool {
     pub(super) const fn new(first: bool) -> AtomicBool {
         assert!(!first);
-        AtomicBool(OnceLock::new())
+        AtomicBool {
+            word: OnceLock::new(),
+            last: std::sync::atomic::AtomicBool::new(false),
+            looking: std::sync::Mutex::new(Vec::new()),
+        }
+    }
+
+    fn word(&self) -> &loom::sync::atomic::AtomicU64 {
+        self.word.get_or_init(pool::word)
     }
 
     pub(super) fn load(&self, order: Ordering) -> bool {
-        self.0.get_or_init(pool::word).load(order) != 0
+        self.word().load(order) != 0
     }
 
     pub(super) fn store(&self, value: bool, order: Ordering) {
-        self.0.get_or_init(pool::word).store(value.into(), order);
+        self.word().store(value.into(), order);
+        self.last.store(value, Ordering::SeqCst);
+        let looking = std::mem::take(&mut *self.looking.lock().unwrap());
+        looking.iter().for_each(|token| token.notify());
+    }
+
+    pub(super) fn compare_exchange(
+        &self,
+        old: bool,
+        new: bool,
+        done: Ordering,
+        failed: Ordering,
+    ) -> Result<bool, bool> {
+        match self.word().compare_exchange(old.into(), new.into(), done, failed) {
+            Ok(_) => {
+                self.last.store(new, Ordering::SeqCst);
+                Ok(old)
+            }
+            Err(_) => Err(!old),
+        }
     }
 }
 

@@ -9,22 +9,16 @@
 //!
 //! Ordering: `Acquire` when it is taken pairs with `Release` when it is given back.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::time::Duration;
 
-#[derive(Debug, Default)]
+use crate::sync::atomic::{AtomicBool, pause};
+
 pub(super) struct Lock {
     taken: AtomicBool,
 }
 
-/// Rounds of spinning, each twice as long as the one before.
-const SPINS: u32 = 7;
-/// Rounds until which the thread gives up its turn; later it sleeps.
-const YIELDS: u32 = 40;
-
 impl Lock {
-    pub(super) const fn new() -> Lock {
+    pub(super) fn new() -> Lock {
         Lock { taken: AtomicBool::new(false) }
     }
 
@@ -51,14 +45,7 @@ impl Lock {
         let mut round = 0;
         loop {
             while self.taken.load(Relaxed) {
-                match round {
-                    0..SPINS => (0..1 << round).for_each(|_| std::hint::spin_loop()),
-                    SPINS..YIELDS => std::thread::yield_now(),
-                    _ => {
-                        let beyond = (round - YIELDS).min(5);
-                        std::thread::sleep(Duration::from_micros(32 << beyond));
-                    }
-                }
+                pause(&self.taken, round);
                 round += 1;
             }
             if self.try_lock() {

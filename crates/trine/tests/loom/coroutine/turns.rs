@@ -1,0 +1,300 @@
+//! A future task as `stackless.rs` makes it of its word: in one queue at most, polled by one at most,
+//! freed once.
+
+use std::sync::atomic::AtomicUsize as Plain;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use super::word::{AfterPoll, Left, Turn, Word};
+use crate::check;
+use crate::sync::atomic::AtomicUsize;
+
+/// A task. What is `Plain` is for the assertions alone: loom does not see it, so it orders nothing.
+struct Task {
+    word: Word,
+    /// Whether the future is there. Loom reports two that touch it and are not ordered.
+    future: loom::cell::UnsafeCell<bool>,
+    /// What the wakers have to say, a bit each.
+    said: AtomicUsize,
+    /// The future is ready when this was said.
+    wanted: usize,
+    queued: Plain,
+    carrier: loom::sync::Notify,
+    is_closed: Plain,
+    freed: Plain,
+    /// Whether the model begins in the middle of a poll.
+    is_in_poll: bool,
+}
+
+// SAFETY: loom reports any access that this would make unsound.
+unsafe impl Send for Task {}
+// SAFETY: as above.
+unsafe impl Sync for Task {}
+
+/// Wants more than anybody says.
+const NEVER: usize = 1 << 8;
+
+impl Task {
+    /// A task that was just queued, and will leave no waker.
+    fn queued() -> Task {
+        let task = Task {
+            word: Word::new(),
+            future: loom::cell::UnsafeCell::new(true),
+            said: AtomicUsize::new(0),
+            wanted: NEVER,
+            queued: Plain::new(0),
+            carrier: loom::sync::Notify::new(),
+            is_closed: Plain::new(0),
+            freed: Plain::new(0),
+            is_in_poll: false,
+        };
+        task.queue();
+        task
+    }
+
+    /// A task in the middle of its first poll, which has found nothing and has left `wakers` wakers.
+    fn polled(wakers: usize, wanted: usize) -> Task {
+        let task = Task { wanted, is_in_poll: true, ..Task::queued() };
+        task.queued.store(0, SeqCst);
+        assert_eq!(task.word.begin_turn(), Turn::Poll);
+        (0..wakers).for_each(|_| task.word.refer());
+        task
+    }
+
+    fn assert_alive(&self) {
+        assert_eq!(self.freed.load(SeqCst), 0, "it was freed");
+    }
+
+    fn queue(&self) {
+        self.assert_alive();
+        assert_eq!(self.queued.fetch_add(1, SeqCst), 0, "it is in a queue already");
+        self.carrier.notify();
+    }
+
+    fn free(&self) {
+        assert_eq!(self.freed.fetch_add(1, SeqCst), 0, "freed twice");
+        assert_eq!(self.queued.load(SeqCst), 0, "freed in a queue");
+        // SAFETY: as above.
+        self.future.with(|future| assert!(!unsafe { *future }, "freed with its future"));
+    }
+
+    /// The carrier: gives it turns until the future is gone.
+    fn carry(&self) {
+        let mut is_over = self.is_in_poll && self.after_poll();
+        while !is_over {
+            if self.queued.swap(0, SeqCst) == 0 {
+                self.carrier.wait();
+            } else {
+                is_over = self.turn();
+            }
+        }
+    }
+
+    /// Whether it was the last.
+    fn turn(&self) -> bool {
+        self.assert_alive();
+        let is_closed = self.is_closed.load(SeqCst) != 0;
+        match self.word.begin_turn() {
+            Turn::Poll => {
+                assert!(!is_closed, "polled after it was closed");
+                // SAFETY: as above.
+                self.future.with_mut(|future| assert!(unsafe { *future }, "polled when gone"));
+                if self.said.load(Relaxed) != self.wanted {
+                    return self.after_poll();
+                }
+            }
+            Turn::Close => {}
+        }
+        self.end();
+        true
+    }
+
+    fn after_poll(&self) -> bool {
+        match self.word.end_poll() {
+            AfterPoll::Rest => return false,
+            AfterPoll::Queue => return self.turn(),
+            AfterPoll::Close => self.end(),
+        }
+        true
+    }
+
+    fn end(&self) {
+        self.assert_alive();
+        self.future.with_mut(|future| {
+            // SAFETY: as above.
+            let is_there = unsafe { std::mem::replace(&mut *future, false) };
+            assert!(is_there, "dropped twice");
+        });
+        if self.word.end() == Left::Free {
+            self.free();
+        }
+    }
+
+    fn say(&self, bit: usize) {
+        self.said.fetch_add(bit, Relaxed);
+    }
+
+    // What stands from here on does what the calls of a waker and of the handle do in `stackless.rs`.
+
+    fn clone_waker(&self) {
+        self.assert_alive();
+        self.word.refer();
+    }
+
+    fn wake_by_ref(&self) {
+        self.assert_alive();
+        if self.word.wake() {
+            self.word.refer();
+            self.queue();
+        }
+    }
+
+    fn wake(&self) {
+        self.assert_alive();
+        if self.word.wake() { self.queue() } else { self.release() }
+    }
+
+    fn release(&self) {
+        self.assert_alive();
+        match self.word.release() {
+            Left::Nothing => {}
+            Left::Queue => self.queue(),
+            Left::Free => self.free(),
+        }
+    }
+
+    fn detach(&self) {
+        match self.word.detach() {
+            Left::Nothing => {}
+            Left::Queue => self.queue(),
+            Left::Free => panic!("the handle has its own count"),
+        }
+    }
+
+    fn close(&self) {
+        if self.word.close() {
+            self.word.refer();
+            self.queue();
+        }
+        self.is_closed.store(1, SeqCst);
+    }
+
+    /// All references were given up.
+    fn assert_freed(&self) {
+        assert_eq!(self.freed.load(SeqCst), 1);
+    }
+}
+
+fn say_1_and_wake(task: &Task) {
+    task.say(1);
+    task.wake();
+}
+
+fn say_2_and_wake_by_reference(task: &Task) {
+    task.say(2);
+    task.wake_by_ref();
+    task.release();
+}
+
+#[test]
+fn two_wake_ups_are_seen_by_a_poll_each_or_by_one() {
+    check(
+        3,
+        || Task::polled(2, 3),
+        &[Task::carry, say_1_and_wake, say_2_and_wake_by_reference],
+        |task| {
+            task.assert_freed();
+            task.detach();
+        },
+    );
+}
+
+#[test]
+fn one_wakes_a_clone_twice() {
+    check(
+        3,
+        || Task::polled(1, 3),
+        &[Task::carry, |task| {
+            task.clone_waker();
+            say_1_and_wake(task);
+            say_2_and_wake_by_reference(task);
+        }],
+        Task::assert_freed,
+    );
+}
+
+#[test]
+fn a_wake_up_beside_a_cancellation() {
+    check(
+        3,
+        || Task::polled(1, 1),
+        &[Task::carry, say_1_and_wake, Task::close],
+        Task::assert_freed,
+    );
+    check(
+        3,
+        || Task::polled(1, NEVER),
+        &[Task::carry, say_1_and_wake, Task::close],
+        Task::assert_freed,
+    );
+}
+
+#[test]
+fn two_cancellations_and_a_waker_that_is_dropped() {
+    check(
+        3,
+        || Task::polled(1, NEVER),
+        &[Task::carry, Task::close, Task::close, Task::release],
+        Task::assert_freed,
+    );
+}
+
+#[test]
+fn the_handle_and_the_last_waker_go() {
+    check(
+        4,
+        || Task::polled(1, NEVER),
+        &[Task::carry, Task::release, Task::detach],
+        Task::assert_freed,
+    );
+    check(
+        4,
+        || Task::polled(1, NEVER),
+        &[Task::carry, say_1_and_wake, Task::detach],
+        Task::assert_freed,
+    );
+}
+
+#[test]
+fn the_handle_and_two_wakers_go_one_after_a_wake_up() {
+    check(
+        2,
+        || Task::polled(2, NEVER),
+        &[
+            Task::carry,
+            |task| {
+                task.clone_waker();
+                task.release();
+                task.release();
+            },
+            say_2_and_wake_by_reference,
+            Task::detach,
+        ],
+        Task::assert_freed,
+    );
+}
+
+#[test]
+fn the_handle_and_the_last_waker_go_beside_a_cancellation() {
+    check(
+        3,
+        || Task::polled(1, NEVER),
+        &[Task::carry, Task::release, Task::detach, Task::close],
+        Task::assert_freed,
+    );
+}
+
+#[test]
+fn a_task_that_nobody_can_wake_is_detached_and_cancelled() {
+    check(3, Task::queued, &[Task::carry, Task::detach, Task::close], Task::assert_freed);
+    check(3, Task::queued, &[Task::carry, Task::detach], Task::assert_freed);
+}
