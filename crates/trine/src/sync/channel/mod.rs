@@ -12,6 +12,10 @@
 //! were sent. When the last handle of one side is gone, the other learns it: a send fails and hands the
 //! value back, a receive fails once the channel is empty.
 //!
+//! A message that comes in the very moment in which a `select!` or an iteration that waits for it is cancelled goes back
+//! into the channel, after those that came later. A receiver that was told of the end in that moment
+//! has not seen it.
+//!
 //! A pipeline with back-pressure:
 //!
 //! ```
