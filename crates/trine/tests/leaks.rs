@@ -41,9 +41,9 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// What caches may come to hold between two looks though nothing leaks: queues keep the capacity of their
-/// fullest moment, which depends on who came when. A leak of one small block for each of the thousands of
-/// tasks of a round is more.
-const SLACK_BYTES: isize = 64 * 1024;
+/// fullest moment, which depends on who came when, and double when they grow. So the bytes say little;
+/// a leak of one block, however small, for each of the thousands of tasks of a round is more blocks.
+const SLACK_BYTES: isize = 512 * 1024;
 const SLACK_BLOCKS: isize = 200;
 
 static ALIVE: AtomicIsize = AtomicIsize::new(0);
