@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::shared::{Member, Shared};
 use crate::executor::Executor;
 use crate::task::{
-    Canceller, Cause, Kind, Task, TaskError, TaskId, TaskInfo, cancel, failure, registry,
+    self, Canceller, Cause, Kind, Task, TaskError, TaskId, TaskInfo, cancel, failure,
 };
 use crate::{coroutine, process, thread};
 
@@ -233,10 +233,6 @@ impl<T> Packet<T> {
     }
 }
 
-fn caller() -> Option<TaskInfo> {
-    registry::current().and_then(registry::Slot::info)
-}
-
 impl<F, T> Work<F, T>
 where
     F: FnOnce() -> Result<T, TaskError>,
@@ -247,10 +243,10 @@ where
         cancel::inherit(self.deadline);
         let function = self.function.take().expect("work is done once");
         let result = match self.member.late.take() {
-            None => failure::catch(caller, function).and_then(|result| result),
+            None => failure::catch(task::current, function).and_then(|result| result),
             // Before whoever started it came to cancel it.
-            reason @ Some(_) => failure::catch(caller, || drop(function))
-                .and_then(|()| Err(TaskError::new(Cause::Cancelled { reason }, caller()))),
+            reason @ Some(_) => failure::catch(task::current, || drop(function))
+                .and_then(|()| Err(TaskError::new(Cause::Cancelled { reason }, task::current()))),
         };
         if let Err(error) = &result {
             self.member.fail(error);
@@ -259,7 +255,7 @@ where
         // If the handle is gone, the value is dropped now, by the task.
         if let Some(packet) = Arc::get_mut(&mut self.packet) {
             let value = packet.take();
-            if let Err(error) = failure::catch(caller, || drop(value)) {
+            if let Err(error) = failure::catch(task::current, || drop(value)) {
                 self.member.fail(&error);
             }
         }
@@ -269,7 +265,7 @@ where
 impl<F, T> Drop for Work<F, T> {
     fn drop(&mut self) {
         if self.function.is_some() {
-            self.member.refuse(caller());
+            self.member.refuse(task::current());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
-use super::shared::{self, Channel, Ended, Side, Taken, UNBOUNDED};
+use super::shared::{self, Channel, Ended, Side, Taken};
 use crate::task::park;
 
 /// The receiving side of a channel. Clones share the messages: each message goes to one of them. The
@@ -150,12 +150,12 @@ impl<T> Receiver<T> {
 
     /// Whether there is no room in the channel; of a rendezvous always.
     pub fn is_full(&self) -> bool {
-        self.len() >= self.channel.capacity()
+        self.channel.is_full()
     }
 
     /// How many messages have room; `None` if there is no bound, 0 for a rendezvous.
     pub fn capacity(&self) -> Option<usize> {
-        Some(self.channel.capacity()).filter(|capacity| *capacity != UNBOUNDED)
+        self.channel.bound()
     }
 }
 

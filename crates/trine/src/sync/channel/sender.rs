@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::{SendError, SendTimeoutError, TrySendError};
-use super::shared::{Channel, Ended, Put, Side, UNBOUNDED};
+use super::shared::{Channel, Ended, Put, Side};
 use crate::task::park;
 
 /// The sending side of a channel. Clones send into the same channel; it is disconnected for the
@@ -118,12 +118,12 @@ impl<T> Sender<T> {
 
     /// Whether there is no room in the channel; of a rendezvous always.
     pub fn is_full(&self) -> bool {
-        self.len() >= self.channel.capacity()
+        self.channel.is_full()
     }
 
     /// How many messages have room; `None` if there is no bound, 0 for a rendezvous.
     pub fn capacity(&self) -> Option<usize> {
-        Some(self.channel.capacity()).filter(|capacity| *capacity != UNBOUNDED)
+        self.channel.bound()
     }
 }
 

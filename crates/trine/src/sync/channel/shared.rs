@@ -238,6 +238,15 @@ impl<T> Channel<T> {
         self.capacity
     }
 
+    /// The capacity, as a user is told of it.
+    pub(super) fn bound(&self) -> Option<usize> {
+        Some(self.capacity).filter(|capacity| *capacity != UNBOUNDED)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.capacity
+    }
+
     pub(super) fn len(&self) -> usize {
         match self.capacity {
             0 => 0,
