@@ -429,3 +429,23 @@ fn who_drops_a_function_in_its_task_s_name_has_its_own_deadline_and_scope_again(
     });
     task.join().unwrap();
 }
+
+#[test]
+fn a_shutdown_is_a_wait_and_its_pool_finishes_without_it() {
+    let threads = thread::Pool::new(1);
+    let (go, gate) = mpsc::channel::<()>();
+    let at_work = threads.spawn(move || gate.recv());
+    let processes = trine::process::Pool::new(1);
+    let endless = processes.spawn((), |()| time::sleep(Duration::MAX));
+    for task in
+        [coroutine::spawn(move || threads.shutdown()), thread::spawn(move || processes.shutdown())]
+    {
+        until_waiting(&task);
+        task.cancel();
+        assert!(task.join().unwrap_err().is_cancelled());
+    }
+    go.send(()).unwrap();
+    assert_eq!(at_work.join().unwrap(), Ok(()));
+    endless.cancel();
+    assert!(endless.join().unwrap_err().is_cancelled());
+}

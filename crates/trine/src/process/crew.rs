@@ -175,7 +175,7 @@ impl Crew {
             }
             state.watcher = Some(waker.clone());
             drop(state);
-            park::park(None);
+            park::wait_or_unwind(None);
         }
     }
 

@@ -128,7 +128,8 @@ impl Pool {
 
     /// Finishes what was submitted, ends the workers, and waits until the last one is gone.
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none.
+    /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
+    /// meanwhile is unwound, and the pool finishes by itself.
     pub fn shutdown(self) {
         self.crew.close();
         self.crew.wait_until_gone();

@@ -6,11 +6,12 @@ use std::num::NonZeroUsize;
 use std::panic::Location;
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 use std::thread;
 
 use crate::sys::limits;
 use crate::task::job::{self, Job, Run};
-use crate::task::{Cause, Kind, Task};
+use crate::task::{Cause, Kind, Task, park};
 
 /// A fixed number of threads that run tasks as they come.
 ///
@@ -36,8 +37,6 @@ struct Shared {
     state: Mutex<State>,
     /// A job came, or the pool was closed.
     job: Condvar,
-    /// The last thread has ended.
-    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -47,6 +46,8 @@ struct State {
     idle: usize,
     /// No more jobs will come: threads end when the queue is empty.
     closed: bool,
+    /// Who waits for the last thread to end.
+    watcher: Option<Waker>,
 }
 
 thread_local! {
@@ -63,8 +64,7 @@ impl Pool {
     pub fn new(threads: usize) -> Pool {
         assert!(threads > 0, "a pool without threads would never run a task");
         let state = Mutex::new(State::default());
-        let (job, ended) = (Condvar::new(), Condvar::new());
-        Pool { shared: Arc::new(Shared { size: threads, state, job, ended }) }
+        Pool { shared: Arc::new(Shared { size: threads, state, job: Condvar::new() }) }
     }
 
     /// How many threads the pool may have.
@@ -100,7 +100,8 @@ impl Pool {
 
     /// Lets what was spawned finish, ends the threads and waits for that.
     ///
-    /// Blocks the calling thread.
+    /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
+    /// meanwhile is unwound, and the pool finishes by itself.
     ///
     /// # Panics
     ///
@@ -112,23 +113,33 @@ impl Pool {
             "a task of a pool waits for the pool's end, and so for its own: drop the pool there, \
              which does not wait, or call `shutdown` outside"
         );
-        let mut state = self.shared.lock();
-        state.closed = true;
-        self.shared.job.notify_all();
-        while state.threads > 0 {
-            state = self.shared.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        self.shared.close();
+        let waker = park::waker();
+        loop {
+            let mut state = self.shared.lock();
+            if state.threads == 0 {
+                return;
+            }
+            state.watcher = Some(waker.clone());
+            drop(state);
+            park::wait_or_unwind(None);
         }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.job.notify_all();
+        self.shared.close();
     }
 }
 
 impl Shared {
+    /// No more jobs will come.
+    fn close(&self) {
+        self.lock().closed = true;
+        self.job.notify_all();
+    }
+
     /// No code of a task runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -190,8 +201,10 @@ impl Shared {
             }
         }
         state.threads -= 1;
-        if state.threads == 0 {
-            self.ended.notify_all();
+        let watcher = if state.threads == 0 { state.watcher.take() } else { None };
+        drop(state);
+        if let Some(watcher) = watcher {
+            watcher.wake();
         }
     }
 }
