@@ -31,6 +31,10 @@ impl Host for Carrier {
         self.running.get().is_some()
     }
 
+    fn has_turns(&self) -> bool {
+        !self.has_own_thread()
+    }
+
     fn turn(&self, deadline: Option<Instant>) -> Turn {
         // In a turn, the destructor of what a refused coroutine owns may wait; as a thread.
         if self.has_own_thread() || self.in_turn.get() {

@@ -3,12 +3,25 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use rustix::fs::OFlags;
+
 /// A copy of `descriptor` at the lowest free number from `from` on, or wherever there is room.
 pub(crate) fn copy_high(descriptor: BorrowedFd<'_>, from: RawFd) -> io::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(descriptor, from)
         // The limit for descriptors may lie below.
         .or_else(|_| rustix::io::fcntl_dupfd_cloexec(descriptor, 3))
         .map_err(io::Error::from)
+}
+
+/// Whether calls on `descriptor`, and on every copy of it, sleep until they can do something.
+pub(crate) fn set_blocking(descriptor: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(descriptor)?;
+    let wanted = flags.difference(OFlags::NONBLOCK)
+        | if blocking { OFlags::empty() } else { OFlags::NONBLOCK };
+    if wanted != flags {
+        rustix::fs::fcntl_setfl(descriptor, wanted)?;
+    }
+    Ok(())
 }
 
 /// Closes every descriptor but the first three and `kept`.

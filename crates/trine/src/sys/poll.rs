@@ -1,10 +1,10 @@
 //! Sleeping until one of many descriptors has something to say.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 
 /// A set of watched descriptors (`epoll`, level-triggered).
 #[derive(Debug)]
@@ -17,7 +17,9 @@ pub(crate) struct Poll {
 pub(crate) enum Interest {
     /// There is something to read, or the peer is gone.
     Read,
-    /// That, or there is room to write.
+    /// There is room to write, or the peer is gone.
+    Write,
+    /// One of both.
     ReadWrite,
 }
 
@@ -30,6 +32,10 @@ pub(crate) struct Happened {
     pub(crate) readable: bool,
     /// There is room to write, or an error that writing tells.
     pub(crate) writable: bool,
+    /// Nothing more will come than is there.
+    pub(crate) read_ended: bool,
+    /// Nothing can be written any more.
+    pub(crate) write_ended: bool,
 }
 
 /// Events taken from the kernel in one call.
@@ -46,6 +52,20 @@ impl Poll {
         Ok(epoll::add(&self.epoll, descriptor, data, flags(Interest::Read))?)
     }
 
+    /// Watches `descriptor` until it is removed or closed, and reports changes only; at once what there is.
+    pub(crate) fn add_changes(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(token);
+        let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+        let flags = both | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.epoll, descriptor, data, flags)?)
+    }
+
+    /// Watches the descriptor of that number no longer.
+    pub(crate) fn remove_number(&self, descriptor: RawFd) {
+        // SAFETY: the number is only given to the kernel, which says whether it is watched.
+        self.remove(unsafe { BorrowedFd::borrow_raw(descriptor) });
+    }
+
     /// Changes what is waited for at a watched descriptor; one that is not watched stays so.
     pub(crate) fn change(&self, descriptor: impl AsFd, token: u64, interest: Interest) {
         let data = epoll::EventData::new_u64(token);
@@ -60,12 +80,7 @@ impl Poll {
     /// Sleeps until something happens or `deadline` comes, and notes what happened in `into`.
     pub(crate) fn wait(&self, into: &mut Vec<Happened>, deadline: Option<Instant>) {
         into.clear();
-        let timeout = deadline.map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // A day is as good as for ever: the caller looks at its clock again anyway.
-            let left = left.min(Duration::from_secs(86_400));
-            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
-        });
+        let timeout = deadline.map(time_until);
         let mut events = [epoll::Event {
             flags: epoll::EventFlags::empty(),
             data: epoll::EventData::new_u64(0),
@@ -77,18 +92,58 @@ impl Poll {
         into.extend(events[..count].iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+            let read_ended = ended || flags.contains(epoll::EventFlags::RDHUP);
             Happened {
                 token: data.u64(),
                 readable: ended || flags.contains(epoll::EventFlags::IN),
                 writable: ended || flags.contains(epoll::EventFlags::OUT),
+                read_ended,
+                write_ended: ended,
             }
         }));
+    }
+}
+
+/// How long it is until `deadline`, for the kernel.
+fn time_until(deadline: Instant) -> Timespec {
+    let left = deadline.saturating_duration_since(Instant::now());
+    // A day is as good as for ever: the caller looks at its clock again anyway.
+    let left = left.min(Duration::from_secs(86_400));
+    Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
+}
+
+/// Sleeps until `descriptor` may be ready, `bell` rings, or `deadline` comes. May return early.
+pub(crate) fn wait_for(
+    descriptor: BorrowedFd<'_>,
+    interest: Interest,
+    bell: Option<&Bell>,
+    deadline: Option<Instant>,
+) {
+    let flags = match interest {
+        Interest::Read => PollFlags::IN,
+        Interest::Write => PollFlags::OUT,
+        Interest::ReadWrite => PollFlags::IN | PollFlags::OUT,
+    };
+    let timeout = deadline.map(time_until);
+    let own = PollFd::from_borrowed_fd(descriptor, flags);
+    // EINTR means that nothing happened yet. A closed descriptor is reported as ready, and the
+    // caller's next attempt says so.
+    match bell {
+        None => _ = poll(&mut [own], timeout.as_ref()),
+        Some(bell) => {
+            let mut both = [own, PollFd::new(bell, PollFlags::IN)];
+            let polled = poll(&mut both, timeout.as_ref());
+            if polled.is_ok() && !both[1].revents().is_empty() {
+                bell.quiet();
+            }
+        }
     }
 }
 
 fn flags(interest: Interest) -> epoll::EventFlags {
     match interest {
         Interest::Read => epoll::EventFlags::IN,
+        Interest::Write => epoll::EventFlags::OUT,
         Interest::ReadWrite => epoll::EventFlags::IN | epoll::EventFlags::OUT,
     }
 }
@@ -117,7 +172,7 @@ impl Bell {
 }
 
 impl AsFd for Bell {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.eventfd.as_fd()
     }
 }

@@ -88,18 +88,32 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 /// What [`park::wait`] does.
+#[inline]
 pub(super) fn wait(deadline: Option<Instant>) -> Result<(), Interrupted> {
-    let waited = with_own(|slot| wait_of(slot, deadline));
+    wait_by(deadline, park::park)
+}
+
+/// Waits by `park`, which gets the time until when it may last.
+#[inline]
+pub(super) fn wait_by(
+    deadline: Option<Instant>,
+    park: impl Fn(Option<Instant>),
+) -> Result<(), Interrupted> {
+    let waited = with_own(|slot| wait_of(slot, deadline, &park));
     waited.unwrap_or_else(|| {
-        park::park(deadline);
+        park(deadline);
         Ok(())
     })
 }
 
-fn wait_of(slot: &Slot, deadline: Option<Instant>) -> Result<(), Interrupted> {
+fn wait_of(
+    slot: &Slot,
+    deadline: Option<Instant>,
+    park: impl Fn(Option<Instant>),
+) -> Result<(), Interrupted> {
     park::leave_waker(slot);
     let until = check(slot)?;
-    park::park(earlier(deadline, until));
+    park(earlier(deadline, until));
     check(slot).map(drop)
 }
 
@@ -107,7 +121,7 @@ fn wait_of(slot: &Slot, deadline: Option<Instant>) -> Result<(), Interrupted> {
 pub(super) fn wait_or_unwind(deadline: Option<Instant>) {
     let waited = with_own(|slot| {
         if may_unwind(slot) {
-            return wait_of(slot, deadline);
+            return wait_of(slot, deadline, park::park);
         }
         let doubt = is_in_doubt().then(|| Instant::now() + DOUBT);
         park::park(earlier(deadline, doubt));

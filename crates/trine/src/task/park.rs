@@ -17,18 +17,20 @@
 
 use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use corosensei::Yielder;
 
 use super::registry::Slot;
 use super::{Interrupted, cancel, registry};
 use crate::sys::futex;
+use crate::sys::poll::{self, Bell, Interest};
 
 /// Why a coroutine handed control back to its carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub(crate) trait Host {
     fn waker(&self) -> Waker;
     /// Waits for a wake-up of the caller, or for `deadline`.
     fn park(&self, deadline: Option<Instant>);
+    /// Whether the thread makes turns for its host before it waits by itself.
+    fn has_turns(&self) -> bool;
     /// The caller is `slot`'s task also after its next waits.
     fn act_as(&self, slot: &'static Slot);
     /// What the caller lets others run with, if the host carries it and others are ready.
@@ -205,6 +209,26 @@ pub(crate) fn wait(deadline: Option<Instant>) -> Result<(), Interrupted> {
     cancel::wait(deadline)
 }
 
+/// Whether the caller waits as a thread, with nobody beside it who would run meanwhile.
+pub(crate) fn is_plain_thread() -> bool {
+    HOST.get().is_none_or(|host| !host.carries_caller() && !host.has_turns())
+}
+
+/// As [`wait`], for a thread ([`is_plain_thread`]) that also waits for a descriptor. May return early.
+///
+/// # Errors
+///
+/// As [`wait`].
+pub(crate) fn wait_for(
+    descriptor: BorrowedFd<'_>,
+    interest: Interest,
+    deadline: Option<Instant>,
+) -> Result<(), Interrupted> {
+    cancel::wait_by(deadline, |until| {
+        with_parker(|parker| parker.poll(descriptor, interest, until));
+    })
+}
+
 /// As [`wait`], for waits that cannot fail: unwinds the caller's task, without a panic message.
 ///
 /// During an unwinding, and where panics abort, it waits as [`park`] does. So a caller takes its
@@ -221,32 +245,60 @@ pub(super) fn leave_waker(slot: &Slot) {
     }
 }
 
-/// Waits as a thread: a word that the kernel can sleep on.
+/// Waits as a thread: a word that the kernel can sleep on, and a bell for sleeps in `poll(2)`.
 #[derive(Debug, Default)]
 struct ThreadParker {
     word: AtomicU32,
+    /// From the thread's first wait for a descriptor on.
+    bell: OnceLock<Bell>,
 }
 
 /// Nothing happened yet.
 const EMPTY: u32 = 0;
-/// The thread sleeps, or is about to.
+/// The thread sleeps on the word, or is about to.
 const PARKED: u32 = 1;
 /// A wake-up came and was not consumed yet.
 const NOTIFIED: u32 = 2;
+/// The thread sleeps in `poll(2)`, or is about to.
+const POLLING: u32 = 3;
+
+/// How long a thread sleeps in `poll(2)` that has no descriptor left for a bell.
+const DEAF: Duration = Duration::from_millis(10);
 
 impl ThreadParker {
-    /// Ordering: `Acquire` here pairs with `Release` in `wake`, so that what happened before the
-    /// wake-up is seen after `park`.
     fn park(&self, deadline: Option<Instant>) {
-        if self.word.compare_exchange(EMPTY, PARKED, Relaxed, Relaxed).is_ok() {
-            let current =
-                registry::current().map(|slot| (slot, slot.exchange_state(registry::PARKED)));
+        self.rest(PARKED, || {
             while self.word.load(Relaxed) == PARKED {
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     break;
                 }
                 futex::wait(&self.word, PARKED, deadline);
             }
+        });
+    }
+
+    /// Waits for a descriptor too. May return early.
+    fn poll(&self, descriptor: BorrowedFd<'_>, interest: Interest, deadline: Option<Instant>) {
+        let bell = self.bell.get().or_else(|| {
+            let bell = Bell::new().ok()?;
+            Some(self.bell.get_or_init(|| bell))
+        });
+        let until = match bell {
+            Some(_) => deadline,
+            None => Some(deadline.unwrap_or(Instant::now() + DEAF).min(Instant::now() + DEAF)),
+        };
+        self.rest(POLLING, || poll::wait_for(descriptor, interest, bell, until));
+    }
+
+    /// Calls `sleep`, which a wake-up ends, unless there was one already.
+    ///
+    /// Ordering: `Acquire` here pairs with `Release` in `wake`, so that what happened before the
+    /// wake-up is seen after `rest`.
+    fn rest(&self, how: u32, sleep: impl FnOnce()) {
+        if self.word.compare_exchange(EMPTY, how, Relaxed, Relaxed).is_ok() {
+            let current =
+                registry::current().map(|slot| (slot, slot.exchange_state(registry::PARKED)));
+            sleep();
             if let Some((slot, state)) = current {
                 slot.exchange_state(state);
             }
@@ -261,8 +313,11 @@ impl Wake for ThreadParker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.word.swap(NOTIFIED, Release) == PARKED {
-            futex::wake_one(&self.word);
+        match self.word.swap(NOTIFIED, Release) {
+            PARKED => futex::wake_one(&self.word),
+            // A thread without a bell looks by itself.
+            POLLING => self.bell.get().into_iter().for_each(Bell::ring),
+            _ => {}
         }
     }
 }
@@ -270,7 +325,6 @@ impl Wake for ThreadParker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_wake_up_before_the_wait_is_remembered_once() {
