@@ -3,7 +3,7 @@
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 use std::vec;
@@ -15,7 +15,9 @@ use super::carrier::current;
 use super::fiber::Fiber;
 use super::scheduler::Fresh;
 use super::stackless::Stackless;
+use crate::reactor::Local;
 use crate::sys::futex;
+use crate::sys::poll::Bell;
 use crate::task::registry::Slot;
 
 /// The part of a carrier that others touch. Lives as long as the process.
@@ -25,8 +27,10 @@ pub(super) struct Remote {
     /// Whether the inbox may hold something, or the first alarm may be an earlier one.
     mail: AtomicBool,
     pub(super) alarms: Alarms,
-    /// `AWAKE` or `ASLEEP`; the carrier sleeps on it.
+    /// `AWAKE`, `ASLEEP` or `IN_REACTOR`.
     sleep: AtomicU32,
+    /// Ends a sleep in the reactor; made by that.
+    pub(super) bell: OnceLock<Bell>,
     /// The slot of the coroutine that runs, or null; the monitor marks it as [`SEEN`](crate::task::registry::SEEN).
     pub(super) running: AtomicPtr<Slot>,
     /// The kernel's id of the carrier's thread; 0 until it runs.
@@ -44,7 +48,10 @@ struct Inbox {
 }
 
 const AWAKE: u32 = 0;
+/// The carrier sleeps on the word, or is about to.
 const ASLEEP: u32 = 1;
+/// It sleeps in its reactor, or is about to.
+const IN_REACTOR: u32 = 2;
 
 impl Remote {
     pub(super) fn new(number: usize, stealer: Stealer<Fresh>, thread: Option<Waker>) -> Remote {
@@ -54,6 +61,7 @@ impl Remote {
             mail: AtomicBool::new(false),
             alarms: Alarms::default(),
             sleep: AtomicU32::new(AWAKE),
+            bell: OnceLock::new(),
             running: AtomicPtr::new(ptr::null_mut()),
             thread_id: AtomicU32::new(0),
             thread,
@@ -104,14 +112,24 @@ impl Remote {
         }
     }
 
-    /// Sleeps until somebody calls [`wake`](Remote::wake), or until `deadline`, for the carrier's own
+    /// Sleeps until somebody calls [`wake`](Remote::wake), until `deadline`, or until something
+    /// happens in `reactor`, for the carrier's own
     /// thread; not if there is mail, or `may_sleep`, which looks after the sleep was announced,
     /// says no.
-    pub(super) fn sleep(&self, deadline: Option<Instant>, may_sleep: impl FnOnce() -> bool) {
-        self.sleep.store(ASLEEP, SeqCst);
+    pub(super) fn sleep(
+        &self,
+        deadline: Option<Instant>,
+        reactor: Option<&Local>,
+        may_sleep: impl FnOnce() -> bool,
+    ) {
+        let how = if reactor.is_some() { IN_REACTOR } else { ASLEEP };
+        self.sleep.store(how, SeqCst);
         fence(SeqCst);
         if !self.mail.load(SeqCst) && may_sleep() {
-            futex::wait(&self.sleep, ASLEEP, deadline);
+            match reactor {
+                Some(reactor) => reactor.sleep(deadline),
+                None => futex::wait(&self.sleep, ASLEEP, deadline),
+            }
         }
         self.sleep.store(AWAKE, SeqCst);
     }
@@ -126,8 +144,13 @@ impl Remote {
             return thread.wake_by_ref();
         }
         fence(SeqCst);
-        if self.sleep.load(Relaxed) == ASLEEP && self.sleep.swap(AWAKE, SeqCst) == ASLEEP {
-            futex::wake_one(&self.sleep);
+        if self.sleep.load(Relaxed) == AWAKE {
+            return;
+        }
+        match self.sleep.swap(AWAKE, SeqCst) {
+            ASLEEP => futex::wake_one(&self.sleep),
+            IN_REACTOR => self.bell.get().into_iter().for_each(Bell::ring),
+            _ => {}
         }
     }
 }

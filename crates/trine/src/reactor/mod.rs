@@ -7,14 +7,16 @@
 //! ```text
 //!   caller                                       waits by
 //!   ─────────────────────────────────────────    ─────────────────────────────────────────────────
+//!   a coroutine or future on a carrier           the carrier's own epoll, `local.rs`
 //!   a plain thread                               poll(2), with a bell that its waker rings
-//!   whoever else is on no carrier                an epoll of its own thread, `large.rs`
+//!   whoever else is on no carrier                an epoll with a thread of its own, `large.rs`
 //! ```
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `source.rs` | a descriptor, and the calls on it |
 //! | `entry.rs` | what is known of a descriptor in an epoll, and who waits for it |
+//! | `local.rs` | the reactor of a carrier |
 //! | `large.rs` | the epoll of those who are on no carrier |
 //!
 //! # The rules of every back end
@@ -25,6 +27,8 @@
 
 mod entry;
 mod large;
+mod local;
 mod source;
 
+pub(crate) use local::Local;
 pub(crate) use source::{Direction, Source};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Seen};
-use super::large;
+use super::{large, local};
 use crate::sys::{descriptors, poll};
 use crate::task::park;
 
@@ -207,7 +207,11 @@ impl<D: AsFd> Source<D> {
         match self.entry.get() {
             Some(entry) => Ok(entry),
             None => {
-                let entry = large::watch(self.descriptor.as_fd())?;
+                let descriptor = self.descriptor.as_fd();
+                let entry = match local::current() {
+                    Some(local) => local.watch(descriptor)?,
+                    None => large::watch(descriptor)?,
+                };
                 Ok(self.entry.get_or_init(|| entry))
             }
         }

@@ -1,6 +1,7 @@
 //! Sleeping until one of many descriptors has something to say.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ pub(crate) struct Happened {
 }
 
 /// Events taken from the kernel in one call.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 impl Poll {
     pub(crate) fn new() -> io::Result<Poll> {
@@ -79,17 +80,22 @@ impl Poll {
 
     /// Sleeps until something happens or `deadline` comes, and notes what happened in `into`.
     pub(crate) fn wait(&self, into: &mut Vec<Happened>, deadline: Option<Instant>) {
+        self.take(into, deadline.map(time_until));
+    }
+
+    /// Notes what has happened, without sleeping.
+    pub(crate) fn look(&self, into: &mut Vec<Happened>) {
+        self.take(into, Some(Timespec { tv_sec: 0, tv_nsec: 0 }));
+    }
+
+    fn take(&self, into: &mut Vec<Happened>, timeout: Option<Timespec>) {
         into.clear();
-        let timeout = deadline.map(time_until);
-        let mut events = [epoll::Event {
-            flags: epoll::EventFlags::empty(),
-            data: epoll::EventData::new_u64(0),
-        }; BATCH];
+        let mut events = [const { MaybeUninit::uninit() }; BATCH];
         // EINTR is the one possible error; it means that nothing happened yet.
-        let Ok(count) = epoll::wait(&self.epoll, &mut events, timeout.as_ref()) else {
+        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout.as_ref()) else {
             return;
         };
-        into.extend(events[..count].iter().map(|event| {
+        into.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
             let read_ended = ended || flags.contains(epoll::EventFlags::RDHUP);
