@@ -24,6 +24,26 @@ pub struct Config {
     stack_size: Option<usize>,
     mprotect_guards: Option<bool>,
     hogs: Option<HogWatch>,
+    reactor: Option<Reactor>,
+}
+
+/// What carriers wait with for descriptors; see [`reactor`](crate::reactor()).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reactor {
+    /// `io_uring`, one ring for each carrier. Needs Linux 6.1 and the permission to use it, which
+    /// containers often lack.
+    IoUring,
+    /// `epoll`, one for each carrier, and a pool of threads for files.
+    Epoll,
+}
+
+impl fmt::Display for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reactor::IoUring => "io_uring",
+            Reactor::Epoll => "epoll",
+        })
+    }
 }
 
 /// What is done about coroutines that hold their carrier for over 10 ms; see
@@ -83,6 +103,14 @@ impl Config {
         self.hogs = Some(watch);
         self
     }
+
+    /// What carriers wait with for descriptors. Default: `TRINE_REACTOR` (`uring` or `epoll`), else
+    /// `io_uring` where the kernel has it and allows it. Where it does not, `epoll` serves, whatever was
+    /// asked for.
+    pub fn reactor(&mut self, reactor: Reactor) -> &mut Config {
+        self.reactor = Some(reactor);
+        self
+    }
 }
 
 /// [`configure`] came too late: the runtime had started and its settings were in use.
@@ -105,6 +133,8 @@ pub(crate) struct Settings {
     pub(crate) stack_size: usize,
     pub(crate) mprotect_guards: bool,
     pub(crate) hogs: HogWatch,
+    /// What was asked for.
+    pub(crate) reactor: Option<Reactor>,
 }
 
 /// What the program has chosen; `None` once that is in use.
@@ -113,6 +143,7 @@ static CHOSEN: Mutex<Option<Config>> = Mutex::new(Some(Config {
     stack_size: None,
     mprotect_guards: None,
     hogs: None,
+    reactor: None,
 }));
 static IN_USE: OnceLock<Settings> = OnceLock::new();
 
@@ -170,12 +201,20 @@ pub(crate) fn settings() -> &'static Settings {
                 _ => None,
             })
         });
+        let reactor = config.reactor.or_else(|| {
+            variable("TRINE_REACTOR", "`uring` or `epoll`", |text| match text {
+                "uring" => Some(Reactor::IoUring),
+                "epoll" => Some(Reactor::Epoll),
+                _ => None,
+            })
+        });
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Settings {
             carriers: carriers.map_or_else(cores, NonZeroUsize::get),
             stack_size: stack_size.unwrap_or(DEFAULT_STACK_SIZE),
             mprotect_guards: mprotect_guards.unwrap_or(false),
             hogs: hogs.unwrap_or_default(),
+            reactor,
         }
     })
 }

@@ -87,8 +87,9 @@ pub mod task;
 pub mod thread;
 pub mod time;
 
-pub use config::{AlreadyStarted, Config, HogWatch, configure};
+pub use config::{AlreadyStarted, Config, HogWatch, Reactor, configure};
 pub use executor::{Executor, Map, Unordered};
+pub use reactor::{ReactorInUse, reactor};
 pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
 pub use task::cancel::{cancelled, checkpoint, shield};
 pub use task::{

@@ -69,7 +69,7 @@ impl TcpStream {
 
 impl Read for &TcpStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source.read_stream(buffer.len(), None, |mut socket| socket.read(buffer))
+        self.source.receive(buffer, None)
     }
 }
 

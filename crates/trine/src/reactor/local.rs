@@ -1,29 +1,39 @@
-//! The reactor of a carrier: its own epoll, which it looks at between turns and sleeps in.
+//! The reactor of a carrier: its own ring or epoll, which it looks at between turns and sleeps in.
 //!
 //! ```text
-//!   others: wake ──► the bell ──┐
-//!   the kernel: changes ────────┴─► epoll ──► poll, by time or when nothing is ready ──► wakers
-//!                                        └──► sleep, until a change, the bell, or a deadline
+//!   others: wake ──► the bell ──────┐
+//!   the kernel: changes ─► epoll ───┼─► ring ──► poll, by time or when nothing is ready ──► wakers
+//!   the kernel: completions ────────┘       └──► sleep, until one of them, or a deadline
 //! ```
+//!
+//! Without a ring, the epoll takes its place, and the bell hangs there.
 //!
 //! Made with the carrier, but without a descriptor until the first wait there: a program without I/O
 //! has none of it.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use super::choice;
 use super::entry::{self, Entry};
+use super::operation;
+use crate::config::Reactor;
 use crate::sys::limits;
 use crate::sys::poll::{Bell, Happened, Poll};
+use crate::sys::ring::{Operation, Ring};
+use crate::task::park;
 
-/// Says in an epoll that the bell has rung; no node stands there.
-const BELL: u64 = 0;
+/// Tokens that are no address: the bell's, and in a ring the epoll's.
+const BELL: u64 = 2;
+const EPOLL: u64 = 4;
 
 /// The reactor of one carrier, for its own thread.
 pub(crate) struct Local {
+    /// `None` where epoll serves; empty before the first wait.
+    ring: OnceCell<Option<RefCell<Ring>>>,
     epoll: OnceCell<&'static Poll>,
     /// Ends the carrier's sleep; there before the carrier first sleeps in the reactor.
     bell: &'static OnceLock<Bell>,
@@ -35,15 +45,28 @@ thread_local! {
 }
 
 /// The reactor of the carrier that the caller runs on.
+#[inline]
 pub(super) fn current() -> Option<&'static Local> {
     LOCAL.get()
+}
+
+/// The reactor of the carrier that carries the caller, if that is a coroutine and there is a ring.
+#[inline]
+pub(super) fn with_ring() -> Option<&'static Local> {
+    let local = LOCAL.get()?;
+    (!park::is_plain_thread() && local.ring().is_some()).then_some(local)
 }
 
 impl Local {
     /// Makes the reactor of the calling thread, which does nothing else than carry. Others end its
     /// sleep by `bell`, once that is there.
     pub(crate) fn enter(bell: &'static OnceLock<Bell>) -> &'static Local {
-        let local = Local { epoll: OnceCell::new(), bell, happened: RefCell::default() };
+        let local = Local {
+            ring: OnceCell::new(),
+            epoll: OnceCell::new(),
+            bell,
+            happened: RefCell::default(),
+        };
         let local: &'static Local = Box::leak(Box::new(local));
         LOCAL.set(Some(local));
         local
@@ -52,7 +75,41 @@ impl Local {
     /// Whether anybody has ever waited here: else there is nothing to look at.
     #[inline]
     pub(crate) fn is_used(&self) -> bool {
-        self.epoll.get().is_some()
+        self.epoll.get().is_some() || matches!(self.ring.get(), Some(Some(_)))
+    }
+
+    /// The ring, made at the first call; `None` where epoll serves.
+    #[inline]
+    fn ring(&self) -> Option<&RefCell<Ring>> {
+        self.ring.get_or_init(|| self.make_ring()).as_ref()
+    }
+
+    #[cold]
+    fn make_ring(&self) -> Option<RefCell<Ring>> {
+        if choice::reactor().kind() == Reactor::Epoll {
+            return None;
+        }
+        // A carrier that gets no ring, though the first one did, has met a limit: epoll needs less.
+        let mut ring = Ring::new().ok()?;
+        let bell = self.bell().ok()?;
+        // SAFETY: the operation points to nothing.
+        unsafe { ring.push(Operation::changes(bell.as_fd()), BELL) }.ok()?;
+        Some(RefCell::new(ring))
+    }
+
+    /// Puts an operation into the ring.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Ring::push`]; `token` is one of `operation.rs`.
+    ///
+    /// # Errors
+    ///
+    /// As for `push`.
+    pub(super) unsafe fn push(&self, operation: Operation, token: u64) -> io::Result<()> {
+        let ring = self.ring().expect("operations are made where there is a ring");
+        // SAFETY: the caller's promise.
+        unsafe { ring.borrow_mut().push(operation, token) }
     }
 
     /// Watches `descriptor`.
@@ -64,38 +121,93 @@ impl Local {
         Entry::new(self.epoll()?, descriptor)
     }
 
+    fn bell(&self) -> io::Result<&'static Bell> {
+        match self.bell.get() {
+            Some(bell) => Ok(bell),
+            None => {
+                let bell = Bell::new().map_err(explain)?;
+                Ok(self.bell.get_or_init(|| bell))
+            }
+        }
+    }
+
     fn epoll(&self) -> io::Result<&'static Poll> {
         if let Some(epoll) = self.epoll.get() {
             return Ok(epoll);
         }
         let epoll = Poll::new().map_err(explain)?;
-        let bell = match self.bell.get() {
-            Some(bell) => bell,
-            None => {
-                let bell = Bell::new().map_err(explain)?;
-                self.bell.get_or_init(|| bell)
-            }
-        };
-        epoll.add_changes(bell, BELL)?;
+        match self.ring() {
+            // SAFETY: the operation points to nothing.
+            Some(ring) => unsafe {
+                ring.borrow_mut().push(Operation::changes(epoll.as_fd()), EPOLL)?;
+            },
+            None => epoll.add_changes(self.bell()?, BELL)?,
+        }
         Ok(self.epoll.get_or_init(|| Box::leak(Box::new(epoll))))
     }
 
     /// Wakes those for whom something has happened, without sleeping.
     pub(crate) fn poll(&self) {
-        self.report(|epoll, happened| epoll.look(happened));
+        match self.ring.get() {
+            Some(Some(ring)) => {
+                if ring.borrow_mut().is_busy() {
+                    ring.borrow_mut().enter();
+                    self.complete(ring);
+                }
+            }
+            _ => _ = self.report(|epoll, happened| epoll.look(happened)),
+        }
     }
 
     /// Sleeps until something happens, the bell rings, or `deadline` comes, and wakes those concerned.
     pub(crate) fn sleep(&self, deadline: Option<Instant>) {
-        self.report(|epoll, happened| epoll.wait(happened, deadline));
+        match self.ring.get() {
+            Some(Some(ring)) => {
+                ring.borrow_mut().sleep(deadline);
+                self.complete(ring);
+            }
+            _ => _ = self.report(|epoll, happened| epoll.wait(happened, deadline)),
+        }
     }
 
-    fn report(&self, wait: impl FnOnce(&Poll, &mut Vec<Happened>)) {
-        let Some(epoll) = self.epoll.get() else { return };
+    /// Takes what has completed in the ring.
+    fn complete(&self, ring: &RefCell<Ring>) {
+        loop {
+            // Not borrowed while something is done about it.
+            let Some(completion) = ring.borrow_mut().take() else { return };
+            let again = match completion.token {
+                // The bell has done its work by ending the sleep.
+                BELL => self.bell.get().map(|bell| bell.as_fd()),
+                EPOLL => {
+                    // The ring tells of changes only, so nothing may be left behind.
+                    while self.report(|epoll, happened| epoll.look(happened)) == Poll::MOST {}
+                    self.epoll.get().map(|epoll| epoll.as_fd())
+                }
+                token => {
+                    // SAFETY: all other tokens in this ring are those of `perform`.
+                    unsafe { operation::complete(token, completion.result) };
+                    None
+                }
+            };
+            if let Some(watched) = again.filter(|_| !completion.more) {
+                // SAFETY: the operation points to nothing.
+                let pushed = unsafe {
+                    ring.borrow_mut().push(Operation::changes(watched), completion.token)
+                };
+                pushed.expect("a queue whose completions are being taken has room");
+            }
+        }
+    }
+
+    /// Waits for the epoll by `wait`, and wakes those concerned; how much was reported.
+    fn report(&self, wait: impl FnOnce(&Poll, &mut Vec<Happened>)) -> usize {
+        let Some(epoll) = self.epoll.get() else { return 0 };
         let mut happened = self.happened.borrow_mut();
         wait(epoll, &mut happened);
+        let count = happened.len();
         // The bell has done its work by ending the sleep.
         happened.drain(..).filter(|it| it.token != BELL).for_each(entry::report);
+        count
     }
 }
 

@@ -5,17 +5,22 @@
 //! it is:
 //!
 //! ```text
-//!   caller                                       waits by
-//!   ─────────────────────────────────────────    ─────────────────────────────────────────────────
-//!   a coroutine or future on a carrier           the carrier's own epoll, `local.rs`
-//!   a plain thread                               poll(2), with a bell that its waker rings
-//!   whoever else is on no carrier                an epoll with a thread of its own, `large.rs`
+//!   caller                          waits by, with io_uring      with epoll
+//!   ─────────────────────────────   ──────────────────────────   ──────────────────────────────────
+//!   a coroutine on a carrier        an operation in its ring     its epoll
+//!   a future on a carrier           its epoll, inside the ring   its epoll
+//!   a plain thread                  poll(2), with a bell that its waker rings
+//!   whoever else is on no carrier   an epoll with a thread of its own
 //! ```
+//!
+//! Of the two back ends one is chosen, for the whole program, at the first wait (`choice.rs`).
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `source.rs` | a descriptor, and the calls on it |
 //! | `entry.rs` | what is known of a descriptor in an epoll, and who waits for it |
+//! | `choice.rs` | which back end |
+//! | `operation.rs` | an operation of a ring, and who waits for it |
 //! | `local.rs` | the reactor of a carrier |
 //! | `large.rs` | the epoll of those who are on no carrier |
 //!
@@ -23,12 +28,17 @@
 //!
 //! - **Attempt, then wait, then attempt.** Being told too often costs a call; being told too seldom is a
 //!   hang. So whatever is known of a descriptor is a hint, and only `WouldBlock` clears it.
+//! - **An operation that has begun is waited for**, to its own completion, before its caller goes on: the
+//!   kernel works on memory that the caller has borrowed.
 //! - **A wait leaves nothing behind**, whether it ends well, times out, or is interrupted.
 
+mod choice;
 mod entry;
 mod large;
 mod local;
+mod operation;
 mod source;
 
+pub use choice::{ReactorInUse, reactor};
 pub(crate) use local::Local;
 pub(crate) use source::{Direction, Source};

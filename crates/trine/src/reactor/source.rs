@@ -2,12 +2,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Seen};
-use super::{large, local};
+use super::{large, local, operation};
+use crate::sys::ring::Operation;
+use crate::sys::socket::{self, Patience};
 use crate::sys::{descriptors, poll};
 use crate::task::park;
 
@@ -28,6 +32,8 @@ static WATCHING: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
 pub(crate) struct Source<D: AsFd = OwnedFd> {
     /// Its place in an epoll, from the first wait there on.
     entry: OnceLock<Entry>,
+    /// A hint for rings: the last receive has taken all there was.
+    drained: AtomicBool,
     /// Closed after the entry is gone.
     descriptor: D,
 }
@@ -45,7 +51,7 @@ impl<D: AsFd> Source<D> {
 
     /// Takes a descriptor that was made so that it does not block.
     pub(crate) fn of_nonblocking(descriptor: D) -> Source<D> {
-        Source { entry: OnceLock::new(), descriptor }
+        Source { entry: OnceLock::new(), drained: AtomicBool::new(false), descriptor }
     }
 
     /// What it was made of. Reading and writing go through the calls below.
@@ -98,6 +104,37 @@ impl<D: AsFd> Source<D> {
         })
     }
 
+    /// Receives from a socket of a kind that keeps no bounds between messages, into `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// As `retry`.
+    #[inline]
+    pub(crate) fn receive(
+        &self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        if self.drained.load(Relaxed)
+            && !buffer.is_empty()
+            && let Some(local) = local::with_ring()
+        {
+            let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+            let (pointer, len) = (buffer.as_mut_ptr(), buffer.len());
+            let receive = Operation::receive(self.descriptor.as_fd(), pointer, len);
+            // SAFETY: the buffer is the caller's, who has lent it for the time of this call.
+            let count = unsafe { operation::perform(local, receive, deadline)? };
+            let count = usize::try_from(count).expect("a count of bytes is not negative");
+            self.drained.store(0 < count && count < len, Relaxed);
+            return Ok(count);
+        }
+        let most = buffer.len();
+        let socket = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
+        let count = self.read_stream(most, timeout, socket)?;
+        self.drained.store(0 < count && count < most, Relaxed);
+        Ok(count)
+    }
+
     /// `retry`; a value of `attempt` is shown to `then`, with what was known before.
     #[inline]
     fn retry_and<T>(
@@ -138,11 +175,16 @@ impl<D: AsFd> Source<D> {
     ///
     /// `TimedOut` at `deadline`; what ends a wait from outside; no room for one more watched descriptor.
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
+        let interest = match direction {
+            Direction::Read => poll::Interest::Read,
+            Direction::Write => poll::Interest::Write,
+        };
+        if let Some(local) = local::with_ring() {
+            let operation = Operation::ready(self.descriptor.as_fd(), interest);
+            // SAFETY: the operation points to nothing.
+            return unsafe { operation::perform(local, operation, deadline) }.map(drop);
+        }
         if park::is_plain_thread() {
-            let interest = match direction {
-                Direction::Read => poll::Interest::Read,
-                Direction::Write => poll::Interest::Write,
-            };
             park::wait_for(self.descriptor.as_fd(), interest, deadline)?;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(io::ErrorKind::TimedOut.into());

@@ -15,6 +15,7 @@ pub(crate) mod memory;
 pub(crate) mod observe;
 pub(crate) mod poll;
 pub(crate) mod random;
+pub(crate) mod ring;
 pub(crate) mod sample;
 pub(crate) mod shared;
 pub(crate) mod signal;

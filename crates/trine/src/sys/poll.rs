@@ -39,10 +39,10 @@ pub(crate) struct Happened {
     pub(crate) write_ended: bool,
 }
 
-/// Events taken from the kernel in one call.
-const BATCH: usize = 256;
-
 impl Poll {
+    /// Events taken from the kernel in one call.
+    pub(crate) const MOST: usize = 256;
+
     pub(crate) fn new() -> io::Result<Poll> {
         Ok(Poll { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
     }
@@ -90,7 +90,7 @@ impl Poll {
 
     fn take(&self, into: &mut Vec<Happened>, timeout: Option<Timespec>) {
         into.clear();
-        let mut events = [const { MaybeUninit::uninit() }; BATCH];
+        let mut events = [const { MaybeUninit::uninit() }; Poll::MOST];
         // EINTR is the one possible error; it means that nothing happened yet.
         let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout.as_ref()) else {
             return;
@@ -110,11 +110,14 @@ impl Poll {
     }
 }
 
-/// How long it is until `deadline`, for the kernel.
+/// How long a sleep until `deadline` may be. A day is as good as for ever: whoever sleeps looks at its
+/// clock again anyway.
+pub(super) fn time_left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).min(Duration::from_secs(86_400))
+}
+
 fn time_until(deadline: Instant) -> Timespec {
-    let left = deadline.saturating_duration_since(Instant::now());
-    // A day is as good as for ever: the caller looks at its clock again anyway.
-    let left = left.min(Duration::from_secs(86_400));
+    let left = time_left(deadline);
     Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
 }
 
@@ -143,6 +146,12 @@ pub(crate) fn wait_for(
                 bell.quiet();
             }
         }
+    }
+}
+
+impl AsFd for Poll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

@@ -1,0 +1,189 @@
+//! A pair of queues that are shared with the kernel: operations go in, completions come out (`io_uring`).
+//!
+//! ```text
+//!   push ──► submission queue ──► enter ──► the kernel ──► completion queue ──► take
+//! ```
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Instant;
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+
+use super::poll::{Interest, time_left};
+
+/// Room for operations between two calls of the kernel; more make a call of their own.
+const ENTRIES: u32 = 256;
+/// Room for completions between two calls of the kernel, which keeps those for which there is none.
+const COMPLETIONS: u32 = 4096;
+
+/// The two queues, of one thread.
+pub(crate) struct Ring {
+    queues: IoUring,
+}
+
+/// What the kernel is to do.
+pub(crate) struct Operation(squeue::Entry);
+
+/// What has become of an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completion {
+    /// The number that the operation was pushed with.
+    pub(crate) token: u64,
+    /// What the system call would have said: an error is a negative number.
+    pub(crate) result: i32,
+    /// Whether the same operation will complete once more.
+    pub(crate) more: bool,
+}
+
+impl Operation {
+    /// Tells once that `descriptor` may be ready.
+    pub(crate) fn ready(descriptor: BorrowedFd<'_>, interest: Interest) -> Operation {
+        Operation(poll(descriptor, interest).build())
+    }
+
+    /// Tells each time that something changes at `descriptor`.
+    pub(crate) fn changes(descriptor: BorrowedFd<'_>) -> Operation {
+        Operation(poll(descriptor, Interest::Read).multi(true).build())
+    }
+
+    /// Receives at most `len` bytes of a socket into `buffer`, once there are some; begins by waiting.
+    pub(crate) fn receive(descriptor: BorrowedFd<'_>, buffer: *mut u8, len: usize) -> Operation {
+        /// `IORING_RECVSEND_POLL_FIRST`
+        const WAIT_FIRST: u16 = 1;
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let receive = opcode::Recv::new(types::Fd(descriptor.as_raw_fd()), buffer, len);
+        Operation(receive.ioprio(WAIT_FIRST).build())
+    }
+
+    /// Reads at most `len` bytes of a file, from `offset` on, into `buffer`.
+    pub(crate) fn read(
+        descriptor: BorrowedFd<'_>,
+        buffer: *mut u8,
+        len: usize,
+        offset: u64,
+    ) -> Operation {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let read = opcode::Read::new(types::Fd(descriptor.as_raw_fd()), buffer, len);
+        Operation(read.offset(offset).build())
+    }
+
+    /// Writes at most `len` bytes of `buffer` to a file, from `offset` on.
+    pub(crate) fn write(
+        descriptor: BorrowedFd<'_>,
+        buffer: *const u8,
+        len: usize,
+        offset: u64,
+    ) -> Operation {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let write = opcode::Write::new(types::Fd(descriptor.as_raw_fd()), buffer, len);
+        Operation(write.offset(offset).build())
+    }
+
+    /// Brings what was written to a file to its device; only the data, if the rest is of no use for
+    /// reading it.
+    pub(crate) fn sync(descriptor: BorrowedFd<'_>, data_only: bool) -> Operation {
+        let flags =
+            if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
+        let sync = opcode::Fsync::new(types::Fd(descriptor.as_raw_fd()));
+        Operation(sync.flags(flags).build())
+    }
+
+    /// Ends the operation that was pushed with `token`, if it has not ended; either way that
+    /// completes by itself.
+    pub(crate) fn cancel(token: u64) -> Operation {
+        Operation(opcode::AsyncCancel::new(token).build())
+    }
+}
+
+fn poll(descriptor: BorrowedFd<'_>, interest: Interest) -> opcode::PollAdd {
+    let read = libc::POLLIN | libc::POLLRDHUP;
+    let flags = match interest {
+        Interest::Read => read,
+        Interest::Write => libc::POLLOUT,
+        Interest::ReadWrite => read | libc::POLLOUT,
+    };
+    opcode::PollAdd::new(types::Fd(descriptor.as_raw_fd()), flags.unsigned_abs().into())
+}
+
+impl Ring {
+    /// Makes the queues; only the calling thread may use them.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has no `io_uring`, is older than 6.1, or refuses it to this program.
+    pub(crate) fn new() -> io::Result<Ring> {
+        let queues = IoUring::builder()
+            .setup_single_issuer()
+            // Completions are made when the thread asks for them, not whenever it is in the kernel.
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(COMPLETIONS)
+            .build(ENTRIES)?;
+        if !queues.params().is_feature_nodrop() || !queues.params().is_feature_ext_arg() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Ring { queues })
+    }
+
+    /// Has `operation` begin at the next [`enter`](Ring::enter); it completes with `token`.
+    ///
+    /// # Safety
+    ///
+    /// The memory that the operation points to is the kernel's until it has completed for good:
+    /// there, large enough, and touched by nobody else.
+    ///
+    /// # Errors
+    ///
+    /// If the queue is full and the kernel takes nothing out of it.
+    pub(crate) unsafe fn push(&mut self, operation: Operation, token: u64) -> io::Result<()> {
+        let entry = operation.0.user_data(token);
+        // SAFETY: the caller's promise.
+        while unsafe { self.queues.submission().push(&entry) }.is_err() {
+            // It says EBUSY or EAGAIN while it has no memory for more.
+            self.queues.submit()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel has something to take or to tell.
+    #[inline]
+    pub(crate) fn is_busy(&mut self) -> bool {
+        let submission = self.queues.submission();
+        let asks = !submission.is_empty() || submission.taskrun() || submission.cq_overflow();
+        drop(submission);
+        asks || !self.queues.completion().is_empty()
+    }
+
+    /// Hands over what was pushed, and lets the kernel complete what it can, without sleeping.
+    pub(crate) fn enter(&mut self) {
+        // An error leaves everything where it is, for the next time.
+        let _ = self.queues.submit();
+    }
+
+    /// The same, and sleeps until something has completed or `deadline` has come.
+    pub(crate) fn sleep(&mut self, deadline: Option<Instant>) {
+        let submitter = self.queues.submitter();
+        let _ = match deadline {
+            None => submitter.submit_and_wait(1),
+            Some(deadline) => {
+                let left = types::Timespec::from(time_left(deadline));
+                submitter.submit_with_args(1, &types::SubmitArgs::new().timespec(&left))
+            }
+        };
+    }
+
+    /// Takes the next completion.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Completion> {
+        let entry = self.queues.completion().next()?;
+        let (token, result) = (entry.user_data(), entry.result());
+        Some(Completion { token, result, more: cqueue::more(entry.flags()) })
+    }
+}
+
+/// What an operation says that was cancelled before it had done anything.
+pub(crate) fn is_cancelled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECANCELED)
+}
