@@ -16,6 +16,7 @@
 //! | `source.rs` | a descriptor, and the calls on it |
 //! | `entry.rs` | what is known of a descriptor in an epoll, and who waits for it |
 //! | `large.rs` | the epoll of those who are on no carrier |
+//! | `offload.rs` | a bounded pool of threads for what can only block |
 //!
 //! # The rules of every back end
 //!
@@ -25,6 +26,7 @@
 
 mod entry;
 mod large;
+pub(crate) mod offload;
 mod source;
 
 pub(crate) use source::{Direction, Source};
