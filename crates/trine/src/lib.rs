@@ -77,6 +77,7 @@ mod config;
 pub mod coroutine;
 mod executor;
 pub mod future;
+pub mod ipc;
 pub mod net;
 pub mod process;
 mod reactor;

@@ -25,6 +25,15 @@ pub(crate) enum Direction {
     Write,
 }
 
+impl Direction {
+    fn interest(self) -> poll::Interest {
+        match self {
+            Direction::Read => poll::Interest::Read,
+            Direction::Write => poll::Interest::Write,
+        }
+    }
+}
+
 /// Held by whoever has a descriptor watched for the first time; one lock for every 16th descriptor.
 static WATCHING: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
 
@@ -65,6 +74,12 @@ impl<D: AsFd> Source<D> {
         drop(self.entry);
         // The one way to fail is a descriptor that is closed already.
         let _ = descriptors::set_blocking(self.descriptor.as_fd(), true);
+        self.descriptor
+    }
+
+    /// Gives the descriptor back as it was taken.
+    pub(crate) fn release(self) -> D {
+        drop(self.entry);
         self.descriptor
     }
 
@@ -188,10 +203,7 @@ impl<D: AsFd> Source<D> {
     ///
     /// `TimedOut` at `deadline`; what ends a wait from outside; no room for one more watched descriptor.
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
-        let interest = match direction {
-            Direction::Read => poll::Interest::Read,
-            Direction::Write => poll::Interest::Write,
-        };
+        let interest = direction.interest();
         if park::is_plain_thread() {
             park::wait_for(self.descriptor.as_fd(), interest, deadline)?;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -200,6 +212,47 @@ impl<D: AsFd> Source<D> {
             return Ok(());
         }
         self.entry()?.wait(direction, deadline)
+    }
+
+    /// Waits until the descriptor is ready, by whatever way its reader or writer came to know that it
+    /// was not: so the kernel is asked before each wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub(crate) fn wait_ready(
+        &self,
+        direction: Direction,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        loop {
+            let seen = self.seen();
+            if self.is_ready(direction) {
+                return Ok(());
+            }
+            self.refuted(seen, direction);
+            self.wait(direction, deadline)?;
+        }
+    }
+
+    /// As [`wait_ready`](Self::wait_ready), for a future; as [`poll_retry`](Self::poll_retry).
+    pub(crate) fn poll_ready(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        // What is always ready, a file, is in no epoll.
+        if self.is_ready(direction) {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_retry(direction, cx, |_| match self.is_ready(direction) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        })
+    }
+
+    fn is_ready(&self, direction: Direction) -> bool {
+        poll::is_ready(self.descriptor.as_fd(), direction.interest())
     }
 
     /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.

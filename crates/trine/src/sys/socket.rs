@@ -5,12 +5,14 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
+
+use super::unix_socket;
 
 /// Whether a call may sleep until it can do something, or says `WouldBlock` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,24 +168,8 @@ pub(crate) fn packet_pair_maker(descriptor: BorrowedFd<'_>) -> io::Result<Maker>
     {
         return Err(io::Error::other("it is another kind of socket"));
     }
-    // rustix reads the process id as one that is not 0, but the kernel gives 0 for a process that
-    // this one's namespace does not show.
-    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes, the size of `found`, a plain C struct.
-    let result = unsafe {
-        libc::getsockopt(
-            descriptor.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut found).cast(),
-            &raw mut len,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(Maker { pid: found.pid.unsigned_abs(), user: found.uid })
+    let peer = unix_socket::peer(descriptor)?;
+    Ok(Maker { pid: peer.pid, user: peer.user })
 }
 
 fn send_patience(patience: Patience) -> SendFlags {
