@@ -42,8 +42,8 @@ mod choice;
 mod entry;
 mod large;
 mod local;
-mod operation;
 pub(crate) mod offload;
+mod operation;
 mod source;
 
 pub use choice::{ReactorInUse, reactor};
