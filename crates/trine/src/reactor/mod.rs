@@ -5,13 +5,18 @@
 //! it is:
 //!
 //! ```text
-//!   caller                          waits by, with io_uring      with epoll
-//!   ─────────────────────────────   ──────────────────────────   ──────────────────────────────────
-//!   a coroutine on a carrier        an operation in its ring     its epoll
-//!   a future on a carrier           its epoll, inside the ring   its epoll
+//!   caller                          waits by, with io_uring           with epoll
+//!   ─────────────────────────────   ───────────────────────────────   ─────────────────────────────
+//!   a coroutine that receives       an operation in its ring          its epoll
+//!   from a stream, or with a file   an operation in its ring          a thread that does it
+//!   anybody else on a carrier       its epoll, watched by the ring    its epoll
 //!   a plain thread                  poll(2), with a bell that its waker rings
 //!   whoever else is on no carrier   an epoll with a thread of its own
 //! ```
+//!
+//! Listeners and the like are kept out of the ring on purpose: an operation holds on to its socket, for
+//! some milliseconds also after the process has ended, and who starts the server again at once would find its
+//! address in use.
 //!
 //! Of the two back ends one is chosen, for the whole program, at the first wait (`choice.rs`).
 //!

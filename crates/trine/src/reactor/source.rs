@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Seen};
-use super::{large, local, operation};
+use super::local::{self, Local};
+use super::{large, operation};
 use crate::sys::ring::Operation;
 use crate::sys::socket::{self, Patience};
 use crate::sys::{descriptors, poll};
@@ -115,24 +116,36 @@ impl<D: AsFd> Source<D> {
         buffer: &mut [u8],
         timeout: Option<Duration>,
     ) -> io::Result<usize> {
-        if self.drained.load(Relaxed)
-            && !buffer.is_empty()
-            && let Some(local) = local::with_ring()
-        {
-            let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-            let (pointer, len) = (buffer.as_mut_ptr(), buffer.len());
-            let receive = Operation::receive(self.descriptor.as_fd(), pointer, len);
-            // SAFETY: the buffer is the caller's, who has lent it for the time of this call.
-            let count = unsafe { operation::perform(local, receive, deadline)? };
-            let count = usize::try_from(count).expect("a count of bytes is not negative");
-            self.drained.store(0 < count && count < len, Relaxed);
-            return Ok(count);
-        }
         let most = buffer.len();
-        let socket = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
-        let count = self.read_stream(most, timeout, socket)?;
+        let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
+        let count = match local::with_ring().filter(|_| most > 0) {
+            None => self.read_stream(most, timeout, attempt)?,
+            Some(local) => {
+                let known = self.drained.load(Relaxed);
+                let attempted =
+                    if known { None } else { unless_blocked(attempt(&self.descriptor))? };
+                match attempted {
+                    Some(count) => count,
+                    None => self.receive_by_ring(local, buffer, timeout)?,
+                }
+            }
+        };
         self.drained.store(0 < count && count < most, Relaxed);
         Ok(count)
+    }
+
+    fn receive_by_ring(
+        &self,
+        local: &Local,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let (pointer, len) = (buffer.as_mut_ptr(), buffer.len());
+        let receive = Operation::receive(self.descriptor.as_fd(), pointer, len);
+        // SAFETY: the buffer is the caller's, who has lent it for the time of this call.
+        let count = unsafe { operation::perform(local, receive, deadline)? };
+        Ok(usize::try_from(count).expect("a count of bytes is not negative"))
     }
 
     /// `retry`; a value of `attempt` is shown to `then`, with what was known before.
@@ -179,11 +192,6 @@ impl<D: AsFd> Source<D> {
             Direction::Read => poll::Interest::Read,
             Direction::Write => poll::Interest::Write,
         };
-        if let Some(local) = local::with_ring() {
-            let operation = Operation::ready(self.descriptor.as_fd(), interest);
-            // SAFETY: the operation points to nothing.
-            return unsafe { operation::perform(local, operation, deadline) }.map(drop);
-        }
         if park::is_plain_thread() {
             park::wait_for(self.descriptor.as_fd(), interest, deadline)?;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -257,6 +265,14 @@ impl<D: AsFd> Source<D> {
                 Ok(self.entry.get_or_init(|| entry))
             }
         }
+    }
+}
+
+/// `None` for an attempt that the kernel refused for now.
+fn unless_blocked<T>(attempt: io::Result<T>) -> io::Result<Option<T>> {
+    match attempt {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        done => done.map(Some),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::poll::{Interest, time_left};
+use super::poll::time_left;
 
 /// Room for operations between two calls of the kernel; more make a call of their own.
 const ENTRIES: u32 = 256;
@@ -37,14 +37,11 @@ pub(crate) struct Completion {
 }
 
 impl Operation {
-    /// Tells once that `descriptor` may be ready.
-    pub(crate) fn ready(descriptor: BorrowedFd<'_>, interest: Interest) -> Operation {
-        Operation(poll(descriptor, interest).build())
-    }
-
     /// Tells each time that something changes at `descriptor`.
     pub(crate) fn changes(descriptor: BorrowedFd<'_>) -> Operation {
-        Operation(poll(descriptor, Interest::Read).multi(true).build())
+        let flags = libc::POLLIN.unsigned_abs().into();
+        let poll = opcode::PollAdd::new(types::Fd(descriptor.as_raw_fd()), flags);
+        Operation(poll.multi(true).build())
     }
 
     /// Receives at most `len` bytes of a socket into `buffer`, once there are some; begins by waiting.
@@ -94,16 +91,6 @@ impl Operation {
     pub(crate) fn cancel(token: u64) -> Operation {
         Operation(opcode::AsyncCancel::new(token).build())
     }
-}
-
-fn poll(descriptor: BorrowedFd<'_>, interest: Interest) -> opcode::PollAdd {
-    let read = libc::POLLIN | libc::POLLRDHUP;
-    let flags = match interest {
-        Interest::Read => read,
-        Interest::Write => libc::POLLOUT,
-        Interest::ReadWrite => read | libc::POLLOUT,
-    };
-    opcode::PollAdd::new(types::Fd(descriptor.as_raw_fd()), flags.unsigned_abs().into())
 }
 
 impl Ring {
