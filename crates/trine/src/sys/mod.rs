@@ -12,6 +12,7 @@ pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod limits;
 pub(crate) mod memory;
+pub(crate) mod net;
 pub(crate) mod observe;
 pub(crate) mod poll;
 pub(crate) mod random;
