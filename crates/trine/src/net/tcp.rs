@@ -1,7 +1,7 @@
 //! TCP.
 
 use std::io::{self, Read, Write};
-use std::net::{self, SocketAddr, ToSocketAddrs};
+use std::net::{self, Shutdown, SocketAddr, ToSocketAddrs};
 
 use crate::reactor::{Direction, Source};
 
@@ -14,7 +14,7 @@ pub struct TcpListener {
 /// A connection.
 #[derive(Debug)]
 pub struct TcpStream {
-    source: Source<net::TcpStream>,
+    pub(crate) source: Source<net::TcpStream>,
 }
 
 impl TcpListener {
@@ -55,6 +55,15 @@ impl TcpStream {
     /// As [`std::net::TcpStream::connect`].
     pub fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
         Ok(TcpStream { source: Source::new(net::TcpStream::connect(address)?)? })
+    }
+
+    /// Ends one or both directions.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::net::TcpStream::shutdown`].
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.source.get().shutdown(how)
     }
 
     /// Sends small pieces at once.
