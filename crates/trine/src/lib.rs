@@ -77,6 +77,8 @@ mod config;
 pub mod coroutine;
 mod executor;
 pub mod future;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 pub mod ipc;
 pub mod net;
 pub mod process;

@@ -255,29 +255,6 @@ impl<D: AsFd> Source<D> {
         poll::is_ready(self.descriptor.as_fd(), direction.interest())
     }
 
-    /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.
-    pub(crate) fn poll_retry<T>(
-        &self,
-        direction: Direction,
-        cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&D) -> io::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        let entry = self.entry()?;
-        loop {
-            if !entry.register(direction, cx) {
-                return Poll::Pending;
-            }
-            let seen = self.seen();
-            match attempt(&self.descriptor) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.refuted(seen, direction);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
-            }
-        }
-    }
-
     /// A read after `seen` has taken all there was.
     #[inline]
     fn drained(&self, seen: Seen) {
@@ -316,6 +293,66 @@ impl<D: AsFd> Source<D> {
                     None => large::watch(descriptor)?,
                 };
                 Ok(self.entry.get_or_init(|| entry))
+            }
+        }
+    }
+}
+
+/// The same for futures.
+impl<D: AsFd> Source<D> {
+    /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.
+    #[inline]
+    pub(crate) fn poll_retry<T>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut(&D) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_retry_and(direction, cx, attempt, |_, _| {})
+    }
+
+    /// As [`read_stream`](Self::read_stream), for a future.
+    #[cfg(feature = "hyper")]
+    #[inline]
+    pub(crate) fn poll_read_stream(
+        &self,
+        most: usize,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut(&D) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_retry_and(Direction::Read, cx, attempt, |&count, seen| {
+            if 0 < count && count < most {
+                self.drained(seen);
+            }
+        })
+    }
+
+    /// `poll_retry`; a value of `attempt` is shown to `then`, with what was known before.
+    #[inline]
+    fn poll_retry_and<T>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&D) -> io::Result<T>,
+        then: impl FnOnce(&T, Seen),
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let seen = self.seen();
+            if seen.may_be_ready(direction) {
+                match attempt(&self.descriptor) {
+                    Ok(value) => {
+                        then(&value, seen);
+                        return Poll::Ready(Ok(value));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.refuted(seen, direction);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if !self.entry()?.register(direction, cx) {
+                return Poll::Pending;
             }
         }
     }
