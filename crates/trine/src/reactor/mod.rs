@@ -16,6 +16,7 @@
 //! | `source.rs` | a descriptor, and the calls on it |
 //! | `entry.rs` | what is known of a descriptor in an epoll, and who waits for it |
 //! | `large.rs` | the epoll of those who are on no carrier |
+//! | `files.rs` | calls on files: an attempt that does not sleep, else a thread |
 //! | `offload.rs` | a bounded pool of threads for what can only block |
 //!
 //! # The rules of every back end
@@ -25,6 +26,7 @@
 //! - **A wait leaves nothing behind**, whether it ends well, times out, or is interrupted.
 
 mod entry;
+pub(crate) mod files;
 mod large;
 pub(crate) mod offload;
 mod source;

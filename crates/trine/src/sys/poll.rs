@@ -140,6 +140,18 @@ pub(crate) fn wait_for(
     }
 }
 
+/// Whether a call on `descriptor` would not sleep, as far as can be known; never sleeps.
+pub(crate) fn is_ready(descriptor: BorrowedFd<'_>, interest: Interest) -> bool {
+    let flags = match interest {
+        Interest::Read => PollFlags::IN,
+        Interest::Write => PollFlags::OUT,
+        Interest::ReadWrite => PollFlags::IN | PollFlags::OUT,
+    };
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut own = [PollFd::from_borrowed_fd(descriptor, flags)];
+    poll(&mut own, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
 fn flags(interest: Interest) -> epoll::EventFlags {
     match interest {
         Interest::Read => epoll::EventFlags::IN,
