@@ -69,6 +69,11 @@ impl<D: AsFd> Source<D> {
         &self.descriptor
     }
 
+    /// Gives the descriptor back as it is.
+    pub(crate) fn release(self) -> D {
+        self.descriptor
+    }
+
     /// Gives the descriptor back, as one that blocks: what the rest of the world expects.
     pub(crate) fn into_inner(self) -> D {
         drop(self.entry);
