@@ -9,9 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Seen};
-use super::local::{self, Local};
-use super::{large, operation};
-use crate::sys::ring::Operation;
+use super::operation::OwnRing;
+use super::{large, local};
 use crate::sys::socket::{self, Patience};
 use crate::sys::{descriptors, poll};
 use crate::task::park;
@@ -67,11 +66,6 @@ impl<D: AsFd> Source<D> {
     /// What it was made of. Reading and writing go through the calls below.
     pub(crate) fn get(&self) -> &D {
         &self.descriptor
-    }
-
-    /// Gives the descriptor back as it is.
-    pub(crate) fn release(self) -> D {
-        self.descriptor
     }
 
     /// Gives the descriptor back, as one that blocks: what the rest of the world expects.
@@ -138,34 +132,23 @@ impl<D: AsFd> Source<D> {
     ) -> io::Result<usize> {
         let most = buffer.len();
         let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
-        let count = match local::with_ring().filter(|_| most > 0) {
+        let count = match OwnRing::of_caller().filter(|_| most > 0) {
             None => self.read_stream(most, timeout, attempt)?,
-            Some(local) => {
+            Some(ring) => {
                 let known = self.drained.load(Relaxed);
                 let attempted =
                     if known { None } else { unless_blocked(attempt(&self.descriptor))? };
                 match attempted {
                     Some(count) => count,
-                    None => self.receive_by_ring(local, buffer, timeout)?,
+                    None => {
+                        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+                        ring.receive(self.descriptor.as_fd(), buffer, until)?
+                    }
                 }
             }
         };
         self.drained.store(0 < count && count < most, Relaxed);
         Ok(count)
-    }
-
-    fn receive_by_ring(
-        &self,
-        local: &Local,
-        buffer: &mut [u8],
-        timeout: Option<Duration>,
-    ) -> io::Result<usize> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let (pointer, len) = (buffer.as_mut_ptr(), buffer.len());
-        let receive = Operation::receive(self.descriptor.as_fd(), pointer, len);
-        // SAFETY: the buffer is the caller's, who has lent it for the time of this call.
-        let count = unsafe { operation::perform(local, receive, deadline)? };
-        Ok(usize::try_from(count).expect("a count of bytes is not negative"))
     }
 
     /// `retry`; a value of `attempt` is shown to `then`, with what was known before.
