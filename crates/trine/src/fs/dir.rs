@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
-use crate::reactor::files::blocking;
+use crate::reactor::files::{asking, blocking};
 
 /// Entries taken from the kernel in one piece of work.
 const BATCH: usize = 256;
@@ -41,8 +41,7 @@ pub struct DirEntry {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
-    let path = path.as_ref();
-    blocking(|| {
+    asking(path.as_ref(), |path| {
         let entries = fs::read_dir(path)?;
         let mut list = ReadDir { entries, batch: VecDeque::new(), ended: false };
         list.fill();

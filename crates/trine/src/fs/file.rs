@@ -5,10 +5,10 @@ use std::fs::{self, FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::OpenOptions;
-use crate::reactor::files::{self, Opened, blocking};
+use crate::reactor::files::{Opened, Rests, blocking};
 use crate::task::park;
 
 /// An open file, as [`std::fs::File`].
@@ -159,7 +159,7 @@ impl File {
 
     /// Locks the file (`flock(2)`) against others that ask, until [`unlock`](File::unlock) or the end of its last clone.
     ///
-    /// The kernel tells nobody that a lock is free, so a coroutine tries again, after 1 ms up to 64: it can be
+    /// The kernel tells nobody that a lock is free, so a coroutine tries again, after 1 ms up to 16: it can be
     /// cancelled meanwhile, and is not served in turn. A plain thread sleeps in the kernel and cannot be.
     ///
     /// # Errors
@@ -213,14 +213,13 @@ impl File {
         if park::is_plain_thread() {
             return sleeping(self.as_std());
         }
-        let mut pause = Duration::from_millis(1);
+        let mut rests = Rests::new();
         loop {
             match at_once(self.as_std()) {
-                Err(TryLockError::WouldBlock) => files::rest(pause)?,
+                Err(TryLockError::WouldBlock) => rests.rest()?,
                 Err(TryLockError::Error(error)) => return Err(error),
                 Ok(()) => return Ok(()),
             }
-            pause = (2 * pause).min(Duration::from_millis(64));
         }
     }
 

@@ -24,7 +24,8 @@
 //!
 //! A call whose task is cancelled, or whose time is up, while it waits for its turn in the pool fails with
 //! [`Interrupted`](crate::Interrupted) and has done nothing. Once a thread has begun it, it is waited for, and its result
-//! counts. Long calls are cut into pieces, so that they end between two: [`copy`], [`read`], [`write`], [`read_dir`]; they
+//! counts; unless it changes nothing: opening without creating, [`metadata`], [`canonicalize`], [`read_link`] and the begin of
+//! [`read_dir`] are left to their thread. Long calls are cut into pieces, so that they end between two: [`copy`], [`read`], [`write`], [`read_dir`]; they
 //! leave what they have done so far. [`remove_dir_all`] and [`File::sync_all`] are done in one piece. A [`shield`](crate::shield)
 //! holds interruption off.
 //!
@@ -37,7 +38,7 @@
 //!
 //! FIFOs, terminals and other devices are waited for by readiness and hold no thread. Opening a FIFO from
 //! a coroutine to read it returns at once, and the first read waits for a writer; to write it, the open looks for a
-//! reader at intervals of up to 64 ms. A file of `/proc` or FUSE whose reads block for long holds a thread of the
+//! reader at intervals of up to 16 ms. A file of `/proc` or FUSE whose reads block for long holds a thread of the
 //! pool for as long.
 
 mod copy;
@@ -55,7 +56,7 @@ pub use dir::{DirEntry, ReadDir, read_dir};
 pub use file::File;
 pub use options::OpenOptions;
 
-use crate::reactor::files::{self, blocking};
+use crate::reactor::files::{self, asking, blocking};
 
 /// Reads a whole file.
 ///
@@ -206,8 +207,7 @@ pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Re
 ///
 /// As [`std::fs::canonicalize`]; what interrupts the caller.
 pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
-    let path = path.as_ref();
-    blocking(|| std::fs::canonicalize(path))
+    asking(path.as_ref(), |path| std::fs::canonicalize(path))
 }
 
 /// What the symbolic link `path` says.
@@ -216,8 +216,7 @@ pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
 ///
 /// As [`std::fs::read_link`]; what interrupts the caller.
 pub fn read_link<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
-    let path = path.as_ref();
-    blocking(|| std::fs::read_link(path))
+    asking(path.as_ref(), |path| std::fs::read_link(path))
 }
 
 /// Changes who may do what with `path`.

@@ -17,7 +17,7 @@
 //!
 //! Opening a FIFO sleeps until somebody opens its other end, maybe for ever, so no thread of the pool may do
 //! it. From a coroutine, files are opened with `O_NONBLOCK`, which storage ignores. To read, that succeeds at once, and
-//! the first read waits for the writer; to write, the open is tried again, after 1 ms up to 64, until there is a
+//! the first read waits for the writer; to write, the open is tried again, after 1 ms up to 16, until there is a
 //! reader.
 
 use std::fs::{File, Metadata};
@@ -67,17 +67,19 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
     }
     let nonblocking = flags | flags::NONBLOCKING;
     let made_nonblocking = flags != nonblocking;
-    let mut pause = Duration::from_millis(1);
+    let mut rests = Rests::new();
     loop {
         let attempt = match file::open_cached(path, nonblocking) {
             Some(attempt) => attempt,
-            None => offload::run(|| file::open(path, nonblocking, mode))?,
+            None if flags & (flags::CREATE | flags::TRUNCATE) != 0 => {
+                offload::run(|| file::open(path, nonblocking, mode))?
+            }
+            None => asking(path, move |path| Ok(file::open(path, nonblocking, mode)))?,
         };
         match attempt {
             Ok(file) => return Ok(Opened::new(file, made_nonblocking)),
             Err(error) if file::has_no_peer(&error) && made_nonblocking && is_fifo(path) => {
-                rest(pause)?;
-                pause = (2 * pause).min(Duration::from_millis(64));
+                rests.rest()?;
             }
             // Another process holds a lease, which the kernel takes back within a time of its own.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && made_nonblocking => {
@@ -95,15 +97,17 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
 ///
 /// As `stat(2)`; what interrupts the caller.
 pub(crate) fn metadata(path: &Path, follow: bool) -> io::Result<Metadata> {
-    let ask = || if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
+    let ask = move |path: &Path| {
+        if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) }
+    };
     if park::is_plain_thread() {
-        return ask();
+        return ask(path);
     }
     let name = flags::PATH | if follow { 0 } else { flags::NO_FOLLOW };
     match file::open_cached(path, name) {
         Some(Ok(opened)) => opened.metadata(),
         Some(Err(error)) if !file::is_out_of_descriptors(&error) => Err(error),
-        _ => offload::run(ask)?,
+        _ => asking(path, ask),
     }
 }
 
@@ -116,17 +120,45 @@ pub(crate) fn blocking<T: Send>(call: impl FnOnce() -> io::Result<T> + Send) -> 
     offload::run(call)?
 }
 
-/// Waits for `pause`: where the kernel has nothing to wait for, and the caller tries again.
+/// As [`blocking`], for calls that change nothing: an interrupted caller leaves at once, also one that asks a
+/// server which does not answer.
 ///
 /// # Errors
 ///
-/// What interrupts the caller.
-pub(crate) fn rest(pause: Duration) -> Result<(), Interrupted> {
-    let end = Instant::now() + pause;
-    while Instant::now() < end {
-        park::wait(Some(end))?;
+/// What `call` says; what interrupts the caller.
+pub(crate) fn asking<T: Send + 'static>(
+    path: &Path,
+    call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    if park::is_plain_thread() {
+        return call(path);
     }
-    Ok(())
+    let path = path.to_path_buf();
+    offload::detached(move || call(&path))?
+}
+
+/// Waits between attempts at what the kernel tells nobody of: 1 ms, then longer, up to 16.
+#[derive(Debug)]
+pub(crate) struct Rests {
+    next: Duration,
+}
+
+impl Rests {
+    pub(crate) fn new() -> Rests {
+        Rests { next: Duration::from_millis(1) }
+    }
+
+    /// # Errors
+    ///
+    /// What interrupts the caller.
+    pub(crate) fn rest(&mut self) -> Result<(), Interrupted> {
+        let end = Instant::now() + self.next;
+        self.next = (2 * self.next).min(Duration::from_millis(16));
+        while Instant::now() < end {
+            park::wait(Some(end))?;
+        }
+        Ok(())
+    }
 }
 
 fn is_fifo(path: &Path) -> bool {

@@ -39,9 +39,9 @@ fn a_hundred_fifos_are_waited_for_by_readers() {
 }
 
 #[test]
-fn a_hundred_fifos_are_waited_for_by_writers() {
+fn forty_fifos_are_waited_for_by_writers() {
     let folder = Folder::new();
-    let paths: Vec<_> = (0..100).map(|n| fifo(&folder, &n.to_string())).collect();
+    let paths: Vec<_> = (0..40).map(|n| fifo(&folder, &n.to_string())).collect();
     let writers: Vec<_> = paths
         .iter()
         .cloned()
@@ -100,7 +100,14 @@ fn who_asks_for_would_block_gets_it() {
         drop(writer);
         let reader = std::fs::File::from(reader);
         let mut reader = File::from(reader);
-        assert_eq!(reader.read(&mut [0; 4]).unwrap(), 0);
+        // A child that another test starts just now may have the writing end for a moment.
+        let end = loop {
+            match reader.read(&mut [0; 4]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => coroutine::yield_now(),
+                end => break end,
+            }
+        };
+        assert_eq!(end.unwrap(), 0);
     });
     task.join().unwrap();
 }
