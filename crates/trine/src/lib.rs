@@ -77,6 +77,9 @@ mod config;
 pub mod coroutine;
 mod executor;
 pub mod future;
+#[cfg(feature = "hyper")]
+pub mod hyper;
+pub mod ipc;
 pub mod net;
 pub mod process;
 mod reactor;

@@ -51,13 +51,17 @@
 mod accept;
 mod address;
 mod convert;
+mod readiness;
 mod tcp_listener;
 mod tcp_stream;
 mod timeout;
 mod udp;
+mod unix;
 
 pub use address::ToSocketAddrs;
+pub use readiness::Readiness;
 pub use std::net::Shutdown;
 pub use tcp_listener::{Incoming, TcpListener};
 pub use tcp_stream::TcpStream;
 pub use udp::UdpSocket;
+pub use unix::{UCred, UnixDatagram, UnixIncoming, UnixListener, UnixStream};

@@ -38,7 +38,7 @@ const MOST: usize = 1 << 30;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct TcpStream {
-    pub(super) source: Source<net::TcpStream>,
+    pub(crate) source: Source<net::TcpStream>,
     pub(super) timeouts: Timeouts,
 }
 

@@ -19,7 +19,7 @@
 //! wait looks at the word under the same lock. So one of both sees the other.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use super::source::Direction;
+use crate::sys::descriptors;
 use crate::sys::poll::{Happened, Poll};
 use crate::task::park;
 
@@ -65,6 +66,8 @@ pub(super) struct Entry {
     node: &'static Node,
     epoll: &'static Poll,
     descriptor: RawFd,
+    /// What is watched in place of the descriptor, if somebody else has that watched already.
+    _copy: Option<OwnedFd>,
 }
 
 /// The part that the epoll's reports lead to.
@@ -99,11 +102,16 @@ impl Entry {
         let node = free.unwrap_or_else(|| Box::leak(Box::default()));
         // Not known to be ready: the first report says what there is.
         node.word.store(0, Relaxed);
-        if let Err(error) = epoll.add_changes(descriptor, token(node)) {
-            release(node);
-            return Err(error);
+        match watch(epoll, descriptor, token(node)) {
+            Ok(copy) => {
+                let descriptor = copy.as_ref().map_or(descriptor.as_raw_fd(), AsRawFd::as_raw_fd);
+                Ok(Entry { node, epoll, descriptor, _copy: copy })
+            }
+            Err(error) => {
+                release(node);
+                Err(error)
+            }
         }
-        Ok(Entry { node, epoll, descriptor: descriptor.as_raw_fd() })
     }
 
     #[inline]
@@ -172,6 +180,7 @@ impl Entry {
     }
 
     /// Whether the descriptor may be ready; if not, the waker of `cx` is woken when it may be.
+    #[cfg_attr(not(feature = "hyper"), allow(dead_code))]
     pub(super) fn register(&self, direction: Direction, cx: &Context<'_>) -> bool {
         let mut waiting = self.node.waiting();
         if self.seen().may_be_ready(direction) {
@@ -200,6 +209,19 @@ impl Drop for Entry {
 /// The number by which an epoll reports changes of `node`.
 fn token(node: &'static Node) -> u64 {
     std::ptr::from_ref(node) as u64
+}
+
+/// Has `epoll` watch `descriptor`, or a copy of it: an epoll takes a number once, and a descriptor may
+/// be borrowed by two, each with an entry.
+fn watch(epoll: &Poll, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<Option<OwnedFd>> {
+    match epoll.add_changes(descriptor, token) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let copy = descriptors::copy_high(descriptor, 3)?;
+            epoll.add_changes(&copy, token)?;
+            Ok(Some(copy))
+        }
+        added => added.map(|()| None),
+    }
 }
 
 fn release(node: &'static Node) {

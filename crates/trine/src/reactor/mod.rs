@@ -28,6 +28,7 @@
 //! | `operation.rs` | an operation of a ring, and who waits for it |
 //! | `local.rs` | the reactor of a carrier |
 //! | `large.rs` | the epoll of those who are on no carrier |
+//! | `offload.rs` | a bounded pool of threads for what can only block |
 //!
 //! # The rules of every back end
 //!
@@ -41,6 +42,7 @@ mod choice;
 mod entry;
 mod large;
 mod local;
+pub(crate) mod offload;
 mod operation;
 mod source;
 

@@ -25,6 +25,15 @@ pub(crate) enum Direction {
     Write,
 }
 
+impl Direction {
+    fn interest(self) -> poll::Interest {
+        match self {
+            Direction::Read => poll::Interest::Read,
+            Direction::Write => poll::Interest::Write,
+        }
+    }
+}
+
 /// Held by whoever has a descriptor watched for the first time; one lock for every 16th descriptor.
 static WATCHING: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
 
@@ -65,6 +74,12 @@ impl<D: AsFd> Source<D> {
         drop(self.entry);
         // The one way to fail is a descriptor that is closed already.
         let _ = descriptors::set_blocking(self.descriptor.as_fd(), true);
+        self.descriptor
+    }
+
+    /// Gives the descriptor back as it was taken.
+    pub(crate) fn release(self) -> D {
+        drop(self.entry);
         self.descriptor
     }
 
@@ -188,10 +203,7 @@ impl<D: AsFd> Source<D> {
     ///
     /// `TimedOut` at `deadline`; what ends a wait from outside; no room for one more watched descriptor.
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
-        let interest = match direction {
-            Direction::Read => poll::Interest::Read,
-            Direction::Write => poll::Interest::Write,
-        };
+        let interest = direction.interest();
         if park::is_plain_thread() {
             park::wait_for(self.descriptor.as_fd(), interest, deadline)?;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -202,27 +214,45 @@ impl<D: AsFd> Source<D> {
         self.entry()?.wait(direction, deadline)
     }
 
-    /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.
-    pub(crate) fn poll_retry<T>(
+    /// Waits until the descriptor is ready, by whatever way its reader or writer came to know that it
+    /// was not: so the kernel is asked before each wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub(crate) fn wait_ready(
+        &self,
+        direction: Direction,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        loop {
+            let seen = self.seen();
+            if self.is_ready(direction) {
+                return Ok(());
+            }
+            self.refuted(seen, direction);
+            self.wait(direction, deadline)?;
+        }
+    }
+
+    /// As [`wait_ready`](Self::wait_ready), for a future; as [`poll_retry`](Self::poll_retry).
+    pub(crate) fn poll_ready(
         &self,
         direction: Direction,
         cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&D) -> io::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        let entry = self.entry()?;
-        loop {
-            if !entry.register(direction, cx) {
-                return Poll::Pending;
-            }
-            let seen = self.seen();
-            match attempt(&self.descriptor) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.refuted(seen, direction);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
-            }
+    ) -> Poll<io::Result<()>> {
+        // What is always ready, a file, is in no epoll.
+        if self.is_ready(direction) {
+            return Poll::Ready(Ok(()));
         }
+        self.poll_retry(direction, cx, |_| match self.is_ready(direction) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        })
+    }
+
+    fn is_ready(&self, direction: Direction) -> bool {
+        poll::is_ready(self.descriptor.as_fd(), direction.interest())
     }
 
     /// A read after `seen` has taken all there was.
@@ -263,6 +293,66 @@ impl<D: AsFd> Source<D> {
                     None => large::watch(descriptor)?,
                 };
                 Ok(self.entry.get_or_init(|| entry))
+            }
+        }
+    }
+}
+
+/// The same for futures.
+impl<D: AsFd> Source<D> {
+    /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.
+    #[inline]
+    pub(crate) fn poll_retry<T>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut(&D) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_retry_and(direction, cx, attempt, |_, _| {})
+    }
+
+    /// As [`read_stream`](Self::read_stream), for a future.
+    #[cfg(feature = "hyper")]
+    #[inline]
+    pub(crate) fn poll_read_stream(
+        &self,
+        most: usize,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut(&D) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_retry_and(Direction::Read, cx, attempt, |&count, seen| {
+            if 0 < count && count < most {
+                self.drained(seen);
+            }
+        })
+    }
+
+    /// `poll_retry`; a value of `attempt` is shown to `then`, with what was known before.
+    #[inline]
+    fn poll_retry_and<T>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&D) -> io::Result<T>,
+        then: impl FnOnce(&T, Seen),
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let seen = self.seen();
+            if seen.may_be_ready(direction) {
+                match attempt(&self.descriptor) {
+                    Ok(value) => {
+                        then(&value, seen);
+                        return Poll::Ready(Ok(value));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.refuted(seen, direction);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if !self.entry()?.register(direction, cx) {
+                return Poll::Pending;
             }
         }
     }

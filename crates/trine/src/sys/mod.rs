@@ -23,6 +23,7 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod termination;
+pub(crate) mod unix_socket;
 
 /// The size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {

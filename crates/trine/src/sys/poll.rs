@@ -128,13 +128,8 @@ pub(crate) fn wait_for(
     bell: Option<&Bell>,
     deadline: Option<Instant>,
 ) {
-    let flags = match interest {
-        Interest::Read => PollFlags::IN,
-        Interest::Write => PollFlags::OUT,
-        Interest::ReadWrite => PollFlags::IN | PollFlags::OUT,
-    };
     let timeout = deadline.map(time_until);
-    let own = PollFd::from_borrowed_fd(descriptor, flags);
+    let own = PollFd::from_borrowed_fd(descriptor, poll_flags(interest));
     // EINTR means that nothing happened yet. A closed descriptor is reported as ready, and the
     // caller's next attempt says so.
     match bell {
@@ -152,6 +147,22 @@ pub(crate) fn wait_for(
 impl AsFd for Poll {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
+    }
+}
+
+/// Whether `descriptor` is ready, has come to its end or tells an error; never sleeps.
+pub(crate) fn is_ready(descriptor: BorrowedFd<'_>, interest: Interest) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut own = [PollFd::from_borrowed_fd(descriptor, poll_flags(interest))];
+    // Refused (ENOMEM), the one who asks goes and finds out.
+    rustix::io::retry_on_intr(|| poll(&mut own, Some(&now))) != Ok(0)
+}
+
+fn poll_flags(interest: Interest) -> PollFlags {
+    match interest {
+        Interest::Read => PollFlags::IN,
+        Interest::Write => PollFlags::OUT,
+        Interest::ReadWrite => PollFlags::IN | PollFlags::OUT,
     }
 }
 
