@@ -280,6 +280,10 @@ impl Read for &TcpStream {
 
 impl Write for &TcpStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            // Needs no room; the kernel only says whether the connection is there.
+            return socket::send(&self.source, bytes, Patience::Now);
+        }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
             socket::send(socket, bytes, Patience::Now)
         })
@@ -287,6 +291,9 @@ impl Write for &TcpStream {
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
+        if buffers.iter().all(|buffer| buffer.is_empty()) {
+            return socket::send(&self.source, &[], Patience::Now);
+        }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
             sys::net::send_vectored(socket, buffers)
         })
