@@ -91,7 +91,7 @@ impl File {
     ///
     /// As [`std::fs::File::sync_all`]; what interrupts the caller before it has begun.
     pub fn sync_all(&self) -> io::Result<()> {
-        blocking(|| self.as_std().sync_all())
+        self.opened.sync(false)
     }
 
     /// Has what was written brought to the disk.
@@ -100,7 +100,7 @@ impl File {
     ///
     /// As [`std::fs::File::sync_data`]; what interrupts the caller before it has begun.
     pub fn sync_data(&self) -> io::Result<()> {
-        blocking(|| self.as_std().sync_data())
+        self.opened.sync(true)
     }
 
     /// Cuts the file, or fills it with zeros, to `size` bytes.
