@@ -25,7 +25,7 @@
 //! A call whose task is cancelled, or whose time is up, while it waits for its turn in the pool fails with
 //! [`Interrupted`](crate::Interrupted) and has done nothing. Once a thread has begun it, it is waited for, and its result
 //! counts; unless it changes nothing: opening without creating, [`metadata`], [`canonicalize`], [`read_link`] and the begin of
-//! [`read_dir`] are left to their thread. Long calls are cut into pieces, so that they end between two: [`copy`], [`read`], [`write`], [`read_dir`]; they
+//! [`read_dir`] are left to their thread. Long calls are cut into pieces, so that they end between two: [`copy()`], [`read`], [`write()`], [`read_dir`]; they
 //! leave what they have done so far. [`remove_dir_all`] and [`File::sync_all`] are done in one piece. A [`shield`](crate::shield)
 //! holds interruption off.
 //!

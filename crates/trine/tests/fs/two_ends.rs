@@ -72,9 +72,9 @@ fn both_ends_may_be_ours_and_a_writer_that_says_nothing_is_an_end() {
 #[test]
 fn waiting_for_the_other_end_can_be_cancelled() {
     let folder = Folder::new();
-    let path = fifo(&folder, "fifo");
     for round in 0..50 {
-        let path = path.clone();
+        // An open that was left to its thread may be the other end of the next round for a moment.
+        let path = fifo(&folder, &round.to_string());
         let task = coroutine::spawn(move || {
             if round % 2 == 0 { fs::read(path).map(drop) } else { fs::write(path, "text") }
         });
