@@ -31,7 +31,7 @@
 //!
 //! # What still blocks the carrier
 //!
-//! Closing a file (at most a network file system waits then), [`Seek`](std::io::Seek), [`File::metadata`]; a read or write at a
+//! Closing a file, and opening one whose path is in the caches (some network file systems ask their server then), [`Seek`](std::io::Seek), [`File::metadata`]; a read or write at a
 //! file's own position while another one at the same position, through a clone or another task, is under way.
 //!
 //! # What has two ends

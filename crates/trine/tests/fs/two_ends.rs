@@ -157,3 +157,27 @@ fn a_file_that_a_coroutine_has_opened_blocks_again_elsewhere() {
     assert_eq!(&half, b"5678");
     writer.join().unwrap();
 }
+
+#[test]
+fn a_terminal_is_waited_for_and_cancelled() {
+    let open = || OpenOptions::new().read(true).write(true).open("/dev/ptmx");
+    if open().is_err() {
+        eprintln!("not run: there are no pseudo-terminals here");
+        return;
+    }
+    let mut terminal = coroutine::spawn(move || open().unwrap()).join().unwrap();
+    let mut other = terminal.try_clone().unwrap();
+    let reader = coroutine::spawn(move || {
+        let mut echo = [0; 4];
+        other.read_exact(&mut echo).unwrap();
+        (echo, other)
+    });
+    until_it_waits(&reader);
+    coroutine::spawn(move || terminal.write_all(b"hi\n").unwrap()).join().unwrap();
+    let (echo, mut other) = reader.join().unwrap();
+    assert_eq!(&echo, b"hi\r\n");
+    let reader = coroutine::spawn(move || other.read(&mut [0; 4]));
+    until_it_waits(&reader);
+    reader.cancel();
+    assert_eq!(reader.join().unwrap().unwrap_err().to_string(), "cancelled");
+}
