@@ -6,11 +6,15 @@
 //! | what | attempt | else |
 //! |---|---|---|
 //! | open without creating; what a path leads to | `openat2`, `RESOLVE_CACHED` | a thread of the pool |
-//! | read, write on storage | `preadv2`, `pwritev2`, `RWF_NOWAIT` | the caller's ring, or a thread of the pool |
+//! | read, write on storage, at an offset | `preadv2`, `pwritev2`, `RWF_NOWAIT` | the caller's ring, or a thread of the pool |
+//! | the same, at the file's own position | the same | a thread of the pool |
 //! | sync | | the caller's ring, or a thread of the pool |
 //! | read, write on a pipe, a terminal, a device | the same | [`Source`]: readiness, then attempt again |
 //! | all else that changes or lists directories | | a thread of the pool |
 //! | seek, close, what an open file is | directly: they sleep on some network file systems | |
+//!
+//! (A ring leaves the file's own position where it was when it has done a part of a call and gone back to the
+//! rest: seen with Linux 6.18 at the end of a full disk.)
 //!
 //! A plain thread makes the ordinary call, which sleeps.
 //!
@@ -41,6 +45,15 @@ enum By {
     Thread(Patience),
     /// The caller's ring.
     Ring(OwnRing),
+}
+
+impl By {
+    fn patience(self) -> Patience {
+        match self {
+            By::Thread(patience) => patience,
+            By::Ring(_) => Patience::Now,
+        }
+    }
 }
 
 /// Where a call on a file waits that cannot be done at once.
@@ -213,23 +226,28 @@ impl Opened {
         offset: Option<u64>,
     ) -> io::Result<usize> {
         let empty = buffers.iter().all(|buffer| buffer.is_empty());
-        self.perform(Direction::Read, |by| {
+        self.perform(Direction::Read, offset.is_some(), |by| {
             let file = self.get().as_fd();
-            let count = match by {
-                By::Thread(patience) => file::read(file, buffers, offset, patience)?,
-                By::Ring(ring) => ring.read(file, buffers, offset)?,
+            let count = match (by, offset) {
+                (By::Ring(ring), Some(offset)) => ring.read(file, buffers, offset)?,
+                (by, _) => file::read(file, buffers, offset, by.patience())?,
             };
             if count == 0 && !empty { self.check_end() } else { Ok(count) }
         })
     }
 
-    /// Reads at the file's own position, at most what `buffer` has room for behind what it holds.
-    pub(crate) fn read_behind(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        self.perform(Direction::Read, |by| {
+    /// Reads at `offset`, or at the file's own position, at most what `buffer` has room for behind what it
+    /// holds.
+    pub(crate) fn read_behind(
+        &self,
+        buffer: &mut Vec<u8>,
+        offset: Option<u64>,
+    ) -> io::Result<usize> {
+        self.perform(Direction::Read, offset.is_some(), |by| {
             let file = self.get().as_fd();
-            let count = match by {
-                By::Thread(patience) => file::read_behind(file, buffer, patience)?,
-                By::Ring(ring) => ring.read_behind(file, buffer)?,
+            let count = match (by, offset) {
+                (By::Ring(ring), Some(offset)) => ring.read_behind(file, buffer, offset)?,
+                (by, _) => file::read_behind(file, buffer, offset, by.patience())?,
             };
             if count == 0 { self.check_end() } else { Ok(count) }
         })
@@ -237,12 +255,12 @@ impl Opened {
 
     /// Writes at `offset`, or at the file's own position.
     pub(crate) fn write(&self, buffers: &[IoSlice<'_>], offset: Option<u64>) -> io::Result<usize> {
-        self.perform(Direction::Write, |by| {
+        self.perform(Direction::Write, offset.is_some(), |by| {
             let file = self.get().as_fd();
-            let patience = match by {
-                By::Thread(patience) => patience,
-                By::Ring(ring) => return ring.write(file, buffers, offset),
-            };
+            if let (By::Ring(ring), Some(offset)) = (&by, offset) {
+                return ring.write(file, buffers, offset);
+            }
+            let patience = by.patience();
             if patience == Patience::Now || !self.is_known_to_wait_ready() {
                 return file::write(file, buffers, offset, patience);
             }
@@ -263,17 +281,19 @@ impl Opened {
         }
     }
 
-    /// Attempts `call`, and if it would sleep, waits where such a file is waited for.
+    /// Attempts `call`, and if it would sleep, waits where such a file is waited for; in a ring only what
+    /// is done `at_offset`.
     fn perform<T: Send>(
         &self,
         direction: Direction,
+        at_offset: bool,
         mut call: impl FnMut(By) -> io::Result<T> + Send,
     ) -> io::Result<T> {
         let plain = park::is_plain_thread();
         let attempt = call(By::Thread(if plain { Patience::Wait } else { Patience::Now }));
         match attempt {
             Err(error) if file::would_sleep(&error) => {
-                self.wait_and_perform(direction, plain, error, call)
+                self.wait_and_perform(direction, at_offset, plain, error, call)
             }
             done => done,
         }
@@ -283,6 +303,7 @@ impl Opened {
     fn wait_and_perform<T: Send>(
         &self,
         direction: Direction,
+        at_offset: bool,
         plain: bool,
         refusal: io::Error,
         mut call: impl FnMut(By) -> io::Result<T> + Send,
@@ -295,7 +316,7 @@ impl Opened {
             // Said by a call that might have slept: its true answer, unless `O_NONBLOCK` has made it.
             Wait::Pool if plain && !self.is_ours(&refusal) => return Err(refusal),
             Wait::Pool if !plain => {
-                let called = match OwnRing::of_caller() {
+                let called = match OwnRing::of_caller().filter(|_| at_offset) {
                     Some(ring) => call(By::Ring(ring)),
                     None => blocking(|| call(By::Thread(Patience::Wait))),
                 };

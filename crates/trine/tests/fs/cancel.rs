@@ -30,12 +30,17 @@ fn is_interruption(error: &std::io::Error) -> bool {
 fn cancelled_at_any_moment_nothing_is_left() {
     const NAME: &str = "cancel::cancelled_at_any_moment_nothing_is_left";
     if common::role().is_none() {
-        common::run(common::child(&common::this_program(), NAME, "alone"));
+        let mut alone = common::child(&common::this_program(), NAME, "alone");
+        alone.env("TRINE_CARRIERS", "1");
+        common::run(alone);
         return;
     }
     let folder = Folder::new();
     std::fs::write(folder.join("from"), pattern(1, 100_000)).unwrap();
     let before = {
+        // The carrier gets its reactor, and the pool its first thread.
+        let file = folder.join("from");
+        coroutine::spawn(move || File::open(file).unwrap().sync_data().unwrap()).join().unwrap();
         coroutine::spawn(|| fs::canonicalize("/").unwrap()).join().unwrap();
         descriptors()
     };
