@@ -162,6 +162,7 @@ impl<D: AsFd> Source<D> {
     ) -> io::Result<T> {
         let mut deadline = None;
         let mut waited = false;
+        let mut late = None;
         loop {
             let seen = self.seen();
             if waited || seen.may_be_ready(direction) {
@@ -172,6 +173,9 @@ impl<D: AsFd> Source<D> {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         self.refuted(seen, direction);
+                        if let Some(late) = late {
+                            return Err(late);
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
@@ -180,7 +184,11 @@ impl<D: AsFd> Source<D> {
             if deadline.is_none() {
                 deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
             }
-            self.wait(direction, deadline)?;
+            match self.wait(direction, deadline) {
+                // Once more: the news may be what was late. (One from outside holds why it ended.)
+                Err(error) if is_time_up(&error) => late = Some(error),
+                ended => ended?,
+            }
             waited = true;
         }
     }
@@ -344,6 +352,11 @@ impl<D: AsFd> Source<D> {
             }
         }
     }
+}
+
+/// Whether a wait came to its own deadline.
+fn is_time_up(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.get_ref().is_none()
 }
 
 /// `None` for an attempt that the kernel refused for now.
