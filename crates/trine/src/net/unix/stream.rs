@@ -44,7 +44,7 @@ use crate::sys::{descriptors, unix_socket};
 /// # }
 /// ```
 pub struct UnixStream {
-    source: Source<net::UnixStream>,
+    pub(crate) source: Source<net::UnixStream>,
     timeouts: Timeouts,
 }
 
