@@ -155,7 +155,6 @@ impl Entry {
                 }
             }
         }
-        let waker = park::waker();
         let number = {
             let mut waiting = self.node.waiting();
             if self.seen().may_be_ready(direction) {
@@ -163,7 +162,7 @@ impl Entry {
             }
             waiting.callers_so_far += 1;
             let number = waiting.callers_so_far;
-            waiting.callers.push((number, direction, waker.clone()));
+            waiting.callers.push((number, direction, park::waker()));
             number
         };
         let _leave = Leave(self.node, number);
@@ -178,7 +177,7 @@ impl Entry {
             }
             // Whoever was woken is out of the list; another was faster, so it waits on.
             if !waiting.callers.iter().any(|(own, ..)| *own == number) {
-                waiting.callers.push((number, direction, waker.clone()));
+                waiting.callers.push((number, direction, park::waker()));
             }
         }
     }
