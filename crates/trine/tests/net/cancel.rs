@@ -96,9 +96,17 @@ fn a_scope_that_fails_ends_the_calls_in_it() {
     let listener = TcpListener::bind(ANY).unwrap();
     let (one, _other) = pair();
     let errors = Mutex::new(Vec::new());
+    // Not while the lock is held: the carrier would wait for it.
+    let note = |error| errors.lock().unwrap().push(error);
     let failed = trine::scope(|s| {
-        s.coroutine(|| errors.lock().unwrap().push(listener.accept().unwrap_err()));
-        s.thread(|| errors.lock().unwrap().push((&one).read(&mut [0]).unwrap_err()));
+        s.coroutine(|| {
+            let error = listener.accept().unwrap_err();
+            note(error);
+        });
+        s.thread(|| {
+            let error = (&one).read(&mut [0]).unwrap_err();
+            note(error);
+        });
         s.coroutine(|| {
             time::sleep(SHORT);
             std::panic::resume_unwind(Box::new("it fails"));
