@@ -180,6 +180,7 @@ impl Entry {
     }
 
     /// Whether the descriptor may be ready; if not, the waker of `cx` is woken when it may be.
+    #[cfg_attr(not(feature = "hyper"), allow(dead_code))]
     pub(super) fn register(&self, direction: Direction, cx: &Context<'_>) -> bool {
         let mut waiting = self.node.waiting();
         if self.seen().may_be_ready(direction) {
@@ -280,5 +281,50 @@ impl Node {
         // Outside the lock, as a waker is anybody's code.
         let callers = first.into_iter().chain(others).map(|(_, _, waker)| waker);
         callers.chain(reader).chain(writer).for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::ManuallyDrop;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::thread;
+
+    use super::*;
+
+    /// What a descriptor would be: something comes, is taken, and its absence is told.
+    #[test]
+    fn reports_and_refusals_meet_at_all_moments() {
+        const COMING: usize = 20_000;
+        let node: &'static Node = Box::leak(Box::default());
+        let there = Arc::new(AtomicUsize::new(0));
+        let coming = Arc::clone(&there);
+        let reporter = thread::spawn(move || {
+            for _ in 0..COMING {
+                coming.fetch_add(1, SeqCst);
+                node.change(READ);
+            }
+        });
+        let entry = ManuallyDrop::new(Entry {
+            node,
+            epoll: Box::leak(Box::new(Poll::new().unwrap())),
+            descriptor: -1,
+            _copy: None,
+        });
+        let mut taken = 0;
+        while taken < COMING {
+            let seen = entry.seen();
+            let now = if seen.may_be_ready(Direction::Read) { there.swap(0, SeqCst) } else { 0 };
+            taken += now;
+            if now == 0 {
+                entry.refuted(seen, Direction::Read);
+                if taken < COMING {
+                    entry.wait(Direction::Read, None).unwrap();
+                }
+            }
+        }
+        reporter.join().unwrap();
     }
 }

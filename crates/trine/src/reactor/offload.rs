@@ -207,6 +207,9 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> Detached<F, T> {
     }
 }
 
+// SAFETY: the work moves to one thread, by whoever takes the entry; the outcome has rules of its own.
+unsafe impl<F: Send, T: Send> Sync for Detached<F, T> {}
+
 /// Work in the queue, its types forgotten.
 struct Entry {
     job: *const (),

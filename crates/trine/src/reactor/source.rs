@@ -9,9 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Seen};
-use super::local::{self, Local};
-use super::{large, operation};
-use crate::sys::ring::Operation;
+use super::operation::OwnRing;
+use super::{large, local};
 use crate::sys::socket::{self, Patience};
 use crate::sys::{descriptors, poll};
 use crate::task::park;
@@ -133,34 +132,23 @@ impl<D: AsFd> Source<D> {
     ) -> io::Result<usize> {
         let most = buffer.len();
         let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
-        let count = match local::with_ring().filter(|_| most > 0) {
+        let count = match OwnRing::of_caller().filter(|_| most > 0) {
             None => self.read_stream(most, timeout, attempt)?,
-            Some(local) => {
+            Some(ring) => {
                 let known = self.drained.load(Relaxed);
                 let attempted =
                     if known { None } else { unless_blocked(attempt(&self.descriptor))? };
                 match attempted {
                     Some(count) => count,
-                    None => self.receive_by_ring(local, buffer, timeout)?,
+                    None => {
+                        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+                        ring.receive(self.descriptor.as_fd(), buffer, until)?
+                    }
                 }
             }
         };
         self.drained.store(0 < count && count < most, Relaxed);
         Ok(count)
-    }
-
-    fn receive_by_ring(
-        &self,
-        local: &Local,
-        buffer: &mut [u8],
-        timeout: Option<Duration>,
-    ) -> io::Result<usize> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let (pointer, len) = (buffer.as_mut_ptr(), buffer.len());
-        let receive = Operation::receive(self.descriptor.as_fd(), pointer, len);
-        // SAFETY: the buffer is the caller's, who has lent it for the time of this call.
-        let count = unsafe { operation::perform(local, receive, deadline)? };
-        Ok(usize::try_from(count).expect("a count of bytes is not negative"))
     }
 
     /// `retry`; a value of `attempt` is shown to `then`, with what was known before.
@@ -255,29 +243,6 @@ impl<D: AsFd> Source<D> {
         poll::is_ready(self.descriptor.as_fd(), direction.interest())
     }
 
-    /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.
-    pub(crate) fn poll_retry<T>(
-        &self,
-        direction: Direction,
-        cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&D) -> io::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        let entry = self.entry()?;
-        loop {
-            if !entry.register(direction, cx) {
-                return Poll::Pending;
-            }
-            let seen = self.seen();
-            match attempt(&self.descriptor) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.refuted(seen, direction);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
-            }
-        }
-    }
-
     /// A read after `seen` has taken all there was.
     #[inline]
     fn drained(&self, seen: Seen) {
@@ -316,6 +281,66 @@ impl<D: AsFd> Source<D> {
                     None => large::watch(descriptor)?,
                 };
                 Ok(self.entry.get_or_init(|| entry))
+            }
+        }
+    }
+}
+
+/// The same for futures.
+impl<D: AsFd> Source<D> {
+    /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.
+    #[inline]
+    pub(crate) fn poll_retry<T>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut(&D) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_retry_and(direction, cx, attempt, |_, _| {})
+    }
+
+    /// As [`read_stream`](Self::read_stream), for a future.
+    #[cfg(feature = "hyper")]
+    #[inline]
+    pub(crate) fn poll_read_stream(
+        &self,
+        most: usize,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut(&D) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_retry_and(Direction::Read, cx, attempt, |&count, seen| {
+            if 0 < count && count < most {
+                self.drained(seen);
+            }
+        })
+    }
+
+    /// `poll_retry`; a value of `attempt` is shown to `then`, with what was known before.
+    #[inline]
+    fn poll_retry_and<T>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&D) -> io::Result<T>,
+        then: impl FnOnce(&T, Seen),
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let seen = self.seen();
+            if seen.may_be_ready(direction) {
+                match attempt(&self.descriptor) {
+                    Ok(value) => {
+                        then(&value, seen);
+                        return Poll::Ready(Ok(value));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.refuted(seen, direction);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if !self.entry()?.register(direction, cx) {
+                return Poll::Pending;
             }
         }
     }

@@ -4,7 +4,7 @@
 //!   push ──► submission queue ──► enter ──► the kernel ──► completion queue ──► take
 //! ```
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
 
@@ -48,33 +48,37 @@ impl Operation {
     pub(crate) fn receive(descriptor: BorrowedFd<'_>, buffer: *mut u8, len: usize) -> Operation {
         /// `IORING_RECVSEND_POLL_FIRST`
         const WAIT_FIRST: u16 = 1;
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let len = byte_count(len);
         let receive = opcode::Recv::new(types::Fd(descriptor.as_raw_fd()), buffer, len);
         Operation(receive.ioprio(WAIT_FIRST).build())
     }
 
-    /// Reads at most `len` bytes of a file, from `offset` on, into `buffer`.
+    /// Reads a file, from `offset` on or at its own position.
     pub(crate) fn read(
         descriptor: BorrowedFd<'_>,
-        buffer: *mut u8,
-        len: usize,
-        offset: u64,
+        buffers: &mut [IoSliceMut<'_>],
+        offset: Option<u64>,
     ) -> Operation {
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let read = opcode::Read::new(types::Fd(descriptor.as_raw_fd()), buffer, len);
-        Operation(read.offset(offset).build())
+        let (vectors, count) = (buffers.as_mut_ptr().cast(), vector_count(buffers.len()));
+        let read = opcode::Readv::new(types::Fd(descriptor.as_raw_fd()), vectors, count);
+        Operation(read.offset(position(offset)).build())
     }
 
-    /// Writes at most `len` bytes of `buffer` to a file, from `offset` on.
+    /// Reads at most `len` bytes of a file, at its own position, into `buffer`.
+    pub(crate) fn read_into(descriptor: BorrowedFd<'_>, buffer: *mut u8, len: usize) -> Operation {
+        let read = opcode::Read::new(types::Fd(descriptor.as_raw_fd()), buffer, byte_count(len));
+        Operation(read.offset(position(None)).build())
+    }
+
+    /// Writes to a file, from `offset` on or at its own position.
     pub(crate) fn write(
         descriptor: BorrowedFd<'_>,
-        buffer: *const u8,
-        len: usize,
-        offset: u64,
+        buffers: &[IoSlice<'_>],
+        offset: Option<u64>,
     ) -> Operation {
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let write = opcode::Write::new(types::Fd(descriptor.as_raw_fd()), buffer, len);
-        Operation(write.offset(offset).build())
+        let (vectors, count) = (buffers.as_ptr().cast(), vector_count(buffers.len()));
+        let write = opcode::Writev::new(types::Fd(descriptor.as_raw_fd()), vectors, count);
+        Operation(write.offset(position(offset)).build())
     }
 
     /// Brings what was written to a file to its device; only the data, if the rest is of no use for
@@ -91,6 +95,21 @@ impl Operation {
     pub(crate) fn cancel(token: u64) -> Operation {
         Operation(opcode::AsyncCancel::new(token).build())
     }
+}
+
+/// As many bytes as one call moves at most, whole pages below 2 GiB.
+fn byte_count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX).min(0x7fff_f000)
+}
+
+/// As many vectors as the kernel takes in one call (`IOV_MAX`).
+fn vector_count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX).min(1024)
+}
+
+/// Where to read or write; the greatest number stands for the file's own position.
+fn position(offset: Option<u64>) -> u64 {
+    offset.map_or(u64::MAX, |offset| offset.min(i64::MAX.unsigned_abs()))
 }
 
 impl Ring {

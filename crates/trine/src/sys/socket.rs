@@ -61,6 +61,17 @@ pub(crate) fn receive(
     Ok(retry(|| net::recv(&socket, &mut *buffer, flags))?.0)
 }
 
+/// Receives into `buffer`, at once or not at all, and says how many bytes at its front were written;
+/// 0 means that the peer sends no more.
+#[cfg(feature = "hyper")]
+pub(crate) fn receive_uninit(
+    socket: impl AsFd,
+    buffer: &mut [MaybeUninit<u8>],
+) -> io::Result<usize> {
+    let ((received, _), _) = net::recv(socket, buffer, RecvFlags::DONTWAIT)?;
+    Ok(received.len())
+}
+
 /// Receives at most `most` bytes behind what `buffer` holds, within its capacity; 0 means that the
 /// peer sends no more.
 pub(crate) fn receive_behind(

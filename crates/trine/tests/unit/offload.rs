@@ -152,8 +152,6 @@ fn work_that_has_not_begun_is_withdrawn() {
         assert!(is_cancellation(&error));
         assert_eq!((count.load(SeqCst), calls.load(SeqCst)), (0, 0));
     }
-    assert_eq!(pool().lock().waiting, 0);
-    assert!(pool().lock().queue.is_empty(), "gaps at the ends are removed");
     drop(full);
 }
 

@@ -225,9 +225,7 @@ impl Read for &UnixStream {
         if buffer.is_empty() {
             return Ok(0);
         }
-        self.source.retry(Direction::Read, self.timeouts.read.get(), |stream| {
-            socket::receive(stream, buffer, Patience::Now)
-        })
+        self.source.receive(buffer, self.timeouts.read.get())
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {

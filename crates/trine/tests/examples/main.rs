@@ -1,22 +1,9 @@
 //! Runs the examples as a user would, and looks at what they print.
 
-use std::path::PathBuf;
-use std::process::Command;
+mod running;
+mod servers;
 
-/// Builds and runs an example with the profile of this test; its standard output.
-fn run(name: &str, arguments: &[&str]) -> String {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["run", "--quiet", "--offline", "--example", name]);
-    cargo.arg("--manifest-path").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    cargo.arg("--").args(arguments);
-    let output = cargo.output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {}\n{errors}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
+use running::run;
 
 #[test]
 fn three_ways() {
