@@ -162,6 +162,7 @@ impl<D: AsFd> Source<D> {
     ) -> io::Result<T> {
         let mut deadline = None;
         let mut waited = false;
+        let mut time_is_up = None;
         loop {
             let seen = self.seen();
             if waited || seen.may_be_ready(direction) {
@@ -177,10 +178,18 @@ impl<D: AsFd> Source<D> {
                     Err(error) => return Err(error),
                 }
             }
+            if let Some(error) = time_is_up {
+                return Err(error);
+            }
             if deadline.is_none() {
                 deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
             }
-            self.wait(direction, deadline)?;
+            match self.wait(direction, deadline) {
+                // A last attempt: a carrier that is busy hears of its timers before it hears of its
+                // descriptors.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => time_is_up = Some(error),
+                ended => ended?,
+            }
             waited = true;
         }
     }
@@ -219,7 +228,12 @@ impl<D: AsFd> Source<D> {
                 return Ok(());
             }
             self.refuted(seen, direction);
-            self.wait(direction, deadline)?;
+            match self.wait(direction, deadline) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return if self.is_ready(direction) { Ok(()) } else { Err(error) };
+                }
+                ended => ended?,
+            }
         }
     }
 

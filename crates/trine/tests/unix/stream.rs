@@ -206,6 +206,22 @@ fn a_timeout_ends_a_call_and_loses_nothing() {
 }
 
 #[test]
+fn what_is_there_is_read_however_short_the_timeout() {
+    everywhere(|| {
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        here.set_read_timeout(Some(Duration::from_nanos(1))).unwrap();
+        here.set_write_timeout(Some(Duration::from_nanos(1))).unwrap();
+        for _ in 0..100 {
+            assert_eq!(here.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+            here.write_all(b"x").unwrap();
+            there.read_exact(&mut [0]).unwrap();
+            there.write_all(b"y").unwrap();
+            here.read_exact(&mut [0]).unwrap();
+        }
+    });
+}
+
+#[test]
 fn reading_and_writing_end_from_outside() {
     ends_from_outside(|| {
         let (mut here, _there) = UnixStream::pair().unwrap();
