@@ -130,10 +130,35 @@ impl<D: AsFd> Source<D> {
         buffer: &mut [u8],
         timeout: Option<Duration>,
     ) -> io::Result<usize> {
+        self.receive_and(buffer, timeout, true)
+    }
+
+    /// As [`receive`](Self::receive), where a receive may take less than there is.
+    ///
+    /// # Errors
+    ///
+    /// As `retry`.
+    #[inline]
+    pub(crate) fn receive_piece(
+        &self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        self.receive_and(buffer, timeout, false)
+    }
+
+    #[inline]
+    fn receive_and(
+        &self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+        less_is_all: bool,
+    ) -> io::Result<usize> {
         let most = buffer.len();
         let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
         let count = match OwnRing::of_caller().filter(|_| most > 0) {
-            None => self.read_stream(most, timeout, attempt)?,
+            None if less_is_all => self.read_stream(most, timeout, attempt)?,
+            None => self.retry(Direction::Read, timeout, attempt)?,
             Some(ring) => {
                 let known = self.drained.load(Relaxed);
                 let attempted =
@@ -227,7 +252,12 @@ impl<D: AsFd> Source<D> {
                 return Ok(());
             }
             self.refuted(seen, direction);
-            self.wait(direction, deadline)?;
+            match self.wait(direction, deadline) {
+                Err(error) if is_time_up(&error) => {
+                    return if self.is_ready(direction) { Ok(()) } else { Err(error) };
+                }
+                ended => ended?,
+            }
         }
     }
 
