@@ -35,7 +35,7 @@ use crate::task::park;
 const READ: u64 = 1;
 /// There may be room to write.
 const WRITE: u64 = 2;
-/// Nothing more comes: once what is there is read, the end or an error is.
+/// No change tells of what is there: the peer has ended, or what it sent is not read in one piece.
 const READ_ENDED: u64 = 4;
 /// Writing tells an error.
 const WRITE_ENDED: u64 = 8;
