@@ -3,6 +3,10 @@
 //! `cargo run --release --features hyper --example hyper [ADDRESS [future|coroutine]]` listens at ADDRESS
 //! (`127.0.0.1:8080`), prints where, and runs each connection as a future task, or in a coroutine that waits for its
 //! future.
+//!
+//! The future task is the default. 64 kept connections, each way measured in turn, medians of seven, server on one
+//! core: with epoll it took 6 to 10 % less CPU time for a request than the coroutine, with io_uring between 3 %
+//! less and 7 % more, which is the noise there. And it has no stack: the coroutine is for services that call what waits.
 
 use std::convert::Infallible;
 use std::error::Error;
