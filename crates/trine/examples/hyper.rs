@@ -3,6 +3,11 @@
 //! `cargo run --release --features hyper --example hyper [ADDRESS [future|coroutine]]` listens at ADDRESS
 //! (`127.0.0.1:8080`), prints where, and runs each connection as a future task, or in a coroutine that waits for its
 //! future.
+//!
+//! The future task is the default: it has no stack, and seems to take a little less. CPU time of the server for a
+//! request, 64 kept connections, server on one core, each way in turn, medians of seven: with epoll 2, 8 and 10 %
+//! less than the coroutine in three runs, with io_uring 7 % more and 3 % less in two. On a shared machine that is hardly
+//! beyond the noise. The coroutine is for services that call what waits.
 
 use std::convert::Infallible;
 use std::error::Error;
