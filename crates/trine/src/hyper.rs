@@ -3,8 +3,8 @@
 //! | hyper asks for | it is |
 //! |---|---|
 //! | [`hyper::rt::Read`], [`Write`](::hyper::rt::Write): a connection | [`TcpStream`], [`UnixStream`], as they are |
-//! | [`hyper::rt::Executor`](::hyper::rt::Executor): tasks beside a connection (HTTP/2, clients) | [`Executor`] |
-//! | [`hyper::rt::Timer`](::hyper::rt::Timer): limits such as `header_read_timeout` | [`Timer`] |
+//! | [`::hyper::rt::Executor`]: tasks beside a connection (HTTP/2, clients) | [`Executor`] |
+//! | [`::hyper::rt::Timer`]: limits such as `header_read_timeout` | [`Timer`] |
 //!
 //! A connection is a future: [`future::spawn`] runs it as a task, or [`block_on`](future::block_on) in a
 //! coroutine.

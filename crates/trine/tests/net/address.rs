@@ -11,6 +11,7 @@ fn all(addresses: impl ToSocketAddrs) -> Vec<SocketAddr> {
 }
 
 #[test]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "references are what is tested")]
 fn each_implementor_stands_for_what_it_says() {
     let (v4, v6) = (Ipv4Addr::new(192, 0, 2, 1), Ipv6Addr::LOCALHOST);
     let expected = vec![SocketAddr::from((v4, 80))];
