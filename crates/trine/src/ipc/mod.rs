@@ -1,6 +1,6 @@
 //! Between processes.
 //!
-//! A [`pipe`] carries bytes one way: to and from child processes, or between the tasks of this one.
+//! A [`pipe()`] carries bytes one way: to and from child processes, or between the tasks of this one.
 
 mod pipe;
 

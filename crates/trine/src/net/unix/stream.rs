@@ -29,7 +29,7 @@ use crate::sys::{descriptors, unix_socket};
 /// use std::net::Shutdown;
 /// use trine::{coroutine, net::UnixStream};
 ///
-/// # fn main() -> std::io::Result<()> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (mut here, mut there) = UnixStream::pair()?;
 ///
 /// let echo = coroutine::spawn(move || std::io::copy(&mut &there, &mut there));
