@@ -30,9 +30,9 @@ use crate::sys::{descriptors, unix_socket};
 /// use trine::{coroutine, net::UnixStream};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (mut here, mut there) = UnixStream::pair()?;
+/// let (mut here, there) = UnixStream::pair()?;
 ///
-/// let echo = coroutine::spawn(move || std::io::copy(&mut &there, &mut there));
+/// let echo = coroutine::spawn(move || std::io::copy(&mut &there, &mut &there));
 ///
 /// here.write_all(b"through a coroutine")?;
 /// here.shutdown(Shutdown::Write)?;
