@@ -21,7 +21,7 @@ use crate::sys::{descriptors, unix_socket};
 /// use std::io::{Read, Write};
 /// use trine::{coroutine, ipc};
 ///
-/// # fn main() -> std::io::Result<()> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (mut reader, mut writer) = ipc::pipe()?;
 ///
 /// let task = coroutine::spawn(move || writer.write_all(&[7; 1_000_000]));
@@ -42,7 +42,7 @@ use crate::sys::{descriptors, unix_socket};
 /// use std::process::{Command, Stdio};
 /// use trine::ipc::{self, PipeReader};
 ///
-/// # fn main() -> std::io::Result<()> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (reader, mut writer) = ipc::pipe()?;
 /// let mut child = Command::new("cat").stdin(reader).stdout(Stdio::piped()).spawn()?;
 /// let mut output = PipeReader::from(OwnedFd::from(child.stdout.take().unwrap()));

@@ -26,7 +26,7 @@ use crate::reactor::{Direction, Source};
 /// use std::os::unix::net::UnixStream;
 /// use trine::{coroutine, net::Readiness};
 ///
-/// # fn main() -> io::Result<()> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (one, mut other) = UnixStream::pair()?;
 /// one.set_nonblocking(true)?;
 /// let one = Readiness::new(one);
@@ -160,7 +160,7 @@ impl<T: AsFd> Readiness<T> {
     /// use std::io::{Read, Write};
     /// use trine::{future, net::Readiness};
     ///
-    /// # fn main() -> std::io::Result<()> {
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let (mut reader, mut writer) = std::io::pipe()?;
     /// let task = future::spawn(async move {
     ///     Readiness::new(&reader).readable().await?;

@@ -36,7 +36,8 @@ impl Place {
 
 pub fn until_waiting<T>(task: &Task<T>) {
     while task.state() != State::Waiting {
-        std::thread::yield_now();
+        // The caller may be on the one carrier that there is.
+        coroutine::yield_now();
     }
 }
 

@@ -20,7 +20,7 @@ use crate::sys::{descriptors, unix_socket};
 /// ```
 /// use trine::{coroutine, net::UnixDatagram};
 ///
-/// # fn main() -> std::io::Result<()> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (here, there) = UnixDatagram::pair()?;
 ///
 /// let task = coroutine::spawn(move || -> std::io::Result<_> {

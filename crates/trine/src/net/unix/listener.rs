@@ -20,7 +20,7 @@ use crate::sys::descriptors;
 /// use trine::coroutine;
 /// use trine::net::{UnixListener, UnixStream};
 ///
-/// # fn main() -> std::io::Result<()> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let path = std::env::temp_dir().join(format!("listener-{}", std::process::id()));
 /// let listener = UnixListener::bind(&path)?;
 ///
@@ -33,7 +33,8 @@ use crate::sys::descriptors;
 /// UnixStream::connect(&path)?.read_to_string(&mut text)?;
 /// assert_eq!(text, "hello");
 /// server.join()??;
-/// std::fs::remove_file(&path)
+/// std::fs::remove_file(&path)?;
+/// # Ok(())
 /// # }
 /// ```
 pub struct UnixListener {
@@ -59,7 +60,7 @@ impl UnixListener {
     /// use std::os::unix::net::SocketAddr;
     /// use trine::net::{UnixListener, UnixStream};
     ///
-    /// # fn main() -> std::io::Result<()> {
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let name = format!("an example of process {}", std::process::id());
     /// let address = SocketAddr::from_abstract_name(name)?;
     /// let listener = UnixListener::bind_addr(&address)?;

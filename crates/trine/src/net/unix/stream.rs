@@ -29,10 +29,10 @@ use crate::sys::{descriptors, unix_socket};
 /// use std::net::Shutdown;
 /// use trine::{coroutine, net::UnixStream};
 ///
-/// # fn main() -> std::io::Result<()> {
-/// let (mut here, mut there) = UnixStream::pair()?;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut here, there) = UnixStream::pair()?;
 ///
-/// let echo = coroutine::spawn(move || std::io::copy(&mut &there, &mut there));
+/// let echo = coroutine::spawn(move || std::io::copy(&mut &there, &mut &there));
 ///
 /// here.write_all(b"through a coroutine")?;
 /// here.shutdown(Shutdown::Write)?;
