@@ -11,6 +11,7 @@ pub(crate) mod fault;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod limits;
+pub(crate) mod listen;
 pub(crate) mod memory;
 pub(crate) mod observe;
 pub(crate) mod poll;
