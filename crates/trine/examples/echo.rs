@@ -1,24 +1,36 @@
 //! Answers every TCP connection with what it says.
+//!
+//! `cargo run --release --example echo [ADDRESS]` listens at ADDRESS (`127.0.0.1:7777`) and prints where.
 
-use std::io::{Read, Write};
+use std::error::Error;
+use std::io::{self, Read, Write};
 
 use trine::coroutine;
 use trine::net::{TcpListener, TcpStream};
 
-fn main() -> std::io::Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7777".into());
-    let server = coroutine::spawn(move || -> std::io::Result<()> {
-        let listener = TcpListener::bind(address)?;
-        println!("listening at {}", listener.local_addr()?);
-        loop {
-            let (stream, _) = listener.accept()?;
-            drop(coroutine::spawn(move || serve(stream)));
-        }
-    });
-    server.join().unwrap()
+    let listener = TcpListener::bind(address)?;
+    println!("listening at {}", listener.local_addr()?);
+    // In a coroutine, so that its connections begin on the carrier that accepts them.
+    coroutine::spawn(move || accept(&listener)).join()?;
+    Ok(())
 }
 
-fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+fn accept(listener: &TcpListener) {
+    for stream in listener.incoming() {
+        match stream {
+            Ok(stream) => drop(coroutine::spawn(move || {
+                if let Err(error) = echo(stream) {
+                    eprintln!("a connection: {error}");
+                }
+            })),
+            Err(error) => eprintln!("accept: {error}"),
+        }
+    }
+}
+
+fn echo(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = [0; 16 * 1024];
     loop {

@@ -52,6 +52,7 @@
 //! | [`Task::cancel`], [`cancelled`], [`checkpoint`], [`shield`] | ending a task from outside, and holding that off |
 //! | [`Executor`], [`Kind`], [`thread::Pool`], [`process::Pool`] | a batch, without saying which way |
 //! | [`sync`] | `Mutex`, `RwLock`, `Condvar`, `Semaphore`, `Barrier`, `Event`, and [`channel`](sync::channel)s |
+//! | [`fs`] | files and directories |
 //! | [`time`] | sleeping, ticking, and a limit for whatever waits |
 //! | [`future`] | futures as tasks without a stack, in a few hundred bytes; waiting for any future; every [`Task`] is one |
 //! | [`coroutine`] | also [`Generator`](coroutine::Generator), [`spawn_local`](coroutine::spawn_local), [`Local`](coroutine::Local) |
@@ -76,7 +77,11 @@
 mod config;
 pub mod coroutine;
 mod executor;
+pub mod fs;
 pub mod future;
+#[cfg(feature = "hyper")]
+pub mod hyper;
+pub mod ipc;
 pub mod net;
 pub mod process;
 mod reactor;

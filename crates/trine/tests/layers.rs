@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["coroutine", "thread", "process"],
     &["serve"],
     &["executor", "future"],
-    &["scope"],
+    &["scope", "hyper"],
     &["lib"],
 ];
 

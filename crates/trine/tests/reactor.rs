@@ -2,12 +2,14 @@
 //! comes twice, and nothing is left behind.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::process::{Command, Output};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use trine::net::{TcpListener, TcpStream};
+use trine::net::{TcpListener, TcpStream, UnixStream};
 use trine::{coroutine, thread, time};
 
 /// Two ends of a connection.
@@ -182,4 +184,149 @@ fn what_was_chosen_can_be_asked() {
         _ if in_use.refused().is_none() => assert_eq!(in_use.kind(), trine::Reactor::IoUring),
         _ => assert!(in_use.to_string().starts_with("epoll: io_uring was refused")),
     }
+}
+
+/// Runs the test `name` of this program in a process of its own.
+fn child(name: &str, variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env("TRINE_TEST_CHILD", "1");
+    command.env_remove("TRINE_REACTOR").envs(variables.iter().copied()).output().unwrap()
+}
+
+fn is_child() -> bool {
+    std::env::var_os("TRINE_TEST_CHILD").is_some()
+}
+
+/// Has the kernel answer `io_uring_setup` with `errno` from now on, to this thread and those it starts:
+/// what containers do.
+fn forbid_io_uring(errno: i32) {
+    let code = |code: u32| u16::try_from(code).unwrap();
+    let statement = |operation, k| libc::sock_filter { code: code(operation), jt: 0, jf: 0, k };
+    let mut filter = [
+        // The number of the system call stands first in what the filter sees.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+        libc::sock_filter {
+            code: code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
+            jt: 0,
+            jf: 1,
+            k: u32::try_from(libc::SYS_io_uring_setup).unwrap(),
+        },
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno.unsigned_abs()),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program =
+        libc::sock_fprog { len: u16::try_from(filter.len()).unwrap(), filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its filter are there for the time of the calls, which copy them.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
+    }
+}
+
+#[test]
+fn where_io_uring_is_forbidden_epoll_serves() {
+    if is_child() {
+        let errno = std::env::var("FORBIDDEN_BY").unwrap().parse().unwrap();
+        forbid_io_uring(errno);
+        let (here, there) = pair();
+        let sender = coroutine::spawn(move || send_counted(here, 500, 5));
+        let receiver = coroutine::spawn(move || receive_counted(there, 500, 6));
+        sender.join().unwrap();
+        receiver.join().unwrap();
+        assert_eq!(trine::reactor().kind(), trine::Reactor::Epoll);
+        let why = io::Error::from_raw_os_error(errno).to_string();
+        assert_eq!(trine::reactor().refused(), Some(&*why));
+        assert_eq!(trine::reactor().to_string(), format!("epoll: io_uring was refused ({why})"));
+        return;
+    }
+    let name = "where_io_uring_is_forbidden_epoll_serves";
+    for errno in [libc::EPERM, libc::ENOSYS, libc::ENOMEM] {
+        let errno = errno.to_string();
+        for (wanted, is_told) in [("", false), ("uring", true)] {
+            let mut variables = vec![("FORBIDDEN_BY", &*errno)];
+            variables.extend((!wanted.is_empty()).then_some(("TRINE_REACTOR", wanted)));
+            let output = child(name, &variables);
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{text}");
+            assert_eq!(text.contains("trine: no io_uring ("), is_told, "{text}");
+        }
+    }
+}
+
+#[test]
+fn more_completions_at_once_than_the_ring_holds() {
+    const STREAMS: usize = 4_500;
+    if is_child() {
+        let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        limit.current = limit.maximum;
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let pairs: Vec<_> = (0..STREAMS).map(|_| UnixStream::pair().unwrap()).collect();
+        let (mut here, there): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let readers: Vec<_> = there
+            .into_iter()
+            .map(|mut stream| {
+                let waiting = Arc::clone(&waiting);
+                coroutine::spawn(move || {
+                    let mut byte = [0];
+                    // The first read leaves the hint that there is no more; the second waits.
+                    let first = stream.read(&mut [0; 2]).unwrap();
+                    waiting.fetch_add(1, SeqCst);
+                    (first, stream.read(&mut byte).unwrap(), byte)
+                })
+            })
+            .collect();
+        here.iter_mut().for_each(|stream| stream.write_all(b"a").unwrap());
+        while waiting.load(SeqCst) < STREAMS {
+            std::thread::yield_now();
+        }
+        // The one carrier is held while all of them get what they wait for.
+        let (held, is_held) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let hog = coroutine::spawn(move || {
+            held.send(()).unwrap();
+            released.recv().unwrap();
+        });
+        is_held.recv().unwrap();
+        here.iter_mut().for_each(|stream| stream.write_all(b"b").unwrap());
+        release.send(()).unwrap();
+        hog.join().unwrap();
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), (1, 1, [b'b']));
+        }
+        return;
+    }
+    let name = "more_completions_at_once_than_the_ring_holds";
+    for reactor in ["uring", "epoll"] {
+        let output = child(name, &[("TRINE_CARRIERS", "1"), ("TRINE_REACTOR", reactor)]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn what_stands_behind_urgent_data_is_read() {
+    let (here, mut there) = pair();
+    // Read first, so that the descriptor is watched before the data comes.
+    let (ready, is_ready) = mpsc::channel();
+    let reader = coroutine::spawn(move || {
+        let mut all = Vec::new();
+        let mut buffer = [0; 64];
+        while all.len() < 8 {
+            ready.send(()).unwrap();
+            let count = there.read(&mut buffer).unwrap();
+            all.extend_from_slice(&buffer[..count]);
+        }
+        all
+    });
+    is_ready.recv().unwrap();
+    (&here).write_all(b"a").unwrap();
+    is_ready.recv().unwrap();
+    for (bytes, flags) in [(&b"bcd"[..], 0), (b"!", libc::MSG_OOB), (b"efgh", 0)] {
+        // SAFETY: the bytes are there for the time of the call.
+        let sent =
+            unsafe { libc::send(here.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+        assert_eq!(sent, bytes.len().cast_signed());
+    }
+    assert_eq!(reader.join().unwrap(), b"abcdefgh");
 }

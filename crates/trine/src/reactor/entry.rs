@@ -19,7 +19,7 @@
 //! wait looks at the word under the same lock. So one of both sees the other.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use super::source::Direction;
+use crate::sys::descriptors;
 use crate::sys::poll::{Happened, Poll};
 use crate::task::park;
 
@@ -34,7 +35,7 @@ use crate::task::park;
 const READ: u64 = 1;
 /// There may be room to write.
 const WRITE: u64 = 2;
-/// Nothing more comes: once what is there is read, the end or an error is.
+/// No change tells of what is there: the peer has ended, or what it sent is not read in one piece.
 const READ_ENDED: u64 = 4;
 /// Writing tells an error.
 const WRITE_ENDED: u64 = 8;
@@ -65,6 +66,8 @@ pub(super) struct Entry {
     node: &'static Node,
     epoll: &'static Poll,
     descriptor: RawFd,
+    /// What is watched in place of the descriptor, if somebody else has that watched already.
+    _copy: Option<OwnedFd>,
 }
 
 /// The part that the epoll's reports lead to.
@@ -99,11 +102,16 @@ impl Entry {
         let node = free.unwrap_or_else(|| Box::leak(Box::default()));
         // Not known to be ready: the first report says what there is.
         node.word.store(0, Relaxed);
-        if let Err(error) = epoll.add_changes(descriptor, token(node)) {
-            release(node);
-            return Err(error);
+        match watch(epoll, descriptor, token(node)) {
+            Ok(copy) => {
+                let descriptor = copy.as_ref().map_or(descriptor.as_raw_fd(), AsRawFd::as_raw_fd);
+                Ok(Entry { node, epoll, descriptor, _copy: copy })
+            }
+            Err(error) => {
+                release(node);
+                Err(error)
+            }
         }
-        Ok(Entry { node, epoll, descriptor: descriptor.as_raw_fd() })
     }
 
     #[inline]
@@ -148,30 +156,34 @@ impl Entry {
             }
         }
         let number = {
-            let waker = park::waker();
             let mut waiting = self.node.waiting();
             if self.seen().may_be_ready(direction) {
-                drop(waiting);
                 return Ok(());
             }
             waiting.callers_so_far += 1;
             let number = waiting.callers_so_far;
-            waiting.callers.push((number, direction, waker));
+            waiting.callers.push((number, direction, park::waker()));
             number
         };
         let _leave = Leave(self.node, number);
         loop {
             park::wait(deadline)?;
+            let mut waiting = self.node.waiting();
             if self.seen().may_be_ready(direction) {
                 return Ok(());
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
+            // Whoever was woken is out of the list; another was faster, so it waits on.
+            if !waiting.callers.iter().any(|(own, ..)| *own == number) {
+                waiting.callers.push((number, direction, park::waker()));
+            }
         }
     }
 
     /// Whether the descriptor may be ready; if not, the waker of `cx` is woken when it may be.
+    #[cfg_attr(not(feature = "hyper"), allow(dead_code))]
     pub(super) fn register(&self, direction: Direction, cx: &Context<'_>) -> bool {
         let mut waiting = self.node.waiting();
         if self.seen().may_be_ready(direction) {
@@ -200,6 +212,19 @@ impl Drop for Entry {
 /// The number by which an epoll reports changes of `node`.
 fn token(node: &'static Node) -> u64 {
     std::ptr::from_ref(node) as u64
+}
+
+/// Has `epoll` watch `descriptor`, or a copy of it: an epoll takes a number once, and a descriptor may
+/// be borrowed by two, each with an entry.
+fn watch(epoll: &Poll, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<Option<OwnedFd>> {
+    match epoll.add_changes(descriptor, token) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let copy = descriptors::copy_high(descriptor, 3)?;
+            epoll.add_changes(&copy, token)?;
+            Ok(Some(copy))
+        }
+        added => added.map(|()| None),
+    }
 }
 
 fn release(node: &'static Node) {
@@ -259,5 +284,50 @@ impl Node {
         // Outside the lock, as a waker is anybody's code.
         let callers = first.into_iter().chain(others).map(|(_, _, waker)| waker);
         callers.chain(reader).chain(writer).for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::ManuallyDrop;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::thread;
+
+    use super::*;
+
+    /// What a descriptor would be: something comes, is taken, and its absence is told.
+    #[test]
+    fn reports_and_refusals_meet_at_all_moments() {
+        const COMING: usize = 20_000;
+        let node: &'static Node = Box::leak(Box::default());
+        let there = Arc::new(AtomicUsize::new(0));
+        let coming = Arc::clone(&there);
+        let reporter = thread::spawn(move || {
+            for _ in 0..COMING {
+                coming.fetch_add(1, SeqCst);
+                node.change(READ);
+            }
+        });
+        let entry = ManuallyDrop::new(Entry {
+            node,
+            epoll: Box::leak(Box::new(Poll::new().unwrap())),
+            descriptor: -1,
+            _copy: None,
+        });
+        let mut taken = 0;
+        while taken < COMING {
+            let seen = entry.seen();
+            let now = if seen.may_be_ready(Direction::Read) { there.swap(0, SeqCst) } else { 0 };
+            taken += now;
+            if now == 0 {
+                entry.refuted(seen, Direction::Read);
+                if taken < COMING {
+                    entry.wait(Direction::Read, None).unwrap();
+                }
+            }
+        }
+        reporter.join().unwrap();
     }
 }

@@ -24,7 +24,6 @@ use crate::config::Reactor;
 use crate::sys::limits;
 use crate::sys::poll::{Bell, Happened, Poll};
 use crate::sys::ring::{Operation, Ring};
-use crate::task::park;
 
 /// Tokens that are no address: the bell's, and in a ring the epoll's.
 const BELL: u64 = 2;
@@ -50,13 +49,6 @@ pub(super) fn current() -> Option<&'static Local> {
     LOCAL.get()
 }
 
-/// The reactor of the carrier that carries the caller, if that is a coroutine and there is a ring.
-#[inline]
-pub(super) fn with_ring() -> Option<&'static Local> {
-    let local = LOCAL.get()?;
-    (!park::is_plain_thread() && local.ring().is_some()).then_some(local)
-}
-
 impl Local {
     /// Makes the reactor of the calling thread, which does nothing else than carry. Others end its
     /// sleep by `bell`, once that is there.
@@ -80,7 +72,7 @@ impl Local {
 
     /// The ring, made at the first call; `None` where epoll serves.
     #[inline]
-    fn ring(&self) -> Option<&RefCell<Ring>> {
+    pub(super) fn ring(&self) -> Option<&RefCell<Ring>> {
         self.ring.get_or_init(|| self.make_ring()).as_ref()
     }
 

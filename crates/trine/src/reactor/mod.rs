@@ -28,6 +28,8 @@
 //! | `operation.rs` | an operation of a ring, and who waits for it |
 //! | `local.rs` | the reactor of a carrier |
 //! | `large.rs` | the epoll of those who are on no carrier |
+//! | `files.rs` | calls on files: an attempt that does not sleep, else a thread |
+//! | `offload.rs` | a bounded pool of threads for what can only block |
 //!
 //! # The rules of every back end
 //!
@@ -39,8 +41,10 @@
 
 mod choice;
 mod entry;
+pub(crate) mod files;
 mod large;
 mod local;
+pub(crate) mod offload;
 mod operation;
 mod source;
 

@@ -14,11 +14,12 @@
 //! All of this is on one carrier: no field needs an atomic.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::BorrowedFd;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::local::Local;
+use super::local::{self, Local};
 use crate::sys::ring::{self, Operation};
 use crate::task::{cancel, park};
 
@@ -43,58 +44,141 @@ impl Drop for InFlight {
     }
 }
 
-/// Has the ring of `local` do `operation`, and waits for it, at most until `deadline`. The value is what
-/// the system call would return.
-///
-/// # Safety
-///
-/// The caller is a coroutine of the carrier that `local` belongs to. What the operation points to is
-/// valid and the caller's own until this returns.
-///
-/// # Errors
-///
-/// The operation's; `TimedOut` at `deadline`; what ends a wait from outside.
-pub(super) unsafe fn perform(
-    local: &Local,
-    operation: Operation,
-    deadline: Option<Instant>,
-) -> io::Result<i32> {
-    // One that need not be begun is not.
-    cancel::checkpoint()?;
-    let in_flight = InFlight { waker: park::waker(), result: Cell::new(0), due: Cell::new(0) };
-    let token = std::ptr::from_ref(&in_flight) as u64;
-    // SAFETY: the memory is the operation's until `due` is 0 again, which this call waits for, also
-    // when it is interrupted; nothing in between unwinds.
-    unsafe { local.push(operation, token)? };
-    in_flight.due.set(1);
-    let mut ended: Option<io::Error> = None;
-    while in_flight.due.get() > 0 {
-        if ended.is_some() {
-            park::park(None);
-            continue;
-        }
-        ended = match park::wait(deadline) {
-            Err(interrupted) => Some(interrupted.into()),
-            Ok(()) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                Some(io::ErrorKind::TimedOut.into())
+/// The ring of the caller, who is a coroutine of the carrier that it belongs to: on no other thread, and
+/// for no longer than the caller runs.
+#[derive(Clone, Copy)]
+pub(super) struct OwnRing {
+    local: &'static Local,
+}
+
+impl OwnRing {
+    /// `None` if the caller is no coroutine of a carrier, or epoll serves.
+    #[inline]
+    pub(super) fn of_caller() -> Option<OwnRing> {
+        let local = local::current()?;
+        (!park::is_plain_thread() && local.ring().is_some()).then_some(OwnRing { local })
+    }
+
+    /// Waits until a socket has something, at most until `deadline`, and receives it into `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// The socket's; `TimedOut` at `deadline`; what ends a wait from outside.
+    pub(super) fn receive(
+        self,
+        socket: BorrowedFd<'_>,
+        buffer: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
+        let operation = Operation::receive(socket, buffer.as_mut_ptr(), buffer.len());
+        // SAFETY: the buffer is lent to this call, and the descriptor too.
+        unsafe { self.perform(operation, deadline) }
+    }
+
+    /// Reads a file, from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// The file's; what ends a wait from outside.
+    pub(super) fn read(
+        self,
+        file: BorrowedFd<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        offset: u64,
+    ) -> io::Result<usize> {
+        // SAFETY: the buffers are lent to this call, and the descriptor too.
+        unsafe { self.perform(Operation::read(file, buffers, offset), None) }
+    }
+
+    /// Reads a file, from `offset` on, at most what `buffer` has room for behind what it holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(super) fn read_behind(
+        self,
+        file: BorrowedFd<'_>,
+        buffer: &mut Vec<u8>,
+        offset: u64,
+    ) -> io::Result<usize> {
+        let room = buffer.spare_capacity_mut();
+        let operation = Operation::read_into(file, room.as_mut_ptr().cast(), room.len(), offset);
+        // SAFETY: the buffer is lent to this call, and the descriptor too.
+        let count = unsafe { self.perform(operation, None)? };
+        let len = buffer.len() + count;
+        // SAFETY: the kernel has written the first `count` bytes behind the old length.
+        unsafe { buffer.set_len(len) };
+        Ok(count)
+    }
+
+    /// Writes to a file, from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(super) fn write(
+        self,
+        file: BorrowedFd<'_>,
+        buffers: &[IoSlice<'_>],
+        offset: u64,
+    ) -> io::Result<usize> {
+        // SAFETY: the buffers are lent to this call, and the descriptor too.
+        unsafe { self.perform(Operation::write(file, buffers, offset), None) }
+    }
+
+    /// Brings what was written to a file to its device; only what is needed to read it, if `data_only`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(super) fn sync(self, file: BorrowedFd<'_>, data_only: bool) -> io::Result<()> {
+        // SAFETY: the operation points to nothing; the descriptor is lent to this call.
+        unsafe { self.perform(Operation::sync(file, data_only), None) }.map(drop)
+    }
+
+    /// Does `operation`, and waits for it, at most until `deadline`. The value is what the system call would
+    /// return.
+    ///
+    /// # Safety
+    ///
+    /// What the operation points to is valid and the caller's own until this returns.
+    unsafe fn perform(self, operation: Operation, deadline: Option<Instant>) -> io::Result<usize> {
+        // One that need not be begun is not.
+        cancel::checkpoint()?;
+        let in_flight = InFlight { waker: park::waker(), result: Cell::new(0), due: Cell::new(0) };
+        let token = std::ptr::from_ref(&in_flight) as u64;
+        // SAFETY: the memory is the operation's until `due` is 0 again, which this call waits for, also
+        // when it is interrupted; nothing in between unwinds.
+        unsafe { self.local.push(operation, token)? };
+        in_flight.due.set(1);
+        let mut ended: Option<io::Error> = None;
+        while in_flight.due.get() > 0 {
+            if ended.is_some() {
+                park::park(None);
+                continue;
             }
-            Ok(()) => None,
-        };
-        if ended.is_some() && in_flight.due.get() > 0 {
-            // SAFETY: a cancellation points to nothing; `in_flight` stays for its completion.
-            let pushed = unsafe { local.push(Operation::cancel(token), token | CANCELLATION) };
-            // Without room for it, the operation is waited for.
-            in_flight.due.update(|due| due + u8::from(pushed.is_ok()));
+            ended = match park::wait(deadline) {
+                Err(interrupted) => Some(interrupted.into()),
+                Ok(()) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    Some(io::ErrorKind::TimedOut.into())
+                }
+                Ok(()) => None,
+            };
+            if ended.is_some() && in_flight.due.get() > 0 {
+                let cancellation = Operation::cancel(token);
+                // SAFETY: it points to nothing; `in_flight` stays for its completion.
+                let pushed = unsafe { self.local.push(cancellation, token | CANCELLATION) };
+                // Without room for it, the operation is waited for.
+                in_flight.due.update(|due| due + u8::from(pushed.is_ok()));
+            }
         }
-    }
-    let result = in_flight.result.get();
-    if result >= 0 {
-        return Ok(result);
-    }
-    let error = io::Error::from_raw_os_error(-result);
-    match ended {
-        Some(why) if ring::is_cancelled(&error) => Err(why),
-        _ => Err(error),
+        match (usize::try_from(in_flight.result.get()), ended) {
+            (Ok(result), _) => Ok(result),
+            (Err(_), ended) => {
+                let error = io::Error::from_raw_os_error(-in_flight.result.get());
+                Err(ended.filter(|_| ring::is_cancelled(&error)).unwrap_or(error))
+            }
+        }
     }
 }
 
@@ -102,7 +186,7 @@ pub(super) unsafe fn perform(
 ///
 /// # Safety
 ///
-/// `token` is one that [`perform`] has pushed, on this carrier, and has just completed.
+/// `token` is one that [`OwnRing::perform`] has pushed, on this carrier, and has just completed.
 pub(super) unsafe fn complete(token: u64, result: i32) {
     // SAFETY: `perform` keeps its `InFlight` in place until all its completions were noted here, on the
     // thread it runs on.

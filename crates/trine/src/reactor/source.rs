@@ -9,9 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Seen};
-use super::local::{self, Local};
-use super::{large, operation};
-use crate::sys::ring::Operation;
+use super::operation::OwnRing;
+use super::{large, local};
 use crate::sys::socket::{self, Patience};
 use crate::sys::{descriptors, poll};
 use crate::task::park;
@@ -23,6 +22,15 @@ pub(crate) enum Direction {
     Read,
     /// Write, send, connect.
     Write,
+}
+
+impl Direction {
+    fn interest(self) -> poll::Interest {
+        match self {
+            Direction::Read => poll::Interest::Read,
+            Direction::Write => poll::Interest::Write,
+        }
+    }
 }
 
 /// Held by whoever has a descriptor watched for the first time; one lock for every 16th descriptor.
@@ -65,6 +73,12 @@ impl<D: AsFd> Source<D> {
         drop(self.entry);
         // The one way to fail is a descriptor that is closed already.
         let _ = descriptors::set_blocking(self.descriptor.as_fd(), true);
+        self.descriptor
+    }
+
+    /// Gives the descriptor back as it was taken.
+    pub(crate) fn release(self) -> D {
+        drop(self.entry);
         self.descriptor
     }
 
@@ -116,36 +130,50 @@ impl<D: AsFd> Source<D> {
         buffer: &mut [u8],
         timeout: Option<Duration>,
     ) -> io::Result<usize> {
+        self.receive_and(buffer, timeout, true)
+    }
+
+    /// As [`receive`](Self::receive), where a receive may take less than there is.
+    ///
+    /// # Errors
+    ///
+    /// As `retry`.
+    #[inline]
+    pub(crate) fn receive_piece(
+        &self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        self.receive_and(buffer, timeout, false)
+    }
+
+    #[inline]
+    fn receive_and(
+        &self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+        less_is_all: bool,
+    ) -> io::Result<usize> {
         let most = buffer.len();
         let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
-        let count = match local::with_ring().filter(|_| most > 0) {
-            None => self.read_stream(most, timeout, attempt)?,
-            Some(local) => {
+        let count = match OwnRing::of_caller().filter(|_| most > 0) {
+            None if less_is_all => self.read_stream(most, timeout, attempt)?,
+            None => self.retry(Direction::Read, timeout, attempt)?,
+            Some(ring) => {
                 let known = self.drained.load(Relaxed);
                 let attempted =
                     if known { None } else { unless_blocked(attempt(&self.descriptor))? };
                 match attempted {
                     Some(count) => count,
-                    None => self.receive_by_ring(local, buffer, timeout)?,
+                    None => {
+                        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+                        ring.receive(self.descriptor.as_fd(), buffer, until)?
+                    }
                 }
             }
         };
         self.drained.store(0 < count && count < most, Relaxed);
         Ok(count)
-    }
-
-    fn receive_by_ring(
-        &self,
-        local: &Local,
-        buffer: &mut [u8],
-        timeout: Option<Duration>,
-    ) -> io::Result<usize> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let (pointer, len) = (buffer.as_mut_ptr(), buffer.len());
-        let receive = Operation::receive(self.descriptor.as_fd(), pointer, len);
-        // SAFETY: the buffer is the caller's, who has lent it for the time of this call.
-        let count = unsafe { operation::perform(local, receive, deadline)? };
-        Ok(usize::try_from(count).expect("a count of bytes is not negative"))
     }
 
     /// `retry`; a value of `attempt` is shown to `then`, with what was known before.
@@ -159,6 +187,7 @@ impl<D: AsFd> Source<D> {
     ) -> io::Result<T> {
         let mut deadline = None;
         let mut waited = false;
+        let mut late = None;
         loop {
             let seen = self.seen();
             if waited || seen.may_be_ready(direction) {
@@ -169,6 +198,9 @@ impl<D: AsFd> Source<D> {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         self.refuted(seen, direction);
+                        if let Some(late) = late {
+                            return Err(late);
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
@@ -177,7 +209,11 @@ impl<D: AsFd> Source<D> {
             if deadline.is_none() {
                 deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
             }
-            self.wait(direction, deadline)?;
+            match self.wait(direction, deadline) {
+                // Once more: the news may be what was late. (One from outside holds why it ended.)
+                Err(error) if is_time_up(&error) => late = Some(error),
+                ended => ended?,
+            }
             waited = true;
         }
     }
@@ -188,10 +224,7 @@ impl<D: AsFd> Source<D> {
     ///
     /// `TimedOut` at `deadline`; what ends a wait from outside; no room for one more watched descriptor.
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
-        let interest = match direction {
-            Direction::Read => poll::Interest::Read,
-            Direction::Write => poll::Interest::Write,
-        };
+        let interest = direction.interest();
         if park::is_plain_thread() {
             park::wait_for(self.descriptor.as_fd(), interest, deadline)?;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -202,27 +235,50 @@ impl<D: AsFd> Source<D> {
         self.entry()?.wait(direction, deadline)
     }
 
-    /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.
-    pub(crate) fn poll_retry<T>(
+    /// Waits until the descriptor is ready, by whatever way its reader or writer came to know that it
+    /// was not: so the kernel is asked before each wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub(crate) fn wait_ready(
+        &self,
+        direction: Direction,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        loop {
+            let seen = self.seen();
+            if self.is_ready(direction) {
+                return Ok(());
+            }
+            self.refuted(seen, direction);
+            match self.wait(direction, deadline) {
+                Err(error) if is_time_up(&error) => {
+                    return if self.is_ready(direction) { Ok(()) } else { Err(error) };
+                }
+                ended => ended?,
+            }
+        }
+    }
+
+    /// As [`wait_ready`](Self::wait_ready), for a future; as [`poll_retry`](Self::poll_retry).
+    pub(crate) fn poll_ready(
         &self,
         direction: Direction,
         cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&D) -> io::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        let entry = self.entry()?;
-        loop {
-            if !entry.register(direction, cx) {
-                return Poll::Pending;
-            }
-            let seen = self.seen();
-            match attempt(&self.descriptor) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.refuted(seen, direction);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
-            }
+    ) -> Poll<io::Result<()>> {
+        // What is always ready, a file, is in no epoll.
+        if self.is_ready(direction) {
+            return Poll::Ready(Ok(()));
         }
+        self.poll_retry(direction, cx, |_| match self.is_ready(direction) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        })
+    }
+
+    fn is_ready(&self, direction: Direction) -> bool {
+        poll::is_ready(self.descriptor.as_fd(), direction.interest())
     }
 
     /// A read after `seen` has taken all there was.
@@ -266,6 +322,71 @@ impl<D: AsFd> Source<D> {
             }
         }
     }
+}
+
+/// The same for futures.
+impl<D: AsFd> Source<D> {
+    /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.
+    #[inline]
+    pub(crate) fn poll_retry<T>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut(&D) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_retry_and(direction, cx, attempt, |_, _| {})
+    }
+
+    /// As [`read_stream`](Self::read_stream), for a future.
+    #[cfg(feature = "hyper")]
+    #[inline]
+    pub(crate) fn poll_read_stream(
+        &self,
+        most: usize,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut(&D) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_retry_and(Direction::Read, cx, attempt, |&count, seen| {
+            if 0 < count && count < most {
+                self.drained(seen);
+            }
+        })
+    }
+
+    /// `poll_retry`; a value of `attempt` is shown to `then`, with what was known before.
+    #[inline]
+    fn poll_retry_and<T>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&D) -> io::Result<T>,
+        then: impl FnOnce(&T, Seen),
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let seen = self.seen();
+            if seen.may_be_ready(direction) {
+                match attempt(&self.descriptor) {
+                    Ok(value) => {
+                        then(&value, seen);
+                        return Poll::Ready(Ok(value));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.refuted(seen, direction);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if !self.entry()?.register(direction, cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// Whether a wait came to its own deadline.
+fn is_time_up(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.get_ref().is_none()
 }
 
 /// `None` for an attempt that the kernel refused for now.

@@ -24,6 +24,25 @@ pub(crate) fn set_blocking(descriptor: BorrowedFd<'_>, blocking: bool) -> io::Re
     Ok(())
 }
 
+/// Whether a call failed because there is no room for one more descriptor, or no memory for it.
+pub(crate) fn none_left(error: &io::Error) -> bool {
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// What helps where there is [none left](none_left).
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            "Close what is not needed, or raise the limit: `ulimit -n`, `LimitNOFILE=` of systemd."
+        }
+        Some(libc::ENFILE) => "The whole system has too many open files: see `sysctl fs.file-max`.",
+        _ => {
+            "The kernel has no memory for it: see `free`, `sysctl net.ipv4.tcp_mem`, the cgroup's limit."
+        }
+    }
+}
+
 /// Closes every descriptor but the first three and `kept`.
 ///
 /// # Safety

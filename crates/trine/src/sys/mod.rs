@@ -8,11 +8,13 @@ pub(crate) mod clock;
 pub(crate) mod clone;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
+pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod memory;
+pub(crate) mod net;
 pub(crate) mod observe;
 pub(crate) mod poll;
 pub(crate) mod random;
@@ -23,6 +25,7 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod termination;
+pub(crate) mod unix_socket;
 
 /// The size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {

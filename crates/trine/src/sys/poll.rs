@@ -33,7 +33,7 @@ pub(crate) struct Happened {
     pub(crate) readable: bool,
     /// There is room to write, or an error that writing tells.
     pub(crate) writable: bool,
-    /// Nothing more will come than is there.
+    /// No news will come of what is there: the peer has ended, or a read may leave some of it.
     pub(crate) read_ended: bool,
     /// Nothing can be written any more.
     pub(crate) write_ended: bool,
@@ -57,7 +57,8 @@ impl Poll {
     pub(crate) fn add_changes(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
         let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-        let flags = both | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let flags =
+            both | epoll::EventFlags::PRI | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         Ok(epoll::add(&self.epoll, descriptor, data, flags)?)
     }
 
@@ -98,7 +99,9 @@ impl Poll {
         into.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-            let read_ended = ended || flags.contains(epoll::EventFlags::RDHUP);
+            // Of a stream with urgent data, a read stops before it, and there may be more behind.
+            let last = epoll::EventFlags::RDHUP | epoll::EventFlags::PRI;
+            let read_ended = ended || flags.intersects(last);
             Happened {
                 token: data.u64(),
                 readable: ended || flags.contains(epoll::EventFlags::IN),
@@ -128,13 +131,8 @@ pub(crate) fn wait_for(
     bell: Option<&Bell>,
     deadline: Option<Instant>,
 ) {
-    let flags = match interest {
-        Interest::Read => PollFlags::IN,
-        Interest::Write => PollFlags::OUT,
-        Interest::ReadWrite => PollFlags::IN | PollFlags::OUT,
-    };
     let timeout = deadline.map(time_until);
-    let own = PollFd::from_borrowed_fd(descriptor, flags);
+    let own = PollFd::from_borrowed_fd(descriptor, poll_flags(interest));
     // EINTR means that nothing happened yet. A closed descriptor is reported as ready, and the
     // caller's next attempt says so.
     match bell {
@@ -152,6 +150,22 @@ pub(crate) fn wait_for(
 impl AsFd for Poll {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
+    }
+}
+
+/// Whether `descriptor` is ready, has come to its end or tells an error; never sleeps.
+pub(crate) fn is_ready(descriptor: BorrowedFd<'_>, interest: Interest) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut own = [PollFd::from_borrowed_fd(descriptor, poll_flags(interest))];
+    // Refused (ENOMEM), the one who asks goes and finds out.
+    rustix::io::retry_on_intr(|| poll(&mut own, Some(&now))) != Ok(0)
+}
+
+fn poll_flags(interest: Interest) -> PollFlags {
+    match interest {
+        Interest::Read => PollFlags::IN,
+        Interest::Write => PollFlags::OUT,
+        Interest::ReadWrite => PollFlags::IN | PollFlags::OUT,
     }
 }
 

@@ -4,7 +4,7 @@
 //!   push ──► submission queue ──► enter ──► the kernel ──► completion queue ──► take
 //! ```
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
 
@@ -48,32 +48,41 @@ impl Operation {
     pub(crate) fn receive(descriptor: BorrowedFd<'_>, buffer: *mut u8, len: usize) -> Operation {
         /// `IORING_RECVSEND_POLL_FIRST`
         const WAIT_FIRST: u16 = 1;
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let len = byte_count(len);
         let receive = opcode::Recv::new(types::Fd(descriptor.as_raw_fd()), buffer, len);
         Operation(receive.ioprio(WAIT_FIRST).build())
     }
 
-    /// Reads at most `len` bytes of a file, from `offset` on, into `buffer`.
+    /// Reads a file, from `offset` on.
     pub(crate) fn read(
+        descriptor: BorrowedFd<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        offset: u64,
+    ) -> Operation {
+        let (vectors, count) = (buffers.as_mut_ptr().cast(), vector_count(buffers.len()));
+        let read = opcode::Readv::new(types::Fd(descriptor.as_raw_fd()), vectors, count);
+        Operation(read.offset(offset).build())
+    }
+
+    /// Reads at most `len` bytes of a file, from `offset` on, into `buffer`.
+    pub(crate) fn read_into(
         descriptor: BorrowedFd<'_>,
         buffer: *mut u8,
         len: usize,
         offset: u64,
     ) -> Operation {
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let read = opcode::Read::new(types::Fd(descriptor.as_raw_fd()), buffer, len);
+        let read = opcode::Read::new(types::Fd(descriptor.as_raw_fd()), buffer, byte_count(len));
         Operation(read.offset(offset).build())
     }
 
-    /// Writes at most `len` bytes of `buffer` to a file, from `offset` on.
+    /// Writes to a file, from `offset` on.
     pub(crate) fn write(
         descriptor: BorrowedFd<'_>,
-        buffer: *const u8,
-        len: usize,
+        buffers: &[IoSlice<'_>],
         offset: u64,
     ) -> Operation {
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let write = opcode::Write::new(types::Fd(descriptor.as_raw_fd()), buffer, len);
+        let (vectors, count) = (buffers.as_ptr().cast(), vector_count(buffers.len()));
+        let write = opcode::Writev::new(types::Fd(descriptor.as_raw_fd()), vectors, count);
         Operation(write.offset(offset).build())
     }
 
@@ -91,6 +100,16 @@ impl Operation {
     pub(crate) fn cancel(token: u64) -> Operation {
         Operation(opcode::AsyncCancel::new(token).build())
     }
+}
+
+/// As many bytes as one call moves at most, whole pages below 2 GiB.
+fn byte_count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX).min(0x7fff_f000)
+}
+
+/// As many vectors as the kernel takes in one call (`IOV_MAX`).
+fn vector_count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX).min(1024)
 }
 
 impl Ring {

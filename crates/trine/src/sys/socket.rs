@@ -5,12 +5,14 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
+
+use super::unix_socket;
 
 /// Whether a call may sleep until it can do something, or says `WouldBlock` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,17 @@ pub(crate) fn receive(
 ) -> io::Result<usize> {
     let flags = receive_patience(patience);
     Ok(retry(|| net::recv(&socket, &mut *buffer, flags))?.0)
+}
+
+/// Receives into `buffer`, at once or not at all, and says how many bytes at its front were written;
+/// 0 means that the peer sends no more.
+#[cfg(feature = "hyper")]
+pub(crate) fn receive_uninit(
+    socket: impl AsFd,
+    buffer: &mut [MaybeUninit<u8>],
+) -> io::Result<usize> {
+    let ((received, _), _) = net::recv(socket, buffer, RecvFlags::DONTWAIT)?;
+    Ok(received.len())
 }
 
 /// Receives at most `most` bytes behind what `buffer` holds, within its capacity; 0 means that the
@@ -166,24 +179,8 @@ pub(crate) fn packet_pair_maker(descriptor: BorrowedFd<'_>) -> io::Result<Maker>
     {
         return Err(io::Error::other("it is another kind of socket"));
     }
-    // rustix reads the process id as one that is not 0, but the kernel gives 0 for a process that
-    // this one's namespace does not show.
-    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes, the size of `found`, a plain C struct.
-    let result = unsafe {
-        libc::getsockopt(
-            descriptor.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut found).cast(),
-            &raw mut len,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(Maker { pid: found.pid.unsigned_abs(), user: found.uid })
+    let peer = unix_socket::peer(descriptor)?;
+    Ok(Maker { pid: peer.pid, user: peer.user })
 }
 
 fn send_patience(patience: Patience) -> SendFlags {

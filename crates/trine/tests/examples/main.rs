@@ -1,22 +1,10 @@
 //! Runs the examples as a user would, and looks at what they print.
 
-use std::path::PathBuf;
-use std::process::Command;
+mod chat;
+mod running;
+mod servers;
 
-/// Builds and runs an example with the profile of this test; its standard output.
-fn run(name: &str, arguments: &[&str]) -> String {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["run", "--quiet", "--offline", "--example", name]);
-    cargo.arg("--manifest-path").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    cargo.arg("--").args(arguments);
-    let output = cargo.output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {}\n{errors}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
+use running::run;
 
 #[test]
 fn three_ways() {
@@ -59,4 +47,14 @@ fn pipeline() {
     assert_eq!(whole, last(&run("pipeline", &[])), "two runs, one sum");
     let three = run("pipeline", &[env!("CARGO_MANIFEST_DIR"), "3"]);
     assert!(last(&three).starts_with("3 files, "), "{three}");
+}
+
+#[test]
+fn fetch_all() {
+    let printed = run("fetch_all", &["--self-test", "2000"]);
+    assert!(printed.contains("2000 pages, 26000 bytes in "), "{printed}");
+    assert!(!printed.contains("failed"), "{printed}");
+    // As many as there may be, and these were there at the same time.
+    let bounded = run("fetch_all", &["--at-once", "7", "--self-test", "100"]);
+    assert!(bounded.starts_with("7 connections at once\n100 pages, 1300 bytes in "), "{bounded}");
 }

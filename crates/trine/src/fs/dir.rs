@@ -1,0 +1,121 @@
+//! Listing directories, a batch at a time.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, FileType, Metadata};
+use std::io;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
+
+use crate::reactor::files::{asking, blocking};
+
+/// Entries taken from the kernel in one piece of work.
+const BATCH: usize = 256;
+
+/// The entries of a directory, in no order; made by [`read_dir`].
+pub struct ReadDir {
+    entries: fs::ReadDir,
+    batch: VecDeque<io::Result<DirEntry>>,
+    ended: bool,
+}
+
+/// One entry of a directory.
+#[derive(Debug)]
+pub struct DirEntry {
+    entry: fs::DirEntry,
+    /// Unless the file system has not told, and asking failed.
+    kind: Option<FileType>,
+}
+
+/// The entries of the directory `path`, but `.` and `..`.
+///
+/// # Errors
+///
+/// As [`std::fs::read_dir`]; what interrupts the caller. So do the entries.
+///
+/// ```
+/// for entry in trine::fs::read_dir("/proc/self/fd")? {
+///     println!("{}", entry?.path().display());
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
+    asking(path.as_ref(), |path| {
+        let entries = fs::read_dir(path)?;
+        let mut list = ReadDir { entries, batch: VecDeque::new(), ended: false };
+        list.fill();
+        Ok(list)
+    })
+}
+
+impl ReadDir {
+    fn fill(&mut self) {
+        while self.batch.len() < BATCH {
+            let Some(entry) = self.entries.next() else {
+                self.ended = true;
+                break;
+            };
+            self.batch
+                .push_back(entry.map(|entry| DirEntry { kind: entry.file_type().ok(), entry }));
+        }
+    }
+}
+
+impl Iterator for ReadDir {
+    type Item = io::Result<DirEntry>;
+
+    fn next(&mut self) -> Option<io::Result<DirEntry>> {
+        if self.batch.is_empty() && !self.ended {
+            let filled = blocking(|| {
+                self.fill();
+                Ok(())
+            });
+            if let Err(error) = filled {
+                return Some(Err(error));
+            }
+        }
+        self.batch.pop_front()
+    }
+}
+
+impl fmt::Debug for ReadDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.entries.fmt(f)
+    }
+}
+
+impl DirEntry {
+    /// Its path: that of the directory, as it was given, and its name.
+    pub fn path(&self) -> PathBuf {
+        self.entry.path()
+    }
+
+    /// Its name.
+    pub fn file_name(&self) -> OsString {
+        self.entry.file_name()
+    }
+
+    /// What it is itself, also if it is a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::fs::DirEntry::metadata`]; what interrupts the caller.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        blocking(|| self.entry.metadata())
+    }
+
+    /// Which kind of file it is itself, also if it is a symbolic link; rarely has to ask.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::fs::DirEntry::file_type`]; what interrupts the caller.
+    pub fn file_type(&self) -> io::Result<FileType> {
+        self.kind.map_or_else(|| blocking(|| self.entry.file_type()), Ok)
+    }
+
+    /// Its inode.
+    pub fn ino(&self) -> u64 {
+        self.entry.ino()
+    }
+}

@@ -1,0 +1,164 @@
+//! From and to std's sockets and bare descriptors.
+//!
+//! `From`, not `TryFrom`: the one step that the kernel could refuse is to make the socket one that does not
+//! block, and it does so only for a descriptor that is not open, which a socket of std never is.
+
+use std::fmt;
+use std::net;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use super::timeout::Timeouts;
+use super::{TcpListener, TcpStream, UdpSocket};
+use crate::reactor::Source;
+
+/// A socket of std's as one that does not block.
+fn source<S: AsFd>(socket: S) -> Source<S> {
+    Source::new(socket).expect("the descriptor of a socket is open")
+}
+
+impl From<net::TcpListener> for TcpListener {
+    fn from(listener: net::TcpListener) -> TcpListener {
+        TcpListener { source: source(listener) }
+    }
+}
+
+impl From<net::TcpStream> for TcpStream {
+    /// The timeouts come along.
+    fn from(stream: net::TcpStream) -> TcpStream {
+        let timeouts = Timeouts::of(
+            stream.read_timeout().ok().flatten(),
+            stream.write_timeout().ok().flatten(),
+        );
+        TcpStream { source: source(stream), timeouts }
+    }
+}
+
+impl From<net::UdpSocket> for UdpSocket {
+    /// The timeouts come along.
+    fn from(socket: net::UdpSocket) -> UdpSocket {
+        let timeouts = Timeouts::of(
+            socket.read_timeout().ok().flatten(),
+            socket.write_timeout().ok().flatten(),
+        );
+        UdpSocket { source: source(socket), timeouts }
+    }
+}
+
+impl From<TcpListener> for net::TcpListener {
+    /// It blocks again.
+    fn from(listener: TcpListener) -> net::TcpListener {
+        listener.source.into_inner()
+    }
+}
+
+impl From<TcpStream> for net::TcpStream {
+    /// It blocks again, and has the timeouts.
+    fn from(stream: TcpStream) -> net::TcpStream {
+        let socket = stream.source.into_inner();
+        // Refused only for zero, which they are not.
+        let _ = socket.set_read_timeout(stream.timeouts.read.get());
+        let _ = socket.set_write_timeout(stream.timeouts.write.get());
+        socket
+    }
+}
+
+impl From<UdpSocket> for net::UdpSocket {
+    /// It blocks again, and has the timeouts.
+    fn from(udp: UdpSocket) -> net::UdpSocket {
+        let socket = udp.source.into_inner();
+        // Refused only for zero, which they are not.
+        let _ = socket.set_read_timeout(udp.timeouts.read.get());
+        let _ = socket.set_write_timeout(udp.timeouts.write.get());
+        socket
+    }
+}
+
+impl From<OwnedFd> for TcpListener {
+    fn from(descriptor: OwnedFd) -> TcpListener {
+        net::TcpListener::from(descriptor).into()
+    }
+}
+
+impl From<OwnedFd> for TcpStream {
+    fn from(descriptor: OwnedFd) -> TcpStream {
+        net::TcpStream::from(descriptor).into()
+    }
+}
+
+impl From<OwnedFd> for UdpSocket {
+    fn from(descriptor: OwnedFd) -> UdpSocket {
+        net::UdpSocket::from(descriptor).into()
+    }
+}
+
+impl From<TcpListener> for OwnedFd {
+    fn from(listener: TcpListener) -> OwnedFd {
+        net::TcpListener::from(listener).into()
+    }
+}
+
+impl From<TcpStream> for OwnedFd {
+    fn from(stream: TcpStream) -> OwnedFd {
+        net::TcpStream::from(stream).into()
+    }
+}
+
+impl From<UdpSocket> for OwnedFd {
+    fn from(socket: UdpSocket) -> OwnedFd {
+        net::UdpSocket::from(socket).into()
+    }
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}
+
+impl AsFd for TcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl AsRawFd for TcpStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.get().fmt(f)
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.get().fmt(f)
+    }
+}
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.get().fmt(f)
+    }
+}

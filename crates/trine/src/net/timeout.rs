@@ -1,0 +1,66 @@
+//! The longest time that a socket's reads and writes wait.
+
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// The two of a socket; they begin as none.
+#[derive(Debug, Default)]
+pub(super) struct Timeouts {
+    pub(super) read: Timeout,
+    pub(super) write: Timeout,
+}
+
+impl Clone for Timeouts {
+    fn clone(&self) -> Timeouts {
+        Timeouts::of(self.read.get(), self.write.get())
+    }
+}
+
+impl Timeouts {
+    /// Those of a socket of std; one of zero is none.
+    pub(super) fn of(read: Option<Duration>, write: Option<Duration>) -> Timeouts {
+        let timeout = |limit| Timeout(AtomicU64::new(nanoseconds(limit)));
+        Timeouts { read: timeout(read), write: timeout(write) }
+    }
+}
+
+/// In nanoseconds; 0 is none.
+#[derive(Debug, Default)]
+pub(super) struct Timeout(AtomicU64);
+
+impl Timeout {
+    #[inline]
+    pub(super) fn get(&self) -> Option<Duration> {
+        match self.0.load(Relaxed) {
+            0 => None,
+            limit => Some(Duration::from_nanos(limit)),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `InvalidInput` for a limit of zero, as std.
+    pub(super) fn set(&self, limit: Option<Duration>) -> io::Result<()> {
+        refuse_zero(limit)?;
+        self.0.store(nanoseconds(limit), Relaxed);
+        Ok(())
+    }
+}
+
+/// 584 years are as good as more.
+fn nanoseconds(limit: Option<Duration>) -> u64 {
+    limit.map_or(0, |limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// # Errors
+///
+/// `InvalidInput` for a limit of zero, as std.
+pub(super) fn refuse_zero(limit: Option<Duration>) -> io::Result<()> {
+    if limit == Some(Duration::ZERO) {
+        let text = "cannot set a 0 duration timeout";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Files: opening them, reading and writing, each also as an attempt that does not sleep.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+
+pub(crate) use super::socket::Patience;
+
+/// How a file is opened: flags of `open(2)`.
+pub(crate) mod flags {
+    pub(crate) const READ: i32 = libc::O_RDONLY;
+    pub(crate) const WRITE: i32 = libc::O_WRONLY;
+    pub(crate) const READ_WRITE: i32 = libc::O_RDWR;
+    /// The bits that one of the above is given in.
+    pub(crate) const ACCESS: i32 = libc::O_ACCMODE;
+    pub(crate) const APPEND: i32 = libc::O_APPEND;
+    pub(crate) const CREATE: i32 = libc::O_CREAT;
+    pub(crate) const EXCLUSIVE: i32 = libc::O_EXCL;
+    pub(crate) const TRUNCATE: i32 = libc::O_TRUNC;
+    pub(crate) const NONBLOCKING: i32 = libc::O_NONBLOCK;
+    pub(crate) const NO_FOLLOW: i32 = libc::O_NOFOLLOW;
+    /// A name only: neither to be read nor written.
+    pub(crate) const PATH: i32 = libc::O_PATH;
+}
+
+/// Most bytes that a pipe takes at once when it takes any.
+pub(crate) const PIPE_BUFFER: usize = libc::PIPE_BUF;
+
+/// Opens a file that closes on `exec`; sleeps as often as need be.
+pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<File> {
+    let flags = OFlags::from_bits_retain(flags.cast_unsigned()) | OFlags::CLOEXEC;
+    let mode = Mode::from_bits_retain(mode);
+    let opened = rustix::io::retry_on_intr(|| rustix::fs::openat(CWD, path, flags, mode));
+    opened.map(File::from).map_err(|error| explain_path(path, error))
+}
+
+/// As [`open`], if the kernel knows the whole path without asking a file system; `None`: it does not, or does
+/// not say.
+pub(crate) fn open_cached(path: &Path, flags: i32) -> Option<io::Result<File>> {
+    /// A kernel before 5.6, or a sandbox, has no such call.
+    static MISSING: AtomicBool = AtomicBool::new(false);
+    if flags & (libc::O_CREAT | libc::O_TRUNC) != 0 || MISSING.load(Relaxed) {
+        return None;
+    }
+    let flags = OFlags::from_bits_retain(flags.cast_unsigned()) | OFlags::CLOEXEC;
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+        Ok(descriptor) => Some(Ok(File::from(descriptor))),
+        Err(rustix::io::Errno::NOSYS) => {
+            MISSING.store(true, Relaxed);
+            None
+        }
+        // A sandbox says EPERM; a kernel before 5.12, or one that is given an odd flag, says EINVAL. Both
+        // may also be the true answer, which the next attempt tells.
+        Err(
+            rustix::io::Errno::AGAIN
+            | rustix::io::Errno::INTR
+            | rustix::io::Errno::PERM
+            | rustix::io::Errno::INVAL
+            | rustix::io::Errno::TOOBIG,
+        ) => None,
+        Err(error) => Some(Err(error.into())),
+    }
+}
+
+#[cold]
+fn explain_path(path: &Path, error: rustix::io::Errno) -> io::Error {
+    if error == rustix::io::Errno::INVAL && path.as_os_str().as_bytes().contains(&0) {
+        let text = "file name contained an unexpected NUL byte";
+        return io::Error::new(io::ErrorKind::InvalidInput, text);
+    }
+    error.into()
+}
+
+/// Whether a call said that it cannot do without sleeping, or that it cannot say.
+pub(crate) fn would_sleep(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+        || matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
+/// Whether an open said that nobody is at the other end, or nothing behind the name.
+pub(crate) fn has_no_peer(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENXIO)
+}
+
+/// Whether there was no room for a descriptor.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Whether calls on `file` answer `WouldBlock`.
+pub(crate) fn is_nonblocking(file: &File) -> io::Result<bool> {
+    Ok(rustix::fs::fcntl_getfl(file)?.contains(OFlags::NONBLOCK))
+}
+
+/// Reads at `offset`, or at the file's own position, which it moves.
+pub(crate) fn read(
+    file: BorrowedFd<'_>,
+    buffers: &mut [IoSliceMut<'_>],
+    offset: Option<u64>,
+    patience: Patience,
+) -> io::Result<usize> {
+    // SAFETY: std lays an `IoSliceMut` out as an `iovec`, and the memory is exclusively ours.
+    unsafe { read_into(file, buffers.as_mut_ptr().cast(), buffers.len(), offset, patience) }
+}
+
+/// As [`read`], into memory that need not hold anything; says how much of it was written.
+pub(crate) fn read_uninit(
+    file: BorrowedFd<'_>,
+    buffer: &mut [MaybeUninit<u8>],
+    offset: Option<u64>,
+    patience: Patience,
+) -> io::Result<usize> {
+    let vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: the kernel only writes to the memory, which is exclusively ours.
+    unsafe { read_into(file, &raw const vector, 1, offset, patience) }
+}
+
+/// Reads at most what `buffer` has room for behind what it holds.
+pub(crate) fn read_behind(
+    file: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    offset: Option<u64>,
+    patience: Patience,
+) -> io::Result<usize> {
+    let count = read_uninit(file, buffer.spare_capacity_mut(), offset, patience)?;
+    let len = buffer.len() + count;
+    // SAFETY: the kernel has written the first `count` bytes behind the old length.
+    unsafe { buffer.set_len(len) };
+    Ok(count)
+}
+
+/// # Safety
+///
+/// `vectors` points to `count` vectors of memory that may be written.
+unsafe fn read_into(
+    file: BorrowedFd<'_>,
+    vectors: *const libc::iovec,
+    count: usize,
+    offset: Option<u64>,
+    patience: Patience,
+) -> io::Result<usize> {
+    let (count, offset, flags) = (vector_count(count), position(offset)?, call_flags(patience));
+    // SAFETY: the caller's promise; fewer vectors than it says are looked at.
+    answer(unsafe { libc::preadv2(file.as_raw_fd(), vectors, count, offset, flags) })
+}
+
+/// Writes at `offset`, or at the file's own position, which it moves.
+pub(crate) fn write(
+    file: BorrowedFd<'_>,
+    buffers: &[IoSlice<'_>],
+    offset: Option<u64>,
+    patience: Patience,
+) -> io::Result<usize> {
+    let (vectors, count) = (buffers.as_ptr().cast(), vector_count(buffers.len()));
+    let (offset, flags) = (position(offset)?, call_flags(patience));
+    // SAFETY: std lays an `IoSlice` out as an `iovec`; the kernel only reads what they lead to.
+    answer(unsafe { libc::pwritev2(file.as_raw_fd(), vectors, count, offset, flags) })
+}
+
+/// -1 stands for the file's own position, so it must not come from a caller.
+fn position(offset: Option<u64>) -> io::Result<i64> {
+    match offset {
+        None => Ok(-1),
+        Some(offset) => {
+            i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+        }
+    }
+}
+
+/// The kernel refuses more at once.
+fn vector_count(count: usize) -> i32 {
+    i32::try_from(count.min(libc::UIO_MAXIOV as usize)).unwrap_or(libc::UIO_MAXIOV)
+}
+
+fn call_flags(patience: Patience) -> i32 {
+    match patience {
+        Patience::Wait => 0,
+        Patience::Now => libc::RWF_NOWAIT,
+    }
+}
+
+fn answer(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}

@@ -1,0 +1,89 @@
+//! What std does not ask of Unix sockets and pipes.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
+    SocketType, recvmsg, sendmsg, socket_with,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// A stream socket that is not connected and does not block.
+pub(crate) fn stream() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+/// The reading and the writing end of a pipe, neither of which blocks.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
+}
+
+/// Most buffers of one call; the kernel refuses more (`UIO_MAXIOV`).
+const MOST_BUFFERS: usize = 1024;
+
+/// Receives into several buffers what there is; never sleeps.
+pub(crate) fn receive_vectored(
+    socket: impl AsFd,
+    buffers: &mut [IoSliceMut<'_>],
+) -> io::Result<usize> {
+    let most = buffers.len().min(MOST_BUFFERS);
+    let mut nothing_else = RecvAncillaryBuffer::default();
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    Ok(recvmsg(socket, &mut buffers[..most], &mut nothing_else, flags)?.bytes)
+}
+
+/// Sends what fits of several buffers, without a SIGPIPE; never sleeps.
+pub(crate) fn send_vectored(socket: impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    let most = buffers.len().min(MOST_BUFFERS);
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    Ok(sendmsg(socket, &buffers[..most], &mut SendAncillaryBuffer::default(), flags)?)
+}
+
+/// Whether receiving was ended (`shutdown`); never sleeps.
+pub(crate) fn receives_no_more(socket: impl AsFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut own = [PollFd::new(&socket, PollFlags::RDHUP)];
+    let asked = retry_on_intr(|| poll(&mut own, Some(&now)));
+    asked.is_ok() && own[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP)
+}
+
+/// Who was at the other end of a Unix socket when it was connected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credentials {
+    /// Its process id; 0 where the caller cannot see that process.
+    pub(crate) pid: u32,
+    /// Its user.
+    pub(crate) user: u32,
+    /// Its group.
+    pub(crate) group: u32,
+}
+
+/// Who is at the other end of `socket`.
+///
+/// # Errors
+///
+/// If the descriptor is not open, or no socket.
+pub(crate) fn peer(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
+    // rustix reads the process id as one that is not 0, but the kernel gives 0 for a process that
+    // this one's namespace does not show.
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, the size of `found`, a plain C struct.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Credentials { pid: found.pid.unsigned_abs(), user: found.uid, group: found.gid })
+}

@@ -1,0 +1,105 @@
+//! Whoever is cancelled leaves no descriptor, no thread and no half of a call.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use trine::fs::{self, File, OpenOptions};
+use trine::{Interrupted, coroutine, time};
+
+use super::{Folder, common, pattern, until_it_waits};
+
+/// The open descriptors of a child that does nothing else.
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// How the threads of the pool are: `S` for one that sleeps.
+fn pool_threads() -> Vec<String> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let lines =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    let state = |line: String| Some(line.split_once("(trine-offload) ")?.1[..1].to_owned());
+    lines.filter_map(state).collect()
+}
+
+fn is_interruption(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
+}
+
+#[test]
+fn cancelled_at_any_moment_nothing_is_left() {
+    const NAME: &str = "cancel::cancelled_at_any_moment_nothing_is_left";
+    if common::role().is_none() {
+        let mut alone = common::child(&common::this_program(), NAME, "alone");
+        alone.env("TRINE_CARRIERS", "1");
+        common::run(alone);
+        return;
+    }
+    let folder = Folder::new();
+    std::fs::write(folder.join("from"), pattern(1, 100_000)).unwrap();
+    let before = {
+        // The carrier gets its reactor, and the pool its first thread.
+        let file = folder.join("from");
+        coroutine::spawn(move || File::open(file).unwrap().sync_data().unwrap()).join().unwrap();
+        coroutine::spawn(|| fs::canonicalize("/").unwrap()).join().unwrap();
+        descriptors()
+    };
+    for round in 0..1000_usize {
+        let (from, to) = (folder.join("from"), folder.join(round.to_string()));
+        let task = coroutine::spawn(move || -> std::io::Result<()> {
+            let mut bytes = fs::read(&from)?;
+            bytes.reverse();
+            let mut file = File::create(&to)?;
+            file.write_all(&bytes)?;
+            file.sync_data()?;
+            fs::copy(&to, &from)?;
+            for entry in fs::read_dir("/proc/self/fd")? {
+                entry?;
+            }
+            fs::remove_file(&to)
+        });
+        for _ in 0..round % 100 * 50 {
+            std::hint::spin_loop();
+        }
+        if round % 3 == 0 {
+            until_it_waits(&task);
+        }
+        task.cancel();
+        match task.join() {
+            Ok(Err(error)) => assert!(is_interruption(&error), "{error}"),
+            Ok(Ok(())) => {}
+            Err(error) => assert!(error.is_cancelled(), "{error}"),
+        }
+    }
+    // What was left to its thread comes to its end.
+    while descriptors() != before || pool_threads().iter().any(|state| state != "S") {
+        std::thread::yield_now();
+    }
+    assert!(!pool_threads().is_empty());
+    assert_eq!(
+        coroutine::spawn(|| fs::canonicalize("/").unwrap()).join().unwrap().as_os_str(),
+        "/"
+    );
+}
+
+#[test]
+fn a_deadline_ends_the_wait_for_a_lock() {
+    let folder = Folder::new();
+    let path = folder.join("file");
+    let holder = File::create(&path).unwrap();
+    holder.lock().unwrap();
+    let task = coroutine::spawn(move || {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        let begin = Instant::now();
+        let error =
+            time::timeout(Duration::from_millis(5), || file.lock()).map(|lock| lock.unwrap_err());
+        assert!(begin.elapsed() >= Duration::from_millis(5));
+        (error.ok().is_none_or(|error| is_interruption(&error)), file)
+    });
+    let (timed_out, file) = task.join().unwrap();
+    assert!(timed_out);
+    let waiting = coroutine::spawn(move || file.lock());
+    until_it_waits(&waiting);
+    holder.unlock().unwrap();
+    waiting.join().unwrap().unwrap();
+}

@@ -1,0 +1,83 @@
+//! Accepting when there is no descriptor left, in a child, so that the limit affects nobody else.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use trine::net::{TcpListener, TcpStream};
+use trine::{coroutine, time};
+
+use super::common::{child, role, run, this_program};
+use super::{ANY, KINDS, SHORT, spawn, until_it_waits};
+
+/// Opens files until there is no room for one more.
+fn exhaust() -> Vec<File> {
+    let mut files = Vec::new();
+    let error = loop {
+        match File::open("/dev/null") {
+            Ok(file) => files.push(file),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.raw_os_error(), Some(24), "{error}");
+    files
+}
+
+/// Of the whole program.
+fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes into `time`, which is the caller's.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) }, 0);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+#[test]
+fn without_descriptors_accepting_pauses_and_goes_on() {
+    const NAME: &str = "accept::without_descriptors_accepting_pauses_and_goes_on";
+    if role().is_none() {
+        let text = run(child(&this_program(), NAME, "child"));
+        let warnings: Vec<_> = text.lines().filter(|line| line.starts_with("trine:")).collect();
+        assert_eq!(warnings.len(), 1, "{text}");
+        assert!(warnings[0].contains("Too many open files"), "{text}");
+        assert!(warnings[0].contains("ulimit -n"), "{text}");
+        return;
+    }
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum: limit.maximum }).unwrap();
+    for kind in KINDS {
+        let listener = TcpListener::bind(ANY).unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let files = exhaust();
+        let task = spawn(kind, move || {
+            let late = time::timeout(SHORT, || listener.accept()).unwrap().unwrap_err();
+            assert_eq!(late.kind(), ErrorKind::TimedOut);
+            let mut accepted = Vec::new();
+            while accepted.len() < 5 {
+                accepted.push(listener.accept().unwrap());
+            }
+            (listener, accepted)
+        });
+        // It rests most of the time, and others run meanwhile.
+        let before = processor_time();
+        let meanwhile = coroutine::spawn(|| time::sleep(Duration::from_millis(500)));
+        meanwhile.join().unwrap();
+        assert!(processor_time() - before < Duration::from_millis(250));
+        assert!(!task.is_finished());
+        drop(files);
+        let (listener, accepted) = task.join().unwrap();
+        for client in &clients {
+            let own = client.local_addr().unwrap();
+            assert!(accepted.iter().any(|(_, from)| *from == own));
+        }
+        // A pause can be cancelled.
+        let waiting = TcpStream::connect(address).unwrap();
+        let files = exhaust();
+        let task = spawn(kind, move || listener.accept().map(drop));
+        until_it_waits(&task);
+        task.cancel();
+        assert_eq!(task.join().unwrap().unwrap_err().to_string(), "cancelled");
+        drop((files, waiting));
+    }
+}

@@ -1,0 +1,69 @@
+//! TCP and UDP over loopback, between coroutines, threads and local coroutines of a thread. `TRINE_REACTOR` chooses
+//! what carriers wait with.
+
+mod accept;
+mod address;
+mod cancel;
+#[path = "../common/mod.rs"]
+mod common;
+mod convert;
+mod errors;
+mod stream;
+mod udp;
+
+use std::time::{Duration, Instant};
+
+use trine::coroutine::spawn_local;
+use trine::net::{TcpListener, TcpStream};
+use trine::{Kind, State, Task, coroutine, thread};
+
+/// Longer than any test runs, so that a wait with it ends for another reason.
+const LONG: Duration = Duration::from_secs(600);
+/// A wait that is to time out.
+const SHORT: Duration = Duration::from_millis(2);
+/// The kinds that share memory.
+const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
+/// Any free port.
+const ANY: &str = "127.0.0.1:0";
+
+/// Spawns a task that shares the memory of this process.
+fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+    match kind {
+        Kind::Coroutine => coroutine::spawn(f),
+        _ => thread::spawn(f),
+    }
+}
+
+/// Calls `f` in a coroutine, in a thread's task, on a plain thread, and in a local coroutine of one.
+fn everywhere(f: fn()) {
+    KINDS.into_iter().for_each(|kind| spawn(kind, f).join().unwrap());
+    std::thread::spawn(f).join().unwrap();
+    std::thread::spawn(move || spawn_local(f).join().unwrap()).join().unwrap();
+}
+
+/// Two ends of a connection.
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(ANY).unwrap();
+    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (one, listener.accept().unwrap().0)
+}
+
+/// Returns when `task` waits, or has ended. A thread may still be on its way there.
+fn until_it_waits<T>(task: &Task<T>) {
+    until(|| task.state() == State::Waiting || task.is_finished());
+}
+
+/// Returns when `done` says so.
+fn until(done: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < LONG, "it never came");
+        std::thread::yield_now();
+        coroutine::yield_now();
+    }
+}
+
+/// `len` bytes in which each place can be told from its neighbours.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
