@@ -86,6 +86,7 @@ pub mod net;
 pub mod process;
 mod reactor;
 mod scope;
+pub mod signal;
 pub mod sync;
 mod sys;
 pub mod task;

@@ -43,6 +43,7 @@
 //! | `job.rs`, `queue.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
 //! | `service.rs`, `alarms.rs`, `forks.rs`, `launch.rs` | the service thread, its template, and how that starts |
 //! | `wire.rs`, `board.rs` | what they say to each other |
+//! | `command/` | other programs: [`Command`] |
 //!
 //! # What is different in a worker
 //!
@@ -107,6 +108,7 @@ mod board;
 mod builder;
 mod call;
 mod cancel;
+mod command;
 mod crew;
 mod entry;
 mod forks;
@@ -123,8 +125,10 @@ mod wire;
 mod worker;
 
 pub use builder::Builder;
+pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
+pub use std::process::{ExitStatus, Output, Stdio};
 
 /// Runs `function` on `arg` in a new process, which ends with the task.
 ///

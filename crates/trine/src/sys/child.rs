@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ptr;
 
 use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
@@ -26,10 +27,19 @@ pub(crate) enum Ended {
     Unknown,
 }
 
+/// The error of a process that is gone.
+pub(crate) const NO_SUCH_PROCESS: i32 = libc::ESRCH;
+
 /// A handle of the child `pid`, which the caller has not waited for yet.
 pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
     Ok(process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Whether the handle is one of a child that nobody has waited for yet.
+pub(crate) fn is_own(pidfd: impl AsFd) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    process::waitid(WaitId::PidFd(pidfd.as_fd()), options).is_ok()
 }
 
 /// Takes the answer how a child ended; `None` while it runs.
@@ -63,6 +73,19 @@ pub(crate) fn kill_and_wait(pid: u32) {
 /// Ends a process by SIGKILL; one that has ended already stays as it is.
 pub(crate) fn kill(pidfd: impl AsFd) {
     let _ = process::pidfd_send_signal(pidfd, Signal::KILL);
+}
+
+/// Sends a signal to a process; one that has ended already stays as it is.
+pub(crate) fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    let (pidfd, no_info) = (pidfd.as_fd().as_raw_fd(), ptr::null::<libc::siginfo_t>());
+    // SAFETY: the kernel is given no memory of ours.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, no_info, 0) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            error => Err(error),
+        },
+    }
 }
 
 /// The answer that the kernel keeps with the handle after somebody else has taken it (Linux 6.15).
@@ -173,7 +196,7 @@ impl Drop for SignalsBlocked {
     fn drop(&mut self) {
         // SAFETY: the mask that was in force before.
         unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut());
         }
     }
 }

@@ -61,6 +61,11 @@ pub(crate) fn install(hear: Hear) {
     set_action(handler as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK);
 }
 
+/// Whether this is one of trine's own processes.
+pub(crate) fn is_installed() -> bool {
+    HEAR.get().is_some()
+}
+
 fn set_action(function: usize, flags: c_int) {
     // SAFETY: all-zero is a valid `sigaction`: no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
