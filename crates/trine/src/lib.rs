@@ -53,17 +53,20 @@
 //! | [`Executor`], [`Kind`], [`thread::Pool`], [`process::Pool`] | a batch, without saying which way |
 //! | [`sync`] | `Mutex`, `RwLock`, `Condvar`, `Semaphore`, `Barrier`, `Event`, and [`channel`](sync::channel)s |
 //! | [`fs`] | files and directories |
+//! | [`net`], [`fs`] | sockets and files with std's names, and [`Readiness`](net::Readiness) for any other descriptor |
+//! | [`ipc`], [`process::Command`], [`signal`] | pipes, child processes, signals |
+//! | [`reactor()`] | what carriers wait with: `io_uring` or `epoll` |
 //! | [`time`] | sleeping, ticking, and a limit for whatever waits |
 //! | [`future`] | futures as tasks without a stack, in a few hundred bytes; waiting for any future; every [`Task`] is one |
 //! | [`coroutine`] | also [`Generator`](coroutine::Generator), [`spawn_local`](coroutine::spawn_local), [`Local`](coroutine::Local) |
 //! | [`task`] | what is known of each task: [`list`](task::list), [`current`](task::current) |
-//! | [`configure`] | carriers, stack size, the monitor; else `TRINE_…` variables |
+//! | [`configure`] | carriers, stack size, the monitor, the reactor; else `TRINE_…` variables |
 //!
 //! # What waits where
 //!
 //! | called | in a coroutine | on a thread, such as `main` | in a future's poll |
 //! |---|---|---|---|
-//! | what waits in trine: `join`, `recv`, `lock`, `sleep`, [`scope()`], [`block_on`](future::block_on) | parks the coroutine | parks the thread | blocks the carrier: await instead |
+//! | what waits in trine: `join`, `recv`, `lock`, `sleep`, `read`, `accept`, [`scope()`], [`block_on`](future::block_on) | parks the coroutine | parks the thread | blocks the carrier: await instead |
 //! | what blocks in std: I/O, `std::sync::Mutex` | blocks the carrier and its coroutines | blocks the thread | blocks the carrier |
 //! | a `spawn`, a `try_…`, dropping a guard, [`Task::cancel`] | does not wait | does not wait | does not wait |
 //!
