@@ -46,7 +46,6 @@ use crate::future;
 use crate::net::{Shutdown, TcpStream, UnixStream};
 use crate::reactor::{Direction, Source};
 use crate::sys::socket::{self, Patience};
-use crate::sys::unix_socket;
 
 impl rt::Read for TcpStream {
     #[inline]
@@ -162,7 +161,7 @@ fn send_vectored<D: AsFd>(
     cx: &mut Context<'_>,
     parts: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
-    source.poll_retry(Direction::Write, cx, |socket| unix_socket::send_vectored(socket, parts))
+    source.poll_retry(Direction::Write, cx, |socket| socket::send_vectored(socket, parts))
 }
 
 /// A peer that is gone already need not be told of the end.

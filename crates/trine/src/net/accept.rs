@@ -35,20 +35,12 @@ pub(super) fn accept<L: AsFd, T>(
         match listener.retry(Direction::Read, None, &mut accept) {
             Err(error) if descriptors::none_left(&error) => {
                 note(&error);
-                rest(pause)?;
+                park::wait_until(Instant::now() + pause)?;
                 pause = LONGEST.min(2 * pause);
             }
             done => return done,
         }
     }
-}
-
-fn rest(pause: Duration) -> io::Result<()> {
-    let deadline = Instant::now() + pause;
-    while Instant::now() < deadline {
-        park::wait(Some(deadline))?;
-    }
-    Ok(())
 }
 
 /// Reports `error`, unless the last one like it was a moment ago.

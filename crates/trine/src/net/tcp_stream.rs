@@ -9,8 +9,7 @@ use super::address::first;
 use super::timeout::{Timeouts, refuse_zero};
 use crate::reactor::{Direction, Source};
 use crate::sys;
-use crate::sys::net::MOST_BUFFERS;
-use crate::sys::socket::{self, Patience};
+use crate::sys::socket::{self, MOST_BUFFERS, Patience};
 
 /// Most bytes of one read; more than any socket holds.
 const MOST: usize = 1 << 30;
@@ -273,7 +272,7 @@ impl Read for &TcpStream {
         // `read_stream` must not take a full read for a short one, so `MOST` bounds what it believes.
         let most = buffers.iter().fold(0_usize, |sum, buffer| sum.saturating_add(buffer.len()));
         self.source.read_stream(most.min(MOST), self.timeouts.read.get(), |socket| {
-            sys::net::receive_vectored(socket, buffers)
+            socket::receive_vectored(socket, buffers)
         })
     }
 }
@@ -295,7 +294,7 @@ impl Write for &TcpStream {
             return socket::send(&self.source, &[], Patience::Now);
         }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
-            sys::net::send_vectored(socket, buffers)
+            socket::send_vectored(socket, buffers)
         })
     }
 

@@ -177,10 +177,7 @@ impl Rests {
     pub(crate) fn rest(&mut self) -> Result<(), Interrupted> {
         let end = Instant::now() + self.next;
         self.next = (2 * self.next).min(Duration::from_millis(16));
-        while Instant::now() < end {
-            park::wait(Some(end))?;
-        }
-        Ok(())
+        park::wait_until(end)
     }
 }
 

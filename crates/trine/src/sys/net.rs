@@ -3,19 +3,15 @@
 //! `O_NONBLOCK` belongs to a socket, not to a descriptor: whoever has a copy may take it away. So every
 //! call that can says by itself that it does not sleep (`MSG_DONTWAIT`), and none raises SIGPIPE.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags,
-    SocketFlags, SocketType, ipproto, sockopt,
+    self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt,
 };
-
-/// Most buffers of one vectored call; the kernel refuses more (`UIO_MAXIOV`).
-pub(crate) const MOST_BUFFERS: usize = 1024;
 
 const MADE: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 const SENT: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
@@ -56,20 +52,6 @@ pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
 /// What the kernel says of a peer, as an address.
 fn address(any: Option<net::SocketAddrAny>) -> io::Result<SocketAddr> {
     Ok(any.ok_or(Errno::AFNOSUPPORT)?.try_into()?)
-}
-
-/// Receives into several buffers, at most [`MOST_BUFFERS`].
-pub(crate) fn receive_vectored(
-    socket: impl AsFd,
-    buffers: &mut [IoSliceMut<'_>],
-) -> io::Result<usize> {
-    let mut nothing_else = RecvAncillaryBuffer::default();
-    Ok(net::recvmsg(socket, buffers, &mut nothing_else, RecvFlags::DONTWAIT)?.bytes)
-}
-
-/// Sends what fits of several buffers, at most [`MOST_BUFFERS`].
-pub(crate) fn send_vectored(socket: impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    Ok(net::sendmsg(socket, buffers, &mut SendAncillaryBuffer::default(), SENT)?)
 }
 
 /// Receives what stays there to be received again.

@@ -91,6 +91,28 @@ pub(crate) fn receive_behind(
     Ok(count)
 }
 
+/// Most buffers of one vectored call; the kernel refuses more (`UIO_MAXIOV`).
+pub(crate) const MOST_BUFFERS: usize = 1024;
+
+/// Receives into several buffers, at most [`MOST_BUFFERS`], what there is; never sleeps.
+pub(crate) fn receive_vectored(
+    socket: impl AsFd,
+    buffers: &mut [IoSliceMut<'_>],
+) -> io::Result<usize> {
+    let most = buffers.len().min(MOST_BUFFERS);
+    let mut nothing_else = RecvAncillaryBuffer::default();
+    // Descriptors that came along are closed by the kernel, as there is no room for them.
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    Ok(net::recvmsg(socket, &mut buffers[..most], &mut nothing_else, flags)?.bytes)
+}
+
+/// Sends what fits of several buffers, of at most [`MOST_BUFFERS`]; never sleeps.
+pub(crate) fn send_vectored(socket: impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    let most = buffers.len().min(MOST_BUFFERS);
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    Ok(net::sendmsg(socket, &buffers[..most], &mut SendAncillaryBuffer::default(), flags)?)
+}
+
 /// What [`receive_packet`] found.
 #[derive(Debug)]
 pub(crate) struct Packet {

@@ -1,14 +1,11 @@
 //! What std does not ask of Unix sockets and pipes.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
-    SocketType, recvmsg, sendmsg, socket_with,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 /// A stream socket that is not connected and does not block.
@@ -20,27 +17,6 @@ pub(crate) fn stream() -> io::Result<OwnedFd> {
 /// The reading and the writing end of a pipe, neither of which blocks.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
-}
-
-/// Most buffers of one call; the kernel refuses more (`UIO_MAXIOV`).
-const MOST_BUFFERS: usize = 1024;
-
-/// Receives into several buffers what there is; never sleeps.
-pub(crate) fn receive_vectored(
-    socket: impl AsFd,
-    buffers: &mut [IoSliceMut<'_>],
-) -> io::Result<usize> {
-    let most = buffers.len().min(MOST_BUFFERS);
-    let mut nothing_else = RecvAncillaryBuffer::default();
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    Ok(recvmsg(socket, &mut buffers[..most], &mut nothing_else, flags)?.bytes)
-}
-
-/// Sends what fits of several buffers, without a SIGPIPE; never sleeps.
-pub(crate) fn send_vectored(socket: impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    let most = buffers.len().min(MOST_BUFFERS);
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    Ok(sendmsg(socket, &buffers[..most], &mut SendAncillaryBuffer::default(), flags)?)
 }
 
 /// Whether receiving was ended (`shutdown`); never sleeps.

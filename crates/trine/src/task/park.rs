@@ -229,6 +229,18 @@ pub(crate) fn wait_for(
     })
 }
 
+/// Waits until `moment`, whatever wakes the caller before.
+///
+/// # Errors
+///
+/// As [`wait`].
+pub(crate) fn wait_until(moment: Instant) -> Result<(), Interrupted> {
+    while Instant::now() < moment {
+        wait(Some(moment))?;
+    }
+    Ok(())
+}
+
 /// As [`wait`], for waits that cannot fail: unwinds the caller's task, without a panic message.
 ///
 /// During an unwinding, and where panics abort, it waits as [`park`] does. So a caller takes its

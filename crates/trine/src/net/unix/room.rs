@@ -48,9 +48,7 @@ pub(super) fn retry<T>(
             return Err(io::ErrorKind::TimedOut.into());
         }
         let until = deadline.map_or(now + length, |deadline| deadline.min(now + length));
-        while Instant::now() < until {
-            park::wait(Some(until))?;
-        }
+        park::wait_until(until)?;
         pause = Some(LONGEST.min(2 * length));
     }
 }

@@ -233,7 +233,7 @@ impl Read for &UnixStream {
             return Ok(0);
         }
         self.source.retry(Direction::Read, self.timeouts.read.get(), |stream| {
-            unix_socket::receive_vectored(stream, buffers)
+            socket::receive_vectored(stream, buffers)
         })
     }
 }
@@ -263,7 +263,7 @@ impl Write for &UnixStream {
             return Ok(0);
         }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |stream| {
-            unix_socket::send_vectored(stream, buffers)
+            socket::send_vectored(stream, buffers)
         })
     }
 
