@@ -261,7 +261,7 @@ impl Read for &TcpStream {
             return Ok(0);
         }
         let most = buffer.len().min(MOST);
-        self.source.receive(&mut buffer[..most], self.timeouts.read.get())
+        self.source.receive(&mut buffer[..most], true, self.timeouts.read.get())
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {

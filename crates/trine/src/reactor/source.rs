@@ -119,7 +119,8 @@ impl<D: AsFd> Source<D> {
         })
     }
 
-    /// Receives from a socket of a kind that keeps no bounds between messages, into `buffer`.
+    /// Receives from a socket of a kind that keeps no bounds between messages, into `buffer`; if the socket
+    /// is `plain`, receiving less than that has room for takes all there is.
     ///
     /// # Errors
     ///
@@ -128,12 +129,14 @@ impl<D: AsFd> Source<D> {
     pub(crate) fn receive(
         &self,
         buffer: &mut [u8],
+        plain: bool,
         timeout: Option<Duration>,
     ) -> io::Result<usize> {
         let most = buffer.len();
         let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
         let count = match OwnRing::of_caller().filter(|_| most > 0) {
-            None => self.read_stream(most, timeout, attempt)?,
+            None if plain => self.read_stream(most, timeout, attempt)?,
+            None => self.retry(Direction::Read, timeout, attempt)?,
             Some(ring) => {
                 let known = self.drained.load(Relaxed);
                 let attempted =

@@ -33,7 +33,7 @@ pub(crate) struct Happened {
     pub(crate) readable: bool,
     /// There is room to write, or an error that writing tells.
     pub(crate) writable: bool,
-    /// Nothing more will come than is there.
+    /// Nothing more will come than is there, or a short read is not the last one.
     pub(crate) read_ended: bool,
     /// Nothing can be written any more.
     pub(crate) write_ended: bool,
@@ -57,7 +57,8 @@ impl Poll {
     pub(crate) fn add_changes(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
         let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-        let flags = both | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::PRI;
+        let flags = both | ends | epoll::EventFlags::ET;
         Ok(epoll::add(&self.epoll, descriptor, data, flags)?)
     }
 
@@ -98,7 +99,9 @@ impl Poll {
         into.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-            let read_ended = ended || flags.contains(epoll::EventFlags::RDHUP);
+            // A byte out of band (PRI) ends reads before it, and more may be behind it.
+            let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::PRI;
+            let read_ended = ended || flags.intersects(ends);
             Happened {
                 token: data.u64(),
                 readable: ended || flags.contains(epoll::EventFlags::IN),

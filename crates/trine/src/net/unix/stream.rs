@@ -225,7 +225,7 @@ impl Read for &UnixStream {
         if buffer.is_empty() {
             return Ok(0);
         }
-        self.source.receive(buffer, self.timeouts.read.get())
+        self.source.receive(buffer, false, self.timeouts.read.get())
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
