@@ -35,7 +35,8 @@ use crate::task::park;
 const READ: u64 = 1;
 /// There may be room to write.
 const WRITE: u64 = 2;
-/// Nothing more comes: once what is there is read, the end or an error is.
+/// Nothing more comes: once what is there is read, the end or an error is; or bytes out of band do,
+/// which end a read though there is more.
 const READ_ENDED: u64 = 4;
 /// Writing tells an error.
 const WRITE_ENDED: u64 = 8;
@@ -284,7 +285,7 @@ impl Node {
         drop(waiting);
         // Outside the lock, as a waker is anybody's code.
         let callers = first.into_iter().chain(others).map(|(_, _, waker)| waker);
-        callers.chain(reader).chain(writer).for_each(Waker::wake);
+        callers.chain(reader).chain(writer).for_each(park::wake);
     }
 }
 
