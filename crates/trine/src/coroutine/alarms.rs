@@ -16,7 +16,6 @@
 //! No waker is used or dropped under the lock: either may run code of others, which may sleep too.
 
 use std::mem;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -28,6 +27,7 @@ use super::nodes::Key;
 use super::remote::Remote;
 use super::scheduler;
 use super::timers::Timers;
+use crate::task::park;
 
 /// Wakers taken from under the lock at once.
 const BATCH: usize = 64;
@@ -90,12 +90,7 @@ impl Alarms {
             if due.is_empty() {
                 return;
             }
-            for waker in due.drain(..) {
-                // The waker of another executor may panic. The hook has reported it.
-                if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                    mem::forget(payload);
-                }
-            }
+            due.drain(..).for_each(park::wake);
         }
     }
 

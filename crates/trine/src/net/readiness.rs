@@ -10,6 +10,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Direction, Source};
+use crate::task::park;
 
 /// Waits for any descriptor: an eventfd, inotify, a terminal, the socket of a C library.
 ///
@@ -236,7 +237,7 @@ impl Wake for Crowd {
     fn wake(self: Arc<Self>) {
         let wakers = mem::take(&mut self.waiting().wakers);
         // Outside the lock, as a waker is anybody's code.
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        wakers.into_iter().for_each(|(_, waker)| park::wake(waker));
     }
 }
 

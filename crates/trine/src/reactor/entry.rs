@@ -283,7 +283,7 @@ impl Node {
         drop(waiting);
         // Outside the lock, as a waker is anybody's code.
         let callers = first.into_iter().chain(others).map(|(_, _, waker)| waker);
-        callers.chain(reader).chain(writer).for_each(Waker::wake);
+        callers.chain(reader).chain(writer).for_each(park::wake);
     }
 }
 

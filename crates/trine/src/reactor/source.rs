@@ -119,7 +119,8 @@ impl<D: AsFd> Source<D> {
         })
     }
 
-    /// Receives from a socket of a kind that keeps no bounds between messages, into `buffer`.
+    /// Receives from a socket of a kind that keeps no bounds between messages, into `buffer`; if the socket
+    /// is `plain`, receiving less than that has room for takes all there is.
     ///
     /// # Errors
     ///

@@ -189,7 +189,8 @@ impl Ring {
     }
 }
 
-/// What an operation says that was cancelled before it had done anything.
+/// What an operation says that was cancelled before it had done anything: `EINTR`, if a thread of the
+/// kernel was in it.
 pub(crate) fn is_cancelled(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ECANCELED)
+    matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EINTR))
 }

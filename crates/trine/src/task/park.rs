@@ -16,11 +16,12 @@
 //! Wakers are [`std::task::Waker`]s, so that futures wait in the same queues.
 
 use std::cell::{Cell, OnceCell};
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::BorrowedFd;
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -81,6 +82,14 @@ fn with_parker<R>(f: impl Fn(&Arc<ThreadParker>) -> R) -> R {
     THREAD
         .try_with(|parker| f(parker.get_or_init(Arc::default)))
         .unwrap_or_else(|_| LATE.with(|parker| f(parker.get_or_init(Default::default))))
+}
+
+/// Uses a waker that may be anybody's, for a caller who has to go on: another executor's may panic. The hook
+/// has reported it.
+pub(crate) fn wake(waker: Waker) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        mem::forget(payload);
+    }
 }
 
 /// Makes `host` answer for everything that waits on the calling thread from now on.
@@ -305,9 +314,10 @@ impl ThreadParker {
     /// Calls `sleep`, which a wake-up ends, unless there was one already.
     ///
     /// Ordering: `Acquire` here pairs with `Release` in `wake`, so that what happened before the
-    /// wake-up is seen after `rest`.
+    /// wake-up is seen after `rest`; `Release` here with `Acquire` there, so that who finds the thread
+    /// polling finds its bell.
     fn rest(&self, how: u32, sleep: impl FnOnce()) {
-        if self.word.compare_exchange(EMPTY, how, Relaxed, Relaxed).is_ok() {
+        if self.word.compare_exchange(EMPTY, how, Release, Relaxed).is_ok() {
             let current =
                 registry::current().map(|slot| (slot, slot.exchange_state(registry::PARKED)));
             sleep();
@@ -325,7 +335,7 @@ impl Wake for ThreadParker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        match self.word.swap(NOTIFIED, Release) {
+        match self.word.swap(NOTIFIED, AcqRel) {
             PARKED => futex::wake_one(&self.word),
             // A thread without a bell looks by itself.
             POLLING => self.bell.get().into_iter().for_each(Bell::ring),

@@ -1,0 +1,166 @@
+//! What the kernel does rarely, and those who wait for descriptors have to live with: reads that end short
+//! though there is more, wake-ups that bring nothing, wakers that panic. With both back ends.
+
+use std::future::Future;
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::TcpStream as StdStream;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::pin::pin;
+use std::process::Command;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use trine::net::{Readiness, TcpListener, TcpStream, UnixStream};
+use trine::{Interrupted, coroutine, ipc, time};
+
+/// Longer than any wait that ends.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Runs `f` as a coroutine in a process of its own, with one carrier, by each back end.
+fn with_each_reactor(name: &str, f: impl FnOnce() + Send + 'static) {
+    if std::env::var_os("TRINE_TEST_CHILD").is_some() {
+        // What hangs is to end, too.
+        std::thread::spawn(|| {
+            std::thread::sleep(2 * LONG);
+            std::process::abort();
+        });
+        return coroutine::spawn(f).join().unwrap();
+    }
+    for reactor in ["uring", "epoll"] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
+        command.envs([("TRINE_TEST_CHILD", "1"), ("TRINE_CARRIERS", "1")]);
+        let output = command.env("TRINE_REACTOR", reactor).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{reactor}: {text}");
+    }
+}
+
+/// Two ends of a connection.
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (one, listener.accept().unwrap().0)
+}
+
+/// Reads as often as it takes to have `count` bytes, each time with room for more.
+fn read(mut from: impl Read, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 64];
+    while bytes.len() < count {
+        let read = time::timeout(LONG, || from.read(&mut buffer)).unwrap().unwrap();
+        assert!(read > 0);
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+    bytes
+}
+
+/// Waits in a read of `there`, so that it is watched from now on.
+fn wait_once<S: Write + Send + 'static>(mut here: S, there: impl Read) -> S {
+    let writer = coroutine::spawn(move || {
+        here.write_all(b"!").unwrap();
+        here
+    });
+    assert_eq!(read(there, 1), b"!");
+    writer.join().unwrap()
+}
+
+#[test]
+fn a_descriptor_on_its_way_ends_a_read_and_more_is_behind_it() {
+    with_each_reactor("a_descriptor_on_its_way_ends_a_read_and_more_is_behind_it", || {
+        let (here, there) = UnixStream::pair().unwrap();
+        let mut here = wait_once(here, &there);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let descriptors = [file.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        let flags = SendFlags::empty();
+        rustix::net::sendmsg(&here, &[IoSlice::new(b"one")], &mut control, flags).unwrap();
+        here.write_all(b"two").unwrap();
+        assert_eq!(read(&there, 6), b"onetwo");
+    });
+}
+
+#[test]
+fn a_byte_out_of_band_ends_a_read_and_more_is_behind_it() {
+    with_each_reactor("a_byte_out_of_band_ends_a_read_and_more_is_behind_it", || {
+        let (here, there) = pair();
+        here.set_nodelay(true).unwrap();
+        let mut here = wait_once(here, &there);
+        for _ in 0..3 {
+            here.write_all(b"one").unwrap();
+            // SAFETY: the byte is there for the time of the call.
+            let sent =
+                unsafe { libc::send(here.as_raw_fd(), b"?".as_ptr().cast(), 1, libc::MSG_OOB) };
+            assert_eq!(sent, 1);
+            here.write_all(b"two").unwrap();
+            assert_eq!(read(&there, 6), b"onetwo");
+        }
+        here.write_all(b"three").unwrap();
+        assert_eq!(read(&there, 5), b"three");
+    });
+}
+
+#[test]
+fn a_read_that_others_are_quicker_than_ends_with_its_cancellation() {
+    with_each_reactor("a_read_that_others_are_quicker_than_ends_with_its_cancellation", || {
+        // After 128 wake-ups that brought nothing, a ring no longer waits for the socket but in it.
+        for wake_ups in 124..136 {
+            let (mut here, there) = pair();
+            let mut thief = StdStream::from(there.as_fd().try_clone_to_owned().unwrap());
+            let there = Arc::new(there);
+            let reading = Arc::clone(&there);
+            let reader = coroutine::spawn(move || (&*reading).read(&mut [0; 8]));
+            time::sleep(Duration::from_micros(200));
+            // The reader may be the quicker one, once it waits in the socket.
+            let stolen = (0..wake_ups).all(|_| {
+                here.write_all(b"!").unwrap();
+                let stolen = thief.read(&mut [0]).is_ok();
+                time::sleep(Duration::from_micros(200));
+                stolen
+            });
+            reader.cancel();
+            let ended = reader.join().unwrap();
+            if stolen {
+                let error = ended.unwrap_err();
+                let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Interrupted>());
+                assert!(inner.is_some_and(Interrupted::is_cancelled), "{wake_ups}: {error:?}");
+            }
+            here.write_all(b"whole").unwrap();
+            assert_eq!(read(&*there, 5), b"whole");
+        }
+    });
+}
+
+#[test]
+fn a_waker_that_panics_harms_nobody_else() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("this panic is part of the test");
+        }
+    }
+    with_each_reactor("a_waker_that_panics_harms_nobody_else", || {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let reader = Readiness::new(reader);
+        let waker = Waker::from(Arc::new(Panics));
+        let mut one = pin!(reader.readable());
+        assert!(one.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let (mut first, mut second) = (ipc::pipe().unwrap(), ipc::pipe().unwrap());
+        let other = coroutine::spawn(move || {
+            first.1.write_all(b"!").unwrap();
+            read(&mut second.0, 1)
+        });
+        read(&mut first.0, 1);
+        writer.write_all(b"!").unwrap();
+        second.1.write_all(b"?").unwrap();
+        assert_eq!(other.join().unwrap(), b"?");
+        // The others who wait for the same descriptor are woken too.
+        let mut two = pin!(reader.readable());
+        assert!(two.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+    });
+}
