@@ -1,8 +1,10 @@
 //! What the reactor promises whatever ends a wait, with both back ends (`TRINE_REACTOR`): no byte is lost or
 //! comes twice, and nothing is left behind.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::process::{Command, Output};
+use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, mpsc};
@@ -173,6 +175,39 @@ fn two_thousand_reads_are_cancelled_at_once() {
     let mut rest = String::new();
     (&*there).read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "still whole");
+}
+
+/// Several coroutines of one carrier wait for one descriptor: a change wakes all, one has what has come, one
+/// finds nothing, and the others see at their turn that it was for nothing. They wait on.
+#[test]
+fn those_who_are_woken_for_nothing_wait_on() {
+    const READERS: u8 = 6;
+    let task = coroutine::spawn(|| {
+        let (reader, mut writer) = trine::ipc::pipe().unwrap();
+        let (reader, order) = (Arc::new(reader), Rc::new(RefCell::new(Vec::new())));
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| {
+                let (reader, order) = (Arc::clone(&reader), Rc::clone(&order));
+                coroutine::spawn_local(move || {
+                    let mut byte = [0];
+                    (&*reader).read_exact(&mut byte).unwrap();
+                    order.borrow_mut().push(byte[0]);
+                })
+            })
+            .collect();
+        for byte in 0..READERS {
+            writer.write_all(&[byte]).unwrap();
+            while order.borrow().len() <= usize::from(byte) {
+                coroutine::yield_now();
+            }
+        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        assert_eq!(*order.borrow(), Vec::from_iter(0..READERS));
+    });
+    let Ok(ended) = task.join_timeout(Duration::from_secs(30)) else {
+        panic!("somebody was forgotten")
+    };
+    ended.unwrap();
 }
 
 #[test]

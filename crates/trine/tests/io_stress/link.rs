@@ -248,7 +248,12 @@ impl Course {
             from.read(&mut buffer)?
         };
         must!(count <= length, "{count} bytes are in a buffer for {length}");
-        must!(count as u64 <= self.end - self.at, "{count} bytes behind {} of {}", self.at, self.end);
+        must!(
+            count as u64 <= self.end - self.at,
+            "{count} bytes behind {} of {}",
+            self.at,
+            self.end
+        );
         let expected = bytes(self.key, self.at, count);
         if buffer[..count] != *expected {
             let wrong = (0..count).find(|&n| buffer[n] != expected[n]).unwrap_or(0);

@@ -171,7 +171,12 @@ fn account(first: Level) {
         std::thread::yield_now();
     }
     while ends() > first.descriptors {
-        must!(Instant::now() < deadline, "{} ends are open, {} at first", ends(), first.descriptors);
+        must!(
+            Instant::now() < deadline,
+            "{} ends are open, {} at first",
+            ends(),
+            first.descriptors
+        );
         std::thread::yield_now();
     }
     // A carrier has a ring, an epoll and a bell; a thread a bell.

@@ -260,7 +260,8 @@ fn relay(
                 }
                 None
             };
-            match if ending == 1 { time::timeout(patience, go_on).unwrap_or(None) } else { go_on() } {
+            match if ending == 1 { time::timeout(patience, go_on).unwrap_or(None) } else { go_on() }
+            {
                 None => {}
                 Some(error) if ending < 2 && error.kind() == ErrorKind::TimedOut => {
                     count(&BOOKS.read_timeouts);
@@ -320,4 +321,3 @@ fn accept_some(listener: &TcpListener, count: u64) {
         must!(handler.join().unwrap(), "a connection that nobody has given up");
     }
 }
-
