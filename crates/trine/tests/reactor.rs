@@ -1,9 +1,11 @@
 //! What the reactor promises whatever ends a wait, with both back ends (`TRINE_REACTOR`): no byte is lost or
 //! comes twice, and nothing is left behind.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Output};
+use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, mpsc};
@@ -176,6 +178,39 @@ fn two_thousand_reads_are_cancelled_at_once() {
     assert_eq!(rest, "still whole");
 }
 
+/// Several coroutines of one carrier wait for one descriptor: a change wakes all, one has what has come, one
+/// finds nothing, and the others see at their turn that it was for nothing. They wait on.
+#[test]
+fn those_who_are_woken_for_nothing_wait_on() {
+    const READERS: u8 = 6;
+    let task = coroutine::spawn(|| {
+        let (reader, mut writer) = trine::ipc::pipe().unwrap();
+        let (reader, order) = (Arc::new(reader), Rc::new(RefCell::new(Vec::new())));
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| {
+                let (reader, order) = (Arc::clone(&reader), Rc::clone(&order));
+                coroutine::spawn_local(move || {
+                    let mut byte = [0];
+                    (&*reader).read_exact(&mut byte).unwrap();
+                    order.borrow_mut().push(byte[0]);
+                })
+            })
+            .collect();
+        for byte in 0..READERS {
+            writer.write_all(&[byte]).unwrap();
+            while order.borrow().len() <= usize::from(byte) {
+                coroutine::yield_now();
+            }
+        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        assert_eq!(*order.borrow(), Vec::from_iter(0..READERS));
+    });
+    let Ok(ended) = task.join_timeout(Duration::from_secs(30)) else {
+        panic!("somebody was forgotten")
+    };
+    ended.unwrap();
+}
+
 #[test]
 fn what_was_chosen_can_be_asked() {
     let in_use = trine::reactor();
@@ -197,9 +232,9 @@ fn is_child() -> bool {
     std::env::var_os("TRINE_TEST_CHILD").is_some()
 }
 
-/// Has the kernel answer `io_uring_setup` with `errno` from now on, to this thread and those it starts:
+/// Has the kernel answer a system call with `errno` from now on, to this thread and those it starts:
 /// what containers do.
-fn forbid_io_uring(errno: i32) {
+fn forbid(call: libc::c_long, errno: i32) {
     let code = |code: u32| u16::try_from(code).unwrap();
     let statement = |operation, k| libc::sock_filter { code: code(operation), jt: 0, jf: 0, k };
     let mut filter = [
@@ -209,7 +244,7 @@ fn forbid_io_uring(errno: i32) {
             code: code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
             jt: 0,
             jf: 1,
-            k: u32::try_from(libc::SYS_io_uring_setup).unwrap(),
+            k: u32::try_from(call).unwrap(),
         },
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno.unsigned_abs()),
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
@@ -228,7 +263,8 @@ fn forbid_io_uring(errno: i32) {
 fn where_io_uring_is_forbidden_epoll_serves() {
     if is_child() {
         let errno = std::env::var("FORBIDDEN_BY").unwrap().parse().unwrap();
-        forbid_io_uring(errno);
+        let call = std::env::var("FORBIDDEN").unwrap().parse().unwrap();
+        forbid(call, errno);
         let (here, there) = pair();
         let sender = coroutine::spawn(move || send_counted(here, 500, 5));
         let receiver = coroutine::spawn(move || receive_counted(there, 500, 6));
@@ -241,10 +277,13 @@ fn where_io_uring_is_forbidden_epoll_serves() {
         return;
     }
     let name = "where_io_uring_is_forbidden_epoll_serves";
-    for errno in [libc::EPERM, libc::ENOSYS, libc::ENOMEM] {
-        let errno = errno.to_string();
+    let (setup, enter) = (libc::SYS_io_uring_setup, libc::SYS_io_uring_enter);
+    for (call, errno) in
+        [(setup, libc::EPERM), (setup, libc::ENOSYS), (setup, libc::ENOMEM), (enter, libc::EPERM)]
+    {
+        let (call, errno) = (call.to_string(), errno.to_string());
         for (wanted, is_told) in [("", false), ("uring", true)] {
-            let mut variables = vec![("FORBIDDEN_BY", &*errno)];
+            let mut variables = vec![("FORBIDDEN_BY", &*errno), ("FORBIDDEN", &*call)];
             variables.extend((!wanted.is_empty()).then_some(("TRINE_REACTOR", wanted)));
             let output = child(name, &variables);
             let text = String::from_utf8_lossy(&output.stderr);

@@ -9,12 +9,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::pin;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use trine::net::{Readiness, TcpListener, TcpStream, UnixStream};
-use trine::{Interrupted, coroutine, ipc, time};
+use trine::{Interrupted, coroutine, ipc, thread, time};
 
 /// Longer than any wait that ends.
 const LONG: Duration = Duration::from_secs(20);
@@ -162,5 +164,33 @@ fn a_waker_that_panics_harms_nobody_else() {
         // The others who wait for the same descriptor are woken too.
         let mut two = pin!(reader.readable());
         assert!(two.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+    });
+}
+
+#[test]
+fn who_never_has_to_wait_lets_others_run() {
+    with_each_reactor("who_never_has_to_wait_lets_others_run", || {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
+        // Outside of the carrier: there is always something to read.
+        let feeder = thread::spawn(move || while here.write(&[0; 4096]).is_ok() {});
+        let reader = coroutine::spawn(move || {
+            let mut there = there;
+            while !is_over.load(SeqCst) {
+                assert_eq!(there.read(&mut [0; 1]).unwrap(), 1);
+            }
+        });
+        // Timers, descriptors, those who are ready and those who are not started yet all have their turns.
+        for _ in 0..20 {
+            time::sleep(Duration::from_micros(50));
+            let (here, there) = UnixStream::pair().unwrap();
+            let asked = coroutine::spawn(move || wait_once(here, &there));
+            coroutine::yield_now();
+            asked.join().unwrap();
+        }
+        over.store(true, SeqCst);
+        reader.join().unwrap();
+        feeder.join().unwrap();
     });
 }

@@ -155,31 +155,41 @@ impl Entry {
                 }
             }
         }
-        let number = {
-            let mut waiting = self.node.waiting();
-            if self.seen().may_be_ready(direction) {
-                return Ok(());
-            }
-            waiting.callers_so_far += 1;
-            let number = waiting.callers_so_far;
-            waiting.callers.push((number, direction, park::waker()));
-            number
-        };
+        let Some(number) = self.join_callers(None, direction) else { return Ok(()) };
         let _leave = Leave(self.node, number);
         loop {
             park::wait(deadline)?;
-            let mut waiting = self.node.waiting();
+            // A change has taken all callers out of the list, and one of the others may have used it up.
             if self.seen().may_be_ready(direction) {
                 return Ok(());
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            // Whoever was woken is out of the list; another was faster, so it waits on.
-            if !waiting.callers.iter().any(|(own, ..)| *own == number) {
-                waiting.callers.push((number, direction, park::waker()));
+            if self.join_callers(Some(number), direction).is_none() {
+                return Ok(());
             }
         }
+    }
+
+    /// Puts the caller into the list of those who wait, unless it is there; under the number it has, or a
+    /// new one. `None`: the descriptor may be ready.
+    fn join_callers(&self, number: Option<u64>, direction: Direction) -> Option<u64> {
+        // Dropped after the lock, where it is not put in.
+        let waker = park::waker();
+        let mut waiting = self.node.waiting();
+        if self.seen().may_be_ready(direction) {
+            return None;
+        }
+        if waiting.callers.iter().any(|(own, ..)| Some(*own) == number) {
+            return number;
+        }
+        let number = number.unwrap_or_else(|| {
+            waiting.callers_so_far += 1;
+            waiting.callers_so_far
+        });
+        waiting.callers.push((number, direction, waker));
+        Some(number)
     }
 
     /// Whether the descriptor may be ready; if not, the waker of `cx` is woken when it may be.

@@ -34,7 +34,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::operation::OwnRing;
-use super::{Direction, Source, offload};
+use super::{Direction, Source, offload, turns};
 use crate::sys::file::{self, Patience, flags};
 use crate::sys::{poll, socket};
 use crate::task::{Interrupted, park};
@@ -292,7 +292,10 @@ impl Opened {
             Err(error) if file::would_sleep(&error) => {
                 self.wait_and_perform(direction, at_offset, plain, error, call)
             }
-            done => done,
+            done => {
+                turns::count_call();
+                done
+            }
         }
     }
 

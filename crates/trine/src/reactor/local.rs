@@ -15,19 +15,21 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::choice;
 use super::entry::{self, Entry};
 use super::operation;
 use crate::config::Reactor;
-use crate::sys::limits;
 use crate::sys::poll::{Bell, Happened, Poll};
 use crate::sys::ring::{Operation, Ring};
 
 /// Tokens that are no address: the bell's, and in a ring the epoll's.
 const BELL: u64 = 2;
 const EPOLL: u64 = 4;
+
+/// How long a carrier sleeps whose ring has no room to watch the bell.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// The reactor of one carrier, for its own thread.
 pub(crate) struct Local {
@@ -37,6 +39,8 @@ pub(crate) struct Local {
     /// Ends the carrier's sleep; there before the carrier first sleeps in the reactor.
     bell: &'static OnceLock<Bell>,
     happened: RefCell<Vec<Happened>>,
+    /// Which of bell and epoll the ring has ceased to watch.
+    unwatched: RefCell<Vec<u64>>,
 }
 
 thread_local! {
@@ -58,6 +62,7 @@ impl Local {
             epoll: OnceCell::new(),
             bell,
             happened: RefCell::default(),
+            unwatched: RefCell::default(),
         };
         let local: &'static Local = Box::leak(Box::new(local));
         LOCAL.set(Some(local));
@@ -117,7 +122,7 @@ impl Local {
         match self.bell.get() {
             Some(bell) => Ok(bell),
             None => {
-                let bell = Bell::new().map_err(explain)?;
+                let bell = Bell::new()?;
                 Ok(self.bell.get_or_init(|| bell))
             }
         }
@@ -127,7 +132,7 @@ impl Local {
         if let Some(epoll) = self.epoll.get() {
             return Ok(epoll);
         }
-        let epoll = Poll::new().map_err(explain)?;
+        let epoll = Poll::new()?;
         match self.ring() {
             // SAFETY: the operation points to nothing.
             Some(ring) => unsafe {
@@ -155,6 +160,8 @@ impl Local {
     pub(crate) fn sleep(&self, deadline: Option<Instant>) {
         match self.ring.get() {
             Some(Some(ring)) => {
+                let soon = || Some(Instant::now() + RETRY);
+                let deadline = if self.watch_again(ring) { deadline } else { soon() };
                 ring.borrow_mut().sleep(deadline);
                 self.complete(ring);
             }
@@ -166,29 +173,39 @@ impl Local {
     fn complete(&self, ring: &RefCell<Ring>) {
         loop {
             // Not borrowed while something is done about it.
-            let Some(completion) = ring.borrow_mut().take() else { return };
-            let again = match completion.token {
+            let Some(completion) = ring.borrow_mut().take() else { break };
+            match completion.token {
                 // The bell has done its work by ending the sleep.
-                BELL => self.bell.get().map(|bell| bell.as_fd()),
-                EPOLL => {
-                    // The ring tells of changes only, so nothing may be left behind.
-                    while self.report(|epoll, happened| epoll.look(happened)) == Poll::MOST {}
-                    self.epoll.get().map(|epoll| epoll.as_fd())
-                }
+                BELL => {}
+                // The ring tells of changes only, so nothing may be left behind.
+                EPOLL => while self.report(|epoll, happened| epoll.look(happened)) == Poll::MOST {},
                 token => {
                     // SAFETY: all other tokens in this ring are those of `perform`.
                     unsafe { operation::complete(token, completion.result) };
-                    None
+                    continue;
                 }
-            };
-            if let Some(watched) = again.filter(|_| !completion.more) {
-                // SAFETY: the operation points to nothing.
-                let pushed = unsafe {
-                    ring.borrow_mut().push(Operation::changes(watched), completion.token)
-                };
-                pushed.expect("a queue whose completions are being taken has room");
+            }
+            if !completion.more {
+                self.unwatched.borrow_mut().push(completion.token);
             }
         }
+        self.watch_again(ring);
+    }
+
+    /// Has the ring watch bell and epoll again that it has ceased to; `false` if it has no room. What happens
+    /// meanwhile is told as soon as it watches.
+    fn watch_again(&self, ring: &RefCell<Ring>) -> bool {
+        let mut unwatched = self.unwatched.borrow_mut();
+        unwatched.retain(|&token| {
+            let watched = match token {
+                BELL => self.bell.get().map(|bell| bell.as_fd()),
+                _ => self.epoll.get().map(|epoll| epoll.as_fd()),
+            };
+            let watch = Operation::changes(watched.expect("it was watched"));
+            // SAFETY: the operation points to nothing.
+            unsafe { ring.borrow_mut().push(watch, token) }.is_err()
+        });
+        unwatched.is_empty()
     }
 
     /// Waits for the epoll by `wait`, and wakes those concerned; how much was reported.
@@ -201,9 +218,4 @@ impl Local {
         happened.drain(..).filter(|it| it.token != BELL).for_each(entry::report);
         count
     }
-}
-
-/// Says why there is no descriptor.
-fn explain(error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), limits::explain_missing("epoll to wait with", &error))
 }

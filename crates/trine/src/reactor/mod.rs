@@ -27,6 +27,7 @@
 //! | `choice.rs` | which back end |
 //! | `operation.rs` | an operation of a ring, and who waits for it |
 //! | `local.rs` | the reactor of a carrier |
+//! | `turns.rs` | turns for the others of a carrier |
 //! | `large.rs` | the epoll of those who are on no carrier |
 //! | `files.rs` | calls on files: an attempt that does not sleep, else a thread |
 //! | `offload.rs` | a bounded pool of threads for what can only block |
@@ -47,6 +48,7 @@ mod local;
 pub(crate) mod offload;
 mod operation;
 mod source;
+mod turns;
 
 pub use choice::{ReactorInUse, reactor};
 pub(crate) use local::Local;

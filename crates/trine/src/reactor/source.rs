@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Seen};
 use super::operation::OwnRing;
-use super::{large, local};
+use super::{large, local, turns};
 use crate::sys::socket::{self, Patience};
 use crate::sys::{descriptors, poll};
 use crate::task::park;
@@ -165,7 +165,10 @@ impl<D: AsFd> Source<D> {
                 let attempted =
                     if known { None } else { unless_blocked(attempt(&self.descriptor))? };
                 match attempted {
-                    Some(count) => count,
+                    Some(count) => {
+                        turns::count_call();
+                        count
+                    }
                     None => {
                         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
                         ring.receive(self.descriptor.as_fd(), buffer, until)?
@@ -195,6 +198,9 @@ impl<D: AsFd> Source<D> {
                 match attempt(&self.descriptor) {
                     Ok(value) => {
                         then(&value, seen);
+                        if !waited {
+                            turns::count_call();
+                        }
                         return Ok(value);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

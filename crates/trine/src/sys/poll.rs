@@ -2,7 +2,10 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
@@ -93,9 +96,7 @@ impl Poll {
         into.clear();
         let mut events = [const { MaybeUninit::uninit() }; Poll::MOST];
         // EINTR is the one possible error; it means that nothing happened yet.
-        let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, timeout.as_ref()) else {
-            return;
-        };
+        let Ok((events, _)) = wait(&self.epoll, &mut events, timeout.as_ref()) else { return };
         into.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
@@ -176,6 +177,49 @@ fn flags(interest: Interest) -> epoll::EventFlags {
         Interest::ReadWrite => epoll::EventFlags::IN | epoll::EventFlags::OUT,
     }
 }
+
+/// `epoll_wait`, to the nanosecond where the kernel can (`epoll_pwait2`, Linux 5.11), else to the
+/// millisecond behind it.
+fn wait<'a>(
+    epoll: &OwnedFd,
+    events: &'a mut [MaybeUninit<epoll::Event>],
+    timeout: Option<&Timespec>,
+) -> rustix::io::Result<(&'a mut [epoll::Event], &'a mut [MaybeUninit<epoll::Event>])> {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    // The structure of the kernel, and of a system call that knows only 64 bits.
+    let exact = timeout
+        .filter(|time| time.tv_sec > 0 || time.tv_nsec > 0)
+        .map(|time| [time.tv_sec, time.tv_nsec]);
+    let Some(exact) = exact.filter(|_| !REFUSED.load(Relaxed)) else {
+        return epoll::wait(epoll, events, timeout);
+    };
+    // SAFETY: the kernel writes at most as many events as there is room for, each of the type that it
+    // shares with rustix, and reads the time.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll.as_raw_fd(),
+            events.as_mut_ptr(),
+            events.len().min(i32::MAX as usize),
+            exact.as_ptr(),
+            ptr::null::<libc::sigset_t>(),
+            0,
+        )
+    };
+    let Ok(count) = usize::try_from(count) else {
+        let error = io::Error::last_os_error();
+        if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
+            REFUSED.store(true, Relaxed);
+            return epoll::wait(epoll, events, timeout);
+        }
+        return Err(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::INTR));
+    };
+    let (filled, rest) = events.split_at_mut(count);
+    // SAFETY: the kernel has written the first `count` of them.
+    Ok((unsafe { filled.assume_init_mut() }, rest))
+}
+
+const _: () = assert!(size_of::<epoll::Event>() == size_of::<libc::epoll_event>());
 
 /// A bell that any thread rings and one that sleeps in [`Poll::wait`] hears.
 #[derive(Debug)]

@@ -130,7 +130,13 @@ impl Ring {
         if !queues.params().is_feature_nodrop() || !queues.params().is_feature_ext_arg() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        Ok(Ring { queues })
+        let mut ring = Ring { queues };
+        // A sandbox may allow the setup and refuse the use.
+        // SAFETY: the operation points to nothing.
+        unsafe { ring.push(Operation(opcode::Nop::new().build()), 0)? };
+        ring.queues.submit_and_wait(1)?;
+        ring.take().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(ring)
     }
 
     /// Has `operation` begin at the next [`enter`](Ring::enter); it completes with `token`.

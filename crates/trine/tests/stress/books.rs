@@ -11,28 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine::{TaskError, TaskId};
 
-/// A small generator of numbers that look random (splitmix64): a seed gives the same ones each time.
-#[derive(Clone)]
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.number() % end as u64) as usize
-    }
-
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
-
 /// How a task was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -132,7 +110,7 @@ fn at_work() -> MutexGuard<'static, AtWork> {
 
 /// Prints what is known and ends the program; past the test harness, which would keep it to itself.
 pub fn fail(what: fmt::Arguments<'_>) -> ! {
-    let mut text = format!("stress: {what}\nseed {}\n{BOOKS}\n", crate::seed());
+    let mut text = format!("stress: {what}\nseed {}\n{BOOKS}\n", crate::seeds::seed());
     let tasks = trine::task::list();
     let _ = writeln!(text, "{} tasks in the registry", tasks.len());
     for info in tasks.iter().take(200) {

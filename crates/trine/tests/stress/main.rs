@@ -15,18 +15,20 @@
 //! | `work.rs`, `asynchronous.rs` | the steps of a task |
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::{AtomicBool, Ordering::Release};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 mod asynchronous;
 mod books;
+#[path = "../common/seeds.rs"]
+mod seeds;
 mod work;
 mod world;
 
-use books::{BOOKS, Life, Rng, Way, fail};
+use books::{BOOKS, Life, Way, fail};
+use seeds::{Rng, seed, variable};
 use work::{Body, Ctx, Running};
 use world::{PERMITS, WORLD};
 
@@ -38,26 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 static STOP: AtomicBool = AtomicBool::new(false);
 static OVER: AtomicBool = AtomicBool::new(false);
-static SEED: OnceLock<u64> = OnceLock::new();
 
 /// Whether the time is up, and nothing more is begun.
 pub fn stopped() -> bool {
     STOP.load(Acquire)
-}
-
-/// What all choices follow from.
-pub fn seed() -> u64 {
-    *SEED.get_or_init(|| {
-        variable("TRINE_STRESS_SEED").unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-            now.as_nanos() as u64
-        })
-    })
-}
-
-fn variable(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is to be a number, not {text:?}")))
 }
 
 #[test]

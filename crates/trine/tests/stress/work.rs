@@ -11,7 +11,8 @@ use trine::sync::channel;
 use trine::{Executor, Kind, Task, TaskError, coroutine, future, thread, time};
 
 use crate::asynchronous;
-use crate::books::{BOOKS, Fate, Guard, Life, Message, Rng, Watch, Way, count};
+use crate::books::{BOOKS, Fate, Guard, Life, Message, Watch, Way, count};
+use crate::seeds::Rng;
 use crate::world::{Change, PERMITS, WORLD, look};
 use crate::{must, stopped};
 

@@ -11,8 +11,9 @@ use trine::sync::channel::{self, Receiver, Sender};
 use trine::sync::{Condvar, Event, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use trine::{Canceller, thread};
 
-use crate::books::{Message, Rng};
+use crate::books::Message;
 use crate::must;
+use crate::seeds::Rng;
 use crate::work::Running;
 
 pub const PERMITS: usize = 4;
