@@ -118,7 +118,7 @@ fn the_ends_of_children_block_also_those_that_were_ours() {
     let first = first.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     assert_blocking(&String::from_utf8(first.wait_with_output().unwrap().stdout).unwrap());
 
-    let mut first = sh("sleep 600").stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = sh("exec sleep 600").stdout(Stdio::piped()).spawn().unwrap();
     let second = sh(script).stdin(first.stdout.take().unwrap()).output().unwrap();
     assert_blocking(&String::from_utf8(second.stdout).unwrap());
     first.kill().unwrap();
