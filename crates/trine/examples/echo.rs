@@ -4,10 +4,9 @@
 
 use std::error::Error;
 use std::io::{self, Read, Write};
-use std::time::Duration;
 
+use trine::coroutine;
 use trine::net::{TcpListener, TcpStream};
-use trine::{coroutine, time};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7777".into());
@@ -19,18 +18,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn accept(listener: &TcpListener) {
-    loop {
-        match listener.accept() {
-            Ok((stream, from)) => drop(coroutine::spawn(move || {
+    for stream in listener.incoming() {
+        match stream {
+            Ok(stream) => drop(coroutine::spawn(move || {
                 if let Err(error) = echo(stream) {
-                    eprintln!("{from}: {error}");
+                    eprintln!("a connection: {error}");
                 }
             })),
-            Err(error) => {
-                eprintln!("accept: {error}");
-                // No descriptors, mostly: there may be one again soon.
-                time::sleep(Duration::from_millis(10));
-            }
+            Err(error) => eprintln!("accept: {error}"),
         }
     }
 }

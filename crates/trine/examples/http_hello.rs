@@ -17,11 +17,10 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
 use std::time::{Duration, SystemTime};
 
 use httparse::{Error as Malformed, Header, Request, Status};
-use trine::net::{TcpListener, TcpStream};
+use trine::net::{Shutdown, TcpListener, TcpStream};
 use trine::{coroutine, time};
 
 const BODY: &str = "Hello, world!";
@@ -50,15 +49,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn accept(listener: &TcpListener, idle: Option<Duration>) {
-    loop {
-        match listener.accept() {
+    for stream in listener.incoming() {
+        match stream {
             // How a connection ends is the client's business.
-            Ok((stream, _)) => drop(coroutine::spawn(move || serve(stream, idle))),
-            Err(error) => {
-                eprintln!("accept: {error}");
-                // No descriptors, mostly: there may be one again soon.
-                time::sleep(Duration::from_millis(10));
-            }
+            Ok(stream) => drop(coroutine::spawn(move || serve(stream, idle))),
+            Err(error) => eprintln!("accept: {error}"),
         }
     }
 }

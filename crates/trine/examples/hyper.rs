@@ -6,7 +6,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
@@ -14,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use trine::net::{TcpListener, TcpStream};
-use trine::{coroutine, future, time};
+use trine::{coroutine, future};
 
 type Answer = Response<Either<Full<Bytes>, Incoming>>;
 
@@ -34,17 +33,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn accept(listener: &TcpListener, as_coroutines: bool) {
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) if as_coroutines => {
+    for stream in listener.incoming() {
+        match stream {
+            Ok(stream) if as_coroutines => {
                 drop(coroutine::spawn(|| future::block_on(serve(stream))));
             }
-            Ok((stream, _)) => drop(future::spawn(serve(stream))),
-            Err(error) => {
-                eprintln!("accept: {error}");
-                // No descriptors, mostly: there may be one again soon.
-                time::sleep(Duration::from_millis(10));
-            }
+            Ok(stream) => drop(future::spawn(serve(stream))),
+            Err(error) => eprintln!("accept: {error}"),
         }
     }
 }

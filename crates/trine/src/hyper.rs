@@ -2,7 +2,7 @@
 //!
 //! | hyper asks for | it is |
 //! |---|---|
-//! | [`hyper::rt::Read`], [`Write`](::hyper::rt::Write): a connection | [`TcpStream`], as it is |
+//! | [`hyper::rt::Read`], [`Write`](::hyper::rt::Write): a connection | [`TcpStream`], [`UnixStream`], as they are |
 //! | [`hyper::rt::Executor`](::hyper::rt::Executor): tasks beside a connection (HTTP/2, clients) | [`Executor`] |
 //! | [`hyper::rt::Timer`](::hyper::rt::Timer): limits such as `header_read_timeout` | [`Timer`] |
 //!
@@ -34,8 +34,8 @@
 //!
 //! The time limits that a stream has for its own calls do not hold here: hyper has limits of its own.
 
-use std::io::{self, IoSlice, Write as _};
-use std::net::{self, Shutdown};
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -43,9 +43,10 @@ use std::time::{Duration, Instant};
 use ::hyper::rt::{self, ReadBufCursor};
 
 use crate::future;
-use crate::net::TcpStream;
+use crate::net::{Shutdown, TcpStream, UnixStream};
 use crate::reactor::{Direction, Source};
-use crate::sys::socket;
+use crate::sys::socket::{self, Patience};
+use crate::sys::unix_socket;
 
 impl rt::Read for TcpStream {
     #[inline]
@@ -55,14 +56,31 @@ impl rt::Read for TcpStream {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let most = buffer.remaining();
-        let count = std::task::ready!(self.source.poll_read_stream(most, cx, |descriptor| {
-            // SAFETY: the call only ever writes bytes that are initialised.
-            socket::receive_uninit(descriptor, unsafe { buffer.as_mut() })
-        }))?;
-        // SAFETY: so many bytes at the front of the unfilled part were just received, thus written.
-        unsafe { buffer.advance(count) };
-        Poll::Ready(Ok(()))
+        let count = self.source.poll_read_stream(most, cx, |socket| receive(socket, &mut buffer));
+        // SAFETY: what `receive` says is how many bytes it has written.
+        count.map_ok(|count| unsafe { buffer.advance(count) })
     }
+}
+
+impl rt::Read for UnixStream {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // A short read says nothing here: reads end where descriptors were sent along.
+        let attempt = |socket: &_| receive(socket, &mut buffer);
+        let count = self.source.poll_retry(Direction::Read, cx, attempt);
+        // SAFETY: what `receive` says is how many bytes it has written.
+        count.map_ok(|count| unsafe { buffer.advance(count) })
+    }
+}
+
+/// Fills the front of what is unfilled in `buffer`, and says how many bytes that is.
+fn receive(socket: impl AsFd, buffer: &mut ReadBufCursor<'_>) -> io::Result<usize> {
+    // SAFETY: the call only ever writes bytes that are initialised.
+    socket::receive_uninit(socket, unsafe { buffer.as_mut() })
 }
 
 impl rt::Write for TcpStream {
@@ -72,7 +90,7 @@ impl rt::Write for TcpStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.source.poll_retry(Direction::Write, cx, |mut socket| socket.write(bytes))
+        send(&self.source, cx, bytes)
     }
 
     #[inline]
@@ -81,7 +99,7 @@ impl rt::Write for TcpStream {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.source.poll_retry(Direction::Write, cx, |mut socket| socket.write_vectored(parts))
+        send_vectored(&self.source, cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -93,13 +111,63 @@ impl rt::Write for TcpStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(shut_down(&self.source))
+        Poll::Ready(unless_gone(self.shutdown(Shutdown::Write)))
     }
 }
 
-/// Sends the end of the stream. A peer that is gone already needs none.
-fn shut_down(source: &Source<net::TcpStream>) -> io::Result<()> {
-    match source.get().shutdown(Shutdown::Write) {
+impl rt::Write for UnixStream {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        send(&self.source, cx, bytes)
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        send_vectored(&self.source, cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(unless_gone(self.shutdown(Shutdown::Write)))
+    }
+}
+
+#[inline]
+fn send<D: AsFd>(
+    source: &Source<D>,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    source.poll_retry(Direction::Write, cx, |socket| socket::send(socket, bytes, Patience::Now))
+}
+
+#[inline]
+fn send_vectored<D: AsFd>(
+    source: &Source<D>,
+    cx: &mut Context<'_>,
+    parts: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    source.poll_retry(Direction::Write, cx, |socket| unix_socket::send_vectored(socket, parts))
+}
+
+/// A peer that is gone already need not be told of the end.
+fn unless_gone(shutdown: io::Result<()>) -> io::Result<()> {
+    match shutdown {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
         done => done,
     }

@@ -2,6 +2,7 @@
 //! comes twice, and nothing is left behind.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::process::{Command, Output};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -301,4 +302,31 @@ fn more_completions_at_once_than_the_ring_holds() {
         let output = child(name, &[("TRINE_CARRIERS", "1"), ("TRINE_REACTOR", reactor)]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+#[test]
+fn what_stands_behind_urgent_data_is_read() {
+    let (here, mut there) = pair();
+    // Read first, so that the descriptor is watched before the data comes.
+    let (ready, is_ready) = mpsc::channel();
+    let reader = coroutine::spawn(move || {
+        let mut all = Vec::new();
+        let mut buffer = [0; 64];
+        while all.len() < 8 {
+            ready.send(()).unwrap();
+            let count = there.read(&mut buffer).unwrap();
+            all.extend_from_slice(&buffer[..count]);
+        }
+        all
+    });
+    is_ready.recv().unwrap();
+    (&here).write_all(b"a").unwrap();
+    is_ready.recv().unwrap();
+    for (bytes, flags) in [(&b"bcd"[..], 0), (b"!", libc::MSG_OOB), (b"efgh", 0)] {
+        // SAFETY: the bytes are there for the time of the call.
+        let sent =
+            unsafe { libc::send(here.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+        assert_eq!(sent, bytes.len().cast_signed());
+    }
+    assert_eq!(reader.join().unwrap(), b"abcdefgh");
 }

@@ -91,7 +91,7 @@ impl File {
     ///
     /// As [`std::fs::File::sync_all`]; what interrupts the caller before it has begun.
     pub fn sync_all(&self) -> io::Result<()> {
-        blocking(|| self.as_std().sync_all())
+        self.opened.sync(false)
     }
 
     /// Has what was written brought to the disk.
@@ -100,7 +100,7 @@ impl File {
     ///
     /// As [`std::fs::File::sync_data`]; what interrupts the caller before it has begun.
     pub fn sync_data(&self) -> io::Result<()> {
-        blocking(|| self.as_std().sync_data())
+        self.opened.sync(true)
     }
 
     /// Cuts the file, or fills it with zeros, to `size` bytes.
@@ -295,11 +295,18 @@ impl File {
         // One byte more: a read that does not fill it has come to the end.
         let size = usize::try_from(found.len()).unwrap_or(usize::MAX);
         bytes.try_reserve_exact(size.saturating_add(1))?;
-        if read_once(&self.opened, bytes)? == size {
-            return Ok(size);
+        // Nobody else has the file, so its position need not move along.
+        let before = bytes.len();
+        loop {
+            let done = bytes.len() - before;
+            let count = read_once(&self.opened, bytes, Some(done as u64))?;
+            if count == 0 || done + count == size {
+                return Ok(done + count);
+            }
+            if bytes.len() == bytes.capacity() {
+                bytes.try_reserve(32)?;
+            }
         }
-        self.read_rest(bytes)?;
-        Ok(bytes.len())
     }
 
     fn read_rest(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
@@ -308,7 +315,7 @@ impl File {
             if bytes.len() == bytes.capacity() {
                 bytes.try_reserve(32)?;
             }
-            if read_once(&self.opened, bytes)? == 0 {
+            if read_once(&self.opened, bytes, None)? == 0 {
                 return Ok(bytes.len() - before);
             }
         }
@@ -323,9 +330,9 @@ impl File {
 }
 
 /// A read that a signal's handler does not end.
-fn read_once(opened: &Opened, bytes: &mut Vec<u8>) -> io::Result<usize> {
+fn read_once(opened: &Opened, bytes: &mut Vec<u8>, offset: Option<u64>) -> io::Result<usize> {
     loop {
-        match opened.read_behind(bytes) {
+        match opened.read_behind(bytes, offset) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             done => return done,
         }

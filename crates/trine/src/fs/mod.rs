@@ -25,13 +25,13 @@
 //! A call whose task is cancelled, or whose time is up, while it waits for its turn in the pool fails with
 //! [`Interrupted`](crate::Interrupted) and has done nothing. Once a thread has begun it, it is waited for, and its result
 //! counts; unless it changes nothing: opening without creating, [`metadata`], [`canonicalize`], [`read_link`] and the begin of
-//! [`read_dir`] are left to their thread. Long calls are cut into pieces, so that they end between two: [`copy`], [`read`], [`write`], [`read_dir`]; they
+//! [`read_dir`] are left to their thread. Long calls are cut into pieces, so that they end between two: [`copy()`], [`read`], [`write()`], [`read_dir`]; they
 //! leave what they have done so far. [`remove_dir_all`] and [`File::sync_all`] are done in one piece. A [`shield`](crate::shield)
 //! holds interruption off.
 //!
 //! # What still blocks the carrier
 //!
-//! Closing a file (at most a network file system waits then), [`Seek`](std::io::Seek), [`File::metadata`]; a read or write at a
+//! Closing a file, and opening one whose path is in the caches (some network file systems ask their server then), [`Seek`](std::io::Seek), [`File::metadata`]; a read or write at a
 //! file's own position while another one at the same position, through a clone or another task, is under way.
 //!
 //! # What has two ends

@@ -5,6 +5,7 @@ use std::iter::Cloned;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{net, option, slice, vec};
 
+use crate::reactor::offload;
 use crate::task::Interrupted;
 
 /// What stands for the address of a socket: as [`std::net::ToSocketAddrs`], but a name parks the coroutine
@@ -42,10 +43,10 @@ pub trait ToSocketAddrs {
     fn to_socket_addrs(&self) -> io::Result<Self::Iter>;
 }
 
-/// Asks for the addresses of a name.
+/// Asks for the addresses of a name, on a thread for what can only block.
 fn resolve_name(name: &str, port: u16) -> io::Result<vec::IntoIter<SocketAddr>> {
     let name = name.to_owned();
-    net::ToSocketAddrs::to_socket_addrs(&(name, port))
+    offload::detached(move || net::ToSocketAddrs::to_socket_addrs(&(name, port)))?
 }
 
 /// Calls `attempt` with each address until it has a value; the error of the last one else.

@@ -35,7 +35,7 @@ use crate::task::park;
 const READ: u64 = 1;
 /// There may be room to write.
 const WRITE: u64 = 2;
-/// Nothing more comes: once what is there is read, the end or an error is.
+/// No change tells of what is there: the peer has ended, or what it sent is not read in one piece.
 const READ_ENDED: u64 = 4;
 /// Writing tells an error.
 const WRITE_ENDED: u64 = 8;
@@ -156,25 +156,28 @@ impl Entry {
             }
         }
         let number = {
-            let waker = park::waker();
             let mut waiting = self.node.waiting();
             if self.seen().may_be_ready(direction) {
-                drop(waiting);
                 return Ok(());
             }
             waiting.callers_so_far += 1;
             let number = waiting.callers_so_far;
-            waiting.callers.push((number, direction, waker));
+            waiting.callers.push((number, direction, park::waker()));
             number
         };
         let _leave = Leave(self.node, number);
         loop {
             park::wait(deadline)?;
+            let mut waiting = self.node.waiting();
             if self.seen().may_be_ready(direction) {
                 return Ok(());
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(io::ErrorKind::TimedOut.into());
+            }
+            // Whoever was woken is out of the list; another was faster, so it waits on.
+            if !waiting.callers.iter().any(|(own, ..)| *own == number) {
+                waiting.callers.push((number, direction, park::waker()));
             }
         }
     }

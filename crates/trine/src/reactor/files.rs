@@ -6,10 +6,15 @@
 //! | what | attempt | else |
 //! |---|---|---|
 //! | open without creating; what a path leads to | `openat2`, `RESOLVE_CACHED` | a thread of the pool |
-//! | read, write on storage | `preadv2`, `pwritev2`, `RWF_NOWAIT` | a thread of the pool |
+//! | read, write on storage, at an offset | `preadv2`, `pwritev2`, `RWF_NOWAIT` | the caller's ring, or a thread of the pool |
+//! | the same, at the file's own position | the same | a thread of the pool |
+//! | sync | | the caller's ring, or a thread of the pool |
 //! | read, write on a pipe, a terminal, a device | the same | [`Source`]: readiness, then attempt again |
 //! | all else that changes or lists directories | | a thread of the pool |
 //! | seek, close, what an open file is | directly: they sleep on some network file systems | |
+//!
+//! (A ring leaves the file's own position where it was when it has done a part of a call and gone back to the
+//! rest: seen with Linux 6.18 at the end of a full disk.)
 //!
 //! A plain thread makes the ordinary call, which sleeps.
 //!
@@ -28,15 +33,33 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use super::operation::OwnRing;
 use super::{Direction, Source, offload};
 use crate::sys::file::{self, Patience, flags};
 use crate::sys::{poll, socket};
 use crate::task::{Interrupted, park};
 
+/// Who makes a call on a file.
+enum By {
+    /// The caller, or a thread for it.
+    Thread(Patience),
+    /// The caller's ring.
+    Ring(OwnRing),
+}
+
+impl By {
+    fn patience(self) -> Patience {
+        match self {
+            By::Thread(patience) => patience,
+            By::Ring(_) => Patience::Now,
+        }
+    }
+}
+
 /// Where a call on a file waits that cannot be done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
-    /// On a thread of the pool.
+    /// In a ring, or on a thread of the pool: the kernel sleeps for it.
     Pool,
     /// Until the descriptor is ready.
     Ready,
@@ -203,24 +226,41 @@ impl Opened {
         offset: Option<u64>,
     ) -> io::Result<usize> {
         let empty = buffers.iter().all(|buffer| buffer.is_empty());
-        self.perform(Direction::Read, |patience| {
-            let count = file::read(self.get().as_fd(), buffers, offset, patience)?;
+        self.perform(Direction::Read, offset.is_some(), |by| {
+            let file = self.get().as_fd();
+            let count = match (by, offset) {
+                (By::Ring(ring), Some(offset)) => ring.read(file, buffers, offset)?,
+                (by, _) => file::read(file, buffers, offset, by.patience())?,
+            };
             if count == 0 && !empty { self.check_end() } else { Ok(count) }
         })
     }
 
-    /// Reads at the file's own position, at most what `buffer` has room for behind what it holds.
-    pub(crate) fn read_behind(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        self.perform(Direction::Read, |patience| {
-            let count = file::read_behind(self.get().as_fd(), buffer, patience)?;
+    /// Reads at `offset`, or at the file's own position, at most what `buffer` has room for behind what it
+    /// holds.
+    pub(crate) fn read_behind(
+        &self,
+        buffer: &mut Vec<u8>,
+        offset: Option<u64>,
+    ) -> io::Result<usize> {
+        self.perform(Direction::Read, offset.is_some(), |by| {
+            let file = self.get().as_fd();
+            let count = match (by, offset) {
+                (By::Ring(ring), Some(offset)) => ring.read_behind(file, buffer, offset)?,
+                (by, _) => file::read_behind(file, buffer, offset, by.patience())?,
+            };
             if count == 0 { self.check_end() } else { Ok(count) }
         })
     }
 
     /// Writes at `offset`, or at the file's own position.
     pub(crate) fn write(&self, buffers: &[IoSlice<'_>], offset: Option<u64>) -> io::Result<usize> {
-        self.perform(Direction::Write, |patience| {
+        self.perform(Direction::Write, offset.is_some(), |by| {
             let file = self.get().as_fd();
+            if let (By::Ring(ring), Some(offset)) = (&by, offset) {
+                return ring.write(file, buffers, offset);
+            }
+            let patience = by.patience();
             if patience == Patience::Now || !self.is_known_to_wait_ready() {
                 return file::write(file, buffers, offset, patience);
             }
@@ -231,17 +271,29 @@ impl Opened {
         })
     }
 
-    /// Attempts `call`, and if it would sleep, waits where such a file is waited for.
+    /// Brings what was written to the disk; only what is needed to read it, if `data_only`.
+    pub(crate) fn sync(&self, data_only: bool) -> io::Result<()> {
+        match OwnRing::of_caller() {
+            Some(ring) => ring.sync(self.get().as_fd(), data_only),
+            None => {
+                blocking(|| if data_only { self.get().sync_data() } else { self.get().sync_all() })
+            }
+        }
+    }
+
+    /// Attempts `call`, and if it would sleep, waits where such a file is waited for; in a ring only what
+    /// is done `at_offset`.
     fn perform<T: Send>(
         &self,
         direction: Direction,
-        mut call: impl FnMut(Patience) -> io::Result<T> + Send,
+        at_offset: bool,
+        mut call: impl FnMut(By) -> io::Result<T> + Send,
     ) -> io::Result<T> {
         let plain = park::is_plain_thread();
-        let attempt = call(if plain { Patience::Wait } else { Patience::Now });
+        let attempt = call(By::Thread(if plain { Patience::Wait } else { Patience::Now }));
         match attempt {
             Err(error) if file::would_sleep(&error) => {
-                self.wait_and_perform(direction, plain, error, call)
+                self.wait_and_perform(direction, at_offset, plain, error, call)
             }
             done => done,
         }
@@ -251,35 +303,42 @@ impl Opened {
     fn wait_and_perform<T: Send>(
         &self,
         direction: Direction,
+        at_offset: bool,
         plain: bool,
         refusal: io::Error,
-        mut call: impl FnMut(Patience) -> io::Result<T> + Send,
+        mut call: impl FnMut(By) -> io::Result<T> + Send,
     ) -> io::Result<T> {
         match self.wait()? {
             Wait::Nowhere if plain || refusal.kind() == io::ErrorKind::WouldBlock => {
                 return Err(refusal);
             }
-            Wait::Nowhere => return blocking(|| call(Patience::Wait)),
+            Wait::Nowhere => return blocking(|| call(By::Thread(Patience::Wait))),
             // Said by a call that might have slept: its true answer, unless `O_NONBLOCK` has made it.
             Wait::Pool if plain && !self.is_ours(&refusal) => return Err(refusal),
-            Wait::Pool if !plain => match blocking(|| call(Patience::Wait)) {
-                Err(error) if self.is_ours(&error) => {}
-                done => return done,
-            },
+            Wait::Pool if !plain => {
+                let called = match OwnRing::of_caller().filter(|_| at_offset) {
+                    Some(ring) => call(By::Ring(ring)),
+                    None => blocking(|| call(By::Thread(Patience::Wait))),
+                };
+                match called {
+                    Err(error) if self.is_ours(&error) => {}
+                    done => return done,
+                }
+            }
             Wait::Pool | Wait::Ready | Wait::Fifo => {}
         }
         let interest = match direction {
             Direction::Read => poll::Interest::Read,
             Direction::Write => poll::Interest::Write,
         };
-        self.source.retry(direction, None, |file| match call(Patience::Now) {
+        self.source.retry(direction, None, |file| match call(By::Thread(Patience::Now)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             Err(error) if file::would_sleep(&error) => {
                 if !poll::is_ready(file.as_fd(), interest) {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 // Ready, so it sleeps only if somebody else comes first.
-                blocking(|| call(Patience::Wait))
+                blocking(|| call(By::Thread(Patience::Wait)))
             }
             done => done,
         })

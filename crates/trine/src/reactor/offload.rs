@@ -44,8 +44,8 @@ use crate::sys::limits;
 use crate::task::outcome::Outcome;
 use crate::task::{Interrupted, cancel, park};
 
-/// How long a thread waits for more work before it ends.
-const IDLE: Duration = Duration::from_secs(10);
+/// What a thread of the program's pool waits for more work.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of work: it was called, and gave a value or panicked, or no thread could be had.
 type End<T> = io::Result<thread::Result<T>>;
@@ -224,6 +224,8 @@ unsafe impl Send for Entry {}
 /// The threads and what waits for them.
 struct Pool {
     most: usize,
+    /// How long a thread waits for more work before it ends.
+    patience: Duration,
     state: Mutex<State>,
     /// Work came.
     work: Condvar,
@@ -245,11 +247,15 @@ fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Pool { most: (4 * cores).max(16), state: Mutex::default(), work: Condvar::new() }
+        Pool::new((4 * cores).max(16), PATIENCE)
     })
 }
 
 impl Pool {
+    fn new(most: usize, patience: Duration) -> Pool {
+        Pool { most, patience, state: Mutex::default(), work: Condvar::new() }
+    }
+
     /// No work runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -308,7 +314,7 @@ impl Pool {
                 continue;
             }
             state.idle += 1;
-            let waited = self.work.wait_timeout(state, IDLE);
+            let waited = self.work.wait_timeout(state, self.patience);
             let timed_out;
             (state, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;

@@ -75,7 +75,7 @@ impl OwnRing {
         unsafe { self.perform(operation, deadline) }
     }
 
-    /// Reads a file, from `offset` on or at its own position.
+    /// Reads a file, from `offset` on.
     ///
     /// # Errors
     ///
@@ -84,13 +84,13 @@ impl OwnRing {
         self,
         file: BorrowedFd<'_>,
         buffers: &mut [IoSliceMut<'_>],
-        offset: Option<u64>,
+        offset: u64,
     ) -> io::Result<usize> {
         // SAFETY: the buffers are lent to this call, and the descriptor too.
         unsafe { self.perform(Operation::read(file, buffers, offset), None) }
     }
 
-    /// Reads a file at its own position, at most what `buffer` has room for behind what it holds.
+    /// Reads a file, from `offset` on, at most what `buffer` has room for behind what it holds.
     ///
     /// # Errors
     ///
@@ -99,9 +99,10 @@ impl OwnRing {
         self,
         file: BorrowedFd<'_>,
         buffer: &mut Vec<u8>,
+        offset: u64,
     ) -> io::Result<usize> {
         let room = buffer.spare_capacity_mut();
-        let operation = Operation::read_into(file, room.as_mut_ptr().cast(), room.len());
+        let operation = Operation::read_into(file, room.as_mut_ptr().cast(), room.len(), offset);
         // SAFETY: the buffer is lent to this call, and the descriptor too.
         let count = unsafe { self.perform(operation, None)? };
         let len = buffer.len() + count;
@@ -110,7 +111,7 @@ impl OwnRing {
         Ok(count)
     }
 
-    /// Writes to a file, from `offset` on or at its own position.
+    /// Writes to a file, from `offset` on.
     ///
     /// # Errors
     ///
@@ -119,7 +120,7 @@ impl OwnRing {
         self,
         file: BorrowedFd<'_>,
         buffers: &[IoSlice<'_>],
-        offset: Option<u64>,
+        offset: u64,
     ) -> io::Result<usize> {
         // SAFETY: the buffers are lent to this call, and the descriptor too.
         unsafe { self.perform(Operation::write(file, buffers, offset), None) }

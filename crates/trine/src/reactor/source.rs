@@ -130,10 +130,35 @@ impl<D: AsFd> Source<D> {
         buffer: &mut [u8],
         timeout: Option<Duration>,
     ) -> io::Result<usize> {
+        self.receive_and(buffer, timeout, true)
+    }
+
+    /// As [`receive`](Self::receive), where a receive may take less than there is.
+    ///
+    /// # Errors
+    ///
+    /// As `retry`.
+    #[inline]
+    pub(crate) fn receive_piece(
+        &self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        self.receive_and(buffer, timeout, false)
+    }
+
+    #[inline]
+    fn receive_and(
+        &self,
+        buffer: &mut [u8],
+        timeout: Option<Duration>,
+        less_is_all: bool,
+    ) -> io::Result<usize> {
         let most = buffer.len();
         let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
         let count = match OwnRing::of_caller().filter(|_| most > 0) {
-            None => self.read_stream(most, timeout, attempt)?,
+            None if less_is_all => self.read_stream(most, timeout, attempt)?,
+            None => self.retry(Direction::Read, timeout, attempt)?,
             Some(ring) => {
                 let known = self.drained.load(Relaxed);
                 let attempted =
@@ -162,6 +187,7 @@ impl<D: AsFd> Source<D> {
     ) -> io::Result<T> {
         let mut deadline = None;
         let mut waited = false;
+        let mut late = None;
         loop {
             let seen = self.seen();
             if waited || seen.may_be_ready(direction) {
@@ -172,6 +198,9 @@ impl<D: AsFd> Source<D> {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         self.refuted(seen, direction);
+                        if let Some(late) = late {
+                            return Err(late);
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
@@ -180,7 +209,11 @@ impl<D: AsFd> Source<D> {
             if deadline.is_none() {
                 deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
             }
-            self.wait(direction, deadline)?;
+            match self.wait(direction, deadline) {
+                // Once more: the news may be what was late. (One from outside holds why it ended.)
+                Err(error) if is_time_up(&error) => late = Some(error),
+                ended => ended?,
+            }
             waited = true;
         }
     }
@@ -219,7 +252,12 @@ impl<D: AsFd> Source<D> {
                 return Ok(());
             }
             self.refuted(seen, direction);
-            self.wait(direction, deadline)?;
+            match self.wait(direction, deadline) {
+                Err(error) if is_time_up(&error) => {
+                    return if self.is_ready(direction) { Ok(()) } else { Err(error) };
+                }
+                ended => ended?,
+            }
         }
     }
 
@@ -344,6 +382,11 @@ impl<D: AsFd> Source<D> {
             }
         }
     }
+}
+
+/// Whether a wait came to its own deadline.
+fn is_time_up(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.get_ref().is_none()
 }
 
 /// `None` for an attempt that the kernel refused for now.

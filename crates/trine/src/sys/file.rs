@@ -126,9 +126,10 @@ pub(crate) fn read_uninit(
 pub(crate) fn read_behind(
     file: BorrowedFd<'_>,
     buffer: &mut Vec<u8>,
+    offset: Option<u64>,
     patience: Patience,
 ) -> io::Result<usize> {
-    let count = read_uninit(file, buffer.spare_capacity_mut(), None, patience)?;
+    let count = read_uninit(file, buffer.spare_capacity_mut(), offset, patience)?;
     let len = buffer.len() + count;
     // SAFETY: the kernel has written the first `count` bytes behind the old length.
     unsafe { buffer.set_len(len) };

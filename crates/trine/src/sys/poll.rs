@@ -33,7 +33,7 @@ pub(crate) struct Happened {
     pub(crate) readable: bool,
     /// There is room to write, or an error that writing tells.
     pub(crate) writable: bool,
-    /// Nothing more will come than is there.
+    /// No news will come of what is there: the peer has ended, or a read may leave some of it.
     pub(crate) read_ended: bool,
     /// Nothing can be written any more.
     pub(crate) write_ended: bool,
@@ -57,7 +57,8 @@ impl Poll {
     pub(crate) fn add_changes(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
         let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-        let flags = both | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let flags =
+            both | epoll::EventFlags::PRI | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         Ok(epoll::add(&self.epoll, descriptor, data, flags)?)
     }
 
@@ -98,7 +99,9 @@ impl Poll {
         into.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-            let read_ended = ended || flags.contains(epoll::EventFlags::RDHUP);
+            // Of a stream with urgent data, a read stops before it, and there may be more behind.
+            let last = epoll::EventFlags::RDHUP | epoll::EventFlags::PRI;
+            let read_ended = ended || flags.intersects(last);
             Happened {
                 token: data.u64(),
                 readable: ended || flags.contains(epoll::EventFlags::IN),

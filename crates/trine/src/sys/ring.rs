@@ -53,32 +53,37 @@ impl Operation {
         Operation(receive.ioprio(WAIT_FIRST).build())
     }
 
-    /// Reads a file, from `offset` on or at its own position.
+    /// Reads a file, from `offset` on.
     pub(crate) fn read(
         descriptor: BorrowedFd<'_>,
         buffers: &mut [IoSliceMut<'_>],
-        offset: Option<u64>,
+        offset: u64,
     ) -> Operation {
         let (vectors, count) = (buffers.as_mut_ptr().cast(), vector_count(buffers.len()));
         let read = opcode::Readv::new(types::Fd(descriptor.as_raw_fd()), vectors, count);
-        Operation(read.offset(position(offset)).build())
+        Operation(read.offset(offset).build())
     }
 
-    /// Reads at most `len` bytes of a file, at its own position, into `buffer`.
-    pub(crate) fn read_into(descriptor: BorrowedFd<'_>, buffer: *mut u8, len: usize) -> Operation {
+    /// Reads at most `len` bytes of a file, from `offset` on, into `buffer`.
+    pub(crate) fn read_into(
+        descriptor: BorrowedFd<'_>,
+        buffer: *mut u8,
+        len: usize,
+        offset: u64,
+    ) -> Operation {
         let read = opcode::Read::new(types::Fd(descriptor.as_raw_fd()), buffer, byte_count(len));
-        Operation(read.offset(position(None)).build())
+        Operation(read.offset(offset).build())
     }
 
-    /// Writes to a file, from `offset` on or at its own position.
+    /// Writes to a file, from `offset` on.
     pub(crate) fn write(
         descriptor: BorrowedFd<'_>,
         buffers: &[IoSlice<'_>],
-        offset: Option<u64>,
+        offset: u64,
     ) -> Operation {
         let (vectors, count) = (buffers.as_ptr().cast(), vector_count(buffers.len()));
         let write = opcode::Writev::new(types::Fd(descriptor.as_raw_fd()), vectors, count);
-        Operation(write.offset(position(offset)).build())
+        Operation(write.offset(offset).build())
     }
 
     /// Brings what was written to a file to its device; only the data, if the rest is of no use for
@@ -105,11 +110,6 @@ fn byte_count(len: usize) -> u32 {
 /// As many vectors as the kernel takes in one call (`IOV_MAX`).
 fn vector_count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX).min(1024)
-}
-
-/// Where to read or write; the greatest number stands for the file's own position.
-fn position(offset: Option<u64>) -> u64 {
-    offset.map_or(u64::MAX, |offset| offset.min(i64::MAX.unsigned_abs()))
 }
 
 impl Ring {

@@ -3,6 +3,8 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
     SocketType, recvmsg, sendmsg, socket_with,
@@ -39,6 +41,14 @@ pub(crate) fn send_vectored(socket: impl AsFd, buffers: &[IoSlice<'_>]) -> io::R
     let most = buffers.len().min(MOST_BUFFERS);
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     Ok(sendmsg(socket, &buffers[..most], &mut SendAncillaryBuffer::default(), flags)?)
+}
+
+/// Whether receiving was ended (`shutdown`); never sleeps.
+pub(crate) fn receives_no_more(socket: impl AsFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut own = [PollFd::new(&socket, PollFlags::RDHUP)];
+    let asked = retry_on_intr(|| poll(&mut own, Some(&now)));
+    asked.is_ok() && own[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP)
 }
 
 /// Who was at the other end of a Unix socket when it was connected.

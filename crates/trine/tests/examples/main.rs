@@ -1,5 +1,6 @@
 //! Runs the examples as a user would, and looks at what they print.
 
+mod chat;
 mod running;
 mod servers;
 
@@ -46,4 +47,14 @@ fn pipeline() {
     assert_eq!(whole, last(&run("pipeline", &[])), "two runs, one sum");
     let three = run("pipeline", &[env!("CARGO_MANIFEST_DIR"), "3"]);
     assert!(last(&three).starts_with("3 files, "), "{three}");
+}
+
+#[test]
+fn fetch_all() {
+    let printed = run("fetch_all", &["--self-test", "2000"]);
+    assert!(printed.contains("2000 pages, 26000 bytes in "), "{printed}");
+    assert!(!printed.contains("failed"), "{printed}");
+    // As many as there may be, and these were there at the same time.
+    let bounded = run("fetch_all", &["--at-once", "7", "--self-test", "100"]);
+    assert!(bounded.starts_with("7 connections at once\n100 pages, 1300 bytes in "), "{bounded}");
 }

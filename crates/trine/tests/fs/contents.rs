@@ -205,3 +205,46 @@ fn copies_are_whole_and_keep_permissions() {
         assert_eq!(fs::copy(&from, "/dev/null").unwrap(), bytes.len() as u64);
     });
 }
+
+/// Has the kernel forget what it keeps of a file, as far as it can.
+fn forget(path: &std::path::Path) {
+    let file = std::fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+#[test]
+fn what_no_cache_holds_is_read_whatever_is_cancelled() {
+    let folder = Folder::new();
+    let whole = pattern(9, 600_000);
+    let path = folder.join("cold");
+    std::fs::write(&path, &whole).unwrap();
+    for round in 0..60 {
+        forget(&path);
+        let file = path.clone();
+        let cancelled = coroutine::spawn(move || {
+            let mut bytes = vec![0; 300_000];
+            File::open(&file)?.read_at(&mut bytes, 1000)?;
+            fs::read(&file)
+        });
+        for _ in 0..round * 200 {
+            std::hint::spin_loop();
+        }
+        cancelled.cancel();
+        if let Ok(Ok(read)) = cancelled.join() {
+            assert!(read == whole);
+        }
+        forget(&path);
+        let file = path.clone();
+        let read = coroutine::spawn(move || fs::read(file)).join().unwrap().unwrap();
+        assert!(read == whole);
+        forget(&path);
+        let file = File::open(&path).unwrap();
+        let part = coroutine::spawn(move || {
+            let mut bytes = vec![0; 100_000];
+            file.read_exact_at(&mut bytes, 77_777).unwrap();
+            bytes
+        });
+        assert!(part.join().unwrap() == whole[77_777..177_777]);
+    }
+}

@@ -72,9 +72,9 @@ fn both_ends_may_be_ours_and_a_writer_that_says_nothing_is_an_end() {
 #[test]
 fn waiting_for_the_other_end_can_be_cancelled() {
     let folder = Folder::new();
-    let path = fifo(&folder, "fifo");
     for round in 0..50 {
-        let path = path.clone();
+        // An open that was left to its thread may be the other end of the next round for a moment.
+        let path = fifo(&folder, &round.to_string());
         let task = coroutine::spawn(move || {
             if round % 2 == 0 { fs::read(path).map(drop) } else { fs::write(path, "text") }
         });
@@ -156,4 +156,28 @@ fn a_file_that_a_coroutine_has_opened_blocks_again_elsewhere() {
     clone.read_exact(&mut half).unwrap();
     assert_eq!(&half, b"5678");
     writer.join().unwrap();
+}
+
+#[test]
+fn a_terminal_is_waited_for_and_cancelled() {
+    let open = || OpenOptions::new().read(true).write(true).open("/dev/ptmx");
+    if open().is_err() {
+        eprintln!("not run: there are no pseudo-terminals here");
+        return;
+    }
+    let mut terminal = coroutine::spawn(move || open().unwrap()).join().unwrap();
+    let mut other = terminal.try_clone().unwrap();
+    let reader = coroutine::spawn(move || {
+        let mut echo = [0; 4];
+        other.read_exact(&mut echo).unwrap();
+        (echo, other)
+    });
+    until_it_waits(&reader);
+    coroutine::spawn(move || terminal.write_all(b"hi\n").unwrap()).join().unwrap();
+    let (echo, mut other) = reader.join().unwrap();
+    assert_eq!(&echo, b"hi\r\n");
+    let reader = coroutine::spawn(move || other.read(&mut [0; 4]));
+    until_it_waits(&reader);
+    reader.cancel();
+    assert_eq!(reader.join().unwrap().unwrap_err().to_string(), "cancelled");
 }

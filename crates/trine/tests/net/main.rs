@@ -36,7 +36,7 @@ fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) 
 
 /// Calls `f` in a coroutine, in a thread's task, on a plain thread, and in a local coroutine of one.
 fn everywhere(f: fn()) {
-    KINDS.map(|kind| spawn(kind, f).join().unwrap());
+    KINDS.into_iter().for_each(|kind| spawn(kind, f).join().unwrap());
     std::thread::spawn(f).join().unwrap();
     std::thread::spawn(move || spawn_local(f).join().unwrap()).join().unwrap();
 }

@@ -259,11 +259,8 @@ fn numbers_find_their_work_among_gaps() {
 
 #[test]
 fn without_any_thread_the_whole_queue_is_refused() {
-    let pool: &'static Pool = Box::leak(Box::new(Pool {
-        most: 1,
-        state: Mutex::new(State { threads: 1, ..State::default() }),
-        work: Condvar::new(),
-    }));
+    let pool: &'static Pool = Box::leak(Box::new(Pool::new(1, PATIENCE)));
+    pool.lock().threads = 1;
     let jobs: Vec<_> = (0..3)
         .map(|n| {
             let outcome = Outcome::new();
@@ -280,5 +277,32 @@ fn without_any_thread_the_whole_queue_is_refused() {
         let text = end.unwrap_err().to_string();
         assert!(text.contains("the system refused another thread"), "{text}");
         assert!(text.contains("limit") || text.contains("pids.max"), "{text}");
+    }
+}
+
+#[test]
+fn threads_end_when_there_is_no_work_and_come_back_with_it() {
+    let pool: &'static Pool = Box::leak(Box::new(Pool::new(4, Duration::from_millis(1))));
+    for round in 0..50 {
+        let jobs: Vec<_> = (0..round % 9)
+            .map(|n| {
+                let outcome = Outcome::new();
+                let job = Arc::new(Detached { work: UnsafeCell::new(Some(move || n)), outcome });
+                pool.submit(Detached::entry(Arc::clone(&job)));
+                job
+            })
+            .collect();
+        for (n, job) in jobs.into_iter().enumerate() {
+            // SAFETY: the one consumer.
+            let end = unsafe {
+                job.outcome.wait(None, park::wait).unwrap();
+                job.outcome.take().unwrap().unwrap()
+            };
+            assert_eq!(end.unwrap().unwrap(), n);
+        }
+        while pool.lock().threads > 0 {
+            thread::yield_now();
+        }
+        assert_eq!(pool.lock().idle, 0);
     }
 }

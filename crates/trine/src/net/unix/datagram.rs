@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::room;
 use crate::net::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
-use crate::sys::descriptors;
 use crate::sys::socket::{self, Patience};
+use crate::sys::{descriptors, unix_socket};
 
 /// A Unix socket for messages that keep their bounds, their order, and are not lost; as
 /// [`std::os::unix::net::UnixDatagram`].
@@ -134,9 +134,7 @@ impl UnixDatagram {
     /// `TimedOut` after the timeout for reading; [`Interrupted`](crate::Interrupted) if the wait is ended from outside; else as
     /// std's.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
-            socket::receive(socket, buffer, Patience::Now)
-        })
+        self.receive(|socket| socket::receive(socket, buffer, Patience::Now), || Ok(0))
     }
 
     /// As [`recv`](Self::recv), and says who sent it.
@@ -145,8 +143,31 @@ impl UnixDatagram {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.source
-            .retry(Direction::Read, self.timeouts.read.get(), |socket| socket.recv_from(buffer))
+        let nobody = || Ok((0, SocketAddr::from_pathname("")?));
+        self.receive(|socket| socket.recv_from(buffer), nobody)
+    }
+
+    /// Waits for what `attempt` receives; `end` is the answer once receiving was ended.
+    ///
+    /// A datagram socket that must not sleep says `WouldBlock` at its end too, where one that may sleep
+    /// returns nothing: so it is asked whether this is the end.
+    fn receive<T>(
+        &self,
+        mut attempt: impl FnMut(&net::UnixDatagram) -> io::Result<T>,
+        end: impl Fn() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let blocked = |result: &io::Result<T>| {
+            result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
+            let received = attempt(socket);
+            if !blocked(&received) || !unix_socket::receives_no_more(socket) {
+                return received;
+            }
+            // A message may have come before the end.
+            let last = attempt(socket);
+            if blocked(&last) { end() } else { last }
+        })
     }
 
     /// Sends a message to where this socket is connected, and waits while there is no room for it.

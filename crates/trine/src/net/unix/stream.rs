@@ -44,7 +44,7 @@ use crate::sys::{descriptors, unix_socket};
 /// # }
 /// ```
 pub struct UnixStream {
-    source: Source<net::UnixStream>,
+    pub(crate) source: Source<net::UnixStream>,
     timeouts: Timeouts,
 }
 
@@ -225,7 +225,7 @@ impl Read for &UnixStream {
         if buffer.is_empty() {
             return Ok(0);
         }
-        self.source.receive(buffer, self.timeouts.read.get())
+        self.source.receive_piece(buffer, self.timeouts.read.get())
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {

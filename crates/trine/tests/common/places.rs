@@ -1,0 +1,76 @@
+//! Every place that a call can wait in.
+
+// Each file uses its own part.
+#![allow(dead_code, unreachable_pub)]
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use trine::{Interrupted, State, Task, coroutine, thread, time};
+
+/// Runs `f` as a coroutine, on a thread of trine, on a plain thread and as a local coroutine of this one.
+pub fn everywhere(f: impl Fn() + Clone + Send + 'static) {
+    coroutine::spawn(f.clone()).join().unwrap();
+    thread::spawn(f.clone()).join().unwrap();
+    std::thread::spawn(f.clone()).join().unwrap();
+    coroutine::spawn_local(f).join().unwrap();
+}
+
+/// How one of two that work together runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    Coroutine,
+    Thread,
+}
+
+pub const PLACES: [Place; 2] = [Place::Coroutine, Place::Thread];
+
+impl Place {
+    pub fn spawn<T: Send + 'static>(self, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+        match self {
+            Place::Coroutine => coroutine::spawn(f),
+            Place::Thread => thread::spawn(f),
+        }
+    }
+}
+
+pub fn until_waiting<T>(task: &Task<T>) {
+    while task.state() != State::Waiting {
+        std::thread::yield_now();
+    }
+}
+
+/// Cancels a call, which would wait for good, in every place where that is possible; and lets its time be up.
+pub fn ends_from_outside(call: impl Fn() -> io::Result<()> + Clone + Send + 'static) {
+    for place in PLACES {
+        let task = place.spawn(call.clone());
+        until_waiting(&task);
+        task.cancel_because("on purpose");
+        is_cancelled(task.join().unwrap());
+    }
+    let task = coroutine::spawn_local(call.clone());
+    while task.state() != State::Waiting {
+        coroutine::yield_now();
+    }
+    task.cancel_because("on purpose");
+    is_cancelled(task.join().unwrap());
+    everywhere(move || {
+        let begin = Instant::now();
+        let limit = Duration::from_millis(2);
+        let error = time::timeout(limit, &call).unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        assert!(begin.elapsed() >= limit);
+    });
+}
+
+fn is_cancelled(result: io::Result<()>) {
+    let error = result.unwrap_err();
+    let interrupted = error.get_ref().and_then(|inner| inner.downcast_ref::<Interrupted>());
+    let interrupted = interrupted.unwrap_or_else(|| panic!("{error:?}"));
+    assert_eq!(interrupted.reason(), Some("on purpose"));
+}
+
+/// The bytes number `from..from + len` of a stream in which each place has its own value.
+pub fn pattern(from: usize, len: usize) -> Vec<u8> {
+    (from..from + len).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
