@@ -34,7 +34,7 @@ pub const ROW: Row = Row {
 };
 
 /// What either side needs beside its connections.
-const SPARE: u64 = 200;
+const SPARE: u64 = 64;
 
 fn own(server: Served, size: Size) -> anyhow::Result<Sample> {
     hold(server.command()?, size)
