@@ -111,6 +111,12 @@ fn main() -> ExitCode {
 fn measure(row: &str, peer: &str, size: Size, program: &[OsString]) -> anyhow::Result<()> {
     let row = rows::ALL.into_iter().find(|known| known.name == row).context("no such row")?;
     let peer = row.peers.iter().find(|known| known.name == peer).context("no such peer")?;
+    // trine would fall back by itself, and the line would show something else than it says.
+    if std::env::var_os("TRINE_REACTOR").is_some_and(|wanted| wanted == "uring")
+        && let Some(why) = trine::reactor().refused()
+    {
+        return Err(Absent(format!("io_uring was refused: {why}")).into());
+    }
     let run = || match peer.way {
         Way::Rust(run) => run(size),
         Way::With { run, .. } => {
