@@ -21,6 +21,9 @@ var rows = map[string]func() values{
 	"idle":        idle,
 	"cancel":      cancel,
 	"timers":      timers,
+	"files":       files,
+	"serve_echo":  serveEcho,
+	"serve_http":  serveHTTP,
 }
 
 var quick bool

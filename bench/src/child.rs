@@ -20,6 +20,9 @@ use rustix::process::{
 
 use crate::row::Sample;
 
+/// What this program exits with when a program that it needs is not here.
+pub const ABSENT: u8 = 3;
+
 /// Why there is no sample.
 pub enum Failure {
     /// The peer is not on this machine: asking again is no use.
@@ -54,6 +57,9 @@ pub fn measure(mut command: Command, limit: Duration) -> Result<Sample, Failure>
     let (stdout, stderr) = (text(&stdout), text(&stderr));
     if !status.success() {
         let said = last_line(&stderr).unwrap_or("said nothing");
+        if status.code() == Some(ABSENT.into()) {
+            return Err(Failure::Absent(said.trim_start_matches("trine-bench: ").into()));
+        }
         // A program that gives up in order has said why.
         let how = if status.code() == Some(1) { String::new() } else { format!("{status}: ") };
         return Err(Failure::Failed(format!("{how}{}", said.trim_start_matches("trine-bench: "))));
@@ -145,6 +151,12 @@ mod tests {
             assert!(Instant::now() < deadline, "the grandchild lives on");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    #[test]
+    fn a_measurement_can_say_that_a_program_is_absent() {
+        let failure = measure(shell("echo no wrk >&2; exit 3"), Duration::from_secs(10));
+        assert!(matches!(failure, Err(Failure::Absent(why)) if why == "no wrk"));
     }
 
     #[test]

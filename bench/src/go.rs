@@ -9,13 +9,15 @@ use tempfile::TempDir;
 use crate::foreign::unpack;
 
 const MAIN: &str = include_str!("../go/main.go");
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: [(&str, &str); 12] = [
     ("go.mod", include_str!("../go/go.mod")),
     ("main.go", MAIN),
     ("cancel.go", include_str!("../go/cancel.go")),
     ("channel.go", include_str!("../go/channel.go")),
+    ("files.go", include_str!("../go/files.go")),
     ("idle.go", include_str!("../go/idle.go")),
     ("ping_pong.go", include_str!("../go/ping_pong.go")),
+    ("server.go", include_str!("../go/server.go")),
     ("skynet.go", include_str!("../go/skynet.go")),
     ("spawn_join.go", include_str!("../go/spawn_join.go")),
     ("timers.go", include_str!("../go/timers.go")),
@@ -82,7 +84,9 @@ mod tests {
     fn every_go_peer_is_a_row_of_the_program() {
         let peers = crate::rows::ALL.iter().flat_map(|row| row.peers);
         for peer in peers {
-            if let Way::Go { row } = peer.way {
+            if let Way::Go { row } | Way::With { program: crate::row::Program::Go(row), .. } =
+                peer.way
+            {
                 assert!(MAIN.contains(&format!("\n\t\"{row}\": ")), "{row}");
             }
         }

@@ -2,8 +2,10 @@
 
 use std::process::Command;
 
+use anyhow::Context;
+
 const LOCK: &str = include_str!("../../Cargo.lock");
-const PEERS: [&str; 9] = [
+const PEERS: [&str; 12] = [
     "corosensei",
     "may",
     "tokio",
@@ -13,6 +15,9 @@ const PEERS: [&str; 9] = [
     "kanal",
     "async-channel",
     "procspawn",
+    "monoio",
+    "hyper",
+    "may_minihttp",
 ];
 
 /// One paragraph of Markdown.
@@ -22,10 +27,11 @@ pub fn describe(quick: bool, rounds: u32) -> String {
     let peers: Vec<_> = PEERS.iter().map(|name| format!("{name} {}", version(name))).collect();
     let python = crate::python::version().unwrap_or_else(|| "—".into());
     let go = crate::go::version().unwrap_or_else(|| "—".into());
+    let nginx = crate::io::nginx::version().unwrap_or_else(|| "—".into());
     let rounds = if rounds == 1 { "1 round".into() } else { format!("{rounds} rounds") };
     let size = if quick { ", quick: with less work than said below" } else { "" };
     format!(
-        "Measured {} on {machine}; {}; trine {}{}, {}, Python {python}, Go {go}. Medians over {rounds} \
+        "Measured {} on {machine}; {}; trine {}{}, {}, Python {python}, Go {go}, nginx {nginx}. Medians over {rounds} \
          in which all take turns, each measurement in a fresh process{size}. The ratio says how many times \
          better the first line of a table is.",
         said("date", &["+%F"]).unwrap_or_else(|| "on an unknown day".into()),
@@ -47,6 +53,14 @@ fn processor() -> String {
 fn kernel() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     release.trim().to_owned()
+}
+
+/// A figure of one of the kernel's files, in kilobytes.
+pub fn kilobytes(file: &str, field: &str) -> anyhow::Result<usize> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.and_then(|rest| rest.split_whitespace().next());
+    number.and_then(|n| n.parse().ok()).with_context(|| format!("{file} has no {field}"))
 }
 
 /// The version that this program was built with, after the lock file.

@@ -11,14 +11,16 @@
 //! | `child.rs` | one measurement in a bounded process |
 //! | `series.rs` | the alternation |
 //! | `report.rs` | the table |
+//! | `io/` | servers and what is laid on them |
 //! | `machine.rs` | what it was measured on |
-//! | `foreign.rs` | peers that are not Rust |
+//! | `foreign.rs` | peers that are other programs |
 //! | `python.rs`, `../python/` | those written in Python |
 //! | `go.rs`, `../go/` | those written in Go |
 
 mod child;
 mod foreign;
 mod go;
+mod io;
 mod machine;
 mod python;
 mod report;
@@ -27,14 +29,17 @@ mod rows;
 mod series;
 
 use std::any::Any;
+use std::ffi::OsString;
 use std::io::Write;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use crate::foreign::Absent;
+use crate::io::Served;
 use crate::row::{Row, Size, Way};
 
 /// Measure trine and its peers side by side
@@ -69,7 +74,13 @@ enum Hidden {
         peer: String,
         #[arg(long)]
         quick: bool,
+        /// The other program that the measurement starts, with its arguments
+        #[arg(last = true)]
+        program: Vec<OsString>,
     },
+    /// A server: prints its address, and serves until it is killed
+    #[command(hide = true)]
+    Serve { server: Served },
 }
 
 fn row_names() -> clap::builder::PossibleValuesParser {
@@ -81,24 +92,42 @@ fn main() -> ExitCode {
     procspawn::init();
     let args = Args::parse();
     let result = match &args.command {
-        Some(Hidden::Run { row, peer, quick }) => measure(row, peer, Size { quick: *quick }),
+        Some(Hidden::Run { row, peer, quick, program }) => {
+            measure(row, peer, Size { quick: *quick }, program)
+        }
+        Some(Hidden::Serve { server }) => server.run(),
         None => compare(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("trine-bench: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<Absent>() { child::ABSENT.into() } else { ExitCode::FAILURE }
         }
     }
 }
 
 /// One measurement, in the process made for it.
-fn measure(row: &str, peer: &str, size: Size) -> anyhow::Result<()> {
+fn measure(row: &str, peer: &str, size: Size, program: &[OsString]) -> anyhow::Result<()> {
     let row = rows::ALL.into_iter().find(|known| known.name == row).context("no such row")?;
     let peer = row.peers.iter().find(|known| known.name == peer).context("no such peer")?;
-    let Way::Rust(run) = peer.way else { anyhow::bail!("{} is not Rust", peer.name) };
-    let sample = catch_unwind(|| run(size))
+    // trine would fall back by itself, and the line would show something else than it says.
+    if std::env::var_os("TRINE_REACTOR").is_some_and(|wanted| wanted == "uring")
+        && let Some(why) = trine::reactor().refused()
+    {
+        return Err(Absent(format!("io_uring was refused: {why}")).into());
+    }
+    let run = || match peer.way {
+        Way::Rust(run) => run(size),
+        Way::With { run, .. } => {
+            let (program, args) = program.split_first().context("no program")?;
+            let mut command = Command::new(program);
+            command.args(args);
+            run(command, size)
+        }
+        _ => anyhow::bail!("{} is not Rust", peer.name),
+    };
+    let sample = catch_unwind(run)
         .unwrap_or_else(|panic| Err(anyhow::anyhow!("panicked: {}", said(&*panic))))?;
     println!("{}", serde_json::to_string(&sample)?);
     std::io::stdout().flush()?;

@@ -1,9 +1,12 @@
 //! What a row of the table is: a question, the peers that answer it, the columns of the answer.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+use crate::io::example::Example;
 
 /// One question, put to ours and to every peer.
 pub struct Row {
@@ -73,6 +76,15 @@ impl Peer {
         Peer { name, env: &[], way: Way::Go { row } }
     }
 
+    /// A peer that another program serves, or is: `run` measures it, in a process of this program.
+    pub const fn with(
+        name: &'static str,
+        program: Program,
+        run: fn(Command, Size) -> anyhow::Result<Sample>,
+    ) -> Peer {
+        Peer { name, env: &[], way: Way::With { program, run } }
+    }
+
     /// The same peer with variables set.
     pub const fn with_env(self, env: &'static [(&'static str, &'static str)]) -> Peer {
         Peer { env, ..self }
@@ -87,10 +99,25 @@ pub enum Way {
     Python { script: &'static str, function: &'static str },
     /// The program in `../go`, and in it this row.
     Go { row: &'static str },
+    /// This program again, and in it this function, which starts the other program.
+    With { program: Program, run: fn(Command, Size) -> anyhow::Result<Sample> },
+}
+
+/// A program that a measurement starts for itself.
+#[derive(Clone, Copy)]
+pub enum Program {
+    /// The program in `../go`, and in it this row.
+    Go(&'static str),
+    /// An example of trine's, at an address of its choice, with these arguments after it.
+    Example { example: Example, args: &'static [&'static str] },
 }
 
 /// Variables that keep each runtime on one core.
 pub const ONE_CARRIER: &[(&str, &str)] = &[("TRINE_CARRIERS", "1")];
+pub const ONE_CARRIER_URING: &[(&str, &str)] =
+    &[("TRINE_CARRIERS", "1"), ("TRINE_REACTOR", "uring")];
+pub const ONE_CARRIER_EPOLL: &[(&str, &str)] =
+    &[("TRINE_CARRIERS", "1"), ("TRINE_REACTOR", "epoll")];
 pub const ONE_PROCESSOR: &[(&str, &str)] = &[("GOMAXPROCS", "1")];
 
 /// How much work a measurement does.

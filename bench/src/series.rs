@@ -63,13 +63,11 @@ fn command(row: &Row, peer: &Peer, size: Size, foreign: &Foreign) -> Result<Comm
     let mut command = match peer.way {
         Way::Python { script, function } => foreign.python.command(script, function, size.quick),
         Way::Go { row } => foreign.go.command(row, size.quick).map_err(Failure::Absent)?,
-        Way::Rust(_) => {
-            let program = std::env::current_exe().map_err(|error| {
-                Failure::Absent(format!("cannot find this program's file: {error}"))
-            })?;
-            let mut command = Command::new(program);
-            command.args(["run", row.name, peer.name]);
-            command.args(size.quick.then_some("--quick"));
+        Way::Rust(_) => ourselves(row, peer, size)?,
+        Way::With { program, .. } => {
+            let program = foreign.command(program, size).map_err(Failure::Absent)?;
+            let mut command = ourselves(row, peer, size)?;
+            command.arg("--").arg(program.get_program()).args(program.get_args());
             command
         }
     };
@@ -81,5 +79,15 @@ fn command(row: &Row, peer: &Peer, size: Size, foreign: &Foreign) -> Result<Comm
         }
     }
     command.envs(peer.env.iter().copied());
+    Ok(command)
+}
+
+/// This program, told to measure `peer`.
+fn ourselves(row: &Row, peer: &Peer, size: Size) -> Result<Command, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::Absent(format!("cannot find this program's file: {error}")))?;
+    let mut command = Command::new(program);
+    command.args(["run", row.name, peer.name]);
+    command.args(size.quick.then_some("--quick"));
     Ok(command)
 }

@@ -4,8 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-
+use crate::machine::kilobytes;
 use crate::row::{Better, Column, Peer, Row, Sample, Size, ns_each};
 
 pub const ROW: Row = Row {
@@ -152,11 +151,4 @@ impl Kilobytes {
     fn since(self, before: Kilobytes, n: usize) -> f64 {
         self.0.saturating_sub(before.0) as f64 * 1_024.0 / n as f64
     }
-}
-
-fn kilobytes(file: &str, field: &str) -> anyhow::Result<usize> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let number = line.and_then(|rest| rest.split_whitespace().next());
-    number.and_then(|n| n.parse().ok()).with_context(|| format!("{file} has no {field}"))
 }

@@ -3,10 +3,14 @@
 
 mod cancel;
 mod channel;
+mod connections;
 mod crews;
 mod crowd;
+mod echo;
 mod ends;
+mod files;
 mod fresh_process;
+mod http;
 mod idle;
 mod os_thread;
 mod ping_pong;
@@ -22,7 +26,7 @@ mod yielding;
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ALL: [&Row; 18] = [
+pub const ALL: [&Row; 22] = [
     &yielding::ROW,
     &crowd::ROW,
     &spawn_join::ROW,
@@ -37,6 +41,10 @@ pub const ALL: [&Row; 18] = [
     &timers::ROW,
     &os_thread::ROW,
     &idle::ROW,
+    &echo::ROW,
+    &http::ROW,
+    &connections::ROW,
+    &files::ROW,
     &process_roundtrip::ROW,
     &fresh_process::ROW,
     &process_throughput::ROW,
