@@ -284,16 +284,26 @@ impl Node {
         let mut waiting = self.waiting();
         let reader = if read { waiting.reader.take() } else { None };
         let writer = if write { waiting.writer.take() } else { None };
-        let mut callers = waiting.callers.extract_if(.., |(_, direction, _)| match direction {
+        let concerns = |direction| match direction {
             Direction::Read => read,
             Direction::Write => write,
-        });
+        };
         // One caller is the rule; for more, memory is taken.
-        let (first, others): (_, Vec<_>) = (callers.next(), callers.collect());
+        let (first, others) = match &waiting.callers[..] {
+            [(_, direction, _)] if concerns(*direction) => (waiting.callers.pop(), Vec::new()),
+            [] | [_] => (None, Vec::new()),
+            _ => {
+                let concerned = waiting.callers.extract_if(.., |(_, own, _)| concerns(*own));
+                (None, concerned.collect())
+            }
+        };
         drop(waiting);
         // Outside the lock, as a waker is anybody's code.
-        let callers = first.into_iter().chain(others).map(|(_, _, waker)| waker);
-        callers.chain(reader).chain(writer).for_each(park::wake);
+        if let Some((_, _, waker)) = first {
+            park::wake(waker);
+        }
+        others.into_iter().for_each(|(_, _, waker)| park::wake(waker));
+        reader.into_iter().chain(writer).for_each(park::wake);
     }
 }
 
