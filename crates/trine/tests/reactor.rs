@@ -337,3 +337,29 @@ fn more_completions_at_once_than_the_ring_holds() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn a_thread_that_has_ended_has_no_descriptor_left() {
+    if is_child() {
+        let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let (one, _other) = UnixStream::pair().unwrap();
+        one.set_read_timeout(Some(Duration::from_micros(1))).unwrap();
+        let one = Arc::new(one);
+        let wait_and_carry = || {
+            let one = Arc::clone(&one);
+            let thread = std::thread::spawn(move || {
+                (&*one).read(&mut [0]).unwrap_err();
+                // What a thread has for its coroutines stays, as they may be woken at any time.
+                coroutine::spawn_local(|| ()).join().unwrap();
+            });
+            thread.join().unwrap();
+        };
+        wait_and_carry();
+        let before = descriptors();
+        (0..20).for_each(|_| wait_and_carry());
+        assert_eq!(descriptors(), before);
+        return;
+    }
+    let output = child("a_thread_that_has_ended_has_no_descriptor_left", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
