@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
 use std::process::{Command, Output};
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
@@ -344,28 +343,27 @@ fn more_completions_at_once_than_the_ring_holds() {
 }
 
 #[test]
-fn what_stands_behind_urgent_data_is_read() {
-    let (here, mut there) = pair();
-    // Read first, so that the descriptor is watched before the data comes.
-    let (ready, is_ready) = mpsc::channel();
-    let reader = coroutine::spawn(move || {
-        let mut all = Vec::new();
-        let mut buffer = [0; 64];
-        while all.len() < 8 {
-            ready.send(()).unwrap();
-            let count = there.read(&mut buffer).unwrap();
-            all.extend_from_slice(&buffer[..count]);
-        }
-        all
-    });
-    is_ready.recv().unwrap();
-    (&here).write_all(b"a").unwrap();
-    is_ready.recv().unwrap();
-    for (bytes, flags) in [(&b"bcd"[..], 0), (b"!", libc::MSG_OOB), (b"efgh", 0)] {
-        // SAFETY: the bytes are there for the time of the call.
-        let sent =
-            unsafe { libc::send(here.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
-        assert_eq!(sent, bytes.len().cast_signed());
+fn a_thread_that_has_ended_has_no_descriptor_left() {
+    if is_child() {
+        let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let (one, _other) = UnixStream::pair().unwrap();
+        one.set_read_timeout(Some(Duration::from_micros(1))).unwrap();
+        let one = Arc::new(one);
+        let wait_and_carry = || {
+            let one = Arc::clone(&one);
+            let thread = std::thread::spawn(move || {
+                (&*one).read(&mut [0]).unwrap_err();
+                // What a thread has for its coroutines stays, as they may be woken at any time.
+                coroutine::spawn_local(|| ()).join().unwrap();
+            });
+            thread.join().unwrap();
+        };
+        wait_and_carry();
+        let before = descriptors();
+        (0..20).for_each(|_| wait_and_carry());
+        assert_eq!(descriptors(), before);
+        return;
     }
-    assert_eq!(reader.join().unwrap(), b"abcdefgh");
+    let output = child("a_thread_that_has_ended_has_no_descriptor_left", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

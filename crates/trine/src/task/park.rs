@@ -22,7 +22,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ pub(crate) enum Turn {
 
 thread_local! {
     static HOST: Cell<Option<&'static dyn Host>> = const { Cell::new(None) };
-    static THREAD: OnceCell<Arc<ThreadParker>> = const { OnceCell::new() };
+    static THREAD: OnceCell<OwnParker> = const { OnceCell::new() };
     /// Stands in for `THREAD` once that is destroyed, for waits in the destructors of other
     /// thread-locals. Needs no destructor, so it is there to the end; such a thread leaks one parker.
     static LATE: OnceCell<ManuallyDrop<Arc<ThreadParker>>> = const { OnceCell::new() };
@@ -80,7 +80,7 @@ thread_local! {
 /// Calls `f` with the parker of the calling thread.
 fn with_parker<R>(f: impl Fn(&Arc<ThreadParker>) -> R) -> R {
     THREAD
-        .try_with(|parker| f(parker.get_or_init(Arc::default)))
+        .try_with(|parker| f(&parker.get_or_init(OwnParker::default).0))
         .unwrap_or_else(|_| LATE.with(|parker| f(parker.get_or_init(Default::default))))
 }
 
@@ -89,6 +89,17 @@ fn with_parker<R>(f: impl Fn(&Arc<ThreadParker>) -> R) -> R {
 pub(crate) fn wake(waker: Waker) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
         mem::forget(payload);
+    }
+}
+
+/// The parker of a thread, for the thread itself. Wakers may keep it for ever, but not its descriptor.
+#[derive(Default)]
+struct OwnParker(Arc<ThreadParker>);
+
+impl Drop for OwnParker {
+    fn drop(&mut self) {
+        let bell = self.0.bell().take();
+        drop(bell);
     }
 }
 
@@ -270,8 +281,8 @@ pub(super) fn leave_waker(slot: &Slot) {
 #[derive(Debug, Default)]
 struct ThreadParker {
     word: AtomicU32,
-    /// From the thread's first wait for a descriptor on.
-    bell: OnceLock<Bell>,
+    /// From the thread's first wait for a descriptor on, to its end.
+    bell: Mutex<Option<Arc<Bell>>>,
 }
 
 /// Nothing happened yet.
@@ -300,15 +311,25 @@ impl ThreadParker {
 
     /// Waits for a descriptor too. May return early.
     fn poll(&self, descriptor: BorrowedFd<'_>, interest: Interest, deadline: Option<Instant>) {
-        let bell = self.bell.get().or_else(|| {
-            let bell = Bell::new().ok()?;
-            Some(self.bell.get_or_init(|| bell))
-        });
-        let until = match bell {
+        let bell = self.bell_to_hear();
+        let until = match &bell {
             Some(_) => deadline,
             None => Some(deadline.unwrap_or(Instant::now() + DEAF).min(Instant::now() + DEAF)),
         };
-        self.rest(POLLING, || poll::wait_for(descriptor, interest, bell, until));
+        self.rest(POLLING, || poll::wait_for(descriptor, interest, bell.as_deref(), until));
+    }
+
+    fn bell(&self) -> MutexGuard<'_, Option<Arc<Bell>>> {
+        self.bell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bell, made at the first call; `None` if there is no descriptor for it.
+    fn bell_to_hear(&self) -> Option<Arc<Bell>> {
+        let mut bell = self.bell();
+        if bell.is_none() {
+            *bell = Bell::new().ok().map(Arc::new);
+        }
+        bell.clone()
     }
 
     /// Calls `sleep`, which a wake-up ends, unless there was one already.
@@ -338,7 +359,10 @@ impl Wake for ThreadParker {
         match self.word.swap(NOTIFIED, AcqRel) {
             PARKED => futex::wake_one(&self.word),
             // A thread without a bell looks by itself.
-            POLLING => self.bell.get().into_iter().for_each(Bell::ring),
+            POLLING => {
+                let bell = self.bell().clone();
+                bell.into_iter().for_each(|bell| bell.ring());
+            }
             _ => {}
         }
     }

@@ -3,11 +3,13 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use trine::coroutine::LocalTask;
-use trine::net::{Shutdown, TcpListener, TcpStream, UnixStream};
+use trine::net::{Shutdown, TcpListener, TcpStream, UnixListener, UnixStream};
 use trine::{Interrupted, Task, coroutine, thread};
 
 use crate::books::{BOOKS, add, count};
@@ -107,6 +109,44 @@ pub fn listen(rng: &mut Rng) -> TcpListener {
     let mut number = || 1 + rng.below(250) as u8;
     let address = Ipv4Addr::new(127, number(), number(), number());
     TcpListener::bind((IpAddr::V4(address), 0)).unwrap()
+}
+
+/// A listener of either family.
+pub enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Door {
+    pub fn new(rng: &mut Rng) -> Door {
+        if rng.one_in(3) {
+            // A name without a file, of this process and moment only.
+            let name = format!("trine-io-stress-{}-{}", std::process::id(), rng.number());
+            let address = SocketAddr::from_abstract_name(name).unwrap();
+            return Door::Unix(UnixListener::bind_addr(&address).unwrap());
+        }
+        Door::Tcp(listen(rng))
+    }
+
+    pub fn accept(&self) -> io::Result<Link> {
+        match self {
+            Door::Tcp(listener) => listener.accept().map(|(stream, _)| Link::Tcp(stream)),
+            Door::Unix(listener) => listener.accept().map(|(stream, _)| Link::Unix(stream)),
+        }
+    }
+
+    /// Connects to it.
+    pub fn enter(&self) -> Link {
+        count(&BOOKS.connections);
+        match self {
+            Door::Tcp(listener) => {
+                Link::Tcp(TcpStream::connect(listener.local_addr().unwrap()).unwrap())
+            }
+            Door::Unix(listener) => {
+                Link::Unix(UnixStream::connect_addr(&listener.local_addr().unwrap()).unwrap())
+            }
+        }
+    }
 }
 
 /// Any number up to so many bits, of all orders of magnitude.

@@ -67,13 +67,17 @@ fn every_byte_is_accounted_for() {
     let level = |at: usize| format!("{} MiB", levels[at].memory >> 20);
     println!("{BOOKS}");
     println!(
-        "memory {}, {} in the middle, {} at the end; at most {} descriptors, {} at first, {} at last",
+        "memory {}, {} in the middle, {} at the end",
         level(0),
         level(levels.len() / 2),
-        level(levels.len() - 1),
+        level(levels.len() - 1)
+    );
+    println!(
+        "at most {} descriptors; {} sockets and pipes at first, {} at last, and {} others",
         MOST_DESCRIPTORS.load(Relaxed),
         first.descriptors,
-        descriptors(),
+        ends(),
+        descriptors() - ends(),
     );
     println!("{busy:?}, {worked:?} of the processor; {idle:?} of it in 300 idle ms");
 }

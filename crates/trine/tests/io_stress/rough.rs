@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-use trine::net::{Shutdown, TcpListener, TcpStream};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use trine::net::Shutdown;
 use trine::sync::Semaphore;
 use trine::{Task, coroutine, time};
 
 use crate::books::{BOOKS, add, count};
-use crate::link::{Course, Link, is_cancelled, listen, magnitude, start};
+use crate::link::{Course, Door, Link, is_cancelled, magnitude, start};
 use crate::must;
 use crate::seeds::Rng;
 
@@ -24,36 +24,31 @@ static STORM: Semaphore = Semaphore::new(1);
 pub fn storm(rng: &mut Rng) {
     let Some(_alone) = STORM.try_acquire() else { return };
     count(&BOOKS.storms);
-    let listener = Arc::new(listen(rng));
-    let address = listener.local_addr().unwrap();
+    let door = Arc::new(Door::new(rng));
     let handlers: Arc<Mutex<Vec<Task<bool>>>> = Arc::default();
-    let clients: Vec<_> = (0..20 + rng.below(200))
+    let clients: Vec<_> = (0..20 + rng.below(200) as u64)
         .map(|number| {
-            let faithful = !rng.one_in(4);
-            let mut numbers = Rng(rng.number());
-            let client = move || {
-                let stream = TcpStream::connect(address).unwrap();
-                count(&BOOKS.connections);
-                if !faithful {
-                    if numbers.one_in(2) {
-                        Link::Tcp(stream).reset();
-                    }
-                    return false;
+            let (faithful, resets) = (!rng.one_in(4), rng.one_in(2));
+            let door = Arc::clone(&door);
+            coroutine::spawn(move || {
+                let link = door.enter();
+                if faithful {
+                    greet(&link, number);
+                } else if resets {
+                    link.reset();
                 }
-                greet(&stream, number as u64);
-                true
-            };
-            coroutine::spawn(client)
+                faithful
+            })
         })
         .collect();
     let acceptors: Vec<_> = (0..=rng.below(3))
         .map(|_| {
-            let (listener, handlers) = (Arc::clone(&listener), Arc::clone(&handlers));
+            let (door, handlers) = (Arc::clone(&door), Arc::clone(&handlers));
             start(rng, move || {
                 loop {
-                    match listener.accept() {
-                        Ok((stream, _)) => {
-                            let handler = coroutine::spawn(move || answer(&stream));
+                    match door.accept() {
+                        Ok(link) => {
+                            let handler = coroutine::spawn(move || answer(&link));
                             handlers.lock().unwrap().push(handler);
                         }
                         Err(error) => {
@@ -77,19 +72,19 @@ pub fn storm(rng: &mut Rng) {
 }
 
 /// Says a number, and hears it back.
-fn greet(mut stream: &TcpStream, number: u64) {
-    stream.write_all(&number.to_le_bytes()).unwrap();
+fn greet(mut link: &Link, number: u64) {
+    link.write_all(&number.to_le_bytes()).unwrap();
     let mut answer = [0; 8];
-    stream.read_exact(&mut answer).unwrap();
+    link.read_exact(&mut answer).unwrap();
     must!(answer == number.to_le_bytes(), "{number} has the answer of {answer:?}");
 }
 
 /// Says back what is said; whether anything was.
-fn answer(mut stream: &TcpStream) -> bool {
+fn answer(mut link: &Link) -> bool {
     let mut number = [0; 8];
-    match stream.read_exact(&mut number) {
+    match link.read_exact(&mut number) {
         Ok(()) => {
-            stream.write_all(&number).unwrap();
+            link.write_all(&number).unwrap();
             true
         }
         Err(error) => {
@@ -286,18 +281,18 @@ fn relay(
 pub fn exhaust(rng: &mut Rng) {
     const CLIENTS: u64 = 20;
     count(&BOOKS.exhaustions);
-    let listener = listen(rng);
-    let address = listener.local_addr().unwrap();
-    let clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let door = Door::new(rng);
+    // The kernel completes them, whether or not anybody accepts.
+    let clients: Vec<_> = (0..CLIENTS).map(|_| door.enter()).collect();
     let spare = UnixDatagram::unbound().unwrap();
     let limits = getrlimit(Resource::Nofile);
-    let lowered = rustix::process::Rlimit { current: Some(crate::descriptors() as u64), ..limits };
+    let lowered = Rlimit { current: Some(crate::descriptors() as u64), ..limits };
     setrlimit(Resource::Nofile, lowered).unwrap();
     let mut fillers = Vec::new();
     while let Ok(filler) = spare.try_clone() {
         fillers.push(filler);
     }
-    let server = coroutine::spawn(move || accept_some(&listener, CLIENTS));
+    let server = coroutine::spawn(move || accept_some(&door, CLIENTS));
     let (begin, _) = (crate::cpu_time(), time::sleep(Duration::from_millis(100)));
     let spent = crate::cpu_time() - begin;
     must!(!server.is_finished(), "connections were accepted without a descriptor");
@@ -306,15 +301,14 @@ pub fn exhaust(rng: &mut Rng) {
     drop(fillers);
     for (number, client) in clients.iter().enumerate() {
         greet(client, number as u64);
-        add(&BOOKS.connections, 1);
     }
     server.join().unwrap();
 }
 
-fn accept_some(listener: &TcpListener, count: u64) {
+fn accept_some(door: &Door, count: u64) {
     let accept = |_| {
-        let (stream, _) = listener.accept().unwrap();
-        coroutine::spawn(move || answer(&stream))
+        let link = door.accept().unwrap();
+        coroutine::spawn(move || answer(&link))
     };
     let handlers: Vec<_> = (0..count).map(accept).collect();
     for handler in handlers {
