@@ -52,8 +52,7 @@
 //! | [`Task::cancel`], [`cancelled`], [`checkpoint`], [`shield`] | ending a task from outside, and holding that off |
 //! | [`Executor`], [`Kind`], [`thread::Pool`], [`process::Pool`] | a batch, without saying which way |
 //! | [`sync`] | `Mutex`, `RwLock`, `Condvar`, `Semaphore`, `Barrier`, `Event`, and [`channel`](sync::channel)s |
-//! | [`fs`] | files and directories |
-//! | [`net`], [`fs`] | sockets and files with std's names, and [`Readiness`](net::Readiness) for any other descriptor |
+//! | [`net`], [`fs`] | sockets, files and directories with std's names, and [`Readiness`](net::Readiness) for any other descriptor |
 //! | [`ipc`], [`process::Command`], [`signal`] | pipes, child processes, signals |
 //! | [`reactor()`] | what carriers wait with: `io_uring` or `epoll` |
 //! | [`time`] | sleeping, ticking, and a limit for whatever waits |

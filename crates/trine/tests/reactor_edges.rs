@@ -15,8 +15,9 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use trine::net::{Readiness, TcpListener, TcpStream, UnixStream};
-use trine::{Interrupted, coroutine, ipc, thread, time};
+use trine::{Interrupted, State, coroutine, ipc, thread, time};
 
 /// Longer than any wait that ends.
 const LONG: Duration = Duration::from_secs(20);
@@ -192,5 +193,51 @@ fn who_never_has_to_wait_lets_others_run() {
         over.store(true, SeqCst);
         reader.join().unwrap();
         feeder.join().unwrap();
+    });
+}
+
+#[test]
+fn a_first_wait_without_a_descriptor_for_the_epoll() {
+    with_each_reactor("a_first_wait_without_a_descriptor_for_the_epoll", || {
+        let (here, mut there) = std::os::unix::net::UnixStream::pair().unwrap();
+        let here = Arc::new(UnixStream::from(here));
+        // The lowest number that is free is the first that is too high.
+        let free = here.as_fd().try_clone_to_owned().unwrap().as_raw_fd().unsigned_abs();
+        let limit = getrlimit(Resource::Nofile);
+        let none_left = Rlimit { current: Some(u64::from(free)), maximum: limit.maximum };
+        setrlimit(Resource::Nofile, none_left).unwrap();
+
+        let reader = || {
+            let here = Arc::clone(&here);
+            let task = coroutine::spawn(move || {
+                let mut byte = [0];
+                (&*here).read_exact(&mut byte).map(|()| byte[0])
+            });
+            while task.info().state != State::Waiting {
+                time::sleep(Duration::ZERO);
+            }
+            task
+        };
+        let task = reader();
+        there.write_all(b"1").unwrap();
+        assert_eq!(task.join().unwrap().unwrap(), b'1');
+
+        let task = reader();
+        task.cancel();
+        assert_eq!(task.join().unwrap().unwrap_err().to_string(), "cancelled");
+
+        here.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let error = (&*here).read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        here.set_read_timeout(None).unwrap();
+
+        // One that waits goes on when there is room, and so do others.
+        let task = reader();
+        setrlimit(Resource::Nofile, limit).unwrap();
+        there.write_all(b"2").unwrap();
+        assert_eq!(task.join().unwrap().unwrap(), b'2');
+        let task = reader();
+        there.write_all(b"3").unwrap();
+        assert_eq!(task.join().unwrap().unwrap(), b'3');
     });
 }

@@ -1,11 +1,12 @@
 //! Scopes: every task ends before the scope does, and the first failure ends the others.
 
+use std::io::Read;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use trine::{Cause, Kind, State, Task, coroutine, process, scope, supervise, thread, time};
+use trine::{Cause, Kind, State, Task, coroutine, ipc, process, scope, supervise, thread, time};
 
 const FOR_GOOD: Duration = Duration::MAX;
 
@@ -602,4 +603,21 @@ fn a_panic_of_the_body_after_a_failure_does_not_hide_the_failure() {
         assert!(error.to_string().contains("the cause"), "{error}");
         assert!(error.suppressed()[0].to_string().contains("a consequence"), "{error:?}");
     });
+}
+
+#[test]
+fn the_tasks_of_a_cancelled_scope_know_its_reason() {
+    let reasons = |cancel: fn(&Task<String>)| {
+        let task = coroutine::spawn(|| {
+            let mut told = None;
+            let (mut reader, _writer) = ipc::pipe().unwrap();
+            _ = scope(|s| drop(s.coroutine(|| told = reader.read(&mut [0]).err())));
+            told.unwrap().to_string()
+        });
+        until(|| task.state() == State::Waiting);
+        cancel(&task);
+        task.join().unwrap()
+    };
+    assert_eq!(reasons(|task| task.cancel_because("enough")), "cancelled: enough");
+    assert_eq!(reasons(Task::cancel), "cancelled: so was the task that waits for it");
 }

@@ -5,6 +5,7 @@ use std::fs::{self, FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::SystemTime;
 
 use super::OpenOptions;
@@ -456,6 +457,24 @@ impl From<File> for fs::File {
 
 impl From<File> for OwnedFd {
     fn from(file: File) -> OwnedFd {
+        fs::File::from(file).into()
+    }
+}
+
+/// For a child to read from, or to write to.
+///
+/// ```
+/// use trine::fs::{self, File};
+/// use trine::process::Command;
+///
+/// let path = std::env::temp_dir().join(format!("stdio-{}", std::process::id()));
+/// Command::new("echo").arg("three ways").stdout(File::create(&path)?).status()?;
+/// assert_eq!(fs::read_to_string(&path)?, "three ways\n");
+/// fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+impl From<File> for Stdio {
+    fn from(file: File) -> Stdio {
         fs::File::from(file).into()
     }
 }

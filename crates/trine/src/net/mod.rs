@@ -11,11 +11,11 @@
 //!
 //! let listener = TcpListener::bind("127.0.0.1:0")?;
 //! let address = listener.local_addr()?;
-//! coroutine::spawn(move || {
+//! let server = coroutine::spawn(move || {
 //!     for stream in listener.incoming() {
-//!         let Ok(mut stream) = stream else { return };
-//!         // One coroutine for each connection.
-//!         coroutine::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+//!         let Ok(stream) = stream else { return };
+//!         // One coroutine for each connection; nobody waits for its end.
+//!         drop(coroutine::spawn(move || std::io::copy(&mut &stream, &mut &stream)));
 //!     }
 //! });
 //!
@@ -24,6 +24,8 @@
 //! let mut answer = [0; 5];
 //! stream.read_exact(&mut answer)?;
 //! assert_eq!(&answer, b"hello");
+//!
+//! server.cancel(); // `accept` ends, and with it the loop
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!

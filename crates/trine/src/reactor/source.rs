@@ -1,16 +1,17 @@
 //! A descriptor that does not block, and waits for it.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Seen};
 use super::operation::OwnRing;
 use super::{large, local, turns};
+use crate::sys::file::is_out_of_descriptors;
 use crate::sys::socket::{self, Patience};
 use crate::sys::{descriptors, poll};
 use crate::task::park;
@@ -35,6 +36,9 @@ impl Direction {
 
 /// Held by whoever has a descriptor watched for the first time; one lock for every 16th descriptor.
 static WATCHING: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
+
+/// The time between two looks at a descriptor that no epoll watches.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A descriptor that does not block, or something of std around one.
 #[derive(Debug)]
@@ -239,7 +243,11 @@ impl<D: AsFd> Source<D> {
             }
             return Ok(());
         }
-        self.entry()?.wait(direction, deadline)
+        match self.entry() {
+            Ok(entry) => entry.wait(direction, deadline),
+            Err(error) if is_out_of_descriptors(&error) => pause(&error, deadline),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until the descriptor is ready, by whatever way its reader or writer came to know that it
@@ -388,6 +396,32 @@ impl<D: AsFd> Source<D> {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+/// Waits for a moment, after which the caller looks at its descriptor again: when its carrier first had to wait, the
+/// process had no descriptor left for an epoll. The carrier has one as soon as there is room.
+///
+/// # Errors
+///
+/// `TimedOut` at `deadline`; what ends a wait from outside.
+#[cold]
+fn pause(error: &io::Error, deadline: Option<Instant>) -> io::Result<()> {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        // Not `eprintln!`, which panics where standard error cannot be written.
+        let _ = writeln!(
+            io::stderr(),
+            "trine: there is no descriptor to wait with: {error}; waits look again every {PAUSE:?} until there \
+             is. {}",
+            descriptors::remedy(error)
+        );
+    });
+    let next = Instant::now() + PAUSE;
+    park::wait_until(deadline.map_or(next, |deadline| deadline.min(next)))?;
+    match deadline {
+        Some(deadline) if deadline <= Instant::now() => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
     }
 }
 

@@ -72,7 +72,7 @@ pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError>
             break winner;
         }
         if let Err(interrupted) = park::wait(None) {
-            end(tasks, &interrupted.to_string());
+            end(tasks, &interrupted.passed_on());
             return Err(TaskError::from(interrupted).with_suppressed(failures));
         }
     };

@@ -118,7 +118,7 @@ where
     let failed_before = shared.has_failed();
     if let Err(payload) = &body {
         shared.end_all(match cancel::interruption(&**payload) {
-            Some(interrupted) => interrupted.to_string(),
+            Some(interrupted) => interrupted.passed_on(),
             None => "the function of its scope has panicked".to_owned(),
         });
     }

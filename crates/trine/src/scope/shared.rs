@@ -171,7 +171,7 @@ impl Shared {
             if interrupted.is_some() {
                 park::park(None);
             } else if let Err(why) = park::wait(None) {
-                self.end_all(why.to_string());
+                self.end_all(why.passed_on());
                 interrupted = Some(why);
             }
         }

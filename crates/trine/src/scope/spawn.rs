@@ -277,7 +277,7 @@ impl<T> Watched<T> {
     fn join(&mut self) -> Result<T, TaskError> {
         let mut task = self.0.take().expect("joined once");
         if let Err(interrupted) = task.wait() {
-            task.cancel_because(interrupted.to_string());
+            task.cancel_because(interrupted.passed_on());
         }
         task.join_uninterrupted()
     }

@@ -95,6 +95,29 @@ pub fn send(pid: u32, signal: Signal) -> io::Result<()> {
     sys::signal::send(pid, signal.as_raw())
 }
 
+/// Sends a signal to all processes of the group `group`: to a child that was started with
+/// [`process_group(0)`](crate::process::Command::process_group), whose group has its pid, and to what it has started.
+///
+/// The group is there until its last process has ended; after that, its number may be given to another.
+///
+/// ```
+/// use trine::process::Command;
+/// use trine::signal::{self, Signal};
+///
+/// // A shell, and a program that would outlive it.
+/// let mut shell = Command::new("sh").args(["-c", "sleep 600; true"]).process_group(0).spawn()?;
+/// signal::send_group(shell.id(), Signal::KILL)?;
+/// assert!(!shell.wait()?.success());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// There is no such group or no such signal, or none of its processes is the caller's to send to.
+pub fn send_group(group: u32, signal: Signal) -> io::Result<()> {
+    sys::signal::send_group(group, signal.as_raw())
+}
+
 /// Sends a signal to the calling thread. Listeners have it when the call returns.
 ///
 /// ```

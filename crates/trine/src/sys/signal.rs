@@ -68,3 +68,16 @@ pub(crate) fn send(pid: u32, signal: i32) -> io::Result<()> {
     // SAFETY: the call touches no memory.
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Sends a signal to each process of a group.
+pub(crate) fn send_group(group: u32, signal: i32) -> io::Result<()> {
+    // 0 would be the caller's own group, and 1 every process there is.
+    let group = i32::try_from(group).ok().filter(|group| *group > 1);
+    let group = group.ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: the call touches no memory.
+    if unsafe { libc::kill(-group, signal) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -287,3 +288,27 @@ impl fmt::Debug for TaskError {
 }
 
 impl Error for TaskError {}
+
+/// For functions that do I/O, so that `task.join()??` does: of the kind [`TimedOut`](io::ErrorKind::TimedOut) if the
+/// time was up, else [`Other`](io::ErrorKind::Other), with the error inside.
+///
+/// ```
+/// use std::io;
+/// use trine::{TaskError, coroutine};
+///
+/// fn hosts() -> io::Result<String> {
+///     coroutine::spawn(|| trine::fs::read_to_string("/etc/hosts")).join()?
+/// }
+///
+/// # hosts()?;
+/// let error = io::Error::from(coroutine::spawn(|| panic!("no hosts")).join().unwrap_err());
+/// assert!(error.downcast::<TaskError>().is_ok_and(|error| error.is_panic()));
+/// # Ok::<(), io::Error>(())
+/// ```
+impl From<TaskError> for io::Error {
+    fn from(error: TaskError) -> io::Error {
+        let timeout = error.is_timeout();
+        let kind = if timeout { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
+        io::Error::new(kind, error)
+    }
+}

@@ -48,6 +48,17 @@ impl Interrupted {
     }
 }
 
+impl Interrupted {
+    /// Why those are cancelled who worked for the task that this has ended.
+    pub(crate) fn passed_on(&self) -> String {
+        match &self.0 {
+            Interrupt::Cancelled(Some(reason)) => reason.to_string(),
+            Interrupt::Cancelled(None) => "so was the task that waits for it".to_owned(),
+            Interrupt::TimedOut => "the time of the task that waits for it is up".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

@@ -150,7 +150,8 @@ impl Command {
         self
     }
 
-    /// The process group that it runs in; 0 for a new one, which a Ctrl-C at the terminal does not reach.
+    /// The process group that it runs in; 0 for a new one, which a Ctrl-C at the terminal does not reach. What kills a
+    /// child ends it alone, not what it has started: that takes [`send_group`](crate::signal::send_group).
     pub fn process_group(&mut self, group: i32) -> &mut Command {
         self.inner.process_group(group);
         self
