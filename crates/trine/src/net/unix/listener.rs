@@ -93,7 +93,9 @@ impl UnixListener {
         Ok((UnixStream::from_new(stream)?, from))
     }
 
-    /// The connections, one [`accept`](Self::accept) after another. Ends only when its task is interrupted: after that error.
+    /// The connections as they come: each `next` is an [`accept`](Self::accept).
+    ///
+    /// Ends when the caller's task is cancelled or its time is up, after the error that says so.
     pub fn incoming(&self) -> UnixIncoming<'_> {
         UnixIncoming { listener: self, ended: false }
     }
