@@ -32,7 +32,7 @@ pub struct DirEntry {
 ///
 /// # Errors
 ///
-/// As [`std::fs::read_dir`]; what interrupts the caller. So do the entries.
+/// As [`std::fs::read_dir`]; what interrupts the caller. So do the entries, of which such an error is the last.
 ///
 /// ```
 /// for entry in trine::fs::read_dir("/proc/self/fd")? {
@@ -72,6 +72,7 @@ impl Iterator for ReadDir {
                 Ok(())
             });
             if let Err(error) = filled {
+                self.ended = true;
                 return Some(Err(error));
             }
         }

@@ -314,7 +314,7 @@ impl File {
         let before = bytes.len();
         loop {
             if bytes.len() == bytes.capacity() {
-                bytes.try_reserve(32)?;
+                bytes.try_reserve(UNKNOWN)?;
             }
             if read_once(&self.opened, bytes, None)? == 0 {
                 return Ok(bytes.len() - before);
@@ -329,6 +329,9 @@ impl File {
         usize::try_from(size.checked_sub(position)?).ok()
     }
 }
+
+/// Room for what tells no size, as the files of `/proc`: each of their reads may go to a thread.
+const UNKNOWN: usize = 4096;
 
 /// A read that a signal's handler does not end.
 fn read_once(opened: &Opened, bytes: &mut Vec<u8>, offset: Option<u64>) -> io::Result<usize> {
@@ -361,7 +364,9 @@ impl Read for &File {
     }
 
     fn read_to_end(&mut self, bytes: &mut Vec<u8>) -> io::Result<usize> {
-        bytes.try_reserve(self.left().unwrap_or(0).saturating_add(1))?;
+        if let Some(left) = self.left().filter(|left| *left > 0) {
+            bytes.try_reserve(left.saturating_add(1))?;
+        }
         self.read_rest(bytes)
     }
 

@@ -83,6 +83,29 @@ fn cancelled_at_any_moment_nothing_is_left() {
 }
 
 #[test]
+fn a_loop_over_a_directory_that_passes_over_errors_ends_with_its_task() {
+    let folder = Folder::new();
+    for number in 0..1000 {
+        std::fs::write(folder.join(number.to_string()), "").unwrap();
+    }
+    let path = folder.0.clone();
+    let (opened, is_open) = std::sync::mpsc::channel();
+    let task = coroutine::spawn(move || {
+        let entries = fs::read_dir(path).unwrap();
+        opened.send(()).unwrap();
+        while !trine::cancelled() {
+            coroutine::yield_now();
+        }
+        entries.flatten().count()
+    });
+    is_open.recv().unwrap();
+    task.cancel();
+    // What was taken in before is there.
+    let count = task.join().unwrap();
+    assert!(0 < count && count < 1000, "{count}");
+}
+
+#[test]
 fn a_deadline_ends_the_wait_for_a_lock() {
     let folder = Folder::new();
     let path = folder.join("file");

@@ -84,6 +84,18 @@ fn it_is_used_everywhere_and_with_std() {
 }
 
 #[test]
+fn a_loop_that_passes_over_errors_ends_with_its_task() {
+    for kind in PLACES {
+        let place = place();
+        let listener = UnixListener::bind(&place).unwrap();
+        let task = kind.spawn(move || listener.incoming().flatten().count());
+        until_waiting(&task);
+        task.cancel();
+        assert_eq!(task.join().unwrap(), 0);
+    }
+}
+
+#[test]
 fn an_address_without_a_file() {
     everywhere(|| {
         let name = place().0.clone().into_os_string().into_encoded_bytes();

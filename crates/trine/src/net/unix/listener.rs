@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::iter::FusedIterator;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 
 use super::UnixStream;
 use crate::net::accept::accept;
+use crate::net::address::is_interrupted;
 use crate::reactor::Source;
 use crate::sys::descriptors;
 
@@ -91,9 +93,11 @@ impl UnixListener {
         Ok((UnixStream::from_new(stream)?, from))
     }
 
-    /// The connections, one [`accept`](Self::accept) after another; never ends.
+    /// The connections as they come: each `next` is an [`accept`](Self::accept).
+    ///
+    /// Ends when the caller's task is cancelled or its time is up, after the error that says so.
     pub fn incoming(&self) -> UnixIncoming<'_> {
-        UnixIncoming { listener: self }
+        UnixIncoming { listener: self, ended: false }
     }
 
     /// Where it listens.
@@ -134,19 +138,23 @@ impl fmt::Debug for UnixListener {
 #[derive(Debug)]
 pub struct UnixIncoming<'a> {
     listener: &'a UnixListener,
+    ended: bool,
 }
 
 impl Iterator for UnixIncoming<'_> {
     type Item = io::Result<UnixStream>;
 
     fn next(&mut self) -> Option<io::Result<UnixStream>> {
-        Some(self.listener.accept().map(|(stream, _)| stream))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (usize::MAX, None)
+        if self.ended {
+            return None;
+        }
+        let accepted = self.listener.accept();
+        self.ended = accepted.as_ref().is_err_and(is_interrupted);
+        Some(accepted.map(|(stream, _)| stream))
     }
 }
+
+impl FusedIterator for UnixIncoming<'_> {}
 
 impl<'a> IntoIterator for &'a UnixListener {
     type Item = io::Result<UnixStream>;
