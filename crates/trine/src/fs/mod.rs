@@ -27,7 +27,8 @@
 //! counts; unless it changes nothing: opening without creating, [`metadata`], [`canonicalize`], [`read_link`] and the begin of
 //! [`read_dir`] are left to their thread. Long calls are cut into pieces, so that they end between two: [`copy()`], [`read`], [`write()`], [`read_dir`]; they
 //! leave what they have done so far. [`remove_dir_all`] and [`File::sync_all`] are done in one piece. A [`shield`](crate::shield)
-//! holds interruption off.
+//! holds interruption off: destructors of a cancelled task that remove, rename or write something need one, as
+//! their calls, too, end when they would have to wait.
 //!
 //! # What still blocks the carrier
 //!

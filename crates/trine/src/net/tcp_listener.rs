@@ -40,6 +40,8 @@ impl TcpListener {
     /// Listens at `address`; at the first that can be had, if it stands for several. Port 0 has the
     /// kernel choose a free one, which [`local_addr`](Self::local_addr) tells.
     ///
+    /// As many connections wait to be accepted as the system allows (`net.core.somaxconn`); with std, 128.
+    ///
     /// A port that connections of an earlier listener still linger at may be taken (`SO_REUSEADDR`).
     ///
     /// # Errors
@@ -48,7 +50,9 @@ impl TcpListener {
     /// kernel; those of [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs).
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<TcpListener> {
         let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
-        Ok(TcpListener { source: Source::new(net::TcpListener::bind(&addresses[..])?)? })
+        let listener = net::TcpListener::bind(&addresses[..])?;
+        sys::net::lengthen_backlog(&listener)?;
+        Ok(TcpListener { source: Source::new(listener)? })
     }
 
     /// Waits for a connection, and gives it with the address of its peer.

@@ -223,14 +223,15 @@ impl Opened {
         offset: Option<u64>,
     ) -> io::Result<usize> {
         let empty = buffers.iter().all(|buffer| buffer.is_empty());
-        self.perform(Direction::Read, offset.is_some(), |by| {
+        let read = self.perform(Direction::Read, offset.is_some(), |by| {
             let file = self.get().as_fd();
             let count = match (by, offset) {
                 (By::Ring(ring), Some(offset)) => ring.read(file, buffers, offset)?,
                 (by, _) => file::read(file, buffers, offset, by.patience())?,
             };
             if count == 0 && !empty { self.check_end() } else { Ok(count) }
-        })
+        });
+        read.inspect(|&count| turns::count_bytes(count))
     }
 
     /// Reads at `offset`, or at the file's own position, at most what `buffer` has room for behind what it
@@ -240,19 +241,20 @@ impl Opened {
         buffer: &mut Vec<u8>,
         offset: Option<u64>,
     ) -> io::Result<usize> {
-        self.perform(Direction::Read, offset.is_some(), |by| {
+        let read = self.perform(Direction::Read, offset.is_some(), |by| {
             let file = self.get().as_fd();
             let count = match (by, offset) {
                 (By::Ring(ring), Some(offset)) => ring.read_behind(file, buffer, offset)?,
                 (by, _) => file::read_behind(file, buffer, offset, by.patience())?,
             };
             if count == 0 { self.check_end() } else { Ok(count) }
-        })
+        });
+        read.inspect(|&count| turns::count_bytes(count))
     }
 
     /// Writes at `offset`, or at the file's own position.
     pub(crate) fn write(&self, buffers: &[IoSlice<'_>], offset: Option<u64>) -> io::Result<usize> {
-        self.perform(Direction::Write, offset.is_some(), |by| {
+        let written = self.perform(Direction::Write, offset.is_some(), |by| {
             let file = self.get().as_fd();
             if let (By::Ring(ring), Some(offset)) = (&by, offset) {
                 return ring.write(file, buffers, offset);
@@ -265,7 +267,8 @@ impl Opened {
             let first = buffers.iter().find(|buffer| !buffer.is_empty());
             let first = first.map_or(&[][..], |first| &first[..first.len().min(file::PIPE_BUFFER)]);
             file::write(file, &[IoSlice::new(first)], offset, patience)
-        })
+        });
+        written.inspect(|&count| turns::count_bytes(count))
     }
 
     /// Brings what was written to the disk; only what is needed to read it, if `data_only`.
@@ -292,10 +295,7 @@ impl Opened {
             Err(error) if file::would_sleep(&error) => {
                 self.wait_and_perform(direction, at_offset, plain, error, call)
             }
-            done => {
-                turns::count_call();
-                done
-            }
+            done => done,
         }
     }
 

@@ -17,6 +17,9 @@ thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(CALLS) };
 }
 
+/// Bytes whose copying counts as a call.
+const BYTES: usize = 16 * 1024;
+
 /// A call of the caller has succeeded without a wait.
 #[inline]
 pub(super) fn count_call() {
@@ -24,6 +27,14 @@ pub(super) fn count_call() {
         0 => give_turn(),
         left => LEFT.set(left - 1),
     }
+}
+
+/// As [`count_call`], of one that has moved `bytes`.
+#[inline]
+pub(super) fn count_bytes(bytes: usize) {
+    let calls = u32::try_from(bytes / BYTES).unwrap_or(u32::MAX);
+    LEFT.set(LEFT.get().saturating_sub(calls));
+    count_call();
 }
 
 #[cold]

@@ -37,6 +37,11 @@ pub(crate) fn connect(socket: impl AsFd, address: &SocketAddr) -> io::Result<()>
     }
 }
 
+/// Has a listener keep as many connections that wait to be accepted as the system allows.
+pub(crate) fn lengthen_backlog(listener: impl AsFd) -> io::Result<()> {
+    Ok(net::listen(listener, i32::MAX)?)
+}
+
 /// Takes a connection; one that its peer has given up meanwhile is passed over. The new socket does not
 /// block.
 pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
