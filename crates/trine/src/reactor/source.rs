@@ -123,8 +123,7 @@ impl<D: AsFd> Source<D> {
         })
     }
 
-    /// Receives from a socket of a kind that keeps no bounds between messages, into `buffer`; if the socket
-    /// is `plain`, receiving less than that has room for takes all there is.
+    /// Receives into `buffer` from a socket where receiving less than that has room for takes all there is.
     ///
     /// # Errors
     ///
@@ -377,12 +376,17 @@ impl<D: AsFd> Source<D> {
         mut attempt: impl FnMut(&D) -> io::Result<T>,
         then: impl FnOnce(&T, Seen),
     ) -> Poll<io::Result<T>> {
+        if turns::is_over() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             let seen = self.seen();
             if seen.may_be_ready(direction) {
                 match attempt(&self.descriptor) {
                     Ok(value) => {
                         then(&value, seen);
+                        turns::count_poll();
                         return Poll::Ready(Ok(value));
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

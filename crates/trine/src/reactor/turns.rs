@@ -37,6 +37,22 @@ pub(super) fn count_bytes(bytes: usize) {
     count_call();
 }
 
+/// As [`count_call`], for a future, which gives its turn before the next call.
+#[inline]
+pub(super) fn count_poll() {
+    LEFT.set(LEFT.get().saturating_sub(1));
+}
+
+/// Whether a future is to be polled again later: it has made its calls.
+#[inline]
+pub(super) fn is_over() -> bool {
+    let over = LEFT.get() == 0;
+    if over {
+        LEFT.set(CALLS);
+    }
+    over
+}
+
 #[cold]
 fn give_turn() {
     LEFT.set(CALLS);
