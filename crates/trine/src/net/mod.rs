@@ -38,7 +38,7 @@
 //! | timeouts and `try_clone` | one timeout for all clones | each clone has its own, at first the same |
 //! | a read into an empty buffer | waits until there is something to read | `Ok(0)` at once |
 //! | `accept` without a free descriptor | an error | pauses until there is one, and says so once on standard error |
-//! | [`Incoming`] | never ends | ends when its task is cancelled |
+//! | [`Incoming`] | never ends | ends when its task is cancelled or its time is up |
 //! | names, as in `connect("example.com:80")` | block the thread | park the coroutine |
 //!
 //! # From and to std

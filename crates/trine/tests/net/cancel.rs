@@ -125,7 +125,7 @@ fn the_connections_end_with_the_task_that_accepts_them() {
         until_it_waits(&task);
         task.cancel();
         let seen: Vec<bool> = task.join().unwrap();
-        assert_eq!(seen, [false]);
+        assert!(seen.is_empty());
     }
 }
 

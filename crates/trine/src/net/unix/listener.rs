@@ -95,7 +95,7 @@ impl UnixListener {
 
     /// The connections as they come: each `next` is an [`accept`](Self::accept).
     ///
-    /// Ends when the caller's task is cancelled or its time is up, after the error that says so.
+    /// Ends when the caller's task is cancelled or its time is up; [`checkpoint`](crate::checkpoint) says which.
     pub fn incoming(&self) -> UnixIncoming<'_> {
         UnixIncoming { listener: self, ended: false }
     }
@@ -150,7 +150,7 @@ impl Iterator for UnixIncoming<'_> {
         }
         let accepted = self.listener.accept();
         self.ended = accepted.as_ref().is_err_and(is_interrupted);
-        Some(accepted.map(|(stream, _)| stream))
+        if self.ended { None } else { Some(accepted.map(|(stream, _)| stream)) }
     }
 }
 
