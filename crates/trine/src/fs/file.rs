@@ -1,11 +1,8 @@
 //! Open files.
 
-use std::fmt;
 use std::fs::{self, FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::SystemTime;
 
 use super::OpenOptions;
@@ -49,6 +46,10 @@ impl File {
     }
 
     /// For calls that do not sleep, or are made on a thread of the pool.
+    pub(super) fn into_std(self) -> fs::File {
+        self.opened.into_inner()
+    }
+
     pub(super) fn as_std(&self) -> &fs::File {
         self.opened.get()
     }
@@ -438,72 +439,5 @@ impl Write for File {
 impl Seek for File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         (&*self).seek(to)
-    }
-}
-
-/// A descriptor that others have opened: it stays as it is, and is waited for all the same.
-impl From<fs::File> for File {
-    fn from(file: fs::File) -> File {
-        File::of(Opened::of(file))
-    }
-}
-
-impl From<OwnedFd> for File {
-    fn from(descriptor: OwnedFd) -> File {
-        fs::File::from(descriptor).into()
-    }
-}
-
-impl From<File> for fs::File {
-    fn from(file: File) -> fs::File {
-        file.opened.into_inner()
-    }
-}
-
-impl From<File> for OwnedFd {
-    fn from(file: File) -> OwnedFd {
-        fs::File::from(file).into()
-    }
-}
-
-/// For a child to read from, or to write to.
-///
-/// ```
-/// use trine::fs::{self, File};
-/// use trine::process::Command;
-///
-/// let path = std::env::temp_dir().join(format!("stdio-{}", std::process::id()));
-/// Command::new("echo").arg("three ways").stdout(File::create(&path)?).status()?;
-/// assert_eq!(fs::read_to_string(&path)?, "three ways\n");
-/// fs::remove_file(&path)?;
-/// # Ok::<(), std::io::Error>(())
-/// ```
-impl From<File> for Stdio {
-    fn from(file: File) -> Stdio {
-        fs::File::from(file).into()
-    }
-}
-
-impl AsFd for File {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.as_std().as_fd()
-    }
-}
-
-impl AsRawFd for File {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_std().as_raw_fd()
-    }
-}
-
-impl IntoRawFd for File {
-    fn into_raw_fd(self) -> RawFd {
-        OwnedFd::from(self).into_raw_fd()
-    }
-}
-
-impl fmt::Debug for File {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_std().fmt(f)
     }
 }

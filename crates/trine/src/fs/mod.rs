@@ -1,9 +1,9 @@
 //! Files and directories, with std's names: whoever knows [`std::fs`] knows them.
 //!
 //! A call that has to wait parks the coroutine it is called in, and its carrier goes on with others; on
-//! a plain thread it is std's call. What the kernel has in its caches is opened and read at once; the rest is
-//! done on a pool of at most `max(16, 4 × cores)` threads, since the kernel has no way to wait for a disk but to
-//! block.
+//! a plain thread it is std's call. What the kernel has in its caches is opened and read at once. Reads and
+//! writes at an offset, and [`sync_all`](File::sync_all), else go through the carrier's `io_uring`, if it has one; the rest is
+//! done on a pool of at most `max(16, 4 × cores)` threads, which block.
 //!
 //! ```
 //! use trine::{coroutine, fs};
@@ -42,6 +42,7 @@
 //! reader at intervals of up to 16 ms. A file of `/proc` or FUSE whose reads block for long holds a thread of the
 //! pool for as long.
 
+mod convert;
 mod copy;
 mod dir;
 mod file;

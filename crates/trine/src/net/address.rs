@@ -61,16 +61,11 @@ pub(super) fn first<T>(
     let mut last = None;
     for address in addresses.to_socket_addrs()? {
         match attempt(&address) {
-            Err(error) if !is_interrupted(&error) => last = Some(error),
+            Err(error) if !Interrupted::is_in(&error) => last = Some(error),
             done => return done,
         }
     }
     Err(last.unwrap_or_else(|| invalid("could not resolve to any addresses")))
-}
-
-/// Whether a wait was ended from outside.
-pub(super) fn is_interrupted(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
 }
 
 pub(super) fn invalid(text: &'static str) -> io::Error {

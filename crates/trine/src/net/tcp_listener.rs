@@ -5,10 +5,10 @@ use std::iter::FusedIterator;
 use std::net::{self, SocketAddr};
 
 use super::accept::accept;
-use super::address::is_interrupted;
 use super::{TcpStream, ToSocketAddrs};
 use crate::reactor::Source;
 use crate::sys;
+use crate::task::Interrupted;
 
 /// A socket that listens for connections; as [`std::net::TcpListener`].
 ///
@@ -139,7 +139,7 @@ impl Iterator for Incoming<'_> {
             return None;
         }
         let accepted = self.listener.accept();
-        self.ended = accepted.as_ref().is_err_and(is_interrupted);
+        self.ended = accepted.as_ref().is_err_and(Interrupted::is_in);
         if self.ended { None } else { Some(accepted.map(|(stream, _)| stream)) }
     }
 }

@@ -193,7 +193,6 @@ impl Entry {
     }
 
     /// Whether the descriptor may be ready; if not, the waker of `cx` is woken when it may be.
-    #[cfg_attr(not(feature = "hyper"), allow(dead_code))]
     pub(super) fn register(&self, direction: Direction, cx: &Context<'_>) -> bool {
         let mut waiting = self.node.waiting();
         if self.seen().may_be_ready(direction) {

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use super::operation::OwnRing;
 use super::{Direction, Source, offload, turns};
 use crate::sys::file::{self, Patience, flags};
-use crate::sys::{poll, socket};
+use crate::sys::{descriptors, poll, socket};
 use crate::task::{Interrupted, park};
 
 /// Who makes a call on a file.
@@ -129,7 +129,7 @@ pub(crate) fn metadata(path: &Path, follow: bool) -> io::Result<Metadata> {
     let name = flags::PATH | if follow { 0 } else { flags::NO_FOLLOW };
     match file::open_cached(path, name) {
         Some(Ok(opened)) => opened.metadata(),
-        Some(Err(error)) if !file::is_out_of_descriptors(&error) => Err(error),
+        Some(Err(error)) if !descriptors::is_limit_met(&error) => Err(error),
         _ => asking(path, ask),
     }
 }

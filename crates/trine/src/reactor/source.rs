@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use super::entry::{Entry, Seen};
 use super::operation::OwnRing;
 use super::{large, local, turns};
-use crate::sys::file::is_out_of_descriptors;
 use crate::sys::socket::{self, Patience};
 use crate::sys::{descriptors, poll};
 use crate::task::park;
@@ -244,7 +243,7 @@ impl<D: AsFd> Source<D> {
         }
         match self.entry() {
             Ok(entry) => entry.wait(direction, deadline),
-            Err(error) if is_out_of_descriptors(&error) => pause(&error, deadline),
+            Err(error) if descriptors::is_limit_met(&error) => pause(&error, deadline),
             Err(error) => Err(error),
         }
     }

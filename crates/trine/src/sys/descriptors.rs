@@ -24,10 +24,14 @@ pub(crate) fn set_blocking(descriptor: BorrowedFd<'_>, blocking: bool) -> io::Re
     Ok(())
 }
 
-/// Whether a call failed because there is no room for one more descriptor, or no memory for it.
+/// Whether a call failed because there is no room for one more descriptor.
+pub(crate) fn is_limit_met(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Whether [the limit](is_limit_met) is met, or there is no memory for one more.
 pub(crate) fn none_left(error: &io::Error) -> bool {
-    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+    is_limit_met(error) || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// What helps where there is [none left](none_left).

@@ -89,11 +89,6 @@ pub(crate) fn has_no_peer(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENXIO)
 }
 
-/// Whether there was no room for a descriptor.
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
-}
-
 /// Whether calls on `file` answer `WouldBlock`.
 pub(crate) fn is_nonblocking(file: &File) -> io::Result<bool> {
     Ok(rustix::fs::fcntl_getfl(file)?.contains(OFlags::NONBLOCK))

@@ -6,7 +6,8 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
@@ -16,6 +17,9 @@ use super::poll::time_left;
 const ENTRIES: u32 = 256;
 /// Room for completions between two calls of the kernel, which keeps those for which there is none.
 const COMPLETIONS: u32 = 4096;
+
+/// How long a thread sleeps whose ring the kernel does not take for want of memory.
+const REFUSED: Duration = Duration::from_millis(1);
 
 /// The two queues, of one thread.
 pub(crate) struct Ring {
@@ -177,13 +181,20 @@ impl Ring {
     /// The same, and sleeps until something has completed or `deadline` has come.
     pub(crate) fn sleep(&mut self, deadline: Option<Instant>) {
         let submitter = self.queues.submitter();
-        let _ = match deadline {
+        let slept = match deadline {
             None => submitter.submit_and_wait(1),
             Some(deadline) => {
                 let left = types::Timespec::from(time_left(deadline));
                 submitter.submit_with_args(1, &types::SubmitArgs::new().timespec(&left))
             }
         };
+        // Without memory for what was pushed (EAGAIN, EBUSY, ENOMEM) it has not slept, and would be called
+        // again at once.
+        if let Err(error) = slept
+            && !matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME))
+        {
+            thread::sleep(REFUSED);
+        }
     }
 
     /// Takes the next completion.

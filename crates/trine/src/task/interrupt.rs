@@ -29,6 +29,11 @@ pub(crate) enum Interrupt {
 }
 
 impl Interrupted {
+    /// Whether `error` is one of these: a wait was ended from outside.
+    pub(crate) fn is_in(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
+    }
+
     /// Whether the task was cancelled.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0, Interrupt::Cancelled(_))

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use super::UnixStream;
 use crate::net::accept::accept;
-use crate::net::address::is_interrupted;
 use crate::reactor::Source;
 use crate::sys::descriptors;
+use crate::task::Interrupted;
 
 /// A Unix socket that listens for connections; as [`std::os::unix::net::UnixListener`].
 ///
@@ -149,7 +149,7 @@ impl Iterator for UnixIncoming<'_> {
             return None;
         }
         let accepted = self.listener.accept();
-        self.ended = accepted.as_ref().is_err_and(is_interrupted);
+        self.ended = accepted.as_ref().is_err_and(Interrupted::is_in);
         if self.ended { None } else { Some(accepted.map(|(stream, _)| stream)) }
     }
 }
