@@ -10,40 +10,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use common::{child, role, run, this_program};
-use places::{PLACES, ends_from_outside, everywhere, pattern, until_waiting};
+use places::{PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern, until_waiting};
 use rustix::pipe::{PipeFlags, pipe_with};
 use trine::coroutine;
 use trine::ipc::{self, PipeReader, PipeWriter};
 
 #[test]
 fn every_byte_arrives_in_order_while_reader_and_writer_wait_for_each_other() {
-    const LEN: usize = 3 << 20;
-    for writing in PLACES {
-        for reading in PLACES {
-            let (reader, mut writer) = ipc::pipe().unwrap();
-            let writer = writing.spawn(move || {
-                let mut at = 0;
-                while at < LEN {
-                    let piece = pattern(at, (at % 70_000 + 1).min(LEN - at));
-                    writer.write_all(&piece).unwrap();
-                    at += piece.len();
-                }
-            });
-            let reader = reading.spawn(move || {
-                let (mut at, mut buffer) = (0, vec![0; 50_000]);
-                loop {
-                    let count = (&reader).read(&mut buffer).unwrap();
-                    if count == 0 {
-                        return at;
-                    }
-                    assert!(buffer[..count] == pattern(at, count), "{reading:?} at {at}");
-                    at += count;
-                }
-            });
-            writer.join().unwrap();
-            assert_eq!(reader.join().unwrap(), LEN);
-        }
-    }
+    every_byte_crosses(|| ipc::pipe().unwrap());
 }
 
 #[test]

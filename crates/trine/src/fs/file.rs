@@ -15,7 +15,7 @@ use crate::task::park;
 /// give less than was asked for though the file goes on: what was in the kernel's cache.
 ///
 /// In a coroutine, files are opened with `O_NONBLOCK`, which matters to FIFOs, terminals and devices alone; as a
-/// [`std::fs::File`] or an [`OwnedFd`] they block again. Dropping closes; errors of that are lost, so call
+/// [`std::fs::File`] or an [`OwnedFd`](std::os::fd::OwnedFd) they block again. Dropping closes; errors of that are lost, so call
 /// [`sync_all`](File::sync_all) where they matter.
 ///
 /// ```

@@ -3,7 +3,7 @@
 // Each file uses its own part.
 #![allow(dead_code, unreachable_pub)]
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use trine::{Interrupted, State, Task, coroutine, thread, time};
@@ -30,6 +30,41 @@ impl Place {
         match self {
             Place::Coroutine => coroutine::spawn(f),
             Place::Thread => thread::spawn(f),
+        }
+    }
+}
+
+/// Bytes cross from `writer` to `reader`, both of which wait for the other again and again, in order and whole.
+pub fn every_byte_crosses<R, W>(ends: impl Fn() -> (R, W))
+where
+    R: Read + Send + 'static,
+    W: Write + Send + 'static,
+{
+    const LEN: usize = 3 << 20;
+    for writing in PLACES {
+        for reading in PLACES {
+            let (mut reader, mut writer) = ends();
+            let writer = writing.spawn(move || {
+                let mut at = 0;
+                while at < LEN {
+                    let piece = pattern(at, (at % 70_000 + 1).min(LEN - at));
+                    writer.write_all(&piece).unwrap();
+                    at += piece.len();
+                }
+            });
+            let reader = reading.spawn(move || {
+                let (mut at, mut buffer) = (0, vec![0; 50_000]);
+                loop {
+                    let count = reader.read(&mut buffer).unwrap();
+                    if count == 0 {
+                        return at;
+                    }
+                    assert!(buffer[..count] == pattern(at, count), "{reading:?} at {at}");
+                    at += count;
+                }
+            });
+            writer.join().unwrap();
+            assert_eq!(reader.join().unwrap(), LEN);
         }
     }
 }

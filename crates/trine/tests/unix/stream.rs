@@ -8,37 +8,13 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use trine::coroutine;
 use trine::net::UnixStream;
 
-use crate::places::{PLACES, ends_from_outside, everywhere, pattern, until_waiting};
+use crate::places::{
+    PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern, until_waiting,
+};
 
 #[test]
 fn every_byte_arrives_in_order_while_reader_and_writer_wait_for_each_other() {
-    const LEN: usize = 3 << 20;
-    for writing in PLACES {
-        for reading in PLACES {
-            let (mut here, there) = UnixStream::pair().unwrap();
-            let writer = writing.spawn(move || {
-                let mut at = 0;
-                while at < LEN {
-                    let piece = pattern(at, (at % 70_000 + 1).min(LEN - at));
-                    here.write_all(&piece).unwrap();
-                    at += piece.len();
-                }
-            });
-            let reader = reading.spawn(move || {
-                let (mut at, mut buffer) = (0, vec![0; 50_000]);
-                loop {
-                    let count = (&there).read(&mut buffer).unwrap();
-                    if count == 0 {
-                        return at;
-                    }
-                    assert!(buffer[..count] == pattern(at, count), "{reading:?} at {at}");
-                    at += count;
-                }
-            });
-            writer.join().unwrap();
-            assert_eq!(reader.join().unwrap(), LEN);
-        }
-    }
+    every_byte_crosses(|| UnixStream::pair().unwrap());
 }
 
 #[test]

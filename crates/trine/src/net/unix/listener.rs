@@ -86,7 +86,7 @@ impl UnixListener {
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixListener::accept`]; [`Interrupted`](crate::Interrupted) if the wait is ended from
+    /// As [`std::os::unix::net::UnixListener::accept`]; [`Interrupted`] if the wait is ended from
     /// outside.
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let (stream, from) = accept(&self.source, net::UnixListener::accept)?;
