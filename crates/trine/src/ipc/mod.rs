@@ -2,6 +2,8 @@
 //!
 //! A [`pipe()`] carries bytes one way: to and from child processes, or between the tasks of this one.
 
+#[allow(dead_code, reason = "its users come next")]
+pub(crate) mod carry;
 mod pipe;
 
 pub use pipe::{PipeReader, PipeWriter, pipe};

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::function::CapturesNothing;
-use super::wire::{self, FrameKind, Setup};
+use super::setup::Setup;
+use super::wire::{self, FrameKind};
 use super::{call, pool};
 use crate::task::{Cause, Task};
 

@@ -15,6 +15,8 @@ use super::job::{Job, Record};
 use super::link::{Link, Post};
 use super::queue::Queue;
 use super::service::{self, Service};
+use super::setup::Setup;
+use super::wire::{self, FrameKind};
 use crate::task::{Cause, park};
 
 /// How long a worker may go on with a task that was asked to end: long enough to put things in
@@ -34,6 +36,8 @@ pub(super) enum Plan {
 
 pub(super) struct Crew {
     plan: Plan,
+    /// A `SETUP` frame for each worker.
+    setup: Option<Arc<Vec<u8>>>,
     state: Mutex<State>,
 }
 
@@ -69,8 +73,15 @@ pub(super) struct Todo {
 }
 
 impl Crew {
-    pub(super) fn new(plan: Plan) -> Arc<Crew> {
-        Arc::new(Crew { plan, state: Mutex::default() })
+    pub(super) fn new(plan: Plan, setup: &Setup) -> Arc<Crew> {
+        let setup =
+            (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
+        Arc::new(Crew { plan, setup, state: Mutex::default() })
+    }
+
+    /// The `SETUP` frame that its workers await before they are ready.
+    pub(super) fn setup(&self) -> Option<&Arc<Vec<u8>>> {
+        self.setup.as_ref()
     }
 
     /// Takes a task on; it ends some time, whatever happens.
@@ -190,7 +201,11 @@ impl Crew {
         let mut state = self.lock();
         state.coming -= 1;
         let id = link.id;
-        state.posts.insert(id, Post::new(link));
+        let mut post = Post::new(link);
+        if let Some(setup) = &self.setup {
+            post.send(Arc::clone(setup));
+        }
+        state.posts.insert(id, post);
         state.employ(id, self.plan);
     }
 

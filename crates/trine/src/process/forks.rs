@@ -135,7 +135,11 @@ impl Forks {
                 return Err(NotAsked::Because(crew, reason));
             }
         };
-        let request = ForkRequest { request: self.next, place: place.number };
+        let request = ForkRequest {
+            request: self.next,
+            place: place.number,
+            awaits_setup: crew.setup().is_some(),
+        };
         let packet = postcard::to_stdvec(&request).expect("numbers only");
         let theirs = [theirs.as_fd()];
         match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {

@@ -53,6 +53,12 @@ impl Post {
         self.flush();
     }
 
+    /// Sends a frame that is no task; never sleeps.
+    pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
+        self.out.push_back((frame, 0));
+        self.flush();
+    }
+
     /// Asks the worker to end its task, once, and has the service look again when `grace` is over.
     pub(super) fn stop(&mut self, cause: Cause, grace: Duration, service: &Service) {
         let Some(job) = &mut self.job else { return };

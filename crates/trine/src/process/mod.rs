@@ -36,6 +36,7 @@
 //! |---|---|
 //! | `entry.rs` | before `main`: is this the program, or its template? |
 //! | `template.rs`, `worker.rs` | the two roles of the program started again |
+//! | `setup.rs` | what is different in one worker or in the workers of one pool |
 //! | `overflow.rs` | a worker that runs off its stack says so |
 //! | `cancel.rs` | a worker hears that its task is to end |
 //! | `function.rs` | a function as an offset; why that is sound |
@@ -120,6 +121,7 @@ mod overflow;
 mod pool;
 mod queue;
 mod service;
+mod setup;
 mod template;
 mod wire;
 mod worker;

@@ -11,6 +11,7 @@ use super::call;
 use super::crew::{Crew, Plan};
 use super::function::CapturesNothing;
 use super::job::Job;
+use super::setup::Setup;
 use crate::sys::limits;
 use crate::task::Task;
 
@@ -57,7 +58,7 @@ impl Pool {
     /// If `workers` is 0: no task would ever run.
     pub fn new(workers: usize) -> Pool {
         assert!(workers > 0, "a pool needs at least one worker");
-        let crew = Crew::new(Plan::Kept(workers));
+        let crew = Crew::new(Plan::Kept(workers), &Setup::default());
         crew.start();
         Pool { crew, workers }
     }
@@ -168,7 +169,7 @@ pub(super) fn submit_fresh(job: Job) {
     let crew = CREW.get_or_init(|| {
         // Two descriptors for each process, and as many again for the program's own use.
         let most = limits::descriptors().map_or(MOST, |limit| (limit / 4).clamp(1, MOST));
-        Crew::new(Plan::Fresh(most as usize))
+        Crew::new(Plan::Fresh(most as usize), &Setup::default())
     });
     crew.submit(job);
 }

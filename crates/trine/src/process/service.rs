@@ -137,6 +137,8 @@ struct Member {
     ready: bool,
     /// Whether it has said that its stack is used up.
     overflowed: bool,
+    /// Why it could not be made ready, if it said so.
+    refusal: Option<String>,
     /// Why it was killed by the service, if it was.
     condemned: Option<String>,
 }
@@ -228,6 +230,7 @@ impl Master {
             incoming,
             ready: false,
             overflowed: false,
+            refusal: None,
             condemned: None,
         };
         self.members.insert(link.id, member);
@@ -320,7 +323,11 @@ impl Member {
             }
             FrameKind::Refused => {
                 let reason = String::from_utf8_lossy(&body).into_owned();
-                answered(true)?.fail(Cause::NotSpawned { reason });
+                if self.ready {
+                    answered(true)?.fail(Cause::NotSpawned { reason });
+                } else {
+                    self.refusal = Some(reason);
+                }
             }
             FrameKind::Setup | FrameKind::Run => {
                 return Err(format!("it sent {kind:?}, which only masters do"));
@@ -339,6 +346,9 @@ impl Member {
     fn cause(&self, ended: Ended) -> Cause {
         if self.overflowed {
             return Cause::StackOverflow;
+        }
+        if let Some(reason) = &self.refusal {
+            return Cause::NotSpawned { reason: reason.clone() };
         }
         if let Some(reason) = &self.condemned {
             return Cause::Lost { reason: reason.clone() };

@@ -58,7 +58,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
         // which closes all that is the template's.
         match unsafe { clone::fork_sibling() } {
-            Ok(Side::New) => worker::become_worker(theirs, board, request.place, handshake.master),
+            Ok(Side::New) => worker::become_worker(theirs, board, &request, handshake.master),
             Ok(Side::Caller { pid, pidfd }) => {
                 reply(&socket, request.request, Ok(pid), Some(pidfd));
             }

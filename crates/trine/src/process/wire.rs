@@ -6,10 +6,10 @@
 //!          ─►            ForkRequest + socket one for each worker
 //!          ◄─            ForkReply + pidfd    one for each request
 //!
-//!   master ─► worker     SETUP                before RUN, if the task wants an own environment
+//!   master ─► worker     SETUP                before READY, if its pool wants one; before RUN, if its task does
 //!          ─►            RUN                  one task; the next one only after its answer
 //!          ◄─ worker     READY                once, when it can take tasks
-//!          ◄─            REFUSED              in place of a task that its SETUP made impossible
+//!          ◄─            REFUSED              in place of READY or a task that its SETUP made impossible
 //!          ◄─            VALUE or FAILED      one for each RUN
 //!          ◄─            OVERFLOW             from the fault handler: the stack is used up
 //! ```
@@ -27,7 +27,6 @@
 //! takes memory for a body only as its bytes arrive.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -61,6 +60,8 @@ pub(super) struct ForkRequest {
     pub(super) request: u64,
     /// The worker's place on the board.
     pub(super) place: u32,
+    /// Whether a `SETUP` comes before it is ready.
+    pub(super) awaits_setup: bool,
 }
 
 /// Template to master: forked, or not. The worker's pidfd travels along if it was.
@@ -69,13 +70,6 @@ pub(super) struct ForkReply {
     pub(super) request: u64,
     /// The worker's process id, or the kernel's error number.
     pub(super) forked: Result<u32, i32>,
-}
-
-/// The body of `SETUP`: what is changed in the worker before its task.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Setup {
-    pub(super) environment: Vec<(OsString, OsString)>,
-    pub(super) current_dir: Option<OsString>,
 }
 
 /// The body of `RUN` begins with this; the encoded argument follows.
@@ -124,7 +118,7 @@ impl From<Failure> for Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum FrameKind {
-    /// A [`Setup`].
+    /// A [`Setup`](super::setup::Setup).
     Setup = 1,
     /// A [`Call`] and an argument.
     Run = 2,

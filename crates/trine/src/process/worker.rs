@@ -1,6 +1,5 @@
 //! The worker: forked from the template, runs one task after the other, ends when its master hangs up.
 
-use std::env;
 use std::ffi::CStr;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -10,7 +9,8 @@ use std::time::Instant;
 
 use super::board::OwnPlace;
 use super::function::{self, CodecError, Function};
-use super::wire::{self, Assembler, Call, Failure, Frame, FrameKind, Setup, Stream};
+use super::setup::Setup;
+use super::wire::{self, Assembler, Call, Failure, ForkRequest, Frame, FrameKind, Stream};
 use super::{cancel, overflow};
 use crate::sys::shared::Shared;
 use crate::sys::socket::{self, Patience};
@@ -25,7 +25,12 @@ pub(super) const SHORT_NAME: &CStr = c"trine-worker";
 const SOCKET: RawFd = 200;
 
 /// Turns the calling process, just forked, into a worker.
-pub(super) fn become_worker(theirs: OwnedFd, board: Shared, place: u32, master: u32) -> ! {
+pub(super) fn become_worker(
+    theirs: OwnedFd,
+    board: Shared,
+    request: &ForkRequest,
+    master: u32,
+) -> ! {
     child::die_with_parent(master);
     child::set_short_name(SHORT_NAME);
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
@@ -36,10 +41,14 @@ pub(super) fn become_worker(theirs: OwnedFd, board: Shared, place: u32, master: 
         descriptors::close_all_but(socket.as_fd());
     }
     overflow::report_to(socket.as_raw_fd());
-    let Some(place) = OwnPlace::keep(board, place) else { child::exit_now(1) };
+    let Some(place) = OwnPlace::keep(board, request.place) else { child::exit_now(1) };
     let place = cancel::keep(place);
     child::follow_directory(master);
     let mut worker = Worker { socket, place, incoming: Assembler::default(), scratch: [0; 8192] };
+    if request.awaits_setup {
+        let frame = worker.next();
+        worker.set_up(&frame);
+    }
     worker.send(&wire::head(FrameKind::Ready, 0, 0));
     worker.serve()
 }
@@ -89,15 +98,11 @@ impl Worker {
     }
 
     fn set_up(&self, frame: &Frame) {
-        let Ok(setup) = postcard::from_bytes::<Setup>(&frame.body) else { process::exit(1) };
-        for (name, value) in &setup.environment {
-            // SAFETY: the worker has run no task yet, so there is one thread.
-            unsafe { env::set_var(name, value) };
-        }
-        if let Some(directory) = &setup.current_dir
-            && let Err(error) = env::set_current_dir(directory)
-        {
-            let reason = format!("cannot work in the directory {}: {error}", directory.display());
+        let setup = match postcard::from_bytes::<Setup>(&frame.body) {
+            Ok(setup) if frame.kind == FrameKind::Setup => setup,
+            _ => process::exit(1),
+        };
+        if let Err(reason) = setup.apply() {
             let mut refused = wire::begin(FrameKind::Refused, frame.task);
             refused.extend_from_slice(reason.as_bytes());
             wire::finish(&mut refused);

@@ -1,0 +1,145 @@
+//! Descriptors that travel with an encoded value.
+//!
+//! serde knows bytes only. So a value that is a descriptor (shared memory, the end of a channel) is encoded as
+//! a number: its place in a list that whoever sends the bytes sends along. Whoever encodes opens that
+//! list for the time of the encoding ([`packing`]); whoever decodes provides the list that has arrived ([`unpacking`]).
+//!
+//! ```text
+//!   sender:   packing(|| encode(value)) ──► bytes, descriptors ──► socket
+//!                          └► put(fd) = 0
+//!   receiver: socket ──► unpacking(descriptors, || decode(bytes))
+//!                                                    └► take(0) = fd
+//! ```
+//!
+//! A list belongs to the thread and the task that opened it: an encoder may wait, and other coroutines of
+//! its thread may encode meanwhile.
+
+use std::cell::RefCell;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use crate::task::registry;
+
+/// One list, and whose it is.
+struct Bag {
+    owner: usize,
+    packing: bool,
+    descriptors: Vec<Option<OwnedFd>>,
+}
+
+thread_local! {
+    static BAGS: RefCell<Vec<Bag>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The current task, as a number; 0 for none.
+fn owner() -> usize {
+    registry::current().map_or(0, |slot| std::ptr::from_ref(slot) as usize)
+}
+
+/// Takes a list off again, also when the encoder or decoder unwinds.
+struct Open {
+    owner: usize,
+}
+
+impl Open {
+    fn new(packing: bool, descriptors: Vec<Option<OwnedFd>>) -> Open {
+        let owner = owner();
+        BAGS.with_borrow_mut(|bags| bags.push(Bag { owner, packing, descriptors }));
+        Open { owner }
+    }
+
+    fn close(&self) -> Vec<Option<OwnedFd>> {
+        BAGS.with_borrow_mut(|bags| {
+            let last = bags.iter().rposition(|bag| bag.owner == self.owner);
+            last.map_or_else(Vec::new, |last| bags.remove(last).descriptors)
+        })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Calls `encode`, and returns the descriptors that it has [`put`], in order.
+pub(crate) fn packing<T>(encode: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
+    let open = Open::new(true, Vec::new());
+    let encoded = encode();
+    let descriptors = open.close().into_iter().flatten().collect();
+    std::mem::forget(open);
+    (encoded, descriptors)
+}
+
+/// Calls `decode`, which may [`take`] each of `descriptors` once; the others are closed.
+pub(crate) fn unpacking<T>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> T) -> T {
+    let _open = Open::new(false, descriptors.into_iter().map(Some).collect());
+    decode()
+}
+
+/// Adds a copy of `descriptor` to what is sent along; its place there is what is encoded.
+///
+/// # Errors
+///
+/// If the bytes are not for another process of this program, or no descriptor is left for the copy.
+pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u32, E> {
+    with_bag(true, |bag| {
+        let copy = descriptor.try_clone_to_owned().map_err(E::custom)?;
+        bag.descriptors.push(Some(copy));
+        Ok(bag.descriptors.len() as u32 - 1)
+    })
+    .unwrap_or_else(|| {
+        Err(E::custom(
+            "it holds a descriptor, and travels only as the argument or result of a process task or \
+             through a channel of trine::ipc",
+        ))
+    })
+}
+
+/// The descriptor at a place, once.
+///
+/// # Errors
+///
+/// If there is none: the bytes did not come from a process task or a channel.
+pub(crate) fn take<E: serde::de::Error>(place: u32) -> Result<OwnedFd, E> {
+    with_bag(false, |bag| bag.descriptors.get_mut(place as usize)?.take())
+        .flatten()
+        .ok_or_else(|| E::custom("the descriptor that belongs to it has not come along"))
+}
+
+fn with_bag<T>(packing: bool, f: impl FnOnce(&mut Bag) -> T) -> Option<T> {
+    let owner = owner();
+    BAGS.with_borrow_mut(|bags| {
+        bags.iter_mut().rfind(|bag| bag.owner == owner).filter(|bag| bag.packing == packing).map(f)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::value::Error;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    #[test]
+    fn what_is_put_is_taken_once_and_only_inside() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(put::<Error>(file.as_fd()).is_err(), "no list is open");
+        let (places, descriptors) = packing(|| {
+            let first = put::<Error>(file.as_fd()).unwrap();
+            let (inner, inside) = packing(|| put::<Error>(file.as_fd()).unwrap());
+            assert_eq!((inner, inside.len()), (0, 1));
+            [first, put::<Error>(file.as_fd()).unwrap()]
+        });
+        assert_eq!((places, descriptors.len()), ([0, 1], 2));
+        let number = descriptors[1].as_raw_fd();
+        unpacking(descriptors, || {
+            assert_eq!(take::<Error>(1).unwrap().as_raw_fd(), number);
+            assert!(take::<Error>(1).is_err(), "once");
+            assert!(take::<Error>(7).is_err());
+            assert!(put::<Error>(file.as_fd()).is_err(), "nothing is sent from here");
+        });
+        assert!(take::<Error>(0).is_err());
+        let unwound = std::panic::catch_unwind(|| packing(|| panic!()));
+        assert!(unwound.is_err());
+        assert!(put::<Error>(file.as_fd()).is_err(), "the list is closed");
+    }
+}
