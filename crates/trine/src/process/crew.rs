@@ -12,30 +12,22 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::job::{Job, Record};
+use super::lineage::Origin;
 use super::link::{Link, Post};
+use super::policy::{Plan, Policy};
 use super::queue::Queue;
 use super::service::{self, Service};
 use super::setup::Setup;
 use super::wire::{self, FrameKind};
 use crate::task::{Cause, park};
 
-/// How long a worker may go on with a task that was asked to end: long enough to put things in
-/// order, short enough for somebody who waits for a whole scope to end.
-const GRACE: Duration = Duration::from_secs(2);
 /// After how many workers in a row that died before they were ready no more are forked.
 const MOST_STILLBORN: u32 = 3;
 
-/// How a crew works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
-    /// So many workers, kept for the next task.
-    Kept(usize),
-    /// A fresh worker for each task, at most so many at one time.
-    Fresh(usize),
-}
-
 pub(super) struct Crew {
     plan: Plan,
+    /// What its workers are forked from.
+    origin: Arc<Origin>,
     /// A `SETUP` frame for each worker.
     setup: Option<Arc<Vec<u8>>>,
     state: Mutex<State>,
@@ -51,8 +43,8 @@ struct State {
     idle: Vec<u64>,
     /// Forks asked for and not answered.
     coming: usize,
-    /// How long a worker may go on with a task that was asked to end, if not `GRACE`.
-    grace: Option<Duration>,
+    /// How long a worker may go on with a task that was asked to end.
+    grace: Duration,
     /// No more tasks will be submitted.
     closing: bool,
     /// Why no more forks are asked for, until something has changed.
@@ -70,13 +62,22 @@ pub(super) struct Todo {
     forks: usize,
     failed: Vec<(Job, Cause)>,
     wake: Option<Waker>,
+    /// A closed crew needs fewer workers than before.
+    leaving: bool,
 }
 
 impl Crew {
-    pub(super) fn new(plan: Plan, setup: &Setup) -> Arc<Crew> {
+    pub(super) fn new(policy: Policy, setup: &Setup) -> Arc<Crew> {
         let setup =
             (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
-        Arc::new(Crew { plan, setup, state: Mutex::default() })
+        let Policy { plan, origin, grace } = policy;
+        let state = Mutex::new(State { grace, ..State::default() });
+        Arc::new(Crew { plan, origin, setup, state })
+    }
+
+    /// What its workers are forked from.
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     /// The `SETUP` frame that its workers await before they are ready.
@@ -118,7 +119,7 @@ impl Crew {
 
     /// Sets how long a worker may go on with a task that was asked to end.
     pub(super) fn set_grace(&self, grace: Duration) {
-        self.lock().grace = Some(grace);
+        self.lock().grace = grace;
     }
 
     /// Asks a task to end with `cause`: in the queue it does so at once; at a worker it has the
@@ -129,10 +130,10 @@ impl Crew {
         let todo = match state.queue.take(task) {
             Some(job) => {
                 let wake = if state.is_gone() { state.watcher.take() } else { None };
-                Todo { failed: vec![(job, cause)], wake, ..Todo::default() }
+                Todo { failed: vec![(job, cause)], wake, leaving: state.closing, ..Todo::default() }
             }
             None => {
-                let grace = state.grace.unwrap_or(GRACE);
+                let grace = state.grace;
                 if let Some(post) = state.post_of(task) {
                     post.stop(cause, grace, service);
                 }
@@ -157,23 +158,42 @@ impl Crew {
         }
     }
 
-    /// Takes back the fork of a fresh worker, asked for and not begun, if its task was cancelled.
+    /// Takes back a fork that was asked for and that nobody needs any more: its task was cancelled, or
+    /// the crew is closed.
     pub(super) fn withdraw(&self) -> bool {
         let mut state = self.lock();
-        if matches!(self.plan, Plan::Kept(_)) || state.coming <= state.queue.len() {
+        let kept = matches!(self.plan, Plan::Kept(_)) && !state.closing;
+        if kept || state.coming <= state.queue.len() {
             return false;
         }
         state.coming -= 1;
+        let wake = if state.is_gone() { state.watcher.take() } else { None };
+        drop(state);
+        wake.into_iter().for_each(Waker::wake);
         true
     }
 
     /// Takes no more tasks; workers end when there are none left.
-    pub(super) fn close(&self) {
+    pub(super) fn close(self: &Arc<Crew>) {
         let mut state = self.lock();
         state.closing = true;
         for id in std::mem::take(&mut state.idle) {
             state.post(id).dismiss();
         }
+        drop(state);
+        if let Ok(service) = service::get() {
+            service.see_off(self);
+        }
+    }
+
+    /// Whether a closed crew has nobody and nothing any more; it stays so.
+    pub(super) fn is_gone(&self) -> bool {
+        self.lock().is_gone()
+    }
+
+    /// Whether the worker was told to end.
+    pub(super) fn has_dismissed(&self, id: u64) -> bool {
+        self.lock().posts.get(&id).is_some_and(|post| post.dismissed)
     }
 
     /// Waits until the last worker of a closed crew is gone.
@@ -249,16 +269,19 @@ impl Crew {
         if was_ready {
             state.stillborn = 0;
             state.held = None;
-        } else if !post.job.as_ref().is_some_and(Job::is_stopped) {
+        } else if !post.dismissed && !post.job.as_ref().is_some_and(Job::is_stopped) {
             state.stillborn += 1;
             if state.stillborn >= MOST_STILLBORN {
                 state.stillborn = 0;
-                state.held = Some(format!(
-                    "{MOST_STILLBORN} workers in a row died before they could take a task; of the \
-                     last one is known: it {cause}"
-                ));
+                state.held = Some(stillborn(MOST_STILLBORN, &cause));
             }
         }
+        let cause = match cause {
+            Cause::NotSpawned { .. } => cause,
+            // No task was there that could have brought it about.
+            _ if !was_ready => Cause::NotSpawned { reason: stillborn(1, &cause) },
+            cause => cause,
+        };
         if let Some(job) = post.job {
             match job.cause_of_death(begun, &cause) {
                 Some(cause) => failed.push((job, cause)),
@@ -342,11 +365,29 @@ impl State {
 impl Todo {
     pub(super) fn carry_out(self, crew: &Arc<Crew>, service: &Service) {
         service.ask_for_forks(crew, self.forks);
+        if self.leaving {
+            service.see_off(crew);
+        }
         for (job, cause) in self.failed {
             job.fail(cause);
         }
         if let Some(waker) = self.wake {
             waker.wake();
         }
+    }
+}
+
+/// Why there is no worker.
+fn stillborn(workers: u32, cause: &Cause) -> String {
+    let known = match cause {
+        Cause::NotSpawned { reason } => reason.clone(),
+        cause => cause.to_string(),
+    };
+    match workers {
+        1 => format!("a worker died before it could take a task: {known}"),
+        _ => format!(
+            "{workers} workers in a row died before they could take a task; of the last one is known: \
+             {known}"
+        ),
     }
 }

@@ -42,7 +42,7 @@
 //! | `function.rs` | a function as an offset; why that is sound |
 //! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
 //! | `job.rs`, `queue.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
-//! | `service.rs`, `alarms.rs`, `forks.rs`, `launch.rs` | the service thread, its template, and how that starts |
+//! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `board.rs` | what they say to each other |
 //! | `command/` | other programs: [`Command`] |
 //!
@@ -116,9 +116,13 @@ mod forks;
 mod function;
 mod job;
 mod launch;
+mod lineage;
 mod link;
 mod overflow;
+mod policy;
 mod pool;
+mod pool_builder;
+mod prologue;
 mod queue;
 mod service;
 mod setup;
@@ -130,6 +134,7 @@ pub use builder::Builder;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
+pub use pool_builder::PoolBuilder;
 pub use std::process::{ExitStatus, Output, Stdio};
 
 /// Runs `function` on `arg` in a new process, which ends with the task.

@@ -27,6 +27,8 @@ pub(super) struct Service {
     bell: Bell,
     /// Workers asked for: for whom, and how many.
     orders: Mutex<Vec<(Arc<Crew>, usize)>>,
+    /// Crews that were closed.
+    leaving: Mutex<Vec<Arc<Crew>>>,
     alarms: Alarms,
     /// The process that it serves.
     pid: u32,
@@ -60,6 +62,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
         poll: Poll::new().map_err(explain)?,
         bell: Bell::new().map_err(explain)?,
         orders: Mutex::default(),
+        leaving: Mutex::default(),
         alarms: Alarms::default(),
         pid: std::process::id(),
         thread: OnceLock::new(),
@@ -95,6 +98,12 @@ impl Service {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         orders.push((Arc::clone(crew), count));
         drop(orders);
+        self.ring();
+    }
+
+    /// Sees to it that a closed crew ends: it gets no workers that it does not need.
+    pub(super) fn see_off(&self, crew: &Arc<Crew>) {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(crew));
         self.ring();
     }
 
@@ -150,6 +159,8 @@ struct Master {
     members: HashMap<u64, Member>,
     /// Workers that have closed their connection, and until when they may live.
     fading: VecDeque<(Instant, u64)>,
+    /// Closed crews that have not ended, and from when on they wait for nobody who does not answer.
+    leaving: Vec<(Instant, Arc<Crew>)>,
     scratch: Box<[u8]>,
 }
 
@@ -161,6 +172,7 @@ impl Master {
             service,
             members: HashMap::new(),
             fading: VecDeque::new(),
+            leaving: Vec::new(),
             scratch: vec![0; 64 * 1024].into_boxed_slice(),
         }
     }
@@ -169,8 +181,12 @@ impl Master {
         let mut happened = Vec::new();
         loop {
             self.take_orders();
+            self.see_off();
+            let now = Instant::now();
+            let leaving = self.leaving.iter().map(|(until, _)| *until).filter(|until| *until > now);
             let fading = self.fading.front().map(|(until, _)| *until);
-            let deadline = fading.into_iter().chain(self.service.alarms.first()).min();
+            let deadline =
+                fading.into_iter().chain(leaving).chain(self.service.alarms.first()).min();
             let service = Arc::clone(&self.service);
             service.poll.wait(&mut happened, deadline);
             for happened in &happened {
@@ -198,6 +214,36 @@ impl Master {
                 return;
             }
         }
+    }
+
+    /// Takes back what closed crews do not need any more. Whoever has not answered for a while (a
+    /// template that is stopped, a worker whose initializer goes on) is waited for no longer.
+    fn see_off(&mut self) {
+        let new = std::mem::take(
+            &mut *self.service.leaving.lock().unwrap_or_else(PoisonError::into_inner),
+        );
+        for crew in new {
+            if !self.leaving.iter().any(|(_, known)| Arc::ptr_eq(known, &crew)) {
+                self.leaving.push((Instant::now() + GRACE, crew));
+            }
+        }
+        let now = Instant::now();
+        let (forks, members) = (&mut self.forks, &self.members);
+        self.leaving.retain(|(until, crew)| {
+            let overdue = *until <= now;
+            forks.withdraw(crew, overdue);
+            let own = |member: &&Member| Arc::ptr_eq(&member.crew, crew) && !member.ready;
+            for member in members.values().filter(|member| overdue && own(member)) {
+                if crew.has_dismissed(member.link.id) {
+                    child::kill(&member.link.pidfd);
+                }
+            }
+            let gone = crew.is_gone();
+            if gone {
+                forks.left(crew);
+            }
+            !gone
+        });
     }
 
     fn handle(&mut self, happened: Happened) {
@@ -353,15 +399,19 @@ impl Member {
         if let Some(reason) = &self.condemned {
             return Cause::Lost { reason: reason.clone() };
         }
-        match ended {
-            Ended::Exited(code) => Cause::Exited { code },
-            Ended::Signaled { signal, core_dumped } => Cause::Signaled { signal, core_dumped },
-            Ended::Unknown => Cause::Lost {
-                reason:
-                    "it has ended, and other code of this program has taken the answer how: it \
+        cause_of(ended)
+    }
+}
+
+/// What a process that has ended so leaves a task with.
+pub(super) fn cause_of(ended: Ended) -> Cause {
+    match ended {
+        Ended::Exited(code) => Cause::Exited { code },
+        Ended::Signaled { signal, core_dumped } => Cause::Signaled { signal, core_dumped },
+        Ended::Unknown => Cause::Lost {
+            reason: "it has ended, and other code of this program has taken the answer how: it \
                          ignores SIGCHLD or waits for any child"
-                        .into(),
-            },
-        }
+                .into(),
+        },
     }
 }
