@@ -273,16 +273,21 @@ impl Crew {
             state.stillborn += 1;
             if state.stillborn >= MOST_STILLBORN {
                 state.stillborn = 0;
-                state.held = Some(stillborn(MOST_STILLBORN, &cause));
+                let known = match &cause {
+                    Cause::NotSpawned { reason } => reason.clone(),
+                    cause => cause.to_string(),
+                };
+                state.held = Some(format!(
+                    "{MOST_STILLBORN} workers in a row died before they could take a task; of the \
+                     last one is known: {known}"
+                ));
             }
         }
-        let cause = match cause {
-            Cause::NotSpawned { .. } => cause,
-            // No task was there that could have brought it about.
-            _ if !was_ready => Cause::NotSpawned { reason: stillborn(1, &cause) },
-            cause => cause,
-        };
-        if let Some(job) = post.job {
+        if let Some(mut job) = post.job {
+            if !was_ready {
+                // It could not have begun: what is wrong there is not the task, and is counted above.
+                job.handed -= 1;
+            }
             match job.cause_of_death(begun, &cause) {
                 Some(cause) => failed.push((job, cause)),
                 None => {
@@ -374,20 +379,5 @@ impl Todo {
         if let Some(waker) = self.wake {
             waker.wake();
         }
-    }
-}
-
-/// Why there is no worker.
-fn stillborn(workers: u32, cause: &Cause) -> String {
-    let known = match cause {
-        Cause::NotSpawned { reason } => reason.clone(),
-        cause => cause.to_string(),
-    };
-    match workers {
-        1 => format!("a worker died before it could take a task: {known}"),
-        _ => format!(
-            "{workers} workers in a row died before they could take a task; of the last one is known: \
-             {known}"
-        ),
     }
 }

@@ -181,8 +181,9 @@ impl Master {
         let mut happened = Vec::new();
         loop {
             self.take_orders();
-            self.see_off();
+            // One moment for both, so that none falls between them.
             let now = Instant::now();
+            self.see_off(now);
             let leaving = self.leaving.iter().map(|(until, _)| *until).filter(|until| *until > now);
             let fading = self.fading.front().map(|(until, _)| *until);
             let deadline =
@@ -218,16 +219,15 @@ impl Master {
 
     /// Takes back what closed crews do not need any more. Whoever has not answered for a while (a
     /// template that is stopped, a worker whose initializer goes on) is waited for no longer.
-    fn see_off(&mut self) {
+    fn see_off(&mut self, now: Instant) {
         let new = std::mem::take(
             &mut *self.service.leaving.lock().unwrap_or_else(PoisonError::into_inner),
         );
         for crew in new {
             if !self.leaving.iter().any(|(_, known)| Arc::ptr_eq(known, &crew)) {
-                self.leaving.push((Instant::now() + GRACE, crew));
+                self.leaving.push((now + GRACE, crew));
             }
         }
-        let now = Instant::now();
         let (forks, members) = (&mut self.forks, &self.members);
         self.leaving.retain(|(until, crew)| {
             let overdue = *until <= now;
