@@ -1,7 +1,6 @@
 //! A fresh process with a name, an environment or a directory of its own.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsStr;
 use std::panic::Location;
 use std::path::Path;
 use std::sync::Arc;
@@ -84,11 +83,9 @@ impl Builder {
         let (task, job) = call::prepare(name, Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
         job.grace = grace;
-        match setup.environment.iter().find(|(name, value)| !is_variable(name, value)) {
-            Some((name, value)) => job.fail(Cause::NotSpawned {
-                reason: format!("the environment cannot hold {name:?} = {value:?}"),
-            }),
-            None => {
+        match setup.check_environment() {
+            Err(reason) => job.fail(Cause::NotSpawned { reason }),
+            Ok(()) => {
                 if setup != Setup::default() {
                     job.setup = Some(Arc::new(wire::frame(FrameKind::Setup, job.id(), &setup)));
                 }
@@ -97,13 +94,4 @@ impl Builder {
         }
         task
     }
-}
-
-/// What `setenv` accepts.
-fn is_variable(name: &OsString, value: &OsString) -> bool {
-    let name = name.as_bytes();
-    !name.is_empty()
-        && !name.contains(&b'=')
-        && !name.contains(&0)
-        && !value.as_bytes().contains(&0)
 }

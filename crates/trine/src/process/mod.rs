@@ -42,7 +42,7 @@
 //! | `function.rs` | a function as an offset; why that is sound |
 //! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
 //! | `job.rs`, `queue.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
-//! | `service.rs`, `alarms.rs`, `forks.rs`, `launch.rs` | the service thread, its template, and how that starts |
+//! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `board.rs` | what they say to each other |
 //! | `command/` | other programs: [`Command`] |
 //!
@@ -125,11 +125,15 @@ mod forks;
 mod function;
 mod job;
 mod launch;
+mod lineage;
 mod lines;
 mod link;
 mod mail;
 mod overflow;
+mod policy;
 mod pool;
+mod pool_builder;
+mod prologue;
 mod queue;
 mod ring;
 mod service;
@@ -144,6 +148,7 @@ pub(crate) use chunk::Chunk;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
+pub use pool_builder::PoolBuilder;
 pub use std::process::{ExitStatus, Output, Stdio};
 
 /// Runs `function` on `arg` in a new process, which ends with the task.

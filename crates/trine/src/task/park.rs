@@ -125,8 +125,15 @@ fn host() -> Option<&'static dyn Host> {
 }
 
 /// Whether others may run on the calling thread while the caller waits.
-pub(super) fn has_neighbours() -> bool {
+pub(crate) fn has_neighbours() -> bool {
     HOST.get().is_some()
+}
+
+/// Closes the descriptor that the calling thread keeps for its waits; the next one opens another. For a
+/// process that is about to be copied: two that ring one bell would wake each other.
+pub(crate) fn drop_bell() {
+    let bell = with_parker(|parker| parker.bell().take());
+    drop(bell);
 }
 
 /// Makes the caller act for another task, whose function it drops, until it is called again with what
