@@ -44,6 +44,8 @@
 //! | `job.rs`, `queue.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
 //! | `service.rs`, `alarms.rs`, `forks.rs`, `launch.rs` | the service thread, its template, and how that starts |
 //! | `wire.rs`, `board.rs` | what they say to each other |
+//! | `sandbox/` | what a worker gives up: [`Sandbox`] |
+//! | `fork.rs` | this program twice: [`fork()`] |
 //! | `command/` | other programs: [`Command`] |
 //!
 //! # What is different in a worker
@@ -112,6 +114,7 @@ mod cancel;
 mod command;
 mod crew;
 mod entry;
+mod fork;
 mod forks;
 mod function;
 mod job;
@@ -120,6 +123,7 @@ mod link;
 mod overflow;
 mod pool;
 mod queue;
+mod sandbox;
 mod service;
 mod setup;
 mod template;
@@ -128,8 +132,10 @@ mod worker;
 
 pub use builder::Builder;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process};
+pub use fork::{Fork, ForkError, fork};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
+pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
 pub use std::process::{ExitStatus, Output, Stdio};
 
 /// Runs `function` on `arg` in a new process, which ends with the task.

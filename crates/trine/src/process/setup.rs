@@ -8,11 +8,14 @@ use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
+use super::sandbox::Sandbox;
+
 /// The body of `SETUP`.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<OsString>,
+    pub(super) sandbox: Option<Sandbox>,
 }
 
 impl Setup {
@@ -31,6 +34,7 @@ impl Setup {
                 format!("cannot work in the directory {}: {error}", directory.display())
             })?;
         }
-        Ok(())
+        // Last: nothing above may be possible after it.
+        self.sandbox.map_or(Ok(()), |sandbox| sandbox.enforce())
     }
 }
