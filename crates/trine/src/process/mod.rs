@@ -94,7 +94,7 @@
 //! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted;
 //! the program must not run with more rights than whoever started it (set-user-id, file
 //! capabilities). A child that the program makes by a bare `fork` after its first process task cannot
-//! use process tasks. In each case tasks end with `NotSpawned` and a text that says so.
+//! use process tasks; [`fork()`] is refused there. In each case tasks end with `NotSpawned` and a text that says so.
 //!
 //! A function that never returns, as `|()| std::process::exit(3)`, has to name its result's type in
 //! edition 2024: `|()| -> () { std::process::exit(3) }`.

@@ -105,3 +105,18 @@ fn check_alone() -> Result<(), String> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_threads_is_refused() {
+        let (go, stay) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || stay.recv());
+        let refusal = Sandbox::new().enforce().unwrap_err();
+        assert!(refusal.contains("threads already"), "{refusal}");
+        drop(go);
+        other.join().unwrap().unwrap_err();
+    }
+}

@@ -73,7 +73,13 @@ pub use report::{Enforcement, NotEnforced, Part};
 ///
 /// What the kernel cannot enforce is told by [`check`](Self::check), and is left out unless
 /// [`require_all`](Self::require_all) is called. Landlock is there from Linux 5.13 on if it is in the
-/// kernel's `lsm=` list; files and the memory of other processes need it.
+/// kernel's `lsm=` list. Without it files are open, and through `/proc/PID/mem` so is the memory of this program: for
+/// input from strangers call `require_all`.
+///
+/// Before Linux 6.12 the process cannot send signals to its own children either, so process tasks of it
+/// cannot be cancelled.
+///
+/// A core file is written by the rights of the process: where files are listed, into a listed directory only.
 ///
 /// # Errors
 ///
@@ -121,8 +127,8 @@ impl Sandbox {
         self
     }
 
-    /// Denies all files but those below these paths, which can be read, written, made and removed; and those of
-    /// other calls. Programs in them cannot be run, unless they are listed as [`read_only`](Self::read_only), too.
+    /// Denies all files but those below these paths, which can be read, written, made and removed, and whose
+    /// sockets can be connected to; and those of other calls. Programs in them cannot be run, unless they are listed as [`read_only`](Self::read_only), too.
     pub fn read_write(mut self, paths: impl IntoIterator<Item: AsRef<Path>>) -> Sandbox {
         self.files().read_write.extend(owned(paths));
         self

@@ -167,8 +167,13 @@ const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNET,
 ];
 
-/// `ioctl`s that act on others: typing into a terminal, and saying who gets a descriptor's signals.
+/// `ioctl`s that act on others: typing into a terminal (`TIOCSTI`, `TIOCLINUX`), and saying who gets a
+/// descriptor's signals (`FIOSETOWN`, `SIOCSPGRP`).
 const FOREIGN_IOCTLS: [u32; 4] = [0x5412, 0x541c, 0x8901, 0x8902];
+
+/// `ioctl`s that set flags, attributes and the version of a file: `FS_IOC_SETFLAGS`, `FS_IOC_FSSETXATTR`,
+/// `FS_IOC_SETVERSION` of `<linux/fs.h>`.
+const ATTRIBUTE_IOCTLS: [u32; 3] = [0x4008_6602, 0x401c_5820, 0x4008_7602];
 
 /// `F_SETOWN_EX` of `<asm-generic/fcntl.h>`.
 const F_SETOWN_EX: u32 = 15;
@@ -242,6 +247,11 @@ pub(super) fn signals_given(own: u32) -> Vec<Deny> {
     let mut denied: Vec<_> = by_process.map(|call| Deny::when(call, [Given::Not(0, own)])).into();
     denied.extend([libc::SYS_tkill, libc::SYS_pidfd_send_signal].map(Deny::all));
     denied
+}
+
+/// Flags of a file by a descriptor.
+pub(super) fn attributes_given() -> Vec<Deny> {
+    ATTRIBUTE_IOCTLS.map(|request| Deny::when(libc::SYS_ioctl, [Given::Is(1, request)])).into()
 }
 
 /// The times of a file by its name; without one the call is about a descriptor.

@@ -150,7 +150,9 @@ impl Policy {
         if self.signals {
             denied.extend(calls::signals_given(own));
         }
-        if self.attributes_by_name && !self.attributes_by_descriptor {
+        if self.attributes_by_descriptor {
+            denied.extend(calls::attributes_given());
+        } else if self.attributes_by_name {
             denied.extend(calls::times_given());
         }
         denied
