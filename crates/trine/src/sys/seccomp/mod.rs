@@ -1,14 +1,13 @@
 //! seccomp: filters that the kernel asks before every system call, for good.
 //!
 //! ```text
-//!   system call ─► 1. number too new, or of another ABI ─► ENOSYS
-//!                  2. clone3                            ─► ENOSYS
-//!                  3. io_uring_…                        ─► EPERM
-//!                  4. what the policy denies            ─► EPERM, or the process is killed
-//!                  otherwise                            ─► the kernel
+//!   system call ─► io_uring_…                               ─► EPERM
+//!                  clone3; number too new, or of another ABI ─► ENOSYS
+//!                  what the policy denies                    ─► EPERM, or the process is killed
+//!                  otherwise                                 ─► the kernel
 //! ```
 //!
-//! All filters are asked, and the strictest answer counts. A call of a 32-bit ABI kills the process
+//! Two filters: the crate's know one answer each. Both are asked, and the strictest answer counts. A call of a 32-bit ABI kills the process
 //! (`seccompiler` checks the architecture).
 
 use std::collections::BTreeMap;
@@ -105,20 +104,11 @@ pub(crate) fn look() -> Result<(), String> {
 pub(crate) fn enforce(policy: &Policy) -> Result<(), String> {
     let refused =
         |error: seccompiler::Error| format!("the kernel refused a seccomp filter: {error}");
-    let probed = |calls: &[c_long], errno: i32| {
-        let denied = calls.iter().map(|call| Deny::all(*call)).collect();
-        program(denied, SeccompAction::Errno(errno.cast_unsigned()))
-    };
     let denied = match policy.kills {
         true => SeccompAction::KillProcess,
         false => SeccompAction::Errno(libc::EPERM.cast_unsigned()),
     };
-    for filter in [
-        unknown_calls(),
-        probed(calls::MISSING, libc::ENOSYS),
-        probed(calls::PROBED, libc::EPERM),
-        program(policy.denied(std::process::id()), denied),
-    ] {
+    for filter in [refused_softly(), program(policy.denied(std::process::id()), denied)] {
         seccompiler::apply_filter(&filter).map_err(refused)?;
     }
     Ok(())
@@ -188,19 +178,23 @@ fn condition(given: Given) -> SeccompCondition {
     SeccompCondition::new(argument, len, operator, value.into()).expect("there are six arguments")
 }
 
-/// Refuses calls by numbers above the last one known; on x86-64 these are also all of the x32 ABI. The crate's
-/// filters compare numbers for equality only.
-fn unknown_calls() -> BpfProgram {
-    let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    let jump = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
-    let answer = (libc::BPF_RET | libc::BPF_K) as u16;
-    let refusal = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
-    let one = |code, jf, k| sock_filter { code, jt: 0, jf, k };
-    vec![
-        // The number stands at the beginning of what the kernel shows.
-        one(load, 0, 0),
-        one(jump, 1, calls::LAST),
-        one(answer, 0, refusal),
-        one(answer, 0, libc::SECCOMP_RET_ALLOW),
-    ]
+/// Refuses what is never deadly, among it calls by numbers above the last one known; on x86-64 these are also all
+/// of the x32 ABI. The crate's filters compare numbers for equality only.
+fn refused_softly() -> BpfProgram {
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let (equal, above) = (libc::BPF_JMP | libc::BPF_JEQ, libc::BPF_JMP | libc::BPF_JGT);
+    let answer = libc::BPF_RET;
+    let one = |code: u32, jf, k| sock_filter { code: code as u16, jt: 0, jf, k };
+    let refusal = |errno: i32| libc::SECCOMP_RET_ERRNO | errno.cast_unsigned();
+    // The number stands at the beginning of what the kernel shows.
+    let mut program = vec![one(load, 0, 0)];
+    let mut refuse = |when, number, errno| {
+        program.extend([one(when, 1, number), one(answer, 0, refusal(errno))]);
+    };
+    refuse(above, calls::LAST, libc::ENOSYS);
+    for (calls, errno) in [(calls::MISSING, libc::ENOSYS), (calls::PROBED, libc::EPERM)] {
+        calls.iter().for_each(|call| refuse(equal, *call as u32, errno));
+    }
+    program.push(one(answer, 0, libc::SECCOMP_RET_ALLOW));
+    program
 }
