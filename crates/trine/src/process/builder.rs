@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::function::CapturesNothing;
+use super::sandbox::Sandbox;
 use super::setup::Setup;
 use super::wire::{self, FrameKind};
 use super::{call, pool};
@@ -57,6 +58,25 @@ impl Builder {
     /// Has the process start in this directory.
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Builder {
         self.setup.current_dir = Some(directory.as_ref().as_os_str().to_owned());
+        self
+    }
+
+    /// Has the process give up rights before the task begins.
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new().no_network().no_files().no_new_processes().no_exec();
+    /// let task = Builder::new().sandbox(sandbox).spawn((), |()| {
+    ///     std::fs::read("/etc/hostname").map_err(|error| error.kind().to_string())
+    /// });
+    /// # if trine::process::Sandbox::new().no_files().check().landlock().is_some() {
+    /// assert_eq!(task.join()?, Err("permission denied".into()));
+    /// # }
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Builder {
+        self.setup.sandbox = Some(sandbox);
         self
     }
 

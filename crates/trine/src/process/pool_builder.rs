@@ -10,6 +10,7 @@ use super::lineage::Origin;
 use super::policy::{Plan, Policy};
 use super::pool::Pool;
 use super::prologue::Prologue;
+use super::sandbox::Sandbox;
 use super::setup::Setup;
 
 /// Chooses what is different in a [`Pool`]; made by [`Pool::builder`].
@@ -138,6 +139,22 @@ impl PoolBuilder {
     pub fn initializer<F: Fn() + Copy + Send + 'static>(mut self, initializer: F) -> PoolBuilder {
         let proof = const { CapturesNothing::<F>::check_prologue() };
         self.setup.initializer = Some(Prologue::of(initializer, proof));
+        self
+    }
+
+    /// Has the workers give up what `sandbox` says, after [`initializer`](PoolBuilder::initializer) and before their first
+    /// task.
+    ///
+    /// ```
+    /// use trine::process::{Pool, Sandbox};
+    ///
+    /// let pool = Pool::builder().workers(1).sandbox(Sandbox::new().no_network()).build();
+    /// let connected = pool.spawn((), |()| std::net::TcpStream::connect("127.0.0.1:80").is_ok());
+    /// assert!(!connected.join()?);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn sandbox(mut self, sandbox: Sandbox) -> PoolBuilder {
+        self.setup.sandbox = Some(sandbox);
         self
     }
 

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use serde::{Deserialize, Serialize};
 
 use super::prologue::Prologue;
+use super::sandbox::Sandbox;
 use crate::sys::child;
 
 /// The body of `SETUP`.
@@ -22,6 +23,7 @@ pub(super) struct Setup {
     pub(super) name: Option<String>,
     /// What the user runs in it before its first task.
     pub(super) initializer: Option<Prologue>,
+    pub(super) sandbox: Option<Sandbox>,
 }
 
 impl Setup {
@@ -54,13 +56,13 @@ impl Setup {
             let text: Vec<u8> = name.into_bytes().into_iter().filter(|byte| *byte != 0).collect();
             child::set_short_name(&CString::new(text).expect("no byte is 0"));
         }
-        // The last of all: the user's code finds the process as its tasks will.
-        match self.initializer {
+        if let Some(initializer) = self.initializer {
             // SAFETY: the offset comes from the master, which runs the same build (the template has
             // checked the fingerprint).
-            Some(initializer) => unsafe { initializer.run("initializer") },
-            None => Ok(()),
+            unsafe { initializer.run("initializer") }?;
         }
+        // Last: nothing above may be possible after it.
+        self.sandbox.map_or(Ok(()), |sandbox| sandbox.enforce())
     }
 
     /// # Errors

@@ -118,6 +118,12 @@ pub(crate) fn thread_waker() -> Waker {
     with_parker(|parker| Waker::from(Arc::clone(parker)))
 }
 
+/// Gives up what the calling thread shares with the process that it was forked from: its bell, whose
+/// ringing one of both would take from the other.
+pub(crate) fn begin_anew() {
+    with_parker(|parker| drop(parker.bell().take()));
+}
+
 /// The host that carries the caller; `None` for a plain thread.
 #[inline]
 fn host() -> Option<&'static dyn Host> {
