@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::board::OwnPlace;
@@ -100,7 +101,9 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     let Some(entry) = Entry::adopt(task, Kind::Process, name, location) else {
         process::exit(1);
     };
-    entry.slot.set_os_id(process::id());
+    // Before it runs: of a running process, the kernel would be asked for its state.
+    let label = entry.info();
+    entry.slot.set_os_id(own_id());
     entry.slot.set_state(registry::RUNNABLE);
     registry::set_current(Some(entry.slot));
     let start = Instant::now();
@@ -115,7 +118,7 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     } else {
         place.begin(task, head.item);
         let descriptors = std::mem::take(descriptors);
-        overflow::labelled(&entry.info(), || match call.items {
+        overflow::labelled(&label, || match call.items {
             None => job.run(0, arguments, descriptors, || nanos_since(start)),
             Some(_) => {
                 let mut descriptors = descriptors.into_iter();
@@ -147,6 +150,12 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     drop(running);
     registry::set_current(None);
     outbox.finished();
+}
+
+/// The worker's process id, asked once.
+fn own_id() -> u32 {
+    static ID: OnceLock<u32> = OnceLock::new();
+    *ID.get_or_init(process::id)
 }
 
 /// At least 1: 0 says that it is not known.
