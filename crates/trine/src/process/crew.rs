@@ -363,7 +363,11 @@ impl Crew {
                 Some(cause) => failed.push((job, cause)),
                 None => {
                     job.taken_back();
-                    state.queue.push_front(job);
+                    // With no hope for another worker, nobody else would ever look into the queue.
+                    match state.idle.pop() {
+                        Some(id) => state.post(id).hand(job),
+                        None => state.queue.push_front(job),
+                    }
                 }
             }
         }

@@ -36,27 +36,43 @@
 //! |---|---|
 //! | `entry.rs` | before `main`: is this the program, or its template? |
 //! | `template.rs`, `worker.rs` | the two roles of the program started again |
-//! | `setup.rs` | what is different in one worker or in the workers of one pool |
+//! | `setup.rs`, `prologue.rs` | what is different in one worker or in the workers of one pool; the user's functions that run before its tasks |
 //! | `overflow.rs` | a worker that runs off its stack says so |
 //! | `cancel.rs` | a worker hears that its task is to end |
 //! | `function.rs` | a function as an offset; why that is sound |
-//! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
-//! | `job.rs`, `queue.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
+//! | `call.rs`, `builder.rs`, `pool.rs`, `pool_builder.rs` | spawning |
+//! | `job.rs`, `queue.rs`, `link.rs`, `policy.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
 //! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `board.rs` | what they say to each other |
 //! | `sandbox/` | what a worker gives up: [`Sandbox`] |
 //! | `fork.rs` | this program twice: [`fork()`] |
 //! | `command/` | other programs: [`Command`] |
 //!
+//! A pool with a [`preload`](PoolBuilder::preload) has a template of its own, which runs that function
+//! once before it forks; what the function left in memory is in all workers of the pool. Pools whose preload,
+//! variables and directory are the same share it, and it ends with the last of them.
+//!
+//! ```text
+//!   service ─┬─ lineage of the plain program ── template ──┬── worker of any pool, or of one task
+//!            │                                             └── …
+//!            └─ lineage of preload + settings ─ template ──┬── worker of a pool with that preload
+//!                                               preload()  └── initializer(), then its tasks
+//! ```
+//!
+//! A template that dies is replaced when the next worker is needed. One that is stopped (SIGSTOP) forks
+//! nothing until it goes on: tasks without a worker wait, end at their deadline or when they are
+//! cancelled, and a pool that is shut down does not wait for it.
+//!
 //! # What is different in a worker
 //!
-//! - `main` has not run: what it sets up (a logger, a panic hook, statics) is not there. Initialisers
+//! - `main` has not run: what it sets up (a logger, a panic hook, statics) is not there, but for what a pool's
+//!   [`preload`](PoolBuilder::preload) and [`initializer`](PoolBuilder::initializer) do. Initialisers
 //!   that run before `main` have run.
 //! - The environment, the user, the limits are those that the program had when it started its first
 //!   process task: a program that gives up rights does so before. The current directory is the
 //!   program's own when the worker is forked. Arguments are the program's.
 //! - Standard input is empty; standard output and error are the program's own. Output is flushed after each task.
-//! - No other descriptor of the program is open there.
+//! - No other descriptor of the program is open there, but those that a preload has left open.
 //! - It dies with the program, also when that is killed with SIGKILL.
 //! - A signal from the terminal (Ctrl-C) reaches workers as it reaches the program.
 //!
