@@ -14,6 +14,7 @@ pub(crate) mod image;
 pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod memory;
+pub(crate) mod message_queue;
 pub(crate) mod net;
 pub(crate) mod observe;
 pub(crate) mod poll;
