@@ -8,6 +8,7 @@ pub(crate) mod clock;
 pub(crate) mod clone;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
+pub(crate) mod fifo;
 pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod image;

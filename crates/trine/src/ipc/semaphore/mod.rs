@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use self::watch::Watching;
 use self::word::Sleeper;
 use super::name;
+use super::pauses::Pauses;
 use crate::sys::semaphore::{self as kernel, LONGEST_NAME, Memory};
-use crate::task::{Interrupted, park};
+use crate::task::park;
 
 /// A number of permits that several processes share.
 ///
@@ -241,14 +242,14 @@ impl Semaphore {
         // Dropped in the opposite order: only who is not watched any more passes a wake-up on.
         let mut sleeper = Sleeper::new(&self.memory);
         let mut watching = Watching::new(&self.memory);
-        let mut pauses = Pauses(Duration::from_millis(1));
+        let mut pauses = Pauses::new(deadline);
         loop {
             let waited = if park::is_plain_thread() {
-                park::wait_word(self.memory.futex(), 0, deadline)
+                park::wait_word(self.memory.futex(), 0, deadline).map_err(io::Error::from)
             } else if watching.arm() {
-                park::wait(deadline)
+                park::wait(deadline).map_err(io::Error::from)
             } else {
-                pauses.wait(deadline)
+                pauses.wait()
             };
             // Also if the wait was interrupted: what has come is not left.
             if sleeper.take() {
@@ -279,17 +280,6 @@ impl Semaphore {
     /// How many permits are free at the moment.
     pub fn available(&self) -> u32 {
         word::available(&self.memory)
-    }
-}
-
-/// Between looks at what nobody tells of.
-struct Pauses(Duration);
-
-impl Pauses {
-    fn wait(&mut self, deadline: Option<Instant>) -> Result<(), Interrupted> {
-        let next = Instant::now() + self.0;
-        self.0 = (2 * self.0).min(Duration::from_millis(16));
-        park::wait_until(deadline.map_or(next, |deadline| deadline.min(next)))
     }
 }
 
