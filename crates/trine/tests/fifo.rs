@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -159,12 +160,13 @@ fn other_programs_open_as_they_like() {
 #[test]
 fn openings_end_from_outside_and_by_their_timeout() {
     also_with_epoll("openings_end_from_outside_and_by_their_timeout");
-    ends_from_outside(|| Name::new().fifo().open_reader().map(drop));
-    ends_from_outside(|| Name::new().fifo().open_writer().map(drop));
-    ends_from_outside(|| {
-        let reader = Name::new().fifo().try_open_reader()?;
-        (&reader).read(&mut [0]).map(drop)
-    });
+    // Made here: a coroutine waits for that, too.
+    let fifo = Arc::new(Name::new().fifo());
+    let same = Arc::clone(&fifo);
+    ends_from_outside(move || same.open_reader().map(drop));
+    let same = Arc::clone(&fifo);
+    ends_from_outside(move || same.open_writer().map(drop));
+    ends_from_outside(move || (&fifo.try_open_reader()?).read(&mut [0]).map(drop));
     everywhere(|| {
         let fifo = Name::new().fifo();
         let (begin, limit) = (Instant::now(), Duration::from_millis(3));

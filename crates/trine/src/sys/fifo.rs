@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The workers belong to the submitting thread and not to the caller, whose own, of which it may have few, are for
-//! files. It ends with the last opening.
+//! files. It sleeps while there is nothing to submit, to the end of the process.
 
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -20,7 +20,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
 
 use io_uring::{Builder, IoUring, opcode, squeue, types};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
@@ -95,32 +97,48 @@ impl Probe {
 /// Openings at a time. The kernel queues those for which it may have no worker, and they would wait for strangers.
 const MOST: usize = 1000;
 
-/// The first of the rings that there are, to which the others are attached.
-static FIRST: Mutex<Weak<IoUring>> = Mutex::new(Weak::new());
+/// The ring to which the others are attached, once there is one. A failure is not kept.
+static FIRST: Mutex<Option<IoUring>> = Mutex::new(None);
+/// Openings that there are.
+static OPENINGS: AtomicUsize = AtomicUsize::new(0);
 
-/// A ring without an operation, and the one that it is attached to.
+/// One of the openings that there may be.
+struct Place;
+
+impl Place {
+    /// # Errors
+    ///
+    /// If there are too many.
+    fn take() -> io::Result<Place> {
+        let place = OPENINGS.fetch_add(1, Relaxed);
+        // Dropped where it is one too many.
+        let taken = Place;
+        if place < MOST { Ok(taken) } else { Err(io::ErrorKind::QuotaExceeded.into()) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        OPENINGS.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A ring without an operation.
 ///
 /// # Errors
 ///
-/// If the kernel refuses it, or there are too many.
-fn ring() -> io::Result<(IoUring, Arc<IoUring>)> {
+/// If the kernel refuses it.
+fn ring() -> io::Result<IoUring> {
     let build = |builder: &mut Builder| builder.setup_sqpoll(1).build(2);
     let mut known = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = match known.upgrade() {
-        Some(first) => first,
-        None => {
-            let first = build(&mut IoUring::builder())?;
-            let most = u32::try_from(MOST).unwrap_or(u32::MAX);
-            first.submitter().register_iowq_max_workers(&mut [most, 0])?;
-            let first = Arc::new(first);
-            *known = Arc::downgrade(&first);
-            first
-        }
-    };
-    if Arc::strong_count(&first) > MOST {
-        return Err(io::ErrorKind::QuotaExceeded.into());
+    if known.is_none() {
+        let first = build(&mut IoUring::builder())?;
+        let most = u32::try_from(MOST).unwrap_or(u32::MAX);
+        first.submitter().register_iowq_max_workers(&mut [most, 0])?;
+        *known = Some(first);
     }
-    Ok((build(IoUring::builder().setup_attach_wq(first.as_raw_fd()))?, first))
+    let first = known.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+    build(IoUring::builder().setup_attach_wq(first))
 }
 
 /// An `open` that a thread of the kernel makes.
@@ -130,7 +148,7 @@ pub(crate) struct Opening {
     /// The kernel reads it until the operation has ended.
     _path: CString,
     ended: RefCell<bool>,
-    _first: Arc<IoUring>,
+    _place: Place,
 }
 
 /// The tokens of the two operations.
@@ -144,7 +162,8 @@ impl Opening {
     ///
     /// If there is no ring to be had.
     pub(crate) fn begin(place: BorrowedFd<'_>, end: End) -> io::Result<Opening> {
-        let (mut ring, _first) = ring()?;
+        let _place = Place::take()?;
+        let mut ring = ring()?;
         let path = again(place);
         let flags = (end.flags() | OFlags::CLOEXEC).bits().cast_signed();
         let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags);
@@ -157,7 +176,7 @@ impl Opening {
             ring: RefCell::new(ring),
             _path: path,
             ended: RefCell::new(true),
-            _first,
+            _place,
         };
         opening.ring.borrow().submit()?;
         opening.ended.replace(false);
