@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use io_uring::{Builder, IoUring, opcode, squeue, types};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
@@ -203,16 +204,21 @@ impl Opening {
         if *self.ended.borrow() {
             return None;
         }
-        let cancel = opcode::AsyncCancel::new(OPEN).build().user_data(CANCEL);
-        // SAFETY: the operation points to nothing.
-        unsafe { self.ring.borrow_mut().submission().push(&cancel) }.expect("room for two");
+        // A request that comes just when a worker takes the operation up may miss it: so again, until it has ended.
+        let pause = types::Timespec::from(Duration::from_millis(1));
+        let pause = types::SubmitArgs::new().timespec(&pause);
         loop {
+            let cancel = opcode::AsyncCancel::new(OPEN).build().user_data(CANCEL);
+            // SAFETY: the operation points to nothing. If there is no room, one is under way still.
+            let _ = unsafe { self.ring.borrow_mut().submission().push(&cancel) };
+            // The first to complete is the request, or the operation that it ends.
+            let _ = self.ring.borrow().submit_and_wait(1);
             if let Ok(ended) = self.take() {
                 return ended.ok();
             }
-            // An error leaves the operation in the queue, for the next time.
-            if self.ring.borrow().submit_and_wait(1).is_err() {
-                std::thread::yield_now();
+            let _ = self.ring.borrow().submitter().submit_with_args(1, &pause);
+            if let Ok(ended) = self.take() {
+                return ended.ok();
             }
         }
     }
