@@ -70,6 +70,20 @@ pub(crate) fn descriptors() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
+/// Whether this process may open one more descriptor.
+pub(crate) fn has_descriptor_left() -> bool {
+    // Another opening of a directory that is always there.
+    fs::File::open("/").is_ok()
+}
+
+/// How many bytes the message queues of this user may take; `None` for as many as it wants.
+pub(crate) fn message_queue_bytes() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes a structure of that type.
+    let asked = unsafe { libc::getrlimit(libc::RLIMIT_MSGQUEUE, &raw mut limit) };
+    (asked == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
 /// How large the first thread's stack may grow, in bytes; `None` for as large as it wants.
 pub(crate) fn stack() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Stack).current
