@@ -116,6 +116,7 @@ mod forks;
 mod function;
 mod job;
 mod launch;
+mod limits;
 mod link;
 mod overflow;
 mod pool;

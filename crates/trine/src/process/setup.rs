@@ -5,17 +5,35 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
+
+use super::limits::Limits;
 
 /// The body of `SETUP`.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<OsString>,
+    pub(super) limits: Limits,
 }
 
 impl Setup {
+    /// Completes what the worker has to know; in the master, before it crosses.
+    ///
+    /// # Errors
+    ///
+    /// Says what makes no sense on any machine.
+    pub(super) fn prepare(&mut self) -> Result<(), String> {
+        if let Some((name, value)) =
+            self.environment.iter().find(|(name, value)| !is_variable(name, value))
+        {
+            return Err(format!("the environment cannot hold {name:?} = {value:?}"));
+        }
+        self.limits.prepare()
+    }
+
     /// Changes the calling process, a worker that has run no task yet.
     ///
     /// # Errors
@@ -31,6 +49,15 @@ impl Setup {
                 format!("cannot work in the directory {}: {error}", directory.display())
             })?;
         }
-        Ok(())
+        self.limits.apply()
     }
+}
+
+/// What `setenv` accepts.
+fn is_variable(name: &OsString, value: &OsString) -> bool {
+    let name = name.as_bytes();
+    !name.is_empty()
+        && !name.contains(&b'=')
+        && !name.contains(&0)
+        && !value.as_bytes().contains(&0)
 }

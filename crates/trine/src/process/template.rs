@@ -11,7 +11,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::wire::{ForkReply, ForkRequest, GREETING, Handshake, PACKET};
-use super::{board, cancel, overflow, worker};
+use super::{board, cancel, limits as worker_limits, overflow, worker};
 use crate::sys::child;
 use crate::sys::clone::{self, Side};
 use crate::sys::descriptors;
@@ -34,6 +34,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     failure::install_hook();
     overflow::install();
     cancel::install();
+    worker_limits::install();
     let Some(board) = attach_board(&socket) else { child::exit_now(1) };
     if socket::send_packet(&socket, GREETING, &[], Patience::Wait).is_err() {
         child::exit_now(0);

@@ -205,6 +205,8 @@ pub(super) struct Assembler {
     head: Vec<u8>,
     /// A head's frame, and how many bytes of its body are still to come.
     open: Option<(Frame, usize)>,
+    /// The task of a frame that there was no memory for.
+    pub(super) too_large: Option<u64>,
 }
 
 /// Where a stream stands after [`Assembler::receive`].
@@ -237,6 +239,7 @@ impl Assembler {
                 // At most doubling what has really come.
                 let more = (*missing).min(frame.body.len().max(scratch.len()));
                 if frame.body.try_reserve(more).is_err() {
+                    self.too_large = Some(frame.task);
                     return Stream::Broken(format!(
                         "no memory for a frame of {} bytes",
                         frame.body.len() + *missing

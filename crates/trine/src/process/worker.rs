@@ -11,7 +11,7 @@ use super::board::OwnPlace;
 use super::function::{self, CodecError, Function};
 use super::setup::Setup;
 use super::wire::{self, Assembler, Call, Failure, ForkRequest, Frame, FrameKind, Stream};
-use super::{cancel, overflow};
+use super::{cancel, limits, overflow};
 use crate::sys::shared::Shared;
 use crate::sys::socket::{self, Patience};
 use crate::sys::{child, clock, descriptors};
@@ -43,6 +43,7 @@ pub(super) fn become_worker(
     overflow::report_to(socket.as_raw_fd());
     let Some(place) = OwnPlace::keep(board, request.place) else { child::exit_now(1) };
     let place = cancel::keep(place);
+    limits::keep(place);
     child::follow_directory(master);
     let mut worker = Worker { socket, place, incoming: Assembler::default(), scratch: [0; 8192] };
     if request.awaits_setup {
@@ -83,6 +84,9 @@ impl Worker {
                 // Exit handlers run: C libraries flush their streams, profilers write their files.
                 Stream::Ended => process::exit(0),
                 Stream::Broken(reason) => {
+                    if let Some(task) = self.incoming.too_large {
+                        limits::die_of(task, &reason);
+                    }
                     eprintln!("trine: a worker ends, its master's words make no sense: {reason}");
                     process::exit(1);
                 }
@@ -141,6 +145,7 @@ impl Worker {
             Err(Failure::TimedOut)
         } else {
             self.place.begin(task);
+            let _counting = limits::begin();
             let outcome = overflow::labelled(&mut label, || {
                 failure::catch(
                     || entry.slot.info(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backtrace, TaskInfo};
+use super::{Backtrace, Limit, TaskInfo};
 use crate::sys::signal::signal_name;
 
 /// Why a task has no value: what happened, and to which task.
@@ -70,6 +70,12 @@ pub enum Cause {
         signal: i32,
         /// Whether the kernel wrote a core file.
         core_dumped: bool,
+        /// Whether it died because memory had run out: an allocation failed, or the kernel has
+        /// killed it in its control group. `false` where that is not known, as when the kernel
+        /// kills because the whole machine is short of memory.
+        out_of_memory: bool,
+        /// The limit that it had met, if that is known.
+        limit: Option<Limit>,
     },
     /// Its process ran off the end of its stack; the process itself said so before it died.
     StackOverflow,
@@ -184,6 +190,11 @@ impl TaskError {
         )
     }
 
+    /// Whether the task's process died because memory had run out; `false` where that is not known.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self.0.cause, Cause::Signaled { out_of_memory: true, .. })
+    }
+
     /// Whether the task never ran because a limit was met.
     pub fn is_not_spawned(&self) -> bool {
         matches!(self.0.cause, Cause::NotSpawned { .. })
@@ -235,9 +246,15 @@ impl fmt::Display for Cause {
             Cause::Exited { code } => {
                 write!(f, "its process exited with code {code} before it had a result")
             }
-            Cause::Signaled { signal, core_dumped } => {
+            Cause::Signaled { signal, core_dumped, out_of_memory, limit } => {
                 let core = if *core_dumped { ", core dumped" } else { "" };
-                write!(f, "its process was ended by {} ({signal}){core}", signal_name(*signal))
+                write!(f, "its process was ended by {} ({signal}){core}", signal_name(*signal))?;
+                match limit {
+                    Some(limit @ Limit::Memory(_)) => write!(f, ": it needed more than its {limit}"),
+                    Some(limit @ Limit::CpuTime(_)) => write!(f, ": it had used up its {limit}"),
+                    None if *out_of_memory => f.write_str(": it ran out of memory"),
+                    None => Ok(()),
+                }
             }
             Cause::StackOverflow => f.write_str(
                 "its process overflowed its stack; raise the limit with `ulimit -s`, or recurse less",

@@ -28,6 +28,7 @@ pub(crate) mod failure;
 mod info;
 mod interrupt;
 pub(crate) mod job;
+mod limit;
 pub(crate) mod outcome;
 pub(crate) mod park;
 pub(crate) mod registry;
@@ -38,6 +39,8 @@ pub use error::{Cause, CodecStage, SourceLocation, TaskError};
 pub use info::{Kind, State, TaskId, TaskInfo, UnknownKind};
 pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
+pub use limit::Limit;
+pub(crate) use limit::bytes;
 
 use outcome::Outcome;
 
