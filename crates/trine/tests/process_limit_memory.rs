@@ -75,7 +75,7 @@ fn an_allocation_beyond_the_limit_is_known_as_such() {
     assert_out_of_memory(&error_of(|()| fill(3 << 20)));
     // One that would never fit.
     assert_out_of_memory(&error_of(|()| drop(black_box(Vec::<u8>::with_capacity(1 << 40)))));
-    assert_out_of_memory(&error_of(|()| drop(black_box(Box::new([1_u8; 1 << 20]).repeat(80)))));
+    assert_out_of_memory(&error_of(|()| drop(black_box([1_u8; 1 << 20].repeat(80)))));
 }
 
 #[test]

@@ -128,7 +128,7 @@ mod wire;
 mod worker;
 
 pub use builder::Builder;
-pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process};
+pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process, Usage};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
 pub use std::process::{ExitStatus, Output, Stdio};
