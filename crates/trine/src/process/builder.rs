@@ -160,6 +160,28 @@ impl Builder {
         self
     }
 
+    /// Keeps the end of what the task prints, and what it starts prints, for its error: the last 8 KiB of standard
+    /// output and of standard error each, from the beginning of a line on. See
+    /// [`TaskError::stderr`](crate::TaskError::stderr). Otherwise they print where this program prints.
+    ///
+    /// What a task that has a value has printed is dropped. A panic's message is captured, too, and not printed; it is
+    /// in the error anyway. Bytes in a buffer of the process itself are lost when it crashes.
+    ///
+    /// ```
+    /// let task = trine::process::Builder::new().capture_output().spawn((), |()| {
+    ///     println!("3 of 7 done");
+    ///     eprintln!("the disk is on fire");
+    ///     if true { std::process::abort() }
+    /// });
+    /// let error = task.join().unwrap_err();
+    /// assert_eq!(error.stdout(), b"3 of 7 done\n");
+    /// println!("{error}"); // … ended by SIGABRT (6); last on its standard error: the disk is on fire
+    /// ```
+    pub fn capture_output(mut self) -> Builder {
+        self.setup.captures = true;
+        self
+    }
+
     /// Runs `function` on `arg` in a new process.
     ///
     /// As [`process::spawn`](super::spawn); besides, a directory that cannot be entered, a variable that cannot be
@@ -183,7 +205,7 @@ impl Builder {
                 if setup != Setup::default() {
                     job.setup = Some(Arc::new(wire::frame(FrameKind::Setup, job.id(), &setup)));
                 }
-                pool::submit_fresh(job);
+                pool::submit_fresh(job, setup.captures);
             }
         }
         task

@@ -38,6 +38,8 @@ pub(super) struct Crew {
     plan: Plan,
     /// A `SETUP` frame for each worker.
     setup: Option<Arc<Vec<u8>>>,
+    /// Whether what its workers print is captured.
+    pub(super) captures: bool,
     state: Mutex<State>,
 }
 
@@ -74,9 +76,10 @@ pub(super) struct Todo {
 
 impl Crew {
     pub(super) fn new(plan: Plan, setup: &Setup) -> Arc<Crew> {
+        let captures = setup.captures;
         let setup =
             (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
-        Arc::new(Crew { plan, setup, state: Mutex::default() })
+        Arc::new(Crew { plan, setup, captures, state: Mutex::default() })
     }
 
     /// The `SETUP` frame that its workers await before they are ready.
@@ -259,7 +262,8 @@ impl Crew {
                 ));
             }
         }
-        if let Some(job) = post.job {
+        if let Some(mut job) = post.job {
+            job.printed = post.link.printed();
             match job.cause_of_death(begun, &cause) {
                 Some(cause) => failed.push((job, cause)),
                 None => {

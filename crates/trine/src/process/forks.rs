@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::board::Place;
+use super::capture::Capture;
 use super::crew::Crew;
 use super::launch::{self, Template};
 use super::link::Link;
@@ -44,6 +45,7 @@ struct Asked {
     crew: Arc<Crew>,
     socket: OwnedFd,
     place: Place,
+    capture: Option<Capture>,
 }
 
 /// Why a worker could not be asked for.
@@ -135,17 +137,23 @@ impl Forks {
                 return Err(NotAsked::Because(crew, reason));
             }
         };
+        let (capture, writers) = match crew.captures.then(Capture::new).transpose() {
+            Ok(made) => made.unzip(),
+            Err(reason) => return Err(NotAsked::Because(crew, reason)),
+        };
         let request = ForkRequest {
             request: self.next,
             place: place.number,
             awaits_setup: crew.setup().is_some(),
+            captures: capture.is_some(),
         };
         let packet = postcard::to_stdvec(&request).expect("numbers only");
-        let theirs = [theirs.as_fd()];
+        let outputs = writers.iter().flatten().map(AsFd::as_fd);
+        let theirs: Vec<_> = std::iter::once(theirs.as_fd()).chain(outputs).collect();
         match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
             Ok(()) => {
                 self.next += 1;
-                self.asked.insert(request.request, Asked { crew, socket, place });
+                self.asked.insert(request.request, Asked { crew, socket, place, capture });
                 Ok(())
             }
             // It has requests to answer, or is dead, which its pidfd will tell.
@@ -215,7 +223,9 @@ impl Forks {
 
     /// The template has answered a request.
     fn forked(&mut self, reply: ForkReply, mut packet: Packet) {
-        let Some(Asked { crew, socket, place }) = self.asked.remove(&reply.request) else { return };
+        let Some(Asked { crew, socket, place, capture }) = self.asked.remove(&reply.request) else {
+            return;
+        };
         let pid = match reply.forked {
             Ok(pid) => pid,
             Err(number) => {
@@ -232,7 +242,7 @@ impl Forks {
             return self.refuse(&crew, reason);
         };
         let (id, service) = (reply.request, Arc::clone(&self.service));
-        let link = Link { id, pid, socket, pidfd, place, service };
+        let link = Link { id, pid, socket, pidfd, place, capture, service };
         let poll = &self.service.poll;
         let watched = poll
             .add(&link.socket, link.token())

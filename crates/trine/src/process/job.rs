@@ -14,7 +14,7 @@ use super::service::{self, Service};
 use crate::sys::signal::SIGKILL;
 use crate::sys::termination::SIGTERM;
 use crate::task::registry::{self, Slot};
-use crate::task::{Cause, CodecStage, Core, Handle, Kind, TaskError, failure};
+use crate::task::{Cause, CodecStage, Core, Handle, Kind, Printed, TaskError, failure};
 
 /// To how many workers a task is given that die before they begin it.
 const MOST_HANDED: u32 = 5;
@@ -131,6 +131,8 @@ pub(super) struct Job {
     pub(super) deadline: Option<Instant>,
     /// How long it may go on after it was asked to end, if it is not as its crew says.
     pub(super) grace: Option<Duration>,
+    /// What it has printed, if that is captured; known when it has failed.
+    pub(super) printed: Option<Printed>,
     /// That it was asked to end, at the worker that has it.
     stop: Option<Stop>,
 }
@@ -156,6 +158,7 @@ impl Job {
             handed: 0,
             deadline: None,
             grace: None,
+            printed: None,
             stop: None,
         }
     }
@@ -252,9 +255,10 @@ impl Job {
     }
 
     /// Ends the task without a value.
-    pub(super) fn fail(self, cause: Cause) {
+    pub(super) fn fail(mut self, cause: Cause) {
+        let printed = self.printed.take();
         let error = TaskError::new(cause, Some(self.record().core.entry.info()));
-        self.settle(Err(error));
+        self.settle(Err(error.with_printed(printed)));
     }
 
     /// Ends the task.

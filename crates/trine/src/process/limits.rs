@@ -48,7 +48,7 @@ pub(super) struct Limits {
     pub(super) nice: Option<i32>,
     pub(super) processors: Option<Vec<usize>>,
     /// Where the worker makes its control group, if it can.
-    group: Option<OsString>,
+    pub(super) group: Option<OsString>,
 }
 
 impl Limits {

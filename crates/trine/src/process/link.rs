@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::board::Place;
+use super::capture::Capture;
 use super::job::Job;
 use super::service::Service;
 use crate::sys::poll::Interest;
 use crate::sys::socket::{self, Patience};
 use crate::sys::{child, termination};
-use crate::task::Cause;
+use crate::task::{Cause, Printed};
 
 /// One living worker: two descriptors and a place on the board, given back when dropped.
 pub(super) struct Link {
@@ -22,6 +23,8 @@ pub(super) struct Link {
     pub(super) socket: OwnedFd,
     pub(super) pidfd: OwnedFd,
     pub(super) place: Place,
+    /// What it prints, if that is captured.
+    pub(super) capture: Option<Capture>,
     pub(super) service: Arc<Service>,
 }
 
@@ -111,6 +114,11 @@ impl Post {
 }
 
 impl Link {
+    /// The end of what the worker has printed since the last call, if that is captured.
+    pub(super) fn printed(&self) -> Option<Printed> {
+        self.capture.as_ref().map(Capture::take)
+    }
+
     /// Under which number the service watches the socket.
     pub(super) fn token(&self) -> u64 {
         self.id * 2

@@ -109,6 +109,7 @@ mod board;
 mod builder;
 mod call;
 mod cancel;
+mod capture;
 mod command;
 mod crew;
 mod entry;
@@ -175,7 +176,7 @@ where
     let proof = const { CapturesNothing::<F>::check() };
     let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
     if let Some(job) = job {
-        pool::submit_fresh(job);
+        pool::submit_fresh(job, false);
     }
     task
 }

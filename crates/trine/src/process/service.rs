@@ -308,6 +308,9 @@ impl Member {
     /// Acts on one frame; `Err` if no worker of ours would send it.
     fn hear(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
         let Frame { kind, task, body } = frame;
+        // An answer makes room for the next task, so what this one has printed is taken before.
+        let is_answer = matches!(kind, FrameKind::Value | FrameKind::Failed);
+        let printed = if is_answer { self.link.printed() } else { None };
         let answered = |dead| {
             self.crew
                 .answered(self.link.id, task, dead)
@@ -320,7 +323,8 @@ impl Member {
             FrameKind::Failed => {
                 let failure: Failure = postcard::from_bytes(&body)
                     .map_err(|_| "it reported a failure that cannot be read".to_owned())?;
-                let job = answered(dead)?;
+                let mut job = answered(dead)?;
+                job.printed = printed;
                 let cause = job.cause_of_failure(failure.into());
                 job.fail(cause);
             }

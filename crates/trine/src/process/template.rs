@@ -50,16 +50,21 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         let Ok(request) = postcard::from_bytes::<ForkRequest>(&packet[..received.len]) else {
             child::exit_now(1);
         };
-        let Some(theirs) = received.descriptors.pop() else {
+        let expected = if request.captures { 3 } else { 1 };
+        if received.descriptors.len() != expected {
             // The limit for descriptors lies below the handful that a template needs.
             let refusal = limits::error_number(&limits::out_of_descriptors());
             reply(&socket, request.request, Err(refusal), None);
             continue;
-        };
+        }
+        let theirs = received.descriptors.remove(0);
+        let outputs = received.descriptors;
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
         // which closes all that is the template's.
         match unsafe { clone::fork_sibling() } {
-            Ok(Side::New) => worker::become_worker(theirs, board, &request, handshake.master),
+            Ok(Side::New) => {
+                worker::become_worker(theirs, &outputs, board, &request, handshake.master)
+            }
             Ok(Side::Caller { pid, pidfd }) => {
                 reply(&socket, request.request, Ok(pid), Some(pidfd));
             }

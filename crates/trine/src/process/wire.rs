@@ -62,6 +62,8 @@ pub(super) struct ForkRequest {
     pub(super) place: u32,
     /// Whether a `SETUP` comes before it is ready.
     pub(super) awaits_setup: bool,
+    /// Whether its standard output and error travel along behind its socket.
+    pub(super) captures: bool,
 }
 
 /// Template to master: forked, or not. The worker's pidfd travels along if it was.

@@ -11,7 +11,7 @@ use super::board::OwnPlace;
 use super::function::{self, CodecError, Function};
 use super::setup::Setup;
 use super::wire::{self, Assembler, Call, Failure, ForkRequest, Frame, FrameKind, Stream};
-use super::{cancel, limits, overflow};
+use super::{cancel, capture, limits, overflow};
 use crate::sys::shared::Shared;
 use crate::sys::socket::{self, Patience};
 use crate::sys::{child, clock, descriptors};
@@ -27,15 +27,19 @@ const SOCKET: RawFd = 200;
 /// Turns the calling process, just forked, into a worker.
 pub(super) fn become_worker(
     theirs: OwnedFd,
+    outputs: &[OwnedFd],
     board: Shared,
     request: &ForkRequest,
     master: u32,
 ) -> ! {
     child::die_with_parent(master);
     child::set_short_name(SHORT_NAME);
+    if capture::attach(outputs).is_err() {
+        child::exit_now(1);
+    }
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
-    // SAFETY: `theirs` and the template's socket are closed here under their owners, who never run
-    // again in this process: this function does not return, and `theirs` is forgotten.
+    // SAFETY: `theirs`, `outputs` and the template's socket are closed here under their owners, who never
+    // run again in this process: this function does not return, and `theirs` is forgotten.
     unsafe {
         std::mem::forget(theirs);
         descriptors::close_all_but(socket.as_fd());

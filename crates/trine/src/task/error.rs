@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backtrace, Limit, TaskInfo};
+use super::{Backtrace, Limit, Printed, TaskInfo};
 use crate::sys::signal::signal_name;
 
 /// Why a task has no value: what happened, and to which task.
@@ -29,6 +29,7 @@ struct Inner {
     task: Option<TaskInfo>,
     attempt: u32,
     payload: Payload,
+    printed: Option<Arc<Printed>>,
     suppressed: Vec<TaskError>,
 }
 
@@ -127,8 +128,13 @@ pub struct SourceLocation {
 
 impl TaskError {
     pub(crate) fn new(cause: Cause, task: Option<TaskInfo>) -> TaskError {
-        let (payload, suppressed) = (None, Vec::new());
-        TaskError(Box::new(Inner { cause, task, attempt: 1, payload, suppressed }))
+        let (payload, printed, suppressed) = (None, None, Vec::new());
+        TaskError(Box::new(Inner { cause, task, attempt: 1, payload, printed, suppressed }))
+    }
+
+    pub(crate) fn with_printed(mut self, printed: Option<Printed>) -> TaskError {
+        self.0.printed = printed.map(Arc::new);
+        self
     }
 
     pub(crate) fn with_suppressed(mut self, suppressed: Vec<TaskError>) -> TaskError {
@@ -154,6 +160,36 @@ impl TaskError {
     /// In which run of the task it happened, from 1; more than 1 only where retries were asked for.
     pub fn attempt(&self) -> u32 {
         self.0.attempt
+    }
+
+    /// The end of what the task had printed on its standard output, at most 8 KiB; empty if that was not
+    /// [captured](crate::process::Builder::capture_output). Not all programs print UTF-8.
+    pub fn stdout(&self) -> &[u8] {
+        self.0.printed.as_ref().map_or(&[], |printed| &printed.stdout)
+    }
+
+    /// As [`stdout`](Self::stdout), of its standard error.
+    ///
+    /// ```
+    /// let task = trine::process::Builder::new().capture_output().spawn((), |()| -> () {
+    ///     eprintln!("no such planet");
+    ///     std::process::exit(3)
+    /// });
+    /// let error = task.join().unwrap_err();
+    /// assert_eq!(error.stderr(), b"no such planet\n");
+    /// assert!(error.to_string().ends_with("; last on its standard error: no such planet"));
+    /// ```
+    pub fn stderr(&self) -> &[u8] {
+        self.0.printed.as_ref().map_or(&[], |printed| &printed.stderr)
+    }
+
+    /// The line on standard error that tells most of a process that could not report by itself.
+    fn last_line(&self) -> Option<String> {
+        let is_mute = matches!(
+            self.0.cause,
+            Cause::Exited { .. } | Cause::Signaled { .. } | Cause::Lost { .. } | Cause::TimedOut
+        );
+        self.0.printed.as_ref().filter(|_| is_mute)?.last_line()
     }
 
     /// The failures that came after this one in the same [`scope`](crate::scope()) or
@@ -280,6 +316,9 @@ impl fmt::Display for TaskError {
             Some(task) => write!(f, "{task} {}", self.0.cause)?,
             None => write!(f, "task {}", self.0.cause)?,
         }
+        if let Some(line) = self.last_line() {
+            write!(f, "; last on its standard error: {line}")?;
+        }
         match self.0.suppressed.len() {
             0 => Ok(()),
             1 => f.write_str(" (and one more failure)"),
@@ -299,6 +338,8 @@ impl fmt::Debug for TaskError {
             .field("cause", &self.0.cause)
             .field("task", &self.0.task)
             .field("attempt", &self.0.attempt)
+            .field("stdout", &String::from_utf8_lossy(self.stdout()))
+            .field("stderr", &String::from_utf8_lossy(self.stderr()))
             .field("suppressed", &self.0.suppressed)
             .finish()
     }

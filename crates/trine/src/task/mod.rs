@@ -31,6 +31,7 @@ pub(crate) mod job;
 mod limit;
 pub(crate) mod outcome;
 pub(crate) mod park;
+mod printed;
 pub(crate) mod registry;
 mod slot;
 
@@ -41,6 +42,7 @@ pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
 pub use limit::Limit;
 pub(crate) use limit::bytes;
+pub(crate) use printed::Printed;
 
 use outcome::Outcome;
 
