@@ -87,7 +87,14 @@
 //! SIGTERM from anybody else ends a worker, as it ends other programs. A task that installs a handler for
 //! SIGTERM of its own, or blocks it, does not hear of its cancellation, and is killed.
 //!
-//! # Limits
+//! # Limits of a process, and what it prints
+//!
+//! A [`Builder`] can limit the memory and the processor time of a task, its descriptors, files, niceness and
+//! processors. A task that meets a limit which ends it has an error that names it; `out_of_memory` in
+//! [`Cause::Signaled`](crate::Cause::Signaled) is true only where that is known. With
+//! [`capture_output`](Builder::capture_output) the error also has the end of what the task has printed.
+//!
+//! # Where there are no process tasks
 //!
 //! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted;
 //! the program must not run with more rights than whoever started it (set-user-id, file

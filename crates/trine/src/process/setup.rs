@@ -79,8 +79,7 @@ mod tests {
     use crate::process::crew::{Crew, Plan};
     use crate::process::function::CapturesNothing;
     use crate::sys::cpu_clock;
-    use crate::task::{Limit, TaskError};
-    use crate::{Cause, process};
+    use crate::task::{Cause, Limit, TaskError};
 
     /// One worker that is kept.
     fn kept(mut setup: Setup) -> Arc<Crew> {
@@ -170,6 +169,6 @@ mod tests {
         assert!(reason.contains("a memory limit of 4 KiB is too low"), "{reason}");
         crew.close();
         // Others are not concerned.
-        assert_eq!(process::spawn(3, |n: u8| n).join().unwrap(), 3);
+        assert_eq!(crate::process::spawn(3, |n: u8| n).join().unwrap(), 3);
     }
 }
