@@ -133,7 +133,13 @@ fn an_abort_for_another_reason_is_not_said_to_be_one() {
         drop(blocks);
         abort();
     }));
-    // From outside, at a bad moment.
+    // A panic about a length that no memory has; the code for it stands right behind that of a
+    // failed allocation.
+    assert_aborted_for_another_reason(&error_of(|()| {
+        std::panic::set_hook(Box::new(|_| abort()));
+        drop(black_box(Vec::<u64>::with_capacity(black_box(usize::MAX))));
+    }));
+    // Not by itself, at a bad moment.
     assert_aborted_for_another_reason(&error_of(|()| {
         exhaust();
         // SAFETY: signals itself.

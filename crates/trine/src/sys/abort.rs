@@ -19,8 +19,12 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::mm::{self, MapFlags, ProtFlags};
+
+use super::image;
 
 /// Told that the process is about to end because memory ran out.
 ///
@@ -29,8 +33,11 @@ pub(crate) type Tell = fn();
 
 static TELL: OnceLock<Tell> = OnceLock::new();
 
-/// How far behind the beginning of `handle_alloc_error` its call returns to, at most.
-const CALL: usize = 48;
+/// Where the call in `handle_alloc_error` returns to; 0 if that is not known.
+static RETURN: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of `handle_alloc_error` among which its call is.
+const CODE: usize = 48;
 /// Words of the stack that are looked at: between `raise` and `handle_alloc_error` there is less than 1 KiB.
 const WORDS: usize = 512;
 /// What an allocator asks the kernel for at a time, roughly.
@@ -39,6 +46,9 @@ const LITTLE: usize = 256 * 1024;
 /// Has `tell` told of aborts, in this process and those forked from it.
 pub(crate) fn install(tell: Tell) {
     TELL.get_or_init(|| tell);
+    let function = handle_alloc_error as fn(Layout) -> ! as usize;
+    let returns = image::code_before(function + CODE).and_then(|code| behind_first_call(&code));
+    RETURN.store(returns.map_or(0, |offset| function + offset), Relaxed);
     set_action(handler as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK);
 }
 
@@ -85,10 +95,51 @@ fn stack_pointer(context: &libc::ucontext_t) -> usize {
     context.uc_mcontext.sp as usize
 }
 
+/// How far behind the beginning of a function its first call returns to; `None` if there is none before the
+/// function ends, as far as the instructions that compilers begin with can be told apart byte by byte.
+#[cfg(target_arch = "x86_64")]
+fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
+    for (at, rest) in code.windows(2).enumerate() {
+        match rest {
+            // `call` by an offset; by an address in memory (`[rip + offset]`); by one in a register.
+            [0xe8, _] => return Some(at + 5),
+            [0xff, 0x15] => return Some(at + 6),
+            [0xff, 0xd0..=0xd7] => return Some(at + 2),
+            // `jmp`, `ud2`, `int3`, `ret`: what follows is another function's.
+            [0xe9 | 0xcc | 0xc3, _] | [0xff, 0x25 | 0xe0..=0xe7] | [0x0f, 0x0b] => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// How far behind the beginning of a function its first call returns to; `None` if there is none before the
+/// function ends.
+#[cfg(target_arch = "aarch64")]
+fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
+    for (at, instruction) in code.chunks_exact(4).enumerate() {
+        let instruction = u32::from_le_bytes(instruction.try_into().ok()?);
+        // `bl`, `blr`.
+        if instruction & 0xfc00_0000 == 0x9400_0000 || instruction & 0xffff_fc1f == 0xd63f_0000 {
+            return Some(4 * at + 4);
+        }
+        // `b`, `br`, `ret`, `brk`, `udf`: what follows is another function's.
+        let ends = instruction & 0xfc00_0000 == 0x1400_0000
+            || instruction & 0xffff_fc1f == 0xd61f_0000
+            || instruction & 0xffff_fc1f == 0xd65f_0000
+            || instruction & 0xffe0_001f == 0xd420_0000
+            || instruction >> 16 == 0;
+        if ends {
+            return None;
+        }
+    }
+    None
+}
+
 /// Whether the address that the call in `handle_alloc_error` returns to stands on the stack, not far above
 /// `stack`. It stands there only if the function was called, and as it never returns, it has not.
 fn is_in_alloc_error(stack: usize) -> bool {
-    let begin = handle_alloc_error as fn(Layout) -> ! as usize;
+    let wanted = RETURN.load(Relaxed);
     let own_process = std::process::id().cast_signed();
     // The handler may run on an alternate stack of a few KiB.
     let mut words = [0_usize; 32];
@@ -107,7 +158,7 @@ fn is_in_alloc_error(stack: usize) -> bool {
         // The end of the stack, or a sandbox without the call.
         let Ok(read @ 1..) = usize::try_from(read) else { return false };
         let mut read = words[..read / size_of::<usize>()].iter();
-        if read.any(|word| (begin + 1..=begin + CALL).contains(word)) {
+        if read.any(|word| *word == wanted && wanted != 0) {
             return true;
         }
         at += len;
@@ -127,6 +178,29 @@ fn is_refused_memory() -> bool {
                 false
             }
             Err(error) => error == rustix::io::Errno::NOMEM,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_of_handle_alloc_error_is_found() {
+        let function = handle_alloc_error as fn(Layout) -> ! as usize;
+        let code = image::code_before(function + CODE).unwrap();
+        assert!(behind_first_call(&code).is_some(), "{code:02x?}");
+        // Of a function that has none, what follows it is not taken.
+        assert_eq!(behind_first_call(&[0; CODE]), None);
+        #[cfg(target_arch = "x86_64")]
+        {
+            let mut jumps = [0x90; CODE];
+            jumps[4..9].copy_from_slice(&[0xe9, 1, 2, 3, 4]);
+            jumps[16..21].copy_from_slice(&[0xe8, 1, 2, 3, 4]);
+            assert_eq!(behind_first_call(&jumps), None);
+            jumps[..6].copy_from_slice(&[0xff, 0x15, 1, 2, 3, 4]);
+            assert_eq!(behind_first_call(&jumps), Some(6));
         }
     }
 }
