@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::{OwnPlace, Place};
 use super::link::Link;
+use super::wire::Head;
 use crate::sys::cpu_clock::{self, SIGXCPU, Timers};
 use crate::sys::rlimit::{self, Resource};
 use crate::sys::signal::{SIGABRT, SIGKILL};
@@ -211,11 +212,11 @@ fn note_memory() {
 }
 
 /// Ends the worker, the caller, which has no memory to take `task` with; the task ends with it.
-pub(super) fn die_of(task: u64, reason: &str) -> ! {
+pub(super) fn die_of(task: &Head, reason: &str) -> ! {
     // Not `eprintln!`, which panics where standard error cannot be written.
     let _ = writeln!(io::stderr(), "trine: a worker ends: {reason}");
     if let Some((place, _)) = WORKER.get() {
-        place.begin(task);
+        place.begin(task.task, task.item);
     }
     note_memory();
     process::abort()

@@ -42,7 +42,7 @@
 //! | `function.rs` | a function as an offset; why that is sound |
 //! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
 //! | `job.rs`, `queue.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
-//! | `service.rs`, `alarms.rs`, `forks.rs`, `launch.rs` | the service thread, its template, and how that starts |
+//! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `board.rs` | what they say to each other |
 //! | `command/` | other programs: [`Command`] |
 //!
@@ -96,6 +96,7 @@
 //!
 //! # Where there are no process tasks
 //!
+//!
 //! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted;
 //! the program must not run with more rights than whoever started it (set-user-id, file
 //! capabilities). A child that the program makes by a bare `fork` after its first process task cannot
@@ -111,12 +112,21 @@ use serde::de::DeserializeOwned;
 
 use crate::task::Task;
 
+/// Where a test build may kill the calling process; nothing in other builds.
+macro_rules! crash_point {
+    ($label:literal) => {
+        #[cfg(feature = "crash-points")]
+        crate::sys::crash::point($label);
+    };
+}
+
 mod alarms;
 mod board;
 mod builder;
 mod call;
 mod cancel;
 mod capture;
+mod chunk;
 mod command;
 mod crew;
 mod entry;
@@ -125,20 +135,30 @@ mod function;
 mod job;
 mod launch;
 mod limits;
+mod lineage;
+mod lines;
 mod link;
+mod mail;
 mod overflow;
+mod policy;
 mod pool;
+mod pool_builder;
+mod prologue;
 mod queue;
+mod ring;
 mod service;
 mod setup;
+mod spin;
 mod template;
 mod wire;
 mod worker;
 
 pub use builder::Builder;
+pub(crate) use chunk::Chunk;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process, Usage};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
+pub use pool_builder::PoolBuilder;
 pub use std::process::{ExitStatus, Output, Stdio};
 
 /// Runs `function` on `arg` in a new process, which ends with the task.

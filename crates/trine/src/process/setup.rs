@@ -1,21 +1,28 @@
 //! What is different in a worker from the other workers: set before its first task.
 //!
 //! A [`Setup`] crosses in a `SETUP` frame: for a fresh process with the task that wanted it, for the
-//! workers of a pool as their first frame, before they say that they are ready.
+//! workers of a pool as their first frame, before they say that they are ready. The part of it that
+//! a preload sees goes to its template with the handshake.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
+use super::prologue::Prologue;
+use crate::sys::child;
 
 /// The body of `SETUP`.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<OsString>,
+    /// What `ps` shows.
+    pub(super) name: Option<String>,
+    /// What the user runs in it before its first task.
+    pub(super) initializer: Option<Prologue>,
     pub(super) limits: Limits,
     /// Whether what its tasks print is kept for their errors; the worker has nothing to do for it.
     #[serde(skip)]
@@ -23,26 +30,32 @@ pub(super) struct Setup {
 }
 
 impl Setup {
+    /// What is done in the template, too, before its preload.
+    pub(super) fn for_template(&self) -> Setup {
+        Setup {
+            environment: self.environment.clone(),
+            current_dir: self.current_dir.clone(),
+            ..Setup::default()
+        }
+    }
+
     /// Completes what the worker has to know; in the master, before it crosses.
     ///
     /// # Errors
     ///
     /// Says what makes no sense on any machine.
     pub(super) fn prepare(&mut self) -> Result<(), String> {
-        if let Some((name, value)) =
-            self.environment.iter().find(|(name, value)| !is_variable(name, value))
-        {
-            return Err(format!("the environment cannot hold {name:?} = {value:?}"));
-        }
+        self.check_environment()?;
         self.limits.prepare()
     }
 
-    /// Changes the calling process, a worker that has run no task yet.
+    /// Changes the calling process: a worker that has run no task yet, or a template.
     ///
     /// # Errors
     ///
-    /// Says what could not be done, and why; the worker is of no use then.
+    /// Says what could not be done, and why; the process is of no use then.
     pub(super) fn apply(self) -> Result<(), String> {
+        self.check_environment()?;
         for (name, value) in &self.environment {
             // SAFETY: the worker has run no task yet, so there is one thread.
             unsafe { env::set_var(name, value) };
@@ -52,7 +65,28 @@ impl Setup {
                 format!("cannot work in the directory {}: {error}", directory.display())
             })?;
         }
-        self.limits.apply()
+        if let Some(name) = self.name {
+            let text: Vec<u8> = name.into_bytes().into_iter().filter(|byte| *byte != 0).collect();
+            child::set_short_name(&CString::new(text).expect("no byte is 0"));
+        }
+        self.limits.apply()?;
+        // The last of all: the user's code finds the process as its tasks will.
+        match self.initializer {
+            // SAFETY: the offset comes from the master, which runs the same build (the template has
+            // checked the fingerprint).
+            Some(initializer) => unsafe { initializer.run("initializer") },
+            None => Ok(()),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// Names a variable that `setenv` does not accept.
+    fn check_environment(&self) -> Result<(), String> {
+        match self.environment.iter().find(|(name, value)| !is_variable(name, value)) {
+            Some((name, value)) => Err(format!("the environment cannot hold {name:?} = {value:?}")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -76,15 +110,16 @@ mod tests {
 
     use super::*;
     use crate::process::call;
-    use crate::process::crew::{Crew, Plan};
+    use crate::process::crew::Crew;
     use crate::process::function::CapturesNothing;
+    use crate::process::policy::{Plan, Policy};
     use crate::sys::cpu_clock;
     use crate::task::{Cause, Limit, TaskError};
 
     /// One worker that is kept.
     fn kept(mut setup: Setup) -> Arc<Crew> {
         setup.prepare().unwrap();
-        let crew = Crew::new(Plan::Kept(1), &setup);
+        let crew = Crew::new(Policy::new(Plan::Kept(1)), &setup);
         crew.start();
         crew
     }
