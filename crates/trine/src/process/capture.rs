@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Pipes, not files in memory: a task that prints for ever waits when its pipe is full, and takes no more
-//! memory than that. A task has written before it answers or dies, so what is in the pipe then is all of it;
-//! the bytes that a process it left running prints later count as the next task's.
+//! memory than that. A task has written before it answers or dies, so what is in the pipe then is all of it, and
+//! the next one has not begun: a worker that is captured is given no task ahead. (The items of one task of a
+//! map do follow each other; what they print is not kept apart.) The bytes that a process it left running prints later count as the next task's.
 //!
 //! The pipes are read by a thread of their own, so that a task which prints a lot keeps nobody from hearing
 //! of other tasks. A stream's lock is held for one read that does not wait.

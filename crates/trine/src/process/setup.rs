@@ -171,7 +171,7 @@ mod tests {
             let result = run(&crew, n, |n| {
                 println!("task {n}");
                 eprintln!("error {n}");
-                assert!(n % 2 == 0, "an odd one");
+                assert!(n.is_multiple_of(2), "an odd one");
                 std::process::id()
             });
             match result {
