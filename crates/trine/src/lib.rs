@@ -101,7 +101,7 @@ pub use reactor::{ReactorInUse, reactor};
 pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
 pub use task::cancel::{cancelled, checkpoint, shield};
 pub use task::{
-    Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task,
+    Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, Limit, SourceLocation, State, Task,
     TaskError, TaskId, TaskInfo, UnknownKind,
 };
 

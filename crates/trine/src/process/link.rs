@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::board::Place;
+use super::capture::Capture;
 use super::crew::{Crew, End, Received};
 use super::job::Job;
 use super::lines::{MasterLines, THREAD, Words};
@@ -17,7 +18,7 @@ use super::wire::{self, Failure, FrameKind, HEAD, Head, RECORD_HEAD, REST};
 use crate::sys::poll::Interest;
 use crate::sys::socket;
 use crate::sys::{child, termination};
-use crate::task::{Cause, Interrupted, park};
+use crate::task::{Cause, Interrupted, Printed, park};
 
 /// One living worker: two descriptors and a place on the board, given back when dropped.
 pub(super) struct Link {
@@ -28,6 +29,8 @@ pub(super) struct Link {
     pub(super) pidfd: OwnedFd,
     pub(super) place: Place,
     pub(super) service: Arc<Service>,
+    /// What it prints, if that is captured.
+    capture: Option<Capture>,
     /// Shared memory with a worker of a pool; a fresh process has none.
     lines: Option<Lines>,
 }
@@ -56,7 +59,7 @@ impl Link {
         (id, pid): (u64, u32),
         (socket, pidfd): (OwnedFd, OwnedFd),
         place: Place,
-        lines: Option<MasterLines>,
+        (lines, capture): (Option<MasterLines>, Option<Capture>),
         service: Arc<Service>,
     ) -> (Link, Option<Producer>) {
         let (lines, tasks) = lines
@@ -66,7 +69,12 @@ impl Link {
                 (Lines { words, answers: Mutex::new(answers), broken, patience }, tasks)
             })
             .unzip();
-        (Link { id, pid, socket, pidfd, place, service, lines }, tasks)
+        (Link { id, pid, socket, pidfd, place, service, capture, lines }, tasks)
+    }
+
+    /// The end of what the worker has printed since the last call, if that is captured.
+    pub(super) fn printed(&self) -> Option<Printed> {
+        self.capture.as_ref().map(Capture::take)
     }
 
     /// Under which number the service watches the socket.
@@ -294,12 +302,15 @@ impl Post {
         if !job.awaits(head.item) {
             return Err(wrong());
         }
+        // It has one task at a time if this is captured; the next one is to begin with nothing.
+        let printed = self.link.printed();
         let result = match head.kind {
             FrameKind::Value if head.item != REST => job.value(&head, body, descriptors).map(Ok),
             FrameKind::Failed => {
                 let failure: Failure = postcard::from_bytes(body)
                     .map_err(|_| "it reported a failure that cannot be read".to_owned())?;
                 let cause = job.cause_of_failure(failure.into());
+                job.printed = printed;
                 job.item_failed(head.item, cause)
             }
             FrameKind::Refused => {

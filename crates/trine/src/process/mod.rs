@@ -105,7 +105,15 @@
 //! SIGTERM from anybody else ends a worker, as it ends other programs. A task that installs a handler for
 //! SIGTERM of its own, or blocks it, does not hear of its cancellation, and is killed.
 //!
-//! # Limits
+//! # Limits of a process, and what it prints
+//!
+//! A [`Builder`] can limit the memory and the processor time of a task, its descriptors, files, niceness and
+//! processors. A task that meets a limit which ends it has an error that names it; `out_of_memory` in
+//! [`Cause::Signaled`](crate::Cause::Signaled) is true only where that is known. With
+//! [`capture_output`](Builder::capture_output) the error also has the end of what the task has printed.
+//!
+//! # Where there are no process tasks
+//!
 //!
 //! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted;
 //! the program must not run with more rights than whoever started it (set-user-id, file
@@ -135,6 +143,7 @@ mod board;
 mod builder;
 mod call;
 mod cancel;
+mod capture;
 mod chunk;
 mod command;
 mod crew;
@@ -144,6 +153,7 @@ mod forks;
 mod function;
 mod job;
 mod launch;
+mod limits;
 mod lineage;
 mod lines;
 mod link;
@@ -165,7 +175,7 @@ mod worker;
 
 pub use builder::Builder;
 pub(crate) use chunk::Chunk;
-pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process};
+pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process, Usage};
 pub use fork::{Fork, ForkError, fork};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
@@ -215,7 +225,7 @@ where
     let proof = const { CapturesNothing::<F>::check() };
     let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
     if let Some(job) = job {
-        pool::submit_fresh(job);
+        pool::submit_fresh(job, false);
     }
     task
 }

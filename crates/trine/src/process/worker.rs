@@ -13,7 +13,7 @@ use super::function::{self, CodecError, Function, Trampoline};
 use super::mail::{Inbox, Outbox};
 use super::setup::Setup;
 use super::wire::{self, Call, Failure, ForkRequest, Frame, FrameKind, Head, REST};
-use super::{cancel, lines, overflow};
+use super::{cancel, capture, limits, lines, overflow};
 use crate::sys::shared::Shared;
 use crate::sys::{child, clock, descriptors};
 use crate::task::registry::{self, Entry};
@@ -28,7 +28,7 @@ const SOCKET: RawFd = 200;
 /// Turns the calling process, just forked, into a worker. It keeps the descriptors `inherited`, which
 /// the preload of its template has opened.
 pub(super) fn become_worker(
-    (theirs, memory): (OwnedFd, Option<OwnedFd>),
+    (theirs, memory, outputs): (OwnedFd, Option<OwnedFd>, Vec<OwnedFd>),
     board: Shared,
     request: &ForkRequest,
     master: u32,
@@ -36,18 +36,22 @@ pub(super) fn become_worker(
 ) -> ! {
     child::die_with_parent(master);
     child::set_short_name(SHORT_NAME);
+    if capture::attach(&outputs).is_err() {
+        child::exit_now(1);
+    }
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
     let Ok(lines) = memory.as_ref().map(lines::attach).transpose() else { child::exit_now(1) };
     let kept: Vec<RawFd> = inherited.iter().copied().chain([socket.as_raw_fd()]).collect();
-    // SAFETY: `theirs`, `memory` and the template's socket are closed here under their owners, who never run
-    // again in this process: this function does not return, and the first two are forgotten.
+    // SAFETY: `theirs`, `memory`, `outputs` and the template's socket are closed here under their owners, who
+    // never run again in this process: this function does not return, and the first three are forgotten.
     unsafe {
-        std::mem::forget((theirs, memory));
+        std::mem::forget((theirs, memory, outputs));
         descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());
     let Some(place) = OwnPlace::keep(board, request.place) else { child::exit_now(1) };
     let place = cancel::keep(place);
+    limits::keep(place);
     child::follow_directory(master);
     let mut inbox = Inbox::new(socket, lines);
     if request.awaits_setup {
@@ -181,10 +185,12 @@ impl Running<'_> {
         nanos: impl FnOnce() -> u32,
     ) {
         let reply = self.outbox.blank();
+        let counting = limits::begin();
         let outcome = failure::catch(
             || self.entry.slot.info(),
             || (self.trampoline)(argument, descriptors, reply),
         );
+        drop(counting);
         // What the task has printed stands before what the joiner prints.
         let _ = io::stdout().flush();
         let failure = match outcome {

@@ -3,9 +3,13 @@
 //! Everything above works with the types of this module; a plain test (`tests/layers.rs`) fails on
 //! a system call anywhere else. One file per thing that the kernel is asked for.
 
+pub(crate) mod abort;
+pub(crate) mod affinity;
+pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod clone;
+pub(crate) mod cpu_clock;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
 pub(crate) mod fifo;
@@ -23,6 +27,7 @@ pub(crate) mod poll;
 pub(crate) mod random;
 pub(crate) mod rights;
 pub(crate) mod ring;
+pub(crate) mod rlimit;
 pub(crate) mod sample;
 pub(crate) mod seccomp;
 pub(crate) mod semaphore;

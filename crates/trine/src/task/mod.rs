@@ -28,8 +28,10 @@ pub(crate) mod failure;
 mod info;
 mod interrupt;
 pub(crate) mod job;
+mod limit;
 pub(crate) mod outcome;
 pub(crate) mod park;
+mod printed;
 pub(crate) mod registry;
 mod slot;
 
@@ -38,6 +40,9 @@ pub use error::{Cause, CodecStage, SourceLocation, TaskError};
 pub use info::{Kind, State, TaskId, TaskInfo, UnknownKind};
 pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
+pub use limit::Limit;
+pub(crate) use limit::bytes;
+pub(crate) use printed::Printed;
 
 use outcome::Outcome;
 
