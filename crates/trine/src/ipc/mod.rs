@@ -1,9 +1,13 @@
 //! Between processes.
 //!
-//! A [`pipe()`] carries bytes one way: to and from child processes, or between the tasks of this one.
+//! A [`pipe()`] carries bytes one way: to and from child processes, or between the tasks of this one. [`Shared`] is memory that
+//! travels as a descriptor, whatever its size; [`SharedMut`] holds atomic numbers that all may write.
 
 #[allow(dead_code, reason = "its users come next")]
 pub(crate) mod carry;
 mod pipe;
+mod shared;
 
+pub use bytemuck;
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use shared::{Atomics, Content, Shared, SharedError, SharedMut};

@@ -20,6 +20,7 @@ pub(crate) mod poll;
 pub(crate) mod random;
 pub(crate) mod ring;
 pub(crate) mod sample;
+pub(crate) mod sealed;
 pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;
