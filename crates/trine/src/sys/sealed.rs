@@ -14,17 +14,19 @@
 //! reading only. With the seal there is nothing that the two could show differently.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{self, FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 use rustix::process::{Resource, getrlimit};
 
 use super::limits;
+use super::reopen::reopen;
 
 /// The alignment that the start of every mapping has, on every machine.
 pub(crate) const ALIGNMENT: usize = 4096;
@@ -220,6 +222,27 @@ impl Open {
         Ok(Open { memory, mapping })
     }
 
+    /// As [`attach`](Open::attach), by an open file of its own: one whose locks nobody else can hold or give back.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach`](Open::attach), and if the file cannot be opened again.
+    pub(crate) fn attach_apart(memory: BorrowedFd<'_>) -> Result<Open, Unfit> {
+        check(&memory, Open::SEALS)?;
+        Open::attach(reopen(memory).map_err(Unfit::System)?)
+    }
+
+    /// The number at byte `offset`.
+    #[inline]
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(
+            offset.is_multiple_of(8) && offset.checked_add(8).is_some_and(|end| end <= self.len())
+        );
+        // SAFETY: aligned and within the mapping (checked), which lives as long as `self` and cannot shrink; any bytes
+        // are a valid number, whoever writes them when.
+        unsafe { self.base().byte_add(offset).cast().as_ref() }
+    }
+
     /// Where the memory begins, at a multiple of [`ALIGNMENT`]; it stays there for as long as `self`.
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.mapping.base
@@ -282,14 +305,14 @@ fn seal_for_good(memory: &OwnedFd) -> rustix::io::Result<()> {
 }
 
 /// The size of memory that has these seals.
-fn check(memory: &OwnedFd, seals: SealFlags) -> Result<usize, Unfit> {
+fn check(memory: impl AsFd, seals: SealFlags) -> Result<usize, Unfit> {
     const TMPFS_MAGIC: u64 = 0x0102_1994;
-    let present = match fs::fcntl_get_seals(memory) {
+    let present = match fs::fcntl_get_seals(&memory) {
         Err(Errno::INVAL) => return Err(Unfit::NotMemory),
         present => present?,
     };
     // Huge pages can be sealed, too; one that was never written may be missing when it is read.
-    if u64::try_from(fs::fstatfs(memory)?.f_type) != Ok(TMPFS_MAGIC) {
+    if u64::try_from(fs::fstatfs(&memory)?.f_type) != Ok(TMPFS_MAGIC) {
         return Err(Unfit::NotMemory);
     }
     for (seal, name) in [
@@ -305,52 +328,4 @@ fn check(memory: &OwnedFd, seals: SealFlags) -> Result<usize, Unfit> {
     // After the seals: from here on it is what it is.
     let size = fs::fstat(memory)?.st_size;
     usize::try_from(size).map_err(|_| Unfit::NotMemory)
-}
-
-/// Opens the file behind `descriptor` again, for reading and writing: with a position, flags and locks
-/// that no other descriptor shares.
-///
-/// # Errors
-///
-/// `/proc` is not there; the file is another user's; no descriptor is left.
-pub(crate) fn reopen(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    Ok(rustix::io::retry_on_intr(|| fs::open(&path, flags, Mode::empty()))?)
-}
-
-/// Locks the byte at `place` for the open file `own`, until that is closed by everybody who has it, also by dying;
-/// `false` if another one holds it. Never waits.
-///
-/// # Errors
-///
-/// The kernel has no memory for the lock.
-pub(crate) fn lock_byte(own: BorrowedFd<'_>, place: u64) -> io::Result<bool> {
-    match set_lock(own, place, libc::F_WRLCK) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
-            Ok(false)
-        }
-        set => set.map(|()| true),
-    }
-}
-
-/// Gives a byte back that `own` has locked.
-pub(crate) fn unlock_byte(own: BorrowedFd<'_>, place: u64) {
-    // The kernel may have no memory to split a range; these are of one byte.
-    let _ = set_lock(own, place, libc::F_UNLCK);
-}
-
-fn set_lock(own: BorrowedFd<'_>, place: u64, how: i32) -> io::Result<()> {
-    let lock = libc::flock {
-        l_type: how as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: place.cast_signed(),
-        l_len: 1,
-        l_pid: 0,
-    };
-    // SAFETY: the kernel reads `lock`, which is all there.
-    match unsafe { libc::fcntl(own.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
 }

@@ -41,6 +41,8 @@ pub enum SharedError {
     },
     /// The memory holds something else: it was made for another type.
     Content,
+    /// The descriptor by which a [`Mutex`](crate::ipc::Mutex) wakes those who wait is not that of a pipe.
+    NotPipe,
 }
 
 impl SharedError {
@@ -105,6 +107,9 @@ impl fmt::Display for SharedError {
             ),
             SharedError::Size { expected, found } => {
                 write!(f, "the memory has {found} bytes, which does not fit a type of {expected}")
+            }
+            SharedError::NotPipe => {
+                f.write_str("the second descriptor of a shared mutex has to be that of its pipe")
             }
             SharedError::Content => {
                 f.write_str("the memory was made for another type, or by another version of it")
