@@ -447,7 +447,7 @@ fn hostile_bytes_harm_nobody() {
     let len = file.metadata().unwrap().len();
     let other = another(&mutex);
     let begin = Instant::now();
-    let rounds: u32 = 300;
+    let rounds: u32 = 100;
     for _ in 0..rounds {
         let bytes: Vec<u8> = match seed.below(4) {
             0 => vec![seed.number() as u8; 8],
@@ -470,6 +470,7 @@ fn hostile_bytes_harm_nobody() {
 fn hostile_bytes_at_the_same_time_harm_nobody() {
     let mutex = Mutex::new([0_u64; 3]).unwrap();
     let file = memory(&mutex);
+    let attached: Vec<_> = (0..6).map(|_| another(&mutex)).collect();
     let stop = Arc::new(AtomicBool::new(false));
     let scribbler = {
         let (stop, mut seed) = (Arc::clone(&stop), Rng(seeds::seed()));
@@ -480,11 +481,10 @@ fn hostile_bytes_at_the_same_time_harm_nobody() {
             }
         })
     };
-    let tasks: Vec<_> = (0..6)
-        .map(|n| {
-            let mutex = another(&mutex);
-            PLACES[n % 2].spawn(move || (0..50).for_each(|_| use_in_every_way(&mutex)))
-        })
+    let tasks: Vec<_> = attached
+        .into_iter()
+        .zip(PLACES.into_iter().cycle())
+        .map(|(mutex, place)| place.spawn(move || (0..50).for_each(|_| use_in_every_way(&mutex))))
         .collect();
     tasks.into_iter().for_each(|task| task.join().unwrap());
     stop.store(true, Relaxed);
@@ -588,4 +588,31 @@ fn a_coroutine_that_waits_does_not_block_its_carrier() {
     });
     assert_eq!(neighbour.join().unwrap(), 0);
     thread.join().unwrap();
+}
+
+#[test]
+fn a_forked_process_is_not_taken_for_its_parent() {
+    const NAME: &str = "a_forked_process_is_not_taken_for_its_parent";
+    if role().is_none() {
+        return Other::start(&Mutex::new(0_u8).unwrap(), NAME, "fork").finish();
+    }
+    let mutex = inherited::<u8>();
+    let guard = mutex.lock().unwrap();
+    let mut status = 0;
+    // SAFETY: the child does no more than the calls below, on locks that this thread has or nobody.
+    match unsafe { libc::fork() } {
+        0 => {
+            drop(guard);
+            let told = panic::catch_unwind(AssertUnwindSafe(|| drop(mutex.try_lock()))).is_err();
+            let apart = another(&mutex);
+            let held = apart.try_lock().is_none();
+            // SAFETY: ends this copy without running what belongs to the parent.
+            unsafe { libc::_exit(if told && held { 0 } else { 1 }) }
+        }
+        // SAFETY: our own child.
+        child => assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child),
+    }
+    assert_eq!(status, 0);
+    drop(guard);
+    assert!(another(&mutex).try_lock().is_some());
 }

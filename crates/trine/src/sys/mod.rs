@@ -12,6 +12,7 @@ pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod limits;
+pub(crate) mod lineage;
 pub(crate) mod listen;
 pub(crate) mod memory;
 pub(crate) mod net;

@@ -26,7 +26,7 @@ use crate::ipc::shared::SharedError;
 use crate::reactor::{Direction, Source};
 use crate::sync;
 use crate::sys::reopen::{self, lock_byte, unlock_byte};
-use crate::sys::{random, sealed::Open};
+use crate::sys::{lineage, random, sealed::Open};
 use crate::task::Interrupted;
 use crate::task::park::{self, Patience};
 
@@ -43,6 +43,8 @@ pub(super) struct Attachment {
     pub(super) turn: sync::Mutex<()>,
     pub(super) memory: Memory,
     number: u64,
+    /// Whose number that is: a process that was forked off would be taken for the same.
+    process: u64,
     bell: Source,
     patience: Patience,
 }
@@ -72,6 +74,7 @@ impl Attachment {
             turn: sync::Mutex::new(()),
             memory,
             number,
+            process: lineage::current(),
             bell,
             patience: Patience::new(),
         })
@@ -107,10 +110,16 @@ impl Attachment {
         }
     }
 
+    /// Whether this process was forked off the one whose attachment this is.
+    #[inline]
+    pub(super) fn is_another_s(&self) -> bool {
+        self.process != lineage::current()
+    }
+
     /// Gives the lock back.
     #[inline]
     pub(super) fn give(&self) {
-        if self.memory.give(self.number) {
+        if !self.is_another_s() && self.memory.give(self.number) {
             reopen::ring(self.bell.as_fd());
         }
     }

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,6 @@ use bytemuck::Pod;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::os::fd::AsFd;
 
 use super::carry;
 use super::shared::SharedError;
@@ -59,7 +58,8 @@ use word::Before;
 /// tens of nanoseconds while nobody competes, else system calls. Each `Mutex` that is not a clone takes two
 /// descriptors.
 ///
-/// A process that was forked off this one shares its hold on the lock, and must not use it.
+/// A process that was forked off this one without a new program would be taken for this one: there, locking panics. It
+/// makes a mutex of its own by [`descriptors`](Self::descriptors) and [`from_descriptors`](Self::from_descriptors).
 pub struct Mutex<T> {
     attachment: Arc<Attachment>,
     /// Values go from thread to thread, one at a time.
@@ -130,11 +130,12 @@ impl<T> Mutex<T> {
     ///
     /// # Panics
     ///
-    /// If the caller's task, or thread outside any task, holds the lock by the same mutex or a clone of it.
+    /// If the caller's task, or thread outside any task, holds the lock by the same mutex or a clone of it; in a process that
+    /// was forked off the one that has made it.
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> LockResult<'_, T> {
-        let turn = self.attachment.turn.lock();
+        let turn = self.own().turn.lock();
         loop {
             if let Some(before) = self.attachment.take(None) {
                 return self.locked(turn, before);
@@ -147,9 +148,14 @@ impl<T> Mutex<T> {
     /// # Errors
     ///
     /// As [`lock`](Self::lock), within the result.
+    ///
+    /// # Panics
+    ///
+    /// In a process that was forked off the one that has made it.
     #[inline]
+    #[track_caller]
     pub fn try_lock(&self) -> Option<LockResult<'_, T>> {
-        let turn = self.attachment.turn.try_lock()?;
+        let turn = self.own().turn.try_lock()?;
         let before = self.attachment.try_take()?;
         Some(self.locked(turn, before))
     }
@@ -168,9 +174,20 @@ impl<T> Mutex<T> {
     #[track_caller]
     pub fn lock_timeout(&self, duration: Duration) -> Option<LockResult<'_, T>> {
         let deadline = Instant::now().checked_add(duration);
-        let turn = self.attachment.turn.lock_timeout(duration)?;
+        let turn = self.own().turn.lock_timeout(duration)?;
         let before = self.attachment.take(deadline)?;
         Some(self.locked(turn, before))
+    }
+
+    /// What locking goes by.
+    #[inline]
+    #[track_caller]
+    fn own(&self) -> &Attachment {
+        assert!(
+            !self.attachment.is_another_s(),
+            "this mutex belongs to the process that this one was forked off; make one of its descriptors"
+        );
+        &self.attachment
     }
 
     #[inline]
@@ -307,3 +324,24 @@ impl<T> fmt::Display for OwnerDied<'_, T> {
 }
 
 impl<T> Error for OwnerDied<'_, T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mutex_crosses_as_two_descriptors() {
+        let mutex = Mutex::new(4_u16).unwrap();
+        let (bytes, descriptors) = carry::packing(|| postcard::to_allocvec(&mutex).unwrap());
+        assert_eq!(descriptors.len(), 2);
+        let same: Mutex<u16> =
+            carry::unpacking(descriptors, || postcard::from_bytes(&bytes)).unwrap();
+        let guard = mutex.lock().unwrap();
+        assert!(same.try_lock().is_none());
+        drop(guard);
+        same.lock().unwrap().set(5);
+        assert_eq!(mutex.lock().unwrap().get(), 5);
+        let nothing = carry::unpacking(Vec::new(), || postcard::from_bytes::<Mutex<u16>>(&bytes));
+        assert!(nothing.is_err());
+    }
+}
