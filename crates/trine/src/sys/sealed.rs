@@ -228,7 +228,7 @@ impl Open {
     ///
     /// As [`attach`](Open::attach), and if the file cannot be opened again.
     pub(crate) fn attach_apart(memory: BorrowedFd<'_>) -> Result<Open, Unfit> {
-        check(&memory, Open::SEALS)?;
+        check(memory, Open::SEALS)?;
         Open::attach(reopen(memory).map_err(Unfit::System)?)
     }
 
