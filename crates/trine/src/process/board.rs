@@ -1,4 +1,4 @@
-//! The board: three words for each worker that say which task it has begun and which it is to end.
+//! The board: a few words for each worker that say which task it has begun and which it is to end.
 //!
 //! When a worker dies with a task, the master has to know whether the task had begun: a task that
 //! had not is given to another worker, one that had may have had effects and fails. A message
@@ -9,6 +9,7 @@
 //!   page 0     page 1     page 2            one memory file for each template, mapped by the
 //!   ┌────────┬──────────┬──────────┬───     master, the template, and page by page its workers
 //!   │ begun  │ begun    │ begun    │
+//!   │ item   │ item     │ item     │
 //!   │ cancel │ cancel   │ cancel   │
 //!   │ expire │ expire   │ expire   │
 //! ```
@@ -36,6 +37,7 @@ use crate::sys::{self, shared::Shared};
 const BEGUN: usize = 0;
 const CANCEL: usize = 8;
 const EXPIRE: usize = 16;
+const ITEM: usize = 24;
 
 /// Most workers of one program at one time.
 pub(super) const PLACES: u32 = 16_384;
@@ -60,6 +62,15 @@ struct Free {
     returned: Vec<u32>,
     /// From here on, places were never taken.
     fresh: u32,
+}
+
+/// What a worker has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// The task's number; 0 for none.
+    pub(super) task: u64,
+    /// Which of the task's arguments.
+    pub(super) item: u32,
 }
 
 /// One worker's place, free again when dropped: after the worker is gone.
@@ -88,7 +99,7 @@ impl Board {
             None => return None,
         };
         drop(free);
-        for word in [BEGUN, CANCEL, EXPIRE] {
+        for word in [BEGUN, CANCEL, EXPIRE, ITEM] {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
         Some(Place { board: Arc::clone(self), number })
@@ -96,9 +107,11 @@ impl Board {
 }
 
 impl Place {
-    /// The number of the last task that the worker has begun; 0 for none.
-    pub(super) fn begun(&self) -> u64 {
-        self.board.memory.word(offset(self.number) + BEGUN).load(Acquire)
+    /// What the worker has begun last.
+    pub(super) fn begun(&self) -> Begun {
+        let word = |word| self.board.memory.word(offset(self.number) + word);
+        let task = word(BEGUN).load(Acquire);
+        Begun { task, item: word(ITEM).load(Acquire) as u32 }
     }
 
     /// Notes that the worker is to end `task`, which is cancelled; a signal has to follow.
@@ -134,9 +147,15 @@ impl OwnPlace {
         (number < PLACES).then(|| OwnPlace(all.keep_only(offset(number))))
     }
 
-    /// Notes that `task` begins now.
-    pub(super) fn begin(&self, task: u64) {
+    /// Notes that `task` begins now, at this item.
+    pub(super) fn begin(&self, task: u64, item: u32) {
+        self.begin_item(item);
         self.0.word(BEGUN).store(task, Release);
+    }
+
+    /// Notes that the task begins its next item.
+    pub(super) fn begin_item(&self, item: u32) {
+        self.0.word(ITEM).store(item.into(), Release);
     }
 
     /// Whether the master has cancelled `task`, one that has a number.
@@ -159,18 +178,18 @@ mod tests {
         let (board, descriptor) = Board::create().unwrap();
         let (first, second) = (board.take().unwrap(), board.take().unwrap());
         let own = OwnPlace::keep(attach(&descriptor).unwrap(), second.number).unwrap();
-        own.begin(41);
-        assert_eq!((first.begun(), second.begun()), (0, 41));
+        own.begin(41, 7);
+        assert_eq!((first.begun().task, second.begun()), (0, Begun { task: 41, item: 7 }));
         first.cancel(41);
         first.expire(41);
         assert!(!own.is_cancelled(41) && !own.is_expired(41));
         second.cancel(41);
         second.expire(42);
-        assert!(own.is_cancelled(41) && own.is_expired(42) && second.begun() == 41);
+        assert!(own.is_cancelled(41) && own.is_expired(42) && second.begun().task == 41);
         let number = second.number;
         drop(second);
         let again = board.take().unwrap();
-        assert_eq!((again.number, again.begun()), (number, 0));
+        assert_eq!((again.number, again.begun().task), (number, 0));
         assert!(!own.is_cancelled(41) && !own.is_expired(42));
         assert!(OwnPlace::keep(attach(&descriptor).unwrap(), PLACES).is_none());
     }

@@ -3,27 +3,38 @@
 //! All decisions are taken under one lock by short functions that only look and move; what has to
 //! happen outside (forks to ask for, tasks to end) they leave in a [`Todo`].
 //!
-//! A task is in one of three places: in `queue`, in the `job` of one post, or ended. A worker is on
+//! A task is in one of three places: in `queue`, among the `jobs` of one post, or ended. A worker is on
 //! the way (`coming`), at a post, or gone.
+//!
+//! A worker is given more tasks than the one that it runs, as many as it does in about [`AHEAD`]: else it would
+//! wait for its master after each of them. That keeps nobody waiting behind a long one: a worker that has
+//! nothing left takes back what another one has not begun.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::job::{Job, Record};
+use super::job::{Answer, Job, Record};
 use super::link::{Link, Post};
 use super::queue::Queue;
+use super::ring::Producer;
 use super::service::{self, Service};
 use super::setup::Setup;
-use super::wire::{self, FrameKind};
-use crate::task::{Cause, park};
+use super::wire::{self, FrameKind, Head};
+use crate::task::{Cause, TaskError, park};
 
 /// How long a worker may go on with a task that was asked to end: long enough to put things in
 /// order, short enough for somebody who waits for a whole scope to end.
 const GRACE: Duration = Duration::from_secs(2);
 /// After how many workers in a row that died before they were ready no more are forked.
 const MOST_STILLBORN: u32 = 3;
+
+/// How much work a worker is given ahead, in time.
+const AHEAD: Duration = Duration::from_micros(200);
+/// Most tasks that a worker is given ahead.
+const MOST_AHEAD: u64 = 256;
 
 /// How a crew works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +60,8 @@ struct State {
     posts: HashMap<u64, Post>,
     /// Those without a task, the one used last at the end.
     idle: Vec<u64>,
+    /// What a task takes its worker, in nanoseconds: an average in which the last ones count most.
+    pace: u64,
     /// Forks asked for and not answered.
     coming: usize,
     /// How long a worker may go on with a task that was asked to end, if not `GRACE`.
@@ -70,6 +83,29 @@ pub(super) struct Todo {
     forks: usize,
     failed: Vec<(Job, Cause)>,
     wake: Option<Waker>,
+}
+
+/// An answer of a worker, as it came.
+pub(super) struct Received<'a> {
+    pub(super) head: Head,
+    pub(super) body: &'a [u8],
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+/// A task, and what it ends with.
+pub(super) type End = (Job, Result<Answer, TaskError>);
+
+/// Tasks that have come to their end, to be told when the lock is given back.
+#[must_use]
+#[derive(Default)]
+pub(super) struct Ended(Vec<End>);
+
+impl Ended {
+    pub(super) fn settle(self) {
+        for (job, result) in self.0 {
+            job.settle(result);
+        }
+    }
 }
 
 impl Crew {
@@ -95,9 +131,10 @@ impl Crew {
                 let mut state = self.lock();
                 job.watch_deadline(service);
                 state.held = None;
-                match state.idle.pop() {
-                    Some(id) => state.post(id).hand(job),
-                    None => state.queue.push_back(job),
+                state.queue.push_back(job);
+                if let Some(id) = state.idle.pop() {
+                    state.post(id).idle = false;
+                    state.employ(id, self.plan);
                 }
                 let todo = state.balance(self.plan);
                 drop(state);
@@ -126,7 +163,8 @@ impl Crew {
     pub(super) fn stop(self: &Arc<Crew>, task: &Record, cause: Cause) {
         let Ok(service) = service::get() else { return };
         let mut state = self.lock();
-        let todo = match state.queue.take(task) {
+        let waiting = state.queue.take(task).or_else(|| state.withdraw(task, self.plan));
+        let todo = match waiting {
             Some(job) => {
                 let wake = if state.is_gone() { state.watcher.take() } else { None };
                 Todo { failed: vec![(job, cause)], wake, ..Todo::default() }
@@ -134,7 +172,7 @@ impl Crew {
             None => {
                 let grace = state.grace.unwrap_or(GRACE);
                 if let Some(post) = state.post_of(task) {
-                    post.stop(cause, grace, service);
+                    post.stop(task.id(), cause, grace, service);
                 }
                 Todo::default()
             }
@@ -147,7 +185,7 @@ impl Crew {
     pub(super) fn look_at(self: &Arc<Crew>, task: &Record) {
         let mut state = self.lock();
         match state.post_of(task) {
-            Some(post) if post.job.as_ref().is_some_and(Job::is_stopped) => {
+            Some(post) if post.is_stopped(task.id()) => {
                 post.kill_if_due(Instant::now());
             }
             _ => {
@@ -172,7 +210,9 @@ impl Crew {
         let mut state = self.lock();
         state.closing = true;
         for id in std::mem::take(&mut state.idle) {
-            state.post(id).dismiss();
+            let post = state.post(id);
+            post.idle = false;
+            post.dismiss();
         }
     }
 
@@ -196,12 +236,22 @@ impl Crew {
         state.posts.values().filter(|post| !post.dismissed).map(|post| post.link.pid).collect()
     }
 
+    /// The worker with this number.
+    pub(super) fn link(&self, id: u64) -> Option<Arc<Link>> {
+        self.lock().posts.get(&id).map(|post| Arc::clone(&post.link))
+    }
+
+    /// Whether its workers are kept, and have shared memory.
+    pub(super) fn has_lines(&self) -> bool {
+        matches!(self.plan, Plan::Kept(_))
+    }
+
     /// A worker was forked.
-    pub(super) fn joined(&self, link: Arc<Link>) {
+    pub(super) fn joined(&self, link: Arc<Link>, tasks: Option<Producer>) {
         let mut state = self.lock();
         state.coming -= 1;
         let id = link.id;
-        let mut post = Post::new(link);
+        let mut post = Post::new(link, tasks);
         if let Some(setup) = &self.setup {
             post.send(Arc::clone(setup));
         }
@@ -217,18 +267,39 @@ impl Crew {
         state.give_up_if_alone()
     }
 
-    /// A worker has answered its task; it gets the next one, unless it is known to be dead.
-    /// `None` if it had no such task.
-    pub(super) fn answered(&self, id: u64, task: u64, dead: bool) -> Option<Job> {
-        let mut state = self.lock();
-        let post = state.posts.get_mut(&id)?;
-        let job = post.job.take_if(|job| job.id() == task)?;
-        match self.plan {
-            _ if dead || job.is_killed() => {}
-            Plan::Kept(_) => state.employ(id, self.plan),
-            Plan::Fresh(_) => post.dismiss(),
+    /// Takes the answers of a worker, which gets more to do unless it is known to be dead. Says what is wrong with
+    /// them, if no worker of ours would send that; what came before counts.
+    pub(super) fn answered<'a>(
+        &self,
+        link: &Link,
+        answers: impl Iterator<Item = Received<'a>>,
+        dead: bool,
+    ) -> (Ended, Option<String>) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let mut ended = Ended::default();
+        let Some(post) = state.posts.get_mut(&link.id) else { return (ended, None) };
+        let (mut wrong, mut pace) = (None, state.pace);
+        for answer in answers {
+            match post.answered(answer, &mut pace) {
+                Ok(None) => {}
+                Ok(Some(end)) => ended.0.push(end),
+                Err(reason) => {
+                    wrong = Some(reason);
+                    break;
+                }
+            }
         }
-        Some(job)
+        let is_fresh = matches!(self.plan, Plan::Fresh(_)) && post.jobs.is_empty();
+        if dead || wrong.is_some() || post.dismissed {
+            // Its death follows.
+        } else if is_fresh {
+            post.dismiss();
+        } else {
+            state.pace = pace;
+            state.employ(link.id, self.plan);
+        }
+        (ended, wrong)
     }
 
     /// There is room to write to a worker.
@@ -238,18 +309,16 @@ impl Crew {
         }
     }
 
-    /// A worker is gone, and was waited for. A task that it had begun ends with `cause`; one that it
-    /// had not goes to another worker.
+    /// A worker is gone, and was waited for. A task that it had begun ends with `cause`; those that it had
+    /// not go to other workers.
     pub(super) fn died(&self, id: u64, was_ready: bool, cause: Cause) -> Todo {
         let mut state = self.lock();
-        let Some(post) = state.posts.remove(&id) else { return Todo::default() };
+        let Some(mut post) = state.posts.remove(&id) else { return Todo::default() };
         state.idle.retain(|idle| *idle != id);
-        let begun = post.has_begun();
-        let mut failed = Vec::new();
         if was_ready {
             state.stillborn = 0;
             state.held = None;
-        } else if !post.job.as_ref().is_some_and(Job::is_stopped) {
+        } else if !post.jobs.iter().any(Job::is_stopped) {
             state.stillborn += 1;
             if state.stillborn >= MOST_STILLBORN {
                 state.stillborn = 0;
@@ -259,8 +328,14 @@ impl Crew {
                 ));
             }
         }
-        if let Some(job) = post.job {
-            match job.cause_of_death(begun, &cause) {
+        let mut failed = Vec::new();
+        let begun = post.link.place.begun();
+        let has_begun_one = post.jobs.iter().any(|job| job.id() == begun.task);
+        for (index, mut job) in std::mem::take(&mut post.jobs).into_iter().enumerate().rev() {
+            // Only the first one can have had a part in it.
+            let item = (job.id() == begun.task).then_some(begun.item);
+            let is_first = index == 0 && !has_begun_one;
+            match job.died_with_worker(item, is_first, &cause) {
                 Some(cause) => failed.push((job, cause)),
                 None => {
                     job.taken_back();
@@ -271,6 +346,7 @@ impl Crew {
         let mut todo = state.give_up_if_alone();
         todo.failed.append(&mut failed);
         todo.forks = state.balance(self.plan).forks;
+        state.employ_idle(self.plan);
         if state.is_gone() {
             todo.wake = state.watcher.take();
         }
@@ -290,18 +366,82 @@ impl State {
 
     /// The worker that has the task.
     fn post_of(&mut self, task: &Record) -> Option<&mut Post> {
-        let has = |post: &&mut Post| post.job.as_ref().is_some_and(|job| job.id() == task.id());
-        self.posts.values_mut().find(has)
+        self.posts.get_mut(&task.post()).filter(|post| post.has(task.id()))
     }
 
-    /// Gives a worker without a task the next one, or lets it rest or go.
+    /// Takes a task back from a worker that has not begun it.
+    fn withdraw(&mut self, task: &Record, plan: Plan) -> Option<Job> {
+        let id = task.post();
+        let job = self.post_of(task)?.withdraw(task.id())?;
+        if !self.post(id).dismissed {
+            self.employ(id, plan);
+        }
+        Some(job)
+    }
+
+    /// Gives a worker tasks, or lets it rest or go if there are none.
     fn employ(&mut self, id: u64, plan: Plan) {
-        let next = self.queue.pop_front();
-        let keep = matches!(plan, Plan::Kept(_)) && !self.closing;
-        match next {
-            Some(job) => self.post(id).hand(job),
-            None if keep => self.idle.push(id),
-            None => self.post(id).dismiss(),
+        let ahead = self.ahead(plan);
+        let share = self.queue.len() / self.posts.len().max(1) + 1;
+        let post = self.posts.get_mut(&id).expect("its caller has seen it at its post");
+        let most = ahead.min(post.jobs.len() + share);
+        while post.jobs.len() < most
+            && let Some(job) = self.queue.pop_front()
+        {
+            if let Some(job) = post.hand(job) {
+                self.queue.push_front(job);
+                break;
+            }
+        }
+        if post.jobs.is_empty() && !post.idle && !self.relieve(id) {
+            let keep = matches!(plan, Plan::Kept(_)) && !self.closing;
+            let post = self.post(id);
+            post.idle = keep;
+            if keep {
+                self.idle.push(id);
+            } else {
+                post.dismiss();
+            }
+        }
+    }
+
+    /// How many tasks a worker may have.
+    fn ahead(&self, plan: Plan) -> usize {
+        match plan {
+            Plan::Fresh(_) => 1,
+            Plan::Kept(_) => {
+                let count = AHEAD.as_nanos() as u64 / self.pace.max(1);
+                1 + count.clamp(1, MOST_AHEAD) as usize
+            }
+        }
+    }
+
+    /// Gives a worker that has nothing half of what another one has not begun; `false` if there is nothing.
+    fn relieve(&mut self, id: u64) -> bool {
+        let busiest = self.posts.values_mut().max_by_key(|post| post.jobs.len());
+        let Some(busiest) = busiest.filter(|post| post.jobs.len() > 1) else { return false };
+        let mut moved: Vec<Job> = Vec::new();
+        for _ in 0..busiest.jobs.len() / 2 {
+            moved.extend(busiest.withdraw_last());
+        }
+        let post = self.post(id);
+        while let Some(job) = moved.pop() {
+            if let Some(job) = post.hand(job) {
+                moved.push(job);
+                break;
+            }
+        }
+        moved.into_iter().for_each(|job| self.queue.push_front(job));
+        !self.post(id).jobs.is_empty()
+    }
+
+    /// Gives resting workers what has come back into the queue.
+    fn employ_idle(&mut self, plan: Plan) {
+        while !self.queue.is_empty()
+            && let Some(id) = self.idle.pop()
+        {
+            self.post(id).idle = false;
+            self.employ(id, plan);
         }
     }
 

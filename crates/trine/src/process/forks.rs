@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::board::Place;
 use super::crew::Crew;
 use super::launch::{self, Template};
+use super::lines::{self, MasterLines};
 use super::link::Link;
+use super::ring::Producer;
 use super::service::Service;
 use super::wire::{ForkReply, ForkRequest, GREETING, PACKET};
 use super::{template, worker};
@@ -30,7 +32,7 @@ pub(super) struct Forks {
     /// Workers asked for, by request.
     asked: HashMap<u64, Asked>,
     /// Workers that the template has forked.
-    forked: Vec<(Arc<Crew>, Arc<Link>)>,
+    forked: Vec<Forked>,
     /// Children of templates that died before they could tell of them, by number.
     strays: HashMap<u64, OwnedFd>,
     /// Templates in a row that died before they were ready.
@@ -44,6 +46,14 @@ struct Asked {
     crew: Arc<Crew>,
     socket: OwnedFd,
     place: Place,
+    lines: Option<MasterLines>,
+}
+
+/// A new worker, and the ring of its tasks.
+pub(super) struct Forked {
+    pub(super) crew: Arc<Crew>,
+    pub(super) link: Arc<Link>,
+    pub(super) tasks: Option<Producer>,
 }
 
 /// Why a worker could not be asked for.
@@ -74,7 +84,7 @@ impl Forks {
     }
 
     /// Asks for as many of the wanted workers as may be under way, and gives out the new ones.
-    pub(super) fn pump(&mut self) -> Vec<(Arc<Crew>, Arc<Link>)> {
+    pub(super) fn pump(&mut self) -> Vec<Forked> {
         while self.asked.len() < AT_ONCE
             && let Some((crew, count)) = self.wanted.pop_front()
         {
@@ -135,17 +145,26 @@ impl Forks {
                 return Err(NotAsked::Because(crew, reason));
             }
         };
+        let lines = crew.has_lines().then(lines::create).transpose();
+        let (lines, memory) = match lines {
+            Ok(lines) => lines.unzip(),
+            Err(error) => {
+                let reason = limits::explain_missing("shared memory for a worker process", &error);
+                return Err(NotAsked::Because(crew, reason));
+            }
+        };
         let request = ForkRequest {
             request: self.next,
             place: place.number,
+            has_lines: lines.is_some(),
             awaits_setup: crew.setup().is_some(),
         };
         let packet = postcard::to_stdvec(&request).expect("numbers only");
-        let theirs = [theirs.as_fd()];
+        let theirs: Vec<_> = [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).collect();
         match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
             Ok(()) => {
                 self.next += 1;
-                self.asked.insert(request.request, Asked { crew, socket, place });
+                self.asked.insert(request.request, Asked { crew, socket, place, lines });
                 Ok(())
             }
             // It has requests to answer, or is dead, which its pidfd will tell.
@@ -215,7 +234,9 @@ impl Forks {
 
     /// The template has answered a request.
     fn forked(&mut self, reply: ForkReply, mut packet: Packet) {
-        let Some(Asked { crew, socket, place }) = self.asked.remove(&reply.request) else { return };
+        let Some(Asked { crew, socket, place, lines }) = self.asked.remove(&reply.request) else {
+            return;
+        };
         let pid = match reply.forked {
             Ok(pid) => pid,
             Err(number) => {
@@ -232,7 +253,7 @@ impl Forks {
             return self.refuse(&crew, reason);
         };
         let (id, service) = (reply.request, Arc::clone(&self.service));
-        let link = Link { id, pid, socket, pidfd, place, service };
+        let (link, tasks) = Link::new((id, pid), (socket, pidfd), place, lines, service);
         let poll = &self.service.poll;
         let watched = poll
             .add(&link.socket, link.token())
@@ -242,7 +263,7 @@ impl Forks {
             let reason = limits::explain_missing("watch over a worker process", &error);
             return self.refuse(&crew, reason);
         }
-        self.forked.push((crew, Arc::new(link)));
+        self.forked.push(Forked { crew, link: Arc::new(link), tasks });
     }
 
     /// The template has ended; what was asked of it is asked of the next.
@@ -266,7 +287,7 @@ impl Forks {
     fn adopt_strays(&mut self, is_member: &dyn Fn(u32) -> bool) {
         let ours = [template::SHORT_NAME, worker::SHORT_NAME].map(|name| name.to_str().ok());
         for pid in child::of_calling_thread() {
-            let new = self.forked.iter().any(|(_, link)| link.pid == pid);
+            let new = self.forked.iter().any(|forked| forked.link.pid == pid);
             // Children of an ended thread may have become this thread's: they are not ours.
             if new || is_member(pid) || !ours.contains(&child::short_name(pid).as_deref()) {
                 continue;

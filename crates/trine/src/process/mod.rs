@@ -104,11 +104,20 @@ use serde::de::DeserializeOwned;
 
 use crate::task::Task;
 
+/// Where a test build may kill the calling process; nothing in other builds.
+macro_rules! crash_point {
+    ($label:literal) => {
+        #[cfg(feature = "crash-points")]
+        crate::sys::crash::point($label);
+    };
+}
+
 mod alarms;
 mod board;
 mod builder;
 mod call;
 mod cancel;
+mod chunk;
 mod command;
 mod crew;
 mod entry;
@@ -116,17 +125,22 @@ mod forks;
 mod function;
 mod job;
 mod launch;
+mod lines;
 mod link;
+mod mail;
 mod overflow;
 mod pool;
 mod queue;
+mod ring;
 mod service;
 mod setup;
+mod spin;
 mod template;
 mod wire;
 mod worker;
 
 pub use builder::Builder;
+pub(crate) use chunk::Chunk;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};

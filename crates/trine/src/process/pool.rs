@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::call;
+use super::chunk::Chunk;
 use super::crew::{Crew, Plan};
 use super::function::CapturesNothing;
 use super::job::Job;
@@ -108,6 +109,25 @@ impl Pool {
     {
         let proof = const { CapturesNothing::<F>::check() };
         let (task, job) = call::prepare(None, location, arg, function, proof);
+        if let Some(job) = job {
+            self.crew.submit(job);
+        }
+        task
+    }
+
+    pub(crate) fn spawn_chunk_at<A, R, F>(
+        &self,
+        location: &'static Location<'static>,
+        args: Vec<A>,
+        function: F,
+    ) -> Task<Chunk<R>>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        let proof = const { CapturesNothing::<F>::check() };
+        let (task, job) = call::prepare_chunk(location, args, function, proof);
         if let Some(job) = job {
             self.crew.submit(job);
         }

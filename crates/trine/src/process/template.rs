@@ -49,7 +49,10 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         let Ok(request) = postcard::from_bytes::<ForkRequest>(&packet[..received.len]) else {
             child::exit_now(1);
         };
-        let Some(theirs) = received.descriptors.pop() else {
+        let received_all = received.descriptors.len() == 1 + usize::from(request.has_lines);
+        let mut descriptors = received.descriptors.drain(..);
+        let (Some(theirs), memory, true) = (descriptors.next(), descriptors.next(), received_all)
+        else {
             // The limit for descriptors lies below the handful that a template needs.
             let refusal = limits::error_number(&limits::out_of_descriptors());
             reply(&socket, request.request, Err(refusal), None);
@@ -58,7 +61,9 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
         // which closes all that is the template's.
         match unsafe { clone::fork_sibling() } {
-            Ok(Side::New) => worker::become_worker(theirs, board, &request, handshake.master),
+            Ok(Side::New) => {
+                worker::become_worker((theirs, memory), board, &request, handshake.master)
+            }
             Ok(Side::Caller { pid, pidfd }) => {
                 reply(&socket, request.request, Ok(pid), Some(pidfd));
             }

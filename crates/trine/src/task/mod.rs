@@ -110,6 +110,12 @@ pub(crate) trait Handle: Send + Sync {
     fn cancel(self: Arc<Self>, reason: Option<Arc<str>>);
     /// Nobody will join the task.
     fn detached(&self) {}
+    /// The joiner is about to wait, and may do something for the task instead.
+    fn linger(&self) {}
+    /// The joiner waits for a wake-up; may return early.
+    fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
+        park::wait(deadline)
+    }
 }
 
 /// A [`Handle`] with both its types forgotten: what can be cancelled.
@@ -190,8 +196,11 @@ impl<H: Handle> Joinable<H::Value> for H {
     }
 
     unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted> {
+        if !self.is_done() {
+            self.linger();
+        }
         // SAFETY: the caller's promise.
-        unsafe { self.core().outcome.wait(deadline, park::wait) }
+        unsafe { self.core().outcome.wait(deadline, |deadline| self.park(deadline)) }
     }
 
     unsafe fn wait_uninterrupted(&self) {
