@@ -23,7 +23,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use seeds::Rng;
 use trine::ipc::bytemuck::{Pod, Zeroable};
 use trine::ipc::{Mutex, Shared, SharedError};
-use trine::{State, coroutine, thread, time};
+use trine::{State, coroutine, process, thread, time};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -615,4 +615,50 @@ fn a_forked_process_is_not_taken_for_its_parent() {
     assert_eq!(status, 0);
     drop(guard);
     assert!(another(&mutex).try_lock().is_some());
+}
+
+#[test]
+fn process_tasks_share_it_and_one_that_crashes_is_told_of() {
+    let pool = process::Pool::new(2);
+    let mutex = Mutex::new([0_u64; 2]).unwrap();
+    let count = |(mutex, crash): (Mutex<[u64; 2]>, bool)| {
+        for n in 0..100 {
+            let (mut guard, told) = match mutex.lock() {
+                Ok(guard) => (guard, 0),
+                Err(died) => (died.recover(), 1),
+            };
+            if crash && n == 50 {
+                std::process::abort();
+            }
+            guard.update(|[changes, deaths]| {
+                *changes += 1;
+                *deaths += told;
+            });
+        }
+    };
+    let tasks: Vec<_> =
+        (0..20).map(|n| (n % 5 == 0, pool.spawn((mutex.clone(), n % 5 == 0), count))).collect();
+    for (crashes, task) in tasks {
+        assert_eq!(task.join().is_err(), crashes);
+    }
+    let (mut guard, told) = match mutex.lock_timeout(LONG).unwrap() {
+        Ok(guard) => (guard, 0),
+        Err(died) => (died.recover(), 1),
+    };
+    let [changes, deaths] = guard.get();
+    assert_eq!(changes, 16 * 100 + 4 * 50);
+    // One that dies with the news passes it on.
+    assert!((1..=4).contains(&(deaths + told)), "{deaths} + {told}");
+    guard.set([0; 2]);
+    drop(guard);
+    // Cancelled while it waits, in another process.
+    let held = mutex.lock().unwrap();
+    let task = pool.spawn(mutex.clone(), |mutex: Mutex<[u64; 2]>| drop(mutex.lock()));
+    while task.state() == State::New {
+        std::thread::yield_now();
+    }
+    task.cancel();
+    assert!(task.join().unwrap_err().is_cancelled());
+    drop(held);
+    pool.shutdown();
 }

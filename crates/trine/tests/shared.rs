@@ -17,7 +17,9 @@ use rustix::fs::{
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 use trine::ipc::{Shared, SharedError, SharedMut};
+use trine::process;
 
 /// A memfd of that many bytes, with these seals.
 fn memory(bytes: u64, seals: SealFlags) -> OwnedFd {
@@ -306,4 +308,84 @@ fn programs_that_are_started_meanwhile_do_not_disturb() {
         assert_eq!(*Shared::new(5_u8).unwrap(), 5);
     }
     starter.join().unwrap();
+}
+
+/// How much memory of this process is there, in bytes: its own, and what it has touched of others'.
+fn resident() -> usize {
+    let pages = fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn it_is_an_argument_and_a_result_of_a_process_task() {
+    let numbers = Shared::build(100_000, |place: &mut [u32]| {
+        place.iter_mut().zip(0..).for_each(|(place, n)| *place = n);
+    });
+    let numbers = numbers.unwrap();
+    let evens = |numbers: Shared<[u32]>| {
+        let evens: Vec<_> = numbers.iter().copied().filter(|n| n % 2 == 0).collect();
+        Shared::from_slice(&evens).unwrap()
+    };
+    let evens: Shared<[u32]> = process::spawn(numbers.clone(), evens).join().unwrap();
+    assert!(evens.iter().copied().eq((0..100_000).step_by(2)));
+    // It came from a process that has gone.
+    let sum = process::spawn((evens, numbers), |(a, b): (Shared<[u32]>, Shared<[u32]>)| {
+        a.iter().chain(b.iter()).map(|n| u64::from(*n)).sum::<u64>()
+    });
+    assert_eq!(sum.join().unwrap(), 4_999_950_000 + 2_499_950_000);
+}
+
+#[test]
+fn many_cross_inside_other_values() {
+    #[derive(Serialize, Deserialize)]
+    struct Job {
+        name: String,
+        parts: Vec<Shared<[u8]>>,
+        progress: Option<SharedMut<[AtomicU32]>>,
+    }
+    let pool = process::Pool::new(2);
+    let progress = SharedMut::<[AtomicU32]>::zeroed(40).unwrap();
+    let tasks: Vec<_> = (0..40_usize)
+        .map(|n| {
+            let parts = (0..n as u8).map(|k| Shared::from_slice(&[k; 3]).unwrap()).collect();
+            let job = Job { name: n.to_string(), parts, progress: Some(progress.clone()) };
+            pool.spawn(job, |job: Job| {
+                let n: usize = job.name.parse().unwrap();
+                job.progress.unwrap()[n].store(n as u32 + 1, Relaxed);
+                job.parts.iter().map(|part| u32::from(part[2])).sum::<u32>()
+            })
+        })
+        .collect();
+    for (n, task) in (0..).zip(tasks) {
+        assert_eq!(task.join().unwrap(), (0..n).sum::<u32>());
+    }
+    assert!(progress.iter().zip(1..).all(|(seen, n)| seen.load(Relaxed) == n));
+    pool.shutdown();
+}
+
+#[test]
+fn a_hundred_mebibytes_cross_without_a_copy() {
+    const LEN: usize = 100 << 20;
+    let large = Shared::<[u8]>::zeroed(LEN).unwrap();
+    let pool = process::Pool::new(1);
+    let look = |large: Shared<[u8]>| (large.len(), large[LEN / 2], resident());
+    let (_, _, before) = pool.spawn(Shared::zeroed(LEN).unwrap(), look).join().unwrap();
+    for _ in 0..20 {
+        let (len, byte, resident) = pool.spawn(large.clone(), look).join().unwrap();
+        assert_eq!((len, byte), (LEN, 0));
+        assert!(resident < before + (10 << 20), "{resident} bytes, {before} before");
+    }
+    pool.shutdown();
+}
+
+#[test]
+fn tasks_leave_no_descriptors_in_their_worker() {
+    let pool = process::Pool::new(1);
+    let count = |_: Vec<Shared<u8>>| descriptors();
+    let some = || (0..9).map(|n| Shared::new(n).unwrap()).collect::<Vec<_>>();
+    let first = pool.spawn(some(), count).join().unwrap();
+    for _ in 0..50 {
+        assert_eq!(pool.spawn(some(), count).join().unwrap(), first);
+    }
+    pool.shutdown();
 }

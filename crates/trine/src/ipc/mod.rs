@@ -4,7 +4,6 @@
 //! travels as a descriptor, whatever its size; [`SharedMut`] holds atomic numbers that all may write, [`Mutex`]
 //! a value behind a lock that outlives its holders.
 
-#[allow(dead_code, reason = "its users come next")]
 pub(crate) mod carry;
 mod mutex;
 mod pipe;

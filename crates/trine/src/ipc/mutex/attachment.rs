@@ -28,7 +28,7 @@ use crate::sync;
 use crate::sys::reopen::{self, lock_byte, unlock_byte};
 use crate::sys::{lineage, random, sealed::Open};
 use crate::task::Interrupted;
-use crate::task::park::{self, Patience};
+use crate::task::park;
 
 /// How long after its owner's death a lock may seem held.
 const LOOK: Duration = Duration::from_millis(10);
@@ -46,7 +46,6 @@ pub(super) struct Attachment {
     /// Whose number that is: a process that was forked off would be taken for the same.
     process: u64,
     bell: Source,
-    patience: Patience,
 }
 
 impl Attachment {
@@ -76,7 +75,6 @@ impl Attachment {
             number,
             process: lineage::current(),
             bell,
-            patience: Patience::new(),
         })
     }
 
@@ -128,7 +126,6 @@ impl Attachment {
     fn contend(&self, deadline: Option<Instant>) -> Option<Before> {
         let mut has_waited = false;
         let mut courtesy = None;
-        self.patience.linger(|| self.memory.owner() == 0);
         loop {
             let attempt = self.memory.try_take(self.number, has_waited);
             let now = Instant::now();

@@ -42,11 +42,18 @@ use word::Before;
 /// `sync::Mutex`.)
 ///
 /// ```
-/// use trine::ipc::Mutex;
+/// use trine::{ipc::Mutex, process};
 ///
 /// let total = Mutex::new(0_u64)?;
-/// total.lock()?.update(|total| *total += 5);
-/// assert_eq!(total.lock()?.get(), 5);
+/// let tasks = [3, 4].map(|n| {
+///     process::spawn((total.clone(), n), |(total, n): (Mutex<u64>, u64)| {
+///         total.lock().unwrap().update(|total| *total += n);
+///     })
+/// });
+/// for task in tasks {
+///     task.join()?;
+/// }
+/// assert_eq!(total.lock().unwrap().get(), 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

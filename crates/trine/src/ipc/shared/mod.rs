@@ -50,6 +50,16 @@ pub use error::SharedError;
 /// # Ok::<(), trine::ipc::SharedError>(())
 /// ```
 ///
+/// ```
+/// use trine::ipc::Shared;
+/// use trine::process;
+///
+/// let numbers = Shared::from_slice(&[1_u64; 100_000])?;
+/// let sum = process::spawn(numbers, |numbers: Shared<[u64]>| numbers.iter().sum::<u64>());
+/// assert_eq!(sum.join()?, 100_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # What it can hold
 ///
 /// Types that are [`Pod`]: any bytes are a valid value, and nothing in it is a pointer. Numbers are, arrays of them,
