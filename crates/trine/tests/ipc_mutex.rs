@@ -8,7 +8,7 @@ mod seeds;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::Child;
@@ -269,7 +269,7 @@ fn whoever_locks_in_a_loop_leaves_the_others_their_turn() {
     let between = mutex.lock().unwrap().get() - before;
     stop.store(true, Relaxed);
     greedy.join().unwrap();
-    assert!(between < 5000, "passed {between} times in 50 turns");
+    assert!(between < 50_000, "passed {between} times in 50 turns");
 }
 
 #[test]
@@ -413,9 +413,7 @@ fn what_is_no_mutex_is_told() {
     let null = || OwnedFd::from(File::open("/dev/null").unwrap());
     assert!(matches!(told([null(), null()]), SharedError::NotMemory));
     let [_, bell] = mutex.descriptors().unwrap();
-    let frozen = OwnedFd::from(
-        std::os::fd::AsFd::as_fd(&Shared::new([0_u64; 10]).unwrap()).try_clone_to_owned().unwrap(),
-    );
+    let frozen = Shared::new([0_u64; 10]).unwrap().as_fd().try_clone_to_owned().unwrap();
     assert!(matches!(told([frozen, bell]), SharedError::NotMapped(_)));
     let other = Mutex::<[u8; 8]>::from_descriptors(mutex.descriptors().unwrap()).unwrap_err();
     assert!(matches!(other, SharedError::Content), "{other}");

@@ -292,7 +292,7 @@ fn another_program_takes_it_by_its_descriptor() {
     });
     let mut command =
         child(&this_program(), "another_program_takes_it_by_its_descriptor", "reader");
-    command.stdin(Stdio::from(copy(&numbers.unwrap())));
+    command.stdin(Stdio::from(copy(numbers.unwrap())));
     run(command);
 }
 
@@ -386,6 +386,21 @@ fn tasks_leave_no_descriptors_in_their_worker() {
     let first = pool.spawn(some(), count).join().unwrap();
     for _ in 0..50 {
         assert_eq!(pool.spawn(some(), count).join().unwrap(), first);
+    }
+    pool.shutdown();
+}
+
+#[test]
+fn more_than_travel_together_are_told() {
+    let pool = process::Pool::new(1);
+    for count in [250, 254] {
+        let many: Vec<_> = (0..count).map(|_| Shared::new(1_u8).unwrap()).collect();
+        let sum = |many: Vec<Shared<u8>>| many.iter().map(|one| u32::from(**one)).sum::<u32>();
+        match pool.spawn(many, sum).join() {
+            Ok(sum) => assert_eq!((sum, count), (250, 250)),
+            Err(error) => assert!(count > 250 && error.to_string().contains("at most"), "{error}"),
+        }
+        assert_eq!(pool.spawn(vec![Shared::new(1_u8).unwrap()], sum).join().unwrap(), 1);
     }
     pool.shutdown();
 }

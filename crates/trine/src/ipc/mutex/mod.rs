@@ -33,10 +33,10 @@ use word::Before;
 ///
 /// It is given to other processes as an argument or result of a process task, and as often as one likes within this
 /// one by `clone`. A wait parks the coroutine or the thread, and unwinds a task that is cancelled, as with
-/// [`sync::Mutex`](crate::sync::Mutex).
+/// [`sync::Mutex`].
 ///
 /// **Whoever dies with the lock does not keep it.** When a process ends while one of its tasks holds the lock, however it
-/// ends, the next one who locks gets it, 10 ms later at most, with the news: [`OwnerDied`].
+/// ends, the next one who locks gets it with the news, and whoever waits already about 10 ms later: [`OwnerDied`].
 /// The value is then one that somebody has [set](MutexGuard::set) as a whole; whether it belongs to what else there is, only the
 /// program can know. (A panic, or a cancellation, ends a task and not its process: the lock is given back, as with
 /// `sync::Mutex`.)
@@ -61,8 +61,8 @@ use word::Before;
 /// gone wrong from writing there, lock or no lock. Any bytes are a valid `T`, so the worst that it can do is to
 /// write another value, or to keep the lock.
 ///
-/// Processes take turns: one that finds the lock taken again after its wait is left the next one. Locking costs some
-/// tens of nanoseconds while nobody competes, else system calls. Each `Mutex` that is not a clone takes two
+/// Processes take turns: one that finds the lock taken again after its wait is left the next one. Locking costs about
+/// thrice as much as with `sync::Mutex` while nobody competes, else system calls. Each `Mutex` that is not a clone takes two
 /// descriptors.
 ///
 /// A process that was forked off this one without a new program would be taken for this one: there, locking panics. It
@@ -238,7 +238,7 @@ impl<'de, T: Pod> Deserialize<'de> for Mutex<T> {
 
 /// Holds a [`Mutex`]; dropped, it unlocks, also by a panic or a cancellation.
 ///
-/// As [`sync::MutexGuard`](crate::sync::MutexGuard), it belongs to the task that locked, and is not `Send`:
+/// As [`sync::MutexGuard`], it belongs to the task that locked, and is not `Send`:
 ///
 /// ```compile_fail,E0277
 /// let mutex = trine::ipc::Mutex::new(1).unwrap();

@@ -85,7 +85,7 @@ pub use error::SharedError;
 ///
 /// Types without a size, and types that want to be aligned to more than 4096 bytes, do not compile:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0080
 /// let nothing = trine::ipc::Shared::new(());
 /// ```
 ///
