@@ -160,6 +160,51 @@ impl Draft {
     }
 }
 
+/// Memory that is filled from its beginning to its end, by calls of the kernel: a page that is written whole is
+/// never zeroed before, and there is no mapping that a forked child could have.
+#[derive(Debug)]
+pub(crate) struct Written {
+    memory: OwnedFd,
+    /// How many bytes more may be written.
+    room: u64,
+}
+
+impl Written {
+    /// # Errors
+    ///
+    /// No descriptor, or a sandbox that forbids it.
+    pub(crate) fn new() -> io::Result<Written> {
+        // Beyond these the kernel would answer by signals that end the process.
+        let files = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        let room = limits::available_memory().unwrap_or(u64::MAX).min(files);
+        Ok(Written { memory: create()?, room })
+    }
+
+    /// Adds `bytes` at the end.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for them.
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.room = self.room.checked_sub(bytes.len() as u64).ok_or(Errno::NOMEM)?;
+        while !bytes.is_empty() {
+            let count = rustix::io::retry_on_intr(|| rustix::io::write(&self.memory, bytes))?;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    /// Seals the memory as it is, for good: what [`Frozen::attach`] accepts.
+    ///
+    /// # Errors
+    ///
+    /// A kernel that refuses the seals.
+    pub(crate) fn seal(self) -> io::Result<OwnedFd> {
+        seal_for_good(&self.memory)?;
+        Ok(self.memory)
+    }
+}
+
 /// Memory that nobody can change any more.
 #[derive(Debug)]
 pub(crate) struct Frozen {
