@@ -1,7 +1,6 @@
 //! A fresh process with a name, an environment or a directory of its own.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsStr;
 use std::panic::Location;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::function::CapturesNothing;
+use super::sandbox::Sandbox;
 use super::setup::Setup;
 use super::wire::{self, FrameKind};
 use super::{call, pool};
@@ -61,6 +61,25 @@ impl Builder {
         self
     }
 
+    /// Has the process give up rights before the task begins.
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new().no_network().no_files().no_new_processes().no_exec();
+    /// let task = Builder::new().sandbox(sandbox).spawn((), |()| {
+    ///     std::fs::read("/etc/hostname").map_err(|error| error.kind().to_string())
+    /// });
+    /// # if trine::process::Sandbox::new().no_files().check().landlock().is_some() {
+    /// assert_eq!(task.join()?, Err("permission denied".into()));
+    /// # }
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Builder {
+        self.setup.sandbox = Some(sandbox);
+        self
+    }
+
     /// How long the process may go on after its task was cancelled or its time was up, before it is
     /// killed; 2 seconds if it is not set. See [`process`](super).
     pub fn grace(mut self, grace: Duration) -> Builder {
@@ -84,11 +103,9 @@ impl Builder {
         let (task, job) = call::prepare(name, Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
         job.grace = grace;
-        match setup.environment.iter().find(|(name, value)| !is_variable(name, value)) {
-            Some((name, value)) => job.fail(Cause::NotSpawned {
-                reason: format!("the environment cannot hold {name:?} = {value:?}"),
-            }),
-            None => {
+        match setup.check_environment() {
+            Err(reason) => job.fail(Cause::NotSpawned { reason }),
+            Ok(()) => {
                 if setup != Setup::default() {
                     job.setup = Some(Arc::new(wire::frame(FrameKind::Setup, job.id(), &setup)));
                 }
@@ -97,13 +114,4 @@ impl Builder {
         }
         task
     }
-}
-
-/// What `setenv` accepts.
-fn is_variable(name: &OsString, value: &OsString) -> bool {
-    let name = name.as_bytes();
-    !name.is_empty()
-        && !name.contains(&b'=')
-        && !name.contains(&0)
-        && !value.as_bytes().contains(&0)
 }

@@ -17,7 +17,9 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::job::{Answer, Job, Record};
+use super::lineage::Origin;
 use super::link::{Link, Post};
+use super::policy::{Plan, Policy};
 use super::queue::Queue;
 use super::ring::Producer;
 use super::service::{self, Service};
@@ -25,9 +27,6 @@ use super::setup::Setup;
 use super::wire::{self, FrameKind, Head};
 use crate::task::{Cause, TaskError, park};
 
-/// How long a worker may go on with a task that was asked to end: long enough to put things in
-/// order, short enough for somebody who waits for a whole scope to end.
-const GRACE: Duration = Duration::from_secs(2);
 /// After how many workers in a row that died before they were ready no more are forked.
 const MOST_STILLBORN: u32 = 3;
 
@@ -36,17 +35,10 @@ const AHEAD: Duration = Duration::from_micros(200);
 /// Most tasks that a worker is given ahead.
 const MOST_AHEAD: u64 = 256;
 
-/// How a crew works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
-    /// So many workers, kept for the next task.
-    Kept(usize),
-    /// A fresh worker for each task, at most so many at one time.
-    Fresh(usize),
-}
-
 pub(super) struct Crew {
     plan: Plan,
+    /// What its workers are forked from.
+    origin: Arc<Origin>,
     /// A `SETUP` frame for each worker.
     setup: Option<Arc<Vec<u8>>>,
     state: Mutex<State>,
@@ -64,8 +56,8 @@ struct State {
     pace: u64,
     /// Forks asked for and not answered.
     coming: usize,
-    /// How long a worker may go on with a task that was asked to end, if not `GRACE`.
-    grace: Option<Duration>,
+    /// How long a worker may go on with a task that was asked to end.
+    grace: Duration,
     /// No more tasks will be submitted.
     closing: bool,
     /// Why no more forks are asked for, until something has changed.
@@ -83,6 +75,8 @@ pub(super) struct Todo {
     forks: usize,
     failed: Vec<(Job, Cause)>,
     wake: Option<Waker>,
+    /// A closed crew needs fewer workers than before.
+    leaving: bool,
 }
 
 /// An answer of a worker, as it came.
@@ -109,10 +103,17 @@ impl Ended {
 }
 
 impl Crew {
-    pub(super) fn new(plan: Plan, setup: &Setup) -> Arc<Crew> {
+    pub(super) fn new(policy: Policy, setup: &Setup) -> Arc<Crew> {
         let setup =
             (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
-        Arc::new(Crew { plan, setup, state: Mutex::default() })
+        let Policy { plan, origin, grace } = policy;
+        let state = Mutex::new(State { grace, ..State::default() });
+        Arc::new(Crew { plan, origin, setup, state })
+    }
+
+    /// What its workers are forked from.
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     /// The `SETUP` frame that its workers await before they are ready.
@@ -155,7 +156,7 @@ impl Crew {
 
     /// Sets how long a worker may go on with a task that was asked to end.
     pub(super) fn set_grace(&self, grace: Duration) {
-        self.lock().grace = Some(grace);
+        self.lock().grace = grace;
     }
 
     /// Asks a task to end with `cause`: in the queue it does so at once; at a worker it has the
@@ -167,10 +168,10 @@ impl Crew {
         let todo = match waiting {
             Some(job) => {
                 let wake = if state.is_gone() { state.watcher.take() } else { None };
-                Todo { failed: vec![(job, cause)], wake, ..Todo::default() }
+                Todo { failed: vec![(job, cause)], wake, leaving: state.closing, ..Todo::default() }
             }
             None => {
-                let grace = state.grace.unwrap_or(GRACE);
+                let grace = state.grace;
                 if let Some(post) = state.post_of(task) {
                     post.stop(task.id(), cause, grace, service);
                 }
@@ -195,18 +196,23 @@ impl Crew {
         }
     }
 
-    /// Takes back the fork of a fresh worker, asked for and not begun, if its task was cancelled.
+    /// Takes back a fork that was asked for and that nobody needs any more: its task was cancelled, or
+    /// the crew is closed.
     pub(super) fn withdraw(&self) -> bool {
         let mut state = self.lock();
-        if matches!(self.plan, Plan::Kept(_)) || state.coming <= state.queue.len() {
+        let kept = matches!(self.plan, Plan::Kept(_)) && !state.closing;
+        if kept || state.coming <= state.queue.len() {
             return false;
         }
         state.coming -= 1;
+        let wake = if state.is_gone() { state.watcher.take() } else { None };
+        drop(state);
+        wake.into_iter().for_each(Waker::wake);
         true
     }
 
     /// Takes no more tasks; workers end when there are none left.
-    pub(super) fn close(&self) {
+    pub(super) fn close(self: &Arc<Crew>) {
         let mut state = self.lock();
         state.closing = true;
         for id in std::mem::take(&mut state.idle) {
@@ -214,6 +220,20 @@ impl Crew {
             post.idle = false;
             post.dismiss();
         }
+        drop(state);
+        if let Ok(service) = service::get() {
+            service.see_off(self);
+        }
+    }
+
+    /// Whether a closed crew has nobody and nothing any more; it stays so.
+    pub(super) fn is_gone(&self) -> bool {
+        self.lock().is_gone()
+    }
+
+    /// Whether the worker was told to end.
+    pub(super) fn has_dismissed(&self, id: u64) -> bool {
+        self.lock().posts.get(&id).is_some_and(|post| post.dismissed)
     }
 
     /// Waits until the last worker of a closed crew is gone.
@@ -318,13 +338,17 @@ impl Crew {
         if was_ready {
             state.stillborn = 0;
             state.held = None;
-        } else if !post.jobs.iter().any(Job::is_stopped) {
+        } else if !post.dismissed && !post.jobs.iter().any(Job::is_stopped) {
             state.stillborn += 1;
             if state.stillborn >= MOST_STILLBORN {
                 state.stillborn = 0;
+                let known = match &cause {
+                    Cause::NotSpawned { reason } => reason.clone(),
+                    cause => cause.to_string(),
+                };
                 state.held = Some(format!(
                     "{MOST_STILLBORN} workers in a row died before they could take a task; of the \
-                     last one is known: it {cause}"
+                     last one is known: {known}"
                 ));
             }
         }
@@ -332,9 +356,9 @@ impl Crew {
         let begun = post.link.place.begun();
         let has_begun_one = post.jobs.iter().any(|job| job.id() == begun.task);
         for (index, mut job) in std::mem::take(&mut post.jobs).into_iter().enumerate().rev() {
-            // Only the first one can have had a part in it.
+            // Only the first one can have had a part in it, and only if it could have begun.
             let item = (job.id() == begun.task).then_some(begun.item);
-            let is_first = index == 0 && !has_begun_one;
+            let is_first = index == 0 && !has_begun_one && was_ready;
             match job.died_with_worker(item, is_first, &cause) {
                 Some(cause) => failed.push((job, cause)),
                 None => {
@@ -482,6 +506,9 @@ impl State {
 impl Todo {
     pub(super) fn carry_out(self, crew: &Arc<Crew>, service: &Service) {
         service.ask_for_forks(crew, self.forks);
+        if self.leaving {
+            service.see_off(crew);
+        }
         for (job, cause) in self.failed {
             job.fail(cause);
         }

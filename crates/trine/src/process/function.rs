@@ -66,6 +66,17 @@ impl<F> CapturesNothing<F> {
         );
         CapturesNothing(PhantomData)
     }
+
+    /// As [`check`](CapturesNothing::check), for functions that have no argument.
+    pub(crate) const fn check_prologue() -> CapturesNothing<F> {
+        assert!(
+            size_of::<F>() == 0,
+            "the function given to `preload` or `initializer` captures variables (or is a function \
+             pointer); it runs in another process, which shares no memory with its caller: pass what it \
+             needs in the environment, e.g. `.env(\"MODEL\", path)`"
+        );
+        CapturesNothing(PhantomData)
+    }
 }
 
 impl CodecError {

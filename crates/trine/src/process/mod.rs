@@ -42,8 +42,10 @@
 //! | `function.rs` | a function as an offset; why that is sound |
 //! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
 //! | `job.rs`, `queue.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
-//! | `service.rs`, `alarms.rs`, `forks.rs`, `launch.rs` | the service thread, its template, and how that starts |
+//! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `board.rs` | what they say to each other |
+//! | `sandbox/` | what a worker gives up: [`Sandbox`] |
+//! | `fork.rs` | this program twice: [`fork()`] |
 //! | `command/` | other programs: [`Command`] |
 //!
 //! # What is different in a worker
@@ -92,7 +94,7 @@
 //! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted;
 //! the program must not run with more rights than whoever started it (set-user-id, file
 //! capabilities). A child that the program makes by a bare `fork` after its first process task cannot
-//! use process tasks. In each case tasks end with `NotSpawned` and a text that says so.
+//! use process tasks; [`fork()`] is refused there. In each case tasks end with `NotSpawned` and a text that says so.
 //!
 //! A function that never returns, as `|()| std::process::exit(3)`, has to name its result's type in
 //! edition 2024: `|()| -> () { std::process::exit(3) }`.
@@ -121,17 +123,23 @@ mod chunk;
 mod command;
 mod crew;
 mod entry;
+mod fork;
 mod forks;
 mod function;
 mod job;
 mod launch;
+mod lineage;
 mod lines;
 mod link;
 mod mail;
 mod overflow;
+mod policy;
 mod pool;
+mod pool_builder;
+mod prologue;
 mod queue;
 mod ring;
+mod sandbox;
 mod service;
 mod setup;
 mod spin;
@@ -142,8 +150,11 @@ mod worker;
 pub use builder::Builder;
 pub(crate) use chunk::Chunk;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process};
+pub use fork::{Fork, ForkError, fork};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
+pub use pool_builder::PoolBuilder;
+pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
 pub use std::process::{ExitStatus, Output, Stdio};
 
 /// Runs `function` on `arg` in a new process, which ends with the task.

@@ -15,14 +15,13 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize};
 
 use super::wire::{self, FrameKind};
 use crate::sys::{self, descriptors, fault, limits, socket};
-use crate::task::TaskInfo;
 
 /// The end of the stack's mapping; 0 if it is not known.
 static TOP: AtomicUsize = AtomicUsize::new(0);
 /// Where to tell it; -1 in the template, which runs no task.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
 /// What the message calls the task: in the frame that runs it, or null.
-static LABEL: AtomicPtr<TaskInfo> = AtomicPtr::new(std::ptr::null_mut());
+static LABEL: AtomicPtr<&dyn fmt::Display> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The kernel keeps this much free between a stack and the mapping below (`stack_guard_gap`).
 const GAP: usize = 1 << 20;
@@ -43,7 +42,7 @@ pub(super) fn report_to(socket: i32) {
 }
 
 /// Calls `function` as the task that `label` names.
-pub(super) fn labelled<T>(label: &TaskInfo, function: impl FnOnce() -> T) -> T {
+pub(super) fn labelled<T>(label: &dyn fmt::Display, function: impl FnOnce() -> T) -> T {
     /// Takes the label back also when the function panics.
     struct Labelled;
     impl Drop for Labelled {
@@ -51,7 +50,7 @@ pub(super) fn labelled<T>(label: &TaskInfo, function: impl FnOnce() -> T) -> T {
             LABEL.store(std::ptr::null_mut(), Relaxed);
         }
     }
-    LABEL.store(std::ptr::from_ref(label).cast_mut(), Relaxed);
+    LABEL.store((&raw const label).cast_mut().cast(), Relaxed);
     let _labelled = Labelled;
     function()
 }
@@ -66,7 +65,7 @@ fn look(address: usize) -> bool {
         return false;
     }
     let label = LABEL.load(Relaxed);
-    // SAFETY: set by `labelled` from a reference, and taken back before that ends; only read.
+    // SAFETY: set by `labelled` to a variable of its own, and taken back before that ends; only read.
     let label = unsafe { label.as_ref() };
     let mut text = Text { bytes: [0; 512], len: 0 };
     // What has no room is cut. To write out what a task is called takes no lock and no memory.

@@ -9,9 +9,11 @@ use serde::de::DeserializeOwned;
 
 use super::call;
 use super::chunk::Chunk;
-use super::crew::{Crew, Plan};
+use super::crew::Crew;
 use super::function::CapturesNothing;
 use super::job::Job;
+use super::policy::{Plan, Policy};
+use super::pool_builder::PoolBuilder;
 use super::setup::Setup;
 use crate::sys::limits;
 use crate::task::Task;
@@ -58,8 +60,25 @@ impl Pool {
     ///
     /// If `workers` is 0: no task would ever run.
     pub fn new(workers: usize) -> Pool {
-        assert!(workers > 0, "a pool needs at least one worker");
-        let crew = Crew::new(Plan::Kept(workers), &Setup::default());
+        Pool::builder().workers(workers).build()
+    }
+
+    /// Chooses what is different in a pool.
+    ///
+    /// ```
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).env("LANG", "C").build();
+    /// assert_eq!(pool.spawn((), |()| std::env::var("LANG").unwrap()).join()?, "C");
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
+
+    /// Starts `workers` workers.
+    pub(super) fn start(workers: usize, policy: Policy, setup: &Setup) -> Pool {
+        let crew = Crew::new(policy, setup);
         crew.start();
         Pool { crew, workers }
     }
@@ -149,6 +168,10 @@ impl Pool {
 
     /// Finishes what was submitted, ends the workers, and waits until the last one is gone.
     ///
+    /// A worker that is not needed and still in its initializer, or not forked because its template does
+    /// not answer, is waited for one second, then killed or given up. A task that was submitted is
+    /// waited for, however long it takes; what keeps it from ending keeps this from returning.
+    ///
     /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
     /// meanwhile is unwound, and the pool finishes by itself.
     pub fn shutdown(self) {
@@ -178,7 +201,7 @@ impl std::fmt::Debug for Pool {
 /// ```
 pub fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(|| Pool::new(std::thread::available_parallelism().map_or(1, usize::from)))
+    POOL.get_or_init(|| Pool::builder().build())
 }
 
 /// Runs a task in a fresh process, when there is room for one.
@@ -189,7 +212,7 @@ pub(super) fn submit_fresh(job: Job) {
     let crew = CREW.get_or_init(|| {
         // Two descriptors for each process, and as many again for the program's own use.
         let most = limits::descriptors().map_or(MOST, |limit| (limit / 4).clamp(1, MOST));
-        Crew::new(Plan::Fresh(most as usize), &Setup::default())
+        Crew::new(Policy::new(Plan::Fresh(most as usize)), &Setup::default())
     });
     crew.submit(job);
 }

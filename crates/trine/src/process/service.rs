@@ -27,6 +27,8 @@ pub(super) struct Service {
     bell: Bell,
     /// Workers asked for: for whom, and how many.
     orders: Mutex<Vec<(Arc<Crew>, usize)>>,
+    /// Crews that were closed.
+    leaving: Mutex<Vec<Arc<Crew>>>,
     alarms: Alarms,
     /// The process that it serves.
     pid: u32,
@@ -66,6 +68,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
         poll: Poll::new().map_err(explain)?,
         bell: Bell::new().map_err(explain)?,
         orders: Mutex::default(),
+        leaving: Mutex::default(),
         alarms: Alarms::default(),
         pid: std::process::id(),
         thread: OnceLock::new(),
@@ -101,6 +104,12 @@ impl Service {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         orders.push((Arc::clone(crew), count));
         drop(orders);
+        self.ring();
+    }
+
+    /// Sees to it that a closed crew ends: it gets no workers that it does not need.
+    pub(super) fn see_off(&self, crew: &Arc<Crew>) {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(crew));
         self.ring();
     }
 
@@ -160,6 +169,8 @@ struct Master {
     fading: VecDeque<(Instant, u64)>,
     /// Workers whose rings are looked at every [`TURN`], instead of being rung for.
     attended: Vec<u64>,
+    /// Closed crews that have not ended, and from when on they wait for nobody who does not answer.
+    leaving: Vec<(Instant, Arc<Crew>)>,
     scratch: Box<[u8]>,
 }
 
@@ -172,6 +183,7 @@ impl Master {
             members: HashMap::new(),
             fading: VecDeque::new(),
             attended: Vec::new(),
+            leaving: Vec::new(),
             scratch: vec![0; 64 * 1024].into_boxed_slice(),
         }
     }
@@ -180,9 +192,18 @@ impl Master {
         let mut happened = Vec::new();
         loop {
             self.take_orders();
+            // One moment for both, so that none falls between them.
+            let now = Instant::now();
+            self.see_off(now);
+            let leaving = self.leaving.iter().map(|(until, _)| *until).filter(|until| *until > now);
             let fading = self.fading.front().map(|(until, _)| *until);
-            let turn = (!self.attended.is_empty()).then(|| Instant::now() + TURN);
-            let deadline = fading.into_iter().chain(self.service.alarms.first()).chain(turn).min();
+            let turn = (!self.attended.is_empty()).then(|| now + TURN);
+            let deadline = fading
+                .into_iter()
+                .chain(leaving)
+                .chain(self.service.alarms.first())
+                .chain(turn)
+                .min();
             let service = Arc::clone(&self.service);
             service.poll.wait(&mut happened, deadline);
             for happened in &happened {
@@ -211,6 +232,35 @@ impl Master {
                 return;
             }
         }
+    }
+
+    /// Takes back what closed crews do not need any more. Whoever has not answered for a while (a
+    /// template that is stopped, a worker whose initializer goes on) is waited for no longer.
+    fn see_off(&mut self, now: Instant) {
+        let new = std::mem::take(
+            &mut *self.service.leaving.lock().unwrap_or_else(PoisonError::into_inner),
+        );
+        for crew in new {
+            if !self.leaving.iter().any(|(_, known)| Arc::ptr_eq(known, &crew)) {
+                self.leaving.push((now + GRACE, crew));
+            }
+        }
+        let (forks, members) = (&mut self.forks, &self.members);
+        self.leaving.retain(|(until, crew)| {
+            let overdue = *until <= now;
+            forks.withdraw(crew, overdue);
+            let own = |member: &&Member| Arc::ptr_eq(&member.crew, crew) && !member.ready;
+            for member in members.values().filter(|member| overdue && own(member)) {
+                if crew.has_dismissed(member.link.id) {
+                    child::kill(&member.link.pidfd);
+                }
+            }
+            let gone = crew.is_gone();
+            if gone {
+                forks.left(crew);
+            }
+            !gone
+        });
     }
 
     fn handle(&mut self, happened: Happened) {
@@ -388,15 +438,19 @@ impl Member {
         if let Some(reason) = self.condemned.as_ref().or(self.link.broken()) {
             return Cause::Lost { reason: reason.clone() };
         }
-        match ended {
-            Ended::Exited(code) => Cause::Exited { code },
-            Ended::Signaled { signal, core_dumped } => Cause::Signaled { signal, core_dumped },
-            Ended::Unknown => Cause::Lost {
-                reason:
-                    "it has ended, and other code of this program has taken the answer how: it \
+        cause_of(ended)
+    }
+}
+
+/// What a process that has ended so leaves a task with.
+pub(super) fn cause_of(ended: Ended) -> Cause {
+    match ended {
+        Ended::Exited(code) => Cause::Exited { code },
+        Ended::Signaled { signal, core_dumped } => Cause::Signaled { signal, core_dumped },
+        Ended::Unknown => Cause::Lost {
+            reason: "it has ended, and other code of this program has taken the answer how: it \
                          ignores SIGCHLD or waits for any child"
-                        .into(),
-            },
-        }
+                .into(),
+        },
     }
 }

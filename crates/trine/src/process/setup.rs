@@ -1,27 +1,48 @@
 //! What is different in a worker from the other workers: set before its first task.
 //!
 //! A [`Setup`] crosses in a `SETUP` frame: for a fresh process with the task that wanted it, for the
-//! workers of a pool as their first frame, before they say that they are ready.
+//! workers of a pool as their first frame, before they say that they are ready. The part of it that
+//! a preload sees goes to its template with the handshake.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
+use super::prologue::Prologue;
+use super::sandbox::Sandbox;
+use crate::sys::child;
+
 /// The body of `SETUP`.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<OsString>,
+    /// What `ps` shows.
+    pub(super) name: Option<String>,
+    /// What the user runs in it before its first task.
+    pub(super) initializer: Option<Prologue>,
+    pub(super) sandbox: Option<Sandbox>,
 }
 
 impl Setup {
-    /// Changes the calling process, a worker that has run no task yet.
+    /// What is done in the template, too, before its preload.
+    pub(super) fn for_template(&self) -> Setup {
+        Setup {
+            environment: self.environment.clone(),
+            current_dir: self.current_dir.clone(),
+            ..Setup::default()
+        }
+    }
+
+    /// Changes the calling process: a worker that has run no task yet, or a template.
     ///
     /// # Errors
     ///
-    /// Says what could not be done, and why; the worker is of no use then.
+    /// Says what could not be done, and why; the process is of no use then.
     pub(super) fn apply(self) -> Result<(), String> {
+        self.check_environment()?;
         for (name, value) in &self.environment {
             // SAFETY: the worker has run no task yet, so there is one thread.
             unsafe { env::set_var(name, value) };
@@ -31,6 +52,35 @@ impl Setup {
                 format!("cannot work in the directory {}: {error}", directory.display())
             })?;
         }
-        Ok(())
+        if let Some(name) = self.name {
+            let text: Vec<u8> = name.into_bytes().into_iter().filter(|byte| *byte != 0).collect();
+            child::set_short_name(&CString::new(text).expect("no byte is 0"));
+        }
+        if let Some(initializer) = self.initializer {
+            // SAFETY: the offset comes from the master, which runs the same build (the template has
+            // checked the fingerprint).
+            unsafe { initializer.run("initializer") }?;
+        }
+        // Last: nothing above may be possible after it.
+        self.sandbox.map_or(Ok(()), |sandbox| sandbox.enforce())
     }
+
+    /// # Errors
+    ///
+    /// Names a variable that `setenv` does not accept.
+    pub(super) fn check_environment(&self) -> Result<(), String> {
+        match self.environment.iter().find(|(name, value)| !is_variable(name, value)) {
+            Some((name, value)) => Err(format!("the environment cannot hold {name:?} = {value:?}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What `setenv` accepts.
+fn is_variable(name: &OsString, value: &OsString) -> bool {
+    let name = name.as_bytes();
+    !name.is_empty()
+        && !name.contains(&b'=')
+        && !name.contains(&0)
+        && !value.as_bytes().contains(&0)
 }

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   master ─► template   Handshake            once, written before the template is started
-//!          ◄─            Greeting             once, when it is ready to fork
+//!          ─►            Setup                behind it, if the template has a preload
+//!          ◄─            Ready, or Unfit      once, when it is ready to fork, or never will be
 //!          ─►            ForkRequest + socket one for each worker
-//!          ◄─            ForkReply + pidfd    one for each request
+//!          ◄─            Forked + pidfd       one for each request
 //!
 //!   master ─► worker     SETUP                before READY, if its pool wants one; before RUN, if its task does
 //!          ─►            RUN                  one task
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::prologue::Prologue;
 use crate::sys::socket::{self, Patience};
 use crate::task::{Backtrace, Cause, CodecStage, SourceLocation};
 
@@ -61,11 +63,31 @@ pub(super) struct Handshake {
     pub(super) master: u32,
 }
 
-/// Longest packet.
+/// Behind the handshake, in the same packet, if there is one: what the template runs before it is ready.
+/// The handshake itself stays as it is, so that a template of another build knows it for one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Preload {
+    pub(super) function: Prologue,
+    /// The length of the packet with the [`Setup`](super::setup::Setup) that follows.
+    pub(super) setup: usize,
+}
+
+/// Longest packet to a template, but for a `Setup`.
 pub(super) const PACKET: usize = 128;
 
-/// Template to master: it has started and accepted the handshake.
-pub(super) const GREETING: &[u8] = b"ready";
+/// Longest packet from a template.
+pub(super) const LONG_PACKET: usize = 4096;
+
+/// Template to master.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum TemplateSays {
+    /// It has accepted the handshake and run its preload.
+    Ready,
+    /// It cannot fork workers, for this reason, and ends.
+    Unfit(String),
+    /// The answer to a request. The worker's pidfd travels along if there is one.
+    Forked(ForkReply),
+}
 
 /// Master to template: fork. The worker's end of its socket travels along.
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,7 +102,7 @@ pub(super) struct ForkRequest {
     pub(super) awaits_setup: bool,
 }
 
-/// Template to master: forked, or not. The worker's pidfd travels along if it was.
+/// Forked, or not.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ForkReply {
     pub(super) request: u64,

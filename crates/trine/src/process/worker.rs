@@ -24,22 +24,25 @@ pub(super) const SHORT_NAME: &CStr = c"trine-worker";
 /// Where the socket goes: far above the numbers that a task opens and closes.
 const SOCKET: RawFd = 200;
 
-/// Turns the calling process, just forked, into a worker.
+/// Turns the calling process, just forked, into a worker. It keeps the descriptors `inherited`, which
+/// the preload of its template has opened.
 pub(super) fn become_worker(
     (theirs, memory): (OwnedFd, Option<OwnedFd>),
     board: Shared,
     request: &ForkRequest,
     master: u32,
+    inherited: &[RawFd],
 ) -> ! {
     child::die_with_parent(master);
     child::set_short_name(SHORT_NAME);
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
     let Ok(lines) = memory.as_ref().map(lines::attach).transpose() else { child::exit_now(1) };
+    let kept: Vec<RawFd> = inherited.iter().copied().chain([socket.as_raw_fd()]).collect();
     // SAFETY: `theirs`, `memory` and the template's socket are closed here under their owners, who never run
     // again in this process: this function does not return, and the first two are forgotten.
     unsafe {
         std::mem::forget((theirs, memory));
-        descriptors::close_all_but(socket.as_fd());
+        descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());
     let Some(place) = OwnPlace::keep(board, request.place) else { child::exit_now(1) };

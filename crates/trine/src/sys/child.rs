@@ -169,6 +169,29 @@ pub(crate) fn follow_directory(pid: u32) {
     let _ = process::chdir(format!("/proc/{pid}/cwd"));
 }
 
+/// Writes out what C code has printed and keeps in memory.
+pub(crate) fn flush_streams() {
+    // SAFETY: null stands for all streams that are open for writing.
+    unsafe { libc::fflush(ptr::null_mut()) };
+}
+
+/// The names of this process's threads other than the caller.
+pub(crate) fn other_threads() -> io::Result<Vec<String>> {
+    let own = observe::thread_id();
+    let mut names = Vec::new();
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let thread = thread?;
+        if thread.file_name().to_str().and_then(|id| id.parse().ok()) == Some(own) {
+            continue;
+        }
+        // One that has no name any more has ended since.
+        if let Ok(name) = std::fs::read_to_string(thread.path().join("comm")) {
+            names.push(name.trim_end().to_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// Ends the process here and now: no destructor, no exit handler.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes any number and does not return.

@@ -1,7 +1,7 @@
 //! The table of open descriptors as a whole.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::OFlags;
 
@@ -47,19 +47,41 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Closes every descriptor but the first three and `kept`.
+/// The open descriptors but for the first three, in order.
+pub(crate) fn open() -> io::Result<Vec<RawFd>> {
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let listed: io::Result<Vec<Option<RawFd>>> =
+        std::fs::read_dir("/proc/self/fd")?.map(|entry| entry.map(number)).collect();
+    // The list names its own descriptor, which is closed by now.
+    let mut open: Vec<RawFd> = listed?.into_iter().flatten().collect();
+    open.retain(|number| *number > 2 && is_open(*number));
+    open.sort_unstable();
+    Ok(open)
+}
+
+fn is_open(number: RawFd) -> bool {
+    // SAFETY: the number is only given to the kernel, which says whether it is open.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_getfd(descriptor).is_ok()
+}
+
+/// Closes every descriptor but the first three and those in `kept`.
 ///
 /// # Safety
 ///
 /// Nothing that the caller uses later owns any of them.
-pub(crate) unsafe fn close_all_but(kept: BorrowedFd<'_>) {
-    let kept = kept.as_raw_fd().unsigned_abs();
-    if kept > 3 {
-        // SAFETY: the caller's promise.
-        unsafe { close_range(3, kept - 1) };
+pub(crate) unsafe fn close_all_but(mut kept: Vec<RawFd>) {
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept.into_iter().filter_map(|number| u32::try_from(number).ok()) {
+        if number > first {
+            // SAFETY: the caller's promise.
+            unsafe { close_range(first, number - 1) };
+        }
+        first = first.max(number + 1);
     }
     // SAFETY: the caller's promise.
-    unsafe { close_range(kept.max(2) + 1, u32::MAX) };
+    unsafe { close_range(first, u32::MAX) };
 }
 
 /// # Safety

@@ -34,6 +34,14 @@ fn shared() {
 }
 
 #[test]
+fn preload() {
+    let printed = run("preload", &[]);
+    assert_eq!(printed.matches("loaded in process ").count(), 1, "{printed}");
+    assert!(printed.matches("starts with 4000000 numbers").count() >= 2, "{printed}");
+    assert!(printed.contains("SIGABRT (6)") && printed.contains("1000 more answers"), "{printed}");
+}
+
+#[test]
 fn async_crates() {
     let printed = run("async_crates", &[]);
     for part in ["499500 in all", "counted to 100", "1000 futures have heard", "in order: true"] {

@@ -23,6 +23,7 @@ mod process;
 pub use child::Child;
 pub use pipes::{ChildStderr, ChildStdin, ChildStdout};
 pub use process::Process;
+pub(super) use process::bury_orphans;
 
 /// A program to start, with std's names: [`std::process::Command`], whose waits park the coroutine.
 ///

@@ -55,7 +55,7 @@ static ORPHANS: Mutex<Vec<Arc<Watched>>> = Mutex::new(Vec::new());
 
 impl Process {
     /// Watches the child `pid`, which was started just now; kills it if that cannot be.
-    pub(super) fn watch(pid: u32) -> io::Result<Process> {
+    pub(in super::super) fn watch(pid: u32) -> io::Result<Process> {
         match child::open(pid) {
             Ok(pidfd) if child::is_own(&pidfd) => {
                 // Its status is asked for with WNOHANG, so nothing blocks.
@@ -67,7 +67,7 @@ impl Process {
             Err(error) if error.raw_os_error() == Some(child::NO_SUCH_PROCESS) => Err(taken(pid)),
             Err(error) => {
                 child::kill_and_wait(pid);
-                let text = format!("the program was killed, as it cannot be watched: {error}");
+                let text = format!("it was killed, as it cannot be watched: {error}");
                 Err(io::Error::new(error.kind(), text))
             }
         }
@@ -166,7 +166,7 @@ impl Drop for Last {
 }
 
 /// Takes the status of those that nobody waits for and that have ended.
-pub(super) fn bury_orphans() {
+pub(in super::super) fn bury_orphans() {
     let mut orphans = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
     orphans.retain(|orphan| orphan.look().is_none());
 }
