@@ -660,3 +660,14 @@ fn process_tasks_share_it_and_one_that_crashes_is_told_of() {
     drop(held);
     pool.shutdown();
 }
+
+#[test]
+fn a_sandbox_does_not_keep_it_from_its_workers() {
+    let sandbox = process::Sandbox::new().no_network().no_exec().no_new_processes().no_files();
+    let pool = process::Pool::builder().workers(1).sandbox(sandbox).build();
+    let mutex = Mutex::new(0_u8).unwrap();
+    let add = |mutex: Mutex<u8>| mutex.lock().unwrap().update(|n| *n += 1);
+    pool.spawn(mutex.clone(), add).join().unwrap();
+    assert_eq!(mutex.lock().unwrap().get(), 1);
+    pool.shutdown();
+}
