@@ -104,11 +104,17 @@ impl Link {
         }
     }
 
-    /// Takes all that a dead worker has answered; afterwards nobody is at it any more.
-    pub(super) fn hear_last(&self, crew: &Arc<Crew>) {
+    /// Takes all that the worker has answered, also if somebody else is at it: that one may have looked
+    /// before the last answer came. Whoever has just said whom the worker is to tell looks so.
+    fn hear_all(&self, crew: &Arc<Crew>, dead: bool) {
         let Some(lines) = &self.lines else { return };
         let lock = || lines.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.take(crew, lines, lock(), true) > 0 {}
+        while self.take(crew, lines, lock(), dead) > 0 {}
+    }
+
+    /// Takes all that a dead worker has answered; afterwards nobody is at it any more.
+    pub(super) fn hear_last(&self, crew: &Arc<Crew>) {
+        self.hear_all(crew, true);
     }
 
     /// The lock is held until the answers are settled with the crew: who finds it free finds a crew that
@@ -182,7 +188,7 @@ impl Link {
         let waited =
             if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
         lines.words.listen_by_service();
-        self.hear(crew);
+        self.hear_all(crew, false);
         waited
     }
 
@@ -197,7 +203,7 @@ impl Link {
     pub(super) fn listen(&self, crew: &Arc<Crew>) {
         let Some(lines) = &self.lines else { return };
         lines.words.listen();
-        while self.hear(crew) > 0 {}
+        self.hear_all(crew, false);
     }
 
     fn words(&self) -> Option<&Words> {
