@@ -1,9 +1,13 @@
-//! Sleeping on an atomic word until another thread of this process says that it changed.
+//! Sleeping on an atomic word until another thread, of this process or another one, says that it changed.
 
-use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::time::{Duration, Instant};
 
-use rustix::thread::futex;
+use rustix::thread::{ClockId, futex};
+
+use super::clock;
 
 /// Sleeps while `word` holds `expected`, at most until `deadline`.
 ///
@@ -29,4 +33,78 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) {
 /// Wakes one thread that sleeps on `word`.
 pub(crate) fn wake_one(word: &AtomicU32) {
     let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
+}
+
+/// How long one sleeps on the shared word alone where the kernel cannot wait for two (before Linux 5.16, or
+/// in a sandbox that does not know the call), between two looks at the own one.
+const DEAF: Duration = Duration::from_millis(5);
+
+/// Sleeps while `own`, a word of this process, holds `own_expected` and `shared`, a word in memory shared
+/// with other processes, holds `shared_expected`, at most until `deadline`.
+///
+/// [`wake_one`] wakes the sleeper by the own word, [`wake_shared`] by the shared one. May return early for
+/// no reason; the caller looks at both words again.
+pub(crate) fn wait_either(
+    own: &AtomicU32,
+    own_expected: u32,
+    shared: &AtomicU32,
+    shared_expected: u32,
+    deadline: Option<Instant>,
+) {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Relaxed) {
+        return wait_in_turns(shared, shared_expected, deadline);
+    }
+    // By the clock, as this call wants it; more than a day is as good as no deadline.
+    let until = match deadline {
+        None => None,
+        Some(deadline) => {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let until = clock::monotonic() + left.min(Duration::from_secs(86_400));
+            let tv_sec = i64::try_from(until.as_secs()).unwrap_or(i64::MAX);
+            Some(futex::Timespec { tv_sec, tv_nsec: until.subsec_nanos().into() })
+        }
+    };
+    let words = [
+        waited_for(own, own_expected, futex::WaitFlags::PRIVATE),
+        waited_for(shared, shared_expected, futex::WaitFlags::empty()),
+    ];
+    let waited =
+        futex::waitv(&words, futex::WaitvFlags::empty(), until.as_ref(), ClockId::Monotonic);
+    // All other errors mean: look again.
+    if let Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) = waited {
+        REFUSED.store(true, Relaxed);
+    }
+}
+
+fn waited_for(word: &AtomicU32, expected: u32, more: futex::WaitFlags) -> futex::Wait {
+    let mut wait = futex::Wait::new();
+    wait.val = expected.into();
+    wait.uaddr = futex::WaitPtr::new(word.as_ptr().cast());
+    wait.flags = futex::WaitFlags::SIZE_U32 | more;
+    wait
+}
+
+/// [`wait_either`] on the shared word alone, and never for long.
+fn wait_in_turns(shared: &AtomicU32, expected: u32, deadline: Option<Instant>) {
+    let left = deadline.map_or(DEAF, |deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.min(DEAF);
+    if !left.is_zero() {
+        let time = futex::Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+        let _ = futex::wait(shared, futex::Flags::empty(), expected, Some(&time));
+    }
+}
+
+/// Wakes all that sleep on `word`, in whatever process; says how many.
+///
+/// # Errors
+///
+/// If the page of the word cannot be had.
+#[allow(dead_code, reason = "its users come next")]
+pub(crate) fn wake_shared(word: &AtomicU32) -> io::Result<usize> {
+    // More than that cannot be waiting.
+    Ok(futex::wake(word, futex::Flags::empty(), i32::MAX.cast_unsigned())?)
 }

@@ -249,6 +249,25 @@ pub(crate) fn wait_for(
     })
 }
 
+/// As [`wait`], for a thread ([`is_plain_thread`]) that also waits for a word in memory which other processes
+/// see, as long as that holds `expected`. May return early.
+///
+/// Whoever changes the word wakes by [`wake_shared`](futex::wake_shared).
+///
+/// # Errors
+///
+/// As [`wait`].
+#[allow(dead_code, reason = "its users come next")]
+pub(crate) fn wait_word(
+    word: &AtomicU32,
+    expected: u32,
+    deadline: Option<Instant>,
+) -> Result<(), Interrupted> {
+    cancel::wait_by(deadline, |until| {
+        with_parker(|parker| parker.park_beside(word, expected, until));
+    })
+}
+
 /// Waits until `moment`, whatever wakes the caller before.
 ///
 /// # Errors
@@ -306,6 +325,13 @@ impl ThreadParker {
                 }
                 futex::wait(&self.word, PARKED, deadline);
             }
+        });
+    }
+
+    /// Waits for a shared word too. May return early.
+    fn park_beside(&self, shared: &AtomicU32, expected: u32, deadline: Option<Instant>) {
+        self.rest(PARKED, || {
+            futex::wait_either(&self.word, PARKED, shared, expected, deadline);
         });
     }
 
@@ -379,6 +405,31 @@ mod tests {
         let deadline = Instant::now() + Duration::from_millis(1);
         park(Some(deadline));
         assert!(Instant::now() >= deadline);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_shared_word_is_woken_by_it_by_its_waker_and_by_time() {
+        static WORD: AtomicU32 = AtomicU32::new(0);
+        let own = waker();
+        let other = std::thread::spawn(move || {
+            WORD.store(1, Release);
+            futex::wake_shared(&WORD).unwrap();
+            while WORD.load(Acquire) != 2 {
+                std::thread::yield_now();
+            }
+            own.wake();
+        });
+        while WORD.load(Acquire) == 0 {
+            wait_word(&WORD, 0, None).unwrap();
+        }
+        WORD.store(2, Release);
+        // Nobody changes the word any more.
+        wait_word(&WORD, 2, None).unwrap();
+        other.join().unwrap();
+        let deadline = Instant::now() + Duration::from_millis(1);
+        while Instant::now() < deadline {
+            wait_word(&WORD, 2, Some(deadline)).unwrap();
+        }
     }
 
     #[test]
