@@ -4,6 +4,8 @@
 
 #[allow(dead_code, reason = "its users come next")]
 pub(crate) mod carry;
+pub mod channel;
 mod pipe;
 
+pub use channel::{channel, channel_with};
 pub use pipe::{PipeReader, PipeWriter, pipe};

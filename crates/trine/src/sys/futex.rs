@@ -103,7 +103,6 @@ fn wait_in_turns(shared: &AtomicU32, expected: u32, deadline: Option<Instant>) {
 /// # Errors
 ///
 /// If the page of the word cannot be had.
-#[allow(dead_code, reason = "its users come next")]
 pub(crate) fn wake_shared(word: &AtomicU32) -> io::Result<usize> {
     // More than that cannot be waiting.
     Ok(futex::wake(word, futex::Flags::empty(), i32::MAX.cast_unsigned())?)

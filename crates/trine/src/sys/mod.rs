@@ -18,6 +18,7 @@ pub(crate) mod net;
 pub(crate) mod observe;
 pub(crate) mod poll;
 pub(crate) mod random;
+pub(crate) mod region;
 pub(crate) mod ring;
 pub(crate) mod sample;
 pub(crate) mod shared;

@@ -257,7 +257,6 @@ pub(crate) fn wait_for(
 /// # Errors
 ///
 /// As [`wait`].
-#[allow(dead_code, reason = "its users come next")]
 pub(crate) fn wait_word(
     word: &AtomicU32,
     expected: u32,
