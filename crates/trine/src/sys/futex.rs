@@ -107,3 +107,17 @@ pub(crate) fn wake_shared(word: &AtomicU32) -> io::Result<usize> {
     // More than that cannot be waiting.
     Ok(futex::wake(word, futex::Flags::empty(), i32::MAX.cast_unsigned())?)
 }
+
+/// Changes those bits of `changed`, of which only the lowest 11 can be given, and wakes all that sleep on `word`, in
+/// whatever process: in one step, which no signal interrupts.
+///
+/// # Errors
+///
+/// If one of the pages cannot be had; then nothing has happened.
+pub(crate) fn change_and_wake(changed: &AtomicU32, bits: u32, word: &AtomicU32) -> io::Result<()> {
+    let bits = u16::try_from(bits).unwrap_or(u16::MAX);
+    let all = i32::MAX.cast_unsigned();
+    let (change, never) = (futex::WakeOp::XOr, futex::WakeOpCmp::Eq);
+    futex::wake_op(word, futex::Flags::empty(), all, 0, changed, change, never, bits, 0)?;
+    Ok(())
+}

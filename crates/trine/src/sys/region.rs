@@ -92,6 +92,11 @@ impl Region {
         unsafe { self.at(offset, 4).cast::<AtomicU32>().as_ref() }
     }
 
+    /// The lower half of the 64-bit word at `offset`: for the kernel to change, and for nothing else.
+    pub(crate) fn low_half(&self, offset: usize) -> &AtomicU32 {
+        self.half(if cfg!(target_endian = "little") { offset } else { offset + 4 })
+    }
+
     /// Copies `bytes` to `offset`.
     #[inline]
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {

@@ -61,8 +61,7 @@ impl Ring {
         match word & TAG {
             HELD => {
                 let owner = (word >> 2) as u32 & (MOST_ATTACHED - 1);
-                let predecessor = owner == self.number() && word != self.held();
-                predecessor || !self.is_there(owner)
+                !self.is_there(owner)
             }
             IN_SLOT => {
                 let position = Position(word >> 2);
@@ -76,6 +75,17 @@ impl Ring {
                 }
             }
             _ => true,
+        }
+    }
+
+    /// Frees what the last one of this number has held.
+    pub(super) fn free_blocks_of_predecessor(&self) {
+        for block in 0..self.layout.blocks {
+            let word = self.block_word(block).load(Acquire);
+            let owner = (word >> 2) as u32 & (MOST_ATTACHED - 1);
+            if word & TAG == HELD && owner == self.number() && word != self.held() {
+                let _ = self.block_word(block).compare_exchange(word, FREE, AcqRel, Relaxed);
+            }
         }
     }
 

@@ -104,9 +104,16 @@ impl Packed<'_> {
         Ok(())
     }
 
-    /// Puts the message into the slot at `position`, which the caller has claimed.
+    /// Puts the message into the slot at `position`, which the caller has claimed, and ends the claim.
     #[inline]
     pub(super) fn put(self, position: Position) {
+        let ring = self.ring;
+        self.place(position);
+        ring.publish(position);
+    }
+
+    #[inline]
+    pub(super) fn place(self, position: Position) {
         let ring = self.ring;
         match self.block {
             None => {
@@ -118,7 +125,6 @@ impl Packed<'_> {
                 block.give_to(position);
             }
         }
-        ring.publish(position);
     }
 }
 

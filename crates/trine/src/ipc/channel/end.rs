@@ -55,7 +55,7 @@ pub(super) struct Descriptors {
 const LOOKS: u32 = 64;
 
 /// Between two looks at a claim that somebody else has not ended: at first, and at last.
-const PAUSE: Duration = Duration::from_micros(20);
+const PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Between two looks of one who sleeps, where the death of the others could not be watched.
@@ -216,7 +216,7 @@ impl End {
                 (Some(deadline), Some(bound)) => Some(deadline.min(bound)),
                 (deadline, bound) => deadline.or(bound),
             };
-            if let Err(interrupted) = self.sleep(news, soon, until) {
+            if let Err(interrupted) = self.sleep(news, until) {
                 return match look() {
                     Found::Claimed(value) => Ok(value),
                     _ => Err(Reason::Interrupted(interrupted)),
@@ -230,13 +230,10 @@ impl End {
     }
 
     /// Sleeps until `until`, or until those of this side are woken since they had this `news`. May return early.
-    fn sleep(&self, news: u32, soon: bool, until: Option<Instant>) -> Result<(), Interrupted> {
+    fn sleep(&self, news: u32, until: Option<Instant>) -> Result<(), Interrupted> {
         let word = self.ring.news(self.side);
         if park::is_plain_thread() {
             return park::wait_word(word, news, until);
-        }
-        if soon {
-            return park::wait(until);
         }
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         let woken = self.bell.retry(Direction::Read, timeout, |_| match word.load(SeqCst) {

@@ -18,7 +18,7 @@
 //! ```text
 //!   slot's word:   │ lap, 42 bits │ owner, 12 bits │ state, 8 bits │
 //!
-//!   FREE(lap) ──► WRITING(lap, owner) ──► FULL(lap) ──► READING(lap, owner) ──► FREE(lap + 1)
+//!   FREE(lap) ──► WRITING(lap, owner) ──► FULL(lap) ──► READING(lap, owner) ──► EMPTIED(lap) = FREE(lap + 1)
 //!                      └─── owner has died ──► FREE(lap + 1) ◄── owner has died ───┘
 //!
 //!   block's word:  FREE ──► HELD(attachment, owner) ──► IN_SLOT(position) ──► HELD(attachment, owner) ──► FREE
@@ -105,6 +105,8 @@ pub(super) enum State {
     Full,
     /// What its owner, a receiver, takes out just now.
     Reading,
+    /// In a word only: as `Free` of the next lap, but one change of the lowest bits away from `Reading`.
+    Emptied,
 }
 
 /// A slot's word.
@@ -119,7 +121,8 @@ impl Word {
 
     #[inline]
     pub(super) fn lap(self) -> u64 {
-        self.0 >> (64 - LAP_BITS)
+        let emptied = self.0 as u8 == State::Emptied as u8;
+        (self.0 >> (64 - LAP_BITS)).wrapping_add(emptied.into())
     }
 
     #[inline]
@@ -135,6 +138,7 @@ impl Word {
             1 => State::Writing,
             2 => State::Full,
             3 => State::Reading,
+            4 => State::Free,
             _ => return None,
         })
     }
@@ -284,6 +288,8 @@ mod tests {
         let word = Word::new(State::Reading, 4095, last.lap());
         assert_eq!((word.lap(), word.owner()), (last.lap(), 4095));
         assert_eq!((word.state(), word.freed()), (Some(State::Reading), Word(0)));
+        let emptied = Word::new(State::Emptied, 9, 6);
+        assert_eq!((emptied.state(), emptied.lap()), (Some(State::Free), 7));
     }
 
     #[test]

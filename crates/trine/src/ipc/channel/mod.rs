@@ -39,6 +39,10 @@ mod sender;
 mod spin;
 mod travel;
 
+#[cfg(test)]
+#[path = "../../../tests/unit/ipc_channel.rs"]
+mod tests;
+
 pub use error::{AttachError, Reason, RecvError, SendError};
 pub use receiver::{Iter, Receiver};
 pub use sender::Sender;

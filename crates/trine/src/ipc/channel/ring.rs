@@ -9,9 +9,13 @@
 //!
 //! One who would sleep *arms* its side first, looks once more, and sleeps without bound only if the slot it
 //! needs is `FREE` (a receiver) or `FULL` (a sender). One who claims that slot wakes the armed side **between the
-//! claim and its end**: killed before the wake-up, it has delivered nothing; killed after it, those who
-//! were woken find its unfinished claim, and free it. They wait for a claim's end with a bound, not for a wake-up.
-//! The mark is taken off in between, too: who arms after that finds the claim, and arms again.
+//! claim and its end**, or at its end in one step of the kernel (`FUTEX_WAKE_OP`, in which nobody is killed). Killed
+//! before the wake-up, it has delivered nothing; killed after it, those who were woken find its unfinished claim,
+//! and free it. They wait for a claim's end with a bound, and not only for a wake-up.
+//! The mark is taken off after that, unless somebody has armed meanwhile.
+//!
+//! A bell cannot be rung in one step with the end of a claim. It is rung before, and once more behind if somebody
+//! has come too early and armed again.
 //!
 //! Ordering: arming and claiming are both `SeqCst`, as are the looks that follow; so of a sleeper and a
 //! claimer one sees the other.
@@ -32,6 +36,8 @@ use crate::sys::region::{self, Presence, Region};
 pub(super) const THREADS: u32 = 1;
 /// Others wait for the bell.
 pub(super) const OTHERS: u32 = 2;
+/// Above these two the word counts who has armed.
+const KINDS: u32 = THREADS | OTHERS;
 
 /// Who does something with a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +118,7 @@ impl Ring {
                 self.free_abandoned(slot, word);
             }
         }
+        self.free_blocks_of_predecessor();
     }
 
     #[inline]
@@ -264,17 +271,48 @@ impl Ring {
     /// Ends a claim to write: from here on the message can be taken.
     #[inline]
     pub(super) fn publish(&self, position: Position) {
-        self.wake(Side::Receiver);
-        let full = Word::new(State::Full, 0, position.lap());
-        self.slot(position.index()).store(full.0, Release);
+        self.finish(position, State::Writing, State::Full, Side::Receiver);
     }
 
-    /// Ends a claim to read, or one to write without a message: from here on there is room.
+    /// Ends a claim to read: from here on there is room.
     #[inline]
     pub(super) fn release(&self, position: Position) {
-        self.wake(Side::Sender);
-        let free = Word::new(State::Free, 0, position.lap().wrapping_add(1));
-        self.slot(position.index()).store(free.0, Release);
+        self.finish(position, State::Reading, State::Emptied, Side::Sender);
+    }
+
+    /// Ends a claim, and wakes those of a side that need the slot.
+    #[inline]
+    fn finish(&self, position: Position, from: State, to: State, side: Side) {
+        let marks = self.region.half(side.words()).load(SeqCst);
+        if marks & KINDS == 0 {
+            let word = Word::new(to, 0, position.lap());
+            return self.slot(position.index()).store(word.0, Release);
+        }
+        self.finish_waking(position, from, to, side, marks);
+    }
+
+    #[cold]
+    fn finish_waking(&self, position: Position, from: State, to: State, side: Side, marks: u32) {
+        let news = self.news(side);
+        news.fetch_add(1, SeqCst);
+        if marks & OTHERS != 0 {
+            region::ring(&*self.bell);
+        }
+        let slot = self.layout.slot(position.index());
+        let difference = from as u32 ^ to as u32;
+        let woken = marks & THREADS != 0
+            && futex::change_and_wake(self.region.low_half(slot), difference, news).is_ok();
+        if !woken {
+            let word = Word::new(to, 0, position.lap());
+            self.slot(position.index()).store(word.0, Release);
+        }
+        let armed = self.region.half(side.words());
+        let later = armed.compare_exchange(marks, marks & !KINDS, SeqCst, SeqCst);
+        // Those whom the bell has brought too early.
+        if later.is_err_and(|marks| marks & OTHERS != 0) {
+            news.fetch_add(1, SeqCst);
+            region::ring(&*self.bell);
+        }
     }
 
     /// How many messages there are, at this moment.
@@ -288,7 +326,9 @@ impl Ring {
     /// Notes that the caller is about to sleep, and gives what its side's word holds.
     pub(super) fn arm(&self, side: Side, kind: u32) -> u32 {
         let news = self.news(side).load(SeqCst);
-        self.region.half(side.words()).fetch_or(kind, SeqCst);
+        // Never the same marks twice: who takes them off has woken all whom it takes them off for.
+        let mark = |marks: u32| Some(marks.wrapping_add(KINDS + 1) | kind);
+        let _ = self.region.half(side.words()).fetch_update(SeqCst, SeqCst, mark);
         news
     }
 
@@ -297,35 +337,18 @@ impl Ring {
         self.region.half(side.words() + 4)
     }
 
-    /// Wakes those of a side that sleep. The caller has claimed the slot that they need.
-    #[inline]
-    fn wake(&self, side: Side) {
-        let armed = self.region.half(side.words());
-        let kinds = armed.load(SeqCst);
-        if kinds != 0 {
-            self.wake_kinds(side, kinds);
-            armed.store(0, SeqCst);
-        }
-    }
-
-    /// Wakes those of a side that sleep. Whoever does so without a claim leaves the mark.
+    /// Wakes those of a side that sleep, and leaves their marks on.
     #[inline]
     pub(super) fn wake_all(&self, side: Side) {
-        let kinds = self.region.half(side.words()).load(SeqCst);
-        if kinds != 0 {
-            self.wake_kinds(side, kinds);
+        let marks = self.region.half(side.words()).load(SeqCst);
+        if marks & KINDS == 0 {
+            return;
         }
-    }
-
-    #[cold]
-    fn wake_kinds(&self, side: Side, kinds: u32) {
         let news = self.news(side);
         news.fetch_add(1, SeqCst);
-        if kinds & THREADS != 0 {
-            // It can only fail if the page cannot be had, and then nobody sleeps on it.
-            let _ = futex::wake_shared(news);
-        }
-        if kinds & OTHERS != 0 {
+        // It can only fail if the page cannot be had, and then nobody sleeps on it.
+        let _ = futex::wake_shared(news);
+        if marks & OTHERS != 0 {
             region::ring(&*self.bell);
         }
     }

@@ -77,6 +77,28 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
         self.put(value, Patience::Until(Instant::now().checked_add(timeout)))
     }
 
+    /// As [`send`](Self::send), of a value that the caller keeps: to send its buffer's next contents, say, or the
+    /// same once more.
+    ///
+    /// ```
+    /// let (sender, receiver) = trine::ipc::channel::<Vec<u32>>(4)?;
+    /// let mut table = vec![0; 100];
+    /// for n in 0..3 {
+    ///     table.fill(n);
+    ///     sender.send_ref(&table)?;
+    /// }
+    /// assert_eq!(receiver.iter().take(3).map(|table| table.unwrap()[99]).sum::<u32>(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `send`, without the value.
+    pub fn send_ref(&self, value: &T) -> Result<(), SendError<()>> {
+        let sent = self.try_put(value, Patience::Until(None));
+        sent.map_err(|reason| SendError { value: (), reason })
+    }
+
     #[inline]
     fn put(&self, value: T, patience: Patience) -> Result<(), SendError<T>> {
         match self.try_put(&value, patience) {
