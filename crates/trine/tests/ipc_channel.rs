@@ -100,7 +100,7 @@ fn messages_of_all_kinds_and_sizes_arrive_as_they_were() {
 
 #[test]
 fn a_child_answers() {
-    const ROUNDS: u64 = 10_000;
+    const ROUNDS: u64 = 2000;
     if role().is_some() {
         let there = Receiver::<(Option<u64>, Option<Sender<u64>>)>::try_from(own_end());
         // An end does not travel in a message yet; the type alone shows that it can be named.
@@ -237,7 +237,7 @@ fn common_places() -> [fn(Work) -> trine::Task<bool>; 2] {
 
 #[test]
 fn many_send_to_many_and_every_message_arrives_once() {
-    const EACH: u64 = 3000;
+    const EACH: u64 = 1000;
     for (capacity, bytes) in [(1, 64), (3, 300), (64, 64)] {
         let (sender, receiver) = ipc::channel_with::<(u64, Vec<u8>)>(capacity, 1000).unwrap();
         let senders: Vec<_> = (0..4)
@@ -303,7 +303,7 @@ fn senders_that_are_killed_at_any_moment_lose_no_message_of_others() {
         }
     }
     let mut rng = Rng(1);
-    for round in 0..12 {
+    for round in 0..6 {
         let capacity = [1, 2, 16][round % 3];
         let (sender, receiver) = ipc::channel_with::<Sent>(capacity, 2000).unwrap();
         let mut children: Vec<Child> =
@@ -318,7 +318,7 @@ fn senders_that_are_killed_at_any_moment_lose_no_message_of_others() {
             *next += 1;
         };
         for child in &mut children {
-            for _ in 0..rng.below(3000) {
+            for _ in 0..rng.below(1000) {
                 take(receiver.recv_timeout(LONG).unwrap());
             }
             child.kill().unwrap();
@@ -353,8 +353,9 @@ fn receivers_that_are_killed_at_any_moment_lose_one_message_each() {
         command.stdin(Stdio::from(descriptor(receiver))).stdout(Stdio::null());
         command.stderr(Stdio::from(descriptor(answers))).spawn().unwrap()
     };
+    const EACH: u64 = 1500;
     let mut rng = Rng(2);
-    for round in 0..12 {
+    for round in 0..6 {
         let capacity = [1, 2, 16][round % 3];
         let (sender, receiver) = ipc::channel_with(capacity, 2000).unwrap();
         let (answers, answered) = ipc::channel::<u64>(4).unwrap();
@@ -362,19 +363,19 @@ fn receivers_that_are_killed_at_any_moment_lose_one_message_each() {
             (0..3).map(|_| start_with(receiver.clone(), answers.clone())).collect();
         drop((receiver, answers));
         let sent = thread::spawn(move || {
-            for n in 0..4000 {
+            for n in 0..EACH {
                 let bytes = if n % 3 == 0 { vec![1; 1000] } else { Vec::new() };
                 sender.send_timeout((n, bytes), LONG).unwrap();
             }
         });
-        let mut seen = vec![false; 4000];
+        let mut seen = vec![false; EACH as usize];
         let mut count = 0;
         let mut take = |n: u64| {
             assert!(!std::mem::replace(&mut seen[n as usize], true), "no message comes twice");
             count += 1;
         };
         for child in &mut children[..2] {
-            for _ in 0..rng.below(1500) {
+            for _ in 0..rng.below(500) {
                 take(answered.recv_timeout(LONG).unwrap());
             }
             kill(child);
@@ -387,7 +388,7 @@ fn receivers_that_are_killed_at_any_moment_lose_one_message_each() {
             }
         }
         sent.join().unwrap();
-        assert!(count >= 4000 - 2, "{count}: one killed holds one message");
+        assert!(count >= EACH - 2, "{count}: one killed holds one message");
         ended_well(children.pop().unwrap());
     }
 }

@@ -106,6 +106,14 @@ impl Region {
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
     }
 
+    /// A copy of the byte at `offset`.
+    #[inline]
+    pub(crate) fn byte(&self, offset: usize) -> u8 {
+        let from = self.at(offset, 1);
+        // SAFETY: within the mapping (checked); any byte is valid, and it is read once.
+        unsafe { from.as_ptr().read_volatile() }
+    }
+
     /// Copies `len` bytes from `offset` to the end of `into`.
     #[inline]
     pub(crate) fn read(&self, offset: usize, len: usize, into: &mut Vec<u8>) {

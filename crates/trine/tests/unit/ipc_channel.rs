@@ -221,8 +221,8 @@ fn memory_full_of_nonsense_makes_errors_and_no_hang() {
                     let value = match number() % 4 {
                         0 => number(),
                         1 => number() % 16,
-                        2 => (number() % 8) << 22 | (number() % 16) << 8 | number() % 5,
-                        _ => (number() % 8) << 20 | number() % 10,
+                        2 => ((number() % 8) << 22) | ((number() % 16) << 8) | (number() % 5),
+                        _ => ((number() % 8) << 20) | (number() % 10),
                     };
                     mad.ring.region.word(place as usize * 8).store(value, Relaxed);
                     if number().is_multiple_of(64) {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::block::Held;
+use super::decode::Reader;
 use super::error::Reason;
 use super::layout::{INLINE, Position};
 use super::ring::Ring;
@@ -130,7 +131,7 @@ impl Packed<'_> {
 
 /// Takes the message at `position`, which the caller has claimed, out of the queue and decodes it.
 ///
-/// The bytes are copied before they are looked at: another process may still write to them.
+/// No byte is read twice: another process may still write to them.
 #[inline]
 pub(super) fn unpack<T: DeserializeOwned>(ring: &Ring, position: Position) -> Result<T, Reason> {
     const NONSENSE: Reason = Reason::Broken("a message that says nonsense of itself");
@@ -145,10 +146,8 @@ pub(super) fn unpack<T: DeserializeOwned>(ring: &Ring, position: Position) -> Re
             let held = ring.block_of(position, block);
             ring.release(position);
             let held = held.ok_or(NONSENSE)?;
-            let mut long = Vec::new();
-            ring.region.read(held.offset(), len, &mut long);
-            drop(held);
-            decode(&long)
+            let mut reader = Reader::new(&ring.region, held.offset(), len);
+            finish(T::deserialize(&mut reader).map(|value| (value, reader.left())))
         }
         None => {
             ring.release(position);
@@ -159,8 +158,13 @@ pub(super) fn unpack<T: DeserializeOwned>(ring: &Ring, position: Position) -> Re
 
 #[inline]
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Reason> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
+    finish(postcard::take_from_bytes(bytes).map(|(value, rest)| (value, rest.len())))
+}
+
+#[inline]
+fn finish<T>(decoded: postcard::Result<(T, usize)>) -> Result<T, Reason> {
+    match decoded {
+        Ok((value, 0)) => Ok(value),
         Ok(_) => Err(Reason::Codec("there are bytes behind it".into())),
         Err(error) => Err(Reason::Codec(error.to_string())),
     }

@@ -17,7 +17,7 @@
 //! |---|---|
 //! | `sender.rs`, `receiver.rs`, `error.rs` | what a user sees |
 //! | `travel.rs` | how ends get into other processes |
-//! | `codec.rs` | messages as bytes |
+//! | `codec.rs`, `decode.rs` | messages as bytes |
 //! | `end.rs`, `spin.rs` | descriptors, and how one waits |
 //! | `ring.rs`, `block.rs`, `layout.rs` | the memory |
 
@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 
 mod block;
 mod codec;
+mod decode;
 mod end;
 mod error;
 mod layout;

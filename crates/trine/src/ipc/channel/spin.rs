@@ -18,13 +18,14 @@ pub(super) struct Spin {
 
 impl Spin {
     const LEAST: u32 = 16;
-    const MOST: u32 = 1024;
+    const MOST: u32 = 512;
 
     pub(super) fn new() -> Spin {
         Spin { budget: AtomicU32::new(Spin::MOST), patience: Patience::new() }
     }
 
-    /// What `look` has found in the end. On one processor it lets others run instead of spinning.
+    /// What `look` has found in the end. On one processor it lets others run instead of spinning; on several it
+    /// does not, as on a busy machine it would come back late, with its share of time used up.
     pub(super) fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         if !park::is_plain_thread() {
             park::pass();
@@ -40,6 +41,7 @@ impl Spin {
                 hint::spin_loop();
             }
             self.budget.store((budget - budget / 8).max(Spin::LEAST), Relaxed);
+            return None;
         }
         let (look, found) = (Cell::new(Some(look)), Cell::new(None));
         self.patience.linger(|| {
