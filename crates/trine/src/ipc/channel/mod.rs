@@ -74,7 +74,7 @@ const MAX_MESSAGE_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 ///
-/// If there are no descriptors left (it takes five for each end), no `/proc` is there, or `capacity` is 0 or more than a million.
+/// If there are no descriptors left (it takes four for each end), no `/proc` is there, or `capacity` is 0 or more than a million.
 pub fn channel<T>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)>
 where
     T: Serialize + DeserializeOwned,

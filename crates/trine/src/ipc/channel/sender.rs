@@ -44,7 +44,8 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     /// # Errors
     ///
     /// With the value, if no receiver is left in any process, the task was cancelled while it waited, the
-    /// message is too long or cannot be encoded, or another process has damaged the channel.
+    /// message is too long or cannot be encoded, or another process has damaged the channel. That the last
+    /// receiver was killed may be told some sends later, while there is room.
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.put(value, Patience::Until(None))

@@ -1,6 +1,6 @@
 //! Looking a few times more before a sleep: what comes within a microsecond costs no wake-up then.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hint;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
@@ -43,12 +43,9 @@ impl Spin {
             self.budget.store((budget - budget / 8).max(Spin::LEAST), Relaxed);
             return None;
         }
-        let (look, found) = (Cell::new(Some(look)), Cell::new(None));
+        let (look, found) = (RefCell::new(look), Cell::new(None));
         self.patience.linger(|| {
-            let Some(mut again) = look.take() else { return true };
-            found.set(again());
-            look.set(Some(again));
-            let now = found.take();
+            let now = look.borrow_mut()();
             let is = now.is_some();
             found.set(now);
             is
