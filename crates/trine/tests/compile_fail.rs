@@ -49,6 +49,12 @@ fn functions_that_cannot_cross_do_not_compile() {
             assert!(text.contains(part), "{case}: no `{part}` in:\n{text}");
         }
     }
+    let text = complaint(&package, "preload_captures").expect("it does not compile either");
+    for part in
+        ["captures variables", "pass what it needs in the environment", "preload_captures.rs:"]
+    {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
     let text = complaint(&package, "not_serde").expect("a result without serde does not compile");
     assert!(text.contains("Plain: serde") && text.contains("not_serde.rs:"), "{text}");
 }

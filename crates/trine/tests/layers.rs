@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Crates and words that reach the kernel.
-const KERNEL: &[&str] = &["libc::", "rustix::", "asm!"];
+const KERNEL: &[&str] = &["libc::", "rustix::", "use landlock::", "seccompiler::", "asm!"];
 
 fn floor(module: &str) -> usize {
     FLOORS

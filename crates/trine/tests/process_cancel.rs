@@ -309,19 +309,23 @@ fn a_task_that_its_worker_has_not_begun_is_skipped() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
     let pid = pid_of(&pool);
     kill(pid, libc::SIGSTOP);
+    // A short one is taken back out of the ring, at once. A long one is on its way already.
     let task = pool.spawn((), |()| -> () { panic!("it ran") });
+    let long = pool.spawn(vec![1_u8; 100_000], |_| -> () { panic!("it ran") });
     let after = pool.spawn(3, |n: u8| n);
     task.cancel_because("in time");
-    assert!(!task.is_finished());
-    kill(pid, libc::SIGCONT);
+    assert!(task.is_finished());
+    long.cancel_because("in time");
     assert_eq!(reason(&task.join().unwrap_err()), Some("in time"));
+    kill(pid, libc::SIGCONT);
+    assert_eq!(reason(&long.join().unwrap_err()), Some("in time"));
     assert_eq!((after.join().unwrap(), pid_of(&pool)), (3, pid));
     // One that cannot even do that is killed, and its task does not go to another worker.
     let pool = pool.grace(SHORT);
     kill(pid, libc::SIGSTOP);
-    let task = pool.spawn((), |()| -> () { panic!("it ran") });
-    task.cancel_because("in time");
-    assert_eq!(reason(&task.join().unwrap_err()), Some("in time"));
+    let long = pool.spawn(vec![1_u8; 100_000], |_| -> () { panic!("it ran") });
+    long.cancel_because("in time");
+    assert_eq!(reason(&long.join().unwrap_err()), Some("in time"));
     assert_ne!(pid_of(&pool), pid);
 }
 

@@ -200,13 +200,14 @@ fn nonsense_on_the_connection_harms_nobody() {
             let mut head = Vec::from(*b"trn1\x05\0\0\0");
             head.extend([1, 0, 0, 0, 0, 0, 0, 0]);
             head.extend([0xff; 8]);
+            head.extend([0; 16]);
             head
         },
         // An answer to a task that the worker does not have.
         || {
             let mut head = Vec::from(*b"trn1\x05\0\0\0");
             head.extend(u64::MAX.to_le_bytes());
-            head.extend([0; 8]);
+            head.extend([0; 8 + 16]);
             head
         },
     ];
@@ -228,6 +229,7 @@ fn nonsense_on_the_connection_harms_nobody() {
         let mut head = Vec::from(*b"trn1\x05\0\0\0");
         head.extend([9, 0, 0, 0, 0, 0, 0, 0]);
         head.extend((1_u64 << 40).to_le_bytes());
+        head.extend([0; 16]);
         for socket in sockets() {
             // SAFETY: as above.
             unsafe { libc::write(socket, head.as_ptr().cast(), head.len()) };

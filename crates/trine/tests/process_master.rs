@@ -153,7 +153,9 @@ fn nothing_is_left_open_when_pools_are_gone() {
     if role().is_some() {
         let open = || fs::read_dir("/proc/self/fd").unwrap().count();
         let children = || children_of_all_threads(std::process::id()).len();
-        process::Pool::new(1).shutdown();
+        let pool = process::Pool::new(1);
+        pool.spawn((), |()| ()).join().unwrap();
+        pool.shutdown();
         let (before, template) = (open(), children());
         assert_eq!(template, 1, "the template");
         for round in 0..20_u64 {

@@ -60,6 +60,12 @@ pub trait Executor {
     /// How many tasks [`map`](Executor::map) keeps under way at once.
     fn width(&self) -> usize;
 
+    /// The pool of processes that stands behind it, if there is one: a map gives that several arguments at once.
+    #[doc(hidden)]
+    fn processes(&self) -> Option<&process::Pool> {
+        None
+    }
+
     /// Runs `f` over all of `args`: an iterator over the results, in the order of the arguments.
     ///
     /// Lazy and bounded: it takes an argument only when there is room for another task, so an
@@ -105,6 +111,10 @@ impl Executor for Kind {
             Kind::Process => process::pool().width(),
         }
     }
+
+    fn processes(&self) -> Option<&process::Pool> {
+        matches!(self, Kind::Process).then(process::pool)
+    }
 }
 
 impl Executor for thread::Pool {
@@ -134,5 +144,9 @@ impl Executor for process::Pool {
 
     fn width(&self) -> usize {
         PER_WORKER * self.workers()
+    }
+
+    fn processes(&self) -> Option<&process::Pool> {
+        Some(self)
     }
 }

@@ -1,4 +1,4 @@
-//! The board: three words for each worker that say which task it has begun and which it is to end.
+//! The board: a few words for each worker that say which task it has begun and which it is to end.
 //!
 //! When a worker dies with a task, the master has to know whether the task had begun: a task that
 //! had not is given to another worker, one that had may have had effects and fails. A message
@@ -9,6 +9,7 @@
 //!   page 0     page 1     page 2            one memory file for each template, mapped by the
 //!   ┌────────┬──────────┬──────────┬───     master, the template, and page by page its workers
 //!   │ begun  │ begun    │ begun    │
+//!   │ item   │ item     │ item     │
 //!   │ cancel │ cancel   │ cancel   │
 //!   │ expire │ expire   │ expire   │
 //! ```
@@ -17,6 +18,9 @@
 //! while it runs that task and reads no messages. The master writes the task's number here, then sends a signal. The worker
 //! compares the number with that of the task it runs, so a word that comes late hits nobody: numbers
 //! are never used twice.
+//!
+//! Three more words are what a worker leaves behind of the limits that it met ([`limits`](super::limits)):
+//! `memory`, `cpu_end` and `cpu_most`.
 //!
 //! A worker keeps its own page only, so it cannot touch the words of the others. One that scribbles
 //! on its own can make the master believe that its last task had begun or not: it harms itself.
@@ -36,6 +40,10 @@ use crate::sys::{self, shared::Shared};
 const BEGUN: usize = 0;
 const CANCEL: usize = 8;
 const EXPIRE: usize = 16;
+const ITEM: usize = 24;
+const MEMORY: usize = 32;
+const CPU_END: usize = 40;
+const CPU_MOST: usize = 48;
 
 /// Most workers of one program at one time.
 pub(super) const PLACES: u32 = 16_384;
@@ -60,6 +68,15 @@ struct Free {
     returned: Vec<u32>,
     /// From here on, places were never taken.
     fresh: u32,
+}
+
+/// What a worker has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// The task's number; 0 for none.
+    pub(super) task: u64,
+    /// Which of the task's arguments.
+    pub(super) item: u32,
 }
 
 /// One worker's place, free again when dropped: after the worker is gone.
@@ -88,7 +105,7 @@ impl Board {
             None => return None,
         };
         drop(free);
-        for word in [BEGUN, CANCEL, EXPIRE] {
+        for word in [BEGUN, CANCEL, EXPIRE, ITEM, MEMORY, CPU_END, CPU_MOST] {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
         Some(Place { board: Arc::clone(self), number })
@@ -96,9 +113,11 @@ impl Board {
 }
 
 impl Place {
-    /// The number of the last task that the worker has begun; 0 for none.
-    pub(super) fn begun(&self) -> u64 {
-        self.board.memory.word(offset(self.number) + BEGUN).load(Acquire)
+    /// What the worker has begun last.
+    pub(super) fn begun(&self) -> Begun {
+        let word = |word| self.board.memory.word(offset(self.number) + word);
+        let task = word(BEGUN).load(Acquire);
+        Begun { task, item: word(ITEM).load(Acquire) as u32 }
     }
 
     /// Notes that the worker is to end `task`, which is cancelled; a signal has to follow.
@@ -109,6 +128,18 @@ impl Place {
     /// As `cancel`, for a task whose time is up.
     pub(super) fn expire(&self, task: u64) {
         self.board.memory.word(offset(self.number) + EXPIRE).store(task, Release);
+    }
+
+    /// What the worker has left by [`OwnPlace::ran_out_of_memory`].
+    pub(super) fn memory(&self) -> u64 {
+        self.board.memory.word(offset(self.number) + MEMORY).load(Acquire)
+    }
+
+    /// What the worker has left by [`OwnPlace::limit_cpu`].
+    pub(super) fn cpu(&self) -> (u64, u64) {
+        let at = offset(self.number);
+        let end = self.board.memory.word(at + CPU_END).load(Acquire);
+        (end, self.board.memory.word(at + CPU_MOST).load(Relaxed))
     }
 }
 
@@ -134,9 +165,27 @@ impl OwnPlace {
         (number < PLACES).then(|| OwnPlace(all.keep_only(offset(number))))
     }
 
-    /// Notes that `task` begins now.
-    pub(super) fn begin(&self, task: u64) {
+    /// Notes that `task` begins now, at this item.
+    pub(super) fn begin(&self, task: u64, item: u32) {
+        self.begin_item(item);
         self.0.word(BEGUN).store(task, Release);
+    }
+
+    /// Notes that the task begins its next item.
+    pub(super) fn begin_item(&self, item: u32) {
+        self.0.word(ITEM).store(item.into(), Release);
+    }
+
+    /// Notes that memory has run out, which ends the worker; called in a signal handler too.
+    pub(super) fn ran_out_of_memory(&self, note: u64) {
+        self.0.word(MEMORY).store(note, Release);
+    }
+
+    /// Notes when the processor time of the task that begins now is up, by the worker's own clock, and
+    /// how much that is; zeroes after its end.
+    pub(super) fn limit_cpu(&self, end: u64, most: u64) {
+        self.0.word(CPU_MOST).store(most, Relaxed);
+        self.0.word(CPU_END).store(end, Release);
     }
 
     /// Whether the master has cancelled `task`, one that has a number.
@@ -159,18 +208,23 @@ mod tests {
         let (board, descriptor) = Board::create().unwrap();
         let (first, second) = (board.take().unwrap(), board.take().unwrap());
         let own = OwnPlace::keep(attach(&descriptor).unwrap(), second.number).unwrap();
-        own.begin(41);
-        assert_eq!((first.begun(), second.begun()), (0, 41));
+        own.begin(41, 7);
+        assert_eq!((first.begun().task, second.begun()), (0, Begun { task: 41, item: 7 }));
         first.cancel(41);
         first.expire(41);
         assert!(!own.is_cancelled(41) && !own.is_expired(41));
         second.cancel(41);
         second.expire(42);
-        assert!(own.is_cancelled(41) && own.is_expired(42) && second.begun() == 41);
+        assert!(own.is_cancelled(41) && own.is_expired(42) && second.begun().task == 41);
+        own.ran_out_of_memory(7);
+        own.limit_cpu(8, 9);
+        assert_eq!((first.memory(), first.cpu()), (0, (0, 0)));
+        assert_eq!((second.memory(), second.cpu()), (7, (8, 9)));
         let number = second.number;
         drop(second);
         let again = board.take().unwrap();
-        assert_eq!((again.number, again.begun()), (number, 0));
+        assert_eq!((again.number, again.begun().task), (number, 0));
+        assert_eq!((again.memory(), again.cpu()), (0, (0, 0)));
         assert!(!own.is_cancelled(41) && !own.is_expired(42));
         assert!(OwnPlace::keep(attach(&descriptor).unwrap(), PLACES).is_none());
     }

@@ -1,5 +1,6 @@
 //! From `spawn(arg, f)` to a task that can cross: in the caller, before anything is started.
 
+use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,11 +8,21 @@ use std::time::Instant;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::function::{self, CapturesNothing, CodecError, Function};
-use super::job::{Job, Remote};
-use super::wire::{self, Call, FrameKind};
+use super::chunk::{Chunk, ChunkRemote, Gather};
+use super::function::{self, CapturesNothing, Function};
+use super::job::{Job, Record, Remote};
+use super::wire::{self, Call, FrameKind, Head};
 use crate::sys::clock;
-use crate::task::{Cause, Task, cancel, failure};
+use crate::sys::socket::MOST_DESCRIPTORS;
+use crate::task::{Cause, CodecStage, Task, TaskError, cancel, failure};
+
+/// When the waits of a task end: by this process's clock, and by the one that all processes share.
+type Deadline = Option<(Instant, std::time::Duration)>;
+
+fn deadline() -> Deadline {
+    cancel::deadline()
+        .map(|own| (own, clock::monotonic() + own.saturating_duration_since(Instant::now())))
+}
 
 /// Makes the task and encodes its argument. No job comes back if that failed: the task has ended.
 pub(super) fn prepare<A, R, F>(
@@ -26,41 +37,119 @@ where
     R: Serialize + DeserializeOwned + Send + 'static,
     F: Fn(A) -> R + Copy + Send + 'static,
 {
-    let deadline = cancel::deadline()
-        .map(|own| (own, clock::monotonic() + own.saturating_duration_since(Instant::now())));
+    let deadline = deadline();
     let call = Call {
         function: Function::of(function, proof).offset,
         location: function::location_offset(location),
         name: name.as_deref().map(str::to_owned),
         deadline: deadline.map(|(_, shared)| shared),
+        items: None,
     };
     failure::install_hook();
     let remote = Arc::new(Remote::new(name, location));
     // SAFETY: a new task, and the one handle made of it.
     let task = unsafe { Task::from_handle(Arc::clone(&remote)) };
     // SAFETY: a new task, and the one job made of it.
-    let mut job = unsafe { Job::new(Arc::clone(&remote)) };
+    let mut job = unsafe { Job::new(remote.clone()) };
     job.deadline = deadline.map(|(own, _)| own);
-    let begun = postcard::to_extend(&call, wire::begin(FrameKind::Run, job.id()))
-        .expect("numbers and a string");
-    let encoded = remote.record.call(move || {
-        let encoded = function::encode_argument(begun, &arg);
-        // The caller's value has done its work; should its drop panic, that is the task's as well.
-        drop(arg);
-        encoded
-    });
-    match encoded {
-        Ok(Ok(frame)) => {
+    let mut frame = begin(job.id(), &call);
+    match encode_argument(&remote.record, &mut frame, arg) {
+        Ok(descriptors) => {
+            Head::of(FrameKind::Run, job.id()).write(&mut frame, descriptors.len());
             job.call = Arc::new(frame);
+            job.descriptors = Arc::new(descriptors);
             (task, Some(job))
         }
-        Ok(Err(CodecError { stage, message })) => {
-            job.fail(Cause::Codec { stage, message });
-            (task, None)
-        }
-        Err(panic) => {
-            job.settle(Err(panic));
+        Err(error) => {
+            job.settle(Err(error));
             (task, None)
         }
     }
+}
+
+/// As [`prepare`], for many arguments in one task.
+pub(super) fn prepare_chunk<A, R, F>(
+    location: &'static Location<'static>,
+    args: Vec<A>,
+    function: F,
+    proof: CapturesNothing<F>,
+) -> (Task<Chunk<R>>, Option<Job>)
+where
+    A: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(A) -> R + Copy + Send + 'static,
+{
+    let deadline = deadline();
+    let call = Call {
+        function: Function::of(function, proof).offset,
+        location: function::location_offset(location),
+        name: None,
+        deadline: deadline.map(|(_, shared)| shared),
+        items: Some(args.len() as u32),
+    };
+    failure::install_hook();
+    let remote = Arc::new(ChunkRemote::new(Record::new(None, location)));
+    // SAFETY: a new task, and the one handle made of it.
+    let task = unsafe { Task::from_handle(Arc::clone(&remote)) };
+    // SAFETY: a new task, and the one job made of it.
+    let mut job = unsafe { Job::new(remote.clone()) };
+    job.deadline = deadline.map(|(own, _)| own);
+    let mut gather = Gather::new(args.len());
+    let mut frame = begin(job.id(), &call);
+    let mut all = Vec::new();
+    for (item, arg) in args.into_iter().enumerate() {
+        let start = frame.len();
+        frame.extend_from_slice(&wire::item_head(None));
+        let argument = frame.len();
+        let encoded = encode_argument(&remote.record, &mut frame, arg).and_then(|own| {
+            let room = MOST_DESCRIPTORS - all.len();
+            if own.len() <= room { Ok(own) } else { Err(too_many(&remote.record, own.len(), room)) }
+        });
+        match encoded {
+            Ok(mut own) => {
+                let head = wire::item_head(Some((frame.len() - argument, own.len())));
+                frame[start..argument].copy_from_slice(&head);
+                all.append(&mut own);
+            }
+            Err(error) => {
+                frame.truncate(argument);
+                gather.failed(item as u32, &error);
+            }
+        }
+    }
+    Head::of(FrameKind::Run, job.id()).write(&mut frame, all.len());
+    job.call = Arc::new(frame);
+    job.descriptors = Arc::new(all);
+    job.many = Some(gather);
+    if let Some(answer) = job.answer(0) {
+        job.settle(Ok(answer));
+        return (task, None);
+    }
+    (task, Some(job))
+}
+
+fn too_many(record: &Record, count: usize, room: usize) -> TaskError {
+    let stage = CodecStage::EncodeArgument;
+    let message = format!(
+        "it holds {count} descriptors, and there is room for {room} more in its chunk; use a chunk of 1"
+    );
+    record.error(Cause::Codec { stage, message })
+}
+
+fn begin(task: u64, call: &Call) -> Vec<u8> {
+    postcard::to_extend(call, wire::begin(FrameKind::Run, task)).expect("numbers and a string")
+}
+
+/// Pushes the encoded argument behind `frame`, on behalf of the task.
+fn encode_argument<A: Serialize>(
+    record: &Record,
+    frame: &mut Vec<u8>,
+    arg: A,
+) -> Result<Vec<OwnedFd>, TaskError> {
+    record.call_or_fail(move || {
+        let encoded = function::encode(frame, &arg, CodecStage::EncodeArgument);
+        // The caller's value has done its work; should its drop panic, that is the task's as well.
+        drop(arg);
+        encoded
+    })
 }

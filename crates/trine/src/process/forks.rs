@@ -1,288 +1,185 @@
-//! Getting workers from the template, and a new template when the old one is gone.
+//! Getting workers from templates: one lineage for each kind of template, and what they have in common.
 
-use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::board::Place;
 use super::crew::Crew;
-use super::launch::{self, Template};
+use super::lineage::Lineage;
 use super::link::Link;
+use super::ring::Producer;
 use super::service::Service;
-use super::wire::{ForkReply, ForkRequest, GREETING, PACKET};
 use super::{template, worker};
-use crate::sys::socket::{self, Packet, Patience};
 use crate::sys::{child, limits};
-
-/// Forks asked of the template and not answered, at the most: descriptors under way count
-/// against a limit, and each of them holds two of this process.
-const AT_ONCE: usize = 32;
-/// After how many templates in a row that died before they were ready no more are started.
-const MOST_STILLBORN: u32 = 3;
 
 /// The forking side of the service.
 pub(super) struct Forks {
-    service: Arc<Service>,
-    template: Option<Template>,
-    /// Workers wanted and not asked for yet: for whom, and how many.
-    wanted: VecDeque<(Arc<Crew>, usize)>,
-    /// Workers asked for, by request.
-    asked: HashMap<u64, Asked>,
-    /// Workers that the template has forked.
-    forked: Vec<(Arc<Crew>, Arc<Link>)>,
-    /// Children of templates that died before they could tell of them, by number.
-    strays: HashMap<u64, OwnedFd>,
-    /// Templates in a row that died before they were ready.
-    stillborn: u32,
+    lineages: Vec<Lineage>,
+    births: Births,
+}
+
+/// What all lineages share.
+pub(super) struct Births {
+    pub(super) service: Arc<Service>,
     /// The next number for a template, worker or stray; 0 is the bell's.
     next: u64,
+    /// Workers that a template has forked.
+    forked: Vec<Forked>,
+    /// Children that are nobody's worker and have to be waited for, by number.
+    strays: HashMap<u64, Stray>,
 }
 
-/// A worker under way.
-struct Asked {
-    crew: Arc<Crew>,
-    socket: OwnedFd,
-    place: Place,
+/// A new worker, and the ring of its tasks.
+pub(super) struct Forked {
+    pub(super) crew: Arc<Crew>,
+    pub(super) link: Arc<Link>,
+    pub(super) tasks: Option<Producer>,
 }
 
-/// Why a worker could not be asked for.
-enum NotAsked {
-    /// The template is busy or dying; an event will tell.
-    Yet(Arc<Crew>),
-    /// For this reason.
-    Because(Arc<Crew>, String),
+/// A worker that nobody wanted any more, or whose template died before it could tell of it.
+struct Stray {
+    pid: u32,
+    pidfd: OwnedFd,
+    /// Its place on the board, if that is known; nobody else has it before the stray is gone.
+    _place: Option<Place>,
 }
 
 impl Forks {
     pub(super) fn new(service: Arc<Service>) -> Forks {
-        Forks {
-            service,
-            template: None,
-            wanted: VecDeque::new(),
-            asked: HashMap::new(),
-            forked: Vec::new(),
-            strays: HashMap::new(),
-            stillborn: 0,
-            next: 1,
-        }
+        let births = Births { service, next: 1, forked: Vec::new(), strays: HashMap::new() };
+        Forks { lineages: Vec::new(), births }
     }
 
     /// Notes workers that are wanted.
     pub(super) fn order(&mut self, orders: Vec<(Arc<Crew>, usize)>) {
-        self.wanted.extend(orders);
+        for (crew, count) in orders {
+            self.lineage_of(&crew).order(crew, count);
+        }
+    }
+
+    fn lineage_of(&mut self, crew: &Crew) -> &mut Lineage {
+        let origin = crew.origin();
+        let known = self.lineages.iter().position(|lineage| lineage.origin == *origin);
+        let index = known.unwrap_or_else(|| {
+            self.lineages.push(Lineage::new(Arc::clone(origin)));
+            self.lineages.len() - 1
+        });
+        &mut self.lineages[index]
     }
 
     /// Asks for as many of the wanted workers as may be under way, and gives out the new ones.
-    pub(super) fn pump(&mut self) -> Vec<(Arc<Crew>, Arc<Link>)> {
-        while self.asked.len() < AT_ONCE
-            && let Some((crew, count)) = self.wanted.pop_front()
-        {
-            if count > 1 {
-                self.wanted.push_front((Arc::clone(&crew), count - 1));
-            }
-            if crew.withdraw() {
-                continue;
-            }
-            match self.ask(crew) {
-                Ok(()) => {}
-                Err(NotAsked::Yet(crew)) => {
-                    self.wanted.push_front((crew, 1));
-                    break;
-                }
-                Err(NotAsked::Because(crew, reason)) => self.refuse(&crew, reason),
-            }
+    pub(super) fn pump(&mut self) -> Vec<Forked> {
+        for lineage in &mut self.lineages {
+            lineage.pump(&mut self.births);
         }
-        std::mem::take(&mut self.forked)
+        std::mem::take(&mut self.births.forked)
+    }
+
+    /// Takes back what a closed crew does not need any more; `asked` for, too, if the template is not
+    /// waited for any longer.
+    pub(super) fn withdraw(&mut self, crew: &Arc<Crew>, asked: bool) {
+        self.lineage_of(crew).withdraw(crew, asked);
+    }
+
+    /// A crew has ended.
+    pub(super) fn left(&mut self, crew: &Arc<Crew>) {
+        self.lineage_of(crew).left(crew);
+        self.forget_the_past();
     }
 
     /// Whether `id` is the number of a template or a stray.
     pub(super) fn is_concerned(&self, id: u64) -> bool {
-        self.template.as_ref().is_some_and(|template| template.id == id)
-            || self.strays.contains_key(&id)
+        self.births.strays.contains_key(&id)
+            || self.lineages.iter().any(|lineage| lineage.is_concerned(id))
     }
 
     /// Acts on an event of a template or a stray.
     pub(super) fn handle(&mut self, id: u64, is_pidfd: bool, is_member: &dyn Fn(u32) -> bool) {
-        if let Some(stray) = self.strays.get(&id) {
-            if child::reap(stray).is_some() {
-                self.strays.remove(&id);
+        let births = &mut self.births;
+        let Some(lineage) = self.lineages.iter_mut().find(|lineage| lineage.is_concerned(id))
+        else {
+            // It may be a worker that its template has just told of.
+            self.lineages.iter_mut().for_each(|lineage| lineage.hear(births));
+            if births.strays.get(&id).is_some_and(|stray| child::reap(&stray.pidfd).is_some()) {
+                births.strays.remove(&id);
             }
             return;
-        }
-        self.hear();
-        if is_pidfd {
-            self.bury_template(is_member);
-        }
-    }
-
-    fn ask(&mut self, crew: Arc<Crew>) -> Result<(), NotAsked> {
-        if self.template.is_none() {
-            match self.start_template() {
-                Ok(template) => self.template = Some(template),
-                Err(reason) => return Err(NotAsked::Because(crew, reason)),
-            }
-        }
-        let template = self.template.as_ref().expect("there is one now");
-        let Some(place) = template.board.take() else {
-            let reason = format!("{} workers live, as many as trine serves", super::board::PLACES);
-            return Err(NotAsked::Because(crew, reason));
         };
-        let (socket, theirs) = match socket::stream_pair() {
-            Ok(pair) => pair,
-            Err(error) => {
-                let reason = limits::explain_missing("socket for a worker process", &error);
-                return Err(NotAsked::Because(crew, reason));
-            }
-        };
-        let request = ForkRequest {
-            request: self.next,
-            place: place.number,
-            awaits_setup: crew.setup().is_some(),
-        };
-        let packet = postcard::to_stdvec(&request).expect("numbers only");
-        let theirs = [theirs.as_fd()];
-        match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
-            Ok(()) => {
-                self.next += 1;
-                self.asked.insert(request.request, Asked { crew, socket, place });
-                Ok(())
-            }
-            // It has requests to answer, or is dead, which its pidfd will tell.
-            Err(error) if will_be_told(&error) => Err(NotAsked::Yet(crew)),
-            Err(error) => {
-                let reason = limits::explain_missing(
-                    "way to hand over the socket of a worker process",
-                    &error,
-                );
-                Err(NotAsked::Because(crew, reason))
-            }
+        lineage.hear(births);
+        if is_pidfd && lineage.bury() {
+            self.adopt_strays(is_member);
+            self.forget_the_past();
         }
     }
 
-    fn refuse(&self, crew: &Arc<Crew>, reason: String) {
-        crew.refused(reason).carry_out(crew, &self.service);
-    }
-
-    fn start_template(&mut self) -> Result<Template, String> {
-        if self.stillborn >= MOST_STILLBORN {
-            // The next task tries again.
-            self.stillborn = 0;
-            return Err(format!(
-                "the template process (this program, started again) died {MOST_STILLBORN} times \
-                 before it was ready; what it wrote to standard error may tell why"
-            ));
-        }
-        let template = launch::start(self.next)?;
-        self.next += 1;
-        let poll = &self.service.poll;
-        let watched = poll
-            .add(&template.socket, template.id * 2)
-            .and_then(|()| poll.add(&template.pidfd, template.id * 2 + 1));
-        match watched {
-            Ok(()) => Ok(template),
-            Err(error) => {
-                child::kill_and_wait(template.pid);
-                Err(limits::explain_missing("watch over the template process", &error))
-            }
-        }
-    }
-
-    /// Receives what the template has sent.
-    fn hear(&mut self) {
-        loop {
-            let Some(template) = &mut self.template else { return };
-            let mut packet = [0; PACKET];
-            let received =
-                match socket::receive_packet(&template.socket, &mut packet, Patience::Now) {
-                    Ok(received) if received.len > 0 => received,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                    // The end. Its death follows; if it lives on without a master, it is of no use.
-                    Ok(_) | Err(_) => {
-                        self.service.poll.remove(&template.socket);
-                        child::kill(&template.pidfd);
-                        return;
-                    }
-                };
-            if packet[..received.len] == *GREETING {
-                template.greeted = true;
-                self.stillborn = 0;
-            } else if let Ok(reply) = postcard::from_bytes(&packet[..received.len]) {
-                self.forked(reply, received);
-            }
-        }
-    }
-
-    /// The template has answered a request.
-    fn forked(&mut self, reply: ForkReply, mut packet: Packet) {
-        let Some(Asked { crew, socket, place }) = self.asked.remove(&reply.request) else { return };
-        let pid = match reply.forked {
-            Ok(pid) => pid,
-            Err(number) => {
-                let error = io::Error::from_raw_os_error(number);
-                let reason = limits::explain_refused_task("process", &error);
-                return self.refuse(&crew, reason);
-            }
-        };
-        let Some(pidfd) = packet.descriptors.pop() else {
-            // No descriptor was left to receive the handle with.
-            child::kill_and_wait(pid);
-            let error = limits::out_of_descriptors();
-            let reason = limits::explain_missing("handle for a worker process", &error);
-            return self.refuse(&crew, reason);
-        };
-        let (id, service) = (reply.request, Arc::clone(&self.service));
-        let link = Link { id, pid, socket, pidfd, place, service };
-        let poll = &self.service.poll;
-        let watched = poll
-            .add(&link.socket, link.token())
-            .and_then(|()| poll.add(&link.pidfd, link.pidfd_token()));
-        if let Err(error) = watched {
-            child::kill_and_wait(pid);
-            let reason = limits::explain_missing("watch over a worker process", &error);
-            return self.refuse(&crew, reason);
-        }
-        self.forked.push((crew, Arc::new(link)));
-    }
-
-    /// The template has ended; what was asked of it is asked of the next.
-    fn bury_template(&mut self, is_member: &dyn Fn(u32) -> bool) {
-        let Some(template) = &self.template else { return };
-        if child::reap(&template.pidfd).is_none() {
-            return;
-        }
-        if !template.greeted {
-            self.stillborn += 1;
-        }
-        // Dropping the sockets ends workers that were forked and not told of.
-        let unanswered = self.asked.drain().map(|(_, asked)| (asked.crew, 1));
-        self.wanted.extend(unanswered);
-        self.template = None;
-        self.adopt_strays(is_member);
+    fn forget_the_past(&mut self) {
+        self.lineages.retain(|lineage| !lineage.is_over());
     }
 
     /// Finds workers that a dying template has forked and not told of: children of this thread
     /// that nobody knows. They end by themselves, and somebody has to take their answers.
     fn adopt_strays(&mut self, is_member: &dyn Fn(u32) -> bool) {
+        let births = &mut self.births;
+        // What the other templates have told of by now is no stray.
+        self.lineages.iter_mut().for_each(|lineage| lineage.hear(births));
         let ours = [template::SHORT_NAME, worker::SHORT_NAME].map(|name| name.to_str().ok());
         for pid in child::of_calling_thread() {
-            let new = self.forked.iter().any(|(_, link)| link.pid == pid);
+            let known = births.knows(pid)
+                || is_member(pid)
+                || self.lineages.iter().any(|lineage| lineage.template_pid() == Some(pid));
             // Children of an ended thread may have become this thread's: they are not ours.
-            if new || is_member(pid) || !ours.contains(&child::short_name(pid).as_deref()) {
+            if known || !ours.contains(&child::short_name(pid).as_deref()) {
                 continue;
             }
-            if let Ok(stray) = child::open(pid)
-                && self.service.poll.add(&stray, self.next * 2 + 1).is_ok()
-            {
-                self.strays.insert(self.next, stray);
-                self.next += 1;
+            if let Ok(pidfd) = child::open(pid) {
+                births.stray(pid, pidfd, None);
             }
         }
     }
 }
 
-/// Whether an error of a send to the template is followed by an event that tells what to do.
-fn will_be_told(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, WouldBlock};
-    matches!(error.kind(), WouldBlock | BrokenPipe | ConnectionReset | NotConnected)
+impl Births {
+    /// A number for a template, worker or stray.
+    pub(super) fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// A worker of `crew` cannot be had.
+    pub(super) fn refuse(&self, crew: &Arc<Crew>, reason: String) {
+        crew.refused(reason).carry_out(crew, &self.service);
+    }
+
+    /// A worker of `crew` lives.
+    pub(super) fn forked(&mut self, crew: Arc<Crew>, (link, tasks): (Link, Option<Producer>)) {
+        let poll = &self.service.poll;
+        let watched = poll
+            .add(&link.socket, link.token())
+            .and_then(|()| poll.add(&link.pidfd, link.pidfd_token()));
+        if let Err(error) = watched {
+            child::kill_and_wait(link.pid);
+            let reason = limits::explain_missing("watch over a worker process", &error);
+            return self.refuse(&crew, reason);
+        }
+        self.forked.push(Forked { crew, link: Arc::new(link), tasks });
+    }
+
+    /// Waits for a child that is nobody's worker.
+    pub(super) fn stray(&mut self, pid: u32, pidfd: OwnedFd, place: Option<Place>) {
+        let number = self.number();
+        if self.service.poll.add(&pidfd, number * 2 + 1).is_ok() {
+            self.strays.insert(number, Stray { pid, pidfd, _place: place });
+        }
+    }
+
+    /// What was taken for a stray is a worker that its template has told of.
+    pub(super) fn is_no_stray(&mut self, pid: u32) {
+        self.strays.retain(|_, stray| stray.pid != pid);
+    }
+
+    fn knows(&self, pid: u32) -> bool {
+        self.forked.iter().any(|forked| forked.link.pid == pid)
+            || self.strays.values().any(|stray| stray.pid == pid)
+    }
 }

@@ -19,14 +19,16 @@
 //! as a limit.
 
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::panic::Location;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::wire;
+use crate::ipc::carry;
 use crate::sys::image;
-use crate::task::CodecStage;
+use crate::sys::socket::MOST_DESCRIPTORS;
+use crate::task::{Cause, CodecStage};
 
 /// A value that could not be decoded or encoded by the worker.
 #[derive(Debug)]
@@ -35,8 +37,13 @@ pub(super) struct CodecError {
     pub(super) message: String,
 }
 
-/// Decodes the argument, calls the function, and pushes the encoded result behind `reply`.
-pub(super) type Trampoline = fn(argument: &[u8], reply: Vec<u8>) -> Result<Vec<u8>, CodecError>;
+/// Decodes the argument, calls the function, and pushes the encoded result behind `reply`; returns the
+/// descriptors that belong to that.
+pub(super) type Trampoline = fn(
+    argument: &[u8],
+    descriptors: Vec<OwnedFd>,
+    reply: &mut Vec<u8>,
+) -> Result<Vec<OwnedFd>, CodecError>;
 
 /// A function as it crosses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +65,23 @@ impl<F> CapturesNothing<F> {
              `process::spawn((a, b), |(a, b)| ...)`"
         );
         CapturesNothing(PhantomData)
+    }
+
+    /// As [`check`](CapturesNothing::check), for functions that have no argument.
+    pub(crate) const fn check_prologue() -> CapturesNothing<F> {
+        assert!(
+            size_of::<F>() == 0,
+            "the function given to `preload` or `initializer` captures variables (or is a function \
+             pointer); it runs in another process, which shares no memory with its caller: pass what it \
+             needs in the environment, e.g. `.env(\"MODEL\", path)`"
+        );
+        CapturesNothing(PhantomData)
+    }
+}
+
+impl CodecError {
+    pub(super) fn into_cause(self) -> Cause {
+        Cause::Codec { stage: self.stage, message: self.message }
     }
 }
 
@@ -89,20 +113,67 @@ impl Function {
     }
 }
 
-fn call<A, R, F>(argument: &[u8], reply: Vec<u8>) -> Result<Vec<u8>, CodecError>
+fn call<A, R, F>(
+    argument: &[u8],
+    descriptors: Vec<OwnedFd>,
+    reply: &mut Vec<u8>,
+) -> Result<Vec<OwnedFd>, CodecError>
 where
     A: DeserializeOwned,
     R: Serialize,
     F: Fn(A) -> R + Copy + Send + 'static,
 {
-    let failed =
-        |stage| move |error: postcard::Error| CodecError { stage, message: error.to_string() };
-    let argument: A = postcard::from_bytes(argument).map_err(failed(CodecStage::DecodeArgument))?;
+    let argument: A = decode(argument, descriptors, CodecStage::DecodeArgument)?;
     // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its value, and a
     // value is known to exist: see the argument above.
     let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };
     let result = function(argument);
-    postcard::to_extend(&result, reply).map_err(failed(CodecStage::EncodeResult))
+    encode(reply, &result, CodecStage::EncodeResult)
+}
+
+/// Pushes an encoded value behind `bytes`; returns the descriptors that belong to it.
+pub(super) fn encode<T: Serialize>(
+    bytes: &mut Vec<u8>,
+    value: &T,
+    stage: CodecStage,
+) -> Result<Vec<OwnedFd>, CodecError> {
+    /// What is encoded goes behind what is there.
+    struct Behind<'a>(&'a mut Vec<u8>);
+    impl postcard::ser_flavors::Flavor for Behind<'_> {
+        type Output = ();
+        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+            self.0.push(byte);
+            Ok(())
+        }
+        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+        fn finalize(self) -> postcard::Result<()> {
+            Ok(())
+        }
+    }
+    let failed = |message| CodecError { stage, message };
+    let (encoded, descriptors) =
+        carry::packing(|| postcard::serialize_with_flavor(value, Behind(bytes)));
+    encoded.map_err(|error| failed(error.to_string()))?;
+    if descriptors.len() > MOST_DESCRIPTORS {
+        let count = descriptors.len();
+        return Err(failed(format!(
+            "it holds {count} descriptors, and at most {MOST_DESCRIPTORS} travel together"
+        )));
+    }
+    Ok(descriptors)
+}
+
+/// Decodes a value that fills `bytes`, or their front.
+pub(super) fn decode<T: DeserializeOwned>(
+    bytes: &[u8],
+    descriptors: Vec<OwnedFd>,
+    stage: CodecStage,
+) -> Result<T, CodecError> {
+    carry::unpacking(descriptors, || postcard::from_bytes(bytes))
+        .map_err(|error| CodecError { stage, message: error.to_string() })
 }
 
 /// The offset of a `Location` that lies in the program's image; `None` for one of a shared library.
@@ -126,23 +197,9 @@ pub(super) unsafe fn location_at(offset: u64) -> Option<&'static Location<'stati
     Some(unsafe { &*(address as *const Location<'static>) })
 }
 
-/// Encodes an argument behind the head and call of its frame.
-pub(super) fn encode_argument<A: Serialize>(
-    frame: Vec<u8>,
-    argument: &A,
-) -> Result<Vec<u8>, CodecError> {
-    let mut frame = postcard::to_extend(argument, frame).map_err(|error| CodecError {
-        stage: CodecStage::EncodeArgument,
-        message: error.to_string(),
-    })?;
-    wire::finish(&mut frame);
-    Ok(frame)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::wire::FrameKind;
 
     fn double(n: u32) -> u32 {
         n * 2
@@ -156,9 +213,11 @@ mod tests {
         for function in [of(double), of(|n: u32| n * 2)] {
             // SAFETY: made above, in this very process.
             let trampoline = unsafe { function.trampoline() }.unwrap();
-            let reply = trampoline(&postcard::to_stdvec(&21_u32).unwrap(), Vec::new()).unwrap();
-            assert_eq!(postcard::from_bytes::<u32>(&reply).unwrap(), 42);
-            let error = trampoline(&[], wire::begin(FrameKind::Value, 1)).unwrap_err();
+            let argument = postcard::to_stdvec(&21_u32).unwrap();
+            let mut reply = vec![7];
+            trampoline(&argument, Vec::new(), &mut reply).unwrap();
+            assert_eq!(postcard::from_bytes::<u32>(&reply[1..]).unwrap(), 42);
+            let error = trampoline(&[], Vec::new(), &mut reply).unwrap_err();
             assert_eq!(error.stage, CodecStage::DecodeArgument);
         }
         // SAFETY: never called, as it is refused.

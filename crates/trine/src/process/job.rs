@@ -1,6 +1,7 @@
 //! A task on the master's side: the call as it will cross, and the one right to end the task.
 
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,12 +10,18 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::chunk::{ChunkRemote, Gather, Gathered};
 use super::crew::Crew;
+use super::function;
+use super::link::Link;
 use super::service::{self, Service};
+use super::wire::{FrameKind, Head, REST};
 use crate::sys::signal::SIGKILL;
 use crate::sys::termination::SIGTERM;
 use crate::task::registry::{self, Slot};
-use crate::task::{Cause, CodecStage, Core, Handle, Kind, TaskError, failure};
+use crate::task::{
+    Cause, CodecStage, Core, Handle, Interrupted, Kind, Printed, TaskError, failure, park,
+};
 
 /// To how many workers a task is given that die before they begin it.
 const MOST_HANDED: u32 = 5;
@@ -28,23 +35,43 @@ pub(super) struct Remote<R> {
 
 /// A [`Remote`] without the result's type.
 pub(super) struct Record {
-    core: Core<Vec<u8>>,
+    core: Core<Answer>,
     /// Who has the task; none before it is submitted.
     crew: OnceLock<Arc<Crew>>,
     /// Where it stands in the crew's queue, or stood there last; used under the crew's lock.
     position: AtomicU64,
+    /// The worker that has it, by the number of its link; 0 for none. Written under the crew's lock.
+    post: AtomicU64,
+}
+
+/// What a task ends with, encoded.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Of a task with one argument.
+    One(Vec<u8>, Vec<OwnedFd>),
+    /// Of a task with many.
+    Many(Gathered),
 }
 
 impl<R> Remote<R> {
     /// Enters the task in the registry.
     pub(super) fn new(name: Option<Arc<str>>, location: &'static Location<'static>) -> Remote<R> {
-        let core = Core::new(Kind::Process, name, location);
-        let record = Record { core, crew: OnceLock::new(), position: AtomicU64::new(0) };
-        Remote { record, result: PhantomData }
+        Remote { record: Record::new(name, location), result: PhantomData }
     }
 }
 
 impl Record {
+    /// Enters the task in the registry.
+    pub(super) fn new(name: Option<Arc<str>>, location: &'static Location<'static>) -> Record {
+        let core = Core::new(Kind::Process, name, location);
+        let (position, post) = (AtomicU64::new(0), AtomicU64::new(0));
+        Record { core, crew: OnceLock::new(), position, post }
+    }
+
+    pub(super) fn core(&self) -> &Core<Answer> {
+        &self.core
+    }
+
     /// The task's number.
     pub(super) fn id(&self) -> u64 {
         self.core.entry.id().get()
@@ -62,6 +89,44 @@ impl Record {
         self.position.store(position, Relaxed);
     }
 
+    /// The worker that has the task, by the number of its link; 0 for none.
+    pub(super) fn post(&self) -> u64 {
+        self.post.load(Relaxed)
+    }
+
+    fn is_done(&self) -> bool {
+        self.core.outcome.is_done()
+    }
+
+    /// Asks the task to end.
+    pub(super) fn cancel(&self, reason: Option<Arc<str>>) {
+        if let Some(crew) = self.crew()
+            && !self.is_done()
+        {
+            crew.stop(self, Cause::Cancelled { reason });
+        }
+    }
+
+    /// A joiner is about to wait: looks for answers itself as long as that pays.
+    pub(super) fn linger(&self) {
+        if let Some((crew, link)) = self.link() {
+            link.linger(crew, &|| self.is_done());
+        }
+    }
+
+    /// A joiner waits.
+    pub(super) fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
+        match self.link() {
+            Some((crew, link)) => link.park(crew, &|| self.is_done(), deadline),
+            None => park::wait(deadline),
+        }
+    }
+
+    fn link(&self) -> Option<(&Arc<Crew>, Arc<Link>)> {
+        let crew = self.crew.get()?;
+        Some((crew, crew.link(self.post())?))
+    }
+
     /// Calls code of the user (an encoder, a decoder) on behalf of the task; a panic is the task's.
     pub(super) fn call<T>(&self, function: impl FnOnce() -> T) -> Result<T, TaskError> {
         in_the_name_of(&self.core, function)
@@ -69,31 +134,34 @@ impl Record {
 }
 
 impl<R: DeserializeOwned + Send + 'static> Handle for Remote<R> {
-    type Raw = Vec<u8>;
+    type Raw = Answer;
     type Value = R;
 
-    fn core(&self) -> &Core<Vec<u8>> {
+    fn core(&self) -> &Core<Answer> {
         &self.record.core
     }
 
-    fn finish(&self, raw: Vec<u8>) -> Result<R, TaskError> {
-        self.record.call(|| postcard::from_bytes(&raw))?.map_err(|error| {
-            let stage = CodecStage::DecodeResult;
-            let cause = Cause::Codec { stage, message: error.to_string() };
-            TaskError::new(cause, Some(self.record.core.entry.info()))
-        })
+    fn finish(&self, answer: Answer) -> Result<R, TaskError> {
+        let Answer::One(bytes, descriptors) = answer else {
+            unreachable!("a task of one argument has one answer");
+        };
+        self.record.call_or_fail(|| function::decode(&bytes, descriptors, CodecStage::DecodeResult))
     }
 
     fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
-        if let Some(crew) = self.record.crew()
-            && !self.record.core.outcome.is_done()
-        {
-            crew.stop(&self.record, Cause::Cancelled { reason });
-        }
+        self.record.cancel(reason);
+    }
+
+    fn linger(&self) {
+        self.record.linger();
+    }
+
+    fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
+        self.record.park(deadline)
     }
 }
 
-fn in_the_name_of<T>(core: &Core<Vec<u8>>, function: impl FnOnce() -> T) -> Result<T, TaskError> {
+fn in_the_name_of<T>(core: &Core<Answer>, function: impl FnOnce() -> T) -> Result<T, TaskError> {
     /// Gives the caller its own name back.
     struct Caller(Option<&'static Slot>);
     impl Drop for Caller {
@@ -117,12 +185,24 @@ impl<R: DeserializeOwned + Send + 'static> Submitted for Remote<R> {
     }
 }
 
+impl<R: DeserializeOwned + Send + 'static> Submitted for ChunkRemote<R> {
+    fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
 /// A task that has not ended. Exactly one exists for each; it moves from queue to worker and back.
 pub(super) struct Job {
     /// `None` once the task has ended.
     task: Option<Arc<dyn Submitted>>,
     /// The `RUN` frame; kept until the end, as another worker may need it.
     pub(super) call: Arc<Vec<u8>>,
+    /// The descriptors that belong to it.
+    pub(super) descriptors: Arc<Vec<OwnedFd>>,
+    /// The answers that have come, if it is a task of many arguments.
+    pub(super) many: Option<Gather>,
+    /// Where it stands in the ring of the worker that has it; `None` if it came through the socket.
+    pub(super) place: Option<u64>,
     /// A `SETUP` frame for the worker that is forked for this task.
     pub(super) setup: Option<Arc<Vec<u8>>>,
     /// To how many workers it was given.
@@ -131,6 +211,8 @@ pub(super) struct Job {
     pub(super) deadline: Option<Instant>,
     /// How long it may go on after it was asked to end, if it is not as its crew says.
     pub(super) grace: Option<Duration>,
+    /// What it has printed, if that is captured; known when it has failed.
+    pub(super) printed: Option<Printed>,
     /// That it was asked to end, at the worker that has it.
     stop: Option<Stop>,
 }
@@ -148,14 +230,18 @@ impl Job {
     /// # Safety
     ///
     /// Called once for each task: a job is the one producer of its outcome.
-    pub(super) unsafe fn new<R: DeserializeOwned + Send + 'static>(task: Arc<Remote<R>>) -> Job {
+    pub(super) unsafe fn new(task: Arc<dyn Submitted>) -> Job {
         Job {
             task: Some(task),
             call: Arc::default(),
+            descriptors: Arc::default(),
+            many: None,
+            place: None,
             setup: None,
             handed: 0,
             deadline: None,
             grace: None,
+            printed: None,
             stop: None,
         }
     }
@@ -178,19 +264,70 @@ impl Job {
         self.record().crew.get_or_init(|| Arc::clone(crew));
     }
 
-    /// Notes that the process `pid` has the task now.
-    pub(super) fn given_to(&mut self, pid: u32) {
-        self.handed += 1;
+    /// Notes that a worker has the task now.
+    pub(super) fn given_to(&self, link: &Link) {
+        self.record().post.store(link.id, Relaxed);
+    }
+
+    /// Notes that the worker has no other task before it.
+    pub(super) fn is_next(&self, link: &Link) {
         let slot = self.record().core.entry.slot;
-        slot.set_os_id(pid);
+        slot.set_os_id(link.pid);
         slot.set_state(registry::RUNNABLE);
     }
 
-    /// Notes that no process has the task any more.
+    /// Notes that no worker has the task any more.
     pub(super) fn taken_back(&self) {
+        self.record().post.store(0, Relaxed);
         let slot = self.record().core.entry.slot;
         slot.set_state(registry::NEW);
         slot.set_os_id(0);
+    }
+
+    /// Whether the worker has an answer to give for this item.
+    pub(super) fn awaits(&self, item: u32) -> bool {
+        match &self.many {
+            Some(many) => many.awaits(item),
+            None => item == 0 || item == REST,
+        }
+    }
+
+    /// The first item that is still to be run.
+    pub(super) fn first_item(&self) -> u32 {
+        self.many.as_ref().map_or(0, Gather::first_missing)
+    }
+
+    /// Takes the value of an item that is awaited, and ends the task if it was the last.
+    pub(super) fn value(
+        &mut self,
+        head: &Head,
+        value: &[u8],
+        descriptors: Vec<OwnedFd>,
+    ) -> Option<Answer> {
+        let Some(many) = &mut self.many else {
+            return Some(Answer::One(value.to_vec(), descriptors));
+        };
+        many.value(head.item, value, descriptors);
+        self.answer(head.nanos)
+    }
+
+    /// Notes that an item that is awaited, or the rest of them, has failed: what the task ends with, if that was
+    /// the last.
+    pub(super) fn item_failed(
+        &mut self,
+        item: u32,
+        cause: Cause,
+    ) -> Option<Result<Answer, TaskError>> {
+        let error = self.record().error(cause).with_printed(self.printed.take());
+        let Some(many) = &mut self.many else { return Some(Err(error)) };
+        many.failed(item, &error);
+        self.answer(0).map(Ok)
+    }
+
+    /// What a task of many arguments ends with, if it has all answers.
+    pub(super) fn answer(&mut self, nanos: u32) -> Option<Answer> {
+        let many = self.many.as_mut().filter(|many| many.is_complete())?;
+        Some(Answer::Many(many.take(nanos)))
     }
 
     /// Has the service look at the task when its time is up; under the crew's lock.
@@ -227,11 +364,6 @@ impl Job {
         true
     }
 
-    /// Whether its worker was killed for it.
-    pub(super) fn is_killed(&self) -> bool {
-        self.stop.as_ref().is_some_and(|stop| stop.killed)
-    }
-
     /// What the task ends with when its worker says that it failed with `cause`.
     pub(super) fn cause_of_failure(&self, cause: Cause) -> Cause {
         match &self.stop {
@@ -242,27 +374,65 @@ impl Job {
     }
 
     /// What the task ends with when its worker has died of `cause`; `None` if another worker is to
-    /// have it.
-    pub(super) fn cause_of_death(&self, begun: bool, cause: &Cause) -> Option<Cause> {
-        match &self.stop {
-            Some(stop) if !begun || stop.is_behind(cause) => Some(stop.cause.clone()),
-            None if !begun && self.handed < MOST_HANDED => None,
+    /// have it. `begun` is the item that the worker was at; `is_first` that it would have begun this task next.
+    pub(super) fn died_with_worker(
+        &mut self,
+        begun: Option<u32>,
+        is_first: bool,
+        cause: &Cause,
+    ) -> Option<Cause> {
+        if let Some(stop) = &self.stop
+            && (begun.is_none() || stop.is_behind(cause))
+        {
+            return Some(stop.cause.clone());
+        }
+        self.handed += u32::from(is_first);
+        match begun {
+            None if self.handed < MOST_HANDED => None,
+            Some(item) if self.many.is_some() && item != REST => {
+                if self.awaits(item) {
+                    let printed = self.printed.take();
+                    let error = self.record().error(cause.clone()).with_printed(printed);
+                    let many = self.many.as_mut().expect("seen above");
+                    many.failed(item, &error);
+                    if many.is_complete() {
+                        return Some(cause.clone());
+                    }
+                } else {
+                    // Between two items.
+                    self.handed += 1;
+                    if self.handed >= MOST_HANDED {
+                        return Some(cause.clone());
+                    }
+                }
+                self.go_on_at(self.first_item());
+                None
+            }
             _ => Some(cause.clone()),
         }
     }
 
-    /// Ends the task without a value.
-    pub(super) fn fail(self, cause: Cause) {
-        let error = TaskError::new(cause, Some(self.record().core.entry.info()));
-        self.settle(Err(error));
+    /// Has the next worker begin at this item.
+    fn go_on_at(&mut self, item: u32) {
+        let head = Head { item, ..Head::of(FrameKind::Run, self.id()) };
+        let descriptors = self.descriptors.len();
+        let call: &mut Vec<u8> = Arc::make_mut(&mut self.call);
+        head.write(call, descriptors);
+    }
+
+    /// Ends the task; what has no answer yet has none.
+    pub(super) fn fail(mut self, cause: Cause) {
+        if let Some(result) = self.item_failed(REST, cause) {
+            self.end(result);
+        }
     }
 
     /// Ends the task.
-    pub(super) fn settle(mut self, result: Result<Vec<u8>, TaskError>) {
+    pub(super) fn settle(mut self, result: Result<Answer, TaskError>) {
         self.end(result);
     }
 
-    fn end(&mut self, result: Result<Vec<u8>, TaskError>) {
+    fn end(&mut self, result: Result<Answer, TaskError>) {
         let Some(task) = self.task.take() else { return };
         let kill_at = self.stop.as_ref().and_then(|stop| stop.kill_at);
         let alarms = || [self.deadline, kill_at].into_iter().flatten();

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::board::Board;
 use super::entry;
-use super::wire::Handshake;
+use super::lineage::Origin;
+use super::wire::{Handshake, Preload};
 use crate::sys::socket::{self, Patience};
 use crate::sys::{child, image, limits, random, spawn};
 
@@ -21,6 +22,22 @@ pub(super) struct Template {
     pub(super) board: Arc<Board>,
     /// Whether it has said that it is ready.
     pub(super) greeted: bool,
+    /// Whether its master has ended it.
+    pub(super) dismissed: bool,
+}
+
+impl Template {
+    /// Whether workers may be asked of it. What it is asked before it is ready takes descriptors as
+    /// long as its preload runs, so only one without a preload is.
+    pub(super) fn takes_requests(&self, origin: &Origin) -> bool {
+        !self.dismissed && (self.greeted || origin.preload().is_none())
+    }
+
+    /// Ends it, whatever it does.
+    pub(super) fn dismiss(&mut self) {
+        self.dismissed = true;
+        child::kill(&self.pidfd);
+    }
 }
 
 /// Starts a template; called by the service thread only, whose end would be the template's.
@@ -28,7 +45,7 @@ pub(super) struct Template {
 /// # Errors
 ///
 /// Says why not, and what to do.
-pub(super) fn start(id: u64) -> Result<Template, String> {
+pub(super) fn start(id: u64, origin: &Origin) -> Result<Template, String> {
     check_program()?;
     let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
     let (ours, theirs) =
@@ -37,11 +54,17 @@ pub(super) fn start(id: u64) -> Result<Template, String> {
         Board::create().map_err(refused("shared memory for the template process"))?;
     let token = random::token().map_err(refused("random number for the template process"))?;
     let fingerprint = image::fingerprint();
+    let setup = postcard::to_stdvec(origin.setup()).expect("strings only");
+    let preload = origin.preload().map(|function| Preload { function, setup: setup.len() });
     let handshake = Handshake { token, fingerprint, master: std::process::id() };
-    let packet = postcard::to_stdvec(&handshake).expect("numbers only");
+    let packet = postcard::to_stdvec(&(handshake, &preload)).expect("numbers only");
     // Written before the template exists, so that it never has to wait for it.
     socket::send_packet(&ours, &packet, &[memory.as_fd()], Patience::Now)
         .map_err(refused("handshake with the template process"))?;
+    if preload.is_some() {
+        socket::send_packet(&ours, &setup, &[], Patience::Now)
+            .map_err(refused("room for the environment of preload"))?;
+    }
     let variable = (entry::VARIABLE, &*entry::format(token));
     let pid = spawn::run_again(variable, theirs.as_fd(), entry::DESCRIPTOR)
         .map_err(|error| limits::explain_refused_task("process (from /proc/self/exe)", &error))?;
@@ -49,7 +72,7 @@ pub(super) fn start(id: u64) -> Result<Template, String> {
         child::kill_and_wait(pid);
         limits::explain_missing("handle for the template process", &error)
     })?;
-    Ok(Template { id, pid, socket: ours, pidfd, board, greeted: false })
+    Ok(Template { id, pid, socket: ours, pidfd, board, greeted: false, dismissed: false })
 }
 
 /// Makes sure that what would be started is this program and knows that it is a template: anything

@@ -1,18 +1,24 @@
-//! The master's end of one worker.
+//! The master's end of one worker: what it is given, and what it answers.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::board::Place;
+use super::capture::Capture;
+use super::crew::{Crew, End, Received};
 use super::job::Job;
+use super::lines::{MasterLines, THREAD, Words};
+use super::ring::{self, Consumer, Producer};
 use super::service::Service;
+use super::spin::Patience;
+use super::wire::{self, Failure, FrameKind, HEAD, Head, RECORD_HEAD, REST};
 use crate::sys::poll::Interest;
-use crate::sys::socket::{self, Patience};
+use crate::sys::socket;
 use crate::sys::{child, termination};
-use crate::task::Cause;
+use crate::task::{Cause, Interrupted, Printed, park};
 
 /// One living worker: two descriptors and a place on the board, given back when dropped.
 pub(super) struct Link {
@@ -23,67 +29,379 @@ pub(super) struct Link {
     pub(super) pidfd: OwnedFd,
     pub(super) place: Place,
     pub(super) service: Arc<Service>,
+    /// What it prints, if that is captured.
+    capture: Option<Capture>,
+    /// Shared memory with a worker of a pool; a fresh process has none.
+    lines: Option<Lines>,
+}
+
+/// The part of the shared memory that anybody of the master may use; the ring of tasks is the post's.
+struct Lines {
+    words: Words,
+    answers: Mutex<Answers>,
+    /// Why nothing that the worker says is heard any more.
+    broken: OnceLock<String>,
+    patience: Patience,
+}
+
+struct Answers {
+    ring: Consumer,
+    /// Records taken, one behind the other.
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// Most answers that are taken at once.
+const BATCH: usize = 256;
+
+impl Link {
+    pub(super) fn new(
+        (id, pid): (u64, u32),
+        (socket, pidfd): (OwnedFd, OwnedFd),
+        place: Place,
+        (lines, capture): (Option<MasterLines>, Option<Capture>),
+        service: Arc<Service>,
+    ) -> (Link, Option<Producer>) {
+        let (lines, tasks) = lines
+            .map(|MasterLines { words, tasks, answers }| {
+                let answers = Answers { ring: answers, bytes: Vec::new(), ends: Vec::new() };
+                let (broken, patience) = (OnceLock::new(), Patience::new());
+                (Lines { words, answers: Mutex::new(answers), broken, patience }, tasks)
+            })
+            .unzip();
+        (Link { id, pid, socket, pidfd, place, service, capture, lines }, tasks)
+    }
+
+    /// The end of what the worker has printed since the last call, if that is captured.
+    pub(super) fn printed(&self) -> Option<Printed> {
+        self.capture.as_ref().map(Capture::take)
+    }
+
+    /// Under which number the service watches the socket.
+    pub(super) fn token(&self) -> u64 {
+        self.id * 2
+    }
+
+    /// Under which number the service watches the pidfd.
+    pub(super) fn pidfd_token(&self) -> u64 {
+        self.id * 2 + 1
+    }
+
+    /// Why the worker is of no use any more, if it has written nonsense into its ring.
+    pub(super) fn broken(&self) -> Option<&String> {
+        self.lines.as_ref()?.broken.get()
+    }
+
+    /// Takes what the worker has answered, if nobody else is at it; how many answers.
+    pub(super) fn hear(&self, crew: &Arc<Crew>) -> usize {
+        let Some(lines) = &self.lines else { return 0 };
+        match lines.answers.try_lock() {
+            Ok(answers) => self.take(crew, lines, answers, false),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                self.take(crew, lines, poisoned.into_inner(), false)
+            }
+            Err(TryLockError::WouldBlock) => 0,
+        }
+    }
+
+    /// Takes all that a dead worker has answered; afterwards nobody is at it any more.
+    pub(super) fn hear_last(&self, crew: &Arc<Crew>) {
+        let Some(lines) = &self.lines else { return };
+        let lock = || lines.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.take(crew, lines, lock(), true) > 0 {}
+    }
+
+    /// The lock is held until the answers are settled with the crew: who finds it free finds a crew that
+    /// knows of all that was taken. A crew's lock may be taken under this one, never the reverse.
+    fn take(
+        &self,
+        crew: &Arc<Crew>,
+        lines: &Lines,
+        mut answers: MutexGuard<'_, Answers>,
+        dead: bool,
+    ) -> usize {
+        if !answers.ring.is_ready() || lines.broken.get().is_some() {
+            return 0;
+        }
+        let Answers { ring, bytes, ends } = &mut *answers;
+        bytes.clear();
+        ends.clear();
+        let mut broken = None;
+        while ends.len() < BATCH {
+            match ring.take(bytes) {
+                Ok(true) => ends.push(bytes.len()),
+                Ok(false) => break,
+                Err(ring::Broken) => {
+                    broken = Some("it has written nonsense into its ring".to_owned());
+                    break;
+                }
+            }
+        }
+        let mut start = 0;
+        let records = ends.iter().map_while(|end| {
+            let record = &bytes[std::mem::replace(&mut start, *end)..*end];
+            let (head, body) = Head::of_record(record)?;
+            Some(Received { head, body, descriptors: Vec::new() })
+        });
+        let (ended, wrong) = crew.answered(self, records, dead);
+        let count = ends.len();
+        if let Some(reason) = broken.or(wrong) {
+            lines.broken.get_or_init(|| reason);
+            child::kill(&self.pidfd);
+        }
+        drop(answers);
+        ended.settle();
+        count
+    }
+
+    /// A joiner is about to wait: takes answers itself until it is `done` or that does not pay.
+    pub(super) fn linger(&self, crew: &Arc<Crew>, done: &dyn Fn() -> bool) {
+        if let Some(lines) = &self.lines {
+            lines.patience.spin(park::pass, || {
+                self.hear(crew);
+                done()
+            });
+        }
+    }
+
+    /// A joiner waits. A thread is woken by the worker itself, if no other thread is, and takes the answers; for
+    /// the others the service does.
+    pub(super) fn park(
+        &self,
+        crew: &Arc<Crew>,
+        done: &dyn Fn() -> bool,
+        deadline: Option<Instant>,
+    ) -> Result<(), Interrupted> {
+        let Some(lines) = self.lines.as_ref().filter(|_| park::is_plain_thread()) else {
+            return park::wait(deadline);
+        };
+        if !lines.words.listen_by_thread() {
+            return park::wait(deadline);
+        }
+        self.hear(crew);
+        let waited =
+            if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
+        lines.words.listen_by_service();
+        self.hear(crew);
+        waited
+    }
+
+    /// The service looks at the ring by itself for a while.
+    pub(super) fn hush(&self) {
+        if let Some(lines) = &self.lines {
+            lines.words.hush();
+        }
+    }
+
+    /// The service is to be told from now on.
+    pub(super) fn listen(&self, crew: &Arc<Crew>) {
+        let Some(lines) = &self.lines else { return };
+        lines.words.listen();
+        while self.hear(crew) > 0 {}
+    }
+
+    fn words(&self) -> Option<&Words> {
+        self.lines.as_ref().map(|lines| &lines.words)
+    }
+}
+
+/// A frame on its way out.
+struct Outgoing {
+    frame: Arc<Vec<u8>>,
+    /// How much of it is gone.
+    gone: usize,
+    /// What goes with its first byte.
+    descriptors: Arc<Vec<OwnedFd>>,
 }
 
 /// What a worker is doing, as its master knows.
 pub(super) struct Post {
     pub(super) link: Arc<Link>,
-    /// The task it was given and has not answered.
-    pub(super) job: Option<Job>,
-    /// Frames on their way out, each with how much of it is gone.
-    out: VecDeque<(Arc<Vec<u8>>, usize)>,
+    /// The tasks that it was given and has not answered, in order.
+    pub(super) jobs: VecDeque<Job>,
+    /// Its ring of tasks.
+    tasks: Option<Producer>,
+    out: VecDeque<Outgoing>,
     /// Whether the service waits for room to write.
     waits_for_room: bool,
-    /// Whether it was told to end.
+    /// Whether it is among the idle ones of its crew.
+    pub(super) idle: bool,
+    /// Whether it was told to end, or is being killed.
     pub(super) dismissed: bool,
 }
 
 impl Post {
-    pub(super) fn new(link: Arc<Link>) -> Post {
-        let out = VecDeque::new();
-        Post { link, job: None, out, waits_for_room: false, dismissed: false }
+    pub(super) fn new(link: Arc<Link>, tasks: Option<Producer>) -> Post {
+        Post {
+            link,
+            jobs: VecDeque::new(),
+            tasks,
+            out: VecDeque::new(),
+            waits_for_room: false,
+            idle: false,
+            dismissed: false,
+        }
     }
 
-    /// Gives the worker a task; never sleeps. That the worker is dead already shows at its pidfd.
-    pub(super) fn hand(&mut self, mut job: Job) {
-        debug_assert!(self.job.is_none() && !self.dismissed);
-        job.given_to(self.link.pid);
-        self.out.extend(job.setup.iter().chain([&job.call]).map(|frame| (Arc::clone(frame), 0)));
-        self.job = Some(job);
-        self.flush();
+    /// Gives the worker a task; never sleeps. Gives it back if there is no room in the ring. That the worker is
+    /// dead already shows at its pidfd.
+    #[must_use = "a task that is given back has to go elsewhere"]
+    pub(super) fn hand(&mut self, mut job: Job) -> Option<Job> {
+        debug_assert!(!self.dismissed && !self.idle);
+        let body = &job.call[HEAD..];
+        let short = RECORD_HEAD + body.len() <= ring::LONGEST;
+        let in_ring = short && job.descriptors.is_empty() && job.setup.is_none();
+        job.place = None;
+        if let Some(tasks) = &mut self.tasks {
+            let (kind, body) =
+                if in_ring { (FrameKind::Run, body) } else { (FrameKind::OnSocket, [].as_slice()) };
+            let head = Head { kind, task: job.id(), item: job.first_item(), nanos: 0 };
+            let Some(place) = tasks.push(&head.record(), body) else { return Some(job) };
+            crash_point!("master: task in the ring, worker not told");
+            job.place = in_ring.then_some(place);
+        }
+        if job.place.is_none() {
+            let frames = job.setup.iter().map(|setup| (setup, Arc::default()));
+            let frames = frames.chain([(&job.call, Arc::clone(&job.descriptors))]);
+            self.out.extend(frames.map(|(frame, descriptors)| Outgoing {
+                frame: Arc::clone(frame),
+                gone: 0,
+                descriptors,
+            }));
+            self.flush();
+        } else if self.link.words().is_some_and(Words::wake_worker) {
+            static BELL: OnceLock<Arc<Vec<u8>>> = OnceLock::new();
+            let bell = BELL.get_or_init(|| Arc::new(wire::begin(FrameKind::Bell, 0)));
+            self.send(Arc::clone(bell));
+        }
+        job.given_to(&self.link);
+        self.jobs.push_back(job);
+        if self.jobs.len() == 1 {
+            self.advance();
+        }
+        None
+    }
+
+    /// Takes an answer: what its task ends with, if it was the last one. The running average of what a task
+    /// takes is brought up to date.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with it.
+    pub(super) fn answered(
+        &mut self,
+        answer: Received<'_>,
+        pace: &mut u64,
+    ) -> Result<Option<End>, String> {
+        let Received { head, body, descriptors } = answer;
+        let wrong = || {
+            format!("it answered task {}, item {}, which it does not have", head.task, head.item)
+        };
+        let index = self.jobs.iter().position(|job| job.id() == head.task).ok_or_else(wrong)?;
+        let job = &mut self.jobs[index];
+        if !job.awaits(head.item) {
+            return Err(wrong());
+        }
+        // It has one task at a time if this is captured; the next one is to begin with nothing.
+        let printed = self.link.printed();
+        let result = match head.kind {
+            FrameKind::Value if head.item != REST => job.value(&head, body, descriptors).map(Ok),
+            FrameKind::Failed => {
+                let failure: Failure = postcard::from_bytes(body)
+                    .map_err(|_| "it reported a failure that cannot be read".to_owned())?;
+                let cause = job.cause_of_failure(failure.into());
+                job.printed = printed;
+                job.item_failed(head.item, cause)
+            }
+            FrameKind::Refused => {
+                let reason = String::from_utf8_lossy(body).into_owned();
+                job.item_failed(REST, Cause::NotSpawned { reason })
+            }
+            kind => return Err(format!("it answered a task by {kind:?}")),
+        };
+        if head.nanos > 0 {
+            *pace = (7 * *pace + u64::from(head.nanos)) / 8;
+        }
+        let Some(result) = result else { return Ok(None) };
+        let ended = self.jobs.remove(index).map(|job| (job, result));
+        if index == 0 {
+            self.advance();
+        }
+        Ok(ended)
+    }
+
+    /// Notes which task is the next, or runs.
+    fn advance(&self) {
+        if let Some(job) = self.jobs.front() {
+            job.is_next(&self.link);
+        }
+    }
+
+    /// Whether the worker has this task.
+    pub(super) fn has(&self, task: u64) -> bool {
+        self.jobs.iter().any(|job| job.id() == task)
+    }
+
+    /// Whether this task of it was asked to end.
+    pub(super) fn is_stopped(&self, task: u64) -> bool {
+        self.jobs.iter().any(|job| job.id() == task && job.is_stopped())
+    }
+
+    /// Takes a task back that the worker has not begun.
+    pub(super) fn withdraw(&mut self, task: u64) -> Option<Job> {
+        let index = self.jobs.iter().rposition(|job| job.id() == task)?;
+        let place = self.jobs[index].place?;
+        if !self.tasks.as_ref()?.withdraw(place) {
+            return None;
+        }
+        let job = self.jobs.remove(index)?;
+        job.taken_back();
+        if index == 0 {
+            self.advance();
+        }
+        Some(job)
+    }
+
+    /// Takes back the task that it would begin last.
+    pub(super) fn withdraw_last(&mut self) -> Option<Job> {
+        // The first one it has begun, or is about to.
+        let last = self.jobs.back().filter(|_| self.jobs.len() > 1)?.id();
+        self.withdraw(last)
     }
 
     /// Sends a frame that is no task; never sleeps.
     pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
-        self.out.push_back((frame, 0));
+        self.out.push_back(Outgoing { frame, gone: 0, descriptors: Arc::default() });
         self.flush();
     }
 
-    /// Asks the worker to end its task, once, and has the service look again when `grace` is over.
-    pub(super) fn stop(&mut self, cause: Cause, grace: Duration, service: &Service) {
-        let Some(job) = &mut self.job else { return };
-        let (id, cancelled) = (job.id(), matches!(cause, Cause::Cancelled { .. }));
+    /// Asks the worker to end one of its tasks, once, and has the service look again when `grace` is over.
+    pub(super) fn stop(&mut self, task: u64, cause: Cause, grace: Duration, service: &Service) {
+        let Some(job) = self.jobs.iter_mut().find(|job| job.id() == task) else { return };
+        let cancelled = matches!(cause, Cause::Cancelled { .. });
         if job.stop(cause, grace, service) {
             if cancelled {
-                self.link.place.cancel(id);
+                self.link.place.cancel(task);
             } else {
-                self.link.place.expire(id);
+                self.link.place.expire(task);
             }
             termination::ask(&self.link.pidfd);
         }
     }
 
-    /// Kills the worker if the grace of its task is over.
+    /// Kills the worker if the grace of one of its tasks is over.
     pub(super) fn kill_if_due(&mut self, now: Instant) {
-        if self.job.as_mut().is_some_and(|job| job.kill_if_due(now)) {
+        let kill_if_due = |job: &mut Job| job.kill_if_due(now);
+        if self.jobs.iter_mut().any(kill_if_due) {
+            self.dismissed = true;
             child::kill(&self.link.pidfd);
         }
     }
 
     /// Writes as much as there is room for.
     pub(super) fn flush(&mut self) {
-        while let Some((frame, gone)) = self.out.front_mut() {
-            match socket::send(&self.link.socket, &frame[*gone..], Patience::Now) {
+        while let Some(Outgoing { frame, gone, descriptors }) = self.out.front_mut() {
+            match send(&self.link.socket, &frame[*gone..], *gone, descriptors) {
                 Ok(sent) if *gone + sent < frame.len() => *gone += sent,
                 Ok(_) => drop(self.out.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -99,25 +417,16 @@ impl Post {
 
     /// Tells an idle worker to end.
     pub(super) fn dismiss(&mut self) {
-        debug_assert!(self.job.is_none());
+        debug_assert!(self.jobs.is_empty());
         self.dismissed = true;
         socket::hang_up(&self.link.socket);
     }
-
-    /// Whether the worker has begun the task that it was given last.
-    pub(super) fn has_begun(&self) -> bool {
-        self.job.as_ref().is_some_and(|job| job.id() == self.link.place.begun())
-    }
 }
 
-impl Link {
-    /// Under which number the service watches the socket.
-    pub(super) fn token(&self) -> u64 {
-        self.id * 2
+fn send(socket: &OwnedFd, bytes: &[u8], gone: usize, descriptors: &[OwnedFd]) -> io::Result<usize> {
+    if gone > 0 || descriptors.is_empty() {
+        return socket::send(socket, bytes, socket::Patience::Now);
     }
-
-    /// Under which number the service watches the pidfd.
-    pub(super) fn pidfd_token(&self) -> u64 {
-        self.id * 2 + 1
-    }
+    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    socket::send_with(socket, bytes, &descriptors, socket::Patience::Now)
 }

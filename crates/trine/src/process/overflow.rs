@@ -9,6 +9,7 @@
 //! The kernel grows the first thread's stack at a fault anywhere between `limit` and `top`. So a fault
 //! that reaches a handler from there, or from the gap below, is one at which it refused to.
 
+use std::fmt::{self, Write};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize};
 
@@ -19,14 +20,14 @@ use crate::sys::{self, descriptors, fault, limits, socket};
 static TOP: AtomicUsize = AtomicUsize::new(0);
 /// Where to tell it; -1 in the template, which runs no task.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
-/// What the message calls the task: a `String` of the frame that runs it, or null.
-static LABEL: AtomicPtr<String> = AtomicPtr::new(std::ptr::null_mut());
+/// What the message calls the task: in the frame that runs it, or null.
+static LABEL: AtomicPtr<&dyn fmt::Display> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The kernel keeps this much free between a stack and the mapping below (`stack_guard_gap`).
 const GAP: usize = 1 << 20;
 
 /// The frame that becomes `Cause::StackOverflow`, ready before there is need.
-static FRAME: [u8; 24] = wire::head(FrameKind::Overflow, 0, 0);
+static FRAME: [u8; wire::HEAD] = wire::head(FrameKind::Overflow, 0, 0);
 
 /// Prepares the calling thread, the first of its process, and so all that are forked from it.
 pub(super) fn install() {
@@ -41,7 +42,7 @@ pub(super) fn report_to(socket: i32) {
 }
 
 /// Calls `function` as the task that `label` names.
-pub(super) fn labelled<T>(label: &mut String, function: impl FnOnce() -> T) -> T {
+pub(super) fn labelled<T>(label: &dyn fmt::Display, function: impl FnOnce() -> T) -> T {
     /// Takes the label back also when the function panics.
     struct Labelled;
     impl Drop for Labelled {
@@ -49,7 +50,7 @@ pub(super) fn labelled<T>(label: &mut String, function: impl FnOnce() -> T) -> T
             LABEL.store(std::ptr::null_mut(), Relaxed);
         }
     }
-    LABEL.store(label, Relaxed);
+    LABEL.store((&raw const label).cast_mut().cast(), Relaxed);
     let _labelled = Labelled;
     function()
 }
@@ -64,14 +65,16 @@ fn look(address: usize) -> bool {
         return false;
     }
     let label = LABEL.load(Relaxed);
-    // SAFETY: set by `labelled` while the string is borrowed exclusively and unmoved, and taken back
-    // before it goes; the handler has interrupted that very thread.
+    // SAFETY: set by `labelled` to a variable of its own, and taken back before that ends; only read.
     let label = unsafe { label.as_ref() };
-    sys::write_stderr_raw(&[
-        b"\ntrine: ",
-        label.map_or(b"a worker", |label| label.as_bytes()),
-        b" has overflowed its stack\n",
-    ]);
+    let mut text = Text { bytes: [0; 512], len: 0 };
+    // What has no room is cut. To write out what a task is called takes no lock and no memory.
+    let _ = match label {
+        Some(label) => write!(text, "{label}"),
+        None => write!(text, "a worker"),
+    };
+    let label = &text.bytes[..text.len];
+    sys::write_stderr_raw(&[b"\ntrine: ", label, b" has overflowed its stack\n"]);
     let number = SOCKET.load(Relaxed);
     if number >= 0 {
         // SAFETY: the worker's socket, which it never closes; had the task closed it, the call would
@@ -81,4 +84,20 @@ fn look(address: usize) -> bool {
         let _ = socket::send(socket, &FRAME, socket::Patience::Now);
     }
     true
+}
+
+/// A text on the stack.
+struct Text {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = &mut self.bytes[self.len..];
+        let count = text.len().min(room.len());
+        room[..count].copy_from_slice(&text.as_bytes()[..count]);
+        self.len += count;
+        if count == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
 }

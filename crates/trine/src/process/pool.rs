@@ -8,9 +8,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::call;
-use super::crew::{Crew, Plan};
+use super::chunk::Chunk;
+use super::crew::Crew;
 use super::function::CapturesNothing;
 use super::job::Job;
+use super::policy::{Plan, Policy};
+use super::pool_builder::PoolBuilder;
 use super::setup::Setup;
 use crate::sys::limits;
 use crate::task::Task;
@@ -57,8 +60,25 @@ impl Pool {
     ///
     /// If `workers` is 0: no task would ever run.
     pub fn new(workers: usize) -> Pool {
-        assert!(workers > 0, "a pool needs at least one worker");
-        let crew = Crew::new(Plan::Kept(workers), &Setup::default());
+        Pool::builder().workers(workers).build()
+    }
+
+    /// Chooses what is different in a pool.
+    ///
+    /// ```
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).env("LANG", "C").build();
+    /// assert_eq!(pool.spawn((), |()| std::env::var("LANG").unwrap()).join()?, "C");
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
+
+    /// Starts `workers` workers.
+    pub(super) fn start(workers: usize, policy: Policy, setup: &Setup) -> Pool {
+        let crew = Crew::new(policy, setup);
         crew.start();
         Pool { crew, workers }
     }
@@ -114,6 +134,25 @@ impl Pool {
         task
     }
 
+    pub(crate) fn spawn_chunk_at<A, R, F>(
+        &self,
+        location: &'static Location<'static>,
+        args: Vec<A>,
+        function: F,
+    ) -> Task<Chunk<R>>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        let proof = const { CapturesNothing::<F>::check() };
+        let (task, job) = call::prepare_chunk(location, args, function, proof);
+        if let Some(job) = job {
+            self.crew.submit(job);
+        }
+        task
+    }
+
     /// How many workers the pool wants to have.
     pub fn workers(&self) -> usize {
         self.workers
@@ -128,6 +167,10 @@ impl Pool {
     }
 
     /// Finishes what was submitted, ends the workers, and waits until the last one is gone.
+    ///
+    /// A worker that is not needed and still in its initializer, or not forked because its template does
+    /// not answer, is waited for one second, then killed or given up. A task that was submitted is
+    /// waited for, however long it takes; what keeps it from ending keeps this from returning.
     ///
     /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
     /// meanwhile is unwound, and the pool finishes by itself.
@@ -158,18 +201,20 @@ impl std::fmt::Debug for Pool {
 /// ```
 pub fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(|| Pool::new(std::thread::available_parallelism().map_or(1, usize::from)))
+    POOL.get_or_init(|| Pool::builder().build())
 }
 
 /// Runs a task in a fresh process, when there is room for one.
-pub(super) fn submit_fresh(job: Job) {
+pub(super) fn submit_fresh(job: Job, captures: bool) {
     /// However many descriptors there are: more processes than this help nobody.
     const MOST: u64 = 4096;
-    static CREW: OnceLock<Arc<Crew>> = OnceLock::new();
-    let crew = CREW.get_or_init(|| {
-        // Two descriptors for each process, and as many again for the program's own use.
-        let most = limits::descriptors().map_or(MOST, |limit| (limit / 4).clamp(1, MOST));
-        Crew::new(Plan::Fresh(most as usize), &Setup::default())
+    static CREWS: [OnceLock<Arc<Crew>>; 2] = [const { OnceLock::new() }; 2];
+    let crew = CREWS[usize::from(captures)].get_or_init(|| {
+        // Two descriptors for each process, or four, and as many again for the program's own use.
+        let each = if captures { 8 } else { 4 };
+        let most = limits::descriptors().map_or(MOST, |limit| (limit / each).clamp(1, MOST));
+        let policy = Policy::new(Plan::Fresh(most as usize));
+        Crew::new(policy, &Setup { captures, ..Setup::default() })
     });
     crew.submit(job);
 }

@@ -83,7 +83,7 @@ mod tests {
     fn job() -> (Arc<Remote<()>>, Job) {
         let remote = Arc::new(Remote::new(None, Location::caller()));
         // SAFETY: a new task, and the one job made of it.
-        let job = unsafe { Job::new(Arc::clone(&remote)) };
+        let job = unsafe { Job::new(remote.clone()) };
         (remote, job)
     }
 

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::alarms::Alarms;
-use super::crew::Crew;
-use super::forks::Forks;
+use super::crew::{Crew, Received};
+use super::forks::{Forked, Forks};
 use super::job::Submitted;
+use super::limits::{self as worker_limits, Evidence};
 use super::link::Link;
-use super::wire::{Assembler, Failure, Frame, FrameKind, Stream};
+use super::wire::{Assembler, Frame, FrameKind, Stream};
 use crate::sys::child::{self, Ended};
 use crate::sys::poll::{Bell, Happened, Poll};
 use crate::sys::socket::Patience;
@@ -27,6 +28,8 @@ pub(super) struct Service {
     bell: Bell,
     /// Workers asked for: for whom, and how many.
     orders: Mutex<Vec<(Arc<Crew>, usize)>>,
+    /// Crews that were closed.
+    leaving: Mutex<Vec<Arc<Crew>>>,
     alarms: Alarms,
     /// The process that it serves.
     pid: u32,
@@ -39,6 +42,12 @@ const BELL: u64 = 0;
 /// How long a worker may live that has closed its connection: the kernel closes descriptors a
 /// moment before it tells of the death, so most of them are dying and will have a better reason.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// As many answers at once mean that more are on their way: a worker is attended then.
+const MANY: usize = 4;
+
+/// How often the service looks at the ring of a worker that it attends: a few dozen tiny tasks.
+const TURN: Duration = Duration::from_micros(100);
 
 /// The service of this process, started at the first call.
 ///
@@ -60,6 +69,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
         poll: Poll::new().map_err(explain)?,
         bell: Bell::new().map_err(explain)?,
         orders: Mutex::default(),
+        leaving: Mutex::default(),
         alarms: Alarms::default(),
         pid: std::process::id(),
         thread: OnceLock::new(),
@@ -95,6 +105,12 @@ impl Service {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         orders.push((Arc::clone(crew), count));
         drop(orders);
+        self.ring();
+    }
+
+    /// Sees to it that a closed crew ends: it gets no workers that it does not need.
+    pub(super) fn see_off(&self, crew: &Arc<Crew>) {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(crew));
         self.ring();
     }
 
@@ -135,6 +151,8 @@ struct Member {
     incoming: Assembler,
     /// Whether it has said that it can take tasks.
     ready: bool,
+    /// Whether it has said that there is something in its ring.
+    rung: bool,
     /// Whether it has said that its stack is used up.
     overflowed: bool,
     /// Why it could not be made ready, if it said so.
@@ -150,6 +168,10 @@ struct Master {
     members: HashMap<u64, Member>,
     /// Workers that have closed their connection, and until when they may live.
     fading: VecDeque<(Instant, u64)>,
+    /// Workers whose rings are looked at every [`TURN`], instead of being rung for.
+    attended: Vec<u64>,
+    /// Closed crews that have not ended, and from when on they wait for nobody who does not answer.
+    leaving: Vec<(Instant, Arc<Crew>)>,
     scratch: Box<[u8]>,
 }
 
@@ -161,6 +183,8 @@ impl Master {
             service,
             members: HashMap::new(),
             fading: VecDeque::new(),
+            attended: Vec::new(),
+            leaving: Vec::new(),
             scratch: vec![0; 64 * 1024].into_boxed_slice(),
         }
     }
@@ -169,13 +193,24 @@ impl Master {
         let mut happened = Vec::new();
         loop {
             self.take_orders();
+            // One moment for both, so that none falls between them.
+            let now = Instant::now();
+            self.see_off(now);
+            let leaving = self.leaving.iter().map(|(until, _)| *until).filter(|until| *until > now);
             let fading = self.fading.front().map(|(until, _)| *until);
-            let deadline = fading.into_iter().chain(self.service.alarms.first()).min();
+            let turn = (!self.attended.is_empty()).then(|| now + TURN);
+            let deadline = fading
+                .into_iter()
+                .chain(leaving)
+                .chain(self.service.alarms.first())
+                .chain(turn)
+                .min();
             let service = Arc::clone(&self.service);
             service.poll.wait(&mut happened, deadline);
             for happened in &happened {
                 self.handle(*happened);
             }
+            self.attend();
             self.end_fading();
             while let Some(task) = service.alarms.pop(Instant::now()) {
                 if let Some(crew) = task.record().crew() {
@@ -190,14 +225,43 @@ impl Master {
         loop {
             let orders = self.service.orders();
             self.forks.order(orders);
-            for (crew, link) in self.forks.pump() {
-                self.enlist(crew, link);
+            for forked in self.forks.pump() {
+                self.enlist(forked);
             }
             // A refusal may have woken somebody who has ordered more.
             if !self.service.has_orders() {
                 return;
             }
         }
+    }
+
+    /// Takes back what closed crews do not need any more. Whoever has not answered for a while (a
+    /// template that is stopped, a worker whose initializer goes on) is waited for no longer.
+    fn see_off(&mut self, now: Instant) {
+        let new = std::mem::take(
+            &mut *self.service.leaving.lock().unwrap_or_else(PoisonError::into_inner),
+        );
+        for crew in new {
+            if !self.leaving.iter().any(|(_, known)| Arc::ptr_eq(known, &crew)) {
+                self.leaving.push((now + GRACE, crew));
+            }
+        }
+        let (forks, members) = (&mut self.forks, &self.members);
+        self.leaving.retain(|(until, crew)| {
+            let overdue = *until <= now;
+            forks.withdraw(crew, overdue);
+            let own = |member: &&Member| Arc::ptr_eq(&member.crew, crew) && !member.ready;
+            for member in members.values().filter(|member| overdue && own(member)) {
+                if crew.has_dismissed(member.link.id) {
+                    child::kill(&member.link.pidfd);
+                }
+            }
+            let gone = crew.is_gone();
+            if gone {
+                forks.left(crew);
+            }
+            !gone
+        });
     }
 
     fn handle(&mut self, happened: Happened) {
@@ -216,25 +280,28 @@ impl Master {
                 }
                 if happened.readable {
                     self.listen(id);
+                    self.answer_bell(id);
                 }
             }
         }
         // Otherwise: news of somebody who was buried in this very turn.
     }
 
-    fn enlist(&mut self, crew: Arc<Crew>, link: Arc<Link>) {
+    fn enlist(&mut self, forked: Forked) {
+        let Forked { crew, link, tasks } = forked;
         let incoming = Assembler::default();
         let member = Member {
             crew: Arc::clone(&crew),
             link: Arc::clone(&link),
             incoming,
             ready: false,
+            rung: false,
             overflowed: false,
             refusal: None,
             condemned: None,
         };
         self.members.insert(link.id, member);
-        crew.joined(link);
+        crew.joined(link, tasks);
     }
 
     /// Receives what a living worker has sent, a little at a time so that the others get their turn.
@@ -259,9 +326,37 @@ impl Master {
         }
     }
 
+    /// Takes what is in the ring of a worker that has rung, and decides whether it is to ring again.
+    fn answer_bell(&mut self, id: u64) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if !std::mem::take(&mut member.rung) {
+            return;
+        }
+        if member.link.hear(&member.crew) >= MANY && !self.attended.contains(&id) {
+            member.link.hush();
+            self.attended.push(id);
+        } else {
+            member.link.listen(&member.crew);
+        }
+    }
+
+    /// Looks at the rings of workers that answer in quick succession.
+    fn attend(&mut self) {
+        let members = &self.members;
+        self.attended.retain(|id| {
+            let Some(member) = members.get(id) else { return false };
+            let goes_on = member.link.hear(&member.crew) > 1;
+            if !goes_on {
+                member.link.listen(&member.crew);
+            }
+            goes_on
+        });
+    }
+
     /// A worker has ended: what it sent before still counts, then its task gets the true cause.
     fn bury(&mut self, id: u64) {
         let Some(member) = self.members.get_mut(&id) else { return };
+        let evidence = worker_limits::evidence(&member.link);
         let Some(ended) = child::reap(&member.link.pidfd) else { return };
         // What a dead process has sent fits into a socket; more comes only from one that it left
         // the socket to.
@@ -271,9 +366,11 @@ impl Master {
                 Stream::Dry | Stream::Ended | Stream::Broken(_) => break,
             }
         }
+        member.link.hear_last(&member.crew);
         let member = self.members.remove(&id).expect("found above");
-        let cause = member.cause(ended);
+        let cause = member.cause(ended, evidence);
         let Member { crew, link, ready, .. } = member;
+        worker_limits::give_back(&link);
         self.service.poll.remove(&link.socket);
         self.service.poll.remove(&link.pidfd);
         drop(link);
@@ -304,33 +401,24 @@ impl Member {
 
     /// Acts on one frame; `Err` if no worker of ours would send it.
     fn hear(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
-        let Frame { kind, task, body } = frame;
-        let answered = |dead| {
-            self.crew
-                .answered(self.link.id, task, dead)
-                .ok_or_else(|| format!("it answered task {task}, which it does not have"))
-        };
-        match kind {
+        let Frame { head, body, descriptors, .. } = frame;
+        match head.kind {
             FrameKind::Ready => self.ready = true,
             FrameKind::Overflow => self.overflowed = true,
-            FrameKind::Value => answered(dead)?.settle(Ok(body)),
-            FrameKind::Failed => {
-                let failure: Failure = postcard::from_bytes(&body)
-                    .map_err(|_| "it reported a failure that cannot be read".to_owned())?;
-                let job = answered(dead)?;
-                let cause = job.cause_of_failure(failure.into());
-                job.fail(cause);
+            FrameKind::Bell => self.rung = true,
+            FrameKind::Refused if !self.ready => {
+                self.refusal = Some(String::from_utf8_lossy(&body).into_owned());
             }
-            FrameKind::Refused => {
-                let reason = String::from_utf8_lossy(&body).into_owned();
-                if self.ready {
-                    answered(true)?.fail(Cause::NotSpawned { reason });
-                } else {
-                    self.refusal = Some(reason);
-                }
+            FrameKind::Value | FrameKind::Failed | FrameKind::Refused => {
+                // A worker that refuses a task ends.
+                let dead = dead || head.kind == FrameKind::Refused;
+                let answer = Received { head, body: &body, descriptors };
+                let (ended, wrong) = self.crew.answered(&self.link, [answer].into_iter(), dead);
+                ended.settle();
+                return wrong.map_or(Ok(()), Err);
             }
-            FrameKind::Setup | FrameKind::Run => {
-                return Err(format!("it sent {kind:?}, which only masters do"));
+            FrameKind::Setup | FrameKind::Run | FrameKind::OnSocket => {
+                return Err(format!("it sent {:?}, which only masters do", head.kind));
             }
         }
         Ok(())
@@ -343,25 +431,29 @@ impl Member {
     }
 
     /// Why a task that it had begun has no value.
-    fn cause(&self, ended: Ended) -> Cause {
+    fn cause(&self, ended: Ended, evidence: Evidence) -> Cause {
         if self.overflowed {
             return Cause::StackOverflow;
         }
         if let Some(reason) = &self.refusal {
             return Cause::NotSpawned { reason: reason.clone() };
         }
-        if let Some(reason) = &self.condemned {
+        if let Some(reason) = self.condemned.as_ref().or(self.link.broken()) {
             return Cause::Lost { reason: reason.clone() };
         }
-        match ended {
-            Ended::Exited(code) => Cause::Exited { code },
-            Ended::Signaled { signal, core_dumped } => Cause::Signaled { signal, core_dumped },
-            Ended::Unknown => Cause::Lost {
-                reason:
-                    "it has ended, and other code of this program has taken the answer how: it \
+        cause_of(ended, evidence)
+    }
+}
+
+/// What a process that has ended so leaves a task with.
+pub(super) fn cause_of(ended: Ended, evidence: Evidence) -> Cause {
+    match ended {
+        Ended::Exited(code) => Cause::Exited { code },
+        Ended::Signaled { signal, core_dumped } => evidence.cause(signal, core_dumped),
+        Ended::Unknown => Cause::Lost {
+            reason: "it has ended, and other code of this program has taken the answer how: it \
                          ignores SIGCHLD or waits for any child"
-                        .into(),
-            },
-        }
+                .into(),
+        },
     }
 }

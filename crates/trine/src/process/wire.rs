@@ -2,37 +2,53 @@
 //!
 //! ```text
 //!   master ─► template   Handshake            once, written before the template is started
-//!          ◄─            Greeting             once, when it is ready to fork
+//!          ─►            Setup                behind it, if the template has a preload
+//!          ◄─            Ready, or Unfit      once, when it is ready to fork, or never will be
 //!          ─►            ForkRequest + socket one for each worker
-//!          ◄─            ForkReply + pidfd    one for each request
+//!          ◄─            Forked + pidfd       one for each request
 //!
 //!   master ─► worker     SETUP                before READY, if its pool wants one; before RUN, if its task does
-//!          ─►            RUN                  one task; the next one only after its answer
+//!          ─►            RUN                  one task
+//!          ─►            BELL                 there is something in its ring
 //!          ◄─ worker     READY                once, when it can take tasks
 //!          ◄─            REFUSED              in place of READY or a task that its SETUP made impossible
-//!          ◄─            VALUE or FAILED      one for each RUN
+//!          ◄─            VALUE or FAILED      one for each item of a RUN
+//!          ◄─            BELL                 there is something in the master's ring
 //!          ◄─            OVERFLOW             from the fault handler: the stack is used up
 //! ```
 //!
 //! Packets (above) are whole or not there. Frames (below) travel through a stream of bytes: a head
-//! of 24 bytes, then a body whose length the head tells.
+//! of 40 bytes, then a body whose length the head tells.
 //!
 //! ```text
-//!   0        4        8                16               24
-//!   ├────────┼────────┼────────────────┼────────────────┼───────────────
-//!   │ MAGIC  │ kind   │ task's number  │ body's length  │ body …
+//!   0        4        8                16               24     28      32            36
+//!   ├────────┼────────┼────────────────┼────────────────┼──────┼───────┼─────────────┼────
+//!   │ MAGIC  │ kind   │ task's number  │ body's length  │ item │ nanos │ descriptors │ 0
 //! ```
+//!
+//! Between a master and a worker of a pool, RUN, VALUE and FAILED travel through rings in shared memory (`ring.rs`)
+//! wherever they are short and carry no descriptors; a record has a head of 24 bytes:
+//!
+//! ```text
+//!   0                8        12      16      20      24
+//!   ├────────────────┼────────┼───────┼───────┼───────┼───────────────
+//!   │ task's number  │ kind   │ item  │ nanos │ 0     │ body …
+//! ```
+//!
+//! A RUN that is too long for the ring leaves a record ON_SOCKET there, so that tasks begin in the order in
+//! which they were given; answers are known by their numbers and need no order.
 //!
 //! A worker may die or go mad at any byte. So the master believes no head that makes no sense, and
 //! takes memory for a body only as its bytes arrive.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::prologue::Prologue;
 use crate::sys::socket::{self, Patience};
 use crate::task::{Backtrace, Cause, CodecStage, SourceLocation};
 
@@ -47,11 +63,31 @@ pub(super) struct Handshake {
     pub(super) master: u32,
 }
 
-/// Longest packet.
+/// Behind the handshake, in the same packet, if there is one: what the template runs before it is ready.
+/// The handshake itself stays as it is, so that a template of another build knows it for one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Preload {
+    pub(super) function: Prologue,
+    /// The length of the packet with the [`Setup`](super::setup::Setup) that follows.
+    pub(super) setup: usize,
+}
+
+/// Longest packet to a template, but for a `Setup`.
 pub(super) const PACKET: usize = 128;
 
-/// Template to master: it has started and accepted the handshake.
-pub(super) const GREETING: &[u8] = b"ready";
+/// Longest packet from a template.
+pub(super) const LONG_PACKET: usize = 4096;
+
+/// Template to master.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum TemplateSays {
+    /// It has accepted the handshake and run its preload.
+    Ready,
+    /// It cannot fork workers, for this reason, and ends.
+    Unfit(String),
+    /// The answer to a request. The worker's pidfd travels along if there is one.
+    Forked(ForkReply),
+}
 
 /// Master to template: fork. The worker's end of its socket travels along.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,11 +96,15 @@ pub(super) struct ForkRequest {
     pub(super) request: u64,
     /// The worker's place on the board.
     pub(super) place: u32,
+    /// Whether shared memory for rings comes along, behind the socket.
+    pub(super) has_lines: bool,
+    /// Whether its standard output and error come along, behind these.
+    pub(super) captures: bool,
     /// Whether a `SETUP` comes before it is ready.
     pub(super) awaits_setup: bool,
 }
 
-/// Template to master: forked, or not. The worker's pidfd travels along if it was.
+/// Forked, or not.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ForkReply {
     pub(super) request: u64,
@@ -82,6 +122,37 @@ pub(super) struct Call {
     pub(super) name: Option<String>,
     /// When its waits end, by the clock that all processes share.
     pub(super) deadline: Option<Duration>,
+    /// How many arguments follow, each behind a head of its own (see [`item_head`]); `None` for one without
+    /// a head.
+    pub(super) items: Option<u32>,
+}
+
+/// What stands before each of many arguments: its length, and how many of the descriptors are its own.
+pub(super) const ITEM_HEAD: usize = 8;
+
+/// As a length: the argument could not be encoded, and its task has been told.
+const ABSENT: u32 = u32::MAX;
+
+/// The head of an argument that is there, or of one that is not.
+pub(super) fn item_head(argument: Option<(usize, usize)>) -> [u8; ITEM_HEAD] {
+    let (len, descriptors) = argument.unwrap_or((ABSENT as usize, 0));
+    let mut head = [0; ITEM_HEAD];
+    head[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    head[4..].copy_from_slice(&(descriptors as u32).to_le_bytes());
+    head
+}
+
+/// The next of many arguments and how many descriptors are its own, `None` in place of one that is not there;
+/// an error if the bytes make no sense.
+pub(super) fn next_item<'a>(items: &mut &'a [u8]) -> Result<Option<(&'a [u8], usize)>, ()> {
+    let (head, rest) = items.split_first_chunk::<ITEM_HEAD>().ok_or(())?;
+    *items = rest;
+    if half(head, 0) == ABSENT {
+        return Ok(None);
+    }
+    let (argument, rest) = rest.split_at_checked(half(head, 0) as usize).ok_or(())?;
+    *items = rest;
+    Ok(Some((argument, half(head, 4) as usize)))
 }
 
 /// The body of `FAILED`.
@@ -120,7 +191,7 @@ impl From<Failure> for Cause {
 pub(super) enum FrameKind {
     /// A [`Setup`](super::setup::Setup).
     Setup = 1,
-    /// A [`Call`] and an argument.
+    /// A [`Call`] and an argument, or many; `item` is the first of them that is to be run.
     Run = 2,
     /// Nothing more.
     Ready = 3,
@@ -132,25 +203,99 @@ pub(super) enum FrameKind {
     Failed = 6,
     /// Nothing more.
     Overflow = 7,
+    /// Nothing more.
+    Bell = 8,
+    /// In the ring of tasks: the task comes through the socket.
+    OnSocket = 9,
+}
+
+impl Frame {
+    /// Of a record that came through a ring.
+    pub(super) fn of_record(head: Head, body: Vec<u8>) -> Frame {
+        Frame { head, body, descriptors: Vec::new(), missing: 0 }
+    }
 }
 
 impl FrameKind {
     fn from_raw(raw: u32) -> Option<FrameKind> {
-        use FrameKind::{Failed, Overflow, Ready, Refused, Run, Setup, Value};
-        let all = [Setup, Run, Ready, Refused, Value, Failed, Overflow];
+        use FrameKind::{Bell, Failed, OnSocket, Overflow, Ready, Refused, Run, Setup, Value};
+        let all = [Setup, Run, Ready, Refused, Value, Failed, Overflow, Bell, OnSocket];
         all.into_iter().find(|kind| *kind as u32 == raw)
     }
+}
+
+/// What stands before every body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) kind: FrameKind,
+    /// The task's number.
+    pub(super) task: u64,
+    /// Which of the task's arguments; [`REST`] for all that have no answer yet.
+    pub(super) item: u32,
+    /// With the last answer: how long the task has run.
+    pub(super) nanos: u32,
+}
+
+/// As an item: all of them that have no answer yet.
+pub(super) const REST: u32 = u32::MAX;
+
+impl Head {
+    /// Of a task with one argument, or of no task.
+    pub(super) fn of(kind: FrameKind, task: u64) -> Head {
+        Head { kind, task, item: 0, nanos: 0 }
+    }
+
+    /// As it stands before a record of a ring.
+    pub(super) fn record(&self) -> [u8; RECORD_HEAD] {
+        let mut head = [0; RECORD_HEAD];
+        head[..8].copy_from_slice(&self.task.to_le_bytes());
+        head[8..12].copy_from_slice(&(self.kind as u32).to_le_bytes());
+        head[12..16].copy_from_slice(&self.item.to_le_bytes());
+        head[16..20].copy_from_slice(&self.nanos.to_le_bytes());
+        head
+    }
+
+    /// Reads what [`record`](Head::record) has written; `None` if it makes no sense.
+    pub(super) fn of_record(record: &[u8]) -> Option<(Head, &[u8])> {
+        let (head, body) = record.split_first_chunk::<RECORD_HEAD>()?;
+        let kind = FrameKind::from_raw(half(head, 8))?;
+        let (task, item, nanos) = (word(head, 0), half(head, 12), half(head, 16));
+        Some((Head { kind, task, item, nanos }, body))
+    }
+
+    /// Enters itself, the length of the body behind it and the number of descriptors into a frame.
+    pub(super) fn write(&self, frame: &mut [u8], descriptors: usize) {
+        finish(frame);
+        frame[4..8].copy_from_slice(&(self.kind as u32).to_le_bytes());
+        frame[8..16].copy_from_slice(&self.task.to_le_bytes());
+        frame[24..28].copy_from_slice(&self.item.to_le_bytes());
+        frame[28..32].copy_from_slice(&self.nanos.to_le_bytes());
+        frame[32..36].copy_from_slice(&(descriptors as u32).to_le_bytes());
+    }
+}
+
+fn half(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 /// One whole frame, received.
 #[derive(Debug)]
 pub(super) struct Frame {
-    pub(super) kind: FrameKind,
-    pub(super) task: u64,
+    pub(super) head: Head,
     pub(super) body: Vec<u8>,
+    pub(super) descriptors: Vec<OwnedFd>,
+    /// How many descriptors belong to it; fewer have come where there was no room for them.
+    missing: usize,
 }
 
-const HEAD: usize = 24;
+/// Length of a frame's head.
+pub(super) const HEAD: usize = 40;
+/// Length of a record's head.
+pub(super) const RECORD_HEAD: usize = 24;
 const MAGIC: u32 = u32::from_le_bytes(*b"trn1");
 /// A body longer than this is a lie: no machine has the memory.
 const LONGEST: u64 = 1 << 44;
@@ -185,7 +330,7 @@ pub(super) fn begin(kind: FrameKind, task: u64) -> Vec<u8> {
 /// Enters the body's length into the head.
 pub(super) fn finish(frame: &mut [u8]) {
     let len = (frame.len() - HEAD) as u64;
-    frame[16..HEAD].copy_from_slice(&len.to_le_bytes());
+    frame[16..24].copy_from_slice(&len.to_le_bytes());
 }
 
 /// A whole frame with `body`, encoded.
@@ -205,6 +350,10 @@ pub(super) struct Assembler {
     head: Vec<u8>,
     /// A head's frame, and how many bytes of its body are still to come.
     open: Option<(Frame, usize)>,
+    /// Descriptors that have come, for each frame that has some; they come with its first byte.
+    arrived: VecDeque<Vec<OwnedFd>>,
+    /// A frame that there was no memory for.
+    pub(super) too_large: Option<Head>,
 }
 
 /// Where a stream stands after [`Assembler::receive`].
@@ -237,6 +386,7 @@ impl Assembler {
                 // At most doubling what has really come.
                 let more = (*missing).min(frame.body.len().max(scratch.len()));
                 if frame.body.try_reserve(more).is_err() {
+                    self.too_large = Some(frame.head);
                     return Stream::Broken(format!(
                         "no memory for a frame of {} bytes",
                         frame.body.len() + *missing
@@ -251,12 +401,13 @@ impl Assembler {
                 }
                 count
             }
-            _ => match socket::receive(socket, scratch, patience) {
-                Ok(count) => {
-                    if let Err(reason) = self.push(&scratch[..count]) {
+            _ => match socket::receive_with(socket, scratch, patience) {
+                Ok(received) => {
+                    self.arrived.extend(received.descriptors);
+                    if let Err(reason) = self.push(&scratch[..received.len]) {
                         return Stream::Broken(reason);
                     }
-                    Ok(count)
+                    Ok(received.len)
                 }
                 Err(error) => Err(error),
             },
@@ -272,6 +423,9 @@ impl Assembler {
     }
 
     fn push(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        if self.arrived.len() > 2 {
+            return Err("descriptors that belong to no frame".to_owned());
+        }
         while !bytes.is_empty() {
             if let Some((frame, missing)) = &mut self.open {
                 let count = bytes.len().min(*missing);
@@ -285,8 +439,12 @@ impl Assembler {
                 if self.head.len() < HEAD {
                     return Ok(());
                 }
-                self.open = Some(open(&self.head)?);
+                let (mut frame, missing) = open(&self.head)?;
                 self.head.clear();
+                if frame.missing > 0 {
+                    frame.descriptors = self.arrived.pop_front().unwrap_or_default();
+                }
+                self.open = Some((frame, missing));
             }
             self.close_full();
         }
@@ -301,12 +459,13 @@ impl Assembler {
 }
 
 fn open(head: &[u8]) -> Result<(Frame, usize), String> {
-    let half = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
-    let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
-    let (task, len) = (word(8), word(16));
-    match FrameKind::from_raw(half(4)) {
-        Some(kind) if half(0) == MAGIC && len <= LONGEST => {
-            Ok((Frame { kind, task, body: Vec::new() }, len as usize))
+    let (task, len) = (word(head, 8), word(head, 16));
+    let (item, nanos, descriptors) = (half(head, 24), half(head, 28), half(head, 32));
+    match FrameKind::from_raw(half(head, 4)) {
+        Some(kind) if half(head, 0) == MAGIC && len <= LONGEST => {
+            let head = Head { kind, task, item, nanos };
+            let (body, missing) = (Vec::new(), descriptors as usize);
+            Ok((Frame { head, body, descriptors: Vec::new(), missing }, len as usize))
         }
         _ => Err(format!("these bytes begin no frame: {head:02x?}")),
     }
@@ -331,7 +490,8 @@ mod tests {
         bytes.extend(frame(FrameKind::Refused, 9, &vec![1_u8; 300]));
         for step in 1..bytes.len() + 1 {
             let frames = fed(&bytes, step).unwrap();
-            let kinds: Vec<_> = frames.iter().map(|frame| (frame.kind, frame.task)).collect();
+            let kinds: Vec<_> =
+                frames.iter().map(|frame| (frame.head.kind, frame.head.task)).collect();
             assert_eq!(
                 kinds,
                 [(FrameKind::Value, 7), (FrameKind::Ready, 0), (FrameKind::Refused, 9)]
@@ -344,10 +504,10 @@ mod tests {
     #[test]
     fn heads_that_make_no_sense_are_told_and_take_no_memory() {
         let good = head(FrameKind::Value, 1, u64::MAX);
-        assert!(fed(&good, 24).is_err(), "an absurd length");
+        assert!(fed(&good, HEAD).is_err(), "an absurd length");
         let mut other_kind = head(FrameKind::Value, 1, 0);
         other_kind[4] = 99;
-        assert!(fed(&other_kind, 24).is_err());
+        assert!(fed(&other_kind, HEAD).is_err());
         assert!(fed(&[0x20; 64], 64).is_err());
         // A long body is believed, but nothing is set aside before it comes.
         let mut assembler = Assembler::default();

@@ -5,15 +5,16 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::board::OwnPlace;
-use super::function::{self, CodecError, Function};
+use super::function::{self, CodecError, Function, Trampoline};
+use super::mail::{Inbox, Outbox};
 use super::setup::Setup;
-use super::wire::{self, Assembler, Call, Failure, ForkRequest, Frame, FrameKind, Stream};
-use super::{cancel, overflow};
+use super::wire::{self, Call, Failure, ForkRequest, Frame, FrameKind, Head, REST};
+use super::{cancel, capture, limits, lines, overflow};
 use crate::sys::shared::Shared;
-use crate::sys::socket::{self, Patience};
 use crate::sys::{child, clock, descriptors};
 use crate::task::registry::{self, Entry};
 use crate::task::{Cause, CodecStage, Kind, TaskError, failure};
@@ -24,146 +25,192 @@ pub(super) const SHORT_NAME: &CStr = c"trine-worker";
 /// Where the socket goes: far above the numbers that a task opens and closes.
 const SOCKET: RawFd = 200;
 
-/// Turns the calling process, just forked, into a worker.
+/// Turns the calling process, just forked, into a worker. It keeps the descriptors `inherited`, which
+/// the preload of its template has opened.
 pub(super) fn become_worker(
-    theirs: OwnedFd,
+    (theirs, memory, outputs): (OwnedFd, Option<OwnedFd>, Vec<OwnedFd>),
     board: Shared,
     request: &ForkRequest,
     master: u32,
+    inherited: &[RawFd],
 ) -> ! {
     child::die_with_parent(master);
     child::set_short_name(SHORT_NAME);
+    if capture::attach(&outputs).is_err() {
+        child::exit_now(1);
+    }
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
-    // SAFETY: `theirs` and the template's socket are closed here under their owners, who never run
-    // again in this process: this function does not return, and `theirs` is forgotten.
+    let Ok(lines) = memory.as_ref().map(lines::attach).transpose() else { child::exit_now(1) };
+    let kept: Vec<RawFd> = inherited.iter().copied().chain([socket.as_raw_fd()]).collect();
+    // SAFETY: `theirs`, `memory`, `outputs` and the template's socket are closed here under their owners, who
+    // never run again in this process: this function does not return, and the first three are forgotten.
     unsafe {
-        std::mem::forget(theirs);
-        descriptors::close_all_but(socket.as_fd());
+        std::mem::forget((theirs, memory, outputs));
+        descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());
     let Some(place) = OwnPlace::keep(board, request.place) else { child::exit_now(1) };
     let place = cancel::keep(place);
+    limits::keep(place);
     child::follow_directory(master);
-    let mut worker = Worker { socket, place, incoming: Assembler::default(), scratch: [0; 8192] };
+    let mut inbox = Inbox::new(socket, lines);
     if request.awaits_setup {
-        let frame = worker.next();
-        worker.set_up(&frame);
+        let frame = inbox.frame();
+        set_up(&frame, &inbox.outbox);
     }
-    worker.send(&wire::head(FrameKind::Ready, 0, 0));
-    worker.serve()
-}
-
-struct Worker {
-    socket: OwnedFd,
-    place: &'static OwnPlace,
-    incoming: Assembler,
-    scratch: [u8; 8192],
-}
-
-impl Worker {
-    fn serve(&mut self) -> ! {
-        loop {
-            let frame = self.next();
-            match frame.kind {
-                FrameKind::Setup => self.set_up(&frame),
-                FrameKind::Run => self.run(frame),
-                _ => process::exit(1),
+    inbox.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
+    loop {
+        let mut order = inbox.next();
+        match order.head.kind {
+            FrameKind::Setup => set_up(&order, &inbox.outbox),
+            FrameKind::Run => {
+                run(&mut order, place, &mut inbox.outbox);
+                inbox.reuse(order.body);
             }
+            _ => process::exit(1),
         }
     }
+}
 
-    /// The next frame from the master; where none comes any more, the worker ends.
-    fn next(&mut self) -> Frame {
-        loop {
-            if let Some(frame) = self.incoming.ready.pop_front() {
-                return frame;
-            }
-            match self.incoming.receive(self.socket.as_fd(), &mut self.scratch, Patience::Wait) {
-                Stream::Flowing | Stream::Ebbing | Stream::Dry => {}
-                // Exit handlers run: C libraries flush their streams, profilers write their files.
-                Stream::Ended => process::exit(0),
-                Stream::Broken(reason) => {
-                    eprintln!("trine: a worker ends, its master's words make no sense: {reason}");
-                    process::exit(1);
+fn set_up(frame: &Frame, outbox: &Outbox) {
+    let setup = match postcard::from_bytes::<Setup>(&frame.body) {
+        Ok(setup) if frame.head.kind == FrameKind::Setup => setup,
+        _ => process::exit(1),
+    };
+    if let Err(reason) = setup.apply() {
+        let mut refused = wire::begin(FrameKind::Refused, frame.head.task);
+        refused.extend_from_slice(reason.as_bytes());
+        wire::finish(&mut refused);
+        outbox.send(&refused, &[]);
+        process::exit(0);
+    }
+}
+
+/// Runs the items of one task that have no answer yet, and sends the answer of each.
+fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
+    let Frame { head, body, descriptors, .. } = order;
+    let task = head.task;
+    let Ok((call, mut arguments)) = postcard::take_from_bytes::<Call>(body) else {
+        process::exit(1);
+    };
+    // SAFETY: the offsets come from the master, which runs the same build (the template has
+    // checked the fingerprint).
+    let (trampoline, location) = unsafe {
+        let location = call.location.and_then(|offset| function::location_at(offset));
+        (Function { offset: call.function }.trampoline(), location)
+    };
+    let Some(trampoline) = trampoline else { process::exit(1) };
+    let name = call.name.map(Into::into);
+    let location = location.unwrap_or_else(|| Location::caller());
+    let Some(entry) = Entry::adopt(task, Kind::Process, name, location) else {
+        process::exit(1);
+    };
+    // Before it runs: of a running process, the kernel would be asked for its state.
+    let label = entry.info();
+    entry.slot.set_os_id(own_id());
+    entry.slot.set_state(registry::RUNNABLE);
+    registry::set_current(Some(entry.slot));
+    let start = Instant::now();
+    let left = call.deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()));
+    entry.slot.exchange_deadline(left.and_then(|left| start.checked_add(left)));
+    let running = cancel::running(entry.slot);
+    let mut job = Running { task, trampoline, entry: &entry, outbox };
+    if place.is_cancelled(task) {
+        job.fail(REST, &Failure::Cancelled);
+    } else if left.is_some_and(|left| left.is_zero()) {
+        job.fail(REST, &Failure::TimedOut);
+    } else {
+        place.begin(task, head.item);
+        let descriptors = std::mem::take(descriptors);
+        overflow::labelled(&label, || match call.items {
+            None => job.run(0, arguments, descriptors, || nanos_since(start)),
+            Some(_) => {
+                let mut descriptors = descriptors.into_iter();
+                for item in 0.. {
+                    let Ok(argument) = wire::next_item(&mut arguments) else { process::exit(1) };
+                    let is_last = arguments.is_empty();
+                    if let Some((argument, own)) = argument {
+                        let own = descriptors.by_ref().take(own).collect();
+                        if item >= head.item {
+                            place.begin_item(item);
+                            let nanos = || if is_last { nanos_since(start) } else { 0 };
+                            job.run(item, argument, own, nanos);
+                        }
+                    }
+                    if is_last {
+                        break;
+                    }
+                    if place.is_cancelled(task) || place.is_expired(task) {
+                        let cancelled = place.is_cancelled(task);
+                        let failure =
+                            if cancelled { Failure::Cancelled } else { Failure::TimedOut };
+                        job.fail(REST, &failure);
+                        break;
+                    }
                 }
             }
-        }
+        });
     }
+    drop(running);
+    registry::set_current(None);
+    outbox.finished();
+}
 
-    fn send(&self, frame: &[u8]) {
-        if socket::send_all(&self.socket, frame).is_err() {
-            // Nobody is left to tell, or the task has closed the connection.
-            process::exit(1);
-        }
-    }
+/// The worker's process id, asked once.
+fn own_id() -> u32 {
+    static ID: OnceLock<u32> = OnceLock::new();
+    *ID.get_or_init(process::id)
+}
 
-    fn set_up(&self, frame: &Frame) {
-        let setup = match postcard::from_bytes::<Setup>(&frame.body) {
-            Ok(setup) if frame.kind == FrameKind::Setup => setup,
-            _ => process::exit(1),
-        };
-        if let Err(reason) = setup.apply() {
-            let mut refused = wire::begin(FrameKind::Refused, frame.task);
-            refused.extend_from_slice(reason.as_bytes());
-            wire::finish(&mut refused);
-            self.send(&refused);
-            process::exit(0);
-        }
-    }
+/// At least 1: 0 says that it is not known.
+fn nanos_since(start: Instant) -> u32 {
+    u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX).max(1)
+}
 
-    fn run(&self, frame: Frame) {
-        let Frame { task, body, .. } = frame;
-        let Ok((call, argument)) = postcard::take_from_bytes::<Call>(&body) else {
-            process::exit(1);
-        };
-        // SAFETY: the offsets come from the master, which runs the same build (the template has
-        // checked the fingerprint).
-        let (trampoline, location) = unsafe {
-            let location = call.location.and_then(|offset| function::location_at(offset));
-            (Function { offset: call.function }.trampoline(), location)
-        };
-        let Some(trampoline) = trampoline else { process::exit(1) };
-        let name = call.name.map(Into::into);
-        let location = location.unwrap_or_else(|| Location::caller());
-        let Some(entry) = Entry::adopt(task, Kind::Process, name, location) else {
-            process::exit(1);
-        };
-        let mut label = entry.info().to_string();
-        entry.slot.set_os_id(process::id());
-        entry.slot.set_state(registry::RUNNABLE);
-        registry::set_current(Some(entry.slot));
-        let left = call.deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()));
-        entry.slot.exchange_deadline(left.and_then(|left| Instant::now().checked_add(left)));
-        let running = cancel::running(entry.slot);
-        let outcome = if self.place.is_cancelled(task) {
-            Err(Failure::Cancelled)
-        } else if left.is_some_and(|left| left.is_zero()) {
-            Err(Failure::TimedOut)
-        } else {
-            self.place.begin(task);
-            let outcome = overflow::labelled(&mut label, || {
-                failure::catch(
-                    || entry.slot.info(),
-                    || trampoline(argument, wire::begin(FrameKind::Value, task)),
-                )
-            });
-            outcome.map_err(failure_of)
-        };
-        drop(running);
-        registry::set_current(None);
+/// The task that runs.
+struct Running<'a> {
+    task: u64,
+    trampoline: Trampoline,
+    entry: &'a Entry,
+    outbox: &'a mut Outbox,
+}
+
+impl Running<'_> {
+    /// Calls the function for one item, and sends its answer.
+    fn run(
+        &mut self,
+        item: u32,
+        argument: &[u8],
+        descriptors: Vec<OwnedFd>,
+        nanos: impl FnOnce() -> u32,
+    ) {
+        let reply = self.outbox.blank();
+        let counting = limits::begin();
+        let outcome = failure::catch(
+            || self.entry.slot.info(),
+            || (self.trampoline)(argument, descriptors, reply),
+        );
+        drop(counting);
         // What the task has printed stands before what the joiner prints.
         let _ = io::stdout().flush();
-        let reply = match outcome {
-            Ok(Ok(mut value)) => {
-                wire::finish(&mut value);
-                value
+        let failure = match outcome {
+            Ok(Ok(descriptors)) => {
+                let kind = FrameKind::Value;
+                let head = Head { kind, task: self.task, item, nanos: nanos() };
+                return self.outbox.answer(&head, &descriptors);
             }
-            Ok(Err(CodecError { stage, message })) => {
-                wire::frame(FrameKind::Failed, task, &Failure::Codec { stage, message })
-            }
-            Err(failure) => wire::frame(FrameKind::Failed, task, &failure),
+            Ok(Err(CodecError { stage, message })) => Failure::Codec { stage, message },
+            Err(error) => failure_of(error),
         };
-        self.send(&reply);
+        self.fail(item, &failure);
+    }
+
+    fn fail(&mut self, item: u32, failure: &Failure) {
+        let reply = self.outbox.blank();
+        let encoded = postcard::to_extend(failure, std::mem::take(reply));
+        *reply = encoded.expect("a failure holds nothing that cannot be encoded");
+        let head = Head { item, ..Head::of(FrameKind::Failed, self.task) };
+        self.outbox.answer(&head, &[]);
     }
 }
 

@@ -71,6 +71,27 @@ pub(crate) unsafe fn fork_sibling() -> io::Result<Side> {
     }
 }
 
+/// Copies the calling process by the C library's `fork`, so that its handlers (`pthread_atfork`) run: unlike the
+/// template's, this child goes on with the program's own code, and the libraries that it uses.
+///
+/// `Some` with the child's process id for the caller, `None` for the child.
+///
+/// # Errors
+///
+/// As [`fork_sibling`].
+///
+/// # Safety
+///
+/// As for [`fork_sibling`].
+pub(crate) unsafe fn fork() -> io::Result<Option<u32>> {
+    // SAFETY: the caller's promise.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(pid.unsigned_abs())),
+    }
+}
+
 /// Where the C library keeps the thread's id; `None` where the kernel does not tell
 /// (`CONFIG_CHECKPOINT_RESTORE`): the library then believes an old id, which only recursive and
 /// priority-inheriting mutexes shared with other processes would notice.

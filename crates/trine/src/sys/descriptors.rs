@@ -24,6 +24,22 @@ pub(crate) fn set_blocking(descriptor: BorrowedFd<'_>, blocking: bool) -> io::Re
     Ok(())
 }
 
+/// How many bytes wait to be read from a pipe.
+pub(crate) fn readable_bytes(pipe: BorrowedFd<'_>) -> usize {
+    rustix::io::ioctl_fionread(pipe).map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// Makes copies of two descriptors the standard output and error of the calling process.
+pub(crate) fn become_output(stdout: BorrowedFd<'_>, stderr: BorrowedFd<'_>) -> io::Result<()> {
+    for (from, to) in [(stdout, 1), (stderr, 2)] {
+        // SAFETY: nobody owns the standard streams, and what writes to them by number writes to the copies.
+        if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Whether a call failed because there is no room for one more descriptor.
 pub(crate) fn is_limit_met(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
@@ -47,19 +63,41 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Closes every descriptor but the first three and `kept`.
+/// The open descriptors but for the first three, in order.
+pub(crate) fn open() -> io::Result<Vec<RawFd>> {
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let listed: io::Result<Vec<Option<RawFd>>> =
+        std::fs::read_dir("/proc/self/fd")?.map(|entry| entry.map(number)).collect();
+    // The list names its own descriptor, which is closed by now.
+    let mut open: Vec<RawFd> = listed?.into_iter().flatten().collect();
+    open.retain(|number| *number > 2 && is_open(*number));
+    open.sort_unstable();
+    Ok(open)
+}
+
+fn is_open(number: RawFd) -> bool {
+    // SAFETY: the number is only given to the kernel, which says whether it is open.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_getfd(descriptor).is_ok()
+}
+
+/// Closes every descriptor but the first three and those in `kept`.
 ///
 /// # Safety
 ///
 /// Nothing that the caller uses later owns any of them.
-pub(crate) unsafe fn close_all_but(kept: BorrowedFd<'_>) {
-    let kept = kept.as_raw_fd().unsigned_abs();
-    if kept > 3 {
-        // SAFETY: the caller's promise.
-        unsafe { close_range(3, kept - 1) };
+pub(crate) unsafe fn close_all_but(mut kept: Vec<RawFd>) {
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept.into_iter().filter_map(|number| u32::try_from(number).ok()) {
+        if number > first {
+            // SAFETY: the caller's promise.
+            unsafe { close_range(first, number - 1) };
+        }
+        first = first.max(number + 1);
     }
     // SAFETY: the caller's promise.
-    unsafe { close_range(kept.max(2) + 1, u32::MAX) };
+    unsafe { close_range(first, u32::MAX) };
 }
 
 /// # Safety

@@ -1,8 +1,10 @@
 //! What the kernel says about a thread or a process of ours.
 
 use std::fs;
+use std::io;
 use std::mem::MaybeUninit;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Whether a kernel task is on a core, or could be, or waits for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,49 @@ pub(crate) enum RunState {
 /// The kernel's id of the calling thread.
 pub(crate) fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
+/// How many threads this process has, without those that are about to be gone: that have left their last
+/// instruction behind, or do so within a moment.
+///
+/// The number is the kernel's own. If there is one thread, it is the caller, and nobody can start another
+/// meanwhile.
+///
+/// # Errors
+///
+/// `/proc` is not mounted.
+pub(crate) fn threads_that_stay() -> io::Result<u32> {
+    /// A task has its value a little before its thread is gone.
+    const MOMENT: Duration = Duration::from_millis(100);
+    let begin = Instant::now();
+    loop {
+        let count = thread_count()?;
+        if count == 1 || (begin.elapsed() > MOMENT && !others_have_ended()) {
+            return Ok(count);
+        }
+        thread::sleep(Duration::from_micros(100));
+    }
+}
+
+fn thread_count() -> io::Result<u32> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let count = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
+    count.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether every other thread is being put away by the kernel.
+fn others_have_ended() -> bool {
+    /// `PF_EXITING` of `<linux/sched.h>`.
+    const EXITING: u32 = 4;
+    let own = thread_id().to_string();
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return false };
+    threads.flatten().filter(|thread| thread.file_name() != *own).all(|thread| {
+        // One without a file is gone.
+        let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { return true };
+        // The flags are the seventh after the command's name, which may hold anything.
+        let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6));
+        flags.and_then(|flags| flags.parse::<u32>().ok()).is_some_and(|it| it & EXITING != 0)
+    })
 }
 
 /// The time that a thread of this process has spent on a core.

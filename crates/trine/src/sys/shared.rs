@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::fs::{self, MemfdFlags, SealFlags};
 use rustix::mm::{self, MapFlags, ProtFlags};
@@ -59,6 +59,25 @@ impl Shared {
         // SAFETY: aligned and within the mapping (checked), which lives as long as `self` and cannot
         // shrink; zeroes are a valid `AtomicU64`, and so is whatever a process stores there.
         unsafe { self.base.byte_add(offset).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// The `count` words from byte `offset` on.
+    #[inline]
+    pub(crate) fn words(&self, offset: usize, count: usize) -> &[AtomicU64] {
+        let end = count.checked_mul(8).and_then(|len| len.checked_add(offset));
+        assert!(offset.is_multiple_of(8) && end.is_some_and(|end| end <= self.len));
+        // SAFETY: as for `word`, for each of them.
+        unsafe {
+            let first = self.base.byte_add(offset).cast::<AtomicU64>();
+            std::slice::from_raw_parts(first.as_ptr(), count)
+        }
+    }
+
+    /// The half of a word at byte `offset`, for the kernel to sleep on.
+    pub(crate) fn half(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|e| e <= self.len));
+        // SAFETY: as for `word`.
+        unsafe { self.base.byte_add(offset).cast::<AtomicU32>().as_ref() }
     }
 
     /// Gives up all but the page at `offset`, for this process.

@@ -24,7 +24,7 @@ pub(crate) enum Patience {
 }
 
 /// Most descriptors in one packet.
-const DESCRIPTORS: usize = 3;
+const DESCRIPTORS: usize = 4;
 
 /// A connected pair that carries a stream of bytes.
 pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -59,6 +59,61 @@ pub(crate) fn receive(
 ) -> io::Result<usize> {
     let flags = receive_patience(patience);
     Ok(retry(|| net::recv(&socket, &mut *buffer, flags))?.0)
+}
+
+/// What [`receive_with`] found.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// How many bytes of the buffer it fills; 0 means that the peer sends no more.
+    pub(crate) len: usize,
+    /// The descriptors that came with the first of its bytes, if any were sent; those for which this process
+    /// has no room are missing.
+    pub(crate) descriptors: Option<Vec<OwnedFd>>,
+}
+
+/// Most descriptors that the kernel lets travel with one part of a stream (`SCM_MAX_FD`).
+pub(crate) const MOST_DESCRIPTORS: usize = 253;
+
+/// Receives at most `buffer.len()` bytes, and descriptors.
+pub(crate) fn receive_with(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    patience: Patience,
+) -> io::Result<Part> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | receive_patience(patience);
+    let message =
+        retry(|| net::recvmsg(&socket, &mut [IoSliceMut::new(&mut *buffer)], &mut control, flags))?;
+    let cut = message.flags.contains(net::ReturnFlags::CTRUNC);
+    let descriptors = rights(control);
+    let some = cut || !descriptors.is_empty();
+    Ok(Part { len: message.bytes, descriptors: some.then_some(descriptors) })
+}
+
+/// Sends a part of `bytes`, as much as fits, and all of `descriptors` with its first byte; says how many bytes.
+pub(crate) fn send_with(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    patience: Patience,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
+    assert!(fits, "at most {MOST_DESCRIPTORS} descriptors travel together");
+    let flags = SendFlags::NOSIGNAL | send_patience(patience);
+    Ok(retry(|| net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))?)
+}
+
+fn rights(mut control: RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
+    let mut descriptors = Vec::new();
+    for ancillary in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = ancillary {
+            descriptors.extend(received);
+        }
+    }
+    descriptors
 }
 
 /// Receives into `buffer`, at once or not at all, and says how many bytes at its front were written;
@@ -151,13 +206,7 @@ pub(crate) fn receive_packet(
     let flags = RecvFlags::CMSG_CLOEXEC | receive_patience(patience);
     let message =
         retry(|| net::recvmsg(&socket, &mut [IoSliceMut::new(&mut *buffer)], &mut control, flags))?;
-    let mut descriptors = Vec::new();
-    for ancillary in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = ancillary {
-            descriptors.extend(received);
-        }
-    }
-    Ok(Packet { len: message.bytes, descriptors })
+    Ok(Packet { len: message.bytes, descriptors: rights(control) })
 }
 
 /// Looks at the first waiting packet without taking it or what travels with it; never sleeps.

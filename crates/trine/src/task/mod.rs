@@ -28,8 +28,10 @@ pub(crate) mod failure;
 mod info;
 mod interrupt;
 pub(crate) mod job;
+mod limit;
 pub(crate) mod outcome;
 pub(crate) mod park;
+mod printed;
 pub(crate) mod registry;
 mod slot;
 
@@ -38,6 +40,9 @@ pub use error::{Cause, CodecStage, SourceLocation, TaskError};
 pub use info::{Kind, State, TaskId, TaskInfo, UnknownKind};
 pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
+pub use limit::Limit;
+pub(crate) use limit::bytes;
+pub(crate) use printed::Printed;
 
 use outcome::Outcome;
 
@@ -110,6 +115,12 @@ pub(crate) trait Handle: Send + Sync {
     fn cancel(self: Arc<Self>, reason: Option<Arc<str>>);
     /// Nobody will join the task.
     fn detached(&self) {}
+    /// The joiner is about to wait, and may do something for the task instead.
+    fn linger(&self) {}
+    /// The joiner waits for a wake-up; may return early.
+    fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
+        park::wait(deadline)
+    }
 }
 
 /// A [`Handle`] with both its types forgotten: what can be cancelled.
@@ -190,8 +201,11 @@ impl<H: Handle> Joinable<H::Value> for H {
     }
 
     unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted> {
+        if !self.is_done() {
+            self.linger();
+        }
         // SAFETY: the caller's promise.
-        unsafe { self.core().outcome.wait(deadline, park::wait) }
+        unsafe { self.core().outcome.wait(deadline, |deadline| self.park(deadline)) }
     }
 
     unsafe fn wait_uninterrupted(&self) {

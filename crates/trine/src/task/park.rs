@@ -118,6 +118,12 @@ pub(crate) fn thread_waker() -> Waker {
     with_parker(|parker| Waker::from(Arc::clone(parker)))
 }
 
+/// Gives up what the calling thread shares with the process that it was forked from: its bell, whose
+/// ringing one of both would take from the other.
+pub(crate) fn begin_anew() {
+    with_parker(|parker| drop(parker.bell().take()));
+}
+
 /// The host that carries the caller; `None` for a plain thread.
 #[inline]
 fn host() -> Option<&'static dyn Host> {
@@ -125,8 +131,15 @@ fn host() -> Option<&'static dyn Host> {
 }
 
 /// Whether others may run on the calling thread while the caller waits.
-pub(super) fn has_neighbours() -> bool {
+pub(crate) fn has_neighbours() -> bool {
     HOST.get().is_some()
+}
+
+/// Closes the descriptor that the calling thread keeps for its waits; the next one opens another. For a
+/// process that is about to be copied: two that ring one bell would wake each other.
+pub(crate) fn drop_bell() {
+    let bell = with_parker(|parker| parker.bell().take());
+    drop(bell);
 }
 
 /// Makes the caller act for another task, whose function it drops, until it is called again with what

@@ -27,6 +27,21 @@ fn crash() {
 }
 
 #[test]
+fn preload() {
+    let printed = run("preload", &[]);
+    assert_eq!(printed.matches("loaded in process ").count(), 1, "{printed}");
+    assert!(printed.matches("starts with 4000000 numbers").count() >= 2, "{printed}");
+    assert!(printed.contains("SIGABRT (6)") && printed.contains("1000 more answers"), "{printed}");
+}
+
+#[test]
+fn shared() {
+    let printed = run("shared", &[]);
+    assert!(printed.contains("13107200 of 13107200 numbers are added"), "{printed}");
+    assert!(printed.contains("85899352473600, by 8 tasks in other processes"), "{printed}");
+}
+
+#[test]
 fn async_crates() {
     let printed = run("async_crates", &[]);
     for part in ["499500 in all", "counted to 100", "1000 futures have heard", "in order: true"] {

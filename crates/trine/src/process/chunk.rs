@@ -1,0 +1,163 @@
+//! Many arguments of one function as one task: what a map of tiny tasks is made of.
+//!
+//! Each argument has an answer of its own, which the worker sends as soon as it is there. So a worker that dies
+//! costs the one argument that it had begun: those before have their answers, those behind go to another worker.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::function;
+use super::job::{Answer, Record};
+use super::wire::REST;
+use crate::task::{Cause, CodecStage, Core, Handle, TaskError};
+
+/// What a [`Task`](crate::Task) of many arguments holds on to.
+pub(super) struct ChunkRemote<R> {
+    pub(super) record: Record,
+    result: PhantomData<fn() -> R>,
+}
+
+/// What such a task ends with.
+#[derive(Debug)]
+pub(crate) struct Chunk<R> {
+    /// For each argument, in order.
+    pub(crate) results: Vec<Result<R, TaskError>>,
+    /// How long the worker was at it; `None` if it did not come to its end.
+    pub(crate) took: Option<Duration>,
+}
+
+/// The answers that have come, on the master's side.
+#[derive(Debug)]
+pub(super) struct Gather {
+    /// The encoded results, one behind the other as they came.
+    bytes: Vec<u8>,
+    items: Vec<Option<Item>>,
+    missing: usize,
+}
+
+/// One answer.
+#[derive(Debug)]
+pub(super) enum Item {
+    Value { place: Range<usize>, descriptors: Vec<OwnedFd> },
+    Failed(Box<TaskError>),
+}
+
+/// All answers.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+    nanos: u32,
+}
+
+impl<R> ChunkRemote<R> {
+    pub(super) fn new(record: Record) -> ChunkRemote<R> {
+        ChunkRemote { record, result: PhantomData }
+    }
+}
+
+impl<R: DeserializeOwned + Send + 'static> Handle for ChunkRemote<R> {
+    type Raw = Answer;
+    type Value = Chunk<R>;
+
+    fn core(&self) -> &Core<Answer> {
+        self.record.core()
+    }
+
+    fn finish(&self, answer: Answer) -> Result<Chunk<R>, TaskError> {
+        let Answer::Many(Gathered { bytes, items, nanos }) = answer else {
+            unreachable!("a task of many arguments has many answers");
+        };
+        let decode = |item| match item {
+            Item::Failed(error) => Err(*error),
+            Item::Value { place, descriptors } => self.record.call_or_fail(|| {
+                function::decode(&bytes[place], descriptors, CodecStage::DecodeResult)
+            }),
+        };
+        let results = items.into_iter().map(decode).collect();
+        Ok(Chunk { results, took: (nanos > 0).then(|| Duration::from_nanos(nanos.into())) })
+    }
+
+    fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
+        self.record.cancel(reason);
+    }
+
+    fn linger(&self) {
+        self.record.linger();
+    }
+
+    fn park(&self, deadline: Option<std::time::Instant>) -> Result<(), crate::task::Interrupted> {
+        self.record.park(deadline)
+    }
+}
+
+impl Gather {
+    pub(super) fn new(items: usize) -> Gather {
+        let items = std::iter::repeat_with(|| None).take(items).collect::<Vec<_>>();
+        Gather { bytes: Vec::new(), missing: items.len(), items }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Whether an answer for `item` makes sense.
+    pub(super) fn awaits(&self, item: u32) -> bool {
+        item == REST || self.items.get(item as usize).is_some_and(Option::is_none)
+    }
+
+    /// Notes the value of an item that is awaited.
+    pub(super) fn value(&mut self, item: u32, value: &[u8], descriptors: Vec<OwnedFd>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.set(item, Item::Value { place: start..self.bytes.len(), descriptors });
+    }
+
+    /// Notes that an item that is awaited has none, or all that are, for [`REST`].
+    pub(super) fn failed(&mut self, item: u32, error: &TaskError) {
+        if item != REST {
+            return self.set(item, Item::Failed(Box::new(error.clone())));
+        }
+        for item in 0..self.items.len() as u32 {
+            if self.awaits(item) {
+                self.set(item, Item::Failed(Box::new(error.clone())));
+            }
+        }
+    }
+
+    fn set(&mut self, item: u32, answer: Item) {
+        self.items[item as usize] = Some(answer);
+        self.missing -= 1;
+    }
+
+    /// The first item without an answer.
+    pub(super) fn first_missing(&self) -> u32 {
+        self.items.iter().position(Option::is_none).map_or(REST, |first| first as u32)
+    }
+
+    /// All answers, when they are complete.
+    pub(super) fn take(&mut self, nanos: u32) -> Gathered {
+        let items = std::mem::take(&mut self.items).into_iter().flatten().collect();
+        Gathered { bytes: std::mem::take(&mut self.bytes), items, nanos }
+    }
+}
+
+impl Record {
+    /// As [`call`](Record::call), for a decoder that may also fail.
+    pub(super) fn call_or_fail<T>(
+        &self,
+        decode: impl FnOnce() -> Result<T, function::CodecError>,
+    ) -> Result<T, TaskError> {
+        self.call(decode)?.map_err(|error| self.error(error.into_cause()))
+    }
+
+    /// The task's error.
+    pub(super) fn error(&self, cause: Cause) -> TaskError {
+        TaskError::new(cause, Some(self.core().entry.info()))
+    }
+}

@@ -1,0 +1,359 @@
+//! The workers that descend from templates of one kind: asking for them, hearing of them, and a new
+//! template when the old one is gone.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::board::{PLACES, Place};
+use super::capture::Capture;
+use super::crew::Crew;
+use super::forks::Births;
+use super::launch::{self, Template};
+use super::limits::Evidence;
+use super::lines::{self, MasterLines};
+use super::link::Link;
+use super::prologue::Prologue;
+use super::service::cause_of;
+use super::setup::Setup;
+use super::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateSays};
+use crate::sys::child::{self, Ended};
+use crate::sys::limits;
+use crate::sys::socket::{self, Packet, Patience};
+
+/// Forks asked of a template and not answered, at the most: descriptors under way count
+/// against a limit, and each of them holds two of this process.
+const AT_ONCE: usize = 32;
+/// After how many templates in a row that died before they were ready no more are started.
+const MOST_STILLBORN: u32 = 3;
+
+/// What a template is before it forks: the plain program by default, or what a preload has made of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    preload: Option<Prologue>,
+    /// What is done before the preload.
+    setup: Setup,
+}
+
+impl Origin {
+    /// That of workers with this preload and set-up.
+    pub(super) fn new(preload: Prologue, setup: &Setup) -> Origin {
+        Origin { preload: Some(preload), setup: setup.for_template() }
+    }
+
+    pub(super) fn preload(&self) -> Option<Prologue> {
+        self.preload
+    }
+
+    pub(super) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+}
+
+/// The templates of one origin, one after the other, and the workers that are asked of them.
+pub(super) struct Lineage {
+    pub(super) origin: Arc<Origin>,
+    template: Option<Template>,
+    /// Workers wanted and not asked for yet: for whom, and how many.
+    wanted: VecDeque<(Arc<Crew>, usize)>,
+    /// Workers asked for, by request.
+    asked: HashMap<u64, Asked>,
+    /// Templates in a row that died before they were ready, and how the last of them did.
+    stillborn: (u32, Ended),
+    /// Crews with a preload that have not ended.
+    crews: Vec<Arc<Crew>>,
+}
+
+/// A worker under way.
+struct Asked {
+    /// For whom; none if nobody wants it any more.
+    crew: Option<Arc<Crew>>,
+    socket: OwnedFd,
+    place: Place,
+    lines: Option<MasterLines>,
+    capture: Option<Capture>,
+}
+
+/// Why a worker could not be asked for.
+enum NotAsked {
+    /// The template is busy or dying; an event will tell.
+    Yet,
+    /// For this reason.
+    Because(String),
+    /// For this reason, which holds for all others too.
+    NorOthers(String),
+}
+
+impl Lineage {
+    pub(super) fn new(origin: Arc<Origin>) -> Lineage {
+        Lineage {
+            origin,
+            template: None,
+            wanted: VecDeque::new(),
+            asked: HashMap::new(),
+            stillborn: (0, Ended::Unknown),
+            crews: Vec::new(),
+        }
+    }
+
+    /// Notes workers that are wanted.
+    pub(super) fn order(&mut self, crew: Arc<Crew>, count: usize) {
+        if self.origin.preload().is_some() && !self.has(&crew) {
+            self.crews.push(Arc::clone(&crew));
+        }
+        self.wanted.push_back((crew, count));
+    }
+
+    fn has(&self, crew: &Arc<Crew>) -> bool {
+        self.crews.iter().any(|known| Arc::ptr_eq(known, crew))
+    }
+
+    /// Whether `id` is the number of its template.
+    pub(super) fn is_concerned(&self, id: u64) -> bool {
+        self.template.as_ref().is_some_and(|template| template.id == id)
+    }
+
+    /// Whether nobody needs it any more, and nothing of it is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.origin.preload().is_some() && self.crews.is_empty() && self.template.is_none()
+    }
+
+    /// The process id of its template.
+    pub(super) fn template_pid(&self) -> Option<u32> {
+        self.template.as_ref().map(|template| template.pid)
+    }
+
+    /// Takes back what is wanted for a crew and no longer needed; `asked` for, too, if the template
+    /// is not waited for any longer.
+    pub(super) fn withdraw(&mut self, crew: &Arc<Crew>, asked: bool) {
+        self.wanted.retain_mut(|(whose, count)| {
+            while *count > 0 && Arc::ptr_eq(whose, crew) && crew.withdraw() {
+                *count -= 1;
+            }
+            *count > 0
+        });
+        for request in self.asked.values_mut().filter(|_| asked) {
+            let is_theirs = request.crew.as_ref().is_some_and(|whose| Arc::ptr_eq(whose, crew));
+            if is_theirs && crew.withdraw() {
+                request.crew = None;
+            }
+        }
+    }
+
+    /// A crew has ended. The template of the last one with a preload ends as well.
+    pub(super) fn left(&mut self, crew: &Arc<Crew>) {
+        if self.has(crew) {
+            self.crews.retain(|known| !Arc::ptr_eq(known, crew));
+            if self.crews.is_empty()
+                && let Some(template) = &mut self.template
+            {
+                template.dismiss();
+            }
+        }
+    }
+
+    /// Asks for as many of the wanted workers as may be under way.
+    pub(super) fn pump(&mut self, births: &mut Births) {
+        while self.asked.len() < AT_ONCE
+            && let Some((crew, count)) = self.wanted.pop_front()
+        {
+            if count > 1 {
+                self.wanted.push_front((Arc::clone(&crew), count - 1));
+            }
+            if crew.withdraw() {
+                continue;
+            }
+            match self.ask(&crew, births) {
+                Ok(()) => {}
+                Err(NotAsked::Because(reason)) => births.refuse(&crew, reason),
+                Err(NotAsked::Yet) => {
+                    self.wanted.push_front((crew, 1));
+                    break;
+                }
+                Err(NotAsked::NorOthers(reason)) => {
+                    self.wanted.push_front((crew, 1));
+                    self.refuse_all(&reason, births);
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, crew: &Arc<Crew>, births: &mut Births) -> Result<(), NotAsked> {
+        if self.template.is_none() {
+            self.template = Some(self.start_template(births)?);
+        }
+        let template = self.template.as_ref().expect("there is one now");
+        if !template.takes_requests(&self.origin) {
+            return Err(NotAsked::Yet);
+        }
+        let Some(place) = template.board.take() else {
+            let reason = format!("{PLACES} workers live, as many as trine serves");
+            return Err(NotAsked::Because(reason));
+        };
+        let (socket, theirs) = socket::stream_pair().map_err(|error| {
+            let reason = limits::explain_missing("socket for a worker process", &error);
+            NotAsked::Because(reason)
+        })?;
+        let lines = crew.has_lines().then(lines::create).transpose().map_err(|error| {
+            let reason = limits::explain_missing("shared memory for a worker process", &error);
+            NotAsked::Because(reason)
+        })?;
+        let (lines, memory) = lines.unzip();
+        let capture = crew.captures.then(Capture::new).transpose();
+        let (capture, outputs) = capture.map_err(NotAsked::Because)?.unzip();
+        let request = ForkRequest {
+            request: births.number(),
+            place: place.number,
+            has_lines: lines.is_some(),
+            captures: capture.is_some(),
+            awaits_setup: crew.setup().is_some(),
+        };
+        let packet = postcard::to_stdvec(&request).expect("numbers only");
+        let outputs = outputs.iter().flatten().map(AsFd::as_fd);
+        let theirs: Vec<_> =
+            [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).chain(outputs).collect();
+        match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
+            Ok(()) => {
+                let crew = Some(Arc::clone(crew));
+                self.asked.insert(request.request, Asked { crew, socket, place, lines, capture });
+                Ok(())
+            }
+            // It has requests to answer, or is dead, which its pidfd will tell.
+            Err(error) if will_be_told(&error) => Err(NotAsked::Yet),
+            Err(error) => {
+                let what = "way to hand over the socket of a worker process";
+                Err(NotAsked::Because(limits::explain_missing(what, &error)))
+            }
+        }
+    }
+
+    fn start_template(&mut self, births: &mut Births) -> Result<Template, NotAsked> {
+        if self.stillborn.0 >= MOST_STILLBORN {
+            // The next task tries again.
+            self.stillborn.0 = 0;
+            return Err(NotAsked::NorOthers(self.explain_stillborn()));
+        }
+        let template = launch::start(births.number(), &self.origin).map_err(NotAsked::Because)?;
+        let poll = &births.service.poll;
+        let watched = poll
+            .add(&template.socket, template.id * 2)
+            .and_then(|()| poll.add(&template.pidfd, template.id * 2 + 1));
+        match watched {
+            Ok(()) => Ok(template),
+            Err(error) => {
+                child::kill_and_wait(template.pid);
+                let reason = limits::explain_missing("watch over the template process", &error);
+                Err(NotAsked::Because(reason))
+            }
+        }
+    }
+
+    fn explain_stillborn(&self) -> String {
+        let last = cause_of(self.stillborn.1, Evidence::default());
+        let place = match self.origin.preload() {
+            Some(_) => ", in preload or before it",
+            None => "",
+        };
+        format!(
+            "the template process (this program, started again) died {MOST_STILLBORN} times before \
+             it was ready{place}; the last time, {last}; what it wrote to standard error may tell why"
+        )
+    }
+
+    fn refuse_all(&mut self, reason: &str, births: &Births) {
+        for (crew, count) in self.wanted.drain(..) {
+            for _ in 0..count {
+                births.refuse(&crew, reason.to_owned());
+            }
+        }
+    }
+
+    /// Receives what the template has sent.
+    pub(super) fn hear(&mut self, births: &mut Births) {
+        loop {
+            let Some(template) = &mut self.template else { return };
+            let mut packet = [0; LONG_PACKET];
+            let received =
+                match socket::receive_packet(&template.socket, &mut packet, Patience::Now) {
+                    Ok(received) if received.len > 0 => received,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    // The end. Its death follows; if it lives on without a master, it is of no use.
+                    Ok(_) | Err(_) => {
+                        births.service.poll.remove(&template.socket);
+                        child::kill(&template.pidfd);
+                        return;
+                    }
+                };
+            match postcard::from_bytes(&packet[..received.len]) {
+                Ok(TemplateSays::Ready) => {
+                    template.greeted = true;
+                    self.stillborn.0 = 0;
+                }
+                Ok(TemplateSays::Unfit(reason)) => {
+                    template.dismiss();
+                    self.stillborn.0 = 0;
+                    self.refuse_all(&reason, births);
+                }
+                Ok(TemplateSays::Forked(reply)) => self.forked(reply, received, births),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The template has answered a request.
+    fn forked(&mut self, reply: ForkReply, mut packet: Packet, births: &mut Births) {
+        let Some(asked) = self.asked.remove(&reply.request) else { return };
+        let Asked { crew, socket, place, lines, capture } = asked;
+        let pid = match (reply.forked, &crew) {
+            (Ok(pid), _) => pid,
+            (Err(number), Some(crew)) => {
+                let error = io::Error::from_raw_os_error(number);
+                return births.refuse(crew, limits::explain_refused_task("process", &error));
+            }
+            (Err(_), None) => return,
+        };
+        births.is_no_stray(pid);
+        let pidfd = packet.descriptors.pop();
+        match (crew, pidfd) {
+            (Some(crew), Some(pidfd)) => {
+                let (id, service) = (reply.request, Arc::clone(&births.service));
+                let shared = (lines, capture);
+                births.forked(crew, Link::new((id, pid), (socket, pidfd), place, shared, service));
+            }
+            (Some(crew), None) => {
+                // No descriptor was left to receive the handle with.
+                child::kill_and_wait(pid);
+                let error = limits::out_of_descriptors();
+                births
+                    .refuse(&crew, limits::explain_missing("handle for a worker process", &error));
+            }
+            // Nobody wants it any more.
+            (None, Some(pidfd)) => {
+                child::kill(&pidfd);
+                births.stray(pid, pidfd, Some(place));
+            }
+            (None, None) => child::kill_and_wait(pid),
+        }
+    }
+
+    /// The template may have ended; what was asked of it is asked of the next. `true` if it has.
+    pub(super) fn bury(&mut self) -> bool {
+        let Some(template) = &self.template else { return false };
+        let Some(ended) = child::reap(&template.pidfd) else { return false };
+        if !template.greeted && !template.dismissed {
+            self.stillborn = (self.stillborn.0 + 1, ended);
+        }
+        // Dropping the sockets ends workers that were forked and not told of.
+        let unanswered = self.asked.drain().filter_map(|(_, asked)| Some((asked.crew?, 1)));
+        self.wanted.extend(unanswered);
+        self.template = None;
+        true
+    }
+}
+
+/// Whether an error of a send to the template is followed by an event that tells what to do.
+fn will_be_told(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, WouldBlock};
+    matches!(error.kind(), WouldBlock | BrokenPipe | ConnectionReset | NotConnected)
+}

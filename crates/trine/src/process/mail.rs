@@ -1,0 +1,240 @@
+//! What a worker of a master gets and sends: through rings in shared memory where it can, through the socket
+//! where it must.
+//!
+//! | what | way |
+//! |---|---|
+//! | short tasks and answers of a pool's worker | rings |
+//! | long ones, such with descriptors, all of a fresh process | socket |
+//! | "look into your ring", to one that sleeps | socket; a master's thread by the futex of its word |
+//!
+//! A worker that has answered spins for a moment: the joiner, if it looks by itself, takes the answer and brings the
+//! next task, and nobody is woken.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process;
+
+use super::limits;
+use super::lines::{NOBODY, THREAD, Words, WorkerLines};
+use super::ring::{self, Consumer, Producer};
+use super::spin::{self, Patience};
+use super::wire::{self, Assembler, Frame, FrameKind, HEAD, Head, RECORD_HEAD, Stream};
+use crate::sys::futex;
+use crate::sys::socket;
+
+/// Where orders come from.
+pub(super) struct Inbox {
+    pub(super) outbox: Outbox,
+    tasks: Option<Consumer>,
+    incoming: Assembler,
+    scratch: Box<[u8]>,
+    /// Memory for the next record.
+    spare: Vec<u8>,
+    patience: Patience,
+}
+
+/// Where answers go.
+pub(super) struct Outbox {
+    socket: OwnedFd,
+    ring: Option<Ring>,
+    /// The frame that is being made.
+    reply: Vec<u8>,
+}
+
+struct Ring {
+    words: Words,
+    answers: Producer,
+    /// Where the last answer stands that nobody was told of.
+    untold: Option<u64>,
+}
+
+/// How often an answer that finds no room in the ring is tried again before it goes through the socket.
+const TRIES: u32 = 100;
+
+/// A buffer for long answers is given back if it is longer than this.
+const KEPT: usize = 1 << 20;
+
+impl Inbox {
+    pub(super) fn new(socket: OwnedFd, lines: Option<WorkerLines>) -> Inbox {
+        let (ring, tasks) = lines
+            .map(|WorkerLines { words, tasks, answers }| {
+                (Ring { words, answers, untold: None }, tasks)
+            })
+            .unzip();
+        Inbox {
+            outbox: Outbox { socket, ring, reply: Vec::new() },
+            tasks,
+            incoming: Assembler::default(),
+            scratch: vec![0; 8192].into_boxed_slice(),
+            spare: Vec::new(),
+            patience: Patience::new(),
+        }
+    }
+
+    /// The next order. Where none can come any more, the worker ends.
+    pub(super) fn next(&mut self) -> Frame {
+        loop {
+            let Some(tasks) = &mut self.tasks else { return self.frame() };
+            let mut record = std::mem::take(&mut self.spare);
+            record.clear();
+            match tasks.take(&mut record) {
+                Ok(true) => {
+                    self.outbox.settle(|| true);
+                    return self.order(record);
+                }
+                Ok(false) => self.spare = record,
+                Err(ring::Broken) => end_of_nonsense("its ring is overwritten"),
+            }
+            self.outbox.settle(|| tasks.is_ready());
+            if tasks.is_ready() || self.patience.spin(|| false, || tasks.is_ready()) {
+                continue;
+            }
+            let words = &self.outbox.ring.as_ref().expect("both rings or none").words;
+            words.fall_asleep();
+            if !tasks.is_ready() {
+                // Something comes: the bell, the frame of a long task, the end.
+                receive(&self.outbox.socket, &mut self.incoming, &mut self.scratch);
+                self.incoming.ready.retain(|frame| frame.head.kind != FrameKind::Bell);
+            }
+            words.stay_awake();
+        }
+    }
+
+    /// Memory that is not needed any more.
+    pub(super) fn reuse(&mut self, body: Vec<u8>) {
+        if body.capacity() <= 2 * ring::LONGEST {
+            self.spare = body;
+        }
+    }
+
+    /// What a record asks for.
+    fn order(&mut self, mut record: Vec<u8>) -> Frame {
+        let Some((head, _)) = Head::of_record(&record) else {
+            end_of_nonsense("its ring is overwritten")
+        };
+        if head.kind == FrameKind::OnSocket {
+            self.spare = record;
+            return self.frame();
+        }
+        record.drain(..RECORD_HEAD);
+        Frame::of_record(head, record)
+    }
+
+    /// The next frame from the socket that is no bell.
+    pub(super) fn frame(&mut self) -> Frame {
+        loop {
+            match self.incoming.ready.pop_front() {
+                Some(frame) if frame.head.kind == FrameKind::Bell => {}
+                Some(frame) => return frame,
+                None => receive(&self.outbox.socket, &mut self.incoming, &mut self.scratch),
+            }
+        }
+    }
+}
+
+/// Sleeps until something comes through the socket. At its end the worker ends.
+fn receive(socket: &OwnedFd, incoming: &mut Assembler, scratch: &mut [u8]) {
+    match incoming.receive(socket.as_fd(), scratch, socket::Patience::Wait) {
+        Stream::Flowing | Stream::Ebbing | Stream::Dry => {}
+        // Exit handlers run: C libraries flush their streams, profilers write their files.
+        Stream::Ended => process::exit(0),
+        Stream::Broken(reason) => {
+            if let Some(head) = incoming.too_large {
+                limits::die_of(&head, &reason);
+            }
+            end_of_nonsense(&reason)
+        }
+    }
+}
+
+fn end_of_nonsense(reason: &str) -> ! {
+    eprintln!("trine: a worker ends, its master's words make no sense: {reason}");
+    process::exit(1);
+}
+
+impl Outbox {
+    /// An empty frame, behind whose head a body is pushed.
+    pub(super) fn blank(&mut self) -> &mut Vec<u8> {
+        self.reply.clear();
+        self.reply.extend_from_slice(&wire::head(FrameKind::Value, 0, 0));
+        &mut self.reply
+    }
+
+    /// Sends the frame under this head.
+    pub(super) fn answer(&mut self, head: &Head, descriptors: &[OwnedFd]) {
+        crash_point!("worker: task done, answer not sent");
+        let body = &self.reply[HEAD..];
+        if let Some(ring) = &mut self.ring
+            && descriptors.is_empty()
+            && RECORD_HEAD + body.len() <= ring::LONGEST
+        {
+            let record = head.record();
+            for _ in 0..TRIES {
+                if let Some(place) = ring.answers.push(&record, body) {
+                    ring.untold = Some(place);
+                    crash_point!("worker: answer in the ring, master not told");
+                    return;
+                }
+                tell(ring, &self.socket);
+                std::thread::yield_now();
+            }
+        }
+        head.write(&mut self.reply, descriptors.len());
+        self.send(&self.reply, descriptors);
+        if self.reply.capacity() > KEPT {
+            self.reply = Vec::new();
+        }
+    }
+
+    /// The task has its last answer: a thread that sleeps for it is woken.
+    pub(super) fn finished(&mut self) {
+        if let Some(ring) = &mut self.ring
+            && ring.words.is_awaited()
+        {
+            tell(ring, &self.socket);
+        }
+    }
+
+    /// Sees to it that the master knows of all answers before the worker sleeps or begins a task.
+    fn settle(&mut self, is_ready: impl Fn() -> bool) {
+        let Some(ring) = &mut self.ring else { return };
+        let Some(last) = ring.untold else { return };
+        let is_taken = |ring: &Ring| ring.answers.is_consumed(last);
+        spin::briefly(|| is_ready() || is_taken(ring));
+        if is_taken(ring) {
+            ring.untold = None;
+        } else {
+            tell(ring, &self.socket);
+        }
+    }
+
+    /// Sends a frame through the socket.
+    pub(super) fn send(&self, frame: &[u8], descriptors: &[OwnedFd]) {
+        let sent = if descriptors.is_empty() {
+            socket::send_all(&self.socket, frame)
+        } else {
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            socket::send_with(&self.socket, frame, &descriptors, socket::Patience::Wait)
+                .and_then(|sent| socket::send_all(&self.socket, &frame[sent..]))
+        };
+        if sent.is_err() {
+            // Nobody is left to tell, or the task has closed the connection.
+            process::exit(1);
+        }
+    }
+}
+
+/// Tells the master of the answers in the ring, if it wants to be told.
+fn tell(ring: &mut Ring, socket: &OwnedFd) {
+    ring.untold = None;
+    match ring.words.tell_master() {
+        NOBODY => {}
+        THREAD => {
+            let _ = futex::wake_shared(ring.words.ear());
+        }
+        _ => {
+            if socket::send_all(socket, &wire::head(FrameKind::Bell, 0, 0)).is_err() {
+                process::exit(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Giving up, in the worker.
+//!
+//! ```text
+//!   one thread?  ─► no new rights ─► Landlock (opens paths) ─► no capabilities ─► seccomp
+//! ```
+//!
+//! Each holds for the calling thread and those that it starts; so a thread that an initialiser has left
+//! behind would stay outside, with all of the memory in its reach.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use super::{Files, Sandbox};
+use crate::sys::landlock::{Allowed, Rules};
+use crate::sys::seccomp::{self, Policy};
+use crate::sys::{observe, rights};
+
+/// What can be reached in any sandbox that lists files, if it is there.
+const ALLOWED: [(&str, Allowed); 6] = [
+    ("/proc/self", Allowed::Read),
+    ("/proc/self/exe", Allowed::Read),
+    ("/dev/zero", Allowed::Read),
+    ("/dev/random", Allowed::Read),
+    ("/dev/urandom", Allowed::Read),
+    ("/dev/null", Allowed::ReadAndWrite),
+];
+
+impl Sandbox {
+    /// Takes the rights from the calling process, which has one thread.
+    ///
+    /// # Errors
+    ///
+    /// Says what could not be done, and what to do; part of it may be done then.
+    pub(in super::super) fn enforce(&self) -> Result<(), String> {
+        let enforcement = self.check();
+        if self.require_all && !enforcement.is_complete() {
+            return Err(format!(
+                "the sandbox is to be enforced whole (`require_all`); {enforcement}"
+            ));
+        }
+        check_alone()?;
+        rights::set_no_new_privileges().map_err(not_set_up("no_new_privs"))?;
+        if enforcement.landlock().is_some() {
+            self.rules()?.enforce().map_err(not_set_up("Landlock"))?;
+        }
+        rights::drop_capabilities().map_err(not_set_up("giving up capabilities"))?;
+        if enforcement.seccomp() {
+            let policy = self.policy(enforcement.landlock().unwrap_or(0));
+            seccomp::enforce(&policy).map_err(not_set_up("seccomp"))?;
+        }
+        Ok(())
+    }
+
+    fn rules(&self) -> Result<Rules, String> {
+        let files = self.files.as_ref();
+        let mut rules =
+            Rules::new(files.is_some(), !self.no_network).map_err(not_set_up("Landlock"))?;
+        let Some(Files { read_only, read_write }) = files else {
+            return rules.allow_renaming().map_err(not_set_up("Landlock"));
+        };
+        for (path, allowed) in ALLOWED {
+            if Path::new(path).exists() {
+                rules = allow(rules, Path::new(path), allowed)?;
+            }
+        }
+        for path in read_only {
+            rules = allow(rules, Path::new(path), Allowed::ReadAndRun)?;
+        }
+        for path in read_write {
+            rules = allow(rules, Path::new(path), Allowed::ReadAndWrite)?;
+        }
+        Ok(rules)
+    }
+
+    /// What is left to the filters by a Landlock of this version; 0 is none.
+    fn policy(&self, landlock: u32) -> Policy {
+        let files = self.files.as_ref();
+        Policy {
+            network: self.no_network,
+            programs: self.no_exec,
+            processes: self.no_new_processes,
+            signals: landlock < 6,
+            attributes_by_name: files.is_some(),
+            attributes_by_descriptor: files.is_some_and(|files| files.read_write.is_empty()),
+            truncate: files.is_some() && landlock < 3,
+            kills: self.kill_on_violation,
+        }
+    }
+}
+
+fn allow(rules: Rules, path: &Path, allowed: Allowed) -> Result<Rules, String> {
+    rules.allow(path, allowed).map_err(not_set_up(&format!("allowing {}", path.display())))
+}
+
+fn not_set_up<E: Display>(what: &str) -> impl Fn(E) -> String {
+    move |error| format!("the sandbox was not set up: {what}: {error}")
+}
+
+fn check_alone() -> Result<(), String> {
+    match observe::threads_that_stay().map_err(not_set_up("counting threads in /proc/self"))? {
+        1 => Ok(()),
+        threads => Err(format!(
+            "the sandbox was not set up: the process has {threads} threads already, which would stay \
+             outside; let the initialiser start none, and no coroutine"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_threads_is_refused() {
+        let (go, stay) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || stay.recv());
+        let refusal = Sandbox::new().enforce().unwrap_err();
+        assert!(refusal.contains("threads already"), "{refusal}");
+        drop(go);
+        other.join().unwrap().unwrap_err();
+    }
+}

@@ -1,0 +1,226 @@
+//! What the kernel can enforce.
+
+use std::fmt;
+
+use super::Sandbox;
+use crate::sys::{landlock, seccomp};
+
+/// What of a [`Sandbox`] the kernel can enforce; as text, a line for each part that it cannot.
+///
+/// ```
+/// use trine::process::Sandbox;
+///
+/// let enforcement = Sandbox::new().no_network().read_only(["/usr"]).check();
+/// if !enforcement.is_complete() {
+///     eprintln!("running with less: {enforcement}");
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enforcement {
+    landlock: Option<u32>,
+    seccomp: bool,
+    missing: Vec<NotEnforced>,
+}
+
+/// One thing that the kernel cannot enforce, with the reason and the remedy as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotEnforced {
+    part: Part,
+    reason: String,
+}
+
+/// A part of a [`Sandbox`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Part {
+    /// Files that are not listed, or more than is listed.
+    Files,
+    /// Sockets.
+    Network,
+    /// Unix sockets with a name.
+    UnixSockets,
+    /// Signals to other processes.
+    Signals,
+    /// Memory and descriptors of other processes.
+    OtherProcesses,
+    /// New processes.
+    NewProcesses,
+    /// Running programs.
+    Exec,
+    /// The other system calls that every sandbox denies.
+    SystemCalls,
+}
+
+impl Sandbox {
+    /// What of this the kernel can enforce, asked in the calling process. A worker asks again.
+    pub fn check(&self) -> Enforcement {
+        let landlock = landlock::version().map_err(|error| landlock::explain_missing(&error));
+        let filters = seccomp::look();
+        let missing = self.missing(&landlock, &filters);
+        Enforcement { landlock: landlock.ok(), seccomp: filters.is_ok(), missing }
+    }
+
+    fn missing(
+        &self,
+        landlock: &Result<u32, String>,
+        filters: &Result<(), String>,
+    ) -> Vec<NotEnforced> {
+        let mut missing = Vec::new();
+        let mut note = |part, reason: String| missing.push(NotEnforced { part, reason });
+        // What takes Landlock of a version, or what is missing for it.
+        let since = |version: u32, linux: &str| match landlock {
+            Ok(there) if *there >= version => None,
+            Ok(there) => Some(format!(
+                "the kernel has version {there} of Landlock, and this takes {version}: Linux {linux}"
+            )),
+            Err(reason) => Some(reason.clone()),
+        };
+        let no_filters = filters.as_ref().err();
+        let files = self.files.is_some();
+        if files && let Some(reason) = since(1, "5.13") {
+            note(Part::Files, reason);
+        } else if files && let Some(reason) = since(5, "6.10") {
+            note(Part::Files, format!("ioctl of listed device files: {reason}"));
+        }
+        if self.no_network
+            && let Some(reason) = no_filters
+        {
+            note(Part::Network, reason.clone());
+        }
+        if !self.no_network || no_filters.is_some() {
+            if let Some(reason) = since(6, "6.12") {
+                note(Part::UnixSockets, format!("abstract names: {reason}"));
+            }
+            if files && let Some(reason) = since(9, "7.1") {
+                note(Part::UnixSockets, format!("names of files: {reason}; or call `no_network`"));
+            }
+        }
+        if no_filters.is_some()
+            && let Some(reason) = since(6, "6.12")
+        {
+            note(Part::Signals, reason);
+        }
+        if let Some(reason) = since(1, "5.13") {
+            note(Part::OtherProcesses, reason);
+        }
+        if let Some(reason) = no_filters {
+            for (asked, part) in [
+                (self.no_new_processes, Part::NewProcesses),
+                (self.no_exec, Part::Exec),
+                (true, Part::SystemCalls),
+            ] {
+                if asked {
+                    note(part, reason.clone());
+                }
+            }
+        }
+        missing
+    }
+}
+
+impl Enforcement {
+    /// Whether everything can be enforced.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// What cannot be enforced.
+    pub fn missing(&self) -> &[NotEnforced] {
+        &self.missing
+    }
+
+    /// The version of Landlock's interface that the kernel has; `None` if it has none.
+    pub fn landlock(&self) -> Option<u32> {
+        self.landlock
+    }
+
+    /// Whether the kernel has seccomp filters.
+    pub fn seccomp(&self) -> bool {
+        self.seccomp
+    }
+}
+
+impl fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_complete() {
+            return f.write_str("all of the sandbox can be enforced");
+        }
+        f.write_str("of the sandbox, this kernel cannot enforce:")?;
+        self.missing.iter().try_for_each(|missing| write!(f, "\n- {missing}"))
+    }
+}
+
+impl NotEnforced {
+    /// What it is that cannot be enforced.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Why, and what to do.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl fmt::Display for NotEnforced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.part, self.reason)
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Files => "files",
+            Part::Network => "network",
+            Part::UnixSockets => "Unix sockets",
+            Part::Signals => "signals to other processes",
+            Part::OtherProcesses => "memory and descriptors of other processes",
+            Part::NewProcesses => "new processes",
+            Part::Exec => "running programs",
+            Part::SystemCalls => "denied system calls",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(sandbox: &Sandbox, landlock: Result<u32, String>, filters: bool) -> Vec<Part> {
+        let filters = if filters { Ok(()) } else { Err("no filters".to_owned()) };
+        sandbox.missing(&landlock, &filters).iter().map(NotEnforced::part).collect()
+    }
+
+    #[test]
+    fn each_kernel_is_told_what_it_lacks() {
+        use Part::*;
+        let plain = Sandbox::new();
+        let files = Sandbox::new().no_files();
+        let all = Sandbox::new().no_files().no_network().no_exec().no_new_processes();
+        let none = || Err("no Landlock".to_owned());
+        assert_eq!(parts(&plain, Ok(6), true), []);
+        assert_eq!(parts(&plain, Ok(5), true), [UnixSockets]);
+        assert_eq!(parts(&plain, none(), true), [UnixSockets, OtherProcesses]);
+        assert_eq!(parts(&plain, Ok(6), false), [SystemCalls]);
+        assert_eq!(parts(&files, Ok(9), true), []);
+        assert_eq!(parts(&files, Ok(7), true), [UnixSockets]);
+        assert_eq!(parts(&files, Ok(4), true), [Files, UnixSockets, UnixSockets]);
+        assert_eq!(parts(&all, Ok(5), true), []);
+        assert_eq!(parts(&all, none(), true), [Files, OtherProcesses]);
+        assert_eq!(
+            parts(&all, none(), false),
+            [
+                Files,
+                Network,
+                UnixSockets,
+                UnixSockets,
+                Signals,
+                OtherProcesses,
+                NewProcesses,
+                Exec,
+                SystemCalls
+            ]
+        );
+    }
+}
