@@ -36,6 +36,16 @@ fn kill(child: &mut Child) {
     child.wait().unwrap();
 }
 
+/// Sends until nobody is left. A process that another test starts may hold a copy of the last end until it runs
+/// its program.
+fn until_refused(sender: &Sender<u64>) {
+    loop {
+        if let Err(error) = sender.send_timeout(1, LONG) {
+            return assert!(error.is_disconnected(), "{error}");
+        }
+    }
+}
+
 const LONG: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,7 +119,7 @@ fn a_child_answers() {
     }
     let (sender, receiver) = ipc::channel::<u64>(8).unwrap();
     ended_well(start("a_child_answers", "other", descriptor(receiver)));
-    assert!(sender.send(1).unwrap_err().is_disconnected());
+    until_refused(&sender);
 
     let (to, requests) = ipc::channel::<u64>(8).unwrap();
     let (answers, from) = ipc::channel::<u64>(8).unwrap();
@@ -218,14 +228,14 @@ fn calls_end_when_their_time_is_up_or_their_task_is_cancelled() {
         assert_eq!(receiver.recv().unwrap(), 1);
     });
     for place in common_places() {
-        let (sender, receiver) = ipc::channel::<u32>(1).unwrap();
+        let (sender, receiver) = ipc::channel::<u64>(1).unwrap();
         let task = place(Box::new(move || receiver.recv().unwrap_err().interrupted().is_some()));
         while task.state() != trine::State::Waiting {
             std::thread::yield_now();
         }
         task.cancel();
         assert!(task.join().unwrap());
-        assert!(sender.send(1).unwrap_err().is_disconnected());
+        until_refused(&sender);
     }
 }
 
@@ -452,4 +462,50 @@ fn without_descriptors_it_is_an_error_and_nothing_is_left() {
     assert_eq!(task.join().unwrap().unwrap(), 1);
     set_limit(1024);
     assert!(open() <= before);
+}
+
+#[test]
+fn ends_are_arguments_and_results_of_process_tasks() {
+    use trine::process;
+    let (sender, requests) = ipc::channel::<u64>(4).unwrap();
+    let (answers, receiver) = ipc::channel::<Message>(4).unwrap();
+    let task = process::spawn((requests, answers), |(requests, answers)| {
+        let (requests, answers): (Receiver<u64>, Sender<Message>) = (requests, answers);
+        for request in &requests {
+            answers.send(Message::Number(request.unwrap() + 1)).unwrap();
+        }
+        answers
+    });
+    for n in 0..1000 {
+        sender.send(n).unwrap();
+        assert_eq!(receiver.recv().unwrap(), Message::Number(n + 1));
+    }
+    drop(sender);
+    let answers: Sender<Message> = task.join().unwrap();
+    answers.send(Message::Nothing).unwrap();
+    assert_eq!(receiver.recv().unwrap(), Message::Nothing);
+    drop(answers);
+    assert!(receiver.recv().unwrap_err().is_disconnected());
+}
+
+#[test]
+fn a_crash_of_a_process_task_leaves_the_channel_whole() {
+    use trine::process;
+    let (sender, receiver) = ipc::channel::<u64>(4).unwrap();
+    let task = process::spawn(sender.clone(), |sender: Sender<u64>| -> () {
+        for n in 0.. {
+            sender.send(n).unwrap();
+            if n == 100 {
+                std::process::abort();
+            }
+        }
+    });
+    for n in 0..=100 {
+        assert_eq!(receiver.recv().unwrap(), n);
+    }
+    assert!(task.join().unwrap_err().is_crash());
+    sender.send(7).unwrap();
+    assert_eq!(receiver.recv().unwrap(), 7);
+    drop(sender);
+    assert!(receiver.recv().unwrap_err().is_disconnected());
 }
