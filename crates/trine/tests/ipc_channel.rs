@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use trine::ipc::channel::{AttachError, Receiver, Sender};
+use trine::ipc::channel::{AttachError, Reason, Receiver, Sender};
 use trine::{coroutine, ipc, thread, time};
 
 mod common;
@@ -508,4 +508,20 @@ fn a_crash_of_a_process_task_leaves_the_channel_whole() {
     assert_eq!(receiver.recv().unwrap(), 7);
     drop(sender);
     assert!(receiver.recv().unwrap_err().is_disconnected());
+}
+
+#[test]
+fn a_message_of_the_greatest_length_arrives_and_a_longer_one_is_told() {
+    for most in [10, 111, 112, 113, 120, 5000, 100_000] {
+        let (sender, receiver) = ipc::channel_with::<Vec<u8>>(2, most).unwrap();
+        // The length takes one to three bytes of its own.
+        let fits = (0..=most).rev().find(|&len| sender.try_send(vec![7; len]).is_ok()).unwrap();
+        assert!(fits + 3 >= most, "{fits} of {most}");
+        assert_eq!(receiver.recv().unwrap(), vec![7; fits]);
+        let error = sender.send(vec![7; fits + 1]).unwrap_err();
+        assert!(matches!(error.reason(), Reason::TooLarge { most: told } if *told == most));
+        assert_eq!(error.into_inner().len(), fits + 1);
+        sender.send(vec![7; fits]).unwrap();
+        assert_eq!(receiver.recv().unwrap().len(), fits);
+    }
 }

@@ -69,6 +69,7 @@ impl Flavor for Writer<'_, '_> {
         let packed = &mut *self.packed;
         let end = packed.len.saturating_add(bytes.len());
         if packed.block.is_none()
+            && end <= packed.ring.layout.longest
             && let Some(place) = packed.short.get_mut(packed.len..end)
         {
             place.copy_from_slice(bytes);
