@@ -3,6 +3,7 @@
 //! | | carries | between |
 //! |---|---|---|
 //! | [`pipe()`] | bytes, one way | this process and its children, tasks |
+//! | [`channel()`](channel()) | messages of one type, many to many | processes that an end is sent to, by a descriptor any programs |
 //! | [`Fifo`] | bytes, one way | any programs, by a path |
 //! | [`MessageQueue`] | messages with priorities | any programs, by a name |
 //! | [`Semaphore`] | permits | any programs, by a name; processes that it is sent to |
@@ -11,6 +12,7 @@
 //! | [`Mutex`] | a value behind a lock that outlives its holders | the same |
 
 pub(crate) mod carry;
+pub mod channel;
 mod fifo;
 mod message_queue;
 mod mutex;
@@ -21,6 +23,7 @@ mod semaphore;
 mod shared;
 
 pub use bytemuck;
+pub use channel::{channel, channel_with};
 pub use fifo::Fifo;
 pub use message_queue::{MessageQueue, MessageQueueOptions};
 pub use mutex::{LockResult, Mutex, MutexGuard, OwnerDied};

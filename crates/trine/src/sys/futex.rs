@@ -149,6 +149,20 @@ pub(crate) fn wake_shared(word: &AtomicU32) -> io::Result<usize> {
     Ok(futex::wake(word, futex::Flags::empty(), i32::MAX.cast_unsigned())?)
 }
 
+/// Changes those bits of `changed`, of which only the lowest 11 can be given, and wakes all that sleep on `word`, in
+/// whatever process: in one step, which no signal interrupts.
+///
+/// # Errors
+///
+/// If one of the pages cannot be had; then nothing has happened.
+pub(crate) fn change_and_wake(changed: &AtomicU32, bits: u32, word: &AtomicU32) -> io::Result<()> {
+    let bits = u16::try_from(bits).unwrap_or(u16::MAX);
+    let all = i32::MAX.cast_unsigned();
+    let (change, never) = (futex::WakeOp::XOr, futex::WakeOpCmp::Eq);
+    futex::wake_op(word, futex::Flags::empty(), all, 0, changed, change, never, bits, 0)?;
+    Ok(())
+}
+
 /// Wakes at most `most` of those that sleep on `word`, in whatever process.
 pub(crate) fn wake_shared_some(word: &AtomicU32, most: u32) {
     // It fails where the word is not there any more, and then nobody sleeps on it.

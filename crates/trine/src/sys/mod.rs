@@ -26,6 +26,7 @@ pub(crate) mod net;
 pub(crate) mod observe;
 pub(crate) mod poll;
 pub(crate) mod random;
+pub(crate) mod region;
 pub(crate) mod reopen;
 pub(crate) mod rights;
 pub(crate) mod ring;
