@@ -184,7 +184,7 @@ impl Link {
         if !lines.words.listen_by_thread() {
             return park::wait(deadline);
         }
-        self.hear(crew);
+        self.hear_all(crew, false);
         let waited =
             if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
         lines.words.listen_by_service();
