@@ -35,14 +35,17 @@ use super::setup::Setup;
 #[must_use = "a builder starts nothing before `build`"]
 pub struct PoolBuilder {
     workers: Option<usize>,
-    grace: Option<Duration>,
+    policy: Policy,
+    fresh: bool,
     preload: Option<Prologue>,
     setup: Setup,
 }
 
 impl PoolBuilder {
     pub(super) fn new() -> PoolBuilder {
-        PoolBuilder { workers: None, grace: None, preload: None, setup: Setup::default() }
+        // The plan is set by `build`, which knows the number of workers.
+        let policy = Policy::new(Plan::Kept(0));
+        PoolBuilder { workers: None, policy, fresh: false, preload: None, setup: Setup::default() }
     }
 
     /// How many worker processes; one for each core if it is not set.
@@ -54,7 +57,140 @@ impl PoolBuilder {
     /// How long a worker may go on with a task that was cancelled, or whose time is up, before it is
     /// killed and replaced; 2 seconds if it is not set. See [`process`](super).
     pub fn grace(mut self, grace: Duration) -> PoolBuilder {
-        self.grace = Some(grace);
+        self.policy.grace = grace;
+        self
+    }
+
+    /// Runs each task in a process of its own, forked for it, as [`process::spawn`](super::spawn) does, but with the
+    /// pool's `preload`, environment and so on. There are at most [`workers`](PoolBuilder::workers) at one time.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).fresh_process_per_task().build();
+    /// let pid = |()| std::process::id();
+    /// assert_ne!(pool.spawn((), pid).join()?, pool.spawn((), pid).join()?);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn fresh_process_per_task(mut self) -> PoolBuilder {
+        self.fresh = true;
+        self
+    }
+
+    /// Runs a task again, up to so many times, if its process has died under it
+    /// ([`TaskError::is_crash`](crate::TaskError::is_crash)); 0 if it is not set, as a task may have had effects.
+    ///
+    /// A panic, a value that cannot cross, a cancellation or a timeout is no crash. Of a [`map`](crate::Executor::map)
+    /// each argument is retried by itself. [`TaskError::attempt`](crate::TaskError::attempt) tells in which run the task
+    /// has failed for good. Between the runs it waits: see [`backoff`](PoolBuilder::backoff).
+    ///
+    /// ```
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).retries(2).build();
+    /// // Crashes unless it is lucky; by then the file knows how often it has run.
+    /// let path = std::env::temp_dir().join(format!("trine-doc-{}", std::process::id()));
+    /// let task = pool.spawn(path.clone(), |path| {
+    ///     let runs = std::fs::read(&path).map_or(0, |bytes| bytes.len());
+    ///     std::fs::write(path, vec![0; runs + 1]).unwrap();
+    ///     if runs < 2 { std::process::abort() } else { runs }
+    /// });
+    /// assert_eq!(task.join()?, 2);
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn retries(mut self, retries: u32) -> PoolBuilder {
+        self.policy.retries = retries;
+        self
+    }
+
+    /// How long a task waits before it is run again for the first time; each time after that takes twice as long, up
+    /// to a second, or to `first` if that is longer. 10 ms if it is not set.
+    ///
+    /// A task that waits so can be cancelled, its deadline holds, and [`Pool::shutdown`] waits for it.
+    pub fn backoff(mut self, first: Duration) -> PoolBuilder {
+        self.policy.pause = first;
+        self
+    }
+
+    /// How long each task may run, from its beginning in the worker on; as long as it likes if that is not set. (The time
+    /// of a [`timeout`](crate::time::timeout) around `spawn` also counts while the task is queued; the earlier one
+    /// holds.)
+    ///
+    /// When it is up, the task's waits end; what has not ended then is asked to, and after the
+    /// [`grace`](PoolBuilder::grace) killed with its worker. The error is
+    /// [`Cause::TimedOut`](crate::Cause::TimedOut). That holds for a process that somebody has stopped, too. A map
+    /// over such a pool sends each argument by itself.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Pool;
+    ///
+    /// let (limit, grace) = (Duration::from_millis(50), Duration::from_millis(10));
+    /// let pool = Pool::builder().workers(1).timeout(limit).grace(grace).build();
+    /// let task = pool.spawn((), |()| -> () { loop { std::hint::spin_loop() } });
+    /// assert!(task.join().unwrap_err().is_timeout());
+    /// ```
+    ///
+    /// With `Duration::ZERO` no task can wait, and each that is found running is ended.
+    pub fn timeout(mut self, limit: Duration) -> PoolBuilder {
+        self.policy.limit = Some(limit);
+        self
+    }
+
+    /// Replaces a worker when it has run so many tasks: for code that leaks. The next worker is forked before the old
+    /// one is gone. Each argument of a map counts; those that cross together are run to their end.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).tasks_per_worker(2).build();
+    /// let pids: Vec<u32> = (0..4).map(|_| pool.spawn((), |()| std::process::id()))
+    ///     .map(|task| task.join().unwrap())
+    ///     .collect();
+    /// assert!(pids[0] == pids[1] && pids[1] != pids[2] && pids[2] == pids[3]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `tasks` is 0: such a worker would be of no use.
+    pub fn tasks_per_worker(mut self, tasks: u64) -> PoolBuilder {
+        assert!(tasks > 0, "a worker has to be allowed one task at least");
+        self.policy.tasks_per_worker = tasks;
+        self
+    }
+
+    /// Ends workers that have had no task for so long, down to [`min_workers`](PoolBuilder::min_workers). Workers are then
+    /// forked when tasks wait for them, not when the pool starts.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).idle_timeout(Duration::from_millis(5)).build();
+    /// assert_eq!(pool.spawn(1, |n: u8| n).join()?, 1);
+    /// while !pool.worker_pids().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(pool.spawn(2, |n: u8| n).join()?, 2);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn idle_timeout(mut self, timeout: Duration) -> PoolBuilder {
+        self.policy.idle = Some(timeout);
+        self
+    }
+
+    /// How many workers the pool starts with and keeps, though they may have no task, if it has an
+    /// [`idle_timeout`](PoolBuilder::idle_timeout); 0 if it is not set, and never more than
+    /// [`workers`](PoolBuilder::workers).
+    pub fn min_workers(mut self, workers: usize) -> PoolBuilder {
+        self.policy.fewest = workers;
+        self
+    }
+
+    /// Bounds what may be submitted: so many tasks that have not ended, beyond one for each worker. Then
+    /// [`spawn`](Pool::spawn) waits, and [`try_spawn`](Pool::try_spawn) refuses. Not bounded if it is not set.
+    ///
+    /// With all workers at work, at most `tasks` others wait; with 0, `spawn` waits for a worker to be free. Arguments
+    /// of a map that cross together count as one.
+    pub fn queue(mut self, tasks: usize) -> PoolBuilder {
+        self.policy.queue = Some(tasks);
         self
     }
 
@@ -168,12 +304,12 @@ impl PoolBuilder {
     ///
     /// If [`workers`](PoolBuilder::workers) was set to 0: no task would ever run.
     pub fn build(self) -> Pool {
-        let PoolBuilder { workers, grace, preload, setup } = self;
+        let PoolBuilder { workers, mut policy, fresh, preload, setup } = self;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = workers.unwrap_or_else(cores);
         assert!(workers > 0, "a pool needs at least one worker");
-        let mut policy = Policy::new(Plan::Kept(workers));
-        policy.grace = grace.unwrap_or(policy.grace);
+        policy.plan = if fresh { Plan::Fresh(workers) } else { Plan::Kept(workers) };
+        policy.fewest = policy.fewest.min(workers);
         if let Some(preload) = preload {
             policy.origin = Arc::new(Origin::new(preload, &setup));
         }

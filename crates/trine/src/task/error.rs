@@ -125,6 +125,11 @@ impl TaskError {
         TaskError(Box::new(Inner { cause, task, attempt: 1, payload, suppressed }))
     }
 
+    pub(crate) fn with_attempt(mut self, attempt: u32) -> TaskError {
+        self.0.attempt = attempt;
+        self
+    }
+
     pub(crate) fn with_suppressed(mut self, suppressed: Vec<TaskError>) -> TaskError {
         self.0.suppressed = suppressed;
         self
