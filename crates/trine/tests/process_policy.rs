@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -331,7 +332,7 @@ fn workers_that_rest_end_and_come_back() {
         let streams: Vec<_> = desks.iter().map(Desk::hear).collect();
         assert_eq!(pool.stats().running, 3);
         drop(streams);
-        tasks.into_iter().for_each(|task| drop(task.join().unwrap()));
+        assert!(tasks.into_iter().all(|task| task.join().is_ok()));
         until(|| pool.worker_pids().len() == 1);
     }
     let stays = pool.worker_pids();
@@ -389,39 +390,32 @@ fn the_bound_holds_whoever_spawns() {
 #[test]
 fn a_full_queue_refuses_or_waits_and_a_cancelled_spawner_leaves_nothing_behind() {
     let desk = Desk::open();
-    let pool = Pool::builder().workers(1).queue(1).build();
+    let pool = Arc::new(Pool::builder().workers(1).queue(1).build());
     let at_work = pool.spawn(desk.path.clone(), wait_for_a_word);
     let (_, stream) = desk.hear();
     let queued = pool.spawn(1, |n: u8| n);
     assert_eq!(pool.try_spawn("back".to_owned(), |text| text).unwrap_err().0, "back");
     assert_eq!(pool.stats().queued, 1);
-    trine::scope(|scope| {
-        let pool = &pool;
-        let waits = scope.coroutine(move || drop(pool.spawn(2, |n: u8| n)));
-        while waits.state() != State::Waiting {
-            std::thread::yield_now();
-        }
-        waits.cancel();
-        assert!(waits.join().unwrap_err().is_cancelled());
-        let in_vain = time::timeout(SHORT, || pool.spawn(3, |n: u8| n));
-        assert!(in_vain.is_err());
-        // Somebody who ends in the queue makes room.
-        queued.cancel();
-        pool.spawn(4, |n: u8| n).cancel();
-        let next = pool.try_spawn(5, |n: u8| n).unwrap();
-        drop(stream);
-        assert!(at_work.join().is_ok());
-        assert_eq!(next.join().unwrap(), 5);
-        Ok::<(), TaskError>(())
-    })
-    .unwrap_err();
+    let spawner = Arc::clone(&pool);
+    let waits = coroutine::spawn(move || drop(spawner.spawn(2, |n: u8| n)));
+    until(|| waits.state() == State::Waiting);
+    waits.cancel();
+    assert!(waits.join().unwrap_err().is_cancelled());
+    assert!(time::timeout(SHORT, || pool.spawn(3, |n: u8| n)).is_err());
+    // Who ends in the queue makes room.
+    queued.cancel();
+    pool.spawn(4, |n: u8| n).cancel();
+    let next = pool.try_spawn(5, |n: u8| n).unwrap();
+    drop(stream);
+    assert!(at_work.join().is_ok());
+    assert_eq!(next.join().unwrap(), 5);
     // An argument that cannot be encoded takes no room.
     for _ in 0..5 {
         let task = pool.spawn(Unfit, |_| ());
         assert!(matches!(task.join().unwrap_err().cause(), Cause::Codec { .. }));
     }
     let two: Vec<_> = (0..2_u8).map(|n| pool.try_spawn(n, |n| n).unwrap()).collect();
-    two.into_iter().for_each(|task| drop(task.join().unwrap()));
+    assert!(two.into_iter().all(|task| task.join().is_ok()));
     assert_eq!(pool.stats().cancelled, 2);
     assert_eq!(pool.map(0..100_u64, |n| n).map(Result::unwrap).sum::<u64>(), 4950);
 }
