@@ -19,6 +19,8 @@
 //! compares the number with that of the task it runs, so a word that comes late hits nobody: numbers
 //! are never used twice.
 //!
+//! Three more words are what a worker leaves behind of the limits that it met ([`limits`](super::limits)):
+//! `memory`, `cpu_end` and `cpu_most`.
 //! Two more things stand there: when a task with a limit has begun (`begun at`), and how far a task says that it has
 //! come (`progress`, and `of` which task that is).
 //!
@@ -42,6 +44,9 @@ const BEGUN: usize = 0;
 const CANCEL: usize = 8;
 const EXPIRE: usize = 16;
 const ITEM: usize = 24;
+const MEMORY: usize = 32;
+const CPU_END: usize = 40;
+const CPU_MOST: usize = 48;
 const BEGUN_AT: usize = 64;
 const PROGRESS_OF: usize = 72;
 const PROGRESS: usize = 80;
@@ -106,7 +111,8 @@ impl Board {
             None => return None,
         };
         drop(free);
-        for word in [BEGUN, CANCEL, EXPIRE, ITEM, BEGUN_AT, PROGRESS_OF, PROGRESS] {
+        let words = [BEGUN, CANCEL, EXPIRE, ITEM, MEMORY, CPU_END, CPU_MOST];
+        for word in words.into_iter().chain([BEGUN_AT, PROGRESS_OF, PROGRESS]) {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
         Some(Place { board: Arc::clone(self), number })
@@ -146,6 +152,18 @@ impl Place {
     /// As `cancel`, for a task whose time is up.
     pub(super) fn expire(&self, task: u64) {
         self.board.memory.word(offset(self.number) + EXPIRE).store(task, Release);
+    }
+
+    /// What the worker has left by [`OwnPlace::ran_out_of_memory`].
+    pub(super) fn memory(&self) -> u64 {
+        self.board.memory.word(offset(self.number) + MEMORY).load(Acquire)
+    }
+
+    /// What the worker has left by [`OwnPlace::limit_cpu`].
+    pub(super) fn cpu(&self) -> (u64, u64) {
+        let at = offset(self.number);
+        let end = self.board.memory.word(at + CPU_END).load(Acquire);
+        (end, self.board.memory.word(at + CPU_MOST).load(Relaxed))
     }
 }
 
@@ -202,6 +220,18 @@ impl OwnPlace {
         self.0.word(ITEM).store(item.into(), Release);
     }
 
+    /// Notes that memory has run out, which ends the worker; called in a signal handler too.
+    pub(super) fn ran_out_of_memory(&self, note: u64) {
+        self.0.word(MEMORY).store(note, Release);
+    }
+
+    /// Notes when the processor time of the task that begins now is up, by the worker's own clock, and
+    /// how much that is; zeroes after its end.
+    pub(super) fn limit_cpu(&self, end: u64, most: u64) {
+        self.0.word(CPU_MOST).store(most, Relaxed);
+        self.0.word(CPU_END).store(end, Release);
+    }
+
     /// Whether the master has cancelled `task`, one that has a number.
     pub(super) fn is_cancelled(&self, task: u64) -> bool {
         self.0.word(CANCEL).load(Acquire) == task
@@ -230,10 +260,15 @@ mod tests {
         second.cancel(41);
         second.expire(42);
         assert!(own.is_cancelled(41) && own.is_expired(42) && second.begun().task == 41);
+        own.ran_out_of_memory(7);
+        own.limit_cpu(8, 9);
+        assert_eq!((first.memory(), first.cpu()), (0, (0, 0)));
+        assert_eq!((second.memory(), second.cpu()), (7, (8, 9)));
         let number = second.number;
         drop(second);
         let again = board.take().unwrap();
         assert_eq!((again.number, again.begun().task), (number, 0));
+        assert_eq!((again.memory(), again.cpu()), (0, (0, 0)));
         assert!(!own.is_cancelled(41) && !own.is_expired(42));
         assert!(OwnPlace::keep(attach(&descriptor).unwrap(), PLACES).is_none());
     }

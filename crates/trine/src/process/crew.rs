@@ -79,7 +79,8 @@ impl Ended {
 }
 
 impl Crew {
-    pub(super) fn new(policy: Policy, setup: &Setup) -> Arc<Crew> {
+    pub(super) fn new(mut policy: Policy, setup: &Setup) -> Arc<Crew> {
+        policy.captures = setup.captures;
         let setup =
             (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
         let room = policy.queue.map(|queue| {
@@ -99,14 +100,19 @@ impl Crew {
         self.setup.as_ref()
     }
 
+    /// Whether what its workers print is captured.
+    pub(super) fn captures(&self) -> bool {
+        self.policy.captures
+    }
+
     /// How long one of its tasks may run.
     pub(super) fn limit(&self) -> Option<Duration> {
         self.policy.limit
     }
 
-    /// Whether each task has to cross by itself: it has a limit of its own, or a process.
+    /// Whether each task has to cross by itself: it has a limit, a process or words of its own.
     pub(super) fn takes_single_tasks_only(&self) -> bool {
-        self.policy.limit.is_some() || self.policy.is_fresh()
+        self.policy.limit.is_some() || self.policy.is_fresh() || self.policy.captures
     }
 
     /// Waits until there is room for another task. The permit is given back with the task, once it is submitted.
@@ -134,7 +140,8 @@ impl Crew {
     /// Takes a task on that was admitted; it ends some time, whatever happens.
     pub(super) fn submit(self: &Arc<Crew>, job: Job) {
         job.submitted_to(self);
-        match service::get() {
+        let unfit = self.policy.unfit.clone();
+        match unfit.map_or_else(service::get, Err) {
             Ok(_) if job.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                 job.fail(Cause::TimedOut);
             }
@@ -158,8 +165,10 @@ impl Crew {
 
     /// Asks for the workers that the plan wants before there is work.
     pub(super) fn start(self: &Arc<Crew>) {
-        // A service that cannot start says so to each task.
-        if let Ok(service) = service::get() {
+        // What is in the way is said to each task.
+        if self.policy.unfit.is_none()
+            && let Ok(service) = service::get()
+        {
             let forks = self.lock().balance(&self.policy);
             service.ask_for_forks(self, forks);
         }
@@ -444,6 +453,9 @@ impl Crew {
             // Only the first one can have had a part in it, and only if it could have begun.
             let item = (job.id() == begun.task).then_some(begun.item);
             let is_first = index == 0 && !has_begun_one && was_ready;
+            if item.is_some() {
+                job.printed = post.link.printed();
+            }
             match job.died_with_worker(item, is_first, &cause, self.policy.retries) {
                 Fate::Ends(cause) => {
                     job.keep_progress(&post.link);

@@ -20,7 +20,9 @@ use super::wire::{FrameKind, Head, REST};
 use crate::sys::signal::SIGKILL;
 use crate::sys::termination::SIGTERM;
 use crate::task::registry::{self, Slot};
-use crate::task::{Cause, CodecStage, Core, Handle, Interrupted, Kind, TaskError, failure, park};
+use crate::task::{
+    Cause, CodecStage, Core, Handle, Interrupted, Kind, Printed, TaskError, failure, park,
+};
 
 /// To how many workers a task is given that die before they begin it.
 const MOST_HANDED: u32 = 5;
@@ -226,6 +228,8 @@ pub(super) struct Job {
     pub(super) deadline: Option<Instant>,
     /// How long it may go on after it was asked to end, if it is not as its crew says.
     pub(super) grace: Option<Duration>,
+    /// What it has printed, if that is captured; known when it has failed.
+    pub(super) printed: Option<Printed>,
     /// That it was asked to end, at the worker that has it.
     stop: Option<Stop>,
 }
@@ -267,6 +271,7 @@ impl Job {
             begun_at: None,
             deadline: None,
             grace: None,
+            printed: None,
             stop: None,
         }
     }
@@ -349,7 +354,7 @@ impl Job {
         item: u32,
         cause: Cause,
     ) -> Option<Result<Answer, TaskError>> {
-        let error = self.record().error(cause).with_attempt(self.attempt(item));
+        let error = self.error(cause, item);
         let Some(many) = &mut self.many else { return Some(Err(error)) };
         many.failed(item, &error);
         self.answer(0).map(Ok)
@@ -452,21 +457,29 @@ impl Job {
 
     fn crashed_at(&mut self, item: u32, cause: &Cause, retries: u32) -> Fate {
         let attempt = self.attempt(item);
-        let error = self.record().error(cause.clone()).with_attempt(attempt);
-        if attempt <= retries && error.is_crash() && self.stop.is_none() {
+        if attempt <= retries && cause.is_crash() && self.stop.is_none() {
+            self.printed = None;
             self.tries = (item, attempt + 1);
             self.go_on_at(self.first_item());
             return Fate::RunsAgain(attempt + 1);
         }
-        let Some(many) = self.many.as_mut().filter(|_| item != REST) else {
+        if self.many.is_none() || item == REST {
             return Fate::Ends(cause.clone());
-        };
+        }
+        let error = self.error(cause.clone(), item);
+        let many = self.many.as_mut().expect("seen above");
         many.failed(item, &error);
         if many.is_complete() {
             return Fate::Ends(cause.clone());
         }
         self.go_on_at(self.first_item());
         Fate::Goes
+    }
+
+    /// What is told of an item that has failed.
+    fn error(&mut self, cause: Cause, item: u32) -> TaskError {
+        let error = self.record().error(cause).with_attempt(self.attempt(item));
+        error.with_printed(self.printed.take())
     }
 
     /// For which time the item runs, or has run.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::board::Place;
+use super::capture::Capture;
 use super::crew::{Crew, End, Received};
 use super::job::Job;
 use super::lines::{MasterLines, THREAD, Words};
@@ -20,7 +21,7 @@ use super::wire::{self, Failure, FrameKind, HEAD, Head, RECORD_HEAD, REST};
 use crate::sys::poll::Interest;
 use crate::sys::socket;
 use crate::sys::{child, termination};
-use crate::task::{Cause, Interrupted, park};
+use crate::task::{Cause, Interrupted, Printed, park};
 
 /// One living worker: two descriptors and a place on the board, given back when dropped.
 pub(super) struct Link {
@@ -33,6 +34,8 @@ pub(super) struct Link {
     pub(super) service: Arc<Service>,
     /// Whether it has said that it can take tasks.
     ready: AtomicBool,
+    /// What it prints, if that is captured.
+    capture: Option<Capture>,
     /// Shared memory with a worker of a pool; a fresh process has none.
     lines: Option<Lines>,
 }
@@ -61,7 +64,7 @@ impl Link {
         (id, pid): (u64, u32),
         (socket, pidfd): (OwnedFd, OwnedFd),
         place: Place,
-        lines: Option<MasterLines>,
+        (lines, capture): (Option<MasterLines>, Option<Capture>),
         service: Arc<Service>,
     ) -> (Link, Option<Producer>) {
         let (lines, tasks) = lines
@@ -72,7 +75,7 @@ impl Link {
             })
             .unzip();
         let ready = AtomicBool::new(false);
-        (Link { id, pid, socket, pidfd, place, service, ready, lines }, tasks)
+        (Link { id, pid, socket, pidfd, place, service, ready, capture, lines }, tasks)
     }
 
     /// Notes that the worker can take tasks.
@@ -88,6 +91,11 @@ impl Link {
             self.place.expire(task);
         }
         termination::ask(&self.pidfd);
+    }
+
+    /// The end of what the worker has printed since the last call, if that is captured.
+    pub(super) fn printed(&self) -> Option<Printed> {
+        self.capture.as_ref().map(Capture::take)
     }
 
     /// Under which number the service watches the socket.
@@ -117,11 +125,17 @@ impl Link {
         }
     }
 
-    /// Takes all that a dead worker has answered; afterwards nobody is at it any more.
-    pub(super) fn hear_last(&self, crew: &Arc<Crew>) {
+    /// Takes all that the worker has answered, also if somebody else is at it: that one may have looked
+    /// before the last answer came. Whoever has just said whom the worker is to tell looks so.
+    fn hear_all(&self, crew: &Arc<Crew>, dead: bool) {
         let Some(lines) = &self.lines else { return };
         let lock = || lines.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.take(crew, lines, lock(), true) > 0 {}
+        while self.take(crew, lines, lock(), dead) > 0 {}
+    }
+
+    /// Takes all that a dead worker has answered; afterwards nobody is at it any more.
+    pub(super) fn hear_last(&self, crew: &Arc<Crew>) {
+        self.hear_all(crew, true);
     }
 
     /// The lock is held until the answers are settled with the crew: who finds it free finds a crew that
@@ -191,11 +205,11 @@ impl Link {
         if !lines.words.listen_by_thread() {
             return park::wait(deadline);
         }
-        self.hear(crew);
+        self.hear_all(crew, false);
         let waited =
             if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
         lines.words.listen_by_service();
-        self.hear(crew);
+        self.hear_all(crew, false);
         waited
     }
 
@@ -210,7 +224,7 @@ impl Link {
     pub(super) fn listen(&self, crew: &Arc<Crew>) {
         let Some(lines) = &self.lines else { return };
         lines.words.listen();
-        while self.hear(crew) > 0 {}
+        self.hear_all(crew, false);
     }
 
     fn words(&self) -> Option<&Words> {
@@ -426,12 +440,15 @@ impl Post {
         if !job.awaits(head.item) {
             return Err(wrong());
         }
+        // It has one task at a time if this is captured; the next one is to begin with nothing.
+        let printed = self.link.printed();
         let result = match head.kind {
             FrameKind::Value if head.item != REST => job.value(&head, body, descriptors).map(Ok),
             FrameKind::Failed => {
                 let failure: Failure = postcard::from_bytes(body)
                     .map_err(|_| "it reported a failure that cannot be read".to_owned())?;
                 let cause = job.cause_of_failure(failure.into());
+                job.printed = printed;
                 job.item_failed(head.item, cause)
             }
             FrameKind::Refused => {

@@ -33,6 +33,10 @@ pub(super) struct Policy {
     pub(super) origin: Arc<Origin>,
     /// How long a worker may go on with a task that was asked to end.
     pub(super) grace: Duration,
+    /// Why no worker can be as it was wanted.
+    pub(super) unfit: Option<String>,
+    /// What workers print is captured: each has one task at a time, so that it is known whose it is.
+    pub(super) captures: bool,
     /// How often a task whose worker has crashed under it runs again.
     pub(super) retries: u32,
     /// How long such a task waits the first time.
@@ -56,6 +60,8 @@ impl Policy {
             plan,
             origin: Arc::default(),
             grace: GRACE,
+            unfit: None,
+            captures: false,
             retries: 0,
             pause: FIRST_PAUSE,
             limit: None,

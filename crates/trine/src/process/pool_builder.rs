@@ -294,22 +294,94 @@ impl PoolBuilder {
         self
     }
 
+    /// Limits the memory of each worker to so many bytes, as [`Builder::memory_limit`](super::Builder::memory_limit) does. A task that needs more ends
+    /// with an error that says so, and its worker is replaced.
+    ///
+    /// What earlier tasks have left in the worker counts; see [`tasks_per_worker`](PoolBuilder::tasks_per_worker).
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).memory_limit(64 << 20).build();
+    /// let greedy = pool.spawn(1 << 30, |len: usize| vec![1_u8; len].len());
+    /// assert!(greedy.join().unwrap_err().is_out_of_memory());
+    /// assert_eq!(pool.spawn(10, |len: usize| vec![1_u8; len].len()).join()?, 10);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> PoolBuilder {
+        self.setup.limits.memory = Some(bytes);
+        self
+    }
+
+    /// Limits the processor time that each task may use, as [`Builder::cpu_limit`](super::Builder::cpu_limit) does.
+    pub fn cpu_limit(mut self, time: Duration) -> PoolBuilder {
+        self.setup.limits.cpu_time = Some(time);
+        self
+    }
+
+    /// How many descriptors a worker may have open, 16 at least, as [`Builder::open_files`](super::Builder::open_files) says.
+    pub fn open_files(mut self, most: u64) -> PoolBuilder {
+        self.setup.limits.open_files = Some(most);
+        self
+    }
+
+    /// How large a worker may make a file, in bytes, as [`Builder::file_size_limit`](super::Builder::file_size_limit) says.
+    pub fn file_size_limit(mut self, bytes: u64) -> PoolBuilder {
+        self.setup.limits.file_size = Some(bytes);
+        self
+    }
+
+    /// Whether a crash of a worker may write a core file, as [`Builder::core_dumps`](super::Builder::core_dumps) says.
+    pub fn core_dumps(mut self, write: bool) -> PoolBuilder {
+        self.setup.limits.core_dumps = Some(write);
+        self
+    }
+
+    /// How nice the workers are to others, from -20 to 19, as [`Builder::nice`](super::Builder::nice) says.
+    pub fn nice(mut self, niceness: i32) -> PoolBuilder {
+        self.setup.limits.nice = Some(niceness);
+        self
+    }
+
+    /// Has the workers run on these processors only, counted from 0.
+    pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> PoolBuilder {
+        self.setup.limits.processors = Some(processors.into_iter().collect());
+        self
+    }
+
+    /// Keeps the end of what each task prints for its error, as [`Builder::capture_output`](super::Builder::capture_output) does.
+    ///
+    /// It takes two more descriptors for each worker, and a worker is given no task ahead of its time, so that it is
+    /// known which task has printed what: tiny tasks take longer, and none cross together.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).capture_output().build();
+    /// let task = pool.spawn((), |()| -> () {
+    ///     eprintln!("no such planet");
+    ///     std::process::abort()
+    /// });
+    /// assert_eq!(task.join().unwrap_err().stderr(), b"no such planet\n");
+    /// ```
+    pub fn capture_output(mut self) -> PoolBuilder {
+        self.setup.captures = true;
+        self
+    }
+
     /// Starts the pool, in the background.
     ///
     /// If its workers cannot be started, the tasks say why: each is a
     /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), and each new one makes a new attempt. A pool
-    /// that got some of its workers works with those.
+    /// that got some of its workers works with those. A limit that makes no sense is such a reason, too.
     ///
     /// # Panics
     ///
     /// If [`workers`](PoolBuilder::workers) was set to 0: no task would ever run.
     pub fn build(self) -> Pool {
-        let PoolBuilder { workers, mut policy, fresh, preload, setup } = self;
+        let PoolBuilder { workers, mut policy, fresh, preload, mut setup } = self;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = workers.unwrap_or_else(cores);
         assert!(workers > 0, "a pool needs at least one worker");
         policy.plan = if fresh { Plan::Fresh(workers) } else { Plan::Kept(workers) };
         policy.fewest = policy.fewest.min(workers);
+        policy.unfit = setup.prepare().err();
         if let Some(preload) = preload {
             policy.origin = Arc::new(Origin::new(preload, &setup));
         }

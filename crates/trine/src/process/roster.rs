@@ -136,6 +136,7 @@ impl Roster {
     fn ahead(&self, policy: &Policy) -> usize {
         match policy.plan {
             Plan::Fresh(_) => 1,
+            Plan::Kept(_) if policy.captures => 1,
             Plan::Kept(_) => {
                 let count = AHEAD.as_nanos() as u64 / self.pace.max(1);
                 1 + count.clamp(1, MOST_AHEAD) as usize
