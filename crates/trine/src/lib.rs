@@ -58,7 +58,7 @@
 //! | [`time`] | sleeping, ticking, and a limit for whatever waits |
 //! | [`future`] | futures as tasks without a stack, in a few hundred bytes; waiting for any future; every [`Task`] is one |
 //! | [`coroutine`] | also [`Generator`](coroutine::Generator), [`spawn_local`](coroutine::spawn_local), [`Local`](coroutine::Local) |
-//! | [`task`] | what is known of each task: [`list`](task::list), [`current`](task::current) |
+//! | [`task`] | what is known of each task: [`list`](task::list), [`current`](task::current), [`progress`](progress()) |
 //! | [`configure`] | carriers, stack size, the monitor, the reactor; else `TRINE_…` variables |
 //!
 //! # What waits where
@@ -100,6 +100,7 @@ pub use executor::{Executor, Map, Unordered};
 pub use reactor::{ReactorInUse, reactor};
 pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
 pub use task::cancel::{cancelled, checkpoint, shield};
+pub use task::progress::progress;
 pub use task::{
     Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, Limit, SourceLocation, State, Task,
     TaskError, TaskId, TaskInfo, UnknownKind,

@@ -147,6 +147,6 @@ impl Executor for process::Pool {
     }
 
     fn processes(&self) -> Option<&process::Pool> {
-        Some(self)
+        self.takes_chunks().then_some(self)
     }
 }

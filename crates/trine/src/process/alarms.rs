@@ -1,33 +1,86 @@
-//! Moments at which the service looks at a task again: its deadline, and the end of its grace.
+//! Moments at which the service looks at something again: at a task (its deadline, the end of its grace), or at a
+//! whole crew (the limits of its tasks, workers that rest for long, retries).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use super::crew::Crew;
 use super::job::Submitted;
 
-/// The moments, each with its task's number, and the task.
+/// Who is looked at.
+pub(super) enum Whom {
+    Task(Arc<dyn Submitted>),
+    /// Not kept alive by its alarm.
+    Crew(Weak<Crew>),
+}
+
+/// The same, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    Task(u64),
+    /// Its address, which nobody else has as long as a `Weak` of it is here.
+    Crew(usize),
+}
+
+impl Whom {
+    pub(super) fn key(&self) -> Key {
+        match self {
+            Whom::Task(task) => Key::Task(task.record().id()),
+            Whom::Crew(crew) => Key::of(crew.as_ptr()),
+        }
+    }
+
+    /// The time has come.
+    pub(super) fn look(self) {
+        match self {
+            Whom::Task(task) => {
+                if let Some(crew) = task.record().crew() {
+                    crew.look_at(task.record());
+                }
+            }
+            Whom::Crew(crew) => {
+                if let Some(crew) = crew.upgrade() {
+                    crew.look();
+                }
+            }
+        }
+    }
+}
+
+impl Key {
+    pub(super) fn of(crew: *const Crew) -> Key {
+        Key::Crew(crew.addr())
+    }
+}
+
+type Moments = BTreeMap<(Instant, Key), Whom>;
+
+/// The moments, and who is looked at then.
 ///
-/// An alarm is set under the lock of the task's crew and taken back when the task has left the crew,
-/// so none outlives its task. A crew's lock may be held while this one is taken, never the reverse.
+/// An alarm is set under the crew's lock, and taken back when the task has left the crew or the crew is gone. A
+/// crew's lock may be held while this one is taken, never the reverse.
 #[derive(Default)]
-pub(super) struct Alarms(Mutex<BTreeMap<(Instant, u64), Arc<dyn Submitted>>>);
+pub(super) struct Alarms(Mutex<Moments>);
 
 impl Alarms {
     /// Whether the alarm is now the first of all.
     #[must_use = "the service may sleep beyond it"]
-    pub(super) fn set(&self, at: Instant, task: Arc<dyn Submitted>) -> bool {
-        let key = (at, task.record().id());
+    pub(super) fn set(&self, at: Instant, whom: Whom) -> bool {
+        let key = (at, whom.key());
         let mut alarms = self.lock();
-        alarms.insert(key, task);
-        alarms.first_key_value().is_some_and(|(first, _)| *first == key)
+        let before = alarms.insert(key, whom);
+        let is_first = alarms.first_key_value().is_some_and(|(first, _)| *first == key);
+        drop(alarms);
+        drop(before);
+        is_first
     }
 
     /// Takes an alarm back, if it has not gone off.
-    pub(super) fn unset(&self, at: Instant, task: u64) {
-        let task = self.lock().remove(&(at, task));
+    pub(super) fn unset(&self, at: Instant, key: Key) {
+        let whom = self.lock().remove(&(at, key));
         // Without the lock: the last reference may run code of others.
-        drop(task);
+        drop(whom);
     }
 
     pub(super) fn first(&self) -> Option<Instant> {
@@ -35,13 +88,13 @@ impl Alarms {
     }
 
     /// Takes the first alarm whose time has come.
-    pub(super) fn pop(&self, now: Instant) -> Option<Arc<dyn Submitted>> {
+    pub(super) fn pop(&self, now: Instant) -> Option<Whom> {
         let mut alarms = self.lock();
         alarms.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
     }
 
     /// Nothing under this lock can panic half way through a change.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), Arc<dyn Submitted>>> {
+    fn lock(&self) -> MutexGuard<'_, Moments> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,6 +21,8 @@
 //!
 //! Three more words are what a worker leaves behind of the limits that it met ([`limits`](super::limits)):
 //! `memory`, `cpu_end` and `cpu_most`.
+//! Two more things stand there: when a task with a limit has begun (`begun at`), and how far a task says that it has
+//! come (`progress`, and `of` which task that is).
 //!
 //! A worker keeps its own page only, so it cannot touch the words of the others. One that scribbles
 //! on its own can make the master believe that its last task had begun or not: it harms itself.
@@ -33,8 +35,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::sys::{self, shared::Shared};
+use crate::sys::{self, clock, shared::Shared};
 
 /// Where in a page the words stand.
 const BEGUN: usize = 0;
@@ -44,6 +47,9 @@ const ITEM: usize = 24;
 const MEMORY: usize = 32;
 const CPU_END: usize = 40;
 const CPU_MOST: usize = 48;
+const BEGUN_AT: usize = 64;
+const PROGRESS_OF: usize = 72;
+const PROGRESS: usize = 80;
 
 /// Most workers of one program at one time.
 pub(super) const PLACES: u32 = 16_384;
@@ -105,7 +111,8 @@ impl Board {
             None => return None,
         };
         drop(free);
-        for word in [BEGUN, CANCEL, EXPIRE, ITEM, MEMORY, CPU_END, CPU_MOST] {
+        let words = [BEGUN, CANCEL, EXPIRE, ITEM, MEMORY, CPU_END, CPU_MOST];
+        for word in words.into_iter().chain([BEGUN_AT, PROGRESS_OF, PROGRESS]) {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
         Some(Place { board: Arc::clone(self), number })
@@ -118,6 +125,23 @@ impl Place {
         let word = |word| self.board.memory.word(offset(self.number) + word);
         let task = word(BEGUN).load(Acquire);
         Begun { task, item: word(ITEM).load(Acquire) as u32 }
+    }
+
+    /// When the worker has begun what it has begun last, as it says; only of tasks with a limit.
+    pub(super) fn begun_at(&self, now: Instant) -> Instant {
+        let at = self.board.memory.word(offset(self.number) + BEGUN_AT).load(Acquire);
+        let since = clock::monotonic().saturating_sub(Duration::from_nanos(at));
+        now.checked_sub(since).unwrap_or(now)
+    }
+
+    /// How far `task` says that it has come, if it has said so and is the last one that did.
+    pub(super) fn progress(&self, task: u64) -> Option<f64> {
+        let word = |word| self.board.memory.word(offset(self.number) + word);
+        if word(PROGRESS_OF).load(Acquire) != task {
+            return None;
+        }
+        let bits = word(PROGRESS).load(Acquire);
+        (word(PROGRESS_OF).load(Relaxed) == task).then(|| f64::from_bits(bits))
     }
 
     /// Notes that the worker is to end `task`, which is cancelled; a signal has to follow.
@@ -169,6 +193,26 @@ impl OwnPlace {
     pub(super) fn begin(&self, task: u64, item: u32) {
         self.begin_item(item);
         self.0.word(BEGUN).store(task, Release);
+    }
+
+    /// Notes that what begins next, a task with a limit, begins now; before `begin`.
+    pub(super) fn begin_clock(&self) {
+        let nanos = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
+        self.0.word(BEGUN_AT).store(nanos, Release);
+    }
+
+    /// Notes how far `task` has come, if it is the one that was begun.
+    pub(super) fn progress(&self, task: u64, progress: f64) {
+        if self.0.word(BEGUN).load(Relaxed) != task {
+            return;
+        }
+        let of = self.0.word(PROGRESS_OF);
+        if of.load(Relaxed) != task {
+            // Nobody may take the new number for that of the old task.
+            of.store(0, Relaxed);
+        }
+        self.0.word(PROGRESS).store(progress.to_bits(), Release);
+        of.store(task, Release);
     }
 
     /// Notes that the task begins its next item.

@@ -216,7 +216,7 @@ impl Builder {
     {
         let proof = const { CapturesNothing::<F>::check() };
         let Builder { name, mut setup, grace } = self;
-        let (task, job) = call::prepare(name, Location::caller(), arg, function, proof);
+        let (task, job) = call::prepare((name, None), Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
         job.grace = grace;
         match setup.prepare() {

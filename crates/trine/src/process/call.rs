@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ use crate::sys::socket::MOST_DESCRIPTORS;
 use crate::task::{Cause, CodecStage, Task, TaskError, cancel, failure};
 
 /// When the waits of a task end: by this process's clock, and by the one that all processes share.
-type Deadline = Option<(Instant, std::time::Duration)>;
+type Deadline = Option<(Instant, Duration)>;
 
 fn deadline() -> Deadline {
     cancel::deadline()
@@ -25,8 +25,10 @@ fn deadline() -> Deadline {
 }
 
 /// Makes the task and encodes its argument. No job comes back if that failed: the task has ended.
+///
+/// `limit` is how long it may run.
 pub(super) fn prepare<A, R, F>(
-    name: Option<Arc<str>>,
+    (name, limit): (Option<Arc<str>>, Option<Duration>),
     location: &'static Location<'static>,
     arg: A,
     function: F,
@@ -43,6 +45,7 @@ where
         location: function::location_offset(location),
         name: name.as_deref().map(str::to_owned),
         deadline: deadline.map(|(_, shared)| shared),
+        limit,
         items: None,
     };
     failure::install_hook();
@@ -85,6 +88,7 @@ where
         location: function::location_offset(location),
         name: None,
         deadline: deadline.map(|(_, shared)| shared),
+        limit: None,
         items: Some(args.len() as u32),
     };
     failure::install_hook();

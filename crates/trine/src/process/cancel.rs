@@ -21,8 +21,8 @@ use std::task::Waker;
 
 use super::board::OwnPlace;
 use crate::sys::termination;
-use crate::task::park;
 use crate::task::registry::{Request, Slot};
+use crate::task::{park, progress};
 
 /// The task that runs on the first thread; null for none. Stored by that thread only.
 static TASK: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
@@ -35,8 +35,14 @@ pub(super) fn install() {
     termination::install(hear);
 }
 
-/// Makes the calling thread, the first of its process, the one that is woken; called once.
+/// Makes the calling thread, the first of its process, the one that is woken, and `place` what its tasks tell
+/// their progress on; called once.
 pub(super) fn keep(place: OwnPlace) -> &'static OwnPlace {
+    progress::publish_by(|task, progress| {
+        if let Some((place, _)) = WORKER.get() {
+            place.progress(task, progress);
+        }
+    });
     &WORKER.get_or_init(|| (place, park::waker())).0
 }
 

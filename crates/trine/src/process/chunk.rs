@@ -94,12 +94,20 @@ impl<R: DeserializeOwned + Send + 'static> Handle for ChunkRemote<R> {
     fn park(&self, deadline: Option<std::time::Instant>) -> Result<(), crate::task::Interrupted> {
         self.record.park(deadline)
     }
+
+    fn progress(&self) -> Option<f64> {
+        self.record.progress()
+    }
 }
 
 impl Gather {
     pub(super) fn new(items: usize) -> Gather {
         let items = std::iter::repeat_with(|| None).take(items).collect::<Vec<_>>();
         Gather { bytes: Vec::new(), missing: items.len(), items }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -144,6 +152,20 @@ impl Gather {
     pub(super) fn take(&mut self, nanos: u32) -> Gathered {
         let items = std::mem::take(&mut self.items).into_iter().flatten().collect();
         Gathered { bytes: std::mem::take(&mut self.bytes), items, nanos }
+    }
+}
+
+impl Gathered {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Those that have failed.
+    pub(super) fn errors(&self) -> impl Iterator<Item = &TaskError> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Failed(error) => Some(&**error),
+            Item::Value { .. } => None,
+        })
     }
 }
 

@@ -1,75 +1,42 @@
 //! The workers of one pool and the tasks that wait for them: who gets what, and when to fork.
 //!
-//! All decisions are taken under one lock by short functions that only look and move; what has to
+//! All decisions are taken under one lock by short functions that only look and move (the [`Roster`]'s); what has to
 //! happen outside (forks to ask for, tasks to end) they leave in a [`Todo`].
 //!
-//! A task is in one of three places: in `queue`, among the `jobs` of one post, or ended. A worker is on
-//! the way (`coming`), at a post, or gone.
-//!
-//! A worker is given more tasks than the one that it runs, as many as it does in about [`AHEAD`]: else it would
-//! wait for its master after each of them. That keeps nobody waiting behind a long one: a worker that has
-//! nothing left takes back what another one has not begun.
+//! What depends on time alone (limits of tasks, workers that rest for long, retries) has one alarm for the whole
+//! crew, at the first such moment: then all of it is [looked at](Crew::look). So a task with a limit costs no alarm.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::job::{Answer, Job, Record};
+use super::alarms::{Key, Whom};
+use super::job::{Answer, Fate, Job, Record};
 use super::lineage::Origin;
 use super::link::{Link, Post};
-use super::policy::{Plan, Policy};
-use super::queue::Queue;
+use super::policy::Policy;
 use super::ring::Producer;
+use super::roster::Roster;
 use super::service::{self, Service};
 use super::setup::Setup;
+use super::stats::{Counts, PoolStats};
 use super::wire::{self, FrameKind, Head};
+use crate::sync::{Semaphore, SemaphorePermit};
 use crate::task::{Cause, TaskError, park};
 
 /// After how many workers in a row that died before they were ready no more are forked.
 const MOST_STILLBORN: u32 = 3;
 
-/// How much work a worker is given ahead, in time.
-const AHEAD: Duration = Duration::from_micros(200);
-/// Most tasks that a worker is given ahead.
-const MOST_AHEAD: u64 = 256;
-
 pub(super) struct Crew {
-    plan: Plan,
-    /// What its workers are forked from.
-    origin: Arc<Origin>,
+    policy: Policy,
     /// A `SETUP` frame for each worker.
     setup: Option<Arc<Vec<u8>>>,
-    /// Whether what its workers print is captured.
-    pub(super) captures: bool,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Tasks that no worker has, in order.
-    queue: Queue,
-    /// Workers, by the number of their link.
-    posts: HashMap<u64, Post>,
-    /// Those without a task, the one used last at the end.
-    idle: Vec<u64>,
-    /// What a task takes its worker, in nanoseconds: an average in which the last ones count most.
-    pace: u64,
-    /// Forks asked for and not answered.
-    coming: usize,
-    /// How long a worker may go on with a task that was asked to end.
-    grace: Duration,
-    /// What workers print is captured: each has one task at a time, so that it is known whose it is.
-    captures: bool,
-    /// No more tasks will be submitted.
-    closing: bool,
-    /// Why no more forks are asked for, until something has changed.
-    held: Option<String>,
-    /// Workers in a row that died before they were ready.
-    stillborn: u32,
-    /// Who waits for the last worker to be gone.
-    watcher: Option<Waker>,
+    /// A permit for each task that may be here beside those that are, where that is bounded.
+    room: Option<Semaphore>,
+    counts: Counts,
+    roster: Mutex<Roster>,
 }
 
 /// What is left to do when the lock is given back.
@@ -96,29 +63,36 @@ pub(super) type End = (Job, Result<Answer, TaskError>);
 /// Tasks that have come to their end, to be told when the lock is given back.
 #[must_use]
 #[derive(Default)]
-pub(super) struct Ended(Vec<End>);
+pub(super) struct Ended {
+    ends: Vec<End>,
+    /// Workers to ask for, in place of one that has done its share.
+    forks: usize,
+}
 
 impl Ended {
-    pub(super) fn settle(self) {
-        for (job, result) in self.0 {
+    pub(super) fn settle(self, crew: &Arc<Crew>, service: &Service) {
+        service.ask_for_forks(crew, self.forks);
+        for (job, result) in self.ends {
             job.settle(result);
         }
     }
 }
 
 impl Crew {
-    pub(super) fn new(policy: Policy, setup: &Setup) -> Arc<Crew> {
-        let captures = setup.captures;
+    pub(super) fn new(mut policy: Policy, setup: &Setup) -> Arc<Crew> {
+        policy.captures = setup.captures;
         let setup =
             (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
-        let Policy { plan, origin, grace } = policy;
-        let state = Mutex::new(State { grace, captures, ..State::default() });
-        Arc::new(Crew { plan, origin, setup, captures, state })
+        let room = policy.queue.map(|queue| {
+            Semaphore::new(policy.most().saturating_add(queue).min(Semaphore::MAX_PERMITS))
+        });
+        let roster = Mutex::new(Roster::new(policy.grace));
+        Arc::new(Crew { policy, setup, room, counts: Counts::default(), roster })
     }
 
     /// What its workers are forked from.
     pub(super) fn origin(&self) -> &Arc<Origin> {
-        &self.origin
+        &self.policy.origin
     }
 
     /// The `SETUP` frame that its workers await before they are ready.
@@ -126,25 +100,64 @@ impl Crew {
         self.setup.as_ref()
     }
 
-    /// Takes a task on; it ends some time, whatever happens.
+    /// Whether what its workers print is captured.
+    pub(super) fn captures(&self) -> bool {
+        self.policy.captures
+    }
+
+    /// How long one of its tasks may run.
+    pub(super) fn limit(&self) -> Option<Duration> {
+        self.policy.limit
+    }
+
+    /// Whether each task has to cross by itself: it has a limit, a process or words of its own.
+    pub(super) fn takes_single_tasks_only(&self) -> bool {
+        self.policy.limit.is_some() || self.policy.is_fresh() || self.policy.captures
+    }
+
+    /// Waits until there is room for another task. The permit is given back with the task, once it is submitted.
+    pub(super) fn admit(&self) -> Option<SemaphorePermit<'_>> {
+        self.room.as_ref().map(Semaphore::acquire)
+    }
+
+    /// As `admit`, but does not wait.
+    ///
+    /// # Errors
+    ///
+    /// There is no room.
+    pub(super) fn try_admit(&self) -> Result<Option<SemaphorePermit<'_>>, ()> {
+        self.room.as_ref().map(|room| room.try_acquire().ok_or(())).transpose()
+    }
+
+    /// A task that was submitted is about to end so.
+    pub(super) fn note_end(&self, result: &Result<Answer, TaskError>) {
+        self.counts.ended(result);
+        if let Some(room) = &self.room {
+            room.add_permits(1);
+        }
+    }
+
+    /// Takes a task on that was admitted; it ends some time, whatever happens.
     pub(super) fn submit(self: &Arc<Crew>, job: Job) {
-        match service::get() {
+        job.submitted_to(self);
+        let unfit = self.policy.unfit.clone();
+        match unfit.map_or_else(service::get, Err) {
             Ok(_) if job.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                 job.fail(Cause::TimedOut);
             }
             Ok(service) => {
-                job.submitted_to(self);
-                let mut state = self.lock();
+                let mut roster = self.lock();
                 job.watch_deadline(service);
-                state.held = None;
-                state.queue.push_back(job);
-                if let Some(id) = state.idle.pop() {
-                    state.post(id).idle = false;
-                    state.employ(id, self.plan);
+                roster.held = None;
+                roster.queue.push_back(job);
+                if let Some(id) = roster.idle.pop() {
+                    roster.post(id).idle = false;
+                    roster.employ(id, &self.policy);
                 }
-                let todo = state.balance(self.plan);
-                drop(state);
-                todo.carry_out(self, service);
+                let forks = roster.balance(&self.policy);
+                self.arm(&mut roster, service);
+                drop(roster);
+                service.ask_for_forks(self, forks);
             }
             Err(reason) => job.fail(Cause::NotSpawned { reason }),
         }
@@ -152,10 +165,12 @@ impl Crew {
 
     /// Asks for the workers that the plan wants before there is work.
     pub(super) fn start(self: &Arc<Crew>) {
-        // A service that cannot start says so to each task.
-        if let Ok(service) = service::get() {
-            let todo = self.lock().balance(self.plan);
-            todo.carry_out(self, service);
+        // What is in the way is said to each task.
+        if self.policy.unfit.is_none()
+            && let Ok(service) = service::get()
+        {
+            let forks = self.lock().balance(&self.policy);
+            service.ask_for_forks(self, forks);
         }
     }
 
@@ -168,67 +183,125 @@ impl Crew {
     /// grace to do so. One that has left the crew stays as it is.
     pub(super) fn stop(self: &Arc<Crew>, task: &Record, cause: Cause) {
         let Ok(service) = service::get() else { return };
-        let mut state = self.lock();
-        let waiting = state.queue.take(task).or_else(|| state.withdraw(task, self.plan));
-        let todo = match waiting {
-            Some(job) => {
-                let wake = if state.is_gone() { state.watcher.take() } else { None };
-                Todo { failed: vec![(job, cause)], wake, leaving: state.closing, ..Todo::default() }
-            }
+        let mut roster = self.lock();
+        let todo = match roster.take(task, &self.policy) {
+            Some(job) => Todo {
+                forks: roster.balance(&self.policy),
+                failed: vec![(job, cause)],
+                wake: roster.take_watcher(),
+                leaving: roster.closing,
+            },
             None => {
-                let grace = state.grace;
-                if let Some(post) = state.post_of(task) {
+                let grace = roster.grace;
+                if let Some(post) = roster.post_of(task) {
                     post.stop(task.id(), cause, grace, service);
                 }
                 Todo::default()
             }
         };
-        drop(state);
+        self.arm(&mut roster, service);
+        drop(roster);
         todo.carry_out(self, service);
     }
 
     /// An alarm of a task has gone off: its time is up, or its grace is over.
     pub(super) fn look_at(self: &Arc<Crew>, task: &Record) {
-        let mut state = self.lock();
-        match state.post_of(task) {
+        let mut roster = self.lock();
+        match roster.post_of(task) {
             Some(post) if post.is_stopped(task.id()) => {
-                post.kill_if_due(Instant::now());
+                let id = post.link.id;
+                if post.is_to_be_killed(Instant::now()) {
+                    roster.kill(id);
+                }
             }
             _ => {
-                drop(state);
+                drop(roster);
                 self.stop(task, Cause::TimedOut);
             }
         }
     }
 
+    /// The crew's own alarm has gone off.
+    pub(super) fn look(self: &Arc<Crew>) {
+        let Ok(service) = service::get() else { return };
+        if self.policy.limit.is_some() {
+            // What has come in time counts.
+            let links: Vec<_> =
+                self.lock().posts.values().map(|post| Arc::clone(&post.link)).collect();
+            for link in links {
+                while link.hear(self) > 0 {}
+            }
+        }
+        let now = Instant::now();
+        let mut roster = self.lock();
+        if let Some(armed) = roster.armed.take() {
+            // Mostly it is the one that has gone off.
+            service.unset_alarm(armed, Key::of(Arc::as_ptr(self)));
+        }
+        while let Some(job) = roster.delayed.pop(now) {
+            roster.held = None;
+            roster.queue.push_front(job);
+        }
+        roster.employ_idle(&self.policy);
+        roster.look_at_limits(now, &self.policy, service);
+        roster.look_at_workers(now, &self.policy);
+        let next = roster.delayed.first();
+        next.into_iter().for_each(|at| roster.wish(at));
+        let forks = roster.balance(&self.policy);
+        self.arm(&mut roster, service);
+        drop(roster);
+        service.ask_for_forks(self, forks);
+    }
+
+    /// Sets the crew's alarm to the first moment that was wished for.
+    fn arm(self: &Arc<Crew>, roster: &mut Roster, service: &Service) {
+        let Some(at) = roster.wish.take() else { return };
+        if roster.armed.is_some_and(|armed| armed <= at) {
+            return;
+        }
+        if let Some(later) = roster.armed.replace(at) {
+            service.unset_alarm(later, Key::of(Arc::as_ptr(self)));
+        }
+        service.set_alarm(at, Whom::Crew(Arc::downgrade(self)));
+    }
+
     /// Takes back a fork that was asked for and that nobody needs any more: its task was cancelled, or
     /// the crew is closed.
     pub(super) fn withdraw(&self) -> bool {
-        let mut state = self.lock();
-        let kept = matches!(self.plan, Plan::Kept(_)) && !state.closing;
-        if kept || state.coming <= state.queue.len() {
+        let mut roster = self.lock();
+        if !roster.cancel_fork(&self.policy) {
             return false;
         }
-        state.coming -= 1;
-        let wake = if state.is_gone() { state.watcher.take() } else { None };
-        drop(state);
+        let wake = roster.take_watcher();
+        drop(roster);
         wake.into_iter().for_each(Waker::wake);
         true
     }
 
     /// Takes no more tasks; workers end when there are none left.
     pub(super) fn close(self: &Arc<Crew>) {
-        let mut state = self.lock();
-        state.closing = true;
-        for id in std::mem::take(&mut state.idle) {
-            let post = state.post(id);
-            post.idle = false;
-            post.dismiss();
-        }
-        drop(state);
+        let mut roster = self.lock();
+        roster.closing = true;
+        roster.dismiss_idle();
         if let Ok(service) = service::get() {
+            self.arm(&mut roster, service);
+            drop(roster);
             service.see_off(self);
         }
+    }
+
+    /// Takes no more tasks, and ends those that there are: those at work have this long to do so, then all workers
+    /// are killed.
+    pub(super) fn end(self: &Arc<Crew>, within: Duration) {
+        let Ok(service) = service::get() else { return self.close() };
+        let cause = Cause::Cancelled { reason: Some("its pool was stopped".into()) };
+        let mut roster = self.lock();
+        roster.closing = true;
+        let waiting = roster.end(&cause, within, service);
+        let failed = waiting.into_iter().map(|job| (job, cause.clone())).collect();
+        self.arm(&mut roster, service);
+        drop(roster);
+        Todo { failed, leaving: true, ..Todo::default() }.carry_out(self, service);
     }
 
     /// Whether a closed crew has nobody and nothing any more; it stays so.
@@ -245,20 +318,25 @@ impl Crew {
     pub(super) fn wait_until_gone(&self) {
         let waker = park::waker();
         loop {
-            let mut state = self.lock();
-            if state.is_gone() {
+            let mut roster = self.lock();
+            if roster.is_gone() {
                 return;
             }
-            state.watcher = Some(waker.clone());
-            drop(state);
+            roster.watcher = Some(waker.clone());
+            drop(roster);
             park::wait_or_unwind(None);
         }
     }
 
     /// The process ids of the workers that can take tasks or have one.
     pub(super) fn pids(&self) -> Vec<u32> {
-        let state = self.lock();
-        state.posts.values().filter(|post| !post.dismissed).map(|post| post.link.pid).collect()
+        let roster = self.lock();
+        roster.posts.values().filter(|post| !post.dismissed).map(|post| post.link.pid).collect()
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        let now = self.lock().stats();
+        self.counts.enter(now)
     }
 
     /// The worker with this number.
@@ -268,62 +346,73 @@ impl Crew {
 
     /// Whether its workers are kept, and have shared memory.
     pub(super) fn has_lines(&self) -> bool {
-        matches!(self.plan, Plan::Kept(_))
+        !self.policy.is_fresh()
     }
 
     /// A worker was forked.
-    pub(super) fn joined(&self, link: Arc<Link>, tasks: Option<Producer>) {
-        let mut state = self.lock();
-        state.coming -= 1;
+    pub(super) fn joined(self: &Arc<Crew>, link: Arc<Link>, tasks: Option<Producer>) {
+        self.counts.started.fetch_add(1, Relaxed);
+        let service = Arc::clone(&link.service);
+        let mut roster = self.lock();
+        roster.coming -= 1;
         let id = link.id;
         let mut post = Post::new(link, tasks);
         if let Some(setup) = &self.setup {
             post.send(Arc::clone(setup));
         }
-        state.posts.insert(id, post);
-        state.employ(id, self.plan);
+        roster.posts.insert(id, post);
+        roster.employ(id, &self.policy);
+        if let Some(at) = roster.end_at {
+            roster.wish(at);
+        }
+        self.arm(&mut roster, &service);
     }
 
     /// A fork was refused. The crew goes on with what it has; with nothing, its tasks fail.
     pub(super) fn refused(&self, reason: String) -> Todo {
-        let mut state = self.lock();
-        state.coming -= 1;
-        state.held = Some(reason);
-        state.give_up_if_alone()
+        let mut roster = self.lock();
+        roster.coming -= 1;
+        roster.held = Some(reason);
+        let failed = roster.give_up_if_alone();
+        Todo { failed, wake: roster.take_watcher(), ..Todo::default() }
     }
 
     /// Takes the answers of a worker, which gets more to do unless it is known to be dead. Says what is wrong with
     /// them, if no worker of ours would send that; what came before counts.
     pub(super) fn answered<'a>(
-        &self,
+        self: &Arc<Crew>,
         link: &Link,
         answers: impl Iterator<Item = Received<'a>>,
         dead: bool,
     ) -> (Ended, Option<String>) {
         let mut guard = self.lock();
-        let state = &mut *guard;
+        let roster = &mut *guard;
         let mut ended = Ended::default();
-        let Some(post) = state.posts.get_mut(&link.id) else { return (ended, None) };
-        let (mut wrong, mut pace) = (None, state.pace);
+        let Some(post) = roster.posts.get_mut(&link.id) else { return (ended, None) };
+        let (mut wrong, mut pace) = (None, roster.pace);
         for answer in answers {
             match post.answered(answer, &mut pace) {
                 Ok(None) => {}
-                Ok(Some(end)) => ended.0.push(end),
+                Ok(Some(end)) => ended.ends.push(end),
                 Err(reason) => {
                     wrong = Some(reason);
                     break;
                 }
             }
         }
-        let is_fresh = matches!(self.plan, Plan::Fresh(_)) && post.jobs.is_empty();
+        let is_done = self.policy.is_fresh() && post.jobs.is_empty();
         if dead || wrong.is_some() || post.dismissed {
             // Its death follows.
-        } else if is_fresh {
-            post.dismiss();
+        } else if is_done {
+            roster.dismiss(link.id);
         } else {
-            state.pace = pace;
-            state.employ(link.id, self.plan);
+            roster.pace = pace;
+            roster.employ(link.id, &self.policy);
+            if roster.post(link.id).dismissed {
+                ended.forks = roster.balance(&self.policy);
+            }
         }
+        self.arm(roster, &link.service);
         (ended, wrong)
     }
 
@@ -334,24 +423,24 @@ impl Crew {
         }
     }
 
-    /// A worker is gone, and was waited for. A task that it had begun ends with `cause`; those that it had
-    /// not go to other workers.
-    pub(super) fn died(&self, id: u64, was_ready: bool, cause: Cause) -> Todo {
-        let mut state = self.lock();
-        let Some(mut post) = state.posts.remove(&id) else { return Todo::default() };
-        state.idle.retain(|idle| *idle != id);
+    /// A worker is gone, and was waited for. A task that it had begun ends with `cause`, or is run again; those that
+    /// it had not begun go to other workers.
+    pub(super) fn died(self: &Arc<Crew>, id: u64, was_ready: bool, cause: Cause) -> Todo {
+        let mut roster = self.lock();
+        let Some(mut post) = roster.remove(id) else { return Todo::default() };
+        self.counts.lost.fetch_add(u64::from(!post.dismissed || post.killed), Relaxed);
         if was_ready {
-            state.stillborn = 0;
-            state.held = None;
+            roster.stillborn = 0;
+            roster.held = None;
         } else if !post.dismissed && !post.jobs.iter().any(Job::is_stopped) {
-            state.stillborn += 1;
-            if state.stillborn >= MOST_STILLBORN {
-                state.stillborn = 0;
+            roster.stillborn += 1;
+            if roster.stillborn >= MOST_STILLBORN {
+                roster.stillborn = 0;
                 let known = match &cause {
                     Cause::NotSpawned { reason } => reason.clone(),
                     cause => cause.to_string(),
                 };
-                state.held = Some(format!(
+                roster.held = Some(format!(
                     "{MOST_STILLBORN} workers in a row died before they could take a task; of the \
                      last one is known: {known}"
                 ));
@@ -367,148 +456,43 @@ impl Crew {
             if item.is_some() {
                 job.printed = post.link.printed();
             }
-            match job.died_with_worker(item, is_first, &cause) {
-                Some(cause) => failed.push((job, cause)),
-                None => {
+            match job.died_with_worker(item, is_first, &cause, self.policy.retries) {
+                Fate::Ends(cause) => {
+                    job.keep_progress(&post.link);
+                    failed.push((job, cause));
+                }
+                Fate::Goes => {
                     job.taken_back();
-                    state.queue.push_front(job);
+                    roster.queue.push_front(job);
+                }
+                Fate::RunsAgain(attempt) => {
+                    job.taken_back();
+                    self.counts.retried.fetch_add(1, Relaxed);
+                    let at = Instant::now().checked_add(self.policy.pause_before(attempt));
+                    at.into_iter().for_each(|at| roster.wish(at));
+                    roster.delayed.put(at, job);
                 }
             }
         }
-        let mut todo = state.give_up_if_alone();
-        todo.failed.append(&mut failed);
-        todo.forks = state.balance(self.plan).forks;
-        state.employ_idle(self.plan);
-        if state.is_gone() {
-            todo.wake = state.watcher.take();
-        }
-        todo
+        failed.append(&mut roster.give_up_if_alone());
+        let forks = roster.balance(&self.policy);
+        roster.employ_idle(&self.policy);
+        self.arm(&mut roster, &post.link.service);
+        Todo { forks, failed, wake: roster.take_watcher(), ..Todo::default() }
     }
 
     /// Nothing under this lock can panic half way through a change.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn post(&mut self, id: u64) -> &mut Post {
-        self.posts.get_mut(&id).expect("an idle worker is at its post")
-    }
-
-    /// The worker that has the task.
-    fn post_of(&mut self, task: &Record) -> Option<&mut Post> {
-        self.posts.get_mut(&task.post()).filter(|post| post.has(task.id()))
-    }
-
-    /// Takes a task back from a worker that has not begun it.
-    fn withdraw(&mut self, task: &Record, plan: Plan) -> Option<Job> {
-        let id = task.post();
-        let job = self.post_of(task)?.withdraw(task.id())?;
-        if !self.post(id).dismissed {
-            self.employ(id, plan);
+impl Drop for Crew {
+    fn drop(&mut self) {
+        let armed = self.roster.get_mut().unwrap_or_else(PoisonError::into_inner).armed;
+        if let (Some(armed), Ok(service)) = (armed, service::get()) {
+            service.unset_alarm(armed, Key::of(self));
         }
-        Some(job)
-    }
-
-    /// Gives a worker tasks, or lets it rest or go if there are none.
-    fn employ(&mut self, id: u64, plan: Plan) {
-        let ahead = self.ahead(plan);
-        let share = self.queue.len() / self.posts.len().max(1) + 1;
-        let post = self.posts.get_mut(&id).expect("its caller has seen it at its post");
-        let most = ahead.min(post.jobs.len() + share);
-        while post.jobs.len() < most
-            && let Some(job) = self.queue.pop_front()
-        {
-            if let Some(job) = post.hand(job) {
-                self.queue.push_front(job);
-                break;
-            }
-        }
-        if post.jobs.is_empty() && !post.idle && !self.relieve(id) {
-            let keep = matches!(plan, Plan::Kept(_)) && !self.closing;
-            let post = self.post(id);
-            post.idle = keep;
-            if keep {
-                self.idle.push(id);
-            } else {
-                post.dismiss();
-            }
-        }
-    }
-
-    /// How many tasks a worker may have.
-    fn ahead(&self, plan: Plan) -> usize {
-        match plan {
-            Plan::Fresh(_) => 1,
-            Plan::Kept(_) if self.captures => 1,
-            Plan::Kept(_) => {
-                let count = AHEAD.as_nanos() as u64 / self.pace.max(1);
-                1 + count.clamp(1, MOST_AHEAD) as usize
-            }
-        }
-    }
-
-    /// Gives a worker that has nothing half of what another one has not begun; `false` if there is nothing.
-    fn relieve(&mut self, id: u64) -> bool {
-        let busiest = self.posts.values_mut().max_by_key(|post| post.jobs.len());
-        let Some(busiest) = busiest.filter(|post| post.jobs.len() > 1) else { return false };
-        let mut moved: Vec<Job> = Vec::new();
-        for _ in 0..busiest.jobs.len() / 2 {
-            moved.extend(busiest.withdraw_last());
-        }
-        let post = self.post(id);
-        while let Some(job) = moved.pop() {
-            if let Some(job) = post.hand(job) {
-                moved.push(job);
-                break;
-            }
-        }
-        moved.into_iter().for_each(|job| self.queue.push_front(job));
-        !self.post(id).jobs.is_empty()
-    }
-
-    /// Gives resting workers what has come back into the queue.
-    fn employ_idle(&mut self, plan: Plan) {
-        while !self.queue.is_empty()
-            && let Some(id) = self.idle.pop()
-        {
-            self.post(id).idle = false;
-            self.employ(id, plan);
-        }
-    }
-
-    /// Counts the forks to ask for now, as asked for.
-    fn balance(&mut self, plan: Plan) -> Todo {
-        let (Plan::Kept(most) | Plan::Fresh(most)) = plan;
-        let room = most.saturating_sub(self.posts.len() + self.coming);
-        let forks = match plan {
-            _ if self.held.is_some() => 0,
-            Plan::Kept(_) if !self.closing => room,
-            _ => room.min(self.queue.len().saturating_sub(self.coming)),
-        };
-        self.coming += forks;
-        Todo { forks, ..Todo::default() }
-    }
-
-    /// With no worker there or on the way and no hope for one, nobody would ever run the queue.
-    fn give_up_if_alone(&mut self) -> Todo {
-        let mut todo = Todo::default();
-        if self.posts.is_empty()
-            && self.coming == 0
-            && let Some(reason) = &self.held
-        {
-            let cause = Cause::NotSpawned { reason: reason.clone() };
-            todo.failed = self.queue.drain().map(|job| (job, cause.clone())).collect();
-            if self.closing {
-                todo.wake = self.watcher.take();
-            }
-        }
-        todo
-    }
-
-    fn is_gone(&self) -> bool {
-        self.closing && self.posts.is_empty() && self.coming == 0 && self.queue.is_empty()
     }
 }
 

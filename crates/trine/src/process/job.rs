@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::alarms::{Key, Whom};
 use super::chunk::{ChunkRemote, Gather, Gathered};
 use super::crew::Crew;
 use super::function;
@@ -127,6 +128,13 @@ impl Record {
         Some((crew, crew.link(self.post())?))
     }
 
+    /// How far the task says that it has come.
+    pub(super) fn progress(&self) -> Option<f64> {
+        let link = self.link();
+        let at_worker = link.and_then(|(_, link)| link.place.progress(self.id()));
+        at_worker.or_else(|| self.core.entry.slot.progress())
+    }
+
     /// Calls code of the user (an encoder, a decoder) on behalf of the task; a panic is the task's.
     pub(super) fn call<T>(&self, function: impl FnOnce() -> T) -> Result<T, TaskError> {
         in_the_name_of(&self.core, function)
@@ -158,6 +166,10 @@ impl<R: DeserializeOwned + Send + 'static> Handle for Remote<R> {
 
     fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
         self.record.park(deadline)
+    }
+
+    fn progress(&self) -> Option<f64> {
+        self.record.progress()
     }
 }
 
@@ -207,6 +219,11 @@ pub(super) struct Job {
     pub(super) setup: Option<Arc<Vec<u8>>>,
     /// To how many workers it was given.
     pub(super) handed: u32,
+    /// The item that has crashed last, and for which time it runs now.
+    tries: (u32, u32),
+    /// When the worker that has it was given it, and when it has begun there, as far as its limit wants to know.
+    pub(super) handed_at: Option<Instant>,
+    pub(super) begun_at: Option<Instant>,
     /// When its time is up.
     pub(super) deadline: Option<Instant>,
     /// How long it may go on after it was asked to end, if it is not as its crew says.
@@ -215,6 +232,16 @@ pub(super) struct Job {
     pub(super) printed: Option<Printed>,
     /// That it was asked to end, at the worker that has it.
     stop: Option<Stop>,
+}
+
+/// What becomes of a task whose worker has died.
+#[must_use]
+pub(super) enum Fate {
+    /// Another worker is to have it.
+    Goes,
+    /// It runs once more, for the time that this says.
+    RunsAgain(u32),
+    Ends(Cause),
 }
 
 /// A task was asked to end.
@@ -239,6 +266,9 @@ impl Job {
             place: None,
             setup: None,
             handed: 0,
+            tries: (0, 1),
+            handed_at: None,
+            begun_at: None,
             deadline: None,
             grace: None,
             printed: None,
@@ -277,11 +307,17 @@ impl Job {
     }
 
     /// Notes that no worker has the task any more.
-    pub(super) fn taken_back(&self) {
+    pub(super) fn taken_back(&mut self) {
+        (self.handed_at, self.begun_at) = (None, None);
         self.record().post.store(0, Relaxed);
         let slot = self.record().core.entry.slot;
         slot.set_state(registry::NEW);
         slot.set_os_id(0);
+    }
+
+    /// How many tasks it counts as: each argument is one.
+    pub(super) fn weight(&self) -> u64 {
+        self.many.as_ref().map_or(1, |many| many.len() as u64)
     }
 
     /// Whether the worker has an answer to give for this item.
@@ -318,7 +354,7 @@ impl Job {
         item: u32,
         cause: Cause,
     ) -> Option<Result<Answer, TaskError>> {
-        let error = self.record().error(cause).with_printed(self.printed.take());
+        let error = self.error(cause, item);
         let Some(many) = &mut self.many else { return Some(Err(error)) };
         many.failed(item, &error);
         self.answer(0).map(Ok)
@@ -333,7 +369,7 @@ impl Job {
     /// Has the service look at the task when its time is up; under the crew's lock.
     pub(super) fn watch_deadline(&self, service: &Service) {
         if let Some(deadline) = self.deadline {
-            service.set_alarm(deadline, Arc::clone(self.task()));
+            service.set_alarm(deadline, Whom::Task(Arc::clone(self.task())));
         }
     }
 
@@ -345,7 +381,7 @@ impl Job {
         }
         let kill_at = Instant::now().checked_add(self.grace.unwrap_or(grace));
         if let Some(kill_at) = kill_at {
-            service.set_alarm(kill_at, Arc::clone(self.task()));
+            service.set_alarm(kill_at, Whom::Task(Arc::clone(self.task())));
         }
         self.stop = Some(Stop { cause, kill_at, killed: false });
         true
@@ -364,6 +400,21 @@ impl Job {
         true
     }
 
+    /// Notes that its worker is killed, with all that it has.
+    pub(super) fn killed(&mut self) {
+        if let Some(stop) = &mut self.stop {
+            stop.killed = true;
+        }
+    }
+
+    /// Has the worker told again that the task is to end: as long as it had another one before it, that one's
+    /// number stood on the board.
+    pub(super) fn tell_of_stop(&self, link: &Link) {
+        if let Some(stop) = &self.stop {
+            link.end_task(self.id(), &stop.cause);
+        }
+    }
+
     /// What the task ends with when its worker says that it failed with `cause`.
     pub(super) fn cause_of_failure(&self, cause: Cause) -> Cause {
         match &self.stop {
@@ -373,42 +424,79 @@ impl Job {
         }
     }
 
-    /// What the task ends with when its worker has died of `cause`; `None` if another worker is to
-    /// have it. `begun` is the item that the worker was at; `is_first` that it would have begun this task next.
+    /// What becomes of the task when its worker has died of `cause`. `begun` is the item that the worker was at;
+    /// `is_first` that it would have begun this task next; an item runs again up to `retries` times.
     pub(super) fn died_with_worker(
         &mut self,
         begun: Option<u32>,
         is_first: bool,
         cause: &Cause,
-    ) -> Option<Cause> {
+        retries: u32,
+    ) -> Fate {
         if let Some(stop) = &self.stop
             && (begun.is_none() || stop.is_behind(cause))
         {
-            return Some(stop.cause.clone());
+            return Fate::Ends(stop.cause.clone());
         }
         self.handed += u32::from(is_first);
         match begun {
-            None if self.handed < MOST_HANDED => None,
-            Some(item) if self.many.is_some() && item != REST => {
-                if self.awaits(item) {
-                    let printed = self.printed.take();
-                    let error = self.record().error(cause.clone()).with_printed(printed);
-                    let many = self.many.as_mut().expect("seen above");
-                    many.failed(item, &error);
-                    if many.is_complete() {
-                        return Some(cause.clone());
-                    }
-                } else {
-                    // Between two items.
-                    self.handed += 1;
-                    if self.handed >= MOST_HANDED {
-                        return Some(cause.clone());
-                    }
+            None if self.handed < MOST_HANDED => Fate::Goes,
+            None => Fate::Ends(cause.clone()),
+            Some(item) if !self.awaits(item) => {
+                // Between two items.
+                self.handed += 1;
+                if self.handed >= MOST_HANDED {
+                    return Fate::Ends(cause.clone());
                 }
                 self.go_on_at(self.first_item());
-                None
+                Fate::Goes
             }
-            _ => Some(cause.clone()),
+            Some(item) => self.crashed_at(item, cause, retries),
+        }
+    }
+
+    fn crashed_at(&mut self, item: u32, cause: &Cause, retries: u32) -> Fate {
+        let attempt = self.attempt(item);
+        if attempt <= retries && cause.is_crash() && self.stop.is_none() {
+            self.printed = None;
+            self.tries = (item, attempt + 1);
+            self.go_on_at(self.first_item());
+            return Fate::RunsAgain(attempt + 1);
+        }
+        if self.many.is_none() || item == REST {
+            return Fate::Ends(cause.clone());
+        }
+        let error = self.error(cause.clone(), item);
+        let many = self.many.as_mut().expect("seen above");
+        many.failed(item, &error);
+        if many.is_complete() {
+            return Fate::Ends(cause.clone());
+        }
+        self.go_on_at(self.first_item());
+        Fate::Goes
+    }
+
+    /// What is told of an item that has failed.
+    fn error(&mut self, cause: Cause, item: u32) -> TaskError {
+        let error = self.record().error(cause).with_attempt(self.attempt(item));
+        error.with_printed(self.printed.take())
+    }
+
+    /// For which time the item runs, or has run.
+    fn attempt(&self, item: u32) -> u32 {
+        let (last, attempt) = self.tries;
+        if item == last || self.many.is_none() { attempt } else { 1 }
+    }
+
+    /// Notes how far the task has come, for after its end.
+    pub(super) fn set_progress(&self, progress: f64) {
+        self.record().core.entry.slot.set_progress(progress);
+    }
+
+    /// Notes what the board says of how far the task has come.
+    pub(super) fn keep_progress(&self, link: &Link) {
+        if let Some(progress) = link.place.progress(self.id()) {
+            self.set_progress(progress);
         }
     }
 
@@ -441,7 +529,11 @@ impl Job {
             && task.record().crew().is_some()
             && let Ok(service) = service::get()
         {
-            alarms().for_each(|at| service.unset_alarm(at, task.record().id()));
+            let key = Key::Task(task.record().id());
+            alarms().for_each(|at| service.unset_alarm(at, key));
+        }
+        if let Some(crew) = task.record().crew() {
+            crew.note_end(&result);
         }
         // SAFETY: the job is the one producer, and has just given up its task for good.
         unsafe { task.record().core.complete(result) };

@@ -200,7 +200,7 @@ impl Lineage {
             NotAsked::Because(reason)
         })?;
         let (lines, memory) = lines.unzip();
-        let capture = crew.captures.then(Capture::new).transpose();
+        let capture = crew.captures().then(Capture::new).transpose();
         let (capture, outputs) = capture.map_err(NotAsked::Because)?.unzip();
         let request = ForkRequest {
             request: births.number(),

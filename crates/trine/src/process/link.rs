@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use super::capture::Capture;
 use super::crew::{Crew, End, Received};
 use super::job::Job;
 use super::lines::{MasterLines, THREAD, Words};
+use super::policy::Policy;
 use super::ring::{self, Consumer, Producer};
 use super::service::Service;
 use super::spin::Patience;
@@ -29,6 +32,8 @@ pub(super) struct Link {
     pub(super) pidfd: OwnedFd,
     pub(super) place: Place,
     pub(super) service: Arc<Service>,
+    /// Whether it has said that it can take tasks.
+    ready: AtomicBool,
     /// What it prints, if that is captured.
     capture: Option<Capture>,
     /// Shared memory with a worker of a pool; a fresh process has none.
@@ -69,7 +74,23 @@ impl Link {
                 (Lines { words, answers: Mutex::new(answers), broken, patience }, tasks)
             })
             .unzip();
-        (Link { id, pid, socket, pidfd, place, service, capture, lines }, tasks)
+        let ready = AtomicBool::new(false);
+        (Link { id, pid, socket, pidfd, place, service, ready, capture, lines }, tasks)
+    }
+
+    /// Notes that the worker can take tasks.
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, Relaxed);
+    }
+
+    /// Asks the worker to end one of its tasks.
+    pub(super) fn end_task(&self, task: u64, cause: &Cause) {
+        if matches!(cause, Cause::Cancelled { .. }) {
+            self.place.cancel(task);
+        } else {
+            self.place.expire(task);
+        }
+        termination::ask(&self.pidfd);
     }
 
     /// The end of what the worker has printed since the last call, if that is captured.
@@ -156,7 +177,7 @@ impl Link {
             child::kill(&self.pidfd);
         }
         drop(answers);
-        ended.settle();
+        ended.settle(crew, &self.service);
         count
     }
 
@@ -232,9 +253,35 @@ pub(super) struct Post {
     waits_for_room: bool,
     /// Whether it is among the idle ones of its crew.
     pub(super) idle: bool,
+    /// Since when it is, if that matters.
+    pub(super) idle_since: Option<Instant>,
     /// Whether it was told to end, or is being killed.
     pub(super) dismissed: bool,
+    /// By when it has to be gone after it was told to end.
+    pub(super) leaves_by: Option<Instant>,
+    /// Whether it was killed.
+    pub(super) killed: bool,
+    /// How many tasks it was given; each argument of a map counts.
+    pub(super) given: u64,
+    /// The task that it was seen not to begin, and since when.
+    unbegun: Option<(u64, Instant)>,
 }
+
+/// What a look at the limit of a worker's task has shown.
+pub(super) enum Look {
+    /// To look again then.
+    Again(Instant),
+    /// Nothing to look at, until the worker has another task.
+    Never,
+    /// It does not begin its next task.
+    Hung,
+}
+
+/// A worker that has not begun its next task for so long, and has nothing else to do, hangs: somebody has stopped
+/// it. No machine is so busy that one that could run would not.
+const HUNG: Duration = Duration::from_secs(2);
+/// Limits are not looked at more often.
+const GRAIN: Duration = Duration::from_millis(1);
 
 impl Post {
     pub(super) fn new(link: Arc<Link>, tasks: Option<Producer>) -> Post {
@@ -245,8 +292,84 @@ impl Post {
             out: VecDeque::new(),
             waits_for_room: false,
             idle: false,
+            idle_since: None,
             dismissed: false,
+            leaves_by: None,
+            killed: false,
+            given: 0,
+            unbegun: None,
         }
+    }
+
+    /// Gives the worker a task, as [`hand`](Post::hand), and notes what its policy wants to know.
+    #[must_use = "a task that is given back has to go elsewhere"]
+    pub(super) fn give(&mut self, mut job: Job, policy: &Policy) -> Option<Job> {
+        job.handed_at = policy.limit.map(|_| Instant::now());
+        let weight = job.weight();
+        let back = self.hand(job);
+        if back.is_none() {
+            self.given += weight;
+        }
+        back
+    }
+
+    /// Looks whether the task that the worker has begun has used up its time.
+    pub(super) fn look_at_limit(
+        &mut self,
+        now: Instant,
+        limit: Duration,
+        grace: Duration,
+        service: &Service,
+    ) -> Look {
+        let begun = self.link.place.begun().task;
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.id() == begun) {
+            let earliest = job.handed_at.unwrap_or(now).min(now);
+            let at = *job
+                .begun_at
+                .get_or_insert_with(|| self.link.place.begun_at(now).clamp(earliest, now));
+            return match at.checked_add(limit) {
+                // When its grace is over is another alarm's to say.
+                _ if job.is_stopped() => Look::Never,
+                Some(end) if end <= now => {
+                    self.stop(begun, Cause::TimedOut, grace, service);
+                    Look::Never
+                }
+                Some(end) => Look::Again(end),
+                None => Look::Never,
+            };
+        }
+        let Some(next) = self.jobs.front().map(Job::id) else { return Look::Never };
+        let soon = now + limit.clamp(GRAIN, HUNG);
+        if !self.link.ready.load(Relaxed) {
+            return Look::Again(soon);
+        }
+        match self.unbegun {
+            Some((task, since)) if task == next => {
+                if now >= since + limit.clamp(HUNG, HUNG * 2) {
+                    Look::Hung
+                } else {
+                    Look::Again(soon)
+                }
+            }
+            _ => {
+                self.unbegun = Some((next, now));
+                Look::Again(soon)
+            }
+        }
+    }
+
+    /// Gives all tasks back that the worker has not begun, and asks it to end the others with `cause`.
+    pub(super) fn end(&mut self, cause: &Cause, within: Duration, service: &Service) -> Vec<Job> {
+        let mut back = Vec::new();
+        // The first one at last: its number is to stay on the board.
+        for index in (0..self.jobs.len()).rev() {
+            let task = self.jobs[index].id();
+            match self.withdraw(task) {
+                Some(job) => back.push(job),
+                None => self.stop(task, cause.clone(), within, service),
+            }
+        }
+        back
     }
 
     /// Gives the worker a task; never sleeps. Gives it back if there is no room in the ring. That the worker is
@@ -303,7 +426,16 @@ impl Post {
         let wrong = || {
             format!("it answered task {}, item {}, which it does not have", head.task, head.item)
         };
-        let index = self.jobs.iter().position(|job| job.id() == head.task).ok_or_else(wrong)?;
+        let index = self.jobs.iter().position(|job| job.id() == head.task);
+        if head.kind == FrameKind::Progress {
+            // Its answer may have been quicker, by the socket.
+            let told = body.try_into().map(u64::from_le_bytes).map(f64::from_bits);
+            if let (Some(index), Ok(progress)) = (index, told) {
+                self.jobs[index].set_progress(progress);
+            }
+            return Ok(None);
+        }
+        let index = index.ok_or_else(wrong)?;
         let job = &mut self.jobs[index];
         if !job.awaits(head.item) {
             return Err(wrong());
@@ -330,6 +462,9 @@ impl Post {
         }
         let Some(result) = result else { return Ok(None) };
         let ended = self.jobs.remove(index).map(|job| (job, result));
+        if let Some((job, _)) = &ended {
+            job.keep_progress(&self.link);
+        }
         if index == 0 {
             self.advance();
         }
@@ -340,6 +475,7 @@ impl Post {
     fn advance(&self) {
         if let Some(job) = self.jobs.front() {
             job.is_next(&self.link);
+            job.tell_of_stop(&self.link);
         }
     }
 
@@ -360,8 +496,9 @@ impl Post {
         if !self.tasks.as_ref()?.withdraw(place) {
             return None;
         }
-        let job = self.jobs.remove(index)?;
+        let mut job = self.jobs.remove(index)?;
         job.taken_back();
+        self.given -= job.weight();
         if index == 0 {
             self.advance();
         }
@@ -384,24 +521,15 @@ impl Post {
     /// Asks the worker to end one of its tasks, once, and has the service look again when `grace` is over.
     pub(super) fn stop(&mut self, task: u64, cause: Cause, grace: Duration, service: &Service) {
         let Some(job) = self.jobs.iter_mut().find(|job| job.id() == task) else { return };
-        let cancelled = matches!(cause, Cause::Cancelled { .. });
         if job.stop(cause, grace, service) {
-            if cancelled {
-                self.link.place.cancel(task);
-            } else {
-                self.link.place.expire(task);
-            }
-            termination::ask(&self.link.pidfd);
+            job.tell_of_stop(&self.link);
         }
     }
 
-    /// Kills the worker if the grace of one of its tasks is over.
-    pub(super) fn kill_if_due(&mut self, now: Instant) {
+    /// Whether the worker is to be killed because the grace of one of its tasks is over.
+    pub(super) fn is_to_be_killed(&mut self, now: Instant) -> bool {
         let kill_if_due = |job: &mut Job| job.kill_if_due(now);
-        if self.jobs.iter_mut().any(kill_if_due) {
-            self.dismissed = true;
-            child::kill(&self.link.pidfd);
-        }
+        self.jobs.iter_mut().any(kill_if_due)
     }
 
     /// Writes as much as there is room for.

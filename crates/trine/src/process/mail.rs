@@ -159,6 +159,11 @@ impl Outbox {
         &mut self.reply
     }
 
+    /// Has another frame sent next, and gives back the one that was being made.
+    pub(super) fn exchange(&mut self, frame: Vec<u8>) -> Vec<u8> {
+        std::mem::replace(&mut self.reply, frame)
+    }
+
     /// Sends the frame under this head.
     pub(super) fn answer(&mut self, head: &Head, descriptors: &[OwnedFd]) {
         crash_point!("worker: task done, answer not sent");

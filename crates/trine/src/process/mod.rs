@@ -40,8 +40,9 @@
 //! | `overflow.rs` | a worker that runs off its stack says so |
 //! | `cancel.rs` | a worker hears that its task is to end |
 //! | `function.rs` | a function as an offset; why that is sound |
-//! | `call.rs`, `builder.rs`, `pool.rs`, `pool_builder.rs` | spawning |
-//! | `job.rs`, `queue.rs`, `link.rs`, `policy.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
+//! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
+//! | `pool_builder.rs`, `policy.rs`, `stats.rs` | what a pool can be told, and what it tells |
+//! | `job.rs`, `queue.rs`, `delayed.rs`, `link.rs`, `roster.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
 //! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `board.rs` | what they say to each other |
 //! | `sandbox/` | what a worker gives up: [`Sandbox`] |
@@ -102,6 +103,9 @@
 //! # Ok::<(), trine::TaskError>(())
 //! ```
 //!
+//! A [`Pool`] can set a limit for each of its tasks ([`timeout`](PoolBuilder::timeout)): it counts from the moment at
+//! which the task begins in its worker, and ends it in the same way.
+//!
 //! SIGTERM from anybody else ends a worker, as it ends other programs. A task that installs a handler for
 //! SIGTERM of its own, or blocks it, does not hear of its cancellation, and is killed.
 //!
@@ -147,6 +151,7 @@ mod capture;
 mod chunk;
 mod command;
 mod crew;
+mod delayed;
 mod entry;
 mod fork;
 mod forks;
@@ -165,10 +170,12 @@ mod pool_builder;
 mod prologue;
 mod queue;
 mod ring;
+mod roster;
 mod sandbox;
 mod service;
 mod setup;
 mod spin;
+mod stats;
 mod template;
 mod wire;
 mod worker;
@@ -178,9 +185,10 @@ pub(crate) use chunk::Chunk;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process, Usage};
 pub use fork::{Fork, ForkError, fork};
 pub(crate) use function::CapturesNothing;
-pub use pool::{Pool, pool};
+pub use pool::{Pool, QueueFull, pool};
 pub use pool_builder::PoolBuilder;
 pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
+pub use stats::PoolStats;
 pub use std::process::{ExitStatus, Output, Stdio};
 
 /// Runs `function` on `arg` in a new process, which ends with the task.
@@ -223,7 +231,7 @@ where
     F: Fn(A) -> R + Copy + Send + 'static,
 {
     let proof = const { CapturesNothing::<F>::check() };
-    let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
+    let (task, job) = call::prepare((None, None), Location::caller(), arg, function, proof);
     if let Some(job) = job {
         pool::submit_fresh(job, false);
     }

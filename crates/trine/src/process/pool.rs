@@ -1,5 +1,7 @@
 //! A pool of worker processes.
 
+use std::error::Error;
+use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,21 +17,26 @@ use super::job::Job;
 use super::policy::{Plan, Policy};
 use super::pool_builder::PoolBuilder;
 use super::setup::Setup;
+use super::stats::PoolStats;
+use crate::sync::SemaphorePermit;
 use crate::sys::limits;
 use crate::task::Task;
 
-/// A fixed number of worker processes that run one task after the other.
+/// A number of worker processes that run one task after the other.
 ///
-/// Tasks that find no free worker wait in a queue, which is not bounded and takes no descriptor: two
-/// descriptors belong to each *worker*. A worker that dies (a crash, `exit`, a `kill`) ends the one task that it had
+/// Tasks that find no free worker wait in a queue, which is not bounded unless [`queue`](PoolBuilder::queue) says so,
+/// and takes no descriptor: two descriptors belong to each *worker*. A worker that dies (a crash, `exit`, a `kill`) ends the one task that it had
 /// begun and is replaced; the queue is not touched, and a task that the worker had been given and
 /// not begun goes to another.
 ///
 /// A worker keeps what its tasks leave behind: statics, the current directory, threads. For a
-/// clean process each time use [`process::spawn`](super::spawn).
+/// clean process each time use [`fresh_process_per_task`](PoolBuilder::fresh_process_per_task) or
+/// [`process::spawn`](super::spawn). What else can be chosen, [`PoolBuilder`] tells: limits, retries, how long
+/// workers live.
 ///
 /// Dropping a pool waits for nobody and loses nothing: what was submitted is finished in the background,
-/// then the workers end. [`shutdown`](Pool::shutdown) does the same and waits for it.
+/// then the workers end. [`shutdown`](Pool::shutdown) does the same and waits for it; [`stop`](Pool::stop) ends what
+/// was submitted.
 ///
 /// ```
 /// use trine::process::Pool;
@@ -104,6 +111,10 @@ impl Pool {
     /// Runs `function` on `arg` in one of the workers.
     ///
     /// What `function` may be, and how the task can fail, is told at [`process::spawn`](super::spawn).
+    ///
+    /// Does not wait, unless the pool's [`queue`](PoolBuilder::queue) is bounded and full: then it parks the coroutine
+    /// it is called in, or the thread where there is none, until there is room. A caller that is cancelled
+    /// meanwhile is unwound.
     #[track_caller]
     pub fn spawn<A, R, F>(&self, arg: A, function: F) -> Task<R>
     where
@@ -126,12 +137,73 @@ impl Pool {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
+        let permit = self.crew.admit();
+        self.spawn_admitted(permit, location, arg, function)
+    }
+
+    fn spawn_admitted<A, R, F>(
+        &self,
+        permit: Option<SemaphorePermit<'_>>,
+        location: &'static Location<'static>,
+        arg: A,
+        function: F,
+    ) -> Task<R>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
         let proof = const { CapturesNothing::<F>::check() };
-        let (task, job) = call::prepare(None, location, arg, function, proof);
+        let limit = self.crew.limit();
+        let (task, job) = call::prepare((None, limit), location, arg, function, proof);
+        self.submit(permit, job);
+        task
+    }
+
+    /// Submits a task, unless it has ended already; it takes the permit with it.
+    fn submit(&self, permit: Option<SemaphorePermit<'_>>, job: Option<Job>) {
         if let Some(job) = job {
+            permit.into_iter().for_each(SemaphorePermit::forget);
             self.crew.submit(job);
         }
-        task
+    }
+
+    /// As [`spawn`](Pool::spawn), and never waits.
+    ///
+    /// ```
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(1).queue(1).build();
+    /// let mut tasks = Vec::new();
+    /// let refused = loop {
+    ///     match pool.try_spawn("abc".to_owned(), |text| text.len()) {
+    ///         Ok(task) => tasks.push(task),
+    ///         Err(full) => break full.0,
+    ///     }
+    ///     # if tasks.len() > 100_000 { break "abc".to_owned() }
+    /// };
+    /// assert_eq!(refused, "abc");
+    /// for task in tasks {
+    ///     assert_eq!(task.join()?, 3);
+    /// }
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The [`queue`](PoolBuilder::queue) is full. The argument comes back.
+    #[track_caller]
+    pub fn try_spawn<A, R, F>(&self, arg: A, function: F) -> Result<Task<R>, QueueFull<A>>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        let _proof = const { CapturesNothing::<F>::check() };
+        match self.crew.try_admit() {
+            Ok(permit) => Ok(self.spawn_admitted(permit, Location::caller(), arg, function)),
+            Err(()) => Err(QueueFull(arg)),
+        }
     }
 
     pub(crate) fn spawn_chunk_at<A, R, F>(
@@ -146,24 +218,47 @@ impl Pool {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let proof = const { CapturesNothing::<F>::check() };
+        let permit = self.crew.admit();
         let (task, job) = call::prepare_chunk(location, args, function, proof);
-        if let Some(job) = job {
-            self.crew.submit(job);
-        }
+        self.submit(permit, job);
         task
     }
 
-    /// How many workers the pool wants to have.
+    /// Whether many arguments may cross as one task.
+    pub(crate) fn takes_chunks(&self) -> bool {
+        !self.crew.takes_single_tasks_only()
+    }
+
+    /// How many workers the pool has at the most.
     pub fn workers(&self) -> usize {
         self.workers
     }
 
     /// The process ids of the workers that there are now, in no particular order.
     ///
-    /// A pool starts and replaces workers in the background, so there may be fewer than
-    /// [`workers`](Pool::workers); one that has just been killed may still be listed.
+    /// A pool starts and replaces workers in the background, and may end those that rest
+    /// ([`idle_timeout`](PoolBuilder::idle_timeout)), so there may be fewer than [`workers`](Pool::workers); one that has
+    /// just been killed may still be listed.
     pub fn worker_pids(&self) -> Vec<u32> {
         self.crew.pids()
+    }
+
+    /// What the pool has done so far, and is doing: counted anyway, so to ask costs a lock and a look at each worker.
+    ///
+    /// ```
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(1).retries(1).build();
+    /// let crash = pool.spawn((), |()| -> () { std::process::abort() });
+    /// assert_eq!(crash.join().unwrap_err().attempt(), 2);
+    /// assert_eq!(pool.spawn(1, |n: u8| n).join()?, 1);
+    /// let stats = pool.stats();
+    /// assert_eq!((stats.completed, stats.failed, stats.crashed, stats.retried), (1, 1, 1, 1));
+    /// assert_eq!(stats.workers_lost, 2);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn stats(&self) -> PoolStats {
+        self.crew.stats()
     }
 
     /// Finishes what was submitted, ends the workers, and waits until the last one is gone.
@@ -178,7 +273,51 @@ impl Pool {
         self.crew.close();
         self.crew.wait_until_gone();
     }
+
+    /// Ends the tasks and the workers, and waits until the last one is gone.
+    ///
+    /// Tasks that have not begun end at once, as cancelled, with a reason that says that the pool was stopped. Those
+    /// that run are cancelled; they have the time `within` to end, also if [`grace`](PoolBuilder::grace) is longer. Then
+    /// every worker that is still there is killed. So this returns after `within`, or a second later where a template
+    /// does not answer that was asked for a worker.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::new(1);
+    /// let deaf = pool.spawn((), |()| -> () { loop { std::hint::spin_loop() } });
+    /// let waiting = pool.spawn(1, |n: u8| n);
+    /// pool.stop(Duration::from_millis(10));
+    /// assert!(deaf.join().unwrap_err().is_cancelled());
+    /// assert!(waiting.join().unwrap_err().is_cancelled());
+    /// ```
+    ///
+    /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
+    /// meanwhile is unwound, and the pool ends by itself.
+    pub fn stop(self, within: Duration) {
+        self.crew.end(within);
+        self.crew.wait_until_gone();
+    }
 }
+
+/// The queue of a [`Pool`] is full; here is the argument of the task that was to be spawned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct QueueFull<A>(pub A);
+
+impl<A> fmt::Display for QueueFull<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the queue of the process pool is full")
+    }
+}
+
+impl<A> fmt::Debug for QueueFull<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QueueFull(..)")
+    }
+}
+
+impl<A> Error for QueueFull<A> {}
 
 impl Drop for Pool {
     fn drop(&mut self) {
@@ -186,8 +325,8 @@ impl Drop for Pool {
     }
 }
 
-impl std::fmt::Debug for Pool {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("workers", &self.workers).finish_non_exhaustive()
     }
 }

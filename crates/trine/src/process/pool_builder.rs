@@ -35,14 +35,17 @@ use super::setup::Setup;
 #[must_use = "a builder starts nothing before `build`"]
 pub struct PoolBuilder {
     workers: Option<usize>,
-    grace: Option<Duration>,
+    policy: Policy,
+    fresh: bool,
     preload: Option<Prologue>,
     setup: Setup,
 }
 
 impl PoolBuilder {
     pub(super) fn new() -> PoolBuilder {
-        PoolBuilder { workers: None, grace: None, preload: None, setup: Setup::default() }
+        // The plan is set by `build`, which knows the number of workers.
+        let policy = Policy::new(Plan::Kept(0));
+        PoolBuilder { workers: None, policy, fresh: false, preload: None, setup: Setup::default() }
     }
 
     /// How many worker processes; one for each core if it is not set.
@@ -54,7 +57,140 @@ impl PoolBuilder {
     /// How long a worker may go on with a task that was cancelled, or whose time is up, before it is
     /// killed and replaced; 2 seconds if it is not set. See [`process`](super).
     pub fn grace(mut self, grace: Duration) -> PoolBuilder {
-        self.grace = Some(grace);
+        self.policy.grace = grace;
+        self
+    }
+
+    /// Runs each task in a process of its own, forked for it, as [`process::spawn`](super::spawn) does, but with the
+    /// pool's `preload`, environment and so on. There are at most [`workers`](PoolBuilder::workers) at one time.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).fresh_process_per_task().build();
+    /// let pid = |()| std::process::id();
+    /// assert_ne!(pool.spawn((), pid).join()?, pool.spawn((), pid).join()?);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn fresh_process_per_task(mut self) -> PoolBuilder {
+        self.fresh = true;
+        self
+    }
+
+    /// Runs a task again, up to so many times, if its process has died under it
+    /// ([`TaskError::is_crash`](crate::TaskError::is_crash)); 0 if it is not set, as a task may have had effects.
+    ///
+    /// A panic, a value that cannot cross, a cancellation or a timeout is no crash. Of a [`map`](crate::Executor::map)
+    /// each argument is retried by itself. [`TaskError::attempt`](crate::TaskError::attempt) tells in which run the task
+    /// has failed for good. Between the runs it waits: see [`backoff`](PoolBuilder::backoff).
+    ///
+    /// ```
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).retries(2).build();
+    /// // Crashes unless it is lucky; by then the file knows how often it has run.
+    /// let path = std::env::temp_dir().join(format!("trine-doc-{}", std::process::id()));
+    /// let task = pool.spawn(path.clone(), |path| {
+    ///     let runs = std::fs::read(&path).map_or(0, |bytes| bytes.len());
+    ///     std::fs::write(path, vec![0; runs + 1]).unwrap();
+    ///     if runs < 2 { std::process::abort() } else { runs }
+    /// });
+    /// assert_eq!(task.join()?, 2);
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn retries(mut self, retries: u32) -> PoolBuilder {
+        self.policy.retries = retries;
+        self
+    }
+
+    /// How long a task waits before it is run again for the first time; each time after that takes twice as long, up
+    /// to a second, or to `first` if that is longer. 10 ms if it is not set.
+    ///
+    /// A task that waits so can be cancelled, its deadline holds, and [`Pool::shutdown`] waits for it.
+    pub fn backoff(mut self, first: Duration) -> PoolBuilder {
+        self.policy.pause = first;
+        self
+    }
+
+    /// How long each task may run, from its beginning in the worker on; as long as it likes if that is not set. (The time
+    /// of a [`timeout`](crate::time::timeout) around `spawn` also counts while the task is queued; the earlier one
+    /// holds.)
+    ///
+    /// When it is up, the task's waits end; what has not ended then is asked to, and after the
+    /// [`grace`](PoolBuilder::grace) killed with its worker. The error is
+    /// [`Cause::TimedOut`](crate::Cause::TimedOut). That holds for a process that somebody has stopped, too. A map
+    /// over such a pool sends each argument by itself.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Pool;
+    ///
+    /// let (limit, grace) = (Duration::from_millis(50), Duration::from_millis(10));
+    /// let pool = Pool::builder().workers(1).timeout(limit).grace(grace).build();
+    /// let task = pool.spawn((), |()| -> () { loop { std::hint::spin_loop() } });
+    /// assert!(task.join().unwrap_err().is_timeout());
+    /// ```
+    ///
+    /// With `Duration::ZERO` no task can wait, and each that is found running is ended.
+    pub fn timeout(mut self, limit: Duration) -> PoolBuilder {
+        self.policy.limit = Some(limit);
+        self
+    }
+
+    /// Replaces a worker when it has run so many tasks: for code that leaks. The next worker is forked before the old
+    /// one is gone. Each argument of a map counts; those that cross together are run to their end.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).tasks_per_worker(2).build();
+    /// let pids: Vec<u32> = (0..4).map(|_| pool.spawn((), |()| std::process::id()))
+    ///     .map(|task| task.join().unwrap())
+    ///     .collect();
+    /// assert!(pids[0] == pids[1] && pids[1] != pids[2] && pids[2] == pids[3]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `tasks` is 0: such a worker would be of no use.
+    pub fn tasks_per_worker(mut self, tasks: u64) -> PoolBuilder {
+        assert!(tasks > 0, "a worker has to be allowed one task at least");
+        self.policy.tasks_per_worker = tasks;
+        self
+    }
+
+    /// Ends workers that have had no task for so long, down to [`min_workers`](PoolBuilder::min_workers). Workers are then
+    /// forked when tasks wait for them, not when the pool starts.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).idle_timeout(Duration::from_millis(5)).build();
+    /// assert_eq!(pool.spawn(1, |n: u8| n).join()?, 1);
+    /// while !pool.worker_pids().is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(pool.spawn(2, |n: u8| n).join()?, 2);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn idle_timeout(mut self, timeout: Duration) -> PoolBuilder {
+        self.policy.idle = Some(timeout);
+        self
+    }
+
+    /// How many workers the pool starts with and keeps, though they may have no task, if it has an
+    /// [`idle_timeout`](PoolBuilder::idle_timeout); 0 if it is not set, and never more than
+    /// [`workers`](PoolBuilder::workers).
+    pub fn min_workers(mut self, workers: usize) -> PoolBuilder {
+        self.policy.fewest = workers;
+        self
+    }
+
+    /// Bounds what may be submitted: so many tasks that have not ended, beyond one for each worker. Then
+    /// [`spawn`](Pool::spawn) waits, and [`try_spawn`](Pool::try_spawn) refuses. Not bounded if it is not set.
+    ///
+    /// With all workers at work, at most `tasks` others wait; with 0, `spawn` waits for a worker to be free. Arguments
+    /// of a map that cross together count as one.
+    pub fn queue(mut self, tasks: usize) -> PoolBuilder {
+        self.policy.queue = Some(tasks);
         self
     }
 
@@ -158,22 +294,94 @@ impl PoolBuilder {
         self
     }
 
+    /// Limits the memory of each worker to so many bytes, as [`Builder::memory_limit`](super::Builder::memory_limit) does. A task that needs more ends
+    /// with an error that says so, and its worker is replaced.
+    ///
+    /// What earlier tasks have left in the worker counts; see [`tasks_per_worker`](PoolBuilder::tasks_per_worker).
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).memory_limit(64 << 20).build();
+    /// let greedy = pool.spawn(1 << 30, |len: usize| vec![1_u8; len].len());
+    /// assert!(greedy.join().unwrap_err().is_out_of_memory());
+    /// assert_eq!(pool.spawn(10, |len: usize| vec![1_u8; len].len()).join()?, 10);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> PoolBuilder {
+        self.setup.limits.memory = Some(bytes);
+        self
+    }
+
+    /// Limits the processor time that each task may use, as [`Builder::cpu_limit`](super::Builder::cpu_limit) does.
+    pub fn cpu_limit(mut self, time: Duration) -> PoolBuilder {
+        self.setup.limits.cpu_time = Some(time);
+        self
+    }
+
+    /// How many descriptors a worker may have open, 16 at least, as [`Builder::open_files`](super::Builder::open_files) says.
+    pub fn open_files(mut self, most: u64) -> PoolBuilder {
+        self.setup.limits.open_files = Some(most);
+        self
+    }
+
+    /// How large a worker may make a file, in bytes, as [`Builder::file_size_limit`](super::Builder::file_size_limit) says.
+    pub fn file_size_limit(mut self, bytes: u64) -> PoolBuilder {
+        self.setup.limits.file_size = Some(bytes);
+        self
+    }
+
+    /// Whether a crash of a worker may write a core file, as [`Builder::core_dumps`](super::Builder::core_dumps) says.
+    pub fn core_dumps(mut self, write: bool) -> PoolBuilder {
+        self.setup.limits.core_dumps = Some(write);
+        self
+    }
+
+    /// How nice the workers are to others, from -20 to 19, as [`Builder::nice`](super::Builder::nice) says.
+    pub fn nice(mut self, niceness: i32) -> PoolBuilder {
+        self.setup.limits.nice = Some(niceness);
+        self
+    }
+
+    /// Has the workers run on these processors only, counted from 0.
+    pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> PoolBuilder {
+        self.setup.limits.processors = Some(processors.into_iter().collect());
+        self
+    }
+
+    /// Keeps the end of what each task prints for its error, as [`Builder::capture_output`](super::Builder::capture_output) does.
+    ///
+    /// It takes two more descriptors for each worker, and a worker is given no task ahead of its time, so that it is
+    /// known which task has printed what: tiny tasks take longer, and none cross together.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).capture_output().build();
+    /// let task = pool.spawn((), |()| -> () {
+    ///     eprintln!("no such planet");
+    ///     std::process::abort()
+    /// });
+    /// assert_eq!(task.join().unwrap_err().stderr(), b"no such planet\n");
+    /// ```
+    pub fn capture_output(mut self) -> PoolBuilder {
+        self.setup.captures = true;
+        self
+    }
+
     /// Starts the pool, in the background.
     ///
     /// If its workers cannot be started, the tasks say why: each is a
     /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), and each new one makes a new attempt. A pool
-    /// that got some of its workers works with those.
+    /// that got some of its workers works with those. A limit that makes no sense is such a reason, too.
     ///
     /// # Panics
     ///
     /// If [`workers`](PoolBuilder::workers) was set to 0: no task would ever run.
     pub fn build(self) -> Pool {
-        let PoolBuilder { workers, grace, preload, setup } = self;
+        let PoolBuilder { workers, mut policy, fresh, preload, mut setup } = self;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = workers.unwrap_or_else(cores);
         assert!(workers > 0, "a pool needs at least one worker");
-        let mut policy = Policy::new(Plan::Kept(workers));
-        policy.grace = grace.unwrap_or(policy.grace);
+        policy.plan = if fresh { Plan::Fresh(workers) } else { Plan::Kept(workers) };
+        policy.fewest = policy.fewest.min(workers);
+        policy.unfit = setup.prepare().err();
         if let Some(preload) = preload {
             policy.origin = Arc::new(Origin::new(preload, &setup));
         }

@@ -9,10 +9,9 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::alarms::Alarms;
+use super::alarms::{Alarms, Key, Whom};
 use super::crew::{Crew, Received};
 use super::forks::{Forked, Forks};
-use super::job::Submitted;
 use super::limits::{self as worker_limits, Evidence};
 use super::link::Link;
 use super::wire::{Assembler, Frame, FrameKind, Stream};
@@ -114,16 +113,16 @@ impl Service {
         self.ring();
     }
 
-    /// Has the crew of `task` look at it at this moment.
-    pub(super) fn set_alarm(&self, at: Instant, task: Arc<dyn Submitted>) {
-        if self.alarms.set(at, task) {
+    /// Has somebody looked at at this moment.
+    pub(super) fn set_alarm(&self, at: Instant, whom: Whom) {
+        if self.alarms.set(at, whom) {
             self.ring();
         }
     }
 
     /// Takes an alarm back.
-    pub(super) fn unset_alarm(&self, at: Instant, task: u64) {
-        self.alarms.unset(at, task);
+    pub(super) fn unset_alarm(&self, at: Instant, key: Key) {
+        self.alarms.unset(at, key);
     }
 
     /// The service itself looks at orders and alarms before it sleeps.
@@ -212,10 +211,8 @@ impl Master {
             }
             self.attend();
             self.end_fading();
-            while let Some(task) = service.alarms.pop(Instant::now()) {
-                if let Some(crew) = task.record().crew() {
-                    crew.look_at(task.record());
-                }
+            while let Some(whom) = service.alarms.pop(Instant::now()) {
+                whom.look();
             }
         }
     }
@@ -403,18 +400,21 @@ impl Member {
     fn hear(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
         let Frame { head, body, descriptors, .. } = frame;
         match head.kind {
-            FrameKind::Ready => self.ready = true,
+            FrameKind::Ready => {
+                self.ready = true;
+                self.link.set_ready();
+            }
             FrameKind::Overflow => self.overflowed = true,
             FrameKind::Bell => self.rung = true,
             FrameKind::Refused if !self.ready => {
                 self.refusal = Some(String::from_utf8_lossy(&body).into_owned());
             }
-            FrameKind::Value | FrameKind::Failed | FrameKind::Refused => {
+            FrameKind::Value | FrameKind::Failed | FrameKind::Refused | FrameKind::Progress => {
                 // A worker that refuses a task ends.
                 let dead = dead || head.kind == FrameKind::Refused;
                 let answer = Received { head, body: &body, descriptors };
                 let (ended, wrong) = self.crew.answered(&self.link, [answer].into_iter(), dead);
-                ended.settle();
+                ended.settle(&self.crew, &self.link.service);
                 return wrong.map_or(Ok(()), Err);
             }
             FrameKind::Setup | FrameKind::Run | FrameKind::OnSocket => {

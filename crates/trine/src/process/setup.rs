@@ -134,7 +134,7 @@ mod tests {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let proof = const { CapturesNothing::<F>::check() };
-        let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
+        let (task, job) = call::prepare((None, None), Location::caller(), arg, function, proof);
         crew.submit(job.unwrap());
         task.join()
     }

@@ -122,6 +122,8 @@ pub(super) struct Call {
     pub(super) name: Option<String>,
     /// When its waits end, by the clock that all processes share.
     pub(super) deadline: Option<Duration>,
+    /// How long it may run.
+    pub(super) limit: Option<Duration>,
     /// How many arguments follow, each behind a head of its own (see [`item_head`]); `None` for one without
     /// a head.
     pub(super) items: Option<u32>,
@@ -207,6 +209,8 @@ pub(super) enum FrameKind {
     Bell = 8,
     /// In the ring of tasks: the task comes through the socket.
     OnSocket = 9,
+    /// Eight bytes of a floating-point number: how far the task had come at its end.
+    Progress = 10,
 }
 
 impl Frame {
@@ -218,8 +222,10 @@ impl Frame {
 
 impl FrameKind {
     fn from_raw(raw: u32) -> Option<FrameKind> {
-        use FrameKind::{Bell, Failed, OnSocket, Overflow, Ready, Refused, Run, Setup, Value};
-        let all = [Setup, Run, Ready, Refused, Value, Failed, Overflow, Bell, OnSocket];
+        use FrameKind::{
+            Bell, Failed, OnSocket, Overflow, Progress, Ready, Refused, Run, Setup, Value,
+        };
+        let all = [Setup, Run, Ready, Refused, Value, Failed, Overflow, Bell, OnSocket, Progress];
         all.into_iter().find(|kind| *kind as u32 == raw)
     }
 }

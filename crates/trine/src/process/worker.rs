@@ -112,7 +112,8 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     registry::set_current(Some(entry.slot));
     let start = Instant::now();
     let left = call.deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()));
-    entry.slot.exchange_deadline(left.and_then(|left| start.checked_add(left)));
+    let most = left.into_iter().chain(call.limit).min();
+    entry.slot.exchange_deadline(most.and_then(|most| start.checked_add(most)));
     let running = cancel::running(entry.slot);
     let mut job = Running { task, trampoline, entry: &entry, outbox };
     if place.is_cancelled(task) {
@@ -120,6 +121,9 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     } else if left.is_some_and(|left| left.is_zero()) {
         job.fail(REST, &Failure::TimedOut);
     } else {
+        if call.limit.is_some() {
+            place.begin_clock();
+        }
         place.begin(task, head.item);
         let descriptors = std::mem::take(descriptors);
         overflow::labelled(&label, || match call.items {
@@ -193,6 +197,9 @@ impl Running<'_> {
         drop(counting);
         // What the task has printed stands before what the joiner prints.
         let _ = io::stdout().flush();
+        if let Some(progress) = self.entry.slot.progress() {
+            self.tell_progress(progress);
+        }
         let failure = match outcome {
             Ok(Ok(descriptors)) => {
                 let kind = FrameKind::Value;
@@ -203,6 +210,15 @@ impl Running<'_> {
             Err(error) => failure_of(error),
         };
         self.fail(item, &failure);
+    }
+
+    /// The board has room for one number only, and the next task may be quicker than the master's look.
+    fn tell_progress(&mut self, progress: f64) {
+        let mut frame = wire::begin(FrameKind::Progress, self.task);
+        frame.extend_from_slice(&progress.to_bits().to_le_bytes());
+        let result = self.outbox.exchange(frame);
+        self.outbox.answer(&Head::of(FrameKind::Progress, self.task), &[]);
+        self.outbox.exchange(result);
     }
 
     fn fail(&mut self, item: u32, failure: &Failure) {

@@ -137,6 +137,11 @@ impl TaskError {
         self
     }
 
+    pub(crate) fn with_attempt(mut self, attempt: u32) -> TaskError {
+        self.0.attempt = attempt;
+        self
+    }
+
     pub(crate) fn with_suppressed(mut self, suppressed: Vec<TaskError>) -> TaskError {
         self.0.suppressed = suppressed;
         self
@@ -217,13 +222,7 @@ impl TaskError {
     /// Whether the task's process died under it: by a signal, by `exit`, by a stack overflow, or so
     /// that nobody knows.
     pub fn is_crash(&self) -> bool {
-        matches!(
-            self.0.cause,
-            Cause::Exited { .. }
-                | Cause::Signaled { .. }
-                | Cause::StackOverflow
-                | Cause::Lost { .. }
-        )
+        self.0.cause.is_crash()
     }
 
     /// Whether the task's process died because memory had run out; `false` where that is not known.
@@ -263,6 +262,18 @@ impl From<&Location<'_>> for SourceLocation {
 impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl Cause {
+    pub(crate) fn is_crash(&self) -> bool {
+        matches!(
+            self,
+            Cause::Exited { .. }
+                | Cause::Signaled { .. }
+                | Cause::StackOverflow
+                | Cause::Lost { .. }
+        )
     }
 }
 

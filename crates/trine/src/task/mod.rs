@@ -7,6 +7,7 @@
 //! | `error.rs` | [`TaskError`] and its [`Cause`] |
 //! | `outcome.rs` | the cell in which a result waits for its joiner |
 //! | `cancel.rs`, `interrupt.rs` | what ends a wait from outside |
+//! | `progress.rs` | how far a task says that it has come |
 //! | `park.rs` | waiting, for coroutines and threads alike |
 //! | `registry.rs`, `slot.rs` | the live tasks of this process, and what is known of each |
 //! | `failure.rs`, `backtrace.rs` | what is kept of a panic |
@@ -32,6 +33,7 @@ mod limit;
 pub(crate) mod outcome;
 pub(crate) mod park;
 mod printed;
+pub(crate) mod progress;
 pub(crate) mod registry;
 mod slot;
 
@@ -117,6 +119,10 @@ pub(crate) trait Handle: Send + Sync {
     fn detached(&self) {}
     /// The joiner is about to wait, and may do something for the task instead.
     fn linger(&self) {}
+    /// How far the task says that it has come.
+    fn progress(&self) -> Option<f64> {
+        self.core().entry.slot.progress()
+    }
     /// The joiner waits for a wake-up; may return early.
     fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
         park::wait(deadline)
@@ -184,6 +190,7 @@ pub struct Task<T> {
 trait Joinable<T>: Cancel {
     fn entry(&self) -> &registry::Entry;
     fn is_done(&self) -> bool;
+    fn told_progress(&self) -> Option<f64>;
     unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted>;
     unsafe fn wait_uninterrupted(&self);
     fn look(&self);
@@ -199,6 +206,10 @@ impl<H: Handle> Joinable<H::Value> for H {
 
     fn is_done(&self) -> bool {
         self.core().outcome.is_done()
+    }
+
+    fn told_progress(&self) -> Option<f64> {
+        self.progress()
     }
 
     unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted> {
@@ -402,6 +413,22 @@ impl<T> Task<T> {
     /// Where the task is in its life.
     pub fn state(&self) -> State {
         if self.is_finished() { State::Terminated } else { self.info().state }
+    }
+
+    /// How far the task says that it has come, by [`progress`](crate::progress()); `None` if it has said nothing.
+    ///
+    /// After its end the last number stays. A task that is run again because its process has died has said
+    /// nothing until it says something anew; so has one that is queued.
+    ///
+    /// ```
+    /// let task = trine::thread::spawn(|| trine::progress(0.5));
+    /// while !task.is_finished() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(task.progress(), Some(0.5));
+    /// ```
+    pub fn progress(&self) -> Option<f64> {
+        self.handle.told_progress()
     }
 
     /// All that is known of the task.

@@ -101,6 +101,8 @@ struct Extra {
     shielded: usize,
     /// Wakes the thread that runs the task.
     waker: Option<Waker>,
+    /// How far the task says that it has come.
+    progress: Option<f64>,
 }
 
 /// One unwinding of one task.
@@ -205,6 +207,21 @@ impl Slot {
                 extra.reason.get_or_insert(reason);
             });
         }
+    }
+
+    /// Notes how far the task has come.
+    pub(crate) fn set_progress(&self, progress: f64) {
+        self.with_extra(|extra| extra.progress = Some(progress));
+    }
+
+    /// How far the task says that it has come.
+    pub(crate) fn progress(&self) -> Option<f64> {
+        lock(&self.extra).as_ref().and_then(|extra| extra.progress)
+    }
+
+    /// Which way the task runs.
+    pub(crate) fn kind(&self) -> Kind {
+        Kind::from_raw(self.kind.load(Relaxed) & KIND)
     }
 
     /// Whether the task was asked to end.

@@ -1,0 +1,52 @@
+//! The tasks of a crew that wait for the moment at which they run again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use super::job::{Job, Record};
+
+#[derive(Default)]
+pub(super) struct Delayed {
+    jobs: HashMap<u64, (Option<Instant>, Job)>,
+    /// With the tasks' numbers; one that no clock comes to is not here.
+    moments: BTreeSet<(Instant, u64)>,
+}
+
+impl Delayed {
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    pub(super) fn put(&mut self, at: Option<Instant>, job: Job) {
+        self.moments.extend(at.map(|at| (at, job.id())));
+        self.jobs.insert(job.id(), (at, job));
+    }
+
+    /// Takes a task out, if it is here.
+    pub(super) fn take(&mut self, task: &Record) -> Option<Job> {
+        let (at, job) = self.jobs.remove(&task.id())?;
+        at.map(|at| self.moments.remove(&(at, task.id())));
+        Some(job)
+    }
+
+    /// When the next one runs again.
+    pub(super) fn first(&self) -> Option<Instant> {
+        self.moments.first().map(|(at, _)| *at)
+    }
+
+    /// Takes one whose moment has come.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Job> {
+        let (_, task) = *self.moments.first().filter(|(at, _)| *at <= now)?;
+        self.moments.pop_first();
+        self.jobs.remove(&task).map(|(_, job)| job)
+    }
+
+    /// Takes all of them out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Job> {
+        std::mem::take(self).jobs.into_values().map(|(_, job)| job)
+    }
+}
