@@ -2,25 +2,22 @@
 //!
 //! `cargo run --release --example image_farm [DIRECTORY]`
 //!
-//! Without a directory it makes one with sound pictures and four that are not. Each file is decoded in a process of its own
-//! that may read this directory and nothing else, with little memory and little time; what a file
-//! does to its decoder stands beside its name.
+//! Without a directory it makes one with sound pictures and four that are not. A file is decoded in a process that may
+//! read this directory and nothing else, with little memory and little time; what a file does to its decoder stands
+//! beside its name.
 
 use std::error::Error;
 use std::fs::{self, DirEntry};
 use std::io::{self, IsTerminal, stderr};
 use std::path::{Path, PathBuf};
-use std::thread::available_parallelism;
 use std::time::Duration;
 use std::{env, process, ptr, slice};
 
 use serde::{Deserialize, Serialize};
 use stb_image::image::{LoadResult, load_from_memory_with_depth};
 use stb_image::stb_image::{stbi_image_free, stbi_load_gif_from_memory};
-use trine::process::{Builder, Sandbox};
-use trine::{Cause, Executor, Kind, TaskError, time};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use trine::process::{Pool, Sandbox};
+use trine::sync::channel;
 
 #[derive(Serialize, Deserialize)]
 struct Picture {
@@ -66,11 +63,10 @@ fn animation(bytes: &[u8]) -> Result<Picture, String> {
     }
     let [width, height, frames] = [width, height, frames].map(|n| n as usize);
     // SAFETY: the library has made so many pixels of one byte each, and they are ours until they are freed.
-    let digest = unsafe { slice::from_raw_parts(pixels, width * height * frames) };
-    let digest = picture(width, height, frames, digest);
+    let copy = unsafe { slice::from_raw_parts(pixels, width * height * frames) }.to_vec();
     // SAFETY: they came from this library, and nobody uses them any more.
     unsafe { stbi_image_free(pixels.cast()) };
-    Ok(digest)
+    Ok(picture(width, height, frames, &copy))
 }
 
 fn picture(width: usize, height: usize, frames: usize, pixels: &[u8]) -> Picture {
@@ -78,48 +74,45 @@ fn picture(width: usize, height: usize, frames: usize, pixels: &[u8]) -> Picture
     Picture { width, height, frames, brightness: sum / pixels.len().max(1) as u64 }
 }
 
-/// In a coroutine of this program, which has nothing to do but wait.
-fn examine(path: PathBuf) -> (PathBuf, Result<Picture, String>) {
-    let directory = path.parent().expect("a file is in a directory").to_owned();
-    let sandbox = Sandbox::new().no_network().no_exec().no_new_processes().read_only([directory]);
-    let decoder = Builder::new()
-        .sandbox(sandbox)
+fn farm(directory: &Path) -> Result<(), Box<dyn Error>> {
+    let pool = Pool::builder()
+        .sandbox(Sandbox::new().no_network().no_exec().no_new_processes().read_only([directory]))
         .memory_limit(256 << 20)
         .cpu_limit(Duration::from_secs(1))
-        .capture_output();
-    let attempt = || -> Result<_, TaskError> {
-        // Not all that takes long takes processor time.
-        time::timeout(PATIENCE, || decoder.clone().spawn(path.clone(), decode).join())?
-    };
-    let decoded = attempt().or_else(|error| match error.cause() {
-        // Somebody has killed it, or there was no room for it: an accident, not the file's fault.
-        Cause::Signaled { signal: 9, .. } | Cause::NotSpawned { .. } => attempt(),
-        _ => Err(error),
-    });
-    (path, decoded.unwrap_or_else(|error| Err(error.to_string())))
-}
-
-fn farm(directory: &Path) -> Result<(), Box<dyn Error>> {
+        .timeout(Duration::from_secs(60)) // not all that takes long takes processor time
+        .retries(1) // somebody may have killed the process; if the file did, it will do so again
+        .capture_output()
+        .build();
     let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
     let paths: Vec<_> = entries.iter().map(DirEntry::path).filter(|path| path.is_file()).collect();
     let (mut done, mut sound) = (0, 0);
-    let at_once = available_parallelism()?.get();
-    for outcome in Kind::Coroutine.map(paths.clone(), examine).window(at_once).unordered() {
-        let (path, decoded) = outcome?;
-        let name = path.file_name().unwrap_or_default().display();
-        match decoded {
-            Ok(Picture { width, height, frames, brightness }) => {
-                println!("{name}: {width} x {height}, {frames} frames, brightness {brightness}");
-                sound += 1;
+    trine::scope(|s| {
+        let (tell, told) = channel::bounded(pool.workers());
+        for path in &paths {
+            let (pool, tell) = (&pool, tell.clone());
+            s.coroutine(move || _ = tell.send((path, pool.spawn(path.clone(), decode).join())));
+        }
+        drop(tell);
+        for (path, decoded) in told {
+            let name = path.file_name().unwrap_or_default().display();
+            match decoded {
+                Ok(Ok(Picture { width, height, frames, brightness })) => {
+                    println!(
+                        "{name}: {width} x {height}, {frames} frames, brightness {brightness}"
+                    );
+                    sound += 1;
+                }
+                Ok(Err(refusal)) => println!("{name}: {refusal}"),
+                Err(error) => println!("{name}: attempt {}: {error}", error.attempt()),
             }
-            Err(why) => println!("{name}: {why}"),
+            done += 1;
+            if stderr().is_terminal() {
+                eprint!("{done} of {}\r", paths.len());
+            }
         }
-        done += 1;
-        if stderr().is_terminal() {
-            eprint!("{done} of {}\r", paths.len());
-        }
-    }
+    })?;
     println!("{sound} of {} files decoded", paths.len());
+    pool.shutdown();
     Ok(())
 }
 
