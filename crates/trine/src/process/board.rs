@@ -12,6 +12,7 @@
 //!   │ item   │ item     │ item     │
 //!   │ cancel │ cancel   │ cancel   │
 //!   │ expire │ expire   │ expire   │
+//!   │ check  │ check    │ check    │
 //! ```
 //!
 //! The other way, a worker has to be told that its task is to end (cancelled, or its time is up)
@@ -20,7 +21,8 @@
 //! are never used twice.
 //!
 //! A worker keeps its own page only, so it cannot touch the words of the others. One that scribbles
-//! on its own can make the master believe that its last task had begun or not: it harms itself.
+//! on its own is found out by the check, which is the number with all bits turned: then the task that it was to begin
+//! first counts as begun, so that it does not scribble over the next worker's, too.
 //!
 //! Ordering: the worker's store before the task is released, the master's load after the death
 //! acquires; the death itself stands between them. The master's store of a cancellation is released,
@@ -38,6 +40,7 @@ const BEGUN: usize = 0;
 const CANCEL: usize = 8;
 const EXPIRE: usize = 16;
 const ITEM: usize = 24;
+const CHECK: usize = 32;
 
 /// Most workers of one program at one time.
 pub(super) const PLACES: u32 = 16_384;
@@ -102,16 +105,18 @@ impl Board {
         for word in [BEGUN, CANCEL, EXPIRE, ITEM] {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
+        self.memory.word(offset(number) + CHECK).store(!0, Relaxed);
         Some(Place { board: Arc::clone(self), number })
     }
 }
 
 impl Place {
-    /// What the worker has begun last.
-    pub(super) fn begun(&self) -> Begun {
+    /// What the worker has begun last; `None` if somebody has written over it.
+    pub(super) fn begun(&self) -> Option<Begun> {
         let word = |word| self.board.memory.word(offset(self.number) + word);
         let task = word(BEGUN).load(Acquire);
-        Begun { task, item: word(ITEM).load(Acquire) as u32 }
+        let begun = Begun { task, item: word(ITEM).load(Acquire) as u32 };
+        (word(CHECK).load(Acquire) == !task).then_some(begun)
     }
 
     /// Notes that the worker is to end `task`, which is cancelled; a signal has to follow.
@@ -151,6 +156,7 @@ impl OwnPlace {
     pub(super) fn begin(&self, task: u64, item: u32) {
         self.begin_item(item);
         self.0.word(BEGUN).store(task, Release);
+        self.0.word(CHECK).store(!task, Release);
     }
 
     /// Notes that the task begins its next item.
@@ -179,17 +185,20 @@ mod tests {
         let (first, second) = (board.take().unwrap(), board.take().unwrap());
         let own = OwnPlace::keep(attach(&descriptor).unwrap(), second.number).unwrap();
         own.begin(41, 7);
-        assert_eq!((first.begun().task, second.begun()), (0, Begun { task: 41, item: 7 }));
+        assert_eq!(first.begun(), Some(Begun { task: 0, item: 0 }));
+        assert_eq!(second.begun(), Some(Begun { task: 41, item: 7 }));
         first.cancel(41);
         first.expire(41);
         assert!(!own.is_cancelled(41) && !own.is_expired(41));
         second.cancel(41);
         second.expire(42);
-        assert!(own.is_cancelled(41) && own.is_expired(42) && second.begun().task == 41);
+        assert!(own.is_cancelled(41) && own.is_expired(42));
+        own.0.word(BEGUN).store(40, Relaxed);
+        assert_eq!(second.begun(), None, "somebody has written over it");
         let number = second.number;
         drop(second);
         let again = board.take().unwrap();
-        assert_eq!((again.number, again.begun().task), (number, 0));
+        assert_eq!((again.number, again.begun()), (number, Some(Begun { task: 0, item: 0 })));
         assert!(!own.is_cancelled(41) && !own.is_expired(42));
         assert!(OwnPlace::keep(attach(&descriptor).unwrap(), PLACES).is_none());
     }

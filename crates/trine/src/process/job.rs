@@ -383,7 +383,12 @@ impl Job {
         }
         self.handed += u32::from(is_first);
         match begun {
-            None if self.handed < MOST_HANDED => None,
+            None if self.handed < MOST_HANDED => {
+                if self.many.is_some() {
+                    self.go_on_at(self.first_item());
+                }
+                None
+            }
             Some(item) if self.many.is_some() && item != REST => {
                 if self.awaits(item) {
                     let error = self.record().error(cause.clone());

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::board::Place;
+use super::board::{Begun, Place};
 use super::crew::{Crew, End, Received};
 use super::job::Job;
 use super::lines::{MasterLines, THREAD, Words};
@@ -36,6 +38,8 @@ pub(super) struct Link {
 struct Lines {
     words: Words,
     answers: Mutex<Answers>,
+    /// Somebody who is about to sleep has found the lock taken: whoever has it looks again.
+    missed: AtomicBool,
     /// Why nothing that the worker says is heard any more.
     broken: OnceLock<String>,
     patience: Patience,
@@ -47,6 +51,9 @@ struct Answers {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
+
+/// Why a worker is ended whose ring cannot be read.
+const NONSENSE: &str = "it has written nonsense into its ring";
 
 /// Most answers that are taken at once.
 const BATCH: usize = 256;
@@ -62,8 +69,14 @@ impl Link {
         let (lines, tasks) = lines
             .map(|MasterLines { words, tasks, answers }| {
                 let answers = Answers { ring: answers, bytes: Vec::new(), ends: Vec::new() };
-                let (broken, patience) = (OnceLock::new(), Patience::new());
-                (Lines { words, answers: Mutex::new(answers), broken, patience }, tasks)
+                let lines = Lines {
+                    words,
+                    answers: Mutex::new(answers),
+                    missed: AtomicBool::new(false),
+                    broken: OnceLock::new(),
+                    patience: Patience::new(),
+                };
+                (lines, tasks)
             })
             .unzip();
         (Link { id, pid, socket, pidfd, place, service, lines }, tasks)
@@ -84,23 +97,45 @@ impl Link {
         self.lines.as_ref()?.broken.get()
     }
 
-    /// Takes what the worker has answered, if nobody else is at it; how many answers.
+    /// Takes what the worker has answered, if nobody else is at it; how many answers. The caller looks again.
     pub(super) fn hear(&self, crew: &Arc<Crew>) -> usize {
-        let Some(lines) = &self.lines else { return 0 };
-        match lines.answers.try_lock() {
-            Ok(answers) => self.take(crew, lines, answers, false),
-            Err(TryLockError::Poisoned(poisoned)) => {
-                self.take(crew, lines, poisoned.into_inner(), false)
-            }
-            Err(TryLockError::WouldBlock) => 0,
-        }
+        self.lines.as_ref().map_or(0, |lines| self.hear_through(lines, crew, Lines::try_lock))
     }
 
-    /// Takes all that a dead worker has answered; afterwards nobody is at it any more.
-    pub(super) fn hear_last(&self, crew: &Arc<Crew>) {
+    /// As `hear`, before the caller sleeps: should somebody else be at it, that one looks again.
+    fn hear_or_leave(&self, lines: &Lines, crew: &Arc<Crew>) -> usize {
+        self.hear_through(lines, crew, |lines| {
+            lines.try_lock().or_else(|| {
+                lines.missed.store(true, Relaxed);
+                // Either the lock is free by now, or who gives it back sees the mark.
+                fence(SeqCst);
+                lines.try_lock()
+            })
+        })
+    }
+
+    fn hear_through<'a>(
+        &self,
+        lines: &'a Lines,
+        crew: &Arc<Crew>,
+        lock: impl Fn(&'a Lines) -> Option<MutexGuard<'a, Answers>>,
+    ) -> usize {
+        let mut count = 0;
+        while let Some(answers) = lock(lines) {
+            count += self.take(crew, lines, answers, false);
+            fence(SeqCst);
+            if !lines.missed.load(Relaxed) || !lines.missed.swap(false, SeqCst) {
+                break;
+            }
+        }
+        count
+    }
+
+    /// Takes all that the worker has answered by now; afterwards nobody is at that any more.
+    pub(super) fn hear_all(&self, crew: &Arc<Crew>, dead: bool) {
         let Some(lines) = &self.lines else { return };
         let lock = || lines.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.take(crew, lines, lock(), true) > 0 {}
+        while self.take(crew, lines, lock(), dead) > 0 {}
     }
 
     /// The lock is held until the answers are settled with the crew: who finds it free finds a crew that
@@ -124,18 +159,22 @@ impl Link {
                 Ok(true) => ends.push(bytes.len()),
                 Ok(false) => break,
                 Err(ring::Broken) => {
-                    broken = Some("it has written nonsense into its ring".to_owned());
+                    broken = Some(NONSENSE.to_owned());
                     break;
                 }
             }
         }
-        let mut start = 0;
+        let (mut start, mut unread) = (0, false);
         let records = ends.iter().map_while(|end| {
             let record = &bytes[std::mem::replace(&mut start, *end)..*end];
-            let (head, body) = Head::of_record(record)?;
-            Some(Received { head, body, descriptors: Vec::new() })
+            let read = Head::of_record(record);
+            unread |= read.is_none();
+            read.map(|(head, body)| Received { head, body, descriptors: Vec::new() })
         });
         let (ended, wrong) = crew.answered(self, records, dead);
+        if unread {
+            broken = Some(NONSENSE.to_owned());
+        }
         let count = ends.len();
         if let Some(reason) = broken.or(wrong) {
             lines.broken.get_or_init(|| reason);
@@ -170,11 +209,11 @@ impl Link {
         if !lines.words.listen_by_thread() {
             return park::wait(deadline);
         }
-        self.hear(crew);
+        self.hear_or_leave(lines, crew);
         let waited =
             if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
         lines.words.listen_by_service();
-        self.hear(crew);
+        self.hear_or_leave(lines, crew);
         waited
     }
 
@@ -189,11 +228,21 @@ impl Link {
     pub(super) fn listen(&self, crew: &Arc<Crew>) {
         let Some(lines) = &self.lines else { return };
         lines.words.listen();
-        while self.hear(crew) > 0 {}
+        while self.hear_or_leave(lines, crew) > 0 {}
     }
 
     fn words(&self) -> Option<&Words> {
         self.lines.as_ref().map(|lines| &lines.words)
+    }
+}
+
+impl Lines {
+    fn try_lock(&self) -> Option<MutexGuard<'_, Answers>> {
+        match self.answers.try_lock() {
+            Ok(answers) => Some(answers),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -220,6 +269,11 @@ pub(super) struct Post {
     pub(super) idle: bool,
     /// Whether it was told to end, or is being killed.
     pub(super) dismissed: bool,
+    /// Whether it has closed its connection: it gets no more tasks.
+    pub(super) hung_up: bool,
+    /// The task that was its first when it was looked at last, and the one for which it was asked.
+    seen: u64,
+    asked: u64,
 }
 
 impl Post {
@@ -232,25 +286,38 @@ impl Post {
             waits_for_room: false,
             idle: false,
             dismissed: false,
+            hung_up: false,
+            seen: 0,
+            asked: 0,
         }
     }
 
-    /// Gives the worker a task; never sleeps. Gives it back if there is no room in the ring. That the worker is
-    /// dead already shows at its pidfd.
+    /// Gives the worker a task; never sleeps. That the worker is dead already shows at its pidfd.
+    ///
+    /// Gives it back if the worker has another one and there is no room in the ring, or the task has to go through
+    /// the socket, from where nobody could take it back.
     #[must_use = "a task that is given back has to go elsewhere"]
     pub(super) fn hand(&mut self, mut job: Job) -> Option<Job> {
         debug_assert!(!self.dismissed && !self.idle);
         let body = &job.call[HEAD..];
         let short = RECORD_HEAD + body.len() <= ring::LONGEST;
         let in_ring = short && job.descriptors.is_empty() && job.setup.is_none();
+        let has_none = self.jobs.is_empty();
         job.place = None;
         if let Some(tasks) = &mut self.tasks {
+            if !in_ring && !has_none {
+                return Some(job);
+            }
             let (kind, body) =
                 if in_ring { (FrameKind::Run, body) } else { (FrameKind::OnSocket, [].as_slice()) };
             let head = Head { kind, task: job.id(), item: job.first_item(), nanos: 0 };
-            let Some(place) = tasks.push(&head.record(), body) else { return Some(job) };
+            match tasks.push(&head.record(), body) {
+                Some(place) => job.place = in_ring.then_some(place),
+                // Full of what it will skip, or overwritten: it gets the task when it finds no more there.
+                None if has_none => {}
+                None => return Some(job),
+            }
             crash_point!("master: task in the ring, worker not told");
-            job.place = in_ring.then_some(place);
         }
         if job.place.is_none() {
             let frames = job.setup.iter().map(|setup| (setup, Arc::default()));
@@ -326,6 +393,15 @@ impl Post {
         }
     }
 
+    /// What the worker has begun last.
+    pub(super) fn begun(&self) -> Begun {
+        let first = || self.jobs.front().map(|job| (job.id(), job.first_item()));
+        self.link.place.begun().unwrap_or_else(|| {
+            let (task, item) = first().unwrap_or_default();
+            Begun { task, item }
+        })
+    }
+
     /// Whether the worker has this task.
     pub(super) fn has(&self, task: u64) -> bool {
         self.jobs.iter().any(|job| job.id() == task)
@@ -351,11 +427,28 @@ impl Post {
         Some(job)
     }
 
+    /// Takes back all that it has not begun.
+    pub(super) fn withdraw_all(&mut self) -> Vec<Job> {
+        let all: Vec<u64> = self.jobs.iter().map(Job::id).collect();
+        all.into_iter().rev().filter_map(|task| self.withdraw(task)).collect()
+    }
+
     /// Takes back the task that it would begin last.
     pub(super) fn withdraw_last(&mut self) -> Option<Job> {
         // The first one it has begun, or is about to.
         let last = self.jobs.back().filter(|_| self.jobs.len() > 1)?.id();
         self.withdraw(last)
+    }
+
+    /// Asks the worker, once for each task that is its first for long, whether it has anything to do.
+    pub(super) fn ask_after(&mut self) {
+        let Some(first) = self.jobs.front().map(Job::id) else { return };
+        if self.seen != first {
+            self.seen = first;
+        } else if self.asked != first {
+            self.asked = first;
+            self.send(Arc::new(wire::begin(FrameKind::Bell, first)));
+        }
     }
 
     /// Sends a frame that is no task; never sleeps.

@@ -83,6 +83,15 @@ impl Inbox {
                 Ok(false) => self.spare = record,
                 Err(ring::Broken) => end_of_nonsense("its ring is overwritten"),
             }
+            // One that has a record was announced before it came, so this one has none.
+            if let Some(frame) = self.incoming.ready.pop_front() {
+                self.outbox.settle(|| true);
+                if frame.head.kind != FrameKind::Bell {
+                    return frame;
+                }
+                self.outbox.reply_to(&frame.head);
+                continue;
+            }
             self.outbox.settle(|| tasks.is_ready());
             if tasks.is_ready() || self.patience.spin(|| false, || tasks.is_ready()) {
                 continue;
@@ -92,7 +101,6 @@ impl Inbox {
             if !tasks.is_ready() {
                 // Something comes: the bell, the frame of a long task, the end.
                 receive(&self.outbox.socket, &mut self.incoming, &mut self.scratch);
-                self.incoming.ready.retain(|frame| frame.head.kind != FrameKind::Bell);
             }
             words.stay_awake();
         }
@@ -122,7 +130,9 @@ impl Inbox {
     pub(super) fn frame(&mut self) -> Frame {
         loop {
             match self.incoming.ready.pop_front() {
-                Some(frame) if frame.head.kind == FrameKind::Bell => {}
+                Some(frame) if frame.head.kind == FrameKind::Bell => {
+                    self.outbox.reply_to(&frame.head);
+                }
                 Some(frame) => return frame,
                 None => receive(&self.outbox.socket, &mut self.incoming, &mut self.scratch),
             }
@@ -198,6 +208,13 @@ impl Outbox {
             ring.untold = None;
         } else {
             tell(ring, &self.socket);
+        }
+    }
+
+    /// A bell has come while there was nothing to do. If it asks whether there is, so much is said.
+    fn reply_to(&self, bell: &Head) {
+        if bell.task != 0 {
+            self.send(&wire::head(FrameKind::Bell, bell.task, 0), &[]);
         }
     }
 
