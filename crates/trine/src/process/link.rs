@@ -164,6 +164,9 @@ impl Link {
                 }
             }
         }
+        if !ends.is_empty() {
+            crash_point!("master: answers taken, not settled");
+        }
         let (mut start, mut unread) = (0, false);
         let records = ends.iter().map_while(|end| {
             let record = &bytes[std::mem::replace(&mut start, *end)..*end];
@@ -181,6 +184,9 @@ impl Link {
             child::kill(&self.pidfd);
         }
         drop(answers);
+        if count > 0 {
+            crash_point!("master: answers settled, joiners not told");
+        }
         ended.settle();
         count
     }
@@ -209,9 +215,11 @@ impl Link {
         if !lines.words.listen_by_thread() {
             return park::wait(deadline);
         }
+        crash_point!("master: seat taken");
         self.hear_or_leave(lines, crew);
         let waited =
             if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
+        crash_point!("master: seat not given back");
         lines.words.listen_by_service();
         self.hear_or_leave(lines, crew);
         waited
@@ -328,10 +336,12 @@ impl Post {
                 descriptors,
             }));
             self.flush();
+            crash_point!("master: task through the socket");
         } else if self.link.words().is_some_and(Words::wake_worker) {
             static BELL: OnceLock<Arc<Vec<u8>>> = OnceLock::new();
             let bell = BELL.get_or_init(|| Arc::new(wire::begin(FrameKind::Bell, 0)));
             self.send(Arc::clone(bell));
+            crash_point!("master: worker told of a task");
         }
         job.given_to(&self.link);
         self.jobs.push_back(job);
@@ -419,6 +429,7 @@ impl Post {
         if !self.tasks.as_ref()?.withdraw(place) {
             return None;
         }
+        crash_point!("master: record withdrawn, task not moved");
         let job = self.jobs.remove(index)?;
         job.taken_back();
         if index == 0 {
@@ -467,6 +478,7 @@ impl Post {
             } else {
                 self.link.place.expire(task);
             }
+            crash_point!("master: task on the board, worker not asked to end it");
             termination::ask(&self.link.pidfd);
         }
     }
@@ -500,6 +512,7 @@ impl Post {
     /// Tells an idle worker to end.
     pub(super) fn dismiss(&mut self) {
         debug_assert!(self.jobs.is_empty());
+        crash_point!("master: worker about to be dismissed");
         self.dismissed = true;
         socket::hang_up(&self.link.socket);
     }

@@ -98,10 +98,12 @@ impl Inbox {
             }
             let words = &self.outbox.ring.as_ref().expect("both rings or none").words;
             words.fall_asleep();
+            crash_point!("worker: about to sleep");
             if !tasks.is_ready() {
                 // Something comes: the bell, the frame of a long task, the end.
                 receive(&self.outbox.socket, &mut self.incoming, &mut self.scratch);
             }
+            crash_point!("worker: awake, and says otherwise");
             words.stay_awake();
         }
     }
@@ -119,6 +121,7 @@ impl Inbox {
             end_of_nonsense("its ring is overwritten")
         };
         if head.kind == FrameKind::OnSocket {
+            crash_point!("worker: task announced, not received");
             self.spare = record;
             return self.frame();
         }
@@ -184,6 +187,7 @@ impl Outbox {
         }
         head.write(&mut self.reply, descriptors.len());
         self.send(&self.reply, descriptors);
+        crash_point!("worker: answer through the socket");
         if self.reply.capacity() > KEPT {
             self.reply = Vec::new();
         }
@@ -240,9 +244,11 @@ fn tell(ring: &mut Ring, socket: &OwnedFd) {
     match ring.words.tell_master() {
         NOBODY => {}
         THREAD => {
+            crash_point!("worker: ear taken, thread not woken");
             let _ = futex::wake_shared(ring.words.ear());
         }
         _ => {
+            crash_point!("worker: ear taken, service not told");
             if socket::send_all(socket, &wire::head(FrameKind::Bell, 0, 0)).is_err() {
                 process::exit(1);
             }

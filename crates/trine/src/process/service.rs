@@ -309,6 +309,7 @@ impl Master {
             condemned: None,
         };
         self.members.insert(link.id, member);
+        crash_point!("master: worker watched, without tasks");
         crew.joined(link, tasks);
     }
 
@@ -376,6 +377,7 @@ impl Master {
     fn bury(&mut self, id: u64) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let Some(ended) = child::reap(&member.link.pidfd) else { return };
+        crash_point!("master: worker waited for, its last words not heard");
         // What a dead process has sent fits into a socket; more comes only from one that it left
         // the socket to.
         for _ in 0..4096 {
@@ -391,6 +393,7 @@ impl Master {
         self.service.poll.remove(&link.socket);
         self.service.poll.remove(&link.pidfd);
         drop(link);
+        crash_point!("master: last words heard, tasks not given to others");
         crew.died(id, ready, cause).carry_out(&crew, &self.service);
     }
 

@@ -6,6 +6,8 @@
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod clone;
+#[cfg(feature = "crash-points")]
+pub(crate) mod crash;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
 pub(crate) mod file;
