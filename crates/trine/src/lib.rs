@@ -53,7 +53,7 @@
 //! | [`Executor`], [`Kind`], [`thread::Pool`], [`process::Pool`] | a batch, without saying which way |
 //! | [`sync`] | `Mutex`, `RwLock`, `Condvar`, `Semaphore`, `Barrier`, `Event`, and [`channel`](sync::channel)s |
 //! | [`net`], [`fs`] | sockets, files and directories with std's names, and [`Readiness`](net::Readiness) for any other descriptor |
-//! | [`ipc`], [`process::Command`], [`signal`] | pipes, child processes, signals |
+//! | [`ipc`], [`process::Command`], [`signal`] | pipes, FIFOs, message queues and semaphores between processes; child processes, signals |
 //! | [`reactor()`] | what carriers wait with: `io_uring` or `epoll` |
 //! | [`time`] | sleeping, ticking, and a limit for whatever waits |
 //! | [`future`] | futures as tasks without a stack, in a few hundred bytes; waiting for any future; every [`Task`] is one |
@@ -101,7 +101,7 @@ pub use reactor::{ReactorInUse, reactor};
 pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
 pub use task::cancel::{cancelled, checkpoint, shield};
 pub use task::{
-    Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, SourceLocation, State, Task,
+    Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, Limit, SourceLocation, State, Task,
     TaskError, TaskId, TaskInfo, UnknownKind,
 };
 

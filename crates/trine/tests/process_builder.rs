@@ -251,6 +251,24 @@ fn one_that_fails_now_and_then_costs_workers_and_no_tasks() {
 }
 
 #[test]
+fn one_that_succeeds_once_leaves_a_worker_that_does_all_tasks() {
+    let log = Log::new("once");
+    let pool = log
+        .pool(2)
+        .initializer(|| {
+            if begin() > 1 {
+                exit(1);
+            }
+        })
+        .build();
+    for n in 0..50_u32 {
+        // Some are given to a worker that dies, and come back when no more workers are forked.
+        assert_eq!(pool.spawn(n, |n| n).join().unwrap(), n);
+    }
+    pool.shutdown();
+}
+
+#[test]
 fn the_next_task_tries_again() {
     let (log, mended) = (Log::new("again"), Log::new("mended"));
     let pool = log

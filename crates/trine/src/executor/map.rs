@@ -76,6 +76,14 @@ impl<R> Batch<R> {
         }
     }
 
+    /// The caller is about to wait.
+    fn linger(&self) {
+        match self {
+            Batch::One(task) => task.linger(),
+            Batch::Chunk(task) => task.linger(),
+        }
+    }
+
     fn cancel_because(&self, reason: String) {
         match self {
             Batch::One(task) => task.cancel_because(reason),
@@ -311,6 +319,10 @@ impl Finished {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    }
+
     fn next(&self) -> Result<usize, Interrupted> {
         let mut waker = None;
         let mut waited = Ok(());
@@ -362,6 +374,11 @@ where
         }
         if self.places.len() == self.free.len() {
             return None;
+        }
+        if self.finished.is_empty()
+            && let Some(any) = self.places.iter().flatten().next()
+        {
+            any.linger();
         }
         let place = match self.finished.next() {
             Ok(place) => place,

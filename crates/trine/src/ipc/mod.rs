@@ -1,9 +1,32 @@
 //! Between processes.
 //!
-//! A [`pipe()`] carries bytes one way: to and from child processes, or between the tasks of this one.
+//! | | carries | between |
+//! |---|---|---|
+//! | [`pipe()`] | bytes, one way | this process and its children, tasks |
+//! | [`channel()`](channel()) | messages of one type, many to many | processes that an end is sent to, by a descriptor any programs |
+//! | [`Fifo`] | bytes, one way | any programs, by a path |
+//! | [`MessageQueue`] | messages with priorities | any programs, by a name |
+//! | [`Semaphore`] | permits | any programs, by a name; processes that it is sent to |
+//! | [`Shared`] | memory of any size that nobody changes any more, without a copy | processes that it is sent to |
+//! | [`SharedMut`] | atomic numbers that all may write | the same |
+//! | [`Mutex`] | a value behind a lock that outlives its holders | the same |
 
-#[allow(dead_code, reason = "its users come next")]
 pub(crate) mod carry;
+pub mod channel;
+mod fifo;
+mod message_queue;
+mod mutex;
+mod name;
+mod pauses;
 mod pipe;
+mod semaphore;
+mod shared;
 
+pub use bytemuck;
+pub use channel::{channel, channel_with};
+pub use fifo::Fifo;
+pub use message_queue::{MessageQueue, MessageQueueOptions};
+pub use mutex::{LockResult, Mutex, MutexGuard, OwnerDied};
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use semaphore::{Semaphore, SemaphorePermit};
+pub use shared::{Atomics, Content, Shared, SharedError, SharedMut};

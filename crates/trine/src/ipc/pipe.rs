@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::Stdio;
 
 use crate::reactor::{Direction, Source};
-use crate::sys::{descriptors, unix_socket};
+use crate::sys::{descriptors, socket, unix_socket};
 
 /// A pipe: what is written at one end is read at the other. As [`std::io::pipe`].
 ///
@@ -62,13 +62,15 @@ use crate::sys::{descriptors, unix_socket};
 /// If there are no descriptors left.
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = unix_socket::pipe()?;
-    let reader = PipeReader { source: Source::of_nonblocking(reader.into()) };
+    let reader = PipeReader::new(reader.into(), false);
     Ok((reader, PipeWriter { source: Source::of_nonblocking(writer.into()) }))
 }
 
 /// The end of a [`pipe()`] that is read.
 pub struct PipeReader {
     source: Source<io::PipeReader>,
+    /// Of a FIFO that was opened before any writer came: until one has, an end of the pipe is none.
+    may_be_first: bool,
 }
 
 /// The end of a [`pipe()`] that is written.
@@ -86,7 +88,28 @@ impl PipeReader {
     ///
     /// If there is no descriptor left.
     pub fn try_clone(&self) -> io::Result<PipeReader> {
-        Ok(PipeReader { source: Source::of_nonblocking(self.source.get().try_clone()?) })
+        Ok(PipeReader::new(self.source.get().try_clone()?, self.may_be_first))
+    }
+
+    /// The end of a FIFO, which does not block, and had no writer when it was opened.
+    pub(super) fn before_its_writer(descriptor: OwnedFd) -> PipeReader {
+        PipeReader::new(descriptor.into(), true)
+    }
+
+    fn new(reader: io::PipeReader, may_be_first: bool) -> PipeReader {
+        PipeReader { source: Source::of_nonblocking(reader), may_be_first }
+    }
+
+    fn retry(
+        &self,
+        mut read: impl FnMut(&io::PipeReader) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.source.retry(Direction::Read, None, |pipe| match read(pipe)? {
+            0 if self.may_be_first && !socket::is_hung_up(pipe) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            count => Ok(count),
+        })
     }
 }
 
@@ -118,14 +141,14 @@ impl Read for &PipeReader {
         if buffer.is_empty() {
             return Ok(0);
         }
-        self.source.retry(Direction::Read, None, |mut pipe| pipe.read(buffer))
+        self.retry(|mut pipe| pipe.read(buffer))
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         if buffers.iter().all(|buffer| buffer.is_empty()) {
             return Ok(0);
         }
-        self.source.retry(Direction::Read, None, |mut pipe| pipe.read_vectored(buffers))
+        self.retry(|mut pipe| pipe.read_vectored(buffers))
     }
 }
 
@@ -202,7 +225,7 @@ impl From<io::PipeReader> for PipeReader {
     fn from(reader: io::PipeReader) -> PipeReader {
         // A descriptor that is not open says so at its first use.
         let _ = descriptors::set_blocking(reader.as_fd(), false);
-        PipeReader { source: Source::of_nonblocking(reader) }
+        PipeReader::new(reader, false)
     }
 }
 

@@ -20,6 +20,9 @@
 //! compares the number with that of the task it runs, so a word that comes late hits nobody: numbers
 //! are never used twice.
 //!
+//! Three more words are what a worker leaves behind of the limits that it met ([`limits`](super::limits)):
+//! `memory`, `cpu_end` and `cpu_most`.
+//!
 //! A worker keeps its own page only, so it cannot touch the words of the others. One that scribbles
 //! on its own is found out by the check, which is the number with all bits turned: then the task that it was to begin
 //! first counts as begun, so that it does not scribble over the next worker's, too.
@@ -40,7 +43,10 @@ const BEGUN: usize = 0;
 const CANCEL: usize = 8;
 const EXPIRE: usize = 16;
 const ITEM: usize = 24;
-const CHECK: usize = 32;
+const MEMORY: usize = 32;
+const CPU_END: usize = 40;
+const CPU_MOST: usize = 48;
+const CHECK: usize = 56;
 
 /// Most workers of one program at one time.
 pub(super) const PLACES: u32 = 16_384;
@@ -102,7 +108,7 @@ impl Board {
             None => return None,
         };
         drop(free);
-        for word in [BEGUN, CANCEL, EXPIRE, ITEM] {
+        for word in [BEGUN, CANCEL, EXPIRE, ITEM, MEMORY, CPU_END, CPU_MOST] {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
         self.memory.word(offset(number) + CHECK).store(!0, Relaxed);
@@ -127,6 +133,18 @@ impl Place {
     /// As `cancel`, for a task whose time is up.
     pub(super) fn expire(&self, task: u64) {
         self.board.memory.word(offset(self.number) + EXPIRE).store(task, Release);
+    }
+
+    /// What the worker has left by [`OwnPlace::ran_out_of_memory`].
+    pub(super) fn memory(&self) -> u64 {
+        self.board.memory.word(offset(self.number) + MEMORY).load(Acquire)
+    }
+
+    /// What the worker has left by [`OwnPlace::limit_cpu`].
+    pub(super) fn cpu(&self) -> (u64, u64) {
+        let at = offset(self.number);
+        let end = self.board.memory.word(at + CPU_END).load(Acquire);
+        (end, self.board.memory.word(at + CPU_MOST).load(Relaxed))
     }
 }
 
@@ -164,6 +182,18 @@ impl OwnPlace {
         self.0.word(ITEM).store(item.into(), Release);
     }
 
+    /// Notes that memory has run out, which ends the worker; called in a signal handler too.
+    pub(super) fn ran_out_of_memory(&self, note: u64) {
+        self.0.word(MEMORY).store(note, Release);
+    }
+
+    /// Notes when the processor time of the task that begins now is up, by the worker's own clock, and
+    /// how much that is; zeroes after its end.
+    pub(super) fn limit_cpu(&self, end: u64, most: u64) {
+        self.0.word(CPU_MOST).store(most, Relaxed);
+        self.0.word(CPU_END).store(end, Release);
+    }
+
     /// Whether the master has cancelled `task`, one that has a number.
     pub(super) fn is_cancelled(&self, task: u64) -> bool {
         self.0.word(CANCEL).load(Acquire) == task
@@ -193,12 +223,17 @@ mod tests {
         second.cancel(41);
         second.expire(42);
         assert!(own.is_cancelled(41) && own.is_expired(42));
+        own.ran_out_of_memory(7);
+        own.limit_cpu(8, 9);
+        assert_eq!((first.memory(), first.cpu()), (0, (0, 0)));
+        assert_eq!((second.memory(), second.cpu()), (7, (8, 9)));
         own.0.word(BEGUN).store(40, Relaxed);
         assert_eq!(second.begun(), None, "somebody has written over it");
         let number = second.number;
         drop(second);
         let again = board.take().unwrap();
         assert_eq!((again.number, again.begun()), (number, Some(Begun { task: 0, item: 0 })));
+        assert_eq!((again.memory(), again.cpu()), (0, (0, 0)));
         assert!(!own.is_cancelled(41) && !own.is_expired(42));
         assert!(OwnPlace::keep(attach(&descriptor).unwrap(), PLACES).is_none());
     }

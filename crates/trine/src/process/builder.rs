@@ -1,4 +1,4 @@
-//! A fresh process with a name, an environment or a directory of its own.
+//! A fresh process with a name, an environment, a directory or limits of its own.
 
 use std::ffi::OsStr;
 use std::panic::Location;
@@ -87,10 +87,126 @@ impl Builder {
         self
     }
 
+    /// Limits the memory of the process to so many bytes.
+    ///
+    /// An allocation beyond it fails: in Rust the process aborts, and the task's error says so
+    /// ([`TaskError::is_out_of_memory`](crate::TaskError::is_out_of_memory)); C functions return `NULL`.
+    ///
+    /// What counts is private memory that may be written to (`RLIMIT_DATA`), whether it was touched or not: heap,
+    /// stacks of threads (2 MiB each for std's), the address space of coroutines' stacks (16 MiB for the first 64), and
+    /// 1 to 3 MiB of the program's own, not its code, files that it maps, or memory that it
+    /// shares with others. A process that the task starts has a limit of the same size for itself.
+    ///
+    /// Where this program may make control groups (version 2) with a memory limit, by systemd's `Delegate=yes` with
+    /// `DelegateSubgroup=`, for one, the process has a group of its own instead: then all memory counts that is
+    /// resident, of the task and of all that it starts together, also shared memory that they touch first; beyond it
+    /// the kernel kills them, and the error says so as well.
+    ///
+    /// ```
+    /// let greedy = trine::process::Builder::new()
+    ///     .memory_limit(64 << 20)
+    ///     .spawn(1 << 30, |len: usize| vec![1_u8; len].len());
+    /// let error = greedy.join().unwrap_err();
+    /// assert!(error.is_out_of_memory(), "{error}");
+    /// println!("{error}"); // … was ended by SIGABRT (6): it needed more than its memory limit of 64 MiB
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> Builder {
+        self.setup.limits.memory = Some(bytes);
+        self
+    }
+
+    /// Limits the processor time that the task may use: that of all threads of its process together, not of
+    /// processes that it starts, and not the time in which it waits.
+    ///
+    /// When it is used up, the process is sent SIGXCPU, which ends it. A task that handles the signal has another
+    /// 250 ms of processor time to return, before SIGKILL. The limit is left behind by a task that becomes
+    /// another program (`exec`).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let busy = trine::process::Builder::new()
+    ///     .cpu_limit(Duration::from_millis(20))
+    ///     .spawn((), |()| -> () { loop { std::hint::spin_loop() } });
+    /// let error = busy.join().unwrap_err();
+    /// assert!(error.to_string().contains("it had used up its processor time of 20ms"), "{error}");
+    /// ```
+    pub fn cpu_limit(mut self, time: Duration) -> Builder {
+        self.setup.limits.cpu_time = Some(time);
+        self
+    }
+
+    /// How many descriptors the process may have open, 16 at least; a call that needs one more fails with `EMFILE`.
+    pub fn open_files(mut self, most: u64) -> Builder {
+        self.setup.limits.open_files = Some(most);
+        self
+    }
+
+    /// How large the process may make a file, in bytes. One that would grow larger ends it by SIGXFSZ; where the task
+    /// ignores that signal, the write fails. It holds for shared memory that the task makes, too.
+    pub fn file_size_limit(mut self, bytes: u64) -> Builder {
+        self.setup.limits.file_size = Some(bytes);
+        self
+    }
+
+    /// Whether a crash of the process may write a core file: none at all, or as large a one as this
+    /// program may ask for. Otherwise as it is for this program.
+    pub fn core_dumps(mut self, write: bool) -> Builder {
+        self.setup.limits.core_dumps = Some(write);
+        self
+    }
+
+    /// How nice the process is to others, from -20 (not at all) to 19 (it has what they leave). Less than this
+    /// program's own niceness takes a privilege.
+    pub fn nice(mut self, niceness: i32) -> Builder {
+        self.setup.limits.nice = Some(niceness);
+        self
+    }
+
+    /// Has the process run on these processors only, counted from 0.
+    ///
+    /// ```
+    /// use std::thread::available_parallelism;
+    ///
+    /// let task = trine::process::Builder::new()
+    ///     .affinity([0])
+    ///     .nice(19)
+    ///     .spawn((), |()| available_parallelism().map_or(0, usize::from));
+    /// assert_eq!(task.join()?, 1);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Builder {
+        self.setup.limits.processors = Some(processors.into_iter().collect());
+        self
+    }
+
+    /// Keeps the end of what the task prints, and what it starts prints, for its error: the last 8 KiB of standard
+    /// output and of standard error each, from the beginning of a line on. See
+    /// [`TaskError::stderr`](crate::TaskError::stderr). Otherwise they print where this program prints.
+    ///
+    /// What a task that has a value has printed is dropped. A panic's message is captured, too, and not printed; it is
+    /// in the error anyway. Bytes in a buffer of the process itself are lost when it crashes.
+    ///
+    /// ```
+    /// let task = trine::process::Builder::new().capture_output().spawn((), |()| {
+    ///     println!("3 of 7 done");
+    ///     eprintln!("the disk is on fire");
+    ///     if true { std::process::abort() }
+    /// });
+    /// let error = task.join().unwrap_err();
+    /// assert_eq!(error.stdout(), b"3 of 7 done\n");
+    /// println!("{error}"); // … ended by SIGABRT (6); last on its standard error: the disk is on fire
+    /// ```
+    pub fn capture_output(mut self) -> Builder {
+        self.setup.captures = true;
+        self
+    }
+
     /// Runs `function` on `arg` in a new process.
     ///
-    /// As [`process::spawn`](super::spawn); besides, a directory that cannot be entered or a variable that cannot be
-    /// set makes the task end with [`Cause::NotSpawned`].
+    /// As [`process::spawn`](super::spawn); besides, a directory that cannot be entered, a variable that cannot be
+    /// set or a limit that makes no sense makes the task end with [`Cause::NotSpawned`], and a text that
+    /// says what to do.
     #[track_caller]
     pub fn spawn<A, R, F>(self, arg: A, function: F) -> Task<R>
     where
@@ -99,17 +215,17 @@ impl Builder {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let proof = const { CapturesNothing::<F>::check() };
-        let Builder { name, setup, grace } = self;
+        let Builder { name, mut setup, grace } = self;
         let (task, job) = call::prepare(name, Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
         job.grace = grace;
-        match setup.check_environment() {
+        match setup.prepare() {
             Err(reason) => job.fail(Cause::NotSpawned { reason }),
             Ok(()) => {
                 if setup != Setup::default() {
                     job.setup = Some(Arc::new(wire::frame(FrameKind::Setup, job.id(), &setup)));
                 }
-                pool::submit_fresh(job);
+                pool::submit_fresh(job, setup.captures);
             }
         }
         task

@@ -41,6 +41,8 @@ pub(super) struct Crew {
     origin: Arc<Origin>,
     /// A `SETUP` frame for each worker.
     setup: Option<Arc<Vec<u8>>>,
+    /// Whether what its workers print is captured.
+    pub(super) captures: bool,
     state: Mutex<State>,
 }
 
@@ -58,6 +60,8 @@ struct State {
     coming: usize,
     /// How long a worker may go on with a task that was asked to end.
     grace: Duration,
+    /// What workers print is captured: each has one task at a time, so that it is known whose it is.
+    captures: bool,
     /// No more tasks will be submitted.
     closing: bool,
     /// Why no more forks are asked for, until something has changed.
@@ -104,11 +108,12 @@ impl Ended {
 
 impl Crew {
     pub(super) fn new(policy: Policy, setup: &Setup) -> Arc<Crew> {
+        let captures = setup.captures;
         let setup =
             (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
         let Policy { plan, origin, grace } = policy;
-        let state = Mutex::new(State { grace, ..State::default() });
-        Arc::new(Crew { plan, origin, setup, state })
+        let state = Mutex::new(State { grace, captures, ..State::default() });
+        Arc::new(Crew { plan, origin, setup, captures, state })
     }
 
     /// What its workers are forked from.
@@ -384,6 +389,9 @@ impl Crew {
             // Only the first one can have had a part in it, and only if it could have begun.
             let item = (job.id() == begun.task).then_some(begun.item);
             let is_first = index == 0 && !has_begun_one && was_ready;
+            if item.is_some() {
+                job.printed = post.link.printed();
+            }
             match job.died_with_worker(item, is_first, &cause) {
                 Some(cause) => failed.push((job, cause)),
                 None => {
@@ -459,6 +467,7 @@ impl State {
     fn ahead(&self, plan: Plan) -> usize {
         match plan {
             Plan::Fresh(_) => 1,
+            Plan::Kept(_) if self.captures => 1,
             Plan::Kept(_) => {
                 let count = AHEAD.as_nanos() as u64 / self.pace.max(1);
                 1 + count.clamp(1, MOST_AHEAD) as usize

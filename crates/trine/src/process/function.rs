@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 
 use crate::ipc::carry;
 use crate::sys::image;
+use crate::sys::sealed::{Frozen, Written};
 use crate::sys::socket::MOST_DESCRIPTORS;
 use crate::task::{Cause, CodecStage};
 
@@ -131,32 +132,96 @@ where
     encode(reply, &result, CodecStage::EncodeResult)
 }
 
+/// Before an encoded value: its bytes follow.
+const HERE: u8 = 0;
+/// In place of an encoded value: its bytes are in sealed memory, whose descriptor is the last of its own.
+const IN_MEMORY: u8 = 1;
+
+/// From this length on, a value goes into memory of its own: that is copied once by whoever writes it and once
+/// by whoever reads it, where a socket takes two copies more, and wakes both sides for every 200 KiB.
+const LONG: usize = 128 * 1024;
+/// So much of a long value is gathered before it is written.
+const PIECE: usize = 64 * 1024;
+
+/// What is encoded goes behind what is there or, if it is long, into memory of its own.
+struct Sink<'a> {
+    bytes: &'a mut Vec<u8>,
+    /// Where the value begins, behind its [`HERE`].
+    start: usize,
+    memory: Option<Written>,
+    /// There can be no memory of its own.
+    refused: bool,
+}
+
+impl Sink<'_> {
+    #[cold]
+    fn extend_long(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if self.memory.is_none() {
+            self.memory = Written::new().ok();
+            self.refused = self.memory.is_none();
+        }
+        let Some(memory) = &mut self.memory else {
+            self.bytes.extend_from_slice(bytes);
+            return Ok(());
+        };
+        let written = memory.write(&self.bytes[self.start..]).and_then(|()| {
+            self.bytes.truncate(self.start);
+            if bytes.len() < PIECE {
+                self.bytes.extend_from_slice(bytes);
+                Ok(())
+            } else {
+                memory.write(bytes)
+            }
+        });
+        written.map_err(|_| postcard::Error::SerializeBufferFull)
+    }
+}
+
+impl postcard::ser_flavors::Flavor for Sink<'_> {
+    type Output = Option<OwnedFd>;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        let most = if self.memory.is_some() { PIECE } else { LONG };
+        if self.bytes.len() - self.start + bytes.len() > most && !self.refused {
+            return self.extend_long(bytes);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Option<OwnedFd>> {
+        let Some(mut memory) = self.memory else { return Ok(None) };
+        let written = memory.write(&self.bytes[self.start..]).and_then(|()| memory.seal());
+        self.bytes.truncate(self.start);
+        self.bytes[self.start - 1] = IN_MEMORY;
+        written.map(Some).map_err(|_| postcard::Error::SerializeBufferFull)
+    }
+}
+
 /// Pushes an encoded value behind `bytes`; returns the descriptors that belong to it.
 pub(super) fn encode<T: Serialize>(
     bytes: &mut Vec<u8>,
     value: &T,
     stage: CodecStage,
 ) -> Result<Vec<OwnedFd>, CodecError> {
-    /// What is encoded goes behind what is there.
-    struct Behind<'a>(&'a mut Vec<u8>);
-    impl postcard::ser_flavors::Flavor for Behind<'_> {
-        type Output = ();
-        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-            self.0.push(byte);
-            Ok(())
-        }
-        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-            self.0.extend_from_slice(bytes);
-            Ok(())
-        }
-        fn finalize(self) -> postcard::Result<()> {
-            Ok(())
-        }
-    }
+    bytes.push(HERE);
+    let sink = Sink { start: bytes.len(), bytes, memory: None, refused: false };
+    let (encoded, mut descriptors) =
+        carry::packing(|| postcard::serialize_with_flavor(value, sink));
     let failed = |message| CodecError { stage, message };
-    let (encoded, descriptors) =
-        carry::packing(|| postcard::serialize_with_flavor(value, Behind(bytes)));
-    encoded.map_err(|error| failed(error.to_string()))?;
+    let memory = encoded.map_err(|error| match error {
+        postcard::Error::SerializeBufferFull => {
+            failed("there is no memory left for it; see `free`".to_owned())
+        }
+        error => failed(error.to_string()),
+    })?;
+    descriptors.extend(memory);
     if descriptors.len() > MOST_DESCRIPTORS {
         let count = descriptors.len();
         return Err(failed(format!(
@@ -166,14 +231,29 @@ pub(super) fn encode<T: Serialize>(
     Ok(descriptors)
 }
 
-/// Decodes a value that fills `bytes`, or their front.
+/// Decodes what [`encode`] has made.
 pub(super) fn decode<T: DeserializeOwned>(
     bytes: &[u8],
-    descriptors: Vec<OwnedFd>,
+    mut descriptors: Vec<OwnedFd>,
     stage: CodecStage,
 ) -> Result<T, CodecError> {
+    let failed = |message| CodecError { stage, message };
+    let memory;
+    let bytes = match bytes.split_first() {
+        Some((&HERE, bytes)) => bytes,
+        Some((&IN_MEMORY, [])) => {
+            let descriptor = descriptors.pop().ok_or_else(|| {
+                failed("the memory that it is in has not come along: no descriptor was left".into())
+            })?;
+            memory = Frozen::attach(descriptor).map_err(|error| {
+                failed(format!("the memory that it is in is of no use: {error:?}"))
+            })?;
+            memory.bytes()
+        }
+        _ => return Err(failed("it does not begin as an encoded value does".into())),
+    };
     carry::unpacking(descriptors, || postcard::from_bytes(bytes))
-        .map_err(|error| CodecError { stage, message: error.to_string() })
+        .map_err(|error| failed(error.to_string()))
 }
 
 /// The offset of a `Location` that lies in the program's image; `None` for one of a shared library.
@@ -213,15 +293,38 @@ mod tests {
         for function in [of(double), of(|n: u32| n * 2)] {
             // SAFETY: made above, in this very process.
             let trampoline = unsafe { function.trampoline() }.unwrap();
-            let argument = postcard::to_stdvec(&21_u32).unwrap();
+            let mut argument = Vec::new();
+            encode(&mut argument, &21_u32, CodecStage::EncodeArgument).unwrap();
             let mut reply = vec![7];
+            let stage = CodecStage::DecodeResult;
             trampoline(&argument, Vec::new(), &mut reply).unwrap();
-            assert_eq!(postcard::from_bytes::<u32>(&reply[1..]).unwrap(), 42);
+            assert_eq!(decode::<u32>(&reply[1..], Vec::new(), stage).unwrap(), 42);
             let error = trampoline(&[], Vec::new(), &mut reply).unwrap_err();
             assert_eq!(error.stage, CodecStage::DecodeArgument);
         }
         // SAFETY: never called, as it is refused.
         assert!(unsafe { Function { offset: u64::MAX }.trampoline() }.is_none());
+    }
+
+    #[test]
+    fn values_of_all_lengths_are_what_they_were() {
+        let pieces = |len: usize| (0..len).map(|n| (n * 7) as u8).collect::<Vec<u8>>();
+        for len in [0, 1, LONG - 9, LONG, LONG + 1, 3 * LONG + 5] {
+            let value = (pieces(len), String::from_utf8(vec![b'x'; len]).unwrap(), len as u64);
+            let mut bytes = vec![9; 3];
+            let descriptors = encode(&mut bytes, &value, CodecStage::EncodeResult).unwrap();
+            assert_eq!(
+                (descriptors.len(), bytes.len() > 4),
+                ((2 * len + 12 > LONG).into(), 2 * len + 12 <= LONG)
+            );
+            let decoded = decode(&bytes[3..], descriptors, CodecStage::DecodeResult).unwrap();
+            assert_eq!(value, decoded);
+        }
+        for wrong in [vec![], vec![IN_MEMORY], vec![IN_MEMORY, 1], vec![2, 3]] {
+            assert!(decode::<u8>(&wrong, Vec::new(), CodecStage::DecodeResult).is_err());
+        }
+        let file = std::fs::File::open("/dev/null").unwrap().into();
+        assert!(decode::<u8>(&[IN_MEMORY], vec![file], CodecStage::DecodeResult).is_err());
     }
 
     #[test]

@@ -19,7 +19,9 @@ use super::wire::{FrameKind, Head, REST};
 use crate::sys::signal::SIGKILL;
 use crate::sys::termination::SIGTERM;
 use crate::task::registry::{self, Slot};
-use crate::task::{Cause, CodecStage, Core, Handle, Interrupted, Kind, TaskError, failure, park};
+use crate::task::{
+    Cause, CodecStage, Core, Handle, Interrupted, Kind, Printed, TaskError, failure, park,
+};
 
 /// To how many workers a task is given that die before they begin it.
 const MOST_HANDED: u32 = 5;
@@ -209,6 +211,8 @@ pub(super) struct Job {
     pub(super) deadline: Option<Instant>,
     /// How long it may go on after it was asked to end, if it is not as its crew says.
     pub(super) grace: Option<Duration>,
+    /// What it has printed, if that is captured; known when it has failed.
+    pub(super) printed: Option<Printed>,
     /// That it was asked to end, at the worker that has it.
     stop: Option<Stop>,
 }
@@ -237,6 +241,7 @@ impl Job {
             handed: 0,
             deadline: None,
             grace: None,
+            printed: None,
             stop: None,
         }
     }
@@ -313,7 +318,7 @@ impl Job {
         item: u32,
         cause: Cause,
     ) -> Option<Result<Answer, TaskError>> {
-        let error = self.record().error(cause);
+        let error = self.record().error(cause).with_printed(self.printed.take());
         let Some(many) = &mut self.many else { return Some(Err(error)) };
         many.failed(item, &error);
         self.answer(0).map(Ok)
@@ -391,7 +396,8 @@ impl Job {
             }
             Some(item) if self.many.is_some() && item != REST => {
                 if self.awaits(item) {
-                    let error = self.record().error(cause.clone());
+                    let printed = self.printed.take();
+                    let error = self.record().error(cause.clone()).with_printed(printed);
                     let many = self.many.as_mut().expect("seen above");
                     many.failed(item, &error);
                     if many.is_complete() {

@@ -7,9 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::board::{PLACES, Place};
+use super::capture::Capture;
 use super::crew::Crew;
 use super::forks::Births;
 use super::launch::{self, Template};
+use super::limits::Evidence;
 use super::lines::{self, MasterLines};
 use super::link::Link;
 use super::prologue::Prologue;
@@ -70,6 +72,7 @@ struct Asked {
     socket: OwnedFd,
     place: Place,
     lines: Option<MasterLines>,
+    capture: Option<Capture>,
 }
 
 /// Why a worker could not be asked for.
@@ -198,19 +201,24 @@ impl Lineage {
         })?;
         crash_point!("master: descriptors of a worker made, fork not asked for");
         let (lines, memory) = lines.unzip();
+        let capture = crew.captures.then(Capture::new).transpose();
+        let (capture, outputs) = capture.map_err(NotAsked::Because)?.unzip();
         let request = ForkRequest {
             request: births.number(),
             place: place.number,
             has_lines: lines.is_some(),
+            captures: capture.is_some(),
             awaits_setup: crew.setup().is_some(),
         };
         let packet = postcard::to_stdvec(&request).expect("numbers only");
-        let theirs: Vec<_> = [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).collect();
+        let outputs = outputs.iter().flatten().map(AsFd::as_fd);
+        let theirs: Vec<_> =
+            [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).chain(outputs).collect();
         match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
             Ok(()) => {
                 crash_point!("master: fork asked for");
                 let crew = Some(Arc::clone(crew));
-                self.asked.insert(request.request, Asked { crew, socket, place, lines });
+                self.asked.insert(request.request, Asked { crew, socket, place, lines, capture });
                 Ok(())
             }
             // It has requests to answer, or is dead, which its pidfd will tell.
@@ -244,7 +252,7 @@ impl Lineage {
     }
 
     fn explain_stillborn(&self) -> String {
-        let last = cause_of(self.stillborn.1);
+        let last = cause_of(self.stillborn.1, Evidence::default());
         let place = match self.origin.preload() {
             Some(_) => ", in preload or before it",
             None => "",
@@ -298,7 +306,7 @@ impl Lineage {
     /// The template has answered a request.
     fn forked(&mut self, reply: ForkReply, mut packet: Packet, births: &mut Births) {
         let Some(asked) = self.asked.remove(&reply.request) else { return };
-        let Asked { crew, socket, place, lines } = asked;
+        let Asked { crew, socket, place, lines, capture } = asked;
         let pid = match (reply.forked, &crew) {
             (Ok(pid), _) => pid,
             (Err(number), Some(crew)) => {
@@ -313,7 +321,8 @@ impl Lineage {
         match (crew, pidfd) {
             (Some(crew), Some(pidfd)) => {
                 let (id, service) = (reply.request, Arc::clone(&births.service));
-                births.forked(crew, Link::new((id, pid), (socket, pidfd), place, lines, service));
+                let shared = (lines, capture);
+                births.forked(crew, Link::new((id, pid), (socket, pidfd), place, shared, service));
             }
             (Some(crew), None) => {
                 // No descriptor was left to receive the handle with.

@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::board::{Begun, Place};
+use super::capture::Capture;
 use super::crew::{Crew, End, Received};
 use super::job::Job;
 use super::lines::{MasterLines, THREAD, Words};
@@ -19,7 +18,7 @@ use super::wire::{self, Failure, FrameKind, HEAD, Head, RECORD_HEAD, REST};
 use crate::sys::poll::Interest;
 use crate::sys::socket;
 use crate::sys::{child, termination};
-use crate::task::{Cause, Interrupted, park};
+use crate::task::{Cause, Interrupted, Printed, park};
 
 /// One living worker: two descriptors and a place on the board, given back when dropped.
 pub(super) struct Link {
@@ -30,6 +29,8 @@ pub(super) struct Link {
     pub(super) pidfd: OwnedFd,
     pub(super) place: Place,
     pub(super) service: Arc<Service>,
+    /// What it prints, if that is captured.
+    capture: Option<Capture>,
     /// Shared memory with a worker of a pool; a fresh process has none.
     lines: Option<Lines>,
 }
@@ -38,8 +39,6 @@ pub(super) struct Link {
 struct Lines {
     words: Words,
     answers: Mutex<Answers>,
-    /// Somebody who is about to sleep has found the lock taken: whoever has it looks again.
-    missed: AtomicBool,
     /// Why nothing that the worker says is heard any more.
     broken: OnceLock<String>,
     patience: Patience,
@@ -63,23 +62,22 @@ impl Link {
         (id, pid): (u64, u32),
         (socket, pidfd): (OwnedFd, OwnedFd),
         place: Place,
-        lines: Option<MasterLines>,
+        (lines, capture): (Option<MasterLines>, Option<Capture>),
         service: Arc<Service>,
     ) -> (Link, Option<Producer>) {
         let (lines, tasks) = lines
             .map(|MasterLines { words, tasks, answers }| {
                 let answers = Answers { ring: answers, bytes: Vec::new(), ends: Vec::new() };
-                let lines = Lines {
-                    words,
-                    answers: Mutex::new(answers),
-                    missed: AtomicBool::new(false),
-                    broken: OnceLock::new(),
-                    patience: Patience::new(),
-                };
-                (lines, tasks)
+                let (broken, patience) = (OnceLock::new(), Patience::new());
+                (Lines { words, answers: Mutex::new(answers), broken, patience }, tasks)
             })
             .unzip();
-        (Link { id, pid, socket, pidfd, place, service, lines }, tasks)
+        (Link { id, pid, socket, pidfd, place, service, capture, lines }, tasks)
+    }
+
+    /// The end of what the worker has printed since the last call, if that is captured.
+    pub(super) fn printed(&self) -> Option<Printed> {
+        self.capture.as_ref().map(Capture::take)
     }
 
     /// Under which number the service watches the socket.
@@ -97,41 +95,20 @@ impl Link {
         self.lines.as_ref()?.broken.get()
     }
 
-    /// Takes what the worker has answered, if nobody else is at it; how many answers. The caller looks again.
+    /// Takes what the worker has answered, if nobody else is at it; how many answers.
     pub(super) fn hear(&self, crew: &Arc<Crew>) -> usize {
-        self.lines.as_ref().map_or(0, |lines| self.hear_through(lines, crew, Lines::try_lock))
-    }
-
-    /// As `hear`, before the caller sleeps: should somebody else be at it, that one looks again.
-    fn hear_or_leave(&self, lines: &Lines, crew: &Arc<Crew>) -> usize {
-        self.hear_through(lines, crew, |lines| {
-            lines.try_lock().or_else(|| {
-                lines.missed.store(true, Relaxed);
-                // Either the lock is free by now, or who gives it back sees the mark.
-                fence(SeqCst);
-                lines.try_lock()
-            })
-        })
-    }
-
-    fn hear_through<'a>(
-        &self,
-        lines: &'a Lines,
-        crew: &Arc<Crew>,
-        lock: impl Fn(&'a Lines) -> Option<MutexGuard<'a, Answers>>,
-    ) -> usize {
-        let mut count = 0;
-        while let Some(answers) = lock(lines) {
-            count += self.take(crew, lines, answers, false);
-            fence(SeqCst);
-            if !lines.missed.load(Relaxed) || !lines.missed.swap(false, SeqCst) {
-                break;
+        let Some(lines) = &self.lines else { return 0 };
+        match lines.answers.try_lock() {
+            Ok(answers) => self.take(crew, lines, answers, false),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                self.take(crew, lines, poisoned.into_inner(), false)
             }
+            Err(TryLockError::WouldBlock) => 0,
         }
-        count
     }
 
-    /// Takes all that the worker has answered by now; afterwards nobody is at that any more.
+    /// Takes all that the worker has answered, also if somebody else is at it: that one may have looked
+    /// before the last answer came. Whoever has just said whom the worker is to tell looks so.
     pub(super) fn hear_all(&self, crew: &Arc<Crew>, dead: bool) {
         let Some(lines) = &self.lines else { return };
         let lock = || lines.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,12 +193,12 @@ impl Link {
             return park::wait(deadline);
         }
         crash_point!("master: seat taken");
-        self.hear_or_leave(lines, crew);
+        self.hear_all(crew, false);
         let waited =
             if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
         crash_point!("master: seat not given back");
         lines.words.listen_by_service();
-        self.hear_or_leave(lines, crew);
+        self.hear_all(crew, false);
         waited
     }
 
@@ -236,21 +213,11 @@ impl Link {
     pub(super) fn listen(&self, crew: &Arc<Crew>) {
         let Some(lines) = &self.lines else { return };
         lines.words.listen();
-        while self.hear_or_leave(lines, crew) > 0 {}
+        self.hear_all(crew, false);
     }
 
     fn words(&self) -> Option<&Words> {
         self.lines.as_ref().map(|lines| &lines.words)
-    }
-}
-
-impl Lines {
-    fn try_lock(&self) -> Option<MutexGuard<'_, Answers>> {
-        match self.answers.try_lock() {
-            Ok(answers) => Some(answers),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
     }
 }
 
@@ -371,12 +338,15 @@ impl Post {
         if !job.awaits(head.item) {
             return Err(wrong());
         }
+        // It has one task at a time if this is captured; the next one is to begin with nothing.
+        let printed = self.link.printed();
         let result = match head.kind {
             FrameKind::Value if head.item != REST => job.value(&head, body, descriptors).map(Ok),
             FrameKind::Failed => {
                 let failure: Failure = postcard::from_bytes(body)
                     .map_err(|_| "it reported a failure that cannot be read".to_owned())?;
                 let cause = job.cause_of_failure(failure.into());
+                job.printed = printed;
                 job.item_failed(head.item, cause)
             }
             FrameKind::Refused => {

@@ -13,6 +13,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::process;
 
+use super::limits;
 use super::lines::{NOBODY, THREAD, Words, WorkerLines};
 use super::ring::{self, Consumer, Producer};
 use super::spin::{self, Patience};
@@ -149,7 +150,12 @@ fn receive(socket: &OwnedFd, incoming: &mut Assembler, scratch: &mut [u8]) {
         Stream::Flowing | Stream::Ebbing | Stream::Dry => {}
         // Exit handlers run: C libraries flush their streams, profilers write their files.
         Stream::Ended => process::exit(0),
-        Stream::Broken(reason) => end_of_nonsense(&reason),
+        Stream::Broken(reason) => {
+            if let Some(head) = incoming.too_large {
+                limits::die_of(&head, &reason);
+            }
+            end_of_nonsense(&reason)
+        }
     }
 }
 

@@ -36,27 +36,43 @@
 //! |---|---|
 //! | `entry.rs` | before `main`: is this the program, or its template? |
 //! | `template.rs`, `worker.rs` | the two roles of the program started again |
-//! | `setup.rs` | what is different in one worker or in the workers of one pool |
+//! | `setup.rs`, `prologue.rs` | what is different in one worker or in the workers of one pool; the user's functions that run before its tasks |
 //! | `overflow.rs` | a worker that runs off its stack says so |
 //! | `cancel.rs` | a worker hears that its task is to end |
 //! | `function.rs` | a function as an offset; why that is sound |
-//! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
-//! | `job.rs`, `queue.rs`, `link.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
+//! | `call.rs`, `builder.rs`, `pool.rs`, `pool_builder.rs` | spawning |
+//! | `job.rs`, `queue.rs`, `link.rs`, `policy.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
 //! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `board.rs` | what they say to each other |
 //! | `sandbox/` | what a worker gives up: [`Sandbox`] |
 //! | `fork.rs` | this program twice: [`fork()`] |
 //! | `command/` | other programs: [`Command`] |
 //!
+//! A pool with a [`preload`](PoolBuilder::preload) has a template of its own, which runs that function
+//! once before it forks; what the function left in memory is in all workers of the pool. Pools whose preload,
+//! variables and directory are the same share it, and it ends with the last of them.
+//!
+//! ```text
+//!   service ─┬─ lineage of the plain program ── template ──┬── worker of any pool, or of one task
+//!            │                                             └── …
+//!            └─ lineage of preload + settings ─ template ──┬── worker of a pool with that preload
+//!                                               preload()  └── initializer(), then its tasks
+//! ```
+//!
+//! A template that dies is replaced when the next worker is needed. One that is stopped (SIGSTOP) forks
+//! nothing until it goes on: tasks without a worker wait, end at their deadline or when they are
+//! cancelled, and a pool that is shut down does not wait for it.
+//!
 //! # What is different in a worker
 //!
-//! - `main` has not run: what it sets up (a logger, a panic hook, statics) is not there. Initialisers
+//! - `main` has not run: what it sets up (a logger, a panic hook, statics) is not there, but for what a pool's
+//!   [`preload`](PoolBuilder::preload) and [`initializer`](PoolBuilder::initializer) do. Initialisers
 //!   that run before `main` have run.
 //! - The environment, the user, the limits are those that the program had when it started its first
 //!   process task: a program that gives up rights does so before. The current directory is the
 //!   program's own when the worker is forked. Arguments are the program's.
 //! - Standard input is empty; standard output and error are the program's own. Output is flushed after each task.
-//! - No other descriptor of the program is open there.
+//! - No other descriptor of the program is open there, but those that a preload has left open.
 //! - It dies with the program, also when that is killed with SIGKILL.
 //! - A signal from the terminal (Ctrl-C) reaches workers as it reaches the program.
 //!
@@ -89,7 +105,15 @@
 //! SIGTERM from anybody else ends a worker, as it ends other programs. A task that installs a handler for
 //! SIGTERM of its own, or blocks it, does not hear of its cancellation, and is killed.
 //!
-//! # Limits
+//! # Limits of a process, and what it prints
+//!
+//! A [`Builder`] can limit the memory and the processor time of a task, its descriptors, files, niceness and
+//! processors. A task that meets a limit which ends it has an error that names it; `out_of_memory` in
+//! [`Cause::Signaled`](crate::Cause::Signaled) is true only where that is known. With
+//! [`capture_output`](Builder::capture_output) the error also has the end of what the task has printed.
+//!
+//! # Where there are no process tasks
+//!
 //!
 //! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted;
 //! the program must not run with more rights than whoever started it (set-user-id, file
@@ -127,6 +151,7 @@ mod board;
 mod builder;
 mod call;
 mod cancel;
+mod capture;
 mod chunk;
 mod command;
 mod crew;
@@ -136,6 +161,7 @@ mod forks;
 mod function;
 mod job;
 mod launch;
+mod limits;
 mod lineage;
 mod lines;
 mod link;
@@ -157,7 +183,7 @@ mod worker;
 
 pub use builder::Builder;
 pub(crate) use chunk::Chunk;
-pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process};
+pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process, Usage};
 pub use fork::{Fork, ForkError, fork};
 pub(crate) use function::CapturesNothing;
 pub use pool::{Pool, pool};
@@ -207,7 +233,7 @@ where
     let proof = const { CapturesNothing::<F>::check() };
     let (task, job) = call::prepare(None, Location::caller(), arg, function, proof);
     if let Some(job) = job {
-        pool::submit_fresh(job);
+        pool::submit_fresh(job, false);
     }
     task
 }

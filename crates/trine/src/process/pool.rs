@@ -205,14 +205,16 @@ pub fn pool() -> &'static Pool {
 }
 
 /// Runs a task in a fresh process, when there is room for one.
-pub(super) fn submit_fresh(job: Job) {
+pub(super) fn submit_fresh(job: Job, captures: bool) {
     /// However many descriptors there are: more processes than this help nobody.
     const MOST: u64 = 4096;
-    static CREW: OnceLock<Arc<Crew>> = OnceLock::new();
-    let crew = CREW.get_or_init(|| {
-        // Two descriptors for each process, and as many again for the program's own use.
-        let most = limits::descriptors().map_or(MOST, |limit| (limit / 4).clamp(1, MOST));
-        Crew::new(Policy::new(Plan::Fresh(most as usize)), &Setup::default())
+    static CREWS: [OnceLock<Arc<Crew>>; 2] = [const { OnceLock::new() }; 2];
+    let crew = CREWS[usize::from(captures)].get_or_init(|| {
+        // Two descriptors for each process, or four, and as many again for the program's own use.
+        let each = if captures { 8 } else { 4 };
+        let most = limits::descriptors().map_or(MOST, |limit| (limit / each).clamp(1, MOST));
+        let policy = Policy::new(Plan::Fresh(most as usize));
+        Crew::new(policy, &Setup { captures, ..Setup::default() })
     });
     crew.submit(job);
 }

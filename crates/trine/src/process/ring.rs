@@ -352,7 +352,7 @@ mod tests {
                 seed ^= seed >> 7;
                 seed ^= seed << 17;
                 let word = memory.word((seed >> 20) as usize % (80 * CELL) * 8);
-                word.store(if seed % 3 == 0 { seed % 600 } else { seed }, Relaxed);
+                word.store(if seed.is_multiple_of(3) { seed % 600 } else { seed }, Relaxed);
                 let mut bytes = Vec::new();
                 if consumer.take(&mut bytes).is_err() {
                     break;

@@ -13,6 +13,7 @@ use super::alarms::Alarms;
 use super::crew::{Crew, Received};
 use super::forks::{Forked, Forks};
 use super::job::Submitted;
+use super::limits::{self as worker_limits, Evidence};
 use super::link::Link;
 use super::wire::{Assembler, Frame, FrameKind, Stream};
 use crate::sys::child::{self, Ended};
@@ -376,6 +377,7 @@ impl Master {
     /// A worker has ended: what it sent before still counts, then its task gets the true cause.
     fn bury(&mut self, id: u64) {
         let Some(member) = self.members.get_mut(&id) else { return };
+        let evidence = worker_limits::evidence(&member.link);
         let Some(ended) = child::reap(&member.link.pidfd) else { return };
         crash_point!("master: worker waited for, its last words not heard");
         // What a dead process has sent fits into a socket; more comes only from one that it left
@@ -388,8 +390,9 @@ impl Master {
         }
         member.link.hear_all(&member.crew, true);
         let member = self.members.remove(&id).expect("found above");
-        let cause = member.cause(ended);
+        let cause = member.cause(ended, evidence);
         let Member { crew, link, ready, .. } = member;
+        worker_limits::give_back(&link);
         self.service.poll.remove(&link.socket);
         self.service.poll.remove(&link.pidfd);
         drop(link);
@@ -458,7 +461,7 @@ impl Member {
     }
 
     /// Why a task that it had begun has no value.
-    fn cause(&self, ended: Ended) -> Cause {
+    fn cause(&self, ended: Ended, evidence: Evidence) -> Cause {
         if self.overflowed {
             return Cause::StackOverflow;
         }
@@ -468,15 +471,15 @@ impl Member {
         if let Some(reason) = self.condemned.as_ref().or(self.link.broken()) {
             return Cause::Lost { reason: reason.clone() };
         }
-        cause_of(ended)
+        cause_of(ended, evidence)
     }
 }
 
 /// What a process that has ended so leaves a task with.
-pub(super) fn cause_of(ended: Ended) -> Cause {
+pub(super) fn cause_of(ended: Ended, evidence: Evidence) -> Cause {
     match ended {
         Ended::Exited(code) => Cause::Exited { code },
-        Ended::Signaled { signal, core_dumped } => Cause::Signaled { signal, core_dumped },
+        Ended::Signaled { signal, core_dumped } => evidence.cause(signal, core_dumped),
         Ended::Unknown => Cause::Lost {
             reason: "it has ended, and other code of this program has taken the answer how: it \
                          ignores SIGCHLD or waits for any child"

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::setup::Setup;
 use super::wire::{ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, Preload, TemplateSays};
-use super::{board, cancel, overflow, worker};
+use super::{board, cancel, limits as worker_limits, overflow, worker};
 use crate::sys::child;
 use crate::sys::clone::{self, Side};
 use crate::sys::descriptors;
@@ -45,6 +45,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     failure::install_hook();
     overflow::install();
     cancel::install();
+    worker_limits::install();
     let Some((board, preload)) = take_handshake(&socket) else { child::exit_now(1) };
     let prepared = match preload {
         Some(preload) => prepare(&socket, handshake.master, &preload),
@@ -70,21 +71,23 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         let Ok(request) = postcard::from_bytes::<ForkRequest>(&packet[..received.len]) else {
             child::exit_now(1);
         };
-        let received_all = received.descriptors.len() == 1 + usize::from(request.has_lines);
+        let (has_lines, captures) = (request.has_lines.into(), usize::from(request.captures));
+        let received_all = received.descriptors.len() == 1 + has_lines + 2 * captures;
         let mut descriptors = received.descriptors.drain(..);
-        let (Some(theirs), memory, true) = (descriptors.next(), descriptors.next(), received_all)
-        else {
+        let (Some(theirs), true) = (descriptors.next(), received_all) else {
             // The limit for descriptors lies below the handful that a template needs.
             let refusal = limits::error_number(&limits::out_of_descriptors());
             reply(&socket, request.request, Err(refusal), None);
             continue;
         };
+        let memory = descriptors.by_ref().take(has_lines).next();
+        let outputs: Vec<OwnedFd> = descriptors.collect();
         crash_point!("template: fork asked for");
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
         // which closes all that is the template's.
         match unsafe { clone::fork_sibling() } {
             Ok(Side::New) => worker::become_worker(
-                (theirs, memory),
+                (theirs, memory, outputs),
                 board,
                 &request,
                 handshake.master,

@@ -100,6 +100,8 @@ pub(super) struct ForkRequest {
     pub(super) place: u32,
     /// Whether shared memory for rings comes along, behind the socket.
     pub(super) has_lines: bool,
+    /// Whether its standard output and error come along, behind these.
+    pub(super) captures: bool,
     /// Whether a `SETUP` comes before it is ready.
     pub(super) awaits_setup: bool,
 }
@@ -352,6 +354,8 @@ pub(super) struct Assembler {
     open: Option<(Frame, usize)>,
     /// Descriptors that have come, for each frame that has some; they come with its first byte.
     arrived: VecDeque<Vec<OwnedFd>>,
+    /// A frame that there was no memory for.
+    pub(super) too_large: Option<Head>,
 }
 
 /// Where a stream stands after [`Assembler::receive`].
@@ -384,6 +388,7 @@ impl Assembler {
                 // At most doubling what has really come.
                 let more = (*missing).min(frame.body.len().max(scratch.len()));
                 if frame.body.try_reserve(more).is_err() {
+                    self.too_large = Some(frame.head);
                     return Stream::Broken(format!(
                         "no memory for a frame of {} bytes",
                         frame.body.len() + *missing

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::board::OwnPlace;
@@ -12,7 +13,7 @@ use super::function::{self, CodecError, Function, Trampoline};
 use super::mail::{Inbox, Outbox};
 use super::setup::Setup;
 use super::wire::{self, Call, Failure, ForkRequest, Frame, FrameKind, Head, REST};
-use super::{cancel, lines, overflow};
+use super::{cancel, capture, limits, lines, overflow};
 use crate::sys::shared::Shared;
 use crate::sys::{child, clock, descriptors};
 use crate::task::registry::{self, Entry};
@@ -27,7 +28,7 @@ const SOCKET: RawFd = 200;
 /// Turns the calling process, just forked, into a worker. It keeps the descriptors `inherited`, which
 /// the preload of its template has opened.
 pub(super) fn become_worker(
-    (theirs, memory): (OwnedFd, Option<OwnedFd>),
+    (theirs, memory, outputs): (OwnedFd, Option<OwnedFd>, Vec<OwnedFd>),
     board: Shared,
     request: &ForkRequest,
     master: u32,
@@ -37,18 +38,22 @@ pub(super) fn become_worker(
     crash_point!("worker: forked, not bound to its master");
     child::die_with_parent(master);
     child::set_short_name(SHORT_NAME);
+    if capture::attach(&outputs).is_err() {
+        child::exit_now(1);
+    }
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
     let Ok(lines) = memory.as_ref().map(lines::attach).transpose() else { child::exit_now(1) };
     let kept: Vec<RawFd> = inherited.iter().copied().chain([socket.as_raw_fd()]).collect();
-    // SAFETY: `theirs`, `memory` and the template's socket are closed here under their owners, who never run
-    // again in this process: this function does not return, and the first two are forgotten.
+    // SAFETY: `theirs`, `memory`, `outputs` and the template's socket are closed here under their owners, who
+    // never run again in this process: this function does not return, and the first three are forgotten.
     unsafe {
-        std::mem::forget((theirs, memory));
+        std::mem::forget((theirs, memory, outputs));
         descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());
     let Some(place) = OwnPlace::keep(board, request.place) else { child::exit_now(1) };
     let place = cancel::keep(place);
+    limits::keep(place);
     crash_point!("worker: arranged, not set up");
     child::follow_directory(master);
     let mut inbox = Inbox::new(socket, lines);
@@ -105,7 +110,9 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     let Some(entry) = Entry::adopt(task, Kind::Process, name, location) else {
         process::exit(1);
     };
-    entry.slot.set_os_id(process::id());
+    // Before it runs: of a running process, the kernel would be asked for its state.
+    let label = entry.info();
+    entry.slot.set_os_id(own_id());
     entry.slot.set_state(registry::RUNNABLE);
     registry::set_current(Some(entry.slot));
     let start = Instant::now();
@@ -122,7 +129,7 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
         place.begin(task, head.item);
         crash_point!("worker: task begun, not run");
         let descriptors = std::mem::take(descriptors);
-        overflow::labelled(&entry.info(), || match call.items {
+        overflow::labelled(&label, || match call.items {
             None => job.run(0, arguments, descriptors, || nanos_since(start)),
             Some(_) => {
                 let mut descriptors = descriptors.into_iter();
@@ -158,6 +165,12 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     outbox.finished();
 }
 
+/// The worker's process id, asked once.
+fn own_id() -> u32 {
+    static ID: OnceLock<u32> = OnceLock::new();
+    *ID.get_or_init(process::id)
+}
+
 /// At least 1: 0 says that it is not known.
 fn nanos_since(start: Instant) -> u32 {
     u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX).max(1)
@@ -181,10 +194,12 @@ impl Running<'_> {
         nanos: impl FnOnce() -> u32,
     ) {
         let reply = self.outbox.blank();
+        let counting = limits::begin();
         let outcome = failure::catch(
             || self.entry.slot.info(),
             || (self.trampoline)(argument, descriptors, reply),
         );
+        drop(counting);
         // What the task has printed stands before what the joiner prints.
         let _ = io::stdout().flush();
         let failure = match outcome {

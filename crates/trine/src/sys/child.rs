@@ -5,6 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
 use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
@@ -40,6 +41,55 @@ pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
 pub(crate) fn is_own(pidfd: impl AsFd) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     process::waitid(WaitId::PidFd(pidfd.as_fd()), options).is_ok()
+}
+
+/// What a child had used, itself and those of its own children that it had waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    pub(crate) user_time: Duration,
+    pub(crate) system_time: Duration,
+    /// Bytes.
+    pub(crate) max_resident: u64,
+}
+
+/// As [`reap`], with what the child had used.
+pub(crate) fn reap_with_usage(pidfd: impl AsFd) -> Option<(Ended, Option<Used>)> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    let (descriptor, options) = (pidfd.as_fd().as_raw_fd(), libc::WEXITED | libc::WNOHANG);
+    let result = loop {
+        // SAFETY: the kernel fills both, or leaves them as they are: the C library's call without
+        // its fifth argument would do the same.
+        let result = unsafe {
+            let info = info.as_mut_ptr();
+            let usage = usage.as_mut_ptr();
+            libc::syscall(libc::SYS_waitid, libc::P_PIDFD, descriptor, info, options, usage)
+        };
+        if result == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            break result;
+        }
+    };
+    if result != 0 {
+        return Some((kept_answer(pidfd), None));
+    }
+    // SAFETY: all-zero is valid for both, and so is what the kernel has filled in.
+    let (info, usage) = unsafe { (info.assume_init(), usage.assume_init()) };
+    // SAFETY: of `waitid`, or all zero: a child that runs.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return None;
+    }
+    let ended = match info.si_code {
+        libc::CLD_EXITED => Ended::Exited(status),
+        code => Ended::Signaled { signal: status, core_dumped: code == libc::CLD_DUMPED },
+    };
+    let time = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec.cast_unsigned())
+            + Duration::from_micros(time.tv_usec.cast_unsigned())
+    };
+    let max_resident = usage.ru_maxrss.cast_unsigned() * 1024;
+    let (user_time, system_time) = (time(usage.ru_utime), time(usage.ru_stime));
+    Some((ended, Some(Used { user_time, system_time, max_resident })))
 }
 
 /// Takes the answer how a child ended; `None` while it runs.

@@ -1,7 +1,7 @@
 //! The table of open descriptors as a whole.
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::OFlags;
 
@@ -20,6 +20,22 @@ pub(crate) fn set_blocking(descriptor: BorrowedFd<'_>, blocking: bool) -> io::Re
         | if blocking { OFlags::empty() } else { OFlags::NONBLOCK };
     if wanted != flags {
         rustix::fs::fcntl_setfl(descriptor, wanted)?;
+    }
+    Ok(())
+}
+
+/// How many bytes wait to be read from a pipe.
+pub(crate) fn readable_bytes(pipe: BorrowedFd<'_>) -> usize {
+    rustix::io::ioctl_fionread(pipe).map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// Makes copies of two descriptors the standard output and error of the calling process.
+pub(crate) fn become_output(stdout: BorrowedFd<'_>, stderr: BorrowedFd<'_>) -> io::Result<()> {
+    for (from, to) in [(stdout, 1), (stderr, 2)] {
+        // SAFETY: nobody owns the standard streams, and what writes to them by number writes to the copies.
+        if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
     }
     Ok(())
 }

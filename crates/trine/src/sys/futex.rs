@@ -1,10 +1,12 @@
 //! Sleeping on an atomic word until another thread, of this process or another one, says that it changed.
 
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::thread::{ClockId, futex};
 
 use super::clock;
@@ -75,8 +77,47 @@ pub(crate) fn wait_either(
     let waited =
         futex::waitv(&words, futex::WaitvFlags::empty(), until.as_ref(), ClockId::Monotonic);
     // All other errors mean: look again.
-    if let Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) = waited {
+    if let Err(Errno::NOSYS | Errno::PERM) = waited {
         REFUSED.store(true, Relaxed);
+    }
+}
+
+/// Whether the kernel can wait for several words at once ([`wait_any`]); asked once.
+pub(crate) fn waits_for_many() -> bool {
+    static WAITS: OnceLock<bool> = OnceLock::new();
+    *WAITS.get_or_init(|| {
+        // No words at all are refused by a kernel that has the call, in another way.
+        let asked = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
+        matches!(asked, Err(Errno::INVAL))
+    })
+}
+
+/// Most words of which [`wait_any`] waits for one, beside the own one.
+pub(crate) const MOST_SHARED: usize = 127;
+
+/// Sleeps while `own`, a word of this process, and all of `shared`, words in memory shared with other processes,
+/// hold what is expected, at most for `patience`. May return early for no reason.
+///
+/// # Errors
+///
+/// If a word is not there any more, or the kernel has no memory for the wait: it has not slept.
+pub(crate) fn wait_any<'a>(
+    own: (&AtomicU32, u32),
+    shared: impl Iterator<Item = (&'a AtomicU32, u32)>,
+    patience: Option<Duration>,
+) -> io::Result<()> {
+    let own = waited_for(own.0, own.1, futex::WaitFlags::PRIVATE);
+    let shared = shared.map(|(word, held)| waited_for(word, held, futex::WaitFlags::empty()));
+    let words: Vec<_> = std::iter::once(own).chain(shared).collect();
+    let until = patience.map(|patience| {
+        let until = clock::monotonic() + patience;
+        let tv_sec = i64::try_from(until.as_secs()).unwrap_or(i64::MAX);
+        futex::Timespec { tv_sec, tv_nsec: until.subsec_nanos().into() }
+    });
+    let none = futex::WaitvFlags::empty();
+    match futex::waitv(&words, none, until.as_ref(), ClockId::Monotonic) {
+        Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -106,4 +147,24 @@ fn wait_in_turns(shared: &AtomicU32, expected: u32, deadline: Option<Instant>) {
 pub(crate) fn wake_shared(word: &AtomicU32) -> io::Result<usize> {
     // More than that cannot be waiting.
     Ok(futex::wake(word, futex::Flags::empty(), i32::MAX.cast_unsigned())?)
+}
+
+/// Changes those bits of `changed`, of which only the lowest 11 can be given, and wakes all that sleep on `word`, in
+/// whatever process: in one step, which no signal interrupts.
+///
+/// # Errors
+///
+/// If one of the pages cannot be had; then nothing has happened.
+pub(crate) fn change_and_wake(changed: &AtomicU32, bits: u32, word: &AtomicU32) -> io::Result<()> {
+    let bits = u16::try_from(bits).unwrap_or(u16::MAX);
+    let all = i32::MAX.cast_unsigned();
+    let (change, never) = (futex::WakeOp::XOr, futex::WakeOpCmp::Eq);
+    futex::wake_op(word, futex::Flags::empty(), all, 0, changed, change, never, bits, 0)?;
+    Ok(())
+}
+
+/// Wakes at most `most` of those that sleep on `word`, in whatever process.
+pub(crate) fn wake_shared_some(word: &AtomicU32, most: u32) {
+    // It fails where the word is not there any more, and then nobody sleeps on it.
+    let _ = futex::wake(word, futex::Flags::empty(), most);
 }

@@ -51,6 +51,40 @@ pub(crate) fn explain_refused_task(what: &str, error: &io::Error) -> String {
     text
 }
 
+/// How many bytes of memory can be taken without pushing other programs out, in this control group and on this
+/// machine; `None` where the system does not say.
+///
+/// The kernel itself promises any amount, and ends some process when the promise cannot be kept.
+pub(crate) fn available_memory() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let field = |name: &str| field(&info, name).map(|kib| kib * 1024);
+    let machine = field("MemAvailable:")?.saturating_add(field("SwapFree:").unwrap_or(0));
+    let most = own_control_groups().filter_map(|group| {
+        let folder = format!("/sys/fs/cgroup{group}");
+        let most = number(&format!("{folder}/memory.max"))?;
+        let used = number(&format!("{folder}/memory.current"))?;
+        let caches = fs::read_to_string(format!("{folder}/memory.stat"));
+        let caches = self::field(&caches.ok()?, "inactive_file").unwrap_or(0);
+        Some(most.saturating_sub(used.saturating_sub(caches)))
+    });
+    Some(most.fold(machine, u64::min))
+}
+
+/// The number behind `name` in a text of names and numbers.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().map(str::split_ascii_whitespace);
+    lines
+        .find_map(|mut words| if words.next()? == name { words.next()?.parse().ok() } else { None })
+}
+
+/// The control group of this process, and those that it is in, from the inside out.
+fn own_control_groups() -> impl Iterator<Item = String> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let own = own.map(|group| group.trim_end_matches('/').to_owned());
+    std::iter::successors(own, |group| Some(group[..group.rfind('/')?].to_owned()))
+}
+
 fn number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -68,6 +102,20 @@ fn user_processes() -> Option<u64> {
 /// How many descriptors this process may have open; `None` for as many as it wants.
 pub(crate) fn descriptors() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// Whether this process may open one more descriptor.
+pub(crate) fn has_descriptor_left() -> bool {
+    // Another opening of a directory that is always there.
+    fs::File::open("/").is_ok()
+}
+
+/// How many bytes the message queues of this user may take; `None` for as many as it wants.
+pub(crate) fn message_queue_bytes() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes a structure of that type.
+    let asked = unsafe { libc::getrlimit(libc::RLIMIT_MSGQUEUE, &raw mut limit) };
+    (asked == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
 /// How large the first thread's stack may grow, in bytes; `None` for as large as it wants.
@@ -109,17 +157,10 @@ pub(crate) fn explain_missing(what: &str, error: &io::Error) -> String {
 
 /// The innermost control group around this process that is full, and what it may hold.
 fn full_control_group() -> Option<(String, u64)> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mut group = own.trim_end_matches('/');
-    loop {
-        let now = number(&format!("/sys/fs/cgroup{group}/pids.current"));
-        let most = number(&format!("/sys/fs/cgroup{group}/pids.max"));
-        if let (Some(now), Some(most)) = (now, most)
-            && now >= most
-        {
-            return Some((if group.is_empty() { "/" } else { group }.to_owned(), most));
-        }
-        group = &group[..group.rfind('/')?];
-    }
+    own_control_groups().find_map(|group| {
+        let now = number(&format!("/sys/fs/cgroup{group}/pids.current"))?;
+        let most = number(&format!("/sys/fs/cgroup{group}/pids.max"))?;
+        let name = if group.is_empty() { "/".to_owned() } else { group };
+        (now >= most).then_some((name, most))
+    })
 }

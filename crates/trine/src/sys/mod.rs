@@ -3,28 +3,40 @@
 //! Everything above works with the types of this module; a plain test (`tests/layers.rs`) fails on
 //! a system call anywhere else. One file per thing that the kernel is asked for.
 
+pub(crate) mod abort;
+pub(crate) mod affinity;
+pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod clone;
+pub(crate) mod cpu_clock;
 #[cfg(feature = "crash-points")]
 pub(crate) mod crash;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
+pub(crate) mod fifo;
 pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod landlock;
 pub(crate) mod limits;
+pub(crate) mod lineage;
 pub(crate) mod listen;
 pub(crate) mod memory;
+pub(crate) mod message_queue;
 pub(crate) mod net;
 pub(crate) mod observe;
 pub(crate) mod poll;
 pub(crate) mod random;
+pub(crate) mod region;
+pub(crate) mod reopen;
 pub(crate) mod rights;
 pub(crate) mod ring;
+pub(crate) mod rlimit;
 pub(crate) mod sample;
+pub(crate) mod sealed;
 pub(crate) mod seccomp;
+pub(crate) mod semaphore;
 pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;

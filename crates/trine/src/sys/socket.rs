@@ -24,7 +24,7 @@ pub(crate) enum Patience {
 }
 
 /// Most descriptors in one packet.
-const DESCRIPTORS: usize = 2;
+const DESCRIPTORS: usize = 4;
 
 /// A connected pair that carries a stream of bytes.
 pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {

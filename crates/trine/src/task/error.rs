@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backtrace, TaskInfo};
+use super::{Backtrace, Limit, Printed, TaskInfo};
 use crate::sys::signal::signal_name;
 
 /// Why a task has no value: what happened, and to which task.
@@ -29,6 +29,7 @@ struct Inner {
     task: Option<TaskInfo>,
     attempt: u32,
     payload: Payload,
+    printed: Option<Arc<Printed>>,
     suppressed: Vec<TaskError>,
 }
 
@@ -70,6 +71,12 @@ pub enum Cause {
         signal: i32,
         /// Whether the kernel wrote a core file.
         core_dumped: bool,
+        /// Whether it died because memory had run out: an allocation failed, or the kernel has
+        /// killed it in its control group. `false` where that is not known, as when the kernel
+        /// kills because the whole machine is short of memory.
+        out_of_memory: bool,
+        /// The limit that it had met, if that is known.
+        limit: Option<Limit>,
     },
     /// Its process ran off the end of its stack; the process itself said so before it died.
     StackOverflow,
@@ -121,8 +128,13 @@ pub struct SourceLocation {
 
 impl TaskError {
     pub(crate) fn new(cause: Cause, task: Option<TaskInfo>) -> TaskError {
-        let (payload, suppressed) = (None, Vec::new());
-        TaskError(Box::new(Inner { cause, task, attempt: 1, payload, suppressed }))
+        let (payload, printed, suppressed) = (None, None, Vec::new());
+        TaskError(Box::new(Inner { cause, task, attempt: 1, payload, printed, suppressed }))
+    }
+
+    pub(crate) fn with_printed(mut self, printed: Option<Printed>) -> TaskError {
+        self.0.printed = printed.map(Arc::new);
+        self
     }
 
     pub(crate) fn with_suppressed(mut self, suppressed: Vec<TaskError>) -> TaskError {
@@ -148,6 +160,36 @@ impl TaskError {
     /// In which run of the task it happened, from 1; more than 1 only where retries were asked for.
     pub fn attempt(&self) -> u32 {
         self.0.attempt
+    }
+
+    /// The end of what the task had printed on its standard output, at most 8 KiB; empty if that was not
+    /// [captured](crate::process::Builder::capture_output). Not all programs print UTF-8.
+    pub fn stdout(&self) -> &[u8] {
+        self.0.printed.as_ref().map_or(&[], |printed| &printed.stdout)
+    }
+
+    /// As [`stdout`](Self::stdout), of its standard error.
+    ///
+    /// ```
+    /// let task = trine::process::Builder::new().capture_output().spawn((), |()| -> () {
+    ///     eprintln!("no such planet");
+    ///     std::process::exit(3)
+    /// });
+    /// let error = task.join().unwrap_err();
+    /// assert_eq!(error.stderr(), b"no such planet\n");
+    /// assert!(error.to_string().ends_with("; last on its standard error: no such planet"));
+    /// ```
+    pub fn stderr(&self) -> &[u8] {
+        self.0.printed.as_ref().map_or(&[], |printed| &printed.stderr)
+    }
+
+    /// The line on standard error that tells most of a process that could not report by itself.
+    fn last_line(&self) -> Option<String> {
+        let is_mute = matches!(
+            self.0.cause,
+            Cause::Exited { .. } | Cause::Signaled { .. } | Cause::Lost { .. } | Cause::TimedOut
+        );
+        self.0.printed.as_ref().filter(|_| is_mute)?.last_line()
     }
 
     /// The failures that came after this one in the same [`scope`](crate::scope()) or
@@ -182,6 +224,11 @@ impl TaskError {
                 | Cause::StackOverflow
                 | Cause::Lost { .. }
         )
+    }
+
+    /// Whether the task's process died because memory had run out; `false` where that is not known.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self.0.cause, Cause::Signaled { out_of_memory: true, .. })
     }
 
     /// Whether the task never ran because a limit was met.
@@ -235,9 +282,15 @@ impl fmt::Display for Cause {
             Cause::Exited { code } => {
                 write!(f, "its process exited with code {code} before it had a result")
             }
-            Cause::Signaled { signal, core_dumped } => {
+            Cause::Signaled { signal, core_dumped, out_of_memory, limit } => {
                 let core = if *core_dumped { ", core dumped" } else { "" };
-                write!(f, "its process was ended by {} ({signal}){core}", signal_name(*signal))
+                write!(f, "its process was ended by {} ({signal}){core}", signal_name(*signal))?;
+                match limit {
+                    Some(limit @ Limit::Memory(_)) => write!(f, ": it needed more than its {limit}"),
+                    Some(limit @ Limit::CpuTime(_)) => write!(f, ": it had used up its {limit}"),
+                    None if *out_of_memory => f.write_str(": it ran out of memory"),
+                    None => Ok(()),
+                }
             }
             Cause::StackOverflow => f.write_str(
                 "its process overflowed its stack; raise the limit with `ulimit -s`, or recurse less",
@@ -263,6 +316,9 @@ impl fmt::Display for TaskError {
             Some(task) => write!(f, "{task} {}", self.0.cause)?,
             None => write!(f, "task {}", self.0.cause)?,
         }
+        if let Some(line) = self.last_line() {
+            write!(f, "; last on its standard error: {line}")?;
+        }
         match self.0.suppressed.len() {
             0 => Ok(()),
             1 => f.write_str(" (and one more failure)"),
@@ -282,6 +338,8 @@ impl fmt::Debug for TaskError {
             .field("cause", &self.0.cause)
             .field("task", &self.0.task)
             .field("attempt", &self.0.attempt)
+            .field("stdout", &String::from_utf8_lossy(self.stdout()))
+            .field("stderr", &String::from_utf8_lossy(self.stderr()))
             .field("suppressed", &self.0.suppressed)
             .finish()
     }

@@ -28,8 +28,10 @@ pub(crate) mod failure;
 mod info;
 mod interrupt;
 pub(crate) mod job;
+mod limit;
 pub(crate) mod outcome;
 pub(crate) mod park;
+mod printed;
 pub(crate) mod registry;
 mod slot;
 
@@ -38,6 +40,9 @@ pub use error::{Cause, CodecStage, SourceLocation, TaskError};
 pub use info::{Kind, State, TaskId, TaskInfo, UnknownKind};
 pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
+pub use limit::Limit;
+pub(crate) use limit::bytes;
+pub(crate) use printed::Printed;
 
 use outcome::Outcome;
 
@@ -181,6 +186,7 @@ trait Joinable<T>: Cancel {
     fn is_done(&self) -> bool;
     unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted>;
     unsafe fn wait_uninterrupted(&self);
+    fn look(&self);
     unsafe fn register(&self, waker: &std::task::Waker) -> bool;
     unsafe fn take(&self) -> Option<Result<T, TaskError>>;
     unsafe fn detach(&self);
@@ -196,11 +202,15 @@ impl<H: Handle> Joinable<H::Value> for H {
     }
 
     unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted> {
+        self.look();
+        // SAFETY: the caller's promise.
+        unsafe { self.core().outcome.wait(deadline, |deadline| self.park(deadline)) }
+    }
+
+    fn look(&self) {
         if !self.is_done() {
             self.linger();
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.core().outcome.wait(deadline, |deadline| self.park(deadline)) }
     }
 
     unsafe fn wait_uninterrupted(&self) {
@@ -288,6 +298,11 @@ impl<T> Task<T> {
     pub(crate) fn wait(&mut self) -> Result<(), Interrupted> {
         // SAFETY: `self` is the one consumer, borrowed exclusively.
         unsafe { self.handle.wait(None) }.map(drop)
+    }
+
+    /// The caller is about to wait for this task or another one like it, and may do something for them instead.
+    pub(crate) fn linger(&self) {
+        self.handle.look();
     }
 
     /// As `join`, but for the caller's own cancellation, which changes nothing here.

@@ -2,6 +2,7 @@
 
 mod bad;
 mod left;
+mod limits;
 mod pipes;
 mod wait;
 

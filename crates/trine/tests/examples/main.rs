@@ -27,6 +27,13 @@ fn crash() {
 }
 
 #[test]
+fn shared() {
+    let printed = run("shared", &[]);
+    assert!(printed.contains("13107200 of 13107200 numbers are added"), "{printed}");
+    assert!(printed.contains("85899352473600, by 8 tasks in other processes"), "{printed}");
+}
+
+#[test]
 fn preload() {
     let printed = run("preload", &[]);
     assert_eq!(printed.matches("loaded in process ").count(), 1, "{printed}");

@@ -4,6 +4,7 @@ use std::io::{self, PipeReader, Read};
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
+use super::Kill;
 use super::pipes::{ChildStderr, ChildStdin, ChildStdout};
 use super::process::Process;
 use crate::reactor::{Direction, Source};
@@ -31,19 +32,31 @@ pub struct Child {
     /// Our end of its standard error, if that was piped.
     pub stderr: Option<ChildStderr>,
     process: Process,
-    kill_on_drop: bool,
+    kill: Kill,
+    most_output: u64,
 }
 
 impl Child {
     /// Takes over what std has started.
-    pub(super) fn watch(mut std: std::process::Child, kill_on_drop: bool) -> io::Result<Child> {
+    pub(super) fn watch(
+        mut std: std::process::Child,
+        kill: Kill,
+        most_output: u64,
+    ) -> io::Result<Child> {
         let process = Process::watch(std.id())?;
-        let mut child =
-            Child { stdin: None, stdout: None, stderr: None, process, kill_on_drop: true };
+        let until_whole = Kill { on_drop: true, ..kill };
+        let mut child = Child {
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            process,
+            kill: until_whole,
+            most_output,
+        };
         child.stdin = std.stdin.take().map(ChildStdin::new).transpose()?;
         child.stdout = std.stdout.take().map(ChildStdout::new).transpose()?;
         child.stderr = std.stderr.take().map(ChildStderr::new).transpose()?;
-        child.kill_on_drop = kill_on_drop;
+        child.kill = kill;
         Ok(child)
     }
 
@@ -99,13 +112,14 @@ impl Child {
         self.process.try_wait()
     }
 
-    /// Ends it by SIGKILL. Does nothing if it has ended.
+    /// Ends it by SIGKILL, with its group if [`kill_group`](super::Command::kill_group) says so. Does nothing if
+    /// its status was taken; the number of its group may be another's then.
     ///
     /// # Errors
     ///
     /// As [`Process::kill`].
     pub fn kill(&self) -> io::Result<()> {
-        self.process.kill()
+        if self.kill.group { self.process.kill_group() } else { self.process.kill() }
     }
 
     /// Sends it a signal. Does nothing if it has ended.
@@ -124,29 +138,60 @@ impl Child {
     ///
     /// As [`wait`](Self::wait), and if reading fails. The child then goes on running, with its pipes closed.
     pub fn wait_with_output(mut self) -> io::Result<Output> {
-        self.collect()
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let status = self.collect(&mut stdout, &mut stderr)?;
+        Ok(Output { status, stdout, stderr })
     }
 
-    fn collect(&mut self) -> io::Result<Output> {
+    fn collect(&mut self, stdout: &mut Vec<u8>, stderr: &mut Vec<u8>) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut out = Captured { into: stdout, left: self.most_output };
+        let mut err = Captured { into: stderr, left: self.most_output };
         match (self.stdout.take(), self.stderr.take()) {
-            (Some(out), Some(err)) => {
-                read_both((out.source, &mut stdout), (err.source, &mut stderr))?
-            }
-            (Some(mut out), None) => _ = out.read_to_end(&mut stdout)?,
-            (None, Some(mut err)) => _ = err.read_to_end(&mut stderr)?,
+            (Some(one), Some(two)) => read_both((one.source, &mut out), (two.source, &mut err))?,
+            (Some(mut pipe), None) => while !out.read(&mut pipe)? {},
+            (None, Some(mut pipe)) => while !err.read(&mut pipe)? {},
             (None, None) => {}
         }
-        Ok(Output { status: self.process.wait()?, stdout, stderr })
+        self.process.wait()
+    }
+}
+
+/// What is captured of one stream.
+struct Captured<'a> {
+    into: &'a mut Vec<u8>,
+    /// So many bytes more may come.
+    left: u64,
+}
+
+impl Captured<'_> {
+    /// Reads for one turn, to the end, or until there is nothing for now; whether that was the end.
+    fn read(&mut self, pipe: impl Read) -> io::Result<bool> {
+        let before = self.into.len();
+        let room = TURN.min(self.left.saturating_add(1));
+        let read = pipe.take(room).read_to_end(self.into);
+        let count = (self.into.len() - before) as u64;
+        if count > self.left {
+            self.into.pop();
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "the program wrote more than was to be captured of it (`output_limit`)",
+            ));
+        }
+        self.left -= count;
+        match read {
+            Ok(_) => Ok(count < room),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if self.kill_on_drop {
+        if self.kill.on_drop {
             // One that may not be killed goes on running.
-            let _ = self.process.kill();
+            let _ = self.kill();
         }
     }
 }
@@ -159,14 +204,22 @@ impl Held {
         self.0.wait()
     }
 
-    pub(super) fn output(mut self) -> io::Result<Output> {
-        self.0.collect()
+    pub(super) fn output_into(
+        mut self,
+        stdout: &mut Vec<u8>,
+        stderr: &mut Vec<u8>,
+    ) -> io::Result<ExitStatus> {
+        self.0.collect(stdout, stderr)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let process = &self.0.process;
+        // Before its status is taken: after that the number of the group may be another's.
+        if self.0.kill.group {
+            let _ = process.kill_group();
+        }
         if let Ok(None) = process.try_wait()
             && process.kill().is_ok()
         {
@@ -178,9 +231,9 @@ impl Drop for Held {
 /// Reads two pipes to their ends, each when there is something in it.
 ///
 /// An epoll stands for both, so there is one descriptor to wait for, whoever waits.
-fn read_both(
-    (out, stdout): (Source<PipeReader>, &mut Vec<u8>),
-    (err, stderr): (Source<PipeReader>, &mut Vec<u8>),
+fn read_both<'a>(
+    (out, stdout): (Source<PipeReader>, &mut Captured<'a>),
+    (err, stderr): (Source<PipeReader>, &mut Captured<'a>),
 ) -> io::Result<()> {
     const OUT: u64 = 0;
     const ERR: u64 = 1;
@@ -198,21 +251,11 @@ fn read_both(
                 OUT => (&out, &mut *stdout),
                 _ => (&err, &mut *stderr),
             };
-            if read_to_end_for_now(pipe.get(), into)? {
+            if into.read(pipe.get())? {
                 either.get().remove(pipe);
                 open -= 1;
             }
         }
     }
     Ok(())
-}
-
-/// Reads what is there; whether that was the end.
-fn read_to_end_for_now(pipe: &PipeReader, into: &mut Vec<u8>) -> io::Result<bool> {
-    let before = into.len();
-    match pipe.take(TURN).read_to_end(into) {
-        Ok(_) => Ok(((into.len() - before) as u64) < TURN),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
-    }
 }

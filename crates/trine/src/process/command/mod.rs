@@ -5,6 +5,7 @@
 //! | `mod.rs` | [`Command`] |
 //! | `child.rs` | [`Child`]: a program that runs, and its pipes |
 //! | `process.rs` | [`Process`]: its end, seen by a pidfd; those that nobody waits for |
+//! | `limits.rs` | what the program may use, set between `fork` and `exec` |
 //! | `pipes.rs` | [`ChildStdin`], [`ChildStdout`], [`ChildStderr`] |
 //!
 //! Starting is std's (`posix_spawn` where it can be); everything that waits is ours.
@@ -14,16 +15,20 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 mod child;
+mod limits;
 mod pipes;
 #[allow(clippy::module_inception)]
 mod process;
 
 pub use child::Child;
 pub use pipes::{ChildStderr, ChildStdin, ChildStdout};
-pub use process::Process;
 pub(super) use process::bury_orphans;
+pub use process::{Process, Usage};
+
+use limits::Limits;
 
 /// A program to start, with std's names: [`std::process::Command`], whose waits park the coroutine.
 ///
@@ -62,14 +67,25 @@ pub struct Command {
     chosen: [bool; 3],
     /// Whether what was chosen elsewhere is hidden in `inner`.
     converted: bool,
-    kill_on_drop: bool,
+    limits: Limits,
+    kill: Kill,
+    /// How much of each stream is captured at most.
+    most_output: u64,
+}
+
+/// Whom a command's child takes along.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kill {
+    /// Whether it is killed when it is dropped.
+    on_drop: bool,
+    /// Whether all of its group are killed with it.
+    group: bool,
 }
 
 impl Command {
     /// The program of this name, looked for in `PATH`, or at this path; without arguments.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
-        let inner = std::process::Command::new(program);
-        Command { inner, chosen: [false; 3], converted: false, kill_on_drop: false }
+        Command { converted: false, ..Command::from(std::process::Command::new(program)) }
     }
 
     /// Adds an argument.
@@ -152,7 +168,8 @@ impl Command {
     }
 
     /// The process group that it runs in; 0 for a new one, which a Ctrl-C at the terminal does not reach. What kills a
-    /// child ends it alone, not what it has started: that takes [`send_group`](crate::signal::send_group).
+    /// child ends it alone, not what it has started: that takes [`kill_group`](Self::kill_group), or
+    /// [`send_group`](crate::signal::send_group).
     pub fn process_group(&mut self, group: i32) -> &mut Command {
         self.inner.process_group(group);
         self
@@ -166,7 +183,73 @@ impl Command {
 
     /// Whether a [`Child`] of this command that is dropped is killed; otherwise it goes on running.
     pub fn kill_on_drop(&mut self, kill: bool) -> &mut Command {
-        self.kill_on_drop = kill;
+        self.kill.on_drop = kill;
+        self
+    }
+
+    /// Runs the program in a process group of its own, and has what kills it kill the whole group: [`Child::kill`],
+    /// [`kill_on_drop`](Self::kill_on_drop), and a [`status`](Self::status) or [`output`](Self::output) that is
+    /// interrupted. So nothing of what it has started is left, unless it has left the group (`setsid`).
+    ///
+    /// A Ctrl-C at the terminal does not reach the group.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::{process::Command, time};
+    ///
+    /// let mut shell = Command::new("sh");
+    /// shell.args(["-c", "sleep 600 & sleep 600"]).kill_group(true);
+    /// let output = time::timeout(Duration::from_millis(20), || shell.output());
+    /// assert!(!matches!(output, Ok(Ok(_)))); // and neither `sleep` is left
+    /// ```
+    pub fn kill_group(&mut self, kill: bool) -> &mut Command {
+        self.kill.group = kill;
+        self
+    }
+
+    /// Limits the memory of the program to so many bytes of private memory that may be written to
+    /// (`RLIMIT_DATA`): an allocation beyond it fails. Each process that it starts has as much for itself.
+    ///
+    /// A program with a limit is started by `fork` and `exec`, which takes the longer the more
+    /// memory the caller has.
+    pub fn memory_limit(&mut self, bytes: u64) -> &mut Command {
+        self.limits.set_memory(&mut self.inner, bytes);
+        self
+    }
+
+    /// Limits the processor time of the program, in whole seconds (rounded up): then it is sent SIGXCPU, which ends it,
+    /// and a second later SIGKILL. Each process that it starts has as much for itself. It is started as one with a
+    /// [`memory_limit`](Self::memory_limit).
+    ///
+    /// ```
+    /// use std::os::unix::process::ExitStatusExt;
+    /// use std::time::Duration;
+    /// use trine::process::Command;
+    ///
+    /// let mut busy = Command::new("sh");
+    /// busy.args(["-c", "while :; do :; done"]).cpu_limit(Duration::from_secs(1));
+    /// assert_eq!(busy.status()?.signal(), Some(24)); // SIGXCPU
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn cpu_limit(&mut self, time: Duration) -> &mut Command {
+        self.limits.set_cpu_time(&mut self.inner, time);
+        self
+    }
+
+    /// How many bytes of standard output, and of standard error, [`output`](Self::output) captures; it ends with an
+    /// error of kind [`FileTooLarge`](io::ErrorKind::FileTooLarge) when the program writes more, and the program is
+    /// killed. Without a limit, what it writes is bounded by memory only.
+    ///
+    /// ```
+    /// use trine::process::Command;
+    ///
+    /// let (mut out, mut err) = (Vec::new(), Vec::new());
+    /// let error = Command::new("yes").output_limit(10).output_into(&mut out, &mut err).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    /// assert_eq!(out, b"y\ny\ny\ny\ny\n");
+    /// ```
+    pub fn output_limit(&mut self, bytes: u64) -> &mut Command {
+        self.most_output = bytes;
         self
     }
 
@@ -220,7 +303,35 @@ impl Command {
     ///
     /// As [`spawn`](Self::spawn) and [`Child::wait_with_output`].
     pub fn output(&mut self) -> io::Result<Output> {
-        child::Held(self.start(true)?).output()
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let status = self.output_into(&mut stdout, &mut stderr)?;
+        Ok(Output { status, stdout, stderr })
+    }
+
+    /// As [`output`](Self::output), behind what is in the caller's buffers, which keep what was read also when
+    /// the wait ends before the program does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::{process::Command, time};
+    ///
+    /// let (mut out, mut err) = (Vec::new(), Vec::new());
+    /// let mut shell = Command::new("sh");
+    /// shell.args(["-c", "echo half; exec sleep 600"]);
+    /// let time = Duration::from_millis(100);
+    /// assert!(!matches!(time::timeout(time, || shell.output_into(&mut out, &mut err)), Ok(Ok(_))));
+    /// println!("so far: {}", String::from_utf8_lossy(&out)); // half
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`output`](Self::output).
+    pub fn output_into(
+        &mut self,
+        stdout: &mut Vec<u8>,
+        stderr: &mut Vec<u8>,
+    ) -> io::Result<ExitStatus> {
+        child::Held(self.start(true)?).output_into(stdout, stderr)
     }
 
     fn start(&mut self, captures: bool) -> io::Result<Child> {
@@ -247,8 +358,12 @@ impl Command {
                 self.inner.stderr(Stdio::inherit());
             }
         }
+        self.limits.check()?;
+        if self.kill.group {
+            self.inner.process_group(0);
+        }
         process::bury_orphans();
-        Child::watch(self.inner.spawn()?, self.kill_on_drop)
+        Child::watch(self.inner.spawn()?, self.kill, self.most_output)
     }
 }
 
@@ -256,6 +371,13 @@ impl Command {
 /// [`status`](Command::status), and [`output`](Command::output) captures standard output and error in any case.
 impl From<std::process::Command> for Command {
     fn from(inner: std::process::Command) -> Command {
-        Command { inner, chosen: [false; 3], converted: true, kill_on_drop: false }
+        Command {
+            inner,
+            chosen: [false; 3],
+            converted: true,
+            limits: Limits::default(),
+            kill: Kill::default(),
+            most_output: u64::MAX,
+        }
     }
 }

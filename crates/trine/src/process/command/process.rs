@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use crate::reactor::{Direction, Source};
 use crate::signal::Signal;
-use crate::sys::child::{self, Ended};
+use crate::sys::child::{self, Ended, Used};
+use crate::sys::signal;
 
 /// A child process, for those who wait for it or send it signals beside the owner of the
 /// [`Child`](super::Child).
@@ -46,8 +47,20 @@ struct Last(Arc<Watched>);
 struct Watched {
     pid: u32,
     pidfd: Source<OwnedFd>,
-    /// Its end, once somebody here has taken its status.
-    ended: Mutex<Option<Ended>>,
+    /// Its end and what it had used, once somebody here has taken its status.
+    ended: Mutex<Option<(Ended, Option<Usage>)>>,
+}
+
+/// What a process had used when it ended, itself and those of its children that it had waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Processor time in its own code.
+    pub user_time: Duration,
+    /// Processor time in the kernel.
+    pub system_time: Duration,
+    /// The most memory that it had in use at any time (resident), in bytes; of the largest process, not all together.
+    pub max_resident: u64,
 }
 
 /// Children that were dropped while they ran; they are zombies from their end until [`bury_orphans`].
@@ -76,6 +89,28 @@ impl Process {
     /// Its process id. While the status has not been taken, no other process has the same.
     pub fn id(&self) -> u32 {
         self.last.0.pid
+    }
+
+    /// The process id of its parent, this program; `None` once it has ended and its status was taken.
+    pub fn parent_id(&self) -> Option<u32> {
+        self.last.0.look().is_none().then(std::process::id)
+    }
+
+    /// What it had used, when it has ended; `None` while it runs, and where somebody else has taken its status.
+    ///
+    /// ```
+    /// use trine::process::Command;
+    ///
+    /// let mut child = Command::new("true").spawn()?;
+    /// child.wait()?;
+    /// let usage = child.process().usage().expect("it has ended");
+    /// println!("{:?} and {} KiB", usage.user_time + usage.system_time, usage.max_resident >> 10);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn usage(&self) -> Option<Usage> {
+        self.last.0.look();
+        let ended = self.last.0.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.and_then(|(_, usage)| usage)
     }
 
     /// Waits for its end. Any number may wait; all are told.
@@ -146,14 +181,31 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Kills the group that it leads, if its status was not taken yet: so long the number is its own.
+    pub(super) fn kill_group(&self) -> io::Result<()> {
+        let ended = self.last.0.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.is_some() {
+            return Ok(());
+        }
+        signal::send_group(self.id(), signal::SIGKILL)
+    }
+}
+
 impl Watched {
     /// How it has ended. One caller takes the status from the kernel, the others find it here.
     fn look(&self) -> Option<Ended> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
-            *ended = child::reap(&self.pidfd);
+            *ended = child::reap_with_usage(&self.pidfd).map(|(ended, used)| {
+                let usage = used.map(|used| {
+                    let Used { user_time, system_time, max_resident } = used;
+                    Usage { user_time, system_time, max_resident }
+                });
+                (ended, usage)
+            });
         }
-        *ended
+        ended.map(|(ended, _)| ended)
     }
 }
 

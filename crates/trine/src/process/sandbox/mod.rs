@@ -81,6 +81,11 @@ pub use report::{Enforcement, NotEnforced, Part};
 ///
 /// A core file is written by the rights of the process: where files are listed, into a listed directory only.
 ///
+/// # What it costs
+///
+/// About half a millisecond for each process, and up to half a microsecond for a system call (measured on a virtual
+/// machine, Linux 6.18).
+///
 /// # Errors
 ///
 /// A sandbox that cannot be set up ends its task with [`Cause::NotSpawned`](crate::Cause::NotSpawned): a listed

@@ -1,0 +1,172 @@
+//! Messages as bytes (postcard), written straight to where they travel.
+
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::block::Held;
+use super::decode::Reader;
+use super::error::Reason;
+use super::layout::{INLINE, Position};
+use super::ring::Ring;
+
+/// An encoded message that has no place in the queue yet.
+#[derive(Debug)]
+pub(super) struct Packed<'a> {
+    ring: &'a Ring,
+    short: [u8; INLINE],
+    len: usize,
+    /// Where all of it lies, if it is too long for a slot.
+    block: Option<Held<'a>>,
+}
+
+/// Why there is no encoded message.
+#[derive(Debug)]
+pub(super) enum Unpacked {
+    /// All blocks are in use: again, when somebody has taken a message.
+    NoBlock,
+    Failed(Reason),
+}
+
+/// Encodes `value` for `ring`; a long one into a block of its memory.
+#[inline]
+pub(super) fn pack<'a, T: Serialize>(ring: &'a Ring, value: &T) -> Result<Packed<'a>, Unpacked> {
+    let mut packed = Packed { ring, short: [0; INLINE], len: 0, block: None };
+    let mut trouble = None;
+    let writer = Writer { packed: &mut packed, trouble: &mut trouble };
+    match postcard::serialize_with_flavor(value, writer) {
+        Ok(()) => Ok(packed),
+        Err(error) => Err(trouble.unwrap_or_else(|| {
+            let text = match error {
+                // The message is lost in postcard's error.
+                postcard::Error::SerdeSerCustom => {
+                    "its own encoder refused (a descriptor, for one, does not travel in a message)"
+                        .into()
+                }
+                error => error.to_string(),
+            };
+            Unpacked::Failed(Reason::Codec(text))
+        })),
+    }
+}
+
+/// What postcard writes to.
+struct Writer<'p, 'a> {
+    packed: &'p mut Packed<'a>,
+    trouble: &'p mut Option<Unpacked>,
+}
+
+impl Flavor for Writer<'_, '_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        let packed = &mut *self.packed;
+        let end = packed.len.saturating_add(bytes.len());
+        if packed.block.is_none()
+            && end <= packed.ring.layout.longest
+            && let Some(place) = packed.short.get_mut(packed.len..end)
+        {
+            place.copy_from_slice(bytes);
+            packed.len = end;
+            return Ok(());
+        }
+        packed.extend_block(bytes, end).map_err(|trouble| {
+            *self.trouble = Some(trouble);
+            postcard::Error::SerializeBufferFull
+        })
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+impl Packed<'_> {
+    fn extend_block(&mut self, bytes: &[u8], end: usize) -> Result<(), Unpacked> {
+        let most = self.ring.layout.longest;
+        if end > most {
+            return Err(Unpacked::Failed(Reason::TooLarge { most }));
+        }
+        let block = match &self.block {
+            Some(block) => block,
+            None => {
+                let block = self.ring.take_block().ok_or(Unpacked::NoBlock)?;
+                self.ring.region.write(block.offset(), &self.short[..self.len]);
+                self.block.insert(block)
+            }
+        };
+        self.ring.region.write(block.offset() + self.len, bytes);
+        self.len = end;
+        Ok(())
+    }
+
+    /// Puts the message into the slot at `position`, which the caller has claimed, and ends the claim.
+    #[inline]
+    pub(super) fn put(self, position: Position) {
+        let ring = self.ring;
+        self.place(position);
+        ring.publish(position);
+    }
+
+    #[inline]
+    pub(super) fn place(self, position: Position) {
+        let ring = self.ring;
+        match self.block {
+            None => {
+                ring.describe(position, self.len, None);
+                ring.region.write(ring.inline(position), &self.short[..self.len]);
+            }
+            Some(block) => {
+                ring.describe(position, self.len, Some(block.block));
+                block.give_to(position);
+            }
+        }
+    }
+}
+
+/// Takes the message at `position`, which the caller has claimed, out of the queue and decodes it.
+///
+/// No byte is read twice: another process may still write to them.
+#[inline]
+pub(super) fn unpack<T: DeserializeOwned>(ring: &Ring, position: Position) -> Result<T, Reason> {
+    const NONSENSE: Reason = Reason::Broken("a message that says nonsense of itself");
+    match ring.description(position) {
+        Some((len, None)) => {
+            let mut short = [0; INLINE];
+            ring.region.read_exact(ring.inline(position), &mut short[..len]);
+            ring.release(position);
+            decode(&short[..len])
+        }
+        Some((len, Some(block))) => {
+            let held = ring.block_of(position, block);
+            ring.release(position);
+            let held = held.ok_or(NONSENSE)?;
+            let mut reader = Reader::new(&ring.region, held.offset(), len);
+            finish(T::deserialize(&mut reader).map(|value| (value, reader.left())))
+        }
+        None => {
+            ring.release(position);
+            Err(NONSENSE)
+        }
+    }
+}
+
+#[inline]
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Reason> {
+    finish(postcard::take_from_bytes(bytes).map(|(value, rest)| (value, rest.len())))
+}
+
+#[inline]
+fn finish<T>(decoded: postcard::Result<(T, usize)>) -> Result<T, Reason> {
+    match decoded {
+        Ok((value, 0)) => Ok(value),
+        Ok(_) => Err(Reason::Codec("there are bytes behind it".into())),
+        Err(error) => Err(Reason::Codec(error.to_string())),
+    }
+}

@@ -1,0 +1,283 @@
+//! One end of a channel in one process: its memory, its descriptors, and how it waits.
+//!
+//! ```text
+//!   memory   sealed; the messages
+//!   peers    one end of a pair of sockets: all senders, in whatever process, hold the one, all receivers the other.
+//!            When the last of them is closed, by whatever death, the kernel says so to the other side
+//!   bell     rung for those that do not sleep on a word of the memory: coroutines
+//! ```
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use super::error::{AttachError, Reason};
+use super::layout::{Layout, MOST_ATTACHED};
+use super::ring::{Found, OTHERS, Ring, Side, THREADS};
+use super::spin::Spin;
+use crate::reactor::{Direction, Source};
+use crate::sys::region::{self, Presence, Region};
+use crate::sys::socket::{self, Patience};
+use crate::task::{Interrupted, park};
+
+/// What the clones of a sender or receiver share.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) ring: Arc<Ring>,
+    pub(super) side: Side,
+    /// `None` when it is dropped.
+    peers: Option<Source<OwnedFd>>,
+    bell: Source<Arc<OwnedFd>>,
+    memory: OwnedFd,
+    alarm: Arc<Alarm>,
+    /// Nobody is left on the other side: for good.
+    gone: AtomicBool,
+    departures: AtomicU32,
+    /// Looks since the kernel was asked whether somebody is left.
+    looks: AtomicU32,
+    spin: Spin,
+}
+
+/// The descriptors of an end, in the order in which they travel.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    pub(super) memory: OwnedFd,
+    pub(super) peers: OwnedFd,
+    pub(super) bell: OwnedFd,
+}
+
+/// Looks without an answer between two questions to the kernel whether somebody is left, where nobody has
+/// said goodbye.
+const LOOKS: u32 = 64;
+
+/// Between two looks at a claim that somebody else has not ended: at first, and at last.
+const PAUSE: Duration = Duration::from_micros(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Between two looks of one who sleeps, where the death of the others could not be watched.
+const UNWATCHED: Duration = Duration::from_millis(50);
+
+impl End {
+    pub(super) fn new(
+        side: Side,
+        region: Region,
+        layout: Layout,
+        descriptors: Descriptors,
+    ) -> io::Result<End> {
+        let Descriptors { memory, peers, bell } = descriptors;
+        let presence = Presence::new(&memory, MOST_ATTACHED)?;
+        let ring = Arc::new(Ring::new(region, layout, bell, presence));
+        Ok(End {
+            side,
+            peers: Some(Source::of_nonblocking(peers)),
+            bell: Source::of_nonblocking(Arc::clone(&ring.bell)),
+            memory,
+            alarm: Arc::new(Alarm {
+                ring: Arc::clone(&ring),
+                side,
+                suspicion: AtomicBool::new(true),
+                set: AtomicBool::new(false),
+            }),
+            gone: AtomicBool::new(false),
+            departures: AtomicU32::new(0),
+            looks: AtomicU32::new(0),
+            spin: Spin::new(),
+            ring,
+        })
+    }
+
+    /// Takes what has travelled, after a look at each of it.
+    pub(super) fn attach(
+        side: Side,
+        descriptors: Descriptors,
+        fingerprint: u64,
+    ) -> Result<End, AttachError> {
+        let region = Region::attach(&descriptors.memory)??;
+        let layout = Layout::read(&region, fingerprint)?;
+        if socket::packet_pair_maker(descriptors.peers.as_fd()).is_err() {
+            return Err(AttachError::NotAChannel("it has no socket to its other side"));
+        }
+        if !region::is_bell(&descriptors.bell) {
+            return Err(AttachError::NotAChannel("it has no eventfd"));
+        }
+        Ok(End::new(side, region, layout, descriptors)?)
+    }
+
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [self.memory.as_fd(), self.peers().as_fd(), self.bell.as_fd()]
+    }
+
+    fn peers(&self) -> &Source<OwnedFd> {
+        self.peers.as_ref().expect("it is there until the end is dropped")
+    }
+
+    /// Whether nobody is left on the other side, as far as that is known without asking each time.
+    #[inline]
+    pub(super) fn is_gone(&self) -> bool {
+        let looks = self.looks.load(Relaxed);
+        if looks < LOOKS
+            && self.ring.departures() == self.departures.load(Relaxed)
+            && !self.alarm.suspicion.load(SeqCst)
+        {
+            self.looks.store(looks + 1, Relaxed);
+            return self.gone.load(Relaxed);
+        }
+        self.ask()
+    }
+
+    /// Asks the kernel.
+    #[cold]
+    fn ask(&self) -> bool {
+        self.looks.store(0, Relaxed);
+        self.departures.store(self.ring.departures(), Relaxed);
+        self.alarm.suspicion.store(false, SeqCst);
+        if socket::is_hung_up(self.peers()) {
+            self.gone.store(true, SeqCst);
+        }
+        self.gone.load(Relaxed)
+    }
+
+    /// Has the alarm go off when nobody is left on the other side; `false` if that cannot be had.
+    fn watch(&self) -> bool {
+        if self.alarm.set.swap(true, SeqCst) {
+            return true;
+        }
+        let waker = Waker::from(Arc::clone(&self.alarm));
+        for _ in 0..8 {
+            match self.peers().poll_ready(Direction::Read, &mut Context::from_waker(&waker)) {
+                Poll::Pending => return true,
+                Poll::Ready(Err(_)) => break,
+                Poll::Ready(Ok(())) if self.ask() => return true,
+                // Nobody has any business to send anything here.
+                Poll::Ready(Ok(())) => {
+                    let _ = socket::receive_packet(self.peers(), &mut [0; 64], Patience::Now);
+                }
+            }
+        }
+        self.alarm.set.store(false, SeqCst);
+        false
+    }
+
+    /// Looks until there is something or `deadline` comes, and sleeps in between.
+    ///
+    /// What is there in the end counts, whatever has ended the wait.
+    ///
+    /// # Errors
+    ///
+    /// `Disconnected`, `TimedOut`, `Interrupted`, `Broken`.
+    pub(super) fn wait<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut look: impl FnMut() -> Found<T>,
+    ) -> Result<T, Reason> {
+        if let Some(found) = self.spin.until(|| match look() {
+            Found::Nothing | Found::Soon(_) => None,
+            found => Some(found),
+        }) {
+            return match found {
+                Found::Claimed(value) => Ok(value),
+                _ => Err(BROKEN),
+            };
+        }
+        let mut pause = PAUSE;
+        loop {
+            let news = self.ring.arm(self.side, self.kind());
+            let watched = self.watch();
+            let gone = self.is_gone();
+            let soon = match look() {
+                Found::Nothing if gone => return Err(Reason::Disconnected),
+                // Its owner is one of those who are gone, or a lie.
+                Found::Soon(_) if gone && pause >= LONGEST_PAUSE => {
+                    return Err(Reason::Disconnected);
+                }
+                Found::Nothing => false,
+                Found::Soon(unfinished) => {
+                    unfinished.into_iter().for_each(|claim| self.ring.settle(claim));
+                    true
+                }
+                Found::Claimed(value) => return Ok(value),
+                Found::Broken => return Err(BROKEN),
+            };
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Err(Reason::TimedOut);
+            }
+            let bound = match (soon, watched) {
+                (true, _) => Some(pause),
+                (false, false) => Some(UNWATCHED),
+                (false, true) => None,
+            };
+            pause = if soon { (2 * pause).min(LONGEST_PAUSE) } else { PAUSE };
+            let until = match (deadline, bound.map(|bound| now + bound)) {
+                (Some(deadline), Some(bound)) => Some(deadline.min(bound)),
+                (deadline, bound) => deadline.or(bound),
+            };
+            if let Err(interrupted) = self.sleep(news, until) {
+                return match look() {
+                    Found::Claimed(value) => Ok(value),
+                    _ => Err(Reason::Interrupted(interrupted)),
+                };
+            }
+        }
+    }
+
+    fn kind(&self) -> u32 {
+        if park::is_plain_thread() { THREADS } else { OTHERS }
+    }
+
+    /// Sleeps until `until`, or until those of this side are woken since they had this `news`. May return early.
+    fn sleep(&self, news: u32, until: Option<Instant>) -> Result<(), Interrupted> {
+        let word = self.ring.news(self.side);
+        if park::is_plain_thread() {
+            return park::wait_word(word, news, until);
+        }
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let woken = self.bell.retry(Direction::Read, timeout, |_| match word.load(SeqCst) {
+            same if same == news => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(()),
+        });
+        match woken {
+            Err(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(interrupted) => Err(Interrupted::clone(interrupted)),
+                None if error.kind() == io::ErrorKind::TimedOut => Ok(()),
+                // There is no room to watch the bell.
+                None => park::wait(Some(Instant::now() + LONGEST_PAUSE)),
+            },
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Closed first: whoever is woken asks the kernel who is left.
+        drop(self.peers.take());
+        self.ring.depart(self.side);
+    }
+}
+
+/// Wakes those of one end when there may be nobody left on the other side.
+#[derive(Debug)]
+struct Alarm {
+    ring: Arc<Ring>,
+    side: Side,
+    /// It has gone off, and nobody has asked the kernel since.
+    suspicion: AtomicBool,
+    /// It is set.
+    set: AtomicBool,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.suspicion.store(true, SeqCst);
+        self.set.store(false, SeqCst);
+        self.ring.wake_all(self.side);
+    }
+}
+
+/// The error of [`Found::Broken`].
+pub(super) const BROKEN: Reason = Reason::Broken("a place in its queue that cannot be");

@@ -1,0 +1,302 @@
+//! What lies where in the memory of a channel, and what its words mean.
+//!
+//! ```text
+//!   0        header: magic, capacity, longest message, fingerprint of the type; written once
+//!   128      tail: the next position to be written, or an earlier one
+//!   256      head: the next position to be read, or an earlier one
+//!   384      receivers: which kinds sleep, the word that they sleep on
+//!   512      senders: likewise
+//!   640      departures, numbers used so far, attachments so far
+//!   1024     slots, 128 bytes each:   word │ block, length │ 112 bytes of a short message
+//!   …        a word for each block
+//!   …        blocks, one for each longer message
+//! ```
+//!
+//! A *position* counts the messages: a lap and a slot's index. A slot's word is its whole truth; head and tail
+//! are hints that whoever finds them late moves on:
+//!
+//! ```text
+//!   slot's word:   │ lap, 42 bits │ owner, 12 bits │ state, 8 bits │
+//!
+//!   FREE(lap) ──► WRITING(lap, owner) ──► FULL(lap) ──► READING(lap, owner) ──► EMPTIED(lap) = FREE(lap + 1)
+//!                      └─── owner has died ──► FREE(lap + 1) ◄── owner has died ───┘
+//!
+//!   block's word:  FREE ──► HELD(attachment, owner) ──► IN_SLOT(position) ──► HELD(attachment, owner) ──► FREE
+//!                      a dead owner's, and one whose position has been passed, can be taken as if free
+//! ```
+//!
+//! Each arrow is one atomic step, so a process that is killed at any instruction leaves one of these states.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::sys::region::Region;
+
+/// Begins the memory of every channel. The last byte is the number of this layout.
+const MAGIC: u64 = u64::from_le_bytes(*b"trine/c\x01");
+const MAGIC_OF_ALL: u64 = u64::MAX >> 8;
+
+const CAPACITY: usize = 8;
+const LONGEST: usize = 16;
+const FINGERPRINT: usize = 24;
+pub(super) const TAIL: usize = 128;
+pub(super) const HEAD: usize = 256;
+/// Of each side: a word of the kinds that sleep, and one that they sleep on.
+pub(super) const RECEIVERS: usize = 384;
+pub(super) const SENDERS: usize = 512;
+/// How often a process has given up its last end of a side.
+pub(super) const DEPARTURES: usize = 640;
+/// The numbers below have been somebody's.
+pub(super) const NUMBERS: usize = 648;
+/// How many have attached so far.
+pub(super) const ATTACHMENTS: usize = 656;
+const SLOTS: usize = 1024;
+const SLOT: usize = 128;
+/// Longest message that lies in its slot.
+pub(super) const INLINE: usize = SLOT - 16;
+/// In place of a block's number.
+pub(super) const NO_BLOCK: u32 = u32::MAX;
+/// Blocks for messages that are being written or read, beside those in slots.
+const SPARE_BLOCKS: usize = 8;
+
+/// Most processes that can be attached at a time.
+pub(super) const MOST_ATTACHED: u32 = 1 << 12;
+/// Most messages in a channel.
+pub(super) const MOST_SLOTS: usize = 1 << 20;
+
+const INDEX_BITS: u32 = 20;
+const LAP_BITS: u32 = 42;
+
+/// A place in the order of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position(pub(super) u64);
+
+impl Position {
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        (self.0 & ((1 << INDEX_BITS) - 1)) as usize
+    }
+
+    #[inline]
+    pub(super) fn lap(self) -> u64 {
+        self.0 >> INDEX_BITS
+    }
+
+    /// Whether it can be one at all.
+    #[inline]
+    pub(super) fn is_sane(self, capacity: usize) -> bool {
+        self.index() < capacity && self.lap() >> LAP_BITS == 0
+    }
+}
+
+/// How many laps `a` is ahead of `b`; laps wrap around.
+#[inline]
+pub(super) fn laps_ahead(a: u64, b: u64) -> i64 {
+    (a.wrapping_sub(b) << (64 - LAP_BITS)).cast_signed() >> (64 - LAP_BITS)
+}
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing; the sender at this position may claim it.
+    Free,
+    /// What its owner, a sender, writes just now.
+    Writing,
+    /// A message.
+    Full,
+    /// What its owner, a receiver, takes out just now.
+    Reading,
+    /// In a word only: as `Free` of the next lap, but one change of the lowest bits away from `Reading`.
+    Emptied,
+}
+
+/// A slot's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word(pub(super) u64);
+
+impl Word {
+    #[inline]
+    pub(super) fn new(state: State, owner: u32, lap: u64) -> Word {
+        Word((lap << (64 - LAP_BITS)) | (u64::from(owner) << 8) | state as u64)
+    }
+
+    #[inline]
+    pub(super) fn lap(self) -> u64 {
+        let emptied = self.0 as u8 == State::Emptied as u8;
+        (self.0 >> (64 - LAP_BITS)).wrapping_add(emptied.into())
+    }
+
+    #[inline]
+    pub(super) fn owner(self) -> u32 {
+        (self.0 >> 8) as u32 & (MOST_ATTACHED - 1)
+    }
+
+    /// `None`: somebody has written nonsense.
+    #[inline]
+    pub(super) fn state(self) -> Option<State> {
+        Some(match self.0 as u8 {
+            0 => State::Free,
+            1 => State::Writing,
+            2 => State::Full,
+            3 => State::Reading,
+            4 => State::Free,
+            _ => return None,
+        })
+    }
+
+    /// The word of the same slot when what it holds is done with.
+    #[inline]
+    pub(super) fn freed(self) -> Word {
+        Word::new(State::Free, 0, self.lap().wrapping_add(1))
+    }
+}
+
+/// What the memory of one channel looks like; a private copy, so that nobody else can change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// How many slots.
+    pub(super) capacity: usize,
+    /// Longest message, in bytes.
+    pub(super) longest: usize,
+    /// How many blocks.
+    pub(super) blocks: usize,
+    block_words: usize,
+    block_area: usize,
+    block_stride: usize,
+    /// Bytes in all.
+    pub(super) len: usize,
+}
+
+/// Why memory is not that of a channel of this type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strange {
+    /// It is none of a channel's.
+    Memory,
+    /// It has another layout.
+    Build,
+    /// It carries other messages.
+    Type,
+}
+
+impl Layout {
+    /// `None` if no address space can hold it.
+    pub(super) fn new(capacity: usize, longest: usize) -> Option<Layout> {
+        let blocks = if longest <= INLINE { 0 } else { capacity.checked_add(SPARE_BLOCKS)? };
+        let round = |bytes: usize, to: usize| bytes.checked_next_multiple_of(to);
+        let block_stride = round(longest, if longest < 4096 { 64 } else { 4096 })?;
+        let block_words = SLOTS.checked_add(capacity.checked_mul(SLOT)?)?;
+        let block_area = round(block_words.checked_add(blocks.checked_mul(8)?)?, 4096)?;
+        let len = block_area.checked_add(blocks.checked_mul(block_stride)?)?;
+        isize::try_from(len).ok()?;
+        u32::try_from(longest).ok()?;
+        Some(Layout { capacity, longest, blocks, block_words, block_area, block_stride, len })
+    }
+
+    /// Describes itself in memory that was just made.
+    pub(super) fn write(&self, region: &Region, fingerprint: u64) {
+        region.word(CAPACITY).store(self.capacity as u64, Relaxed);
+        region.word(LONGEST).store(self.longest as u64, Relaxed);
+        region.word(FINGERPRINT).store(fingerprint, Relaxed);
+        region.word(0).store(MAGIC, Release);
+    }
+
+    /// Reads it once, and believes it if the memory has the size that follows.
+    pub(super) fn read(region: &Region, fingerprint: u64) -> Result<Layout, Strange> {
+        if region.len() < SLOTS {
+            return Err(Strange::Memory);
+        }
+        let word = |offset| region.word(offset).load(Acquire);
+        match word(0) {
+            MAGIC => {}
+            other if other & MAGIC_OF_ALL == MAGIC & MAGIC_OF_ALL => return Err(Strange::Build),
+            _ => return Err(Strange::Memory),
+        }
+        let number = |offset| usize::try_from(word(offset)).ok();
+        let layout = number(CAPACITY)
+            .filter(|capacity| (1..=MOST_SLOTS).contains(capacity))
+            .and_then(|capacity| Layout::new(capacity, number(LONGEST)?))
+            .filter(|layout| layout.len == region.len())
+            .ok_or(Strange::Memory)?;
+        match word(FINGERPRINT) == fingerprint {
+            true => Ok(layout),
+            false => Err(Strange::Type),
+        }
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, index: usize) -> usize {
+        SLOTS + index * SLOT
+    }
+
+    #[inline]
+    pub(super) fn block_word(&self, block: usize) -> usize {
+        self.block_words + block * 8
+    }
+
+    #[inline]
+    pub(super) fn block(&self, block: usize) -> usize {
+        self.block_area + block * self.block_stride
+    }
+
+    #[inline]
+    pub(super) fn next(&self, position: Position) -> Position {
+        match position.index() + 1 {
+            end if end >= self.capacity => {
+                let lap = position.lap().wrapping_add(1) & ((1 << LAP_BITS) - 1);
+                Position(lap << INDEX_BITS)
+            }
+            _ => Position(position.0 + 1),
+        }
+    }
+
+    /// How many positions lie between both.
+    pub(super) fn distance(&self, from: Position, to: Position) -> usize {
+        let laps = laps_ahead(to.lap(), from.lap());
+        let indices = to.index() as i64 - from.index() as i64;
+        let distance = laps.saturating_mul(self.capacity as i64).saturating_add(indices);
+        usize::try_from(distance).unwrap_or(0).min(self.capacity)
+    }
+}
+
+/// What tells types apart that travel: their name and size.
+pub(super) fn fingerprint<T>() -> u64 {
+    let name = std::any::type_name::<T>();
+    let size = (size_of::<T>() as u64).to_le_bytes();
+    // FNV-1a.
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().chain(size).fold(0xcbf2_9ce4_8422_2325, mix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_through_laps_and_around_their_end() {
+        let layout = Layout::new(3, 1000).unwrap();
+        let mut position = Position(0);
+        for n in 0..7 {
+            assert_eq!((position.lap(), position.index()), (n / 3, n as usize % 3));
+            position = layout.next(position);
+        }
+        assert_eq!(layout.distance(Position(0), Position(2)), 2);
+        let last = Position(((1 << LAP_BITS) - 1) << INDEX_BITS | 2);
+        let first = layout.next(last);
+        assert!(last.is_sane(3) && !last.is_sane(2) && first.is_sane(3));
+        assert_eq!(first, Position(0));
+        assert_eq!(laps_ahead(first.lap(), last.lap()), 1);
+        assert_eq!(layout.distance(last, first), 1);
+        let word = Word::new(State::Reading, 4095, last.lap());
+        assert_eq!((word.lap(), word.owner()), (last.lap(), 4095));
+        assert_eq!((word.state(), word.freed()), (Some(State::Reading), Word(0)));
+        let emptied = Word::new(State::Emptied, 9, 6);
+        assert_eq!((emptied.state(), emptied.lap()), (Some(State::Free), 7));
+    }
+
+    #[test]
+    fn sizes_that_no_memory_has_are_refused() {
+        assert!(Layout::new(MOST_SLOTS, u32::MAX as usize).is_some());
+        assert!(Layout::new(1, u32::MAX as usize + 1).is_none());
+        assert!(Layout::new(1, usize::MAX).is_none());
+        assert_eq!(Layout::new(5, INLINE).unwrap().blocks, 0);
+    }
+}

@@ -1,0 +1,185 @@
+//! The sending end.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::codec::{self, Packed, Unpacked};
+use super::end::{self, End};
+use super::error::{Reason, SendError};
+use super::ring::Found;
+
+/// The sending end of a channel between processes. Clones send into the same channel; it is disconnected for the
+/// receivers when the last one, in all processes, is gone.
+pub struct Sender<T> {
+    pub(super) end: Arc<End>,
+    pub(super) messages: PhantomData<fn(T)>,
+}
+
+/// How long a send may wait.
+#[derive(Clone, Copy)]
+enum Patience {
+    Now,
+    Until(Option<Instant>),
+}
+
+impl<T: Serialize + DeserializeOwned> Sender<T> {
+    /// Sends `value`: encodes it into the channel's memory, and waits until there is room for it.
+    ///
+    /// Parks the coroutine it is called in, or the thread where there is none.
+    ///
+    /// ```
+    /// let (sender, receiver) = trine::ipc::channel(8)?;
+    /// sender.send(String::from("there"))?;
+    /// assert_eq!(receiver.recv()?, "there");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// With the value, if no receiver is left in any process, the task was cancelled while it waited, the
+    /// message is too long or cannot be encoded, or another process has damaged the channel. That the last
+    /// receiver was killed may be told some sends later, while there is room.
+    #[inline]
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        self.put(value, Patience::Until(None))
+    }
+
+    /// Sends `value` if there is room.
+    ///
+    /// ```
+    /// let (sender, receiver) = trine::ipc::channel(1)?;
+    /// sender.try_send(1)?;
+    /// assert!(sender.try_send(2).unwrap_err().is_full());
+    /// # drop(receiver);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// With the value, as [`send`](Self::send), and if there is no room.
+    #[inline]
+    pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
+        self.put(value, Patience::Now)
+    }
+
+    /// As [`send`](Self::send), for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// With the value, as `send`, and if the time was up first.
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
+        self.put(value, Patience::Until(Instant::now().checked_add(timeout)))
+    }
+
+    /// As [`send`](Self::send), of a value that the caller keeps: to send its buffer's next contents, say, or the
+    /// same once more.
+    ///
+    /// ```
+    /// let (sender, receiver) = trine::ipc::channel::<Vec<u32>>(4)?;
+    /// let mut table = vec![0; 100];
+    /// for n in 0..3 {
+    ///     table.fill(n);
+    ///     sender.send_ref(&table)?;
+    /// }
+    /// assert_eq!(receiver.iter().take(3).map(|table| table.unwrap()[99]).sum::<u32>(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `send`, without the value.
+    pub fn send_ref(&self, value: &T) -> Result<(), SendError<()>> {
+        let sent = self.try_put(value, Patience::Until(None));
+        sent.map_err(|reason| SendError { value: (), reason })
+    }
+
+    #[inline]
+    fn put(&self, value: T, patience: Patience) -> Result<(), SendError<T>> {
+        match self.try_put(&value, patience) {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(SendError { value, reason }),
+        }
+    }
+
+    #[inline]
+    fn try_put(&self, value: &T, patience: Patience) -> Result<(), Reason> {
+        if self.end.is_gone() {
+            return Err(Reason::Disconnected);
+        }
+        let ring = &*self.end.ring;
+        if matches!(patience, Patience::Now) && ring.seems_full() {
+            return Err(Reason::Full);
+        }
+        let packed = match codec::pack(ring, value) {
+            Ok(packed) => packed,
+            Err(Unpacked::Failed(reason)) => return Err(reason),
+            Err(Unpacked::NoBlock) => self.pack_waiting(value, patience)?,
+        };
+        let position = match ring.claim_to_write() {
+            Found::Claimed(position) => position,
+            Found::Broken => return Err(end::BROKEN),
+            Found::Nothing | Found::Soon(_) => self.wait_for(patience, || ring.claim_to_write())?,
+        };
+        packed.put(position);
+        Ok(())
+    }
+
+    #[cold]
+    fn pack_waiting(&self, value: &T, patience: Patience) -> Result<Packed<'_>, Reason> {
+        self.wait_for(patience, || match codec::pack(&self.end.ring, value) {
+            Ok(packed) => Found::Claimed(Ok(packed)),
+            Err(Unpacked::Failed(reason)) => Found::Claimed(Err(reason)),
+            Err(Unpacked::NoBlock) => Found::Soon(None),
+        })?
+    }
+
+    #[cold]
+    fn wait_for<V>(&self, patience: Patience, look: impl FnMut() -> Found<V>) -> Result<V, Reason> {
+        match patience {
+            Patience::Until(deadline) => self.end.wait(deadline, look),
+            Patience::Now => Err(Reason::Full),
+        }
+    }
+}
+
+impl<T> Sender<T> {
+    /// How many messages lie in the channel, at this moment.
+    pub fn len(&self) -> usize {
+        self.end.ring.len()
+    }
+
+    /// Whether there is no message in the channel, at this moment.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many messages have room.
+    pub fn capacity(&self) -> usize {
+        self.end.ring.layout.capacity
+    }
+
+    /// Most bytes of an encoded message.
+    pub fn max_message_bytes(&self) -> usize {
+        self.end.ring.layout.longest
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Sender<T> {
+        Sender { end: Arc::clone(&self.end), messages: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,159 @@
+//! How ends get into other processes: as arguments and results of process tasks, or as one descriptor.
+
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::end::{Descriptors, End};
+use super::error::AttachError;
+use super::layout::fingerprint;
+use super::ring::Side;
+use super::{Receiver, Sender};
+use crate::ipc::carry;
+use crate::sys::socket::{self, Patience};
+
+/// What an end is encoded as: its side, and the places of its descriptors.
+type Places = (u8, [u32; 3]);
+
+fn side_number(side: Side) -> u8 {
+    match side {
+        Side::Sender => 1,
+        Side::Receiver => 2,
+    }
+}
+
+fn serialize<S: Serializer>(end: &End, serializer: S) -> Result<S::Ok, S::Error> {
+    let [memory, peers, bell] = end.descriptors();
+    let places = [carry::put(memory)?, carry::put(peers)?, carry::put(bell)?];
+    (side_number(end.side), places).serialize(serializer)
+}
+
+fn deserialize<'de, T, D: Deserializer<'de>>(side: Side, from: D) -> Result<Arc<End>, D::Error> {
+    let (number, [memory, peers, bell]) = Places::deserialize(from)?;
+    let descriptors = Descriptors {
+        memory: carry::take(memory)?,
+        peers: carry::take(peers)?,
+        bell: carry::take(bell)?,
+    };
+    if number != side_number(side) {
+        return Err(D::Error::custom(AttachError::OtherSide));
+    }
+    End::attach(side, descriptors, fingerprint::<T>()).map(Arc::new).map_err(D::Error::custom)
+}
+
+/// As the argument or result of a process task. The copy that arrives is one more end of the same channel.
+impl<T> Serialize for Sender<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(&self.end, serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Sender<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Sender<T>, D::Error> {
+        Ok(Sender { end: deserialize::<T, D>(Side::Sender, from)?, messages: PhantomData })
+    }
+}
+
+/// As the argument or result of a process task. The copy that arrives is one more end of the same channel.
+impl<T> Serialize for Receiver<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(&self.end, serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Receiver<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Receiver<T>, D::Error> {
+        Ok(Receiver { end: deserialize::<T, D>(Side::Receiver, from)?, messages: PhantomData })
+    }
+}
+
+/// Begins the packet in which an end lies in a socket; its side follows.
+const LABEL: &[u8; 8] = b"trine/ch";
+
+/// An end as one descriptor: of a socket in which the real ones lie.
+fn wrap(end: &End) -> Result<OwnedFd, AttachError> {
+    let (inside, outside) = socket::packet_pair()?;
+    let packet = [&LABEL[..], &[side_number(end.side)]].concat();
+    socket::send_packet(inside, &packet, &end.descriptors(), Patience::Now)?;
+    Ok(outside)
+}
+
+fn unwrap(side: Side, socket: OwnedFd, fingerprint: u64) -> Result<End, AttachError> {
+    socket::packet_pair_maker(socket.as_fd()).map_err(|_| {
+        AttachError::NotAChannel("it is not the kind of socket in which an end lies")
+    })?;
+    let nothing =
+        AttachError::NotAChannel("no end lies in the socket, or somebody has taken it out");
+    let mut label = [0; 16];
+    let Ok(packet) = socket::receive_packet(&socket, &mut label, Patience::Now) else {
+        return Err(nothing);
+    };
+    let number = match label[..packet.len].split_last() {
+        Some((number, text)) if text == LABEL => number,
+        _ => return Err(nothing),
+    };
+    if *number != side_number(side) {
+        return Err(AttachError::OtherSide);
+    }
+    let Ok([memory, peers, bell]) = <[OwnedFd; 3]>::try_from(packet.descriptors) else {
+        return Err(AttachError::NotAChannel(
+            "its descriptors are missing: is there room for more?",
+        ));
+    };
+    End::attach(side, Descriptors { memory, peers, bell }, fingerprint)
+}
+
+/// For another program: it inherits the descriptor, or gets it through a socket, and makes an end of it again, once.
+///
+/// ```
+/// use std::os::fd::OwnedFd;
+/// use trine::ipc;
+///
+/// let (sender, receiver) = ipc::channel::<u32>(8)?;
+/// let descriptor = OwnedFd::try_from(sender)?;
+/// // … in another program, which has got it as its standard input, say:
+/// let sender = ipc::channel::Sender::<u32>::try_from(descriptor)?;
+/// sender.send(7)?;
+/// assert_eq!(receiver.recv()?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl<T> TryFrom<Sender<T>> for OwnedFd {
+    type Error = AttachError;
+
+    fn try_from(sender: Sender<T>) -> Result<OwnedFd, AttachError> {
+        wrap(&sender.end)
+    }
+}
+
+/// As for a [`Sender`].
+impl<T> TryFrom<Receiver<T>> for OwnedFd {
+    type Error = AttachError;
+
+    fn try_from(receiver: Receiver<T>) -> Result<OwnedFd, AttachError> {
+        wrap(&receiver.end)
+    }
+}
+
+/// Takes the end out of a descriptor that was made of one. The type of the messages has the same name and size on
+/// both sides.
+impl<T> TryFrom<OwnedFd> for Sender<T> {
+    type Error = AttachError;
+
+    fn try_from(descriptor: OwnedFd) -> Result<Sender<T>, AttachError> {
+        let end = Arc::new(unwrap(Side::Sender, descriptor, fingerprint::<T>())?);
+        Ok(Sender { end, messages: PhantomData })
+    }
+}
+
+/// As for a [`Sender`].
+impl<T> TryFrom<OwnedFd> for Receiver<T> {
+    type Error = AttachError;
+
+    fn try_from(descriptor: OwnedFd) -> Result<Receiver<T>, AttachError> {
+        let end = Arc::new(unwrap(Side::Receiver, descriptor, fingerprint::<T>())?);
+        Ok(Receiver { end, messages: PhantomData })
+    }
+}

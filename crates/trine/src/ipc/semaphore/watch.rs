@@ -1,0 +1,252 @@
+//! Coroutines that wait for a word which other processes change.
+//!
+//! A coroutine cannot sleep on a futex without its carrier. So a thread sleeps for all of them, on many words at once
+//! (`futex_waitv`, Linux 5.16), and wakes those for whom there is a permit:
+//!
+//! ```text
+//!   waiter ── arm, kick ──► table of words ──► thread: looks at each word, wakes waiters, sleeps on the others
+//!     ▲                                          ▲                    │
+//!     │                              a post in another process        │
+//!     └──────────────────── waker ─────────────────────────────────────┘
+//! ```
+//!
+//! One thread watches 127 words; more words have more threads. A thread without words ends after 10 s.
+//!
+//! # No wake-up is lost
+//!
+//! - The thread looks at a word after each change of its table, and sleeps only while the word is what it saw.
+//! - With `v` permits in a word, `v` of its waiters are woken at a time, unless there are fewer. A woken one
+//!   reports back: it arms itself again, or leaves; and then the thread looks again if others wait. So while
+//!   the thread sleeps on a word that is not 0, somebody is about to report.
+//! - The thread's sleep may have taken a wake-up that no waiter here has a use for, because the one it was meant for
+//!   has left. Then the thread wakes one more sleeper, in whatever process.
+//!
+//! Where there is no such call or no thread, waiters look again at intervals of their own ([`Watching::arm`]).
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::thread;
+use std::time::Duration;
+
+use super::word;
+use crate::sys::futex;
+use crate::sys::semaphore::Memory;
+use crate::task::park;
+
+/// How long a thread that watches nothing waits for more.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+static WATCHERS: Mutex<Vec<&'static Watcher>> = Mutex::new(Vec::new());
+
+/// A thread's table.
+#[derive(Debug, Default)]
+struct Watcher {
+    /// Changes with the table; the thread sleeps on it, too.
+    changes: AtomicU32,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    runs: bool,
+    words: Vec<Watched>,
+    waiters_so_far: u64,
+}
+
+/// A word, and who waits for it here: never nobody.
+#[derive(Debug)]
+struct Watched {
+    memory: Arc<Memory>,
+    waiters: Vec<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    /// `None`: woken, and has not reported back yet.
+    waker: Option<Waker>,
+}
+
+/// The place of one waiter in a table; it leaves when dropped.
+pub(super) struct Watching<'a> {
+    memory: &'a Arc<Memory>,
+    place: Option<(&'static Watcher, u64)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Watching<'a> {
+    pub(super) fn new(memory: &'a Arc<Memory>) -> Watching<'a> {
+        Watching { memory, place: None }
+    }
+
+    /// Has the caller woken when there is a permit that nobody else was woken for; at once, if there is. `false`:
+    /// nobody will wake it.
+    pub(super) fn arm(&mut self) -> bool {
+        if !futex::waits_for_many() {
+            return false;
+        }
+        let waker = park::waker();
+        match self.place {
+            Some((watcher, number)) => watcher.arm(self.memory, number, waker),
+            None => self.place = enter(self.memory, waker),
+        }
+        self.place.is_some()
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        if let Some((watcher, number)) = self.place {
+            watcher.leave(self.memory, number);
+        }
+    }
+}
+
+/// Finds a table with room; `None` if there is no thread to be had.
+fn enter(memory: &Arc<Memory>, waker: Waker) -> Option<(&'static Watcher, u64)> {
+    let mut watchers = lock(&WATCHERS);
+    let mut waker = Some(waker);
+    for watcher in watchers.iter() {
+        if let Some(number) = watcher.enter(memory, &mut waker) {
+            return number.map(|number| (*watcher, number));
+        }
+    }
+    let watcher: &'static Watcher = Box::leak(Box::default());
+    watchers.push(watcher);
+    watcher.enter(memory, &mut waker)?.map(|number| (watcher, number))
+}
+
+impl Table {
+    fn find(&mut self, memory: &Arc<Memory>) -> Option<usize> {
+        self.words.iter().position(|watched| Arc::ptr_eq(&watched.memory, memory))
+    }
+}
+
+impl Watcher {
+    /// Has the thread look again.
+    fn kick(&self) {
+        self.changes.fetch_add(1, Release);
+        futex::wake_one(&self.changes);
+    }
+
+    /// `None`: the table is full; `Some(None)`: it has no thread.
+    #[allow(clippy::option_option, reason = "two questions")]
+    fn enter(
+        &'static self,
+        memory: &Arc<Memory>,
+        waker: &mut Option<Waker>,
+    ) -> Option<Option<u64>> {
+        let mut table = lock(&self.table);
+        let found = table.find(memory);
+        if found.is_none() && table.words.len() == futex::MOST_SHARED {
+            return None;
+        }
+        if !table.runs {
+            let thread = thread::Builder::new().name("trine-semaphores".into());
+            if thread.spawn(|| self.serve()).is_err() {
+                return Some(None);
+            }
+            table.runs = true;
+        }
+        table.waiters_so_far += 1;
+        let number = table.waiters_so_far;
+        let waiter = Waiter { number, waker: waker.take() };
+        match found {
+            Some(at) => table.words[at].waiters.push(waiter),
+            None => {
+                let memory = Arc::clone(memory);
+                table.words.push(Watched { memory, waiters: vec![waiter] });
+            }
+        }
+        drop(table);
+        self.kick();
+        Some(Some(number))
+    }
+
+    fn arm(&self, memory: &Arc<Memory>, number: u64, waker: Waker) {
+        let mut table = lock(&self.table);
+        let at = table.find(memory).expect("its waiter keeps the word there");
+        let waiter = table.words[at].waiters.iter_mut().find(|waiter| waiter.number == number);
+        let before = waiter.and_then(|waiter| waiter.waker.replace(waker));
+        drop(table);
+        // One that was armed still is watched, unless there was a permit, which somebody has taken since.
+        if before.is_none() {
+            self.kick();
+        }
+    }
+
+    fn leave(&self, memory: &Arc<Memory>, number: u64) {
+        let mut table = lock(&self.table);
+        let Some(at) = table.find(memory) else { return };
+        let waiters = &mut table.words[at].waiters;
+        let Some(own) = waiters.iter().position(|waiter| waiter.number == number) else { return };
+        // In the order of their coming, which is that of their being woken.
+        let left = waiters.remove(own);
+        let others = !waiters.is_empty();
+        let gone = if others { None } else { Some(table.words.swap_remove(at)) };
+        drop(table);
+        // Who was woken alone leaves nothing to look at.
+        if others || left.waker.is_some() {
+            self.kick();
+        }
+        drop((left, gone));
+    }
+
+    fn serve(&self) {
+        // What the thread has slept on.
+        let mut slept: Vec<Arc<Memory>> = Vec::new();
+        loop {
+            let changes = self.changes.load(Acquire);
+            let (mut wakers, mut watched) = (Vec::new(), Vec::new());
+            let mut table = lock(&self.table);
+            let mut idle = table.words.is_empty();
+            let mut unused = Vec::new();
+            for memory in &slept {
+                if table.find(memory).is_none() {
+                    unused.push(Arc::clone(memory));
+                }
+            }
+            for Watched { memory, waiters } in &mut table.words {
+                let permits = word::available(memory);
+                let woken = waiters.iter().filter(|waiter| waiter.waker.is_none()).count();
+                let more = (permits as usize).saturating_sub(woken);
+                let armed = waiters.iter_mut().filter_map(|waiter| match waiter.waker {
+                    Some(_) => Some(&mut waiter.waker),
+                    None => None,
+                });
+                let before = wakers.len();
+                wakers.extend(armed.take(more).filter_map(Option::take));
+                if waiters.iter().any(|waiter| waiter.waker.is_some()) {
+                    watched.push((Arc::clone(memory), permits));
+                } else if wakers.len() - before < more
+                    && slept.iter().any(|other| Arc::ptr_eq(other, memory))
+                {
+                    unused.push(Arc::clone(memory));
+                }
+            }
+            drop(table);
+            unused.iter().for_each(|memory| word::pass_on(memory));
+            wakers.into_iter().for_each(park::wake);
+            let words = watched.iter().map(|(memory, permits)| (memory.futex(), *permits));
+            let patience = idle.then_some(PATIENCE);
+            if futex::wait_any((&self.changes, changes), words, patience).is_err() {
+                // No memory for the wait; a word that is gone has ended the process before.
+                thread::sleep(Duration::from_millis(1));
+                idle = false;
+            }
+            slept = watched.into_iter().map(|(memory, _)| memory).collect();
+            if idle && self.changes.load(Acquire) == changes {
+                let mut table = lock(&self.table);
+                if table.words.is_empty() {
+                    table.runs = false;
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Taking and giving permits, by the rules of glibc's `sem_wait` and `sem_post` (`nptl/sem_waitcommon.c`).
+//!
+//! ```text
+//!   word:  │ sleepers, or about to be │ permits │
+//!
+//!   take        permits − 1                   if there is one
+//!   wait        sleepers + 1, then sleep while permits = 0
+//!   take last   permits − 1, sleepers − 1     in one step
+//!   give        permits + n; if there are sleepers, wake n
+//! ```
+//!
+//! Both counts are in one word, so a giver that finds no sleeper is seen by whoever is about to be one: no order
+//! between two words is needed. A taking acquires what the giver has released.
+//!
+//! The kernel wakes as many as there are permits, and no more. So whoever is woken and takes nothing passes the
+//! wake-up on ([`Sleeper`]).
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::sys::futex;
+use crate::sys::semaphore::Memory;
+
+/// Most permits that a semaphore holds (`SEM_VALUE_MAX`).
+pub(super) const MOST: u32 = i32::MAX.cast_unsigned();
+
+const SLEEPER: u64 = 1 << 32;
+
+/// The permits of a word. Other processes write it, so there may be any number.
+fn permits(word: u64) -> u32 {
+    (word & u64::from(u32::MAX)) as u32
+}
+
+fn sleepers(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+pub(super) fn available(memory: &Memory) -> u32 {
+    permits(memory.word().load(Acquire))
+}
+
+/// Takes a permit, and `also` from the word, if there is a permit.
+fn take(word: &AtomicU64, also: u64) -> bool {
+    let taken = word
+        .try_update(Acquire, Relaxed, |now| (permits(now) > 0).then(|| now.wrapping_sub(1 + also)));
+    taken.is_ok()
+}
+
+pub(super) fn try_take(memory: &Memory) -> bool {
+    take(memory.word(), 0)
+}
+
+/// Gives `n` permits; `false` if that would be more than [`MOST`].
+pub(super) fn give(memory: &Memory, n: u32) -> bool {
+    let given = memory.word().try_update(Release, Relaxed, |now| {
+        let sum = permits(now).checked_add(n).filter(|sum| *sum <= MOST)?;
+        Some(now - u64::from(permits(now)) + u64::from(sum))
+    });
+    if let Ok(before) = given
+        && sleepers(before) > 0
+    {
+        futex::wake_shared_some(memory.futex(), n);
+    }
+    given.is_ok()
+}
+
+/// Wakes one more, if there is something to take and anybody who might.
+pub(super) fn pass_on(memory: &Memory) {
+    let now = memory.word().load(Relaxed);
+    if permits(now) > 0 && sleepers(now) > 0 {
+        futex::wake_shared_some(memory.futex(), 1);
+    }
+}
+
+/// One who waits for a permit, and is counted as a sleeper until it has one or is dropped.
+pub(super) struct Sleeper<'a> {
+    memory: &'a Memory,
+    counted: bool,
+}
+
+impl<'a> Sleeper<'a> {
+    pub(super) fn new(memory: &'a Memory) -> Sleeper<'a> {
+        memory.word().fetch_add(SLEEPER, Relaxed);
+        Sleeper { memory, counted: true }
+    }
+
+    /// Takes a permit if there is one; then the caller waits no more.
+    pub(super) fn take(&mut self) -> bool {
+        let taken = take(self.memory.word(), SLEEPER);
+        self.counted &= !taken;
+        taken
+    }
+}
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        if self.counted {
+            self.memory.word().fetch_sub(SLEEPER, Relaxed);
+            // It may have been the one who was woken for what is there now.
+            pass_on(self.memory);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Memory that everybody writes.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32,
+    AtomicU64, AtomicUsize,
+};
+
+use super::{SharedError, content};
+use crate::sys::sealed::{Draft, Open};
+
+/// What a [`SharedMut`] can hold: an atomic number, an array of them, or `[A]` of either.
+///
+/// No `AtomicBool` and no `AtomicPtr`: other processes can write any bytes, and those are not valid for every byte.
+///
+/// ```compile_fail,E0277
+/// use std::sync::atomic::AtomicBool;
+/// use trine::ipc::SharedMut;
+///
+/// let flag = SharedMut::<AtomicBool>::zeroed();
+/// ```
+pub trait Atomics: Sealed {}
+
+impl<T: ?Sized + Sealed> Atomics for T {}
+
+/// # Safety
+///
+/// Every sequence of `size` bytes is a value, also while other processes write it: there is nothing but atomic numbers.
+pub unsafe trait Sealed: Sync + 'static {
+    /// The size of one of them, in bytes.
+    const ELEMENT: usize;
+
+    /// What lies there.
+    ///
+    /// # Safety
+    ///
+    /// `base` is aligned to 4096 bytes, and `len` bytes are there for as long as `'a`, of a size that
+    /// [`check`](Sealed::check) has found fit.
+    unsafe fn at<'a>(base: NonNull<u8>, len: usize) -> &'a Self;
+
+    /// Whether memory of that many bytes holds such a value.
+    fn check(bytes: usize) -> bool;
+}
+
+/// An atomic number, or an array of such.
+///
+/// # Safety
+///
+/// As [`Sealed`], for `size_of::<Self>()` bytes.
+pub unsafe trait Atom: Sync + Sized + 'static {}
+
+// SAFETY: an atomic number is valid whatever its bytes, and made to be written by others meanwhile.
+unsafe impl Atom for AtomicU8 {}
+// SAFETY: as above.
+unsafe impl Atom for AtomicU16 {}
+// SAFETY: as above.
+unsafe impl Atom for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Atom for AtomicU64 {}
+// SAFETY: as above.
+unsafe impl Atom for AtomicUsize {}
+// SAFETY: as above.
+unsafe impl Atom for AtomicI8 {}
+// SAFETY: as above.
+unsafe impl Atom for AtomicI16 {}
+// SAFETY: as above.
+unsafe impl Atom for AtomicI32 {}
+// SAFETY: as above.
+unsafe impl Atom for AtomicI64 {}
+// SAFETY: as above.
+unsafe impl Atom for AtomicIsize {}
+// SAFETY: nothing but atoms, without a gap.
+unsafe impl<A: Atom, const N: usize> Atom for [A; N] {}
+
+// SAFETY: an atom is as `Atom` says.
+unsafe impl<A: Atom> Sealed for A {
+    const ELEMENT: usize = size_of::<A>();
+
+    unsafe fn at<'a>(base: NonNull<u8>, _: usize) -> &'a A {
+        // SAFETY: as many bytes are there, aligned (no atomic number wants more than 8), for as long as `'a`.
+        unsafe { base.cast().as_ref() }
+    }
+
+    fn check(bytes: usize) -> bool {
+        bytes == size_of::<A>()
+    }
+}
+
+// SAFETY: nothing but atoms.
+unsafe impl<A: Atom> Sealed for [A] {
+    const ELEMENT: usize = size_of::<A>();
+
+    unsafe fn at<'a>(base: NonNull<u8>, len: usize) -> &'a [A] {
+        // SAFETY: as above; the length in elements does not round up.
+        unsafe { slice::from_raw_parts(base.cast().as_ptr(), len / size_of::<A>()) }
+    }
+
+    fn check(bytes: usize) -> bool {
+        bytes.is_multiple_of(size_of::<A>())
+    }
+}
+
+/// Atomic numbers in memory that other processes can be given, where all of them read and write: counters, flags, the
+/// progress of many workers.
+///
+/// As [`Shared`](super::Shared), it crosses to another process as a descriptor. Whoever has it can write any number
+/// at any time: what is read there proves nothing, and an index has to be checked.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use trine::ipc::SharedMut;
+///
+/// let counts = SharedMut::<[AtomicU64]>::zeroed(16)?;
+/// let same = counts.clone();
+/// same[3].fetch_add(1, Ordering::Relaxed);
+/// assert_eq!(counts[3].load(Ordering::Relaxed), 1);
+/// # Ok::<(), trine::ipc::SharedError>(())
+/// ```
+pub struct SharedMut<T: ?Sized> {
+    pub(super) memory: Arc<Open>,
+    content: PhantomData<Arc<T>>,
+}
+
+impl<T: Atomics> SharedMut<T> {
+    /// Makes one, of zeroes.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use trine::ipc::SharedMut;
+    ///
+    /// let stop = SharedMut::<AtomicU32>::zero()?;
+    /// stop.store(1, Ordering::Release);
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Shared::build`](super::Shared::build).
+    pub fn zero() -> Result<SharedMut<T>, SharedError> {
+        SharedMut::of_bytes(T::ELEMENT)
+    }
+}
+
+impl<A> SharedMut<[A]>
+where
+    [A]: Atomics,
+{
+    /// Makes `len` of them, of zeroes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shared::build`](super::Shared::build).
+    pub fn zeroed(len: usize) -> Result<SharedMut<[A]>, SharedError> {
+        SharedMut::of_bytes(content::size_of_elements::<A>(len)?)
+    }
+}
+
+impl<T: ?Sized + Atomics> SharedMut<T> {
+    fn of_bytes(bytes: usize) -> Result<SharedMut<T>, SharedError> {
+        const { assert!(T::ELEMENT > 0, "an array of length 0 has nothing to share") };
+        let made = Draft::new(bytes).and_then(Draft::open);
+        let memory = Arc::new(made.map_err(SharedError::of_new(bytes))?);
+        Ok(SharedMut { memory, content: PhantomData })
+    }
+}
+
+impl<T: ?Sized + Atomics> Deref for SharedMut<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping is aligned so, lives as long as `self.memory`, and neither moves nor shrinks; its size
+        // was checked when it was made or attached.
+        unsafe { T::at(self.memory.base(), self.memory.len()) }
+    }
+}
+
+impl<T: ?Sized> Clone for SharedMut<T> {
+    fn clone(&self) -> SharedMut<T> {
+        SharedMut { memory: Arc::clone(&self.memory), content: PhantomData }
+    }
+}
+
+/// The descriptor of the memory, as that of [`Shared`](super::Shared#between-unrelated-programs); sealed
+/// against a change of its size.
+impl<T: ?Sized> AsFd for SharedMut<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.memory.as_fd()
+    }
+}
+
+/// Takes memory that any program has made.
+///
+/// # Errors
+///
+/// It is no memory of ordinary pages, is not sealed (`F_SEAL_SHRINK`, `GROW` and `SEAL`), is sealed against writing, or
+/// has a size that is not the type's.
+impl<T: ?Sized + Atomics> TryFrom<OwnedFd> for SharedMut<T> {
+    type Error = SharedError;
+
+    fn try_from(descriptor: OwnedFd) -> Result<SharedMut<T>, SharedError> {
+        const { assert!(T::ELEMENT > 0, "an array of length 0 has nothing to share") };
+        let memory = Open::attach(descriptor)?;
+        content::check_size(T::ELEMENT, memory.len(), T::check(memory.len()))?;
+        Ok(SharedMut { memory: Arc::new(memory), content: PhantomData })
+    }
+}
+
+impl<T: ?Sized + Atomics + fmt::Debug> fmt::Debug for SharedMut<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

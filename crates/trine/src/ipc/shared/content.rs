@@ -1,0 +1,81 @@
+//! What shared memory can hold: one value, or as many as there is room for.
+
+use std::any;
+
+use bytemuck::Pod;
+
+use super::SharedError;
+use crate::sys::sealed::ALIGNMENT;
+
+/// The content of a [`Shared`](super::Shared): a [`Pod`] type `T`, or `[T]`.
+pub trait Content: Sealed {}
+
+impl<T: Pod> Content for T {}
+impl<T: Pod> Content for [T] {}
+
+/// How the bytes of a memory are seen.
+pub trait Sealed {
+    /// One of those that lie one behind the other.
+    type Element: Pod;
+
+    /// What the bytes hold, which [`check`](Sealed::check) has found fit.
+    fn of(bytes: &[u8]) -> &Self;
+
+    /// Whether memory of that many bytes holds such a value.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit.
+    fn check(bytes: usize) -> Result<(), SharedError>;
+}
+
+impl<T: Pod> Sealed for T {
+    type Element = T;
+
+    fn of(bytes: &[u8]) -> &T {
+        bytemuck::from_bytes(bytes)
+    }
+
+    fn check(bytes: usize) -> Result<(), SharedError> {
+        check_size(size_of::<T>(), bytes, bytes == size_of::<T>())
+    }
+}
+
+impl<T: Pod> Sealed for [T] {
+    type Element = T;
+
+    fn of(bytes: &[u8]) -> &[T] {
+        bytemuck::cast_slice(bytes)
+    }
+
+    fn check(bytes: usize) -> Result<(), SharedError> {
+        check_size(size_of::<T>(), bytes, bytes.is_multiple_of(size_of::<T>()))
+    }
+}
+
+pub(super) fn check_size(expected: usize, found: usize, fits: bool) -> Result<(), SharedError> {
+    if fits { Ok(()) } else { Err(SharedError::Size { expected, found }) }
+}
+
+/// Does not compile for a type that memory cannot hold.
+pub(super) const fn assert_element<T>() {
+    const {
+        assert!(size_of::<T>() > 0, "a type without a size has nothing to share");
+        assert!(align_of::<T>() <= ALIGNMENT, "shared memory is aligned to 4096 bytes, no further");
+    }
+}
+
+/// The size of `len` elements.
+pub(super) fn size_of_elements<T>(len: usize) -> Result<usize, SharedError> {
+    let bytes = len.checked_mul(size_of::<T>());
+    bytes.filter(|bytes| *bytes <= isize::MAX as usize).ok_or(SharedError::TooLarge)
+}
+
+/// A number by which two processes see that they mean the same type: a mistake is told, nothing rests on it.
+pub(in crate::ipc) fn fingerprint<T: ?Sized>(element: usize) -> u64 {
+    // FNV-1a.
+    let name = any::type_name::<T>().bytes().chain((element as u64).to_le_bytes());
+    name.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,245 @@
+//! FIFOs: making one, and opening it when somebody is at its other end.
+//!
+//! `open(2)` of one end sleeps until the other end is opened, and tells nobody else that it sleeps. It is
+//! event-driven only in a thread of the kernel, so [`Opening`] has `io_uring` do it: a ring for one operation, whose
+//! descriptor is ready when that has ended. It can be cancelled, and then says whether it was too late.
+//!
+//! ```text
+//!   ring of an opening ──┐
+//!   ring of an opening ──┼──► one submitting thread of the kernel ──► a worker for each opening, asleep in open(2)
+//!   ring of an opening ──┘    (IORING_SETUP_SQPOLL, ATTACH_WQ)
+//! ```
+//!
+//! The workers belong to the submitting thread and not to the caller, whose own, of which it may have few, are for
+//! files. It sleeps while there is nothing to submit, to the end of the process.
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use io_uring::{Builder, IoUring, opcode, squeue, types};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
+
+/// Which end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Reader,
+    Writer,
+}
+
+impl End {
+    fn flags(self) -> OFlags {
+        match self {
+            End::Reader => OFlags::RDONLY,
+            End::Writer => OFlags::WRONLY,
+        }
+    }
+}
+
+/// Makes a FIFO where nothing is yet.
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<()> {
+    Ok(mknodat(CWD, path, FileType::Fifo, Mode::from_bits_truncate(mode), 0)?)
+}
+
+/// What stands in the way of taking what `place` leads to for a FIFO, if it is none.
+pub(crate) fn other_kind(place: &File) -> io::Result<Option<&'static str>> {
+    let kind = place.metadata()?.file_type();
+    Ok(match () {
+        () if kind.is_fifo() => None,
+        () if kind.is_file() => Some("a regular file"),
+        () if kind.is_dir() => Some("a directory"),
+        () if kind.is_socket() => Some("a socket"),
+        () if kind.is_char_device() || kind.is_block_device() => Some("a device"),
+        () => Some("something else"),
+    })
+}
+
+/// The name by which a process opens what one of its descriptors leads to, wherever that is by now.
+fn again(place: BorrowedFd<'_>) -> CString {
+    CString::new(format!("/proc/self/fd/{}", place.as_raw_fd())).expect("no NUL")
+}
+
+/// Opens one end without sleeping; calls on it do not sleep either. A writer needs a reader.
+pub(crate) fn open_now(place: BorrowedFd<'_>, end: End) -> io::Result<OwnedFd> {
+    let flags = end.flags() | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, again(place), flags, Mode::empty())?)
+}
+
+/// Sees whether a reading end has a writer, without reading.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    /// Where what is there is shown.
+    out: OwnedFd,
+    _in: OwnedFd,
+}
+
+impl Probe {
+    pub(crate) fn new() -> io::Result<Probe> {
+        let (_in, out) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Probe { out, _in })
+    }
+
+    /// Whether there is a writer, or something that one has left.
+    pub(crate) fn has_writer(&self, reader: BorrowedFd<'_>) -> bool {
+        // Empty and without a writer is an end; empty with a writer is something to wait for.
+        tee(reader, &self.out, 1, SpliceFlags::NONBLOCK) != Ok(0)
+    }
+}
+
+/// Openings at a time. The kernel queues those for which it may have no worker, and they would wait for strangers.
+const MOST: usize = 1000;
+
+/// The ring to which the others are attached, once there is one. A failure is not kept.
+static FIRST: Mutex<Option<IoUring>> = Mutex::new(None);
+/// Openings that there are.
+static OPENINGS: AtomicUsize = AtomicUsize::new(0);
+
+/// One of the openings that there may be.
+struct Place;
+
+impl Place {
+    /// # Errors
+    ///
+    /// If there are too many.
+    fn take() -> io::Result<Place> {
+        let place = OPENINGS.fetch_add(1, Relaxed);
+        // Dropped where it is one too many.
+        let taken = Place;
+        if place < MOST { Ok(taken) } else { Err(io::ErrorKind::QuotaExceeded.into()) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        OPENINGS.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A ring without an operation.
+///
+/// # Errors
+///
+/// If the kernel refuses it.
+fn ring() -> io::Result<IoUring> {
+    let build = |builder: &mut Builder| builder.setup_sqpoll(1).build(2);
+    let mut known = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.is_none() {
+        let first = build(&mut IoUring::builder())?;
+        let most = u32::try_from(MOST).unwrap_or(u32::MAX);
+        first.submitter().register_iowq_max_workers(&mut [most, 0])?;
+        *known = Some(first);
+    }
+    let first = known.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+    build(IoUring::builder().setup_attach_wq(first))
+}
+
+/// An `open` that a thread of the kernel makes.
+pub(crate) struct Opening {
+    ring: RefCell<IoUring>,
+    number: RawFd,
+    /// The kernel reads it until the operation has ended.
+    _path: CString,
+    ended: RefCell<bool>,
+    _place: Place,
+}
+
+/// The tokens of the two operations.
+const OPEN: u64 = 1;
+const CANCEL: u64 = 2;
+
+impl Opening {
+    /// Begins to open one end of the FIFO.
+    ///
+    /// # Errors
+    ///
+    /// If there is no ring to be had.
+    pub(crate) fn begin(place: BorrowedFd<'_>, end: End) -> io::Result<Opening> {
+        let _place = Place::take()?;
+        let mut ring = ring()?;
+        let path = again(place);
+        let flags = (end.flags() | OFlags::CLOEXEC).bits().cast_signed();
+        let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags);
+        // Without the flag, the kernel tries first not to sleep, by O_NONBLOCK.
+        let open = open.build().flags(squeue::Flags::ASYNC).user_data(OPEN);
+        // SAFETY: the path is there until the operation has ended, see `drop`.
+        unsafe { ring.submission().push(&open) }.expect("room for two");
+        let opening = Opening {
+            number: ring.as_raw_fd(),
+            ring: RefCell::new(ring),
+            _path: path,
+            ended: RefCell::new(true),
+            _place,
+        };
+        opening.ring.borrow().submit()?;
+        opening.ended.replace(false);
+        Ok(opening)
+    }
+
+    /// What has become of it, once; `WouldBlock` before.
+    pub(crate) fn take(&self) -> io::Result<io::Result<OwnedFd>> {
+        let mut ring = self.ring.borrow_mut();
+        let Some(result) = ring.completion().find(|done| done.user_data() == OPEN) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        self.ended.replace(true);
+        Ok(match result.result() {
+            error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+            // SAFETY: the kernel has just made it, for us.
+            number => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
+        })
+    }
+
+    /// Ends it, unless it has ended: then what it has opened. Sleeps for as long as the kernel's thread
+    /// needs to notice.
+    pub(crate) fn cancel(&self) -> Option<OwnedFd> {
+        if *self.ended.borrow() {
+            return None;
+        }
+        // A request that comes just when a worker takes the operation up may miss it: so again, until it has ended.
+        let pause = types::Timespec::from(Duration::from_millis(1));
+        let pause = types::SubmitArgs::new().timespec(&pause);
+        loop {
+            let cancel = opcode::AsyncCancel::new(OPEN).build().user_data(CANCEL);
+            // SAFETY: the operation points to nothing. If there is no room, one is under way still.
+            let _ = unsafe { self.ring.borrow_mut().submission().push(&cancel) };
+            // The first to complete is the request, or the operation that it ends.
+            let _ = self.ring.borrow().submit_and_wait(1);
+            if let Ok(ended) = self.take() {
+                return ended.ok();
+            }
+            let _ = self.ring.borrow().submitter().submit_with_args(1, &pause);
+            if let Ok(ended) = self.take() {
+                return ended.ok();
+            }
+        }
+    }
+}
+
+/// Whether the kernel has interrupted an opening, for reasons of its own.
+pub(crate) fn was_interrupted(error: &io::Error) -> bool {
+    /// Never seen by ordinary calls: the kernel makes them anew.
+    const ERESTARTSYS: i32 = 512;
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | ERESTARTSYS))
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        drop(self.cancel());
+    }
+}
+
+impl AsFd for Opening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring's own, which it closes when `self` is dropped.
+        unsafe { BorrowedFd::borrow_raw(self.number) }
+    }
+}

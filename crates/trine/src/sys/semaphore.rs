@@ -1,0 +1,226 @@
+//! The memory of a semaphore that processes share, in the form of the C library's `sem_t`.
+//!
+//! ```text
+//!  0         4           8         12                                   32
+//!  ┌─────────┬───────────┬─────────┬─────────────────────────────────────┐
+//!  │ permits │ sleepers  │ 128     │                                     │
+//!  └─────────┴───────────┴─────────┴─────────────────────────────────────┘
+//!  the futex │           └ "shared between processes"
+//!  └ one atomic word of 64 bits ┘
+//! ```
+//!
+//! That is `struct new_sem` of glibc, 64-bit, since 2.21 (`sysdeps/nptl/internaltypes.h`). A named one is the file
+//! `/dev/shm/sem.NAME`; an unnamed one is sealed memory, whose descriptor travels.
+
+use std::ffi::{CStr, CString, c_void};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use rustix::fs::{
+    self, AtFlags, CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags,
+};
+use rustix::io::Errno;
+use rustix::mm::{self, MapFlags, ProtFlags};
+
+use super::limits;
+
+/// Bytes of a `sem_t`.
+const SIZE: u64 = 32;
+/// Most bytes of a name: that of a file, less `sem.`.
+pub(crate) const LONGEST_NAME: usize = 251;
+
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+const _: () = assert!(cfg!(target_endian = "little"), "the permits are the first half of the word");
+
+/// A mapping of one semaphore.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    base: NonNull<c_void>,
+}
+
+// SAFETY: an address range whose contents are reached through one atomic only.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Makes an unnamed semaphore, and the descriptor by which another process can
+    /// [`attach`](Memory::attach) it.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor or no memory.
+    pub(crate) fn create(permits: u32) -> io::Result<(Memory, OwnedFd)> {
+        let make = || -> io::Result<OwnedFd> {
+            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+            let memory = fs::memfd_create(c"trine-semaphore", flags)?;
+            fill(&memory, permits)?;
+            fs::fcntl_add_seals(&memory, SEALS)?;
+            Ok(memory)
+        };
+        let explain = |error: io::Error| {
+            io::Error::new(error.kind(), limits::explain_missing("memory for a semaphore", &error))
+        };
+        let memory = make().map_err(explain)?;
+        Ok((Memory::map(&memory).map_err(explain)?, memory))
+    }
+
+    /// Maps a semaphore that another process has made, if its size is right and can never change.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` if not.
+    pub(crate) fn attach(memory: impl AsFd) -> io::Result<Memory> {
+        let sealed = fs::fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SEALS));
+        if !sealed || u64::try_from(fs::fstat(&memory)?.st_size) != Ok(SIZE) {
+            let text =
+                "the descriptor is not that of an unnamed semaphore: sealed memory of 32 bytes";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        take_room(&memory)?;
+        Memory::map(memory)
+    }
+
+    /// Opens the semaphore of that name.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's ([`explain`]); `InvalidData` for a file that is none.
+    pub(crate) fn open(name: &CStr) -> io::Result<Memory> {
+        // Not to wait where the file is a FIFO, nor to follow a link that somebody has put there.
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = fs::openat(CWD, path(name), flags, Mode::empty())?;
+        let found = fs::fstat(&file)?;
+        let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+        if !is_file || u64::try_from(found.st_size).is_ok_and(|size| size < SIZE) {
+            let text = match is_file {
+                true => format!(
+                    "it has {} bytes, and those of 64-bit programs have {SIZE}",
+                    found.st_size
+                ),
+                false => "it is no file".to_owned(),
+            };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        take_room(&file)?;
+        Memory::map(file)
+    }
+
+    /// Makes the semaphore of that name, which nobody sees before it is complete.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's ([`explain`]).
+    pub(crate) fn create_named(name: &CStr, mode: u32, permits: u32) -> io::Result<Memory> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = fs::openat(CWD, FOLDER, flags, Mode::from_bits_truncate(mode))?;
+        fill(&file, permits)?;
+        let memory = Memory::map(&file)?;
+        match fs::linkat(&file, c"", CWD, path(name), AtFlags::EMPTY_PATH) {
+            // Refused to those without a privilege, before Linux 6.10.
+            Err(Errno::NOENT | Errno::PERM) => {
+                let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+                fs::linkat(CWD, own, CWD, path(name), AtFlags::SYMLINK_FOLLOW)?;
+            }
+            linked => linked?,
+        }
+        Ok(memory)
+    }
+
+    fn map(memory: impl AsFd) -> io::Result<Memory> {
+        let (len, access) = (SIZE as usize, ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
+        let base =
+            unsafe { mm::mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, memory, 0) }?;
+        Ok(Memory { base: NonNull::new(base).expect("mmap does not return null") })
+    }
+
+    /// Permits in the lower half, sleepers in the upper.
+    pub(crate) fn word(&self) -> &AtomicU64 {
+        // SAFETY: the begin of the mapping, which is aligned and lives as long as `self`. Its page is in
+        // memory and the file was large enough; that a named one stays so is the promise of whoever may
+        // write it (docs/SOUNDNESS.md). Any bytes are a valid `AtomicU64`.
+        unsafe { self.base.cast::<AtomicU64>().as_ref() }
+    }
+
+    /// The half that is slept on; for the kernel only.
+    pub(crate) fn futex(&self) -> &AtomicU32 {
+        // SAFETY: as above, of the first half; nobody reads or writes by this reference, whose address is
+        // handed to the kernel, so there are no accesses of two sizes in this process.
+        unsafe { self.base.cast::<AtomicU32>().as_ref() }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and no borrow of it is left.
+        let _ = unsafe { mm::munmap(self.base.as_ptr(), SIZE as usize) };
+    }
+}
+
+/// Removes the name of a semaphore.
+pub(crate) fn unlink(name: &CStr) -> io::Result<()> {
+    Ok(fs::unlinkat(CWD, path(name), AtFlags::empty())?)
+}
+
+const FOLDER: &str = "/dev/shm";
+
+fn path(name: &CStr) -> CString {
+    let path = [FOLDER.as_bytes(), b"/sem.", name.to_bytes()].concat();
+    CString::new(path).expect("no NUL in either")
+}
+
+/// Writes a new semaphore, which takes its page: a mapping alone would find out too late that there is
+/// no room (SIGBUS).
+fn fill(file: &OwnedFd, permits: u32) -> io::Result<()> {
+    let mut bytes = [0_u8; SIZE as usize];
+    bytes[..4].copy_from_slice(&permits.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&128_u32.to_ne_bytes());
+    match rustix::io::retry_on_intr(|| rustix::io::pwrite(file, &bytes, 0))? {
+        count if count == bytes.len() => Ok(()),
+        _ => Err(Errno::NOSPC.into()),
+    }
+}
+
+/// Takes the page of a file that may have none.
+fn take_room(file: impl AsFd) -> io::Result<()> {
+    let taken =
+        rustix::io::retry_on_intr(|| fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, SIZE));
+    match taken {
+        // Another kind of file system; then it is not for memory that it may run out of room.
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        taken => Ok(taken?),
+    }
+}
+
+/// Says why `what` ("open the semaphore /x") was refused, and what helps.
+#[cold]
+pub(crate) fn explain(what: &str, error: io::Error) -> io::Error {
+    let why = match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => format!(
+            "{FOLDER} is full: remove what was left there (`ls -l {FOLDER}`), or make it larger (`mount -o \
+             remount,size=SIZE {FOLDER}`; `--shm-size` of a container)"
+        ),
+        Some(libc::EACCES | libc::EPERM) => format!(
+            "this user may not: see the mode that its creator has given it, and that of {FOLDER} (`ls -la \
+             {FOLDER}`)"
+        ),
+        Some(libc::ENOENT) if !std::path::Path::new(FOLDER).is_dir() => {
+            format!("there is no {FOLDER}: mount it (`mount -t tmpfs none {FOLDER}`)")
+        }
+        Some(libc::ENOENT) => "there is none of this name".into(),
+        Some(libc::EEXIST) => "there is one of this name already".into(),
+        Some(libc::ELOOP) => {
+            let text = format!("cannot {what}: it is a symbolic link");
+            return io::Error::new(io::ErrorKind::InvalidData, text);
+        }
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+            limits::explain_missing("descriptor or memory", &error)
+        }
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("cannot {what}: {why}"))
+}
