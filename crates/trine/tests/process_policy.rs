@@ -246,8 +246,10 @@ fn an_argument_of_a_map_that_takes_too_long_costs_no_other() {
     let pool = Pool::builder().workers(2).timeout(Duration::from_millis(500)).grace(SHORT).build();
     let results: Vec<_> = pool
         .map(0..60_u64, |n| {
-            while n == 31 {
-                std::hint::spin_loop();
+            if n == 31 {
+                loop {
+                    std::hint::spin_loop();
+                }
             }
             n
         })

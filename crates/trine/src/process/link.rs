@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::board::Place;
+use super::board::{Begun, Place};
 use super::capture::Capture;
 use super::crew::{Crew, End, Received};
 use super::job::Job;
@@ -56,6 +56,9 @@ struct Answers {
     ends: Vec<usize>,
 }
 
+/// Why a worker is ended whose ring cannot be read.
+const NONSENSE: &str = "it has written nonsense into its ring";
+
 /// Most answers that are taken at once.
 const BATCH: usize = 256;
 
@@ -90,6 +93,7 @@ impl Link {
         } else {
             self.place.expire(task);
         }
+        crash_point!("master: task on the board, worker not asked to end it");
         termination::ask(&self.pidfd);
     }
 
@@ -127,15 +131,10 @@ impl Link {
 
     /// Takes all that the worker has answered, also if somebody else is at it: that one may have looked
     /// before the last answer came. Whoever has just said whom the worker is to tell looks so.
-    fn hear_all(&self, crew: &Arc<Crew>, dead: bool) {
+    pub(super) fn hear_all(&self, crew: &Arc<Crew>, dead: bool) {
         let Some(lines) = &self.lines else { return };
         let lock = || lines.answers.lock().unwrap_or_else(PoisonError::into_inner);
         while self.take(crew, lines, lock(), dead) > 0 {}
-    }
-
-    /// Takes all that a dead worker has answered; afterwards nobody is at it any more.
-    pub(super) fn hear_last(&self, crew: &Arc<Crew>) {
-        self.hear_all(crew, true);
     }
 
     /// The lock is held until the answers are settled with the crew: who finds it free finds a crew that
@@ -159,24 +158,34 @@ impl Link {
                 Ok(true) => ends.push(bytes.len()),
                 Ok(false) => break,
                 Err(ring::Broken) => {
-                    broken = Some("it has written nonsense into its ring".to_owned());
+                    broken = Some(NONSENSE.to_owned());
                     break;
                 }
             }
         }
-        let mut start = 0;
+        if !ends.is_empty() {
+            crash_point!("master: answers taken, not settled");
+        }
+        let (mut start, mut unread) = (0, false);
         let records = ends.iter().map_while(|end| {
             let record = &bytes[std::mem::replace(&mut start, *end)..*end];
-            let (head, body) = Head::of_record(record)?;
-            Some(Received { head, body, descriptors: Vec::new() })
+            let read = Head::of_record(record);
+            unread |= read.is_none();
+            read.map(|(head, body)| Received { head, body, descriptors: Vec::new() })
         });
         let (ended, wrong) = crew.answered(self, records, dead);
+        if unread {
+            broken = Some(NONSENSE.to_owned());
+        }
         let count = ends.len();
         if let Some(reason) = broken.or(wrong) {
             lines.broken.get_or_init(|| reason);
             child::kill(&self.pidfd);
         }
         drop(answers);
+        if count > 0 {
+            crash_point!("master: answers settled, joiners not told");
+        }
         ended.settle(crew, &self.service);
         count
     }
@@ -205,9 +214,11 @@ impl Link {
         if !lines.words.listen_by_thread() {
             return park::wait(deadline);
         }
+        crash_point!("master: seat taken");
         self.hear_all(crew, false);
         let waited =
             if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
+        crash_point!("master: seat not given back");
         lines.words.listen_by_service();
         self.hear_all(crew, false);
         waited
@@ -265,6 +276,11 @@ pub(super) struct Post {
     pub(super) given: u64,
     /// The task that it was seen not to begin, and since when.
     unbegun: Option<(u64, Instant)>,
+    /// Whether it has closed its connection: it gets no more tasks.
+    pub(super) hung_up: bool,
+    /// The task that was its first when it was looked at last, and the one for which it was asked.
+    seen: u64,
+    asked: u64,
 }
 
 /// What a look at the limit of a worker's task has shown.
@@ -294,6 +310,9 @@ impl Post {
             idle: false,
             idle_since: None,
             dismissed: false,
+            hung_up: false,
+            seen: 0,
+            asked: 0,
             leaves_by: None,
             killed: false,
             given: 0,
@@ -321,7 +340,7 @@ impl Post {
         grace: Duration,
         service: &Service,
     ) -> Look {
-        let begun = self.link.place.begun().task;
+        let begun = self.begun().task;
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id() == begun) {
             let earliest = job.handed_at.unwrap_or(now).min(now);
             let at = *job
@@ -372,22 +391,32 @@ impl Post {
         back
     }
 
-    /// Gives the worker a task; never sleeps. Gives it back if there is no room in the ring. That the worker is
-    /// dead already shows at its pidfd.
+    /// Gives the worker a task; never sleeps. That the worker is dead already shows at its pidfd.
+    ///
+    /// Gives it back if the worker has another one and there is no room in the ring, or the task has to go through
+    /// the socket, from where nobody could take it back.
     #[must_use = "a task that is given back has to go elsewhere"]
     pub(super) fn hand(&mut self, mut job: Job) -> Option<Job> {
         debug_assert!(!self.dismissed && !self.idle);
         let body = &job.call[HEAD..];
         let short = RECORD_HEAD + body.len() <= ring::LONGEST;
         let in_ring = short && job.descriptors.is_empty() && job.setup.is_none();
+        let has_none = self.jobs.is_empty();
         job.place = None;
         if let Some(tasks) = &mut self.tasks {
+            if !in_ring && !has_none {
+                return Some(job);
+            }
             let (kind, body) =
                 if in_ring { (FrameKind::Run, body) } else { (FrameKind::OnSocket, [].as_slice()) };
             let head = Head { kind, task: job.id(), item: job.first_item(), nanos: 0 };
-            let Some(place) = tasks.push(&head.record(), body) else { return Some(job) };
+            match tasks.push(&head.record(), body) {
+                Some(place) => job.place = in_ring.then_some(place),
+                // Full of what it will skip, or overwritten: it gets the task when it finds no more there.
+                None if has_none => {}
+                None => return Some(job),
+            }
             crash_point!("master: task in the ring, worker not told");
-            job.place = in_ring.then_some(place);
         }
         if job.place.is_none() {
             let frames = job.setup.iter().map(|setup| (setup, Arc::default()));
@@ -398,10 +427,12 @@ impl Post {
                 descriptors,
             }));
             self.flush();
+            crash_point!("master: task through the socket");
         } else if self.link.words().is_some_and(Words::wake_worker) {
             static BELL: OnceLock<Arc<Vec<u8>>> = OnceLock::new();
             let bell = BELL.get_or_init(|| Arc::new(wire::begin(FrameKind::Bell, 0)));
             self.send(Arc::clone(bell));
+            crash_point!("master: worker told of a task");
         }
         job.given_to(&self.link);
         self.jobs.push_back(job);
@@ -479,6 +510,15 @@ impl Post {
         }
     }
 
+    /// What the worker has begun last.
+    pub(super) fn begun(&self) -> Begun {
+        let first = || self.jobs.front().map(|job| (job.id(), job.first_item()));
+        self.link.place.begun().unwrap_or_else(|| {
+            let (task, item) = first().unwrap_or_default();
+            Begun { task, item }
+        })
+    }
+
     /// Whether the worker has this task.
     pub(super) fn has(&self, task: u64) -> bool {
         self.jobs.iter().any(|job| job.id() == task)
@@ -496,6 +536,7 @@ impl Post {
         if !self.tasks.as_ref()?.withdraw(place) {
             return None;
         }
+        crash_point!("master: record withdrawn, task not moved");
         let mut job = self.jobs.remove(index)?;
         job.taken_back();
         self.given -= job.weight();
@@ -505,11 +546,28 @@ impl Post {
         Some(job)
     }
 
+    /// Takes back all that it has not begun.
+    pub(super) fn withdraw_all(&mut self) -> Vec<Job> {
+        let all: Vec<u64> = self.jobs.iter().map(Job::id).collect();
+        all.into_iter().rev().filter_map(|task| self.withdraw(task)).collect()
+    }
+
     /// Takes back the task that it would begin last.
     pub(super) fn withdraw_last(&mut self) -> Option<Job> {
         // The first one it has begun, or is about to.
         let last = self.jobs.back().filter(|_| self.jobs.len() > 1)?.id();
         self.withdraw(last)
+    }
+
+    /// Asks the worker, once for each task that is its first for long, whether it has anything to do.
+    pub(super) fn ask_after(&mut self) {
+        let Some(first) = self.jobs.front().map(Job::id) else { return };
+        if self.seen != first {
+            self.seen = first;
+        } else if self.asked != first {
+            self.asked = first;
+            self.send(Arc::new(wire::begin(FrameKind::Bell, first)));
+        }
     }
 
     /// Sends a frame that is no task; never sleeps.
@@ -552,6 +610,7 @@ impl Post {
     /// Tells an idle worker to end.
     pub(super) fn dismiss(&mut self) {
         debug_assert!(self.jobs.is_empty());
+        crash_point!("master: worker about to be dismissed");
         self.dismissed = true;
         socket::hang_up(&self.link.socket);
     }
