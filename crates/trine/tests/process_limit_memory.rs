@@ -101,9 +101,9 @@ fn a_library_that_aborts_when_there_is_no_memory_is_known_too() {
 
 #[test]
 fn an_argument_and_a_result_beyond_the_limit_are_known() {
-    let task = limited().spawn("x".repeat(40 << 20), |text| text.len());
+    let task = limited().spawn("x".repeat(80 << 20), |text| text.len());
     assert_out_of_memory(&task.join().unwrap_err());
-    let task = limited().spawn((), |()| "x".repeat(40 << 20));
+    let task = limited().spawn((), |()| "x".repeat(80 << 20));
     assert_out_of_memory(&task.join().unwrap_err());
 }
 

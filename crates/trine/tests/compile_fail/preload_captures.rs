@@ -1,4 +1,4 @@
 fn main() {
-    let path = String::from("model");
-    let _pool = trine::process::Pool::builder().preload(move || println!("{path}")).build();
+    let size = std::env::args().count();
+    let _pool = trine::process::Pool::builder().preload(move || println!("{size}")).build();
 }
