@@ -6,7 +6,6 @@
 //! What depends on time alone (limits of tasks, workers that rest for long, retries) has one alarm for the whole
 //! crew, at the first such moment: then all of it is [looked at](Crew::look). So a task with a limit costs no alarm.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -15,14 +14,16 @@ use std::time::{Duration, Instant};
 use super::alarms::{Key, Whom};
 use super::job::{Answer, Fate, Job, Record};
 use super::lineage::Origin;
-use super::link::{Link, Post};
+use super::link::Link;
 use super::policy::Policy;
+use super::post::Post;
 use super::ring::Producer;
 use super::roster::Roster;
 use super::service::{self, Service};
 use super::setup::Setup;
 use super::stats::{Counts, PoolStats};
-use super::wire::{self, FrameKind, Head};
+use super::todo::{Ended, Received, Todo};
+use super::wire::{self, FrameKind};
 use crate::sync::{Semaphore, SemaphorePermit};
 use crate::task::{Cause, TaskError, park};
 
@@ -37,45 +38,6 @@ pub(super) struct Crew {
     room: Option<Semaphore>,
     counts: Counts,
     roster: Mutex<Roster>,
-}
-
-/// What is left to do when the lock is given back.
-#[must_use]
-#[derive(Default)]
-pub(super) struct Todo {
-    forks: usize,
-    failed: Vec<(Job, Cause)>,
-    wake: Option<Waker>,
-    /// A closed crew needs fewer workers than before.
-    leaving: bool,
-}
-
-/// An answer of a worker, as it came.
-pub(super) struct Received<'a> {
-    pub(super) head: Head,
-    pub(super) body: &'a [u8],
-    pub(super) descriptors: Vec<OwnedFd>,
-}
-
-/// A task, and what it ends with.
-pub(super) type End = (Job, Result<Answer, TaskError>);
-
-/// Tasks that have come to their end, to be told when the lock is given back.
-#[must_use]
-#[derive(Default)]
-pub(super) struct Ended {
-    ends: Vec<End>,
-    /// Workers to ask for, in place of one that has done its share.
-    forks: usize,
-}
-
-impl Ended {
-    pub(super) fn settle(self, crew: &Arc<Crew>, service: &Service) {
-        service.ask_for_forks(crew, self.forks);
-        for (job, result) in self.ends {
-            job.settle(result);
-        }
-    }
 }
 
 impl Crew {
@@ -517,21 +479,6 @@ impl Drop for Crew {
         let armed = self.roster.get_mut().unwrap_or_else(PoisonError::into_inner).armed;
         if let (Some(armed), Ok(service)) = (armed, service::get()) {
             service.unset_alarm(armed, Key::of(self));
-        }
-    }
-}
-
-impl Todo {
-    pub(super) fn carry_out(self, crew: &Arc<Crew>, service: &Service) {
-        service.ask_for_forks(crew, self.forks);
-        if self.leaving {
-            service.see_off(crew);
-        }
-        for (job, cause) in self.failed {
-            job.fail(cause);
-        }
-        if let Some(waker) = self.wake {
-            waker.wake();
         }
     }
 }

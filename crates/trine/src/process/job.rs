@@ -465,7 +465,9 @@ impl Job {
         if attempt <= retries && cause.is_crash() && self.stop.is_none() {
             self.printed = None;
             self.tries = (item, attempt + 1);
-            self.go_on_at(self.first_item());
+            if self.many.is_some() {
+                self.go_on_at(self.first_item());
+            }
             return Fate::RunsAgain(attempt + 1);
         }
         if self.many.is_none() || item == REST {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::delayed::Delayed;
 use super::job::{Job, Record};
-use super::link::{Look, Post};
 use super::policy::{Plan, Policy};
+use super::post::{Look, Post};
 use super::queue::Queue;
 use super::service::Service;
 use super::stats::PoolStats;

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::alarms::{Alarms, Key, Whom};
-use super::crew::{Crew, Received};
+use super::crew::Crew;
 use super::forks::{Forked, Forks};
 use super::limits::{self as worker_limits, Evidence};
 use super::link::Link;
+use super::todo::Received;
 use super::wire::{Assembler, Frame, FrameKind, Stream};
 use crate::sys::child::{self, Ended};
 use crate::sys::poll::{Bell, Happened, Poll};
