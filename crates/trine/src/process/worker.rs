@@ -120,7 +120,7 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     let most = left.into_iter().chain(call.limit).min();
     entry.slot.exchange_deadline(most.and_then(|most| start.checked_add(most)));
     let running = cancel::running(entry.slot);
-    let mut job = Running { task, trampoline, entry: &entry, outbox };
+    let mut job = Running { task, trampoline, entry: &entry, place, outbox };
     if place.is_cancelled(task) {
         job.fail(REST, &Failure::Cancelled);
     } else if left.is_some_and(|left| left.is_zero()) {
@@ -185,6 +185,7 @@ struct Running<'a> {
     task: u64,
     trampoline: Trampoline,
     entry: &'a Entry,
+    place: &'static OwnPlace,
     outbox: &'a mut Outbox,
 }
 
@@ -204,6 +205,8 @@ impl Running<'_> {
             || (self.trampoline)(argument, descriptors, reply),
         );
         drop(counting);
+        // Should the task have written over it: it is the task that ends now, and not the next one, that did.
+        self.place.begin(self.task, item);
         // What the task has printed stands before what the joiner prints.
         let _ = io::stdout().flush();
         if let Some(progress) = self.entry.slot.progress() {
