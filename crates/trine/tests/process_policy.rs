@@ -246,8 +246,10 @@ fn an_argument_of_a_map_that_takes_too_long_costs_no_other() {
     let pool = Pool::builder().workers(2).timeout(Duration::from_millis(500)).grace(SHORT).build();
     let results: Vec<_> = pool
         .map(0..60_u64, |n| {
-            while n == 31 {
-                std::hint::spin_loop();
+            if n == 31 {
+                loop {
+                    std::hint::spin_loop();
+                }
             }
             n
         })
@@ -609,6 +611,55 @@ fn a_pool_whose_template_or_idle_workers_are_stopped_ends() {
     let waits = pool.spawn(1, |n: u8| n);
     pool.stop(SHORT);
     stopped(&waits.join().unwrap_err());
+}
+
+#[test]
+fn a_pool_whose_workers_do_not_become_ready_can_be_stopped() {
+    let hangs = Pool::builder()
+        .workers(2)
+        .initializer(|| {
+            loop {
+                std::thread::park();
+            }
+        })
+        .build();
+    let task = hangs.spawn(1, |n: u8| n);
+    until(|| hangs.stats().workers == 2);
+    hangs.stop(SHORT);
+    stopped(&task.join().unwrap_err());
+    let hangs = Pool::builder()
+        .workers(1)
+        .preload(|| {
+            loop {
+                std::thread::park();
+            }
+        })
+        .build();
+    let task = hangs.spawn(1, |n: u8| n);
+    hangs.stop(SHORT);
+    stopped(&task.join().unwrap_err());
+}
+
+#[test]
+fn the_workers_of_a_pool_have_its_limits() {
+    let pool = Pool::builder().workers(1).cpu_limit(SHORT).capture_output().retries(1).build();
+    let busy = pool.spawn((), |()| -> () {
+        eprintln!("on my way");
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    let error = busy.join().unwrap_err();
+    assert!(error.to_string().contains("processor time"), "{error}");
+    assert_eq!((error.stderr(), error.attempt()), (b"on my way\n".as_slice(), 2));
+    let results: Vec<_> = pool.map(0..50_u64, |n| n).map(Result::unwrap).collect();
+    assert!(results.into_iter().eq(0..50));
+    let nonsense = Pool::builder().workers(1).open_files(3).queue(0).build();
+    for _ in 0..3 {
+        let error = nonsense.spawn(1, |n: u8| n).join().unwrap_err();
+        assert!(error.is_not_spawned() && error.to_string().contains("open files"), "{error}");
+    }
+    nonsense.shutdown();
 }
 
 #[test]

@@ -6,7 +6,6 @@
 //! What depends on time alone (limits of tasks, workers that rest for long, retries) has one alarm for the whole
 //! crew, at the first such moment: then all of it is [looked at](Crew::look). So a task with a limit costs no alarm.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -15,14 +14,16 @@ use std::time::{Duration, Instant};
 use super::alarms::{Key, Whom};
 use super::job::{Answer, Fate, Job, Record};
 use super::lineage::Origin;
-use super::link::{Link, Post};
+use super::link::Link;
 use super::policy::Policy;
+use super::post::Post;
 use super::ring::Producer;
 use super::roster::Roster;
 use super::service::{self, Service};
 use super::setup::Setup;
 use super::stats::{Counts, PoolStats};
-use super::wire::{self, FrameKind, Head};
+use super::todo::{Ended, Received, Todo};
+use super::wire::{self, FrameKind};
 use crate::sync::{Semaphore, SemaphorePermit};
 use crate::task::{Cause, TaskError, park};
 
@@ -37,45 +38,6 @@ pub(super) struct Crew {
     room: Option<Semaphore>,
     counts: Counts,
     roster: Mutex<Roster>,
-}
-
-/// What is left to do when the lock is given back.
-#[must_use]
-#[derive(Default)]
-pub(super) struct Todo {
-    forks: usize,
-    failed: Vec<(Job, Cause)>,
-    wake: Option<Waker>,
-    /// A closed crew needs fewer workers than before.
-    leaving: bool,
-}
-
-/// An answer of a worker, as it came.
-pub(super) struct Received<'a> {
-    pub(super) head: Head,
-    pub(super) body: &'a [u8],
-    pub(super) descriptors: Vec<OwnedFd>,
-}
-
-/// A task, and what it ends with.
-pub(super) type End = (Job, Result<Answer, TaskError>);
-
-/// Tasks that have come to their end, to be told when the lock is given back.
-#[must_use]
-#[derive(Default)]
-pub(super) struct Ended {
-    ends: Vec<End>,
-    /// Workers to ask for, in place of one that has done its share.
-    forks: usize,
-}
-
-impl Ended {
-    pub(super) fn settle(self, crew: &Arc<Crew>, service: &Service) {
-        service.ask_for_forks(crew, self.forks);
-        for (job, result) in self.ends {
-            job.settle(result);
-        }
-    }
 }
 
 impl Crew {
@@ -401,7 +363,7 @@ impl Crew {
             }
         }
         let is_done = self.policy.is_fresh() && post.jobs.is_empty();
-        if dead || wrong.is_some() || post.dismissed {
+        if dead || wrong.is_some() || post.dismissed || post.hung_up {
             // Its death follows.
         } else if is_done {
             roster.dismiss(link.id);
@@ -421,6 +383,31 @@ impl Crew {
         if let Some(post) = self.lock().posts.get_mut(&id) {
             post.flush();
         }
+    }
+
+    /// Some time has passed: a worker that has been at its first task for long is asked whether it is.
+    pub(super) fn ask_after(&self, id: u64) {
+        if let Some(post) = self.lock().posts.get_mut(&id).filter(|post| !post.dismissed) {
+            post.ask_after();
+        }
+    }
+
+    /// Whether the worker still has this task as its first.
+    pub(super) fn is_first(&self, id: u64, task: u64) -> bool {
+        let roster = self.lock();
+        roster.posts.get(&id).and_then(|post| post.jobs.front()).is_some_and(|job| job.id() == task)
+    }
+
+    /// A worker has closed its connection: it is dying, or is ended soon. What it has not begun goes to others.
+    pub(super) fn hung_up(&self, id: u64) {
+        let mut roster = self.lock();
+        let Some(post) = roster.posts.get_mut(&id) else { return };
+        post.hung_up = true;
+        post.idle = false;
+        let back = post.withdraw_all();
+        roster.idle.retain(|idle| *idle != id);
+        back.into_iter().for_each(|job| roster.queue.push_front(job));
+        roster.employ_idle(&self.policy);
     }
 
     /// A worker is gone, and was waited for. A task that it had begun ends with `cause`, or is run again; those that
@@ -447,7 +434,7 @@ impl Crew {
             }
         }
         let mut failed = Vec::new();
-        let begun = post.link.place.begun();
+        let begun = post.begun();
         let has_begun_one = post.jobs.iter().any(|job| job.id() == begun.task);
         for (index, mut job) in std::mem::take(&mut post.jobs).into_iter().enumerate().rev() {
             // Only the first one can have had a part in it, and only if it could have begun.
@@ -492,21 +479,6 @@ impl Drop for Crew {
         let armed = self.roster.get_mut().unwrap_or_else(PoisonError::into_inner).armed;
         if let (Some(armed), Ok(service)) = (armed, service::get()) {
             service.unset_alarm(armed, Key::of(self));
-        }
-    }
-}
-
-impl Todo {
-    pub(super) fn carry_out(self, crew: &Arc<Crew>, service: &Service) {
-        service.ask_for_forks(crew, self.forks);
-        if self.leaving {
-            service.see_off(crew);
-        }
-        for (job, cause) in self.failed {
-            job.fail(cause);
-        }
-        if let Some(waker) = self.wake {
-            waker.wake();
         }
     }
 }

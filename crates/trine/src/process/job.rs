@@ -440,7 +440,12 @@ impl Job {
         }
         self.handed += u32::from(is_first);
         match begun {
-            None if self.handed < MOST_HANDED => Fate::Goes,
+            None if self.handed < MOST_HANDED => {
+                if self.many.is_some() {
+                    self.go_on_at(self.first_item());
+                }
+                Fate::Goes
+            }
             None => Fate::Ends(cause.clone()),
             Some(item) if !self.awaits(item) => {
                 // Between two items.
@@ -460,7 +465,9 @@ impl Job {
         if attempt <= retries && cause.is_crash() && self.stop.is_none() {
             self.printed = None;
             self.tries = (item, attempt + 1);
-            self.go_on_at(self.first_item());
+            if self.many.is_some() {
+                self.go_on_at(self.first_item());
+            }
             return Fate::RunsAgain(attempt + 1);
         }
         if self.many.is_none() || item == REST {

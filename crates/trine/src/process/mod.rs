@@ -42,7 +42,7 @@
 //! | `function.rs` | a function as an offset; why that is sound |
 //! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
 //! | `pool_builder.rs`, `policy.rs`, `stats.rs` | what a pool can be told, and what it tells |
-//! | `job.rs`, `queue.rs`, `delayed.rs`, `link.rs`, `roster.rs`, `crew.rs` | the master's tasks, workers, and who gets what |
+//! | `job.rs`, `queue.rs`, `delayed.rs`, `link.rs`, `post.rs`, `roster.rs`, `crew.rs`, `todo.rs` | the master's tasks, workers, and who gets what |
 //! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `board.rs` | what they say to each other |
 //! | `sandbox/` | what a worker gives up: [`Sandbox`] |
@@ -142,6 +142,14 @@ macro_rules! crash_point {
     };
 }
 
+/// Which side of the protocol the calling process plays from now on, for [`crash_point`].
+macro_rules! crash_side {
+    ($side:ident) => {
+        #[cfg(feature = "crash-points")]
+        crate::sys::crash::play(crate::sys::crash::Side::$side);
+    };
+}
+
 mod alarms;
 mod board;
 mod builder;
@@ -167,6 +175,7 @@ mod overflow;
 mod policy;
 mod pool;
 mod pool_builder;
+mod post;
 mod prologue;
 mod queue;
 mod ring;
@@ -177,6 +186,7 @@ mod setup;
 mod spin;
 mod stats;
 mod template;
+mod todo;
 mod wire;
 mod worker;
 

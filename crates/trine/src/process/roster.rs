@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::delayed::Delayed;
 use super::job::{Job, Record};
-use super::link::{Look, Post};
 use super::policy::{Plan, Policy};
+use super::post::{Look, Post};
 use super::queue::Queue;
 use super::service::Service;
 use super::stats::PoolStats;
@@ -87,7 +87,8 @@ impl Roster {
     fn withdraw(&mut self, task: &Record, policy: &Policy) -> Option<Job> {
         let id = task.post();
         let job = self.post_of(task)?.withdraw(task.id())?;
-        if !self.post(id).dismissed {
+        let post = self.post(id);
+        if !post.dismissed && !post.hung_up {
             self.employ(id, policy);
         }
         Some(job)
