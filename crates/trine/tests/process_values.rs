@@ -204,3 +204,32 @@ fn fifty_megabytes_cross_both_ways() {
         assert!(task.join().unwrap() == text);
     }
 }
+
+#[test]
+fn why_a_value_does_not_cross_is_told() {
+    use std::os::unix::ffi::OsStringExt;
+    let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(vec![b'a', 0xff]));
+    let text = |error: TaskError| error.to_string();
+    let argument = text(process::spawn(path, |_| ()).join().unwrap_err());
+    let says = "its argument could not be encoded: path contains invalid UTF-8 characters";
+    assert!(argument.ends_with(says), "{argument}");
+    let result = text(process::spawn((), |()| std::path::PathBuf::from(odd())).join().unwrap_err());
+    assert!(result.ends_with("path contains invalid UTF-8 characters"), "{result}");
+
+    /// Takes less than it gives.
+    #[derive(Serialize)]
+    struct Even(u32);
+    impl<'de> Deserialize<'de> for Even {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Even, D::Error> {
+            let n = u32::deserialize(deserializer)?;
+            let odd = || serde::de::Error::custom(format!("{n} is odd"));
+            if n % 2 == 0 { Ok(Even(n)) } else { Err(odd()) }
+        }
+    }
+    let argument = text(process::spawn(Even(7), |_| ()).join().unwrap_err());
+    assert!(argument.ends_with("could not be decoded by the worker: 7 is odd"), "{argument}");
+}
+
+fn odd() -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(vec![0xff])
+}

@@ -219,7 +219,7 @@ pub(super) fn encode<T: Serialize>(
         postcard::Error::SerializeBufferFull => {
             failed("there is no memory left for it; see `free`".to_owned())
         }
-        error => failed(error.to_string()),
+        error => failed(why_not_encoded(value, error)),
     })?;
     descriptors.extend(memory);
     if descriptors.len() > MOST_DESCRIPTORS {
@@ -252,8 +252,36 @@ pub(super) fn decode<T: DeserializeOwned>(
         }
         _ => return Err(failed("it does not begin as an encoded value does".into())),
     };
-    carry::unpacking(descriptors, || postcard::from_bytes(bytes))
-        .map_err(|error| failed(error.to_string()))
+    let bare = descriptors.is_empty();
+    carry::unpacking(descriptors, || postcard::from_bytes(bytes)).map_err(|error| {
+        failed(if bare { why_not_decoded::<T>(bytes, error) } else { error.to_string() })
+    })
+}
+
+/// What a type's own `Serialize` says: postcard keeps no text of others, so it is asked once more by way of an error
+/// that does.
+#[cold]
+fn why_not_encoded<T: Serialize>(value: &T, error: postcard::Error) -> String {
+    let mut nowhere = postcard::Serializer { output: postcard::ser_flavors::Size::default() };
+    let mut erased = <dyn erased_serde::Serializer>::erase(&mut nowhere);
+    let again = || erased_serde::Serialize::erased_serialize(value, &mut erased);
+    let said = match error {
+        postcard::Error::SerdeSerCustom => carry::packing(again).0.err(),
+        _ => None,
+    };
+    said.map_or_else(|| error.to_string(), |said| said.to_string())
+}
+
+/// As [`why_not_encoded`], of a `Deserialize` and bytes without descriptors.
+#[cold]
+fn why_not_decoded<T: DeserializeOwned>(bytes: &[u8], error: postcard::Error) -> String {
+    let mut again = postcard::Deserializer::from_bytes(bytes);
+    let mut erased = <dyn erased_serde::Deserializer>::erase(&mut again);
+    let said = match error {
+        postcard::Error::SerdeDeCustom => erased_serde::deserialize::<T>(&mut erased).err(),
+        _ => None,
+    };
+    said.map_or_else(|| error.to_string(), |said| said.to_string())
 }
 
 /// The offset of a `Location` that lies in the program's image; `None` for one of a shared library.
