@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::function;
-use super::job::{Answer, Record};
+use super::record::{Answer, Record};
 use super::wire::REST;
 use crate::task::{Cause, CodecStage, Core, Handle, TaskError};
 
