@@ -1,6 +1,8 @@
 //! Pools: who gets which task, and what a death changes.
 
 use std::collections::HashSet;
+use std::fs;
+use std::time::{Duration, Instant};
 
 use trine::{Cause, process, task};
 
@@ -275,4 +277,23 @@ fn a_coroutine_waits_for_a_process_without_holding_its_thread() {
     for (n, task) in (0..).zip(tasks) {
         assert_eq!(task.join().unwrap(), n + 1);
     }
+}
+
+#[test]
+fn long_arguments_wait_behind_nobody() {
+    let folder = std::env::temp_dir().join(format!("trine-long-{}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    let pool = process::Pool::new(2);
+    // Two tasks that need each other: both have to run at once.
+    let meet = |(folder, n, _): (std::path::PathBuf, u8, Vec<u8>)| {
+        fs::write(folder.join(n.to_string()), []).unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        while !folder.join((1 - n).to_string()).exists() {
+            assert!(Instant::now() < until, "the other one waits behind this one");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let tasks = [0, 1].map(|n| pool.spawn((folder.clone(), n, vec![n; 20_000]), meet));
+    tasks.into_iter().for_each(|task| task.join().unwrap());
+    fs::remove_dir_all(folder).unwrap();
 }

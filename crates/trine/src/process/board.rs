@@ -12,6 +12,7 @@
 //!   │ item   │ item     │ item     │
 //!   │ cancel │ cancel   │ cancel   │
 //!   │ expire │ expire   │ expire   │
+//!   │ check  │ check    │ check    │
 //! ```
 //!
 //! The other way, a worker has to be told that its task is to end (cancelled, or its time is up)
@@ -25,7 +26,8 @@
 //! come (`progress`, and `of` which task that is).
 //!
 //! A worker keeps its own page only, so it cannot touch the words of the others. One that scribbles
-//! on its own can make the master believe that its last task had begun or not: it harms itself.
+//! on its own is found out by the check, which is the number with all bits turned: then the task that it was to begin
+//! first counts as begun, so that it does not scribble over the next worker's, too.
 //!
 //! Ordering: the worker's store before the task is released, the master's load after the death
 //! acquires; the death itself stands between them. The master's store of a cancellation is released,
@@ -50,6 +52,7 @@ const CPU_MOST: usize = 48;
 const BEGUN_AT: usize = 64;
 const PROGRESS_OF: usize = 72;
 const PROGRESS: usize = 80;
+const CHECK: usize = 56;
 
 /// Most workers of one program at one time.
 pub(super) const PLACES: u32 = 16_384;
@@ -115,16 +118,18 @@ impl Board {
         for word in words.into_iter().chain([BEGUN_AT, PROGRESS_OF, PROGRESS]) {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
+        self.memory.word(offset(number) + CHECK).store(!0, Relaxed);
         Some(Place { board: Arc::clone(self), number })
     }
 }
 
 impl Place {
-    /// What the worker has begun last.
-    pub(super) fn begun(&self) -> Begun {
+    /// What the worker has begun last; `None` if somebody has written over it.
+    pub(super) fn begun(&self) -> Option<Begun> {
         let word = |word| self.board.memory.word(offset(self.number) + word);
         let task = word(BEGUN).load(Acquire);
-        Begun { task, item: word(ITEM).load(Acquire) as u32 }
+        let begun = Begun { task, item: word(ITEM).load(Acquire) as u32 };
+        (word(CHECK).load(Acquire) == !task).then_some(begun)
     }
 
     /// When the worker has begun what it has begun last, as it says; only of tasks with a limit.
@@ -193,6 +198,7 @@ impl OwnPlace {
     pub(super) fn begin(&self, task: u64, item: u32) {
         self.begin_item(item);
         self.0.word(BEGUN).store(task, Release);
+        self.0.word(CHECK).store(!task, Release);
     }
 
     /// Notes that what begins next, a task with a limit, begins now; before `begin`.
@@ -253,21 +259,24 @@ mod tests {
         let (first, second) = (board.take().unwrap(), board.take().unwrap());
         let own = OwnPlace::keep(attach(&descriptor).unwrap(), second.number).unwrap();
         own.begin(41, 7);
-        assert_eq!((first.begun().task, second.begun()), (0, Begun { task: 41, item: 7 }));
+        assert_eq!(first.begun(), Some(Begun { task: 0, item: 0 }));
+        assert_eq!(second.begun(), Some(Begun { task: 41, item: 7 }));
         first.cancel(41);
         first.expire(41);
         assert!(!own.is_cancelled(41) && !own.is_expired(41));
         second.cancel(41);
         second.expire(42);
-        assert!(own.is_cancelled(41) && own.is_expired(42) && second.begun().task == 41);
+        assert!(own.is_cancelled(41) && own.is_expired(42));
         own.ran_out_of_memory(7);
         own.limit_cpu(8, 9);
         assert_eq!((first.memory(), first.cpu()), (0, (0, 0)));
         assert_eq!((second.memory(), second.cpu()), (7, (8, 9)));
+        own.0.word(BEGUN).store(40, Relaxed);
+        assert_eq!(second.begun(), None, "somebody has written over it");
         let number = second.number;
         drop(second);
         let again = board.take().unwrap();
-        assert_eq!((again.number, again.begun().task), (number, 0));
+        assert_eq!((again.number, again.begun()), (number, Some(Begun { task: 0, item: 0 })));
         assert_eq!((again.memory(), again.cpu()), (0, (0, 0)));
         assert!(!own.is_cancelled(41) && !own.is_expired(42));
         assert!(OwnPlace::keep(attach(&descriptor).unwrap(), PLACES).is_none());

@@ -38,6 +38,8 @@ pub(super) struct Gather {
     bytes: Vec<u8>,
     items: Vec<Option<Item>>,
     missing: usize,
+    /// The first item without an answer.
+    first: usize,
 }
 
 /// One answer.
@@ -103,7 +105,7 @@ impl<R: DeserializeOwned + Send + 'static> Handle for ChunkRemote<R> {
 impl Gather {
     pub(super) fn new(items: usize) -> Gather {
         let items = std::iter::repeat_with(|| None).take(items).collect::<Vec<_>>();
-        Gather { bytes: Vec::new(), missing: items.len(), items }
+        Gather { bytes: Vec::new(), missing: items.len(), items, first: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -114,9 +116,9 @@ impl Gather {
         self.missing == 0
     }
 
-    /// Whether an answer for `item` makes sense.
+    /// Whether an answer for `item` makes sense: they come in order.
     pub(super) fn awaits(&self, item: u32) -> bool {
-        item == REST || self.items.get(item as usize).is_some_and(Option::is_none)
+        item == REST || (item as usize == self.first && self.missing > 0)
     }
 
     /// Notes the value of an item that is awaited.
@@ -131,21 +133,21 @@ impl Gather {
         if item != REST {
             return self.set(item, Item::Failed(Box::new(error.clone())));
         }
-        for item in 0..self.items.len() as u32 {
-            if self.awaits(item) {
-                self.set(item, Item::Failed(Box::new(error.clone())));
-            }
+        while !self.is_complete() {
+            self.set(self.first as u32, Item::Failed(Box::new(error.clone())));
         }
     }
 
     fn set(&mut self, item: u32, answer: Item) {
         self.items[item as usize] = Some(answer);
         self.missing -= 1;
+        let is_there = |item: &&Option<Item>| item.is_some();
+        self.first += self.items[self.first..].iter().take_while(is_there).count();
     }
 
     /// The first item without an answer.
     pub(super) fn first_missing(&self) -> u32 {
-        self.items.iter().position(Option::is_none).map_or(REST, |first| first as u32)
+        if self.is_complete() { REST } else { self.first as u32 }
     }
 
     /// All answers, when they are complete.

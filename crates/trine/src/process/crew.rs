@@ -364,7 +364,7 @@ impl Crew {
             }
         }
         let is_done = self.policy.is_fresh() && post.jobs.is_empty();
-        if dead || wrong.is_some() || post.dismissed {
+        if dead || wrong.is_some() || post.dismissed || post.hung_up {
             // Its death follows.
         } else if is_done {
             roster.dismiss(link.id);
@@ -384,6 +384,31 @@ impl Crew {
         if let Some(post) = self.lock().posts.get_mut(&id) {
             post.flush();
         }
+    }
+
+    /// Some time has passed: a worker that has been at its first task for long is asked whether it is.
+    pub(super) fn ask_after(&self, id: u64) {
+        if let Some(post) = self.lock().posts.get_mut(&id).filter(|post| !post.dismissed) {
+            post.ask_after();
+        }
+    }
+
+    /// Whether the worker still has this task as its first.
+    pub(super) fn is_first(&self, id: u64, task: u64) -> bool {
+        let roster = self.lock();
+        roster.posts.get(&id).and_then(|post| post.jobs.front()).is_some_and(|job| job.id() == task)
+    }
+
+    /// A worker has closed its connection: it is dying, or is ended soon. What it has not begun goes to others.
+    pub(super) fn hung_up(&self, id: u64) {
+        let mut roster = self.lock();
+        let Some(post) = roster.posts.get_mut(&id) else { return };
+        post.hung_up = true;
+        post.idle = false;
+        let back = post.withdraw_all();
+        roster.idle.retain(|idle| *idle != id);
+        back.into_iter().for_each(|job| roster.queue.push_front(job));
+        roster.employ_idle(&self.policy);
     }
 
     /// A worker is gone, and was waited for. A task that it had begun ends with `cause`, or is run again; those that
@@ -410,7 +435,7 @@ impl Crew {
             }
         }
         let mut failed = Vec::new();
-        let begun = post.link.place.begun();
+        let begun = post.begun();
         let has_begun_one = post.jobs.iter().any(|job| job.id() == begun.task);
         for (index, mut job) in std::mem::take(&mut post.jobs).into_iter().enumerate().rev() {
             // Only the first one can have had a part in it, and only if it could have begun.

@@ -257,7 +257,12 @@ impl Job {
         }
         self.handed += u32::from(is_first);
         match begun {
-            None if self.handed < MOST_HANDED => Fate::Goes,
+            None if self.handed < MOST_HANDED => {
+                if self.many.is_some() {
+                    self.go_on_at(self.first_item());
+                }
+                Fate::Goes
+            }
             None => Fate::Ends(cause.clone()),
             Some(item) if !self.awaits(item) => {
                 // Between two items.

@@ -65,9 +65,11 @@ pub(super) fn start(id: u64, origin: &Origin) -> Result<Template, String> {
         socket::send_packet(&ours, &setup, &[], Patience::Now)
             .map_err(refused("room for the environment of preload"))?;
     }
+    crash_point!("master: handshake written, template not started");
     let variable = (entry::VARIABLE, &*entry::format(token));
     let pid = spawn::run_again(variable, theirs.as_fd(), entry::DESCRIPTOR)
         .map_err(|error| limits::explain_refused_task("process (from /proc/self/exe)", &error))?;
+    crash_point!("master: template started, not watched");
     let pidfd = child::open(pid).map_err(|error| {
         child::kill_and_wait(pid);
         limits::explain_missing("handle for the template process", &error)

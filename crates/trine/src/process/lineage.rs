@@ -199,6 +199,7 @@ impl Lineage {
             let reason = limits::explain_missing("shared memory for a worker process", &error);
             NotAsked::Because(reason)
         })?;
+        crash_point!("master: descriptors of a worker made, fork not asked for");
         let (lines, memory) = lines.unzip();
         let capture = crew.captures().then(Capture::new).transpose();
         let (capture, outputs) = capture.map_err(NotAsked::Because)?.unzip();
@@ -215,6 +216,7 @@ impl Lineage {
             [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).chain(outputs).collect();
         match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
             Ok(()) => {
+                crash_point!("master: fork asked for");
                 let crew = Some(Arc::clone(crew));
                 self.asked.insert(request.request, Asked { crew, socket, place, lines, capture });
                 Ok(())
@@ -313,6 +315,7 @@ impl Lineage {
             }
             (Err(_), None) => return,
         };
+        crash_point!("master: fork answered, worker not known");
         births.is_no_stray(pid);
         let pidfd = packet.descriptors.pop();
         match (crew, pidfd) {

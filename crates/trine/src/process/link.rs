@@ -51,6 +51,9 @@ struct Answers {
     ends: Vec<usize>,
 }
 
+/// Why a worker is ended whose ring cannot be read.
+const NONSENSE: &str = "it has written nonsense into its ring";
+
 /// Most answers that are taken at once.
 const BATCH: usize = 256;
 
@@ -90,6 +93,7 @@ impl Link {
         } else {
             self.place.expire(task);
         }
+        crash_point!("master: task on the board, worker not asked to end it");
         termination::ask(&self.pidfd);
     }
 
@@ -127,15 +131,10 @@ impl Link {
 
     /// Takes all that the worker has answered, also if somebody else is at it: that one may have looked
     /// before the last answer came. Whoever has just said whom the worker is to tell looks so.
-    fn hear_all(&self, crew: &Arc<Crew>, dead: bool) {
+    pub(super) fn hear_all(&self, crew: &Arc<Crew>, dead: bool) {
         let Some(lines) = &self.lines else { return };
         let lock = || lines.answers.lock().unwrap_or_else(PoisonError::into_inner);
         while self.take(crew, lines, lock(), dead) > 0 {}
-    }
-
-    /// Takes all that a dead worker has answered; afterwards nobody is at it any more.
-    pub(super) fn hear_last(&self, crew: &Arc<Crew>) {
-        self.hear_all(crew, true);
     }
 
     /// The lock is held until the answers are settled with the crew: who finds it free finds a crew that
@@ -159,24 +158,34 @@ impl Link {
                 Ok(true) => ends.push(bytes.len()),
                 Ok(false) => break,
                 Err(ring::Broken) => {
-                    broken = Some("it has written nonsense into its ring".to_owned());
+                    broken = Some(NONSENSE.to_owned());
                     break;
                 }
             }
         }
-        let mut start = 0;
+        if !ends.is_empty() {
+            crash_point!("master: answers taken, not settled");
+        }
+        let (mut start, mut unread) = (0, false);
         let records = ends.iter().map_while(|end| {
             let record = &bytes[std::mem::replace(&mut start, *end)..*end];
-            let (head, body) = Head::of_record(record)?;
-            Some(Received { head, body, descriptors: Vec::new() })
+            let read = Head::of_record(record);
+            unread |= read.is_none();
+            read.map(|(head, body)| Received { head, body, descriptors: Vec::new() })
         });
         let (ended, wrong) = crew.answered(self, records, dead);
+        if unread {
+            broken = Some(NONSENSE.to_owned());
+        }
         let count = ends.len();
         if let Some(reason) = broken.or(wrong) {
             lines.broken.get_or_init(|| reason);
             child::kill(&self.pidfd);
         }
         drop(answers);
+        if count > 0 {
+            crash_point!("master: answers settled, joiners not told");
+        }
         ended.settle(crew, &self.service);
         count
     }
@@ -205,9 +214,11 @@ impl Link {
         if !lines.words.listen_by_thread() {
             return park::wait(deadline);
         }
+        crash_point!("master: seat taken");
         self.hear_all(crew, false);
         let waited =
             if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
+        crash_point!("master: seat not given back");
         lines.words.listen_by_service();
         self.hear_all(crew, false);
         waited

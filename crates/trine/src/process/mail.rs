@@ -84,17 +84,27 @@ impl Inbox {
                 Ok(false) => self.spare = record,
                 Err(ring::Broken) => end_of_nonsense("its ring is overwritten"),
             }
+            // One that has a record was announced before it came, so this one has none.
+            if let Some(frame) = self.incoming.ready.pop_front() {
+                self.outbox.settle(|| true);
+                if frame.head.kind != FrameKind::Bell {
+                    return frame;
+                }
+                self.outbox.reply_to(&frame.head);
+                continue;
+            }
             self.outbox.settle(|| tasks.is_ready());
             if tasks.is_ready() || self.patience.spin(|| false, || tasks.is_ready()) {
                 continue;
             }
             let words = &self.outbox.ring.as_ref().expect("both rings or none").words;
             words.fall_asleep();
+            crash_point!("worker: about to sleep");
             if !tasks.is_ready() {
                 // Something comes: the bell, the frame of a long task, the end.
                 receive(&self.outbox.socket, &mut self.incoming, &mut self.scratch);
-                self.incoming.ready.retain(|frame| frame.head.kind != FrameKind::Bell);
             }
+            crash_point!("worker: awake, and says otherwise");
             words.stay_awake();
         }
     }
@@ -112,6 +122,7 @@ impl Inbox {
             end_of_nonsense("its ring is overwritten")
         };
         if head.kind == FrameKind::OnSocket {
+            crash_point!("worker: task announced, not received");
             self.spare = record;
             return self.frame();
         }
@@ -123,7 +134,9 @@ impl Inbox {
     pub(super) fn frame(&mut self) -> Frame {
         loop {
             match self.incoming.ready.pop_front() {
-                Some(frame) if frame.head.kind == FrameKind::Bell => {}
+                Some(frame) if frame.head.kind == FrameKind::Bell => {
+                    self.outbox.reply_to(&frame.head);
+                }
                 Some(frame) => return frame,
                 None => receive(&self.outbox.socket, &mut self.incoming, &mut self.scratch),
             }
@@ -185,6 +198,7 @@ impl Outbox {
         }
         head.write(&mut self.reply, descriptors.len());
         self.send(&self.reply, descriptors);
+        crash_point!("worker: answer through the socket");
         if self.reply.capacity() > KEPT {
             self.reply = Vec::new();
         }
@@ -212,6 +226,13 @@ impl Outbox {
         }
     }
 
+    /// A bell has come while there was nothing to do. If it asks whether there is, so much is said.
+    fn reply_to(&self, bell: &Head) {
+        if bell.task != 0 {
+            self.send(&wire::head(FrameKind::Bell, bell.task, 0), &[]);
+        }
+    }
+
     /// Sends a frame through the socket.
     pub(super) fn send(&self, frame: &[u8], descriptors: &[OwnedFd]) {
         let sent = if descriptors.is_empty() {
@@ -234,9 +255,11 @@ fn tell(ring: &mut Ring, socket: &OwnedFd) {
     match ring.words.tell_master() {
         NOBODY => {}
         THREAD => {
+            crash_point!("worker: ear taken, thread not woken");
             let _ = futex::wake_shared(ring.words.ear());
         }
         _ => {
+            crash_point!("worker: ear taken, service not told");
             if socket::send_all(socket, &wire::head(FrameKind::Bell, 0, 0)).is_err() {
                 process::exit(1);
             }

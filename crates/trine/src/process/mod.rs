@@ -142,6 +142,14 @@ macro_rules! crash_point {
     };
 }
 
+/// Which side of the protocol the calling process plays from now on, for [`crash_point`].
+macro_rules! crash_side {
+    ($side:ident) => {
+        #[cfg(feature = "crash-points")]
+        crate::sys::crash::play(crate::sys::crash::Side::$side);
+    };
+}
+
 mod alarms;
 mod board;
 mod builder;

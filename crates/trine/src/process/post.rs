@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::board::Begun;
 use super::job::Job;
 use super::lines::Words;
 use super::link::Link;
@@ -51,6 +52,11 @@ pub(super) struct Post {
     pub(super) given: u64,
     /// The task that it was seen not to begin, and since when.
     unbegun: Option<(u64, Instant)>,
+    /// Whether it has closed its connection: it gets no more tasks.
+    pub(super) hung_up: bool,
+    /// The task that was its first when it was looked at last, and the one for which it was asked.
+    seen: u64,
+    asked: u64,
 }
 
 /// What a look at the limit of a worker's task has shown.
@@ -80,6 +86,9 @@ impl Post {
             idle: false,
             idle_since: None,
             dismissed: false,
+            hung_up: false,
+            seen: 0,
+            asked: 0,
             leaves_by: None,
             killed: false,
             given: 0,
@@ -107,7 +116,7 @@ impl Post {
         grace: Duration,
         service: &Service,
     ) -> Look {
-        let begun = self.link.place.begun().task;
+        let begun = self.begun().task;
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id() == begun) {
             let earliest = job.handed_at.unwrap_or(now).min(now);
             let at = *job
@@ -158,22 +167,32 @@ impl Post {
         back
     }
 
-    /// Gives the worker a task; never sleeps. Gives it back if there is no room in the ring. That the worker is
-    /// dead already shows at its pidfd.
+    /// Gives the worker a task; never sleeps. That the worker is dead already shows at its pidfd.
+    ///
+    /// Gives it back if the worker has another one and there is no room in the ring, or the task has to go through
+    /// the socket, from where nobody could take it back.
     #[must_use = "a task that is given back has to go elsewhere"]
     pub(super) fn hand(&mut self, mut job: Job) -> Option<Job> {
         debug_assert!(!self.dismissed && !self.idle);
         let body = &job.call[HEAD..];
         let short = RECORD_HEAD + body.len() <= ring::LONGEST;
         let in_ring = short && job.descriptors.is_empty() && job.setup.is_none();
+        let has_none = self.jobs.is_empty();
         job.place = None;
         if let Some(tasks) = &mut self.tasks {
+            if !in_ring && !has_none {
+                return Some(job);
+            }
             let (kind, body) =
                 if in_ring { (FrameKind::Run, body) } else { (FrameKind::OnSocket, [].as_slice()) };
             let head = Head { kind, task: job.id(), item: job.first_item(), nanos: 0 };
-            let Some(place) = tasks.push(&head.record(), body) else { return Some(job) };
+            match tasks.push(&head.record(), body) {
+                Some(place) => job.place = in_ring.then_some(place),
+                // Full of what it will skip, or overwritten: it gets the task when it finds no more there.
+                None if has_none => {}
+                None => return Some(job),
+            }
             crash_point!("master: task in the ring, worker not told");
-            job.place = in_ring.then_some(place);
         }
         if job.place.is_none() {
             let frames = job.setup.iter().map(|setup| (setup, Arc::default()));
@@ -184,10 +203,12 @@ impl Post {
                 descriptors,
             }));
             self.flush();
+            crash_point!("master: task through the socket");
         } else if self.link.words().is_some_and(Words::wake_worker) {
             static BELL: OnceLock<Arc<Vec<u8>>> = OnceLock::new();
             let bell = BELL.get_or_init(|| Arc::new(wire::begin(FrameKind::Bell, 0)));
             self.send(Arc::clone(bell));
+            crash_point!("master: worker told of a task");
         }
         job.given_to(&self.link);
         self.jobs.push_back(job);
@@ -265,6 +286,15 @@ impl Post {
         }
     }
 
+    /// What the worker has begun last.
+    pub(super) fn begun(&self) -> Begun {
+        let first = || self.jobs.front().map(|job| (job.id(), job.first_item()));
+        self.link.place.begun().unwrap_or_else(|| {
+            let (task, item) = first().unwrap_or_default();
+            Begun { task, item }
+        })
+    }
+
     /// Whether the worker has this task.
     pub(super) fn has(&self, task: u64) -> bool {
         self.jobs.iter().any(|job| job.id() == task)
@@ -282,6 +312,7 @@ impl Post {
         if !self.tasks.as_ref()?.withdraw(place) {
             return None;
         }
+        crash_point!("master: record withdrawn, task not moved");
         let mut job = self.jobs.remove(index)?;
         job.taken_back();
         self.given -= job.weight();
@@ -291,11 +322,28 @@ impl Post {
         Some(job)
     }
 
+    /// Takes back all that it has not begun.
+    pub(super) fn withdraw_all(&mut self) -> Vec<Job> {
+        let all: Vec<u64> = self.jobs.iter().map(Job::id).collect();
+        all.into_iter().rev().filter_map(|task| self.withdraw(task)).collect()
+    }
+
     /// Takes back the task that it would begin last.
     pub(super) fn withdraw_last(&mut self) -> Option<Job> {
         // The first one it has begun, or is about to.
         let last = self.jobs.back().filter(|_| self.jobs.len() > 1)?.id();
         self.withdraw(last)
+    }
+
+    /// Asks the worker, once for each task that is its first for long, whether it has anything to do.
+    pub(super) fn ask_after(&mut self) {
+        let Some(first) = self.jobs.front().map(Job::id) else { return };
+        if self.seen != first {
+            self.seen = first;
+        } else if self.asked != first {
+            self.asked = first;
+            self.send(Arc::new(wire::begin(FrameKind::Bell, first)));
+        }
     }
 
     /// Sends a frame that is no task; never sleeps.
@@ -338,6 +386,7 @@ impl Post {
     /// Tells an idle worker to end.
     pub(super) fn dismiss(&mut self) {
         debug_assert!(self.jobs.is_empty());
+        crash_point!("master: worker about to be dismissed");
         self.dismissed = true;
         socket::hang_up(&self.link.socket);
     }

@@ -135,9 +135,10 @@ impl Producer {
                 self.cells.state(at).store(MORE, Relaxed);
             }
         }
-        crash_point!("ring: bytes written, record not there yet");
+        crash_point!("ring: bytes written, no record yet");
         self.cells.state(first).store(FULL | (len as u64) << LENGTH, Release);
         self.next = first + count;
+        crash_point!("ring: record there");
         Some(first)
     }
 
@@ -191,6 +192,7 @@ impl Consumer {
                     }
                     crash_point!("ring: record taken, not read");
                     self.read(len, into);
+                    crash_point!("ring: record read, not freed");
                     self.free(len);
                     return Ok(true);
                 }

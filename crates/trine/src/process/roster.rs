@@ -88,7 +88,8 @@ impl Roster {
     fn withdraw(&mut self, task: &Record, policy: &Policy) -> Option<Job> {
         let id = task.post();
         let job = self.post_of(task)?.withdraw(task.id())?;
-        if !self.post(id).dismissed {
+        let post = self.post(id);
+        if !post.dismissed && !post.hung_up {
             self.employ(id, policy);
         }
         Some(job)

@@ -43,6 +43,9 @@ const BELL: u64 = 0;
 /// moment before it tells of the death, so most of them are dying and will have a better reason.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often workers are looked at that may have overwritten what they share with their master.
+const ROUND: Duration = Duration::from_secs(1);
+
 /// As many answers at once mean that more are on their way: a worker is attended then.
 const MANY: usize = 4;
 
@@ -170,6 +173,8 @@ struct Master {
     fading: VecDeque<(Instant, u64)>,
     /// Workers whose rings are looked at every [`TURN`], instead of being rung for.
     attended: Vec<u64>,
+    /// When workers are looked at next.
+    round: Instant,
     /// Closed crews that have not ended, and from when on they wait for nobody who does not answer.
     leaving: Vec<(Instant, Arc<Crew>)>,
     scratch: Box<[u8]>,
@@ -184,6 +189,7 @@ impl Master {
             members: HashMap::new(),
             fading: VecDeque::new(),
             attended: Vec::new(),
+            round: Instant::now(),
             leaving: Vec::new(),
             scratch: vec![0; 64 * 1024].into_boxed_slice(),
         }
@@ -199,11 +205,13 @@ impl Master {
             let leaving = self.leaving.iter().map(|(until, _)| *until).filter(|until| *until > now);
             let fading = self.fading.front().map(|(until, _)| *until);
             let turn = (!self.attended.is_empty()).then(|| now + TURN);
+            let round = (!self.members.is_empty()).then_some(self.round);
             let deadline = fading
                 .into_iter()
                 .chain(leaving)
                 .chain(self.service.alarms.first())
                 .chain(turn)
+                .chain(round)
                 .min();
             let service = Arc::clone(&self.service);
             service.poll.wait(&mut happened, deadline);
@@ -211,6 +219,7 @@ impl Master {
                 self.handle(*happened);
             }
             self.attend();
+            self.go_round();
             self.end_fading();
             while let Some(whom) = service.alarms.pop(Instant::now()) {
                 whom.look();
@@ -299,6 +308,7 @@ impl Master {
             condemned: None,
         };
         self.members.insert(link.id, member);
+        crash_point!("master: worker watched, without tasks");
         crew.joined(link, tasks);
     }
 
@@ -313,6 +323,7 @@ impl Master {
                 Stream::Ended => {
                     self.service.poll.remove(&member.link.socket);
                     self.fading.push_back((Instant::now() + GRACE, id));
+                    member.crew.hung_up(id);
                     return;
                 }
                 Stream::Broken(reason) => {
@@ -351,11 +362,22 @@ impl Master {
         });
     }
 
+    /// Whoever tells of an answer, or is told of a task, is found by words in memory that a task can overwrite. So from
+    /// time to time a worker is asked through its socket.
+    fn go_round(&mut self) {
+        let now = Instant::now();
+        if self.round <= now {
+            self.round = now + ROUND;
+            self.members.values().for_each(|member| member.crew.ask_after(member.link.id));
+        }
+    }
+
     /// A worker has ended: what it sent before still counts, then its task gets the true cause.
     fn bury(&mut self, id: u64) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let evidence = worker_limits::evidence(&member.link);
         let Some(ended) = child::reap(&member.link.pidfd) else { return };
+        crash_point!("master: worker waited for, its last words not heard");
         // What a dead process has sent fits into a socket; more comes only from one that it left
         // the socket to.
         for _ in 0..4096 {
@@ -364,7 +386,7 @@ impl Master {
                 Stream::Dry | Stream::Ended | Stream::Broken(_) => break,
             }
         }
-        member.link.hear_last(&member.crew);
+        member.link.hear_all(&member.crew, true);
         let member = self.members.remove(&id).expect("found above");
         let cause = member.cause(ended, evidence);
         let Member { crew, link, ready, .. } = member;
@@ -372,6 +394,7 @@ impl Master {
         self.service.poll.remove(&link.socket);
         self.service.poll.remove(&link.pidfd);
         drop(link);
+        crash_point!("master: last words heard, tasks not given to others");
         crew.died(id, ready, cause).carry_out(&crew, &self.service);
     }
 
@@ -406,7 +429,14 @@ impl Member {
                 self.link.set_ready();
             }
             FrameKind::Overflow => self.overflowed = true,
-            FrameKind::Bell => self.rung = true,
+            FrameKind::Bell if head.task == 0 => self.rung = true,
+            FrameKind::Bell => {
+                // It had nothing to do, and all that it has answered before is there.
+                self.link.hear_all(&self.crew, dead);
+                if self.crew.is_first(self.link.id, head.task) {
+                    return Err("it has lost its task, or the answer to it".into());
+                }
+            }
             FrameKind::Refused if !self.ready => {
                 self.refusal = Some(String::from_utf8_lossy(&body).into_owned());
             }

@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Forks workers until the master is gone.
 pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
+    crash_side!(Template);
+    crash_point!("template: started, not bound to its master");
     child::die_with_parent(handshake.master);
     child::set_short_name(SHORT_NAME);
     child::ignore_broken_pipes();
@@ -56,6 +58,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
             child::exit_now(1)
         }
     };
+    crash_point!("template: about to be ready");
     say(&socket, &TemplateSays::Ready, None);
     loop {
         let mut packet = [0; PACKET];
@@ -79,6 +82,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         };
         let memory = descriptors.by_ref().take(has_lines).next();
         let outputs: Vec<OwnedFd> = descriptors.collect();
+        crash_point!("template: fork asked for");
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
         // which closes all that is the template's.
         match unsafe { clone::fork_sibling() } {
@@ -90,7 +94,9 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
                 &inherited,
             ),
             Ok(Side::Caller { pid, pidfd }) => {
+                crash_point!("template: worker forked, master not told");
                 reply(&socket, request.request, Ok(pid), Some(pidfd));
+                crash_point!("template: worker forked, master told");
             }
             Err(error) => {
                 reply(&socket, request.request, Err(limits::error_number(&error)), None);

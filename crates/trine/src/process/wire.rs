@@ -9,11 +9,12 @@
 //!
 //!   master ─► worker     SETUP                before READY, if its pool wants one; before RUN, if its task does
 //!          ─►            RUN                  one task
-//!          ─►            BELL                 there is something in its ring
+//!          ─►            BELL                 there is something in its ring; with a task, as a question:
+//!                                             has it anything to do?
 //!          ◄─ worker     READY                once, when it can take tasks
 //!          ◄─            REFUSED              in place of READY or a task that its SETUP made impossible
 //!          ◄─            VALUE or FAILED      one for each item of a RUN
-//!          ◄─            BELL                 there is something in the master's ring
+//!          ◄─            BELL                 there is something in the master's ring; with a task: no, nothing
 //!          ◄─            OVERFLOW             from the fault handler: the stack is used up
 //! ```
 //!
@@ -36,7 +37,8 @@
 //! ```
 //!
 //! A RUN that is too long for the ring leaves a record ON_SOCKET there, so that tasks begin in the order in
-//! which they were given; answers are known by their numbers and need no order.
+//! which they were given; answers are known by their numbers and need no order. Where not even that has room, the RUN
+//! is read when the ring is empty.
 //!
 //! A worker may die or go mad at any byte. So the master believes no head that makes no sense, and
 //! takes memory for a body only as its bytes arrive.

@@ -34,6 +34,8 @@ pub(super) fn become_worker(
     master: u32,
     inherited: &[RawFd],
 ) -> ! {
+    crash_side!(Worker);
+    crash_point!("worker: forked, not bound to its master");
     child::die_with_parent(master);
     child::set_short_name(SHORT_NAME);
     if capture::attach(&outputs).is_err() {
@@ -52,13 +54,16 @@ pub(super) fn become_worker(
     let Some(place) = OwnPlace::keep(board, request.place) else { child::exit_now(1) };
     let place = cancel::keep(place);
     limits::keep(place);
+    crash_point!("worker: arranged, not set up");
     child::follow_directory(master);
     let mut inbox = Inbox::new(socket, lines);
     if request.awaits_setup {
         let frame = inbox.frame();
         set_up(&frame, &inbox.outbox);
     }
+    crash_point!("worker: set up, not ready");
     inbox.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
+    crash_point!("worker: ready");
     loop {
         let mut order = inbox.next();
         match order.head.kind {
@@ -115,16 +120,18 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     let most = left.into_iter().chain(call.limit).min();
     entry.slot.exchange_deadline(most.and_then(|most| start.checked_add(most)));
     let running = cancel::running(entry.slot);
-    let mut job = Running { task, trampoline, entry: &entry, outbox };
+    let mut job = Running { task, trampoline, entry: &entry, place, outbox };
     if place.is_cancelled(task) {
         job.fail(REST, &Failure::Cancelled);
     } else if left.is_some_and(|left| left.is_zero()) {
         job.fail(REST, &Failure::TimedOut);
     } else {
+        crash_point!("worker: task taken, not begun");
         if call.limit.is_some() {
             place.begin_clock();
         }
         place.begin(task, head.item);
+        crash_point!("worker: task begun, not run");
         let descriptors = std::mem::take(descriptors);
         overflow::labelled(&label, || match call.items {
             None => job.run(0, arguments, descriptors, || nanos_since(start)),
@@ -137,6 +144,7 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
                         let own = descriptors.by_ref().take(own).collect();
                         if item >= head.item {
                             place.begin_item(item);
+                            crash_point!("worker: item begun, not run");
                             let nanos = || if is_last { nanos_since(start) } else { 0 };
                             job.run(item, argument, own, nanos);
                         }
@@ -157,6 +165,7 @@ fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
     }
     drop(running);
     registry::set_current(None);
+    crash_point!("worker: task ended, joiner not told");
     outbox.finished();
 }
 
@@ -176,6 +185,7 @@ struct Running<'a> {
     task: u64,
     trampoline: Trampoline,
     entry: &'a Entry,
+    place: &'static OwnPlace,
     outbox: &'a mut Outbox,
 }
 
@@ -195,6 +205,8 @@ impl Running<'_> {
             || (self.trampoline)(argument, descriptors, reply),
         );
         drop(counting);
+        // Should the task have written over it: it is the task that ends now, and not the next one, that did.
+        self.place.begin(self.task, item);
         // What the task has printed stands before what the joiner prints.
         let _ = io::stdout().flush();
         if let Some(progress) = self.entry.slot.progress() {

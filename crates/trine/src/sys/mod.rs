@@ -10,6 +10,8 @@ pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod clone;
 pub(crate) mod cpu_clock;
+#[cfg(feature = "crash-points")]
+pub(crate) mod crash;
 pub(crate) mod descriptors;
 pub(crate) mod fault;
 pub(crate) mod fifo;

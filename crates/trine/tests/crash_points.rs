@@ -1,0 +1,311 @@
+//! Either side of a pool is killed at each labelled step of what they say to each other.
+//!
+//! The labels are read from the sources, so none is forgotten. For each of them this program runs itself as a master that
+//! works through a few hundred tasks and is told where the death is to be (`src/sys/crash.rs`).
+#![cfg(feature = "crash-points")]
+
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use trine::process::Pool;
+use trine::{Cause, Executor, Task, TaskError};
+
+mod common;
+
+use common::{child, children_of_all_threads, role, run, this_program};
+
+/// Where a run leaves what it has to tell.
+const FOLDER: &str = "TRINE_CRASH_DIR";
+
+fn folder() -> PathBuf {
+    std::env::var_os(FOLDER).unwrap().into()
+}
+
+/// A folder of one run; removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("trine-crash-{}-{name}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    fn has_fired(&self) -> bool {
+        self.0.join("fired").exists()
+    }
+
+    /// The processes that were started with this folder in their environment, or are forks of such.
+    fn processes(&self) -> Vec<u32> {
+        let ours = self.0.to_str().unwrap().as_bytes();
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                environment.windows(ours.len()).any(|window| window == ours)
+            })
+            .collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// All labels, in order.
+fn labels() -> Vec<String> {
+    fn collect(folder: &Path, labels: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                collect(&path, labels);
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                let calls = text.split("crash_point!(\"").skip(1);
+                labels.extend(calls.map(|call| call.split('"').next().unwrap().to_owned()));
+            }
+        }
+    }
+    let mut labels = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut labels);
+    labels.sort();
+    assert!(labels.len() > 30, "{labels:?}");
+    assert!(labels.windows(2).all(|two| two[0] != two[1]), "each label once: {labels:?}");
+    labels
+}
+
+/// Whether a process of this side comes to the step: the label begins with it, or with what both sides do.
+fn is_of(label: &str, side: &str) -> bool {
+    let whose = label.split(':').next().unwrap();
+    whose == side || (whose == "ring" && side != "template")
+}
+
+/// Tasks whose end is known, whoever dies.
+const ABORTS: u32 = 4000;
+const IS_CANCELLED: u32 = 5000;
+
+/// In a worker: the task runs.
+fn note(task: u32) {
+    let runs = OpenOptions::new().append(true).create(true).open(folder().join("runs"));
+    runs.unwrap().write_all(&task.to_le_bytes()).unwrap();
+}
+
+/// How often each task has run.
+fn runs(folder: &Path) -> HashMap<u32, u32> {
+    let mut runs = HashMap::new();
+    for run in fs::read(folder.join("runs")).unwrap_or_default().chunks_exact(4) {
+        *runs.entry(u32::from_le_bytes(run.try_into().unwrap())).or_default() += 1;
+    }
+    runs
+}
+
+fn quick(task: u32) -> u32 {
+    note(task);
+    task + 1
+}
+
+fn slow(task: u32) -> u32 {
+    note(task);
+    std::thread::sleep(Duration::from_millis(1));
+    task + 1
+}
+
+/// Works through a few hundred tasks of all kinds; what became of each.
+fn work(pool: &Pool) -> Vec<(u32, Result<u32, TaskError>)> {
+    let mut ends = Vec::new();
+    let mut join = |tasks: Vec<(u32, Task<u32>)>| {
+        ends.extend(tasks.into_iter().map(|(task, handle)| (task, handle.join())));
+    };
+    // The worker that comes first gets them all, and the second one takes some of them back.
+    join((0..20).map(|n| (n, pool.spawn(n, slow))).collect());
+    join((100..300).map(|n| (n, pool.spawn(n, quick))).collect());
+    for n in 300..304 {
+        join(vec![(n, pool.spawn(n, slow))]);
+    }
+    join(vec![(
+        3000,
+        pool.spawn(3000, |n| {
+            note(n);
+            std::thread::sleep(Duration::from_millis(30));
+            n + 1
+        }),
+    )]);
+    let long = |n: u32| {
+        pool.spawn((n, vec![n as u8; 20_000]), |(n, bytes)| {
+            note(n);
+            (n + 1, bytes)
+        })
+    };
+    let tasks: Vec<_> = (2000..2012).map(|n| (n, long(n))).collect();
+    let long = tasks.into_iter().map(|(n, task)| {
+        let value = task.join().map(|(next, bytes)| {
+            assert_eq!(bytes, vec![n as u8; 20_000]);
+            next
+        });
+        (n, value)
+    });
+    ends.extend(long.collect::<Vec<_>>());
+    ends.extend((1000..1400).zip(pool.map(1000..1400, quick).chunk(16)));
+    let abort = pool.spawn(ABORTS, |n| -> u32 {
+        note(n);
+        std::process::abort()
+    });
+    ends.push((ABORTS, abort.join()));
+    let cancelled = pool.spawn(IS_CANCELLED, |n| -> u32 {
+        note(n);
+        trine::time::sleep(Duration::MAX);
+        n
+    });
+    while !cancelled.is_finished() && !runs(&folder()).contains_key(&IS_CANCELLED) {
+        std::thread::yield_now();
+    }
+    cancelled.cancel();
+    ends.push((IS_CANCELLED, cancelled.join()));
+    ends
+}
+
+/// Waits for what has to come, however busy the machine is.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn master() {
+    let pool = Pool::builder().workers(2).initializer(|| ()).build();
+    let ends = work(&pool);
+    let runs = runs(&folder());
+    let mut failed = Vec::new();
+    for (task, end) in ends {
+        let count = runs.get(&task).copied().unwrap_or(0);
+        match end {
+            Ok(value) => {
+                assert_eq!(value, task + 1);
+                assert_eq!(count, 1, "task {task} has a value");
+                assert!(task != ABORTS && task != IS_CANCELLED);
+            }
+            Err(error) => {
+                assert!(count <= 1, "task {task} has run {count} times: {error}");
+                match error.cause() {
+                    Cause::Signaled { signal: libc::SIGKILL, .. } => failed.push(task),
+                    Cause::Signaled { signal: libc::SIGABRT, .. } => assert_eq!(task, ABORTS),
+                    Cause::Cancelled { .. } => assert_eq!(task, IS_CANCELLED),
+                    other => panic!("task {task}: {other:?}"),
+                }
+            }
+        }
+    }
+    let one_dies = std::env::var("TRINE_CRASH_POINT").is_ok_and(|point| point.contains("@worker"));
+    assert!(failed.len() <= usize::from(one_dies), "{failed:?}");
+    until("two workers", || pool.worker_pids().len() == 2);
+    assert!((0..50).map(|n| pool.spawn(n, |n: u32| n + 1).join().unwrap()).eq(1..51));
+    pool.shutdown();
+    // The template stays.
+    until("no workers", || children_of_all_threads(std::process::id()).len() <= 1);
+    fs::write(folder().join("left"), format!("{} {}", descriptors(), mappings())).unwrap();
+}
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn mappings() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("memfd:trine")).count()
+}
+
+/// What a run has left open.
+fn left(folder: &Folder) -> Vec<usize> {
+    let left = fs::read_to_string(folder.0.join("left")).unwrap();
+    left.split(' ').map(|count| count.parse().unwrap()).collect()
+}
+
+/// A second; on a machine that has more to do than it has cores, as many as a process has to share its core with.
+fn a_second() -> Duration {
+    let load = fs::read_to_string("/proc/loadavg").unwrap();
+    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get() as f64;
+    Duration::from_secs(1).mul_f64((load / cores).max(1.0))
+}
+
+/// In which passages a side dies, at each step. To the first one of them it surely comes.
+const PASSAGES: [u32; 2] = [1, 6];
+
+#[test]
+fn a_worker_or_a_template_dies_at_every_step() {
+    let name = "a_worker_or_a_template_dies_at_every_step";
+    if role().is_some() {
+        return master();
+    }
+    let unharmed = Folder::new("unharmed");
+    let mut command = child(&this_program(), name, "master");
+    command.env(FOLDER, &unharmed.0);
+    run(command);
+    let most = left(&unharmed);
+    let mut fired = 0;
+    for label in labels() {
+        for (side, passage) in
+            [("worker", PASSAGES[0]), ("worker", PASSAGES[1]), ("template", PASSAGES[0])]
+        {
+            if !is_of(&label, side) {
+                continue;
+            }
+            let point = format!("{label}@{side}:{passage}");
+            println!("{point}");
+            let folder = Folder::new("worker");
+            let mut command = child(&this_program(), name, "master");
+            command.env(FOLDER, &folder.0).env("TRINE_CRASH_POINT", &point);
+            run(command);
+            assert!(folder.has_fired() || passage > 1, "nobody has come to {point}");
+            fired += u32::from(folder.has_fired());
+            for (left, most) in left(&folder).into_iter().zip(&most) {
+                assert!(left <= *most, "{point} leaves {left} where {most} are left without it");
+            }
+            let patience = a_second();
+            let begin = Instant::now();
+            while !folder.processes().is_empty() {
+                assert!(begin.elapsed() < patience, "{point}: {:?}", folder.processes());
+            }
+        }
+    }
+    println!("{fired} deaths");
+}
+
+#[test]
+fn a_master_dies_at_every_step() {
+    let name = "a_master_dies_at_every_step";
+    if role().is_some() {
+        return master();
+    }
+    for label in labels().into_iter().filter(|label| is_of(label, "master")) {
+        for passage in PASSAGES {
+            let point = format!("{label}@master:{passage}");
+            println!("{point}");
+            let folder = Folder::new("master");
+            let mut command = child(&this_program(), name, "master");
+            command.env(FOLDER, &folder.0).env("TRINE_CRASH_POINT", &point);
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            let ended = command.stderr(Stdio::null()).spawn().unwrap().wait().unwrap();
+            if folder.has_fired() {
+                assert_eq!(ended.signal(), Some(libc::SIGKILL), "{point}: {ended}");
+            } else {
+                assert!(passage > 1, "nobody has come to {point}");
+                assert!(ended.success(), "{point}: {ended}");
+            }
+            let (begin, patience) = (Instant::now(), a_second());
+            while !folder.processes().is_empty() {
+                assert!(begin.elapsed() < patience, "{point}: {:?}", folder.processes());
+            }
+            assert!(runs(&folder.0).values().all(|count| *count == 1), "{point}");
+        }
+    }
+}

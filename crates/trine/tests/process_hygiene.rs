@@ -1,0 +1,154 @@
+//! What is left when pools have gone, and when their master has: nothing.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use trine::process::{Pool, PoolBuilder};
+
+mod common;
+
+use common::{child, children_of_all_threads, role, run, this_program};
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Mappings that are shared with other processes: of boards and rings. The others are the allocator's and the stacks', which
+/// it keeps for the next time.
+fn shared_mappings() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("memfd:")).count()
+}
+
+fn all_mappings() -> usize {
+    fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+}
+
+fn children() -> usize {
+    children_of_all_threads(std::process::id()).len()
+}
+
+/// Waits for what has to come, however busy the machine is.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Makes, uses and drops a pool: singles, long ones, a chunked map, a crash.
+fn use_a_pool(pool: PoolBuilder, wait: bool) {
+    let pool = pool.build();
+    let short: Vec<_> = (0..10).map(|n| pool.spawn(n, |n: u64| n + 1)).collect();
+    let long = pool.spawn(vec![7_u8; 30_000], |bytes| bytes);
+    let crash = pool.spawn((), |()| -> () { std::process::abort() });
+    let many = trine::Executor::map(&pool, 0..64_u64, |n| n + 1).chunk(16);
+    assert!(many.map(Result::unwrap).eq(1..65));
+    assert!(short.into_iter().map(|task| task.join().unwrap()).eq(1..11));
+    assert_eq!(long.join().unwrap().len(), 30_000);
+    crash.join().unwrap_err();
+    if wait {
+        pool.shutdown();
+    }
+}
+
+#[test]
+fn a_hundred_pools_leave_nothing() {
+    let name = "a_hundred_pools_leave_nothing";
+    if role().is_none() {
+        run(child(&this_program(), name, "master"));
+        return;
+    }
+    for preload in [false, true] {
+        let builder = || {
+            let pool = Pool::builder().workers(2);
+            if preload { pool.preload(|| ()) } else { pool }
+        };
+        use_a_pool(builder(), true);
+        // The template of plain workers stays; one with a preload goes with its last pool.
+        until("the first pool's end", || children() == 1);
+        let state = || (descriptors(), shared_mappings(), children());
+        let (before, mappings) = (state(), all_mappings());
+        for round in 0..50 {
+            use_a_pool(builder(), round % 2 == 0);
+        }
+        until("the end of all", || state() == before);
+        let now = all_mappings();
+        assert!(now <= mappings + 16, "{now} mappings after {mappings}");
+    }
+}
+
+/// A second; on a machine that has more to do than it has cores, as many as a process has to share its core with.
+fn a_second() -> Duration {
+    let load = fs::read_to_string("/proc/loadavg").unwrap();
+    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get() as f64;
+    Duration::from_secs(1).mul_f64((load / cores).max(1.0))
+}
+
+/// The processes that hold the pipe open in whose end `end` is: none when it ends.
+fn family_ends(mut end: impl Read) -> Duration {
+    let begin = Instant::now();
+    end.read_to_end(&mut Vec::new()).unwrap();
+    begin.elapsed()
+}
+
+/// Processes of all kinds are at work, whoever has started them: this thread, one that is gone, a coroutine.
+fn busy_master() {
+    let forever = |()| -> () {
+        loop {
+            std::thread::park();
+        }
+    };
+    let plain = Pool::new(2);
+    let preloaded = Pool::builder().workers(2).preload(|| ()).build();
+    let tasks = [plain.spawn((), forever), preloaded.spawn((), forever)];
+    let of_a_thread_that_is_gone = std::thread::spawn(move || {
+        let pool = Pool::builder().workers(1).env("OF", "a thread").build();
+        pool.spawn(1, |n: u8| n).join().unwrap();
+        (pool.spawn((), forever), pool, trine::process::spawn((), forever))
+    });
+    let kept = of_a_thread_that_is_gone.join().unwrap();
+    let of_a_coroutine = trine::coroutine::spawn(move || trine::process::spawn((), forever));
+    let last = of_a_coroutine.join().unwrap();
+    plain.spawn(2, |n: u8| n).join().unwrap();
+    preloaded.spawn(2, |n: u8| n).join().unwrap();
+    until("two templates and seven workers", || children() == 9);
+    std::mem::forget((tasks, kept, last, plain, preloaded));
+}
+
+#[test]
+fn a_master_that_is_killed_leaves_no_process_within_a_second() {
+    let name = "a_master_that_is_killed_leaves_no_process_within_a_second";
+    if let Some(role) = role() {
+        busy_master();
+        let kill = || {
+            // SAFETY: ends this process.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        };
+        match role.as_str() {
+            "first thread" => kill(),
+            "other thread" => _ = std::thread::spawn(kill).join(),
+            "coroutine" => _ = trine::coroutine::spawn(kill).join(),
+            _ => {}
+        }
+        loop {
+            std::thread::park();
+        }
+    }
+    for role in ["first thread", "other thread", "coroutine"] {
+        let mut command = child(&this_program(), name, role);
+        // Every process of the family has it as its standard error.
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut master = command.spawn().unwrap();
+        let family = master.stderr.take().unwrap();
+        let ended = master.wait().unwrap();
+        assert_eq!(ended.signal(), Some(libc::SIGKILL), "{role}: {ended}");
+        let took = family_ends(family);
+        assert!(took < a_second(), "{role}: {took:?}");
+    }
+}
