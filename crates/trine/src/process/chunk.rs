@@ -116,9 +116,10 @@ impl Gather {
         self.missing == 0
     }
 
-    /// Whether an answer for `item` makes sense: they come in order.
+    /// Whether an answer for `item` makes sense: there is one for each. Those that come through the socket may come
+    /// behind later ones.
     pub(super) fn awaits(&self, item: u32) -> bool {
-        item == REST || (item as usize == self.first && self.missing > 0)
+        item == REST || self.items.get(item as usize).is_some_and(Option::is_none)
     }
 
     /// Notes the value of an item that is awaited.
