@@ -118,7 +118,7 @@ where
             }
             Err(error) => {
                 frame.truncate(argument);
-                gather.failed(item as u32, &error);
+                gather.absent(item as u32, error);
             }
         }
     }

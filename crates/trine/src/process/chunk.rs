@@ -45,8 +45,13 @@ pub(super) struct Gather {
 /// One answer.
 #[derive(Debug)]
 pub(super) enum Item {
-    Value { place: Range<usize>, descriptors: Vec<OwnedFd> },
+    Value {
+        place: Range<usize>,
+        descriptors: Vec<OwnedFd>,
+    },
     Failed(Box<TaskError>),
+    /// Its argument could not be encoded: no worker will answer it.
+    Absent(Box<TaskError>),
 }
 
 /// All answers.
@@ -76,7 +81,7 @@ impl<R: DeserializeOwned + Send + 'static> Handle for ChunkRemote<R> {
             unreachable!("a task of many arguments has many answers");
         };
         let decode = |item| match item {
-            Item::Failed(error) => Err(*error),
+            Item::Failed(error) | Item::Absent(error) => Err(*error),
             Item::Value { place, descriptors } => self.record.call_or_fail(|| {
                 function::decode(&bytes[place], descriptors, CodecStage::DecodeResult)
             }),
@@ -139,6 +144,21 @@ impl Gather {
         }
     }
 
+    /// Notes that the argument of an item cannot be sent.
+    pub(super) fn absent(&mut self, item: u32, error: TaskError) {
+        self.set(item, Item::Absent(Box::new(error)));
+    }
+
+    /// Forgets what a worker that is dead has answered out of turn: only one whose memory is overwritten does so,
+    /// and the next worker will answer those.
+    pub(super) fn forget_behind_the_first(&mut self) {
+        let behind = self.items.iter_mut().skip(self.first);
+        for answer in behind.filter(|item| !matches!(item, None | Some(Item::Absent(_)))) {
+            *answer = None;
+            self.missing += 1;
+        }
+    }
+
     fn set(&mut self, item: u32, answer: Item) {
         self.items[item as usize] = Some(answer);
         self.missing -= 1;
@@ -166,7 +186,7 @@ impl Gathered {
     /// Those that have failed.
     pub(super) fn errors(&self) -> impl Iterator<Item = &TaskError> {
         self.items.iter().filter_map(|item| match item {
-            Item::Failed(error) => Some(&**error),
+            Item::Failed(error) | Item::Absent(error) => Some(&**error),
             Item::Value { .. } => None,
         })
     }

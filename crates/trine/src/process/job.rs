@@ -256,6 +256,9 @@ impl Job {
             return Fate::Ends(stop.cause.clone());
         }
         self.handed += u32::from(is_first);
+        if let Some(many) = &mut self.many {
+            many.forget_behind_the_first();
+        }
         match begun {
             None if self.handed < MOST_HANDED => {
                 if self.many.is_some() {
