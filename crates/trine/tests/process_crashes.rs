@@ -239,3 +239,45 @@ fn nonsense_on_the_connection_harms_nobody() {
     assert_eq!(signal_of(&task.join().unwrap_err()), libc::SIGABRT);
     assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);
 }
+
+/// Forks, and returns in both processes.
+fn two(overflow: bool) -> i32 {
+    fn deep(depth: u64) -> u64 {
+        let ballast = std::hint::black_box([depth; 32]);
+        if depth == u64::MAX { 0 } else { deep(depth + 1) + ballast[1] }
+    }
+    // SAFETY: the worker has one thread, so the child finds no lock of another one taken.
+    let child = unsafe { libc::fork() };
+    if child == 0 && overflow {
+        deep(0);
+    }
+    child
+}
+
+/// The status of a process that this one has forked.
+fn status_of(child: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: waits for a child of this process.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    status
+}
+
+#[test]
+fn what_a_task_forks_is_no_second_worker() {
+    let pool = process::Pool::new(1);
+    for _ in 0..10 {
+        let child = pool.spawn(false, two).join().unwrap();
+        assert!(child > 0);
+        // Had the child gone on as a worker, some of these would have two answers, and it would not end.
+        let tasks: Vec<_> = (0..50_u64).map(|n| pool.spawn(n, |n| n)).collect();
+        for (n, task) in (0..).zip(tasks) {
+            assert_eq!(task.join().unwrap(), n);
+        }
+        assert_eq!(pool.spawn(child, status_of).join().unwrap(), 0, "it exits with 0");
+    }
+    let child = pool.spawn(true, two).join().unwrap();
+    let status = pool.spawn(child, status_of).join().unwrap();
+    assert_eq!(libc::WTERMSIG(status), libc::SIGABRT, "its overflow is its own affair");
+    assert_eq!(pool.worker_pids().len(), 1);
+    pool.shutdown();
+}

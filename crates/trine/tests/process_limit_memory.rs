@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::process::abort;
 use std::ptr;
 
-use trine::process::Builder;
+use trine::process::{Builder, Sandbox};
 use trine::{Cause, Limit, TaskError, coroutine};
 
 mod common;
@@ -76,6 +76,17 @@ fn an_allocation_beyond_the_limit_is_known_as_such() {
     // One that would never fit.
     assert_out_of_memory(&error_of(|()| drop(black_box(Vec::<u8>::with_capacity(1 << 40)))));
     assert_out_of_memory(&error_of(|()| drop(black_box([1_u8; 1 << 20].repeat(80)))));
+}
+
+#[test]
+fn it_is_known_in_a_sandbox() {
+    let closed = Sandbox::new().no_network().no_files().no_new_processes().no_exec();
+    for sandbox in [Sandbox::new(), closed.clone(), closed.kill_on_violation()] {
+        let task = limited().sandbox(sandbox.clone()).spawn((), |()| -> () { fill(3 << 20) });
+        assert_out_of_memory(&task.join().unwrap_err());
+        let task = limited().sandbox(sandbox).spawn((), |()| -> () { abort() });
+        assert_aborted_for_another_reason(&task.join().unwrap_err());
+    }
 }
 
 #[test]

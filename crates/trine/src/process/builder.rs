@@ -30,7 +30,7 @@ use crate::task::{Cause, Task};
 /// assert_eq!(task.join()?, ("C".into(), "/".into()));
 /// # Ok::<(), trine::TaskError>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Builder {
     name: Option<Arc<str>>,
     setup: Setup,

@@ -76,6 +76,9 @@
 //! - No other descriptor of the program is open there, but those that a preload has left open.
 //! - It dies with the program, also when that is killed with SIGKILL.
 //! - A signal from the terminal (Ctrl-C) reaches workers as it reaches the program.
+//! - Processes that a task starts are its own affair: they are not killed with it, nor with the program.
+//!   [`no_new_processes`](Sandbox::no_new_processes) denies them. A child made by a bare `fork` that returns from
+//!   the task's function ends there.
 //!
 //! # Cancellation and deadlines
 //!

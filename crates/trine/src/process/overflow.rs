@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize};
 
 use super::wire::{self, FrameKind};
-use crate::sys::{self, descriptors, fault, limits, socket};
+use crate::sys::{self, copy, descriptors, fault, limits, socket};
 
 /// The end of the stack's mapping; 0 if it is not known.
 static TOP: AtomicUsize = AtomicUsize::new(0);
@@ -76,7 +76,8 @@ fn look(address: usize) -> bool {
     let label = &text.bytes[..text.len];
     sys::write_stderr_raw(&[b"\ntrine: ", label, b" has overflowed its stack\n"]);
     let number = SOCKET.load(Relaxed);
-    if number >= 0 {
+    // What the task has forked does not speak for it.
+    if number >= 0 && !copy::is_one() {
         // SAFETY: the worker's socket, which it never closes; had the task closed it, the call would
         // be refused.
         let socket = unsafe { descriptors::inherited(number) };

@@ -15,7 +15,7 @@ use super::setup::Setup;
 use super::wire::{self, Call, Failure, ForkRequest, Frame, FrameKind, Head, REST};
 use super::{cancel, capture, limits, lines, overflow};
 use crate::sys::shared::Shared;
-use crate::sys::{child, clock, descriptors};
+use crate::sys::{child, clock, copy, descriptors};
 use crate::task::registry::{self, Entry};
 use crate::task::{Cause, CodecStage, Kind, TaskError, failure};
 
@@ -51,6 +51,9 @@ pub(super) fn become_worker(
         descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());
+    if copy::mark_original().is_err() {
+        child::exit_now(1);
+    }
     let Some(place) = OwnPlace::keep(board, request.place) else { child::exit_now(1) };
     let place = cancel::keep(place);
     limits::keep(place);
@@ -205,6 +208,10 @@ impl Running<'_> {
             || (self.trampoline)(argument, descriptors, reply),
         );
         drop(counting);
+        if copy::is_one() {
+            // The task has forked, and the child has returned from it, too: there is one answer, the parent's.
+            child::exit_now(0);
+        }
         // Should the task have written over it: it is the task that ends now, and not the next one, that did.
         self.place.begin(self.task, item);
         // What the task has printed stands before what the joiner prints.

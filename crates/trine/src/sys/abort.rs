@@ -15,7 +15,7 @@
 //! and aborts for another reason.
 
 use std::alloc::{Layout, handle_alloc_error};
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_long, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
@@ -140,30 +140,37 @@ fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
 /// `stack`. It stands there only if the function was called, and as it never returns, it has not.
 fn is_in_alloc_error(stack: usize) -> bool {
     let wanted = RETURN.load(Relaxed);
-    let own_process = std::process::id().cast_signed();
-    // The handler may run on an alternate stack of a few KiB.
-    let mut words = [0_usize; 32];
-    let mut at = stack.next_multiple_of(size_of::<usize>());
-    for _ in 0..WORDS / words.len() {
-        let len = size_of_val(&words);
-        let into = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: len };
-        // In two parts, so that a page behind which there is nothing is read to its end.
-        let first = len.min(at.next_multiple_of(super::page_size()).max(at + 8) - at);
-        let from = [(at, first), (at + first, len - first)]
-            .map(|(at, len)| libc::iovec { iov_base: at as *mut c_void, iov_len: len });
-        // SAFETY: the kernel writes into `words` only, and answers EFAULT, or with less, for addresses
-        // at which there is nothing.
-        let read =
-            unsafe { libc::process_vm_readv(own_process, &raw const into, 1, from.as_ptr(), 2, 0) };
-        // The end of the stack, or a sandbox without the call.
-        let Ok(read @ 1..) = usize::try_from(read) else { return false };
-        let mut read = words[..read / size_of::<usize>()].iter();
-        if read.any(|word| *word == wanted && wanted != 0) {
+    let begin = stack.next_multiple_of(size_of::<usize>());
+    let end = begin + WORDS * size_of::<usize>();
+    let mut readable = begin;
+    for at in (begin..end).step_by(size_of::<usize>()) {
+        if at == readable {
+            if !is_readable(at) {
+                return false;
+            }
+            readable = (at + 1).next_multiple_of(super::page_size());
+        }
+        // SAFETY: the kernel has just read from this page, which is of this thread's stack or, where that ends, of
+        // what is mapped behind it. A frame of this thread does not change while its handler runs.
+        let word = unsafe { (at as *const usize).read_volatile() };
+        if word == wanted && wanted != 0 {
             return true;
         }
-        at += len;
     }
     false
+}
+
+/// Whether there is memory at `at` that may be read: the kernel looks at a set of signals there, before it finds that
+/// it is not told what to do with it. No sandbox denies that, as it does `process_vm_readv`.
+fn is_readable(at: usize) -> bool {
+    const NOTHING: c_long = -1;
+    let set_bytes = size_of::<u64>();
+    // SAFETY: the call reads eight bytes at `at` or answers EFAULT; it changes nothing.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, NOTHING, at, ptr::null_mut::<u64>(), set_bytes)
+    };
+    // SAFETY: the address of the thread's own `errno` is always valid.
+    (unsafe { *libc::__errno_location() }) != libc::EFAULT
 }
 
 /// Whether the kernel refuses a little memory of the kind that allocators ask for.

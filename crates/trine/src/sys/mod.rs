@@ -9,6 +9,7 @@ pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod clone;
+pub(crate) mod copy;
 pub(crate) mod cpu_clock;
 #[cfg(feature = "crash-points")]
 pub(crate) mod crash;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::task::cancel;
+use crate::task::{self, Cause, TaskError, cancel};
 
 /// Runs `f`, and ends its waits when `duration` has passed.
 ///
@@ -65,5 +65,23 @@ impl Error for TimedOut {}
 impl From<TimedOut> for io::Error {
     fn from(timed_out: TimedOut) -> io::Error {
         io::Error::new(io::ErrorKind::TimedOut, timed_out)
+    }
+}
+
+/// The error names the task that had too little time, which is the one that calls this.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::{TaskError, process, time};
+///
+/// fn answer() -> Result<u32, TaskError> {
+///     time::timeout(Duration::from_secs(60), || process::spawn(6, |n: u32| n * 7).join())?
+/// }
+/// assert_eq!(answer()?, 42);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+impl From<TimedOut> for TaskError {
+    fn from(_: TimedOut) -> TaskError {
+        TaskError::new(Cause::TimedOut, task::current())
     }
 }

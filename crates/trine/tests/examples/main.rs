@@ -42,6 +42,25 @@ fn preload() {
 }
 
 #[test]
+fn image_farm() {
+    let printed = run("image_farm", &[]);
+    let line = |name: &str| {
+        let lines: Vec<_> = printed.lines().filter(|line| line.starts_with(name)).collect();
+        assert_eq!(lines.len(), 1, "{name} in:\n{printed}");
+        lines[0]
+    };
+    assert_eq!(line("sound-3.ppm"), "sound-3.ppm: 640 x 480, 1 frames, brightness 120");
+    assert_eq!(line("truncated.ppm"), "truncated.ppm: the decoder refuses it");
+    let bomb = line("bomb.tga");
+    assert!(bomb.contains("needed more than its memory limit of 256 MiB"), "{bomb}");
+    let crash = line("crash.gif");
+    assert!(crash.contains("attempt 2: ") && crash.contains("SIGABRT (6)"), "{crash}");
+    let endless = line("endless.jpg");
+    assert!(endless.contains("used up its processor time of 1s"), "{endless}");
+    assert!(printed.ends_with("5 of 9 files decoded\n"), "{printed}");
+}
+
+#[test]
 fn async_crates() {
     let printed = run("async_crates", &[]);
     for part in ["499500 in all", "counted to 100", "1000 futures have heard", "in order: true"] {
