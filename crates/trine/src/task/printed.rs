@@ -38,7 +38,7 @@ fn without_backtraces(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     let lines = || text.lines().map(str::trim);
     // The end of a backtrace, whose beginning was not kept.
     let mut within =
-        lines().any(|line| is_advice(line)) && !lines().any(|line| line == "stack backtrace:");
+        lines().any(is_advice) && !lines().any(|line| line == "stack backtrace:");
     let mut kept = Vec::new();
     for line in lines() {
         let begins = line == "stack backtrace:";
