@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
+import sample
 from sample import rate, report, size
 
 WARM = 1_000
@@ -37,6 +38,11 @@ def executor(count, chunk):
     measure(count, lambda args: workers.map(next_one, args, chunksize=chunk))
 
 
+def loky(count, chunk):
+    workers = sample.loky(2)
+    measure(count, lambda args: workers.map(next_one, args, chunksize=chunk))
+
+
 if __name__ == "__main__":
     {
         "pool_one": lambda: pool(
@@ -48,4 +54,6 @@ if __name__ == "__main__":
         ),
         "executor_one": lambda: executor(size(10_000, 2_000), 1),
         "executor_chunked": lambda: executor(size(500_000, 100_000), 1_000),
+        "loky_one": lambda: loky(size(10_000, 2_000), 1),
+        "loky_chunked": lambda: loky(size(500_000, 100_000), 1_000),
     }[sys.argv[1]]()

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Context;
 
 const LOCK: &str = include_str!("../../Cargo.lock");
-const PEERS: [&str; 12] = [
+const PEERS: [&str; 14] = [
     "corosensei",
     "may",
     "tokio",
@@ -15,6 +15,8 @@ const PEERS: [&str; 12] = [
     "kanal",
     "async-channel",
     "procspawn",
+    "ipc-channel",
+    "iceoryx2",
     "monoio",
     "hyper",
     "may_minihttp",

@@ -11,6 +11,7 @@
 //! | `child.rs` | one measurement in a bounded process |
 //! | `series.rs` | the alternation |
 //! | `report.rs` | the table |
+//! | `ipc/` | two processes and what is between them |
 //! | `io/` | servers and what is laid on them |
 //! | `machine.rs` | what it was measured on |
 //! | `foreign.rs` | peers that are other programs |
@@ -21,6 +22,7 @@ mod child;
 mod foreign;
 mod go;
 mod io;
+mod ipc;
 mod machine;
 mod python;
 mod report;
@@ -55,9 +57,8 @@ struct Args {
     /// Less work and fewer rounds: for a look, not for the table
     #[arg(long)]
     quick: bool,
-    /// Write the table between the markers of this file
-    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "only",
-          default_missing_value = DEFAULT_FILE)]
+    /// Write the table between the markers of this file; with `--only`, not into that of all rows
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = DEFAULT_FILE)]
     write: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Hidden>,
@@ -81,6 +82,12 @@ enum Hidden {
     /// A server: prints its address, and serves until it is killed
     #[command(hide = true)]
     Serve { server: Served },
+    /// The far side of a means of IPC
+    #[command(hide = true)]
+    Far(ipc::Far),
+    /// The other end of two pipes: answers numbers until there are none
+    #[command(hide = true)]
+    Answer,
 }
 
 fn row_names() -> clap::builder::PossibleValuesParser {
@@ -90,12 +97,14 @@ fn row_names() -> clap::builder::PossibleValuesParser {
 fn main() -> ExitCode {
     // A worker of procspawn is this program again, and goes no further than this.
     procspawn::init();
-    let args = Args::parse();
-    let result = match &args.command {
+    let mut args = Args::parse();
+    let result = match args.command.take() {
         Some(Hidden::Run { row, peer, quick, program }) => {
-            measure(row, peer, Size { quick: *quick }, program)
+            measure(&row, &peer, Size { quick }, &program)
         }
         Some(Hidden::Serve { server }) => server.run(),
+        Some(Hidden::Far(far)) => ipc::far(far),
+        Some(Hidden::Answer) => rows::answer(),
         None => compare(&args),
     };
     match result {
@@ -147,6 +156,8 @@ fn compare(args: &Args) -> anyhow::Result<()> {
     let rows: Vec<_> = rows::ALL.iter().filter(chosen).copied().collect();
     let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
     if let Some(file) = &args.write {
+        let whole = file.canonicalize().ok() == Path::new(DEFAULT_FILE).canonicalize().ok();
+        anyhow::ensure!(args.only.is_empty() || !whole, "{} is to have all rows", display(file));
         report::check(file)?;
     }
 

@@ -85,6 +85,10 @@ fn number(value: f64) -> String {
     let magnitude = value.abs();
     if magnitude == magnitude.trunc() && magnitude < 10.0 {
         return format!("{value:.0}");
+    } else if magnitude < 0.1 {
+        // Two, here.
+        let places = 1.0 - magnitude.log10().floor();
+        return format!("{value:.*}", places.min(9.0) as usize);
     } else if magnitude < 10.0 {
         return format!("{value:.2}");
     } else if magnitude < 100.0 && magnitude != magnitude.trunc() {
@@ -151,8 +155,8 @@ mod tests {
 
     #[test]
     fn numbers_keep_three_digits() {
-        let shown = [0.0, 3.0, 1.23456, 42.42, 118.4, 4_264.0, 2_700_000.0].map(number);
-        assert_eq!(shown, ["0", "3", "1.23", "42.4", "118", "4,264", "2,700,000"]);
+        let shown = [0.0, 0.000_357, 3.0, 1.23456, 42.42, 118.4, 4_264.0, 2_700_000.0].map(number);
+        assert_eq!(shown, ["0", "0.00036", "3", "1.23", "42.4", "118", "4,264", "2,700,000"]);
     }
 
     #[test]

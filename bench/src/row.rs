@@ -68,7 +68,12 @@ impl Peer {
 
     /// A peer that is a function of one of the Python scripts.
     pub const fn python(name: &'static str, script: &'static str, function: &'static str) -> Peer {
-        Peer { name, env: &[], way: Way::Python { script, function } }
+        Peer { name, env: &[], way: Way::Python { script, function, loky: false } }
+    }
+
+    /// A peer that is a function of one of the Python scripts, and needs loky.
+    pub const fn loky(name: &'static str, script: &'static str, function: &'static str) -> Peer {
+        Peer { name, env: &[], way: Way::Python { script, function, loky: true } }
     }
 
     /// A peer that is a row of the Go program.
@@ -95,8 +100,8 @@ impl Peer {
 pub enum Way {
     /// This program again, and in it this function.
     Rust(fn(Size) -> anyhow::Result<Sample>),
-    /// The Python interpreter, and in it this function of this script.
-    Python { script: &'static str, function: &'static str },
+    /// The Python interpreter, and in it this function of this script, which may need loky.
+    Python { script: &'static str, function: &'static str, loky: bool },
     /// The program in `../go`, and in it this row.
     Go { row: &'static str },
     /// This program again, and in it this function, which starts the other program.
@@ -171,6 +176,13 @@ pub fn ns_each(elapsed: Duration, n: usize) -> f64 {
 /// `elapsed` divided among `n`, in microseconds.
 pub fn us_each(elapsed: Duration, n: usize) -> f64 {
     ns_each(elapsed, n) / 1e3
+}
+
+/// The middle one of many numbers.
+pub fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    let middle = all.len() / 2;
+    if all.len() % 2 == 1 { all[middle] } else { (all[middle - 1] + all[middle]) / 2.0 }
 }
 
 /// How long `run` takes.

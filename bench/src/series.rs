@@ -61,7 +61,13 @@ impl Results {
 
 fn command(row: &Row, peer: &Peer, size: Size, foreign: &Foreign) -> Result<Command, Failure> {
     let mut command = match peer.way {
-        Way::Python { script, function } => foreign.python.command(script, function, size.quick),
+        Way::Python { script, function, loky } => {
+            let mut command = foreign.python.command(script, function, size.quick);
+            if loky {
+                command.env("PYTHONPATH", foreign.python.loky().map_err(Failure::Absent)?);
+            }
+            command
+        }
         Way::Go { row } => foreign.go.command(row, size.quick).map_err(Failure::Absent)?,
         Way::Rust(_) => ourselves(row, peer, size)?,
         Way::With { program, .. } => {

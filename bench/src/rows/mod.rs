@@ -12,8 +12,14 @@ mod files;
 mod fresh_process;
 mod http;
 mod idle;
+mod ipc_bytes;
+mod ipc_channel;
+mod ipc_mutex;
 mod os_thread;
 mod ping_pong;
+mod process_argument;
+mod process_crashes;
+mod process_ready;
 mod process_roundtrip;
 mod process_throughput;
 mod registry;
@@ -23,10 +29,12 @@ mod timers;
 mod worker_kill;
 mod yielding;
 
+pub use process_roundtrip::answer;
+
 use crate::row::Row;
 
 /// All rows, in the order of the table.
-pub const ALL: [&Row; 22] = [
+pub const ALL: [&Row; 29] = [
     &yielding::ROW,
     &crowd::ROW,
     &spawn_join::ROW,
@@ -48,5 +56,12 @@ pub const ALL: [&Row; 22] = [
     &process_roundtrip::ROW,
     &fresh_process::ROW,
     &process_throughput::ROW,
+    &process_argument::ROW,
+    &process_ready::ROW,
     &worker_kill::ROW,
+    &process_crashes::ROW,
+    &ipc_channel::ROW,
+    &ipc_channel::POLLING,
+    &ipc_bytes::ROW,
+    &ipc_mutex::ROW,
 ];

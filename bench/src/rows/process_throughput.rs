@@ -11,8 +11,9 @@ pub const ROW: Row = Row {
     name: "process_throughput",
     about: "Many `u64` → `u64` tasks through a warm pool of two workers (`Kind::Process`: one for \
             each core), all results taken. Where spawn is used, 2,000 tasks are kept outstanding, \
-            of procspawn 200: it takes up to four descriptors for each. A chunk is many arguments \
-            in one message, and fails as one.",
+            of procspawn 200: it takes up to four descriptors for each. trine's map sends tiny tasks many \
+            at a time by itself, and each has an answer and a fate of its own. A chunk of Python's \
+            fails as one. Each peer has as many tasks as fill its time.",
     columns: &[Column { key: "rate", heading: "tasks/s", better: Better::More }],
     peers: &[
         Peer::rust("trine, process::Pool, map", trine_map),
@@ -29,6 +30,8 @@ pub const ROW: Row = Row {
             "throughput.py",
             "executor_chunked",
         ),
+        Peer::loky("Python loky, map", "throughput.py", "loky_one"),
+        Peer::loky("Python loky, map, chunks of 1,000", "throughput.py", "loky_chunked"),
     ],
     limit: Duration::from_secs(60),
 };
@@ -50,23 +53,29 @@ fn measure(n: u64, run: impl Fn(u64) -> anyhow::Result<u64>) -> anyhow::Result<S
     Ok(Sample::of("rate", rate))
 }
 
-/// Tasks of ours: a map keeps as many of them outstanding as it thinks right.
-fn many(size: Size) -> u64 {
-    size.of(100_000, 20_000)
+/// Tasks of ours: enough for half a second, at the least.
+const fn many(size: Size, full: u64) -> u64 {
+    if size.quick { full / 4 } else { full }
 }
+
+/// Of a map, which keeps as many outstanding as it thinks right.
+const MAPPED: u64 = 8_000_000;
+
+/// One by one.
+const SPAWNED: u64 = 1_000_000;
 
 fn trine_map(size: Size) -> anyhow::Result<Sample> {
     let pool = trine::process::Pool::new(2);
-    measure(many(size), |n| sum(pool.map(0..n, next)))
+    measure(many(size, MAPPED), |n| sum(pool.map(0..n, next)))
 }
 
 fn trine_unordered(size: Size) -> anyhow::Result<Sample> {
     let pool = trine::process::Pool::new(2);
-    measure(many(size), |n| sum(pool.map(0..n, next).unordered()))
+    measure(many(size, MAPPED), |n| sum(pool.map(0..n, next).unordered()))
 }
 
 fn trine_kind(size: Size) -> anyhow::Result<Sample> {
-    measure(many(size), |n| sum(Kind::Process.map(0..n, next)))
+    measure(many(size, MAPPED), |n| sum(Kind::Process.map(0..n, next)))
 }
 
 fn sum(results: impl Iterator<Item = Result<u64, TaskError>>) -> anyhow::Result<u64> {
@@ -75,7 +84,9 @@ fn sum(results: impl Iterator<Item = Result<u64, TaskError>>) -> anyhow::Result<
 
 fn trine_spawn(size: Size) -> anyhow::Result<Sample> {
     let pool = trine::process::Pool::new(2);
-    measure(many(size), |n| windowed(n, 2_000, |i| pool.spawn(i, next), |task| Ok(task.join()?)))
+    measure(many(size, SPAWNED), |n| {
+        windowed(n, 2_000, |i| pool.spawn(i, next), |task| Ok(task.join()?))
+    })
 }
 
 /// Each call takes two channels of sockets: far more would meet the usual limit on descriptors.

@@ -42,9 +42,13 @@ fn every_test_that_soundness_names_exists() {
 
 #[test]
 fn every_file_that_a_document_links_to_exists() {
-    for document in
-        ["README.md", "docs/ARCHITECTURE.md", "docs/SOUNDNESS.md", "docs/PERFORMANCE.md"]
-    {
+    for document in [
+        "README.md",
+        "docs/ARCHITECTURE.md",
+        "docs/IPC.md",
+        "docs/PERFORMANCE.md",
+        "docs/SOUNDNESS.md",
+    ] {
         let path = root().join(document);
         let text = fs::read_to_string(&path).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -195,3 +195,17 @@ fn a_map_whose_caller_is_cancelled_cancels_what_is_under_way_and_ends() {
         }
     }
 }
+
+#[test]
+fn long_and_short_results_of_one_chunk_keep_their_places() {
+    let pool = trine::process::Pool::new(2);
+    let bytes = |n: u32| vec![n as u8; if n.is_multiple_of(3) { 20_000 } else { n as usize % 50 }];
+    let results: Vec<Vec<u8>> = pool
+        .map(0..3_000_u32, |n| {
+            vec![n as u8; if n.is_multiple_of(3) { 20_000 } else { n as usize % 50 }]
+        })
+        .chunk(100)
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!((0..).zip(results).all(|(n, result)| result == bytes(n)));
+}

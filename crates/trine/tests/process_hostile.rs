@@ -174,7 +174,11 @@ fn rounds() {
     let (begin, mut rng) = (Instant::now(), Rng(seed()));
     let sane = Pool::new(2);
     sane.spawn(1, |n: u64| n).join().unwrap();
-    let mut before = None;
+    until("the sane pool's workers", || {
+        children_of_all_threads(std::process::id()).len() == 3 && sane.worker_pids().len() == 2
+    });
+    sane.spawn(1, |n: u64| n).join().unwrap();
+    let before = left();
     let mut rounds = 0_u64;
     let (mut values, mut errors) = (0_u64, 0_u64);
     while begin.elapsed() < Duration::from_secs(seconds) {
@@ -208,12 +212,12 @@ fn rounds() {
         // Its workers die, or are dismissed.
         drop(pool);
         rounds += 1;
-        until(&format!("the end of {what}"), || {
-            children_of_all_threads(std::process::id()).len() <= 3
+        until(&format!("{what} leaves nothing: {:?} after {before:?}", left()), || {
+            // One descriptor is this thread's bell, from its first wait on.
+            let (descriptors, mappings) = left();
+            let children = children_of_all_threads(std::process::id()).len();
+            children <= 3 && descriptors <= before.0 + 1 && mappings <= before.1
         });
-        let left = left();
-        let before = *before.get_or_insert(left);
-        assert!(left.0 <= before.0 + 1 && left.1 <= before.1, "{what}: {left:?} after {before:?}");
     }
     println!("{rounds} rounds, {values} values, {errors} errors, seed {}", seed());
 }

@@ -10,6 +10,8 @@
 //! | [`Shared`] | memory of any size that nobody changes any more, without a copy | processes that it is sent to |
 //! | [`SharedMut`] | atomic numbers that all may write | the same |
 //! | [`Mutex`] | a value behind a lock that outlives its holders | the same |
+//!
+//! Which to choose, what happens when a peer dies, and what each costs beside others: `docs/IPC.md` of the repository.
 
 pub(crate) mod carry;
 pub mod channel;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::crew::Crew;
-use super::job::Submitted;
+use super::record::Submitted;
 
 /// Who is looked at.
 pub(super) enum Whom {

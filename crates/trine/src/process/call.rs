@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::chunk::{Chunk, ChunkRemote, Gather};
 use super::function::{self, CapturesNothing, Function};
-use super::job::{Job, Record, Remote};
+use super::job::Job;
+use super::record::{Record, Remote};
 use super::wire::{self, Call, FrameKind, Head};
 use crate::sys::clock;
 use crate::sys::socket::MOST_DESCRIPTORS;
@@ -117,7 +118,7 @@ where
             }
             Err(error) => {
                 frame.truncate(argument);
-                gather.failed(item as u32, &error);
+                gather.absent(item as u32, error);
             }
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::function;
-use super::job::{Answer, Record};
+use super::record::{Answer, Record};
 use super::wire::REST;
 use crate::task::{Cause, CodecStage, Core, Handle, TaskError};
 
@@ -45,8 +45,13 @@ pub(super) struct Gather {
 /// One answer.
 #[derive(Debug)]
 pub(super) enum Item {
-    Value { place: Range<usize>, descriptors: Vec<OwnedFd> },
+    Value {
+        place: Range<usize>,
+        descriptors: Vec<OwnedFd>,
+    },
     Failed(Box<TaskError>),
+    /// Its argument could not be encoded: no worker will answer it.
+    Absent(Box<TaskError>),
 }
 
 /// All answers.
@@ -76,7 +81,7 @@ impl<R: DeserializeOwned + Send + 'static> Handle for ChunkRemote<R> {
             unreachable!("a task of many arguments has many answers");
         };
         let decode = |item| match item {
-            Item::Failed(error) => Err(*error),
+            Item::Failed(error) | Item::Absent(error) => Err(*error),
             Item::Value { place, descriptors } => self.record.call_or_fail(|| {
                 function::decode(&bytes[place], descriptors, CodecStage::DecodeResult)
             }),
@@ -116,9 +121,10 @@ impl Gather {
         self.missing == 0
     }
 
-    /// Whether an answer for `item` makes sense: they come in order.
+    /// Whether an answer for `item` makes sense: there is one for each. Those that come through the socket may come
+    /// behind later ones.
     pub(super) fn awaits(&self, item: u32) -> bool {
-        item == REST || (item as usize == self.first && self.missing > 0)
+        item == REST || self.items.get(item as usize).is_some_and(Option::is_none)
     }
 
     /// Notes the value of an item that is awaited.
@@ -135,6 +141,21 @@ impl Gather {
         }
         while !self.is_complete() {
             self.set(self.first as u32, Item::Failed(Box::new(error.clone())));
+        }
+    }
+
+    /// Notes that the argument of an item cannot be sent.
+    pub(super) fn absent(&mut self, item: u32, error: TaskError) {
+        self.set(item, Item::Absent(Box::new(error)));
+    }
+
+    /// Forgets what a worker that is dead has answered out of turn: only one whose memory is overwritten does so,
+    /// and the next worker will answer those.
+    pub(super) fn forget_behind_the_first(&mut self) {
+        let behind = self.items.iter_mut().skip(self.first);
+        for answer in behind.filter(|item| !matches!(item, None | Some(Item::Absent(_)))) {
+            *answer = None;
+            self.missing += 1;
         }
     }
 
@@ -165,7 +186,7 @@ impl Gathered {
     /// Those that have failed.
     pub(super) fn errors(&self) -> impl Iterator<Item = &TaskError> {
         self.items.iter().filter_map(|item| match item {
-            Item::Failed(error) => Some(&**error),
+            Item::Failed(error) | Item::Absent(error) => Some(&**error),
             Item::Value { .. } => None,
         })
     }

@@ -12,11 +12,12 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::alarms::{Key, Whom};
-use super::job::{Answer, Fate, Job, Record};
+use super::job::{Fate, Job};
 use super::lineage::Origin;
 use super::link::Link;
 use super::policy::Policy;
 use super::post::Post;
+use super::record::{Answer, Record};
 use super::ring::Producer;
 use super::roster::Roster;
 use super::service::{self, Service};

@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-use super::job::{Job, Record};
+use super::job::Job;
+use super::record::Record;
 
 #[derive(Default)]
 pub(super) struct Delayed {

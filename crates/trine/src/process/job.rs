@@ -1,207 +1,24 @@
 //! A task on the master's side: the call as it will cross, and the one right to end the task.
 
-use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
-use std::panic::Location;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use serde::de::DeserializeOwned;
-
 use super::alarms::{Key, Whom};
-use super::chunk::{ChunkRemote, Gather, Gathered};
+use super::chunk::Gather;
 use super::crew::Crew;
-use super::function;
 use super::link::Link;
+use super::record::{Answer, Record, Submitted};
 use super::service::{self, Service};
 use super::wire::{FrameKind, Head, REST};
 use crate::sys::signal::SIGKILL;
 use crate::sys::termination::SIGTERM;
-use crate::task::registry::{self, Slot};
-use crate::task::{
-    Cause, CodecStage, Core, Handle, Interrupted, Kind, Printed, TaskError, failure, park,
-};
+use crate::task::registry;
+use crate::task::{Cause, Printed, TaskError};
 
 /// To how many workers a task is given that die before they begin it.
 const MOST_HANDED: u32 = 5;
-
-/// What a `Task` of a process holds on to. The result waits encoded: it is decoded by the joiner,
-/// on whose thread an `R` may live.
-pub(super) struct Remote<R> {
-    pub(super) record: Record,
-    result: PhantomData<fn() -> R>,
-}
-
-/// A [`Remote`] without the result's type.
-pub(super) struct Record {
-    core: Core<Answer>,
-    /// Who has the task; none before it is submitted.
-    crew: OnceLock<Arc<Crew>>,
-    /// Where it stands in the crew's queue, or stood there last; used under the crew's lock.
-    position: AtomicU64,
-    /// The worker that has it, by the number of its link; 0 for none. Written under the crew's lock.
-    post: AtomicU64,
-}
-
-/// What a task ends with, encoded.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// Of a task with one argument.
-    One(Vec<u8>, Vec<OwnedFd>),
-    /// Of a task with many.
-    Many(Gathered),
-}
-
-impl<R> Remote<R> {
-    /// Enters the task in the registry.
-    pub(super) fn new(name: Option<Arc<str>>, location: &'static Location<'static>) -> Remote<R> {
-        Remote { record: Record::new(name, location), result: PhantomData }
-    }
-}
-
-impl Record {
-    /// Enters the task in the registry.
-    pub(super) fn new(name: Option<Arc<str>>, location: &'static Location<'static>) -> Record {
-        let core = Core::new(Kind::Process, name, location);
-        let (position, post) = (AtomicU64::new(0), AtomicU64::new(0));
-        Record { core, crew: OnceLock::new(), position, post }
-    }
-
-    pub(super) fn core(&self) -> &Core<Answer> {
-        &self.core
-    }
-
-    /// The task's number.
-    pub(super) fn id(&self) -> u64 {
-        self.core.entry.id().get()
-    }
-
-    pub(super) fn crew(&self) -> Option<&Arc<Crew>> {
-        self.crew.get()
-    }
-
-    pub(super) fn position(&self) -> u64 {
-        self.position.load(Relaxed)
-    }
-
-    pub(super) fn set_position(&self, position: u64) {
-        self.position.store(position, Relaxed);
-    }
-
-    /// The worker that has the task, by the number of its link; 0 for none.
-    pub(super) fn post(&self) -> u64 {
-        self.post.load(Relaxed)
-    }
-
-    fn is_done(&self) -> bool {
-        self.core.outcome.is_done()
-    }
-
-    /// Asks the task to end.
-    pub(super) fn cancel(&self, reason: Option<Arc<str>>) {
-        if let Some(crew) = self.crew()
-            && !self.is_done()
-        {
-            crew.stop(self, Cause::Cancelled { reason });
-        }
-    }
-
-    /// A joiner is about to wait: looks for answers itself as long as that pays.
-    pub(super) fn linger(&self) {
-        if let Some((crew, link)) = self.link() {
-            link.linger(crew, &|| self.is_done());
-        }
-    }
-
-    /// A joiner waits.
-    pub(super) fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
-        match self.link() {
-            Some((crew, link)) => link.park(crew, &|| self.is_done(), deadline),
-            None => park::wait(deadline),
-        }
-    }
-
-    fn link(&self) -> Option<(&Arc<Crew>, Arc<Link>)> {
-        let crew = self.crew.get()?;
-        Some((crew, crew.link(self.post())?))
-    }
-
-    /// How far the task says that it has come.
-    pub(super) fn progress(&self) -> Option<f64> {
-        let link = self.link();
-        let at_worker = link.and_then(|(_, link)| link.place.progress(self.id()));
-        at_worker.or_else(|| self.core.entry.slot.progress())
-    }
-
-    /// Calls code of the user (an encoder, a decoder) on behalf of the task; a panic is the task's.
-    pub(super) fn call<T>(&self, function: impl FnOnce() -> T) -> Result<T, TaskError> {
-        in_the_name_of(&self.core, function)
-    }
-}
-
-impl<R: DeserializeOwned + Send + 'static> Handle for Remote<R> {
-    type Raw = Answer;
-    type Value = R;
-
-    fn core(&self) -> &Core<Answer> {
-        &self.record.core
-    }
-
-    fn finish(&self, answer: Answer) -> Result<R, TaskError> {
-        let Answer::One(bytes, descriptors) = answer else {
-            unreachable!("a task of one argument has one answer");
-        };
-        self.record.call_or_fail(|| function::decode(&bytes, descriptors, CodecStage::DecodeResult))
-    }
-
-    fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
-        self.record.cancel(reason);
-    }
-
-    fn linger(&self) {
-        self.record.linger();
-    }
-
-    fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
-        self.record.park(deadline)
-    }
-
-    fn progress(&self) -> Option<f64> {
-        self.record.progress()
-    }
-}
-
-fn in_the_name_of<T>(core: &Core<Answer>, function: impl FnOnce() -> T) -> Result<T, TaskError> {
-    /// Gives the caller its own name back.
-    struct Caller(Option<&'static Slot>);
-    impl Drop for Caller {
-        fn drop(&mut self) {
-            registry::set_current(self.0);
-        }
-    }
-    let _caller = Caller(registry::current());
-    registry::set_current(Some(core.entry.slot));
-    failure::catch(|| Some(core.entry.info()), function)
-}
-
-/// A [`Remote`] that can be shared without the result's type.
-pub(super) trait Submitted: Send + Sync {
-    fn record(&self) -> &Record;
-}
-
-impl<R: DeserializeOwned + Send + 'static> Submitted for Remote<R> {
-    fn record(&self) -> &Record {
-        &self.record
-    }
-}
-
-impl<R: DeserializeOwned + Send + 'static> Submitted for ChunkRemote<R> {
-    fn record(&self) -> &Record {
-        &self.record
-    }
-}
 
 /// A task that has not ended. Exactly one exists for each; it moves from queue to worker and back.
 pub(super) struct Job {
@@ -291,17 +108,17 @@ impl Job {
 
     /// Notes who has the task, for good.
     pub(super) fn submitted_to(&self, crew: &Arc<Crew>) {
-        self.record().crew.get_or_init(|| Arc::clone(crew));
+        self.record().submitted_to.get_or_init(|| Arc::clone(crew));
     }
 
     /// Notes that a worker has the task now.
     pub(super) fn given_to(&self, link: &Link) {
-        self.record().post.store(link.id, Relaxed);
+        self.record().at_post.store(link.id, Relaxed);
     }
 
     /// Notes that the worker has no other task before it.
     pub(super) fn is_next(&self, link: &Link) {
-        let slot = self.record().core.entry.slot;
+        let slot = self.record().core().entry.slot;
         slot.set_os_id(link.pid);
         slot.set_state(registry::RUNNABLE);
     }
@@ -309,8 +126,8 @@ impl Job {
     /// Notes that no worker has the task any more.
     pub(super) fn taken_back(&mut self) {
         (self.handed_at, self.begun_at) = (None, None);
-        self.record().post.store(0, Relaxed);
-        let slot = self.record().core.entry.slot;
+        self.record().at_post.store(0, Relaxed);
+        let slot = self.record().core().entry.slot;
         slot.set_state(registry::NEW);
         slot.set_os_id(0);
     }
@@ -439,6 +256,9 @@ impl Job {
             return Fate::Ends(stop.cause.clone());
         }
         self.handed += u32::from(is_first);
+        if let Some(many) = &mut self.many {
+            many.forget_behind_the_first();
+        }
         match begun {
             None if self.handed < MOST_HANDED => {
                 if self.many.is_some() {
@@ -497,7 +317,7 @@ impl Job {
 
     /// Notes how far the task has come, for after its end.
     pub(super) fn set_progress(&self, progress: f64) {
-        self.record().core.entry.slot.set_progress(progress);
+        self.record().core().entry.slot.set_progress(progress);
     }
 
     /// Notes what the board says of how far the task has come.
@@ -543,7 +363,7 @@ impl Job {
             crew.note_end(&result);
         }
         // SAFETY: the job is the one producer, and has just given up its task for good.
-        unsafe { task.record().core.complete(result) };
+        unsafe { task.record().core().complete(result) };
     }
 }
 
@@ -564,7 +384,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         if self.task.is_some() {
             let reason = "trine has dropped the task; this is a mistake in trine".into();
-            let info = self.record().core.entry.info();
+            let info = self.record().core().entry.info();
             self.end(Err(TaskError::new(Cause::Lost { reason }, Some(info))));
         }
     }

@@ -12,6 +12,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process;
+use std::time::Duration;
 
 use super::limits;
 use super::lines::{NOBODY, THREAD, Words, WorkerLines};
@@ -48,7 +49,9 @@ struct Ring {
 }
 
 /// How often an answer that finds no room in the ring is tried again before it goes through the socket.
-const TRIES: u32 = 100;
+const TRIES: u32 = 200;
+/// The later half of these are so far apart: the master is busy with something else.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// A buffer for long answers is given back if it is longer than this.
 const KEPT: usize = 1 << 20;
@@ -186,14 +189,18 @@ impl Outbox {
             && RECORD_HEAD + body.len() <= ring::LONGEST
         {
             let record = head.record();
-            for _ in 0..TRIES {
+            for attempt in 0..TRIES {
                 if let Some(place) = ring.answers.push(&record, body) {
                     ring.untold = Some(place);
                     crash_point!("worker: answer in the ring, master not told");
                     return;
                 }
                 tell(ring, &self.socket);
-                std::thread::yield_now();
+                if attempt < TRIES / 2 {
+                    std::thread::yield_now();
+                } else {
+                    std::thread::sleep(PAUSE);
+                }
             }
         }
         head.write(&mut self.reply, descriptors.len());

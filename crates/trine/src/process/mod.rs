@@ -42,7 +42,7 @@
 //! | `function.rs` | a function as an offset; why that is sound |
 //! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
 //! | `pool_builder.rs`, `policy.rs`, `stats.rs` | what a pool can be told, and what it tells |
-//! | `job.rs`, `queue.rs`, `delayed.rs`, `link.rs`, `post.rs`, `roster.rs`, `crew.rs`, `todo.rs` | the master's tasks, workers, and who gets what |
+//! | `record.rs`, `job.rs`, `queue.rs`, `delayed.rs`, `link.rs`, `post.rs`, `roster.rs`, `crew.rs`, `todo.rs` | the master's tasks, workers, and who gets what |
 //! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `board.rs` | what they say to each other |
 //! | `sandbox/` | what a worker gives up: [`Sandbox`] |
@@ -181,6 +181,7 @@ mod pool_builder;
 mod post;
 mod prologue;
 mod queue;
+mod record;
 mod ring;
 mod roster;
 mod sandbox;

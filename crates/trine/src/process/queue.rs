@@ -10,7 +10,8 @@
 
 use std::collections::VecDeque;
 
-use super::job::{Job, Record};
+use super::job::Job;
+use super::record::Record;
 
 #[derive(Default)]
 pub(super) struct Queue {
@@ -74,7 +75,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::job::Remote;
+    use super::super::record::Remote;
     use super::*;
     use crate::task::Cause;
     use std::panic::Location;

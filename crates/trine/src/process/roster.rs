@@ -12,10 +12,11 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::delayed::Delayed;
-use super::job::{Job, Record};
+use super::job::Job;
 use super::policy::{Plan, Policy};
 use super::post::{Look, Post};
 use super::queue::Queue;
+use super::record::Record;
 use super::service::Service;
 use super::stats::PoolStats;
 use crate::sys::child;

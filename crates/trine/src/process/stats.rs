@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::job::Answer;
+use super::record::Answer;
 use crate::task::TaskError;
 
 /// Numbers of a [`Pool`](super::Pool), from [`Pool::stats`](super::Pool::stats).

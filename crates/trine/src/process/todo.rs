@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::crew::Crew;
-use super::job::{Answer, Job};
+use super::job::Job;
+use super::record::Answer;
 use super::service::Service;
 use super::wire::Head;
 use crate::task::{Cause, TaskError};

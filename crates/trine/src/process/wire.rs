@@ -481,6 +481,8 @@ fn open(head: &[u8]) -> Result<(Frame, usize), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     fn fed(bytes: &[u8], step: usize) -> Result<Vec<Frame>, String> {
@@ -521,5 +523,48 @@ mod tests {
         let mut assembler = Assembler::default();
         assembler.push(&head(FrameKind::Value, 1, LONGEST)).unwrap();
         assert_eq!(assembler.open.unwrap().0.body.capacity(), 0);
+    }
+
+    #[test]
+    fn descriptors_come_with_their_frames_however_the_bytes_are_cut() {
+        let (ours, theirs) = socket::stream_pair().unwrap();
+        let mut seed = 88172645463325252_u64;
+        let mut below = |end: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed >> 20) as usize % end
+        };
+        let (mut assembler, mut sent) = (Assembler::default(), VecDeque::new());
+        for task in 0..2000 {
+            let most = [90, 9_000][below(2)];
+            let (len, count) = (below(most), below(4));
+            let mut frame = begin(FrameKind::Value, task);
+            frame.resize(HEAD + len, task as u8);
+            Head::of(FrameKind::Value, task).write(&mut frame, count);
+            let mut gone = 0;
+            while gone < frame.len() {
+                let piece = &frame[gone..(gone + 1 + below(3_000)).min(frame.len())];
+                let own = if gone == 0 { count } else { 0 };
+                let own = vec![theirs.as_fd(); own];
+                gone += socket::send_with(&theirs, piece, &own, Patience::Now).unwrap();
+                if below(3) == 0 {
+                    let mut scratch = vec![0; 1 + below(5_000)];
+                    let stream = assembler.receive(ours.as_fd(), &mut scratch, Patience::Now);
+                    assert!(!matches!(stream, Stream::Ended | Stream::Broken(_)), "{stream:?}");
+                }
+            }
+            sent.push_back((task, len, count));
+            // Before the socket is full.
+            while sent.len() > 5 && assembler.ready.is_empty() {
+                assembler.receive(ours.as_fd(), &mut [0; 700], Patience::Now);
+            }
+            for frame in assembler.ready.drain(..) {
+                let came = (frame.head.task, frame.body.len(), frame.descriptors.len());
+                assert_eq!(Some(came), sent.pop_front());
+                assert!(frame.body.iter().all(|byte| *byte == came.0 as u8));
+            }
+        }
+        assert!(sent.len() < 10);
     }
 }

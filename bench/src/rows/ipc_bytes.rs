@@ -1,0 +1,39 @@
+//! `ipc_bytes`: what the kernel has between processes.
+
+use std::time::Duration;
+
+use crate::ipc::{Asked, Means, measure};
+use crate::row::{Better, Column, Peer, Row, Sample, Size};
+
+pub const ROW: Row = Row {
+    name: "ipc_bytes",
+    about: "Messages of 64 bytes between two processes: there and back, back to back; the same with both sides asleep for \
+            300 µs before they send (the median, without what they sleep); and one way, as fast as they are taken. Then \
+            messages of 64 KiB one way, of a queue 8 KiB, which is the kernel's limit. A semaphore carries nothing but permits. \
+            std's are the same system calls with nothing around them.",
+    columns: &[
+        Column { key: "us", heading: "µs there and back", better: Better::Less },
+        Column { key: "blocked", heading: "µs, both asleep before", better: Better::Less },
+        Column { key: "rate", heading: "M messages/s", better: Better::More },
+        Column { key: "bytes", heading: "GB/s", better: Better::More },
+    ],
+    peers: &[
+        Peer::rust("trine, pipe, threads", |size| run(Means::Pipe, size)),
+        Peer::rust("trine, pipe, coroutines", |size| run(Means::PipeCoroutines, size)),
+        Peer::rust("std, pipe", |size| run(Means::StdPipe, size)),
+        Peer::rust("trine, Fifo, threads", |size| run(Means::Fifo, size)),
+        Peer::rust("trine, Fifo, coroutines", |size| run(Means::FifoCoroutines, size)),
+        Peer::rust("trine, UnixStream, threads", |size| run(Means::Socket, size)),
+        Peer::rust("trine, UnixStream, coroutines", |size| run(Means::SocketCoroutines, size)),
+        Peer::rust("std, UnixStream", |size| run(Means::StdSocket, size)),
+        Peer::rust("trine, MessageQueue, threads", |size| run(Means::Queue, size)),
+        Peer::rust("trine, MessageQueue, coroutines", |size| run(Means::QueueCoroutines, size)),
+        Peer::rust("trine, Semaphore, threads", |size| run(Means::Semaphore, size)),
+        Peer::rust("trine, Semaphore, coroutines", |size| run(Means::SemaphoreCoroutines, size)),
+    ],
+    limit: Duration::from_secs(60),
+};
+
+fn run(means: Means, size: Size) -> anyhow::Result<Sample> {
+    measure(means, Asked { blocked: true, short: 400_000, long: 20_000 }, size)
+}
