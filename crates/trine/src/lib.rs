@@ -53,7 +53,9 @@
 //! | [`Executor`], [`Kind`], [`thread::Pool`], [`process::Pool`] | a batch, without saying which way |
 //! | [`sync`] | `Mutex`, `RwLock`, `Condvar`, `Semaphore`, `Barrier`, `Event`, and [`channel`](sync::channel)s |
 //! | [`net`], [`fs`] | sockets, files and directories with std's names, and [`Readiness`](net::Readiness) for any other descriptor |
-//! | [`ipc`], [`process::Command`], [`signal`] | pipes, FIFOs, message queues and semaphores between processes; child processes, signals |
+//! | [`process::PoolBuilder`], [`process::Sandbox`] | workers with limits, retries, a sandbox, memory loaded once |
+//! | [`ipc`] | between processes: typed channels, shared memory, locks, pipes, FIFOs, message queues, semaphores |
+//! | [`process::Command`], [`process::fork()`], [`signal`] | child processes, this program twice, signals |
 //! | [`reactor()`] | what carriers wait with: `io_uring` or `epoll` |
 //! | [`time`] | sleeping, ticking, and a limit for whatever waits |
 //! | [`future`] | futures as tasks without a stack, in a few hundred bytes; waiting for any future; every [`Task`] is one |
