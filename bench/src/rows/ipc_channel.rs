@@ -7,7 +7,7 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "ipc_channel",
-    about: "Messages of 64 bytes between two processes, through a channel that holds 1,024: there and back, back to back; \
+    about: "Messages of 64 bytes between two processes, each on a core of its own, through a channel that holds 1,024: there and back, back to back; \
             the same with both sides asleep for 300 µs before they send (the median, without what they sleep); and one \
             way, as fast as they are taken. Then messages of 64 KiB one way, through one that holds 16. Each is written from and \
             read into memory of the program's own, by iceoryx2 too, whose users may do without. Whoever finds nothing \
