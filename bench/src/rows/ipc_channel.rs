@@ -11,7 +11,8 @@ pub const ROW: Row = Row {
             the same with both sides asleep for 300 µs before they send (the median, without what they sleep); and one \
             way, as fast as they are taken. Then messages of 64 KiB one way, through one that holds 16. Each is written from and \
             read into memory of the program's own, by iceoryx2 too, whose users may do without. Whoever finds nothing \
-            sleeps: trine spins before it does, iceoryx2 is waited for by its events.",
+            sleeps: trine spins before it does, iceoryx2 is waited for by its events, 10 ms at a time (with no limit, some \
+            measurements hung).",
     columns: &[
         Column { key: "us", heading: "µs there and back", better: Better::Less },
         Column { key: "blocked", heading: "µs, both asleep before", better: Better::Less },
