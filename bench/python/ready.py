@@ -9,7 +9,7 @@ import time
 from sample import report, size
 
 SMALL = 10 << 20
-LARGE = 4 << 30
+LARGE = size(4 << 30, 1 << 30)
 HELD = []
 
 
@@ -44,7 +44,7 @@ def measure(method, count):
     hold(SMALL)
     small = statistics.median(one() for _ in range(count))
     hold(LARGE - SMALL)
-    report(small=small, large=statistics.median(one() for _ in range(count)))
+    report("1 GiB held for 4" if size(False, True) else None, small=small, large=statistics.median(one() for _ in range(count)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 //! iceoryx2: a service there and one back, with an event each to wait for.
 
+use std::time::Duration;
+
 use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
@@ -8,6 +10,9 @@ use iceoryx2::prelude::*;
 use iceoryx2::service::ipc::Service;
 
 use super::{Ends, Link, capacity, fresh_name};
+
+/// How long an event is waited for before the queue is looked at again: without a limit, one measurement in ten hung.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The ports of one side.
 pub struct Iceoryx {
@@ -88,7 +93,7 @@ impl Link for Iceoryx {
             if self.polling {
                 std::hint::spin_loop();
             } else {
-                self.listener.blocking_wait(|_| {})?;
+                self.listener.timed_wait(|_| {}, PATIENCE)?;
             }
         }
     }

@@ -6,7 +6,7 @@
 //!   │ Link::send(n)        │ ──── means ───► │ Link::receive() == n │
 //!   │ Link::receive() == n │ ◄─── means ──── │ Link::send(n)        │
 //!   └──────────────────────┘                 └──────────────────────┘
-//!        takes the time                       prints how long it has slept
+//!        on core 1: takes the time             on core 0: prints how long it has slept
 //! ```
 //!
 //! | file | what it holds |
@@ -35,6 +35,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 pub use means::Means;
 
+use crate::io::{LOAD, SERVER, pin};
 use crate::row::{Sample, Size, median, ns_each, us_each};
 
 /// One side of a means: a way there, and a way back.
@@ -134,6 +135,7 @@ pub struct Asked {
 
 /// All that a row shows of a means: `us`, `blocked`, `rate` (millions of short messages), `bytes` (GB/s).
 pub fn measure(means: Means, asked: Asked, size: Size) -> anyhow::Result<Sample> {
+    keep_to(LOAD)?;
     let count = |full: u64| size.of(full, full / 4);
     let n = count(20_000);
     let took = run(means, Work::RoundTrip, SHORT, n)?;
@@ -158,6 +160,14 @@ struct Took {
     total: Duration,
     /// The microseconds of each message, without what either side has slept, where they do.
     each: Vec<f64>,
+}
+
+/// Keeps this process on a core: two sides that share one are measured as the scheduler that puts them there.
+fn keep_to(core: usize) -> anyhow::Result<()> {
+    if std::thread::available_parallelism()?.get() > core {
+        pin(core)?;
+    }
+    Ok(())
 }
 
 /// Does the work, on the near side of a fresh link.
@@ -229,6 +239,7 @@ fn drive(means: Means, link: &mut dyn Link, work: Work, count: u64) -> anyhow::R
 /// The far side.
 pub fn far(far: Far) -> anyhow::Result<()> {
     let Far { means, work, len, count, fd, name } = far;
+    pin(SERVER)?;
     // SAFETY: whoever started this process has left them open for it, and nothing else uses them.
     let fds = fd.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
     let ends = Ends { fds, names: name };

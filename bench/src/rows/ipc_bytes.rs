@@ -7,7 +7,7 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "ipc_bytes",
-    about: "Messages of 64 bytes between two processes: there and back, back to back; the same with both sides asleep for \
+    about: "Messages of 64 bytes between two processes, each on a core of its own: there and back, back to back; the same with both sides asleep for \
             300 µs before they send (the median, without what they sleep); and one way, as fast as they are taken. Then \
             messages of 64 KiB one way, of a queue 8 KiB, which is the kernel's limit. A semaphore carries nothing but permits. \
             std's are the same system calls with nothing around them.",

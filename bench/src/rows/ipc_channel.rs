@@ -7,11 +7,12 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "ipc_channel",
-    about: "Messages of 64 bytes between two processes, through a channel that holds 1,024: there and back, back to back; \
+    about: "Messages of 64 bytes between two processes, each on a core of its own, through a channel that holds 1,024: there and back, back to back; \
             the same with both sides asleep for 300 µs before they send (the median, without what they sleep); and one \
             way, as fast as they are taken. Then messages of 64 KiB one way, through one that holds 16. Each is written from and \
             read into memory of the program's own, by iceoryx2 too, whose users may do without. Whoever finds nothing \
-            sleeps: trine spins before it does, iceoryx2 is waited for by its events.",
+            sleeps: trine spins before it does, iceoryx2 is waited for by its events, 10 ms at a time (with no limit, some \
+            measurements hung).",
     columns: &[
         Column { key: "us", heading: "µs there and back", better: Better::Less },
         Column { key: "blocked", heading: "µs, both asleep before", better: Better::Less },

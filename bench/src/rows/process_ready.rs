@@ -34,6 +34,7 @@ pub const ROW: Row = Row {
 
 const SMALL: usize = 10 << 20;
 const LARGE: usize = 4 << 30;
+const LARGE_QUICK: usize = 1 << 30;
 const PAGE: usize = 4096;
 
 /// Maps and touches memory, in small pages, which stays until the process ends: a measurement has its own.
@@ -54,14 +55,15 @@ fn hold(bytes: usize) -> anyhow::Result<()> {
 }
 
 /// `run` gives the milliseconds of one.
-fn measure(n: usize, run: impl Fn() -> anyhow::Result<f64>) -> anyhow::Result<Sample> {
+fn measure(size: Size, n: usize, run: impl Fn() -> anyhow::Result<f64>) -> anyhow::Result<Sample> {
     let all = || Ok(median((0..n).map(|_| run()).collect::<anyhow::Result<Vec<_>>>()?));
     run()?;
     hold(SMALL)?;
     let small: anyhow::Result<f64> = all();
-    hold(LARGE - SMALL)?;
+    hold(size.of(LARGE, LARGE_QUICK) - SMALL)?;
     let large: anyhow::Result<f64> = all();
-    Ok(Sample::of("small", small?).and("large", large?))
+    let sample = Sample::of("small", small?).and("large", large?);
+    Ok(if size.quick { sample.with_note("1 GiB held for 4") } else { sample })
 }
 
 /// The milliseconds that `run` takes.
@@ -76,7 +78,7 @@ fn next(n: u64) -> u64 {
 }
 
 fn trine_pool(size: Size) -> anyhow::Result<Sample> {
-    measure(size.of(200, 50), || {
+    measure(size, size.of(200, 50), || {
         let start = Instant::now();
         let pool = trine::process::Pool::new(1);
         pool.spawn(1, next).join()?;
@@ -89,15 +91,17 @@ fn trine_pool(size: Size) -> anyhow::Result<Sample> {
 }
 
 fn trine_spawn(size: Size) -> anyhow::Result<Sample> {
-    measure(size.of(200, 50), || took(|| Ok(trine::process::spawn(1, next).join().map(drop)?)))
+    measure(size, size.of(200, 50), || {
+        took(|| Ok(trine::process::spawn(1, next).join().map(drop)?))
+    })
 }
 
 fn procspawn(size: Size) -> anyhow::Result<Sample> {
-    measure(size.of(100, 20), || took(|| Ok(procspawn::spawn(1, next).join().map(drop)?)))
+    measure(size, size.of(100, 20), || took(|| Ok(procspawn::spawn(1, next).join().map(drop)?)))
 }
 
 fn command(size: Size) -> anyhow::Result<Sample> {
-    measure(size.of(200, 50), || {
+    measure(size, size.of(200, 50), || {
         took(|| {
             let status = std::process::Command::new("true").status()?;
             anyhow::ensure!(status.success(), "true was false");
@@ -107,7 +111,7 @@ fn command(size: Size) -> anyhow::Result<Sample> {
 }
 
 fn fork(size: Size) -> anyhow::Result<Sample> {
-    measure(size.of(50, 10), || {
+    measure(size, size.of(50, 10), || {
         took(|| {
             // SAFETY: the child calls nothing but `_exit`.
             let pid = match unsafe { libc::fork() } {
