@@ -72,6 +72,9 @@ pub(crate) fn packing<T>(encode: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
 
 /// Calls `decode`, which may [`take`] each of `descriptors` once; the others are closed.
 pub(crate) fn unpacking<T>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> T) -> T {
+    if descriptors.is_empty() {
+        return decode();
+    }
     let _open = Open::new(false, descriptors.into_iter().map(Some).collect());
     decode()
 }

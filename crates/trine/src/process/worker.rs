@@ -214,15 +214,18 @@ impl Running<'_> {
         }
         // Should the task have written over it: it is the task that ends now, and not the next one, that did.
         self.place.begin(self.task, item);
-        // What the task has printed stands before what the joiner prints.
-        let _ = io::stdout().flush();
+        // What the task has printed stands before what the joiner prints, who waits for the last answer.
+        let nanos = nanos();
+        if nanos > 0 {
+            let _ = io::stdout().flush();
+        }
         if let Some(progress) = self.entry.slot.progress() {
             self.tell_progress(progress);
         }
         let failure = match outcome {
             Ok(Ok(descriptors)) => {
                 let kind = FrameKind::Value;
-                let head = Head { kind, task: self.task, item, nanos: nanos() };
+                let head = Head { kind, task: self.task, item, nanos };
                 return self.outbox.answer(&head, &descriptors);
             }
             Ok(Err(CodecError { stage, message })) => Failure::Codec { stage, message },
