@@ -27,16 +27,20 @@ impl Spin {
     /// What `look` has found in the end. On one processor it lets others run instead of spinning; on several it
     /// does not, as on a busy machine it would come back late, with its share of time used up.
     pub(super) fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-        if !park::is_plain_thread() {
-            park::pass();
+        let is_thread = park::is_plain_thread();
+        // A coroutine lets its neighbours run, if there are any; with none its carrier has nothing else to do.
+        if !is_thread && (park::pass() || !has_company()) {
             return look();
         }
         if has_company() {
             let budget = self.budget.load(Relaxed);
-            for _ in 0..budget {
+            for count in 1..=budget {
                 if let Some(found) = look() {
                     self.budget.store((2 * budget).min(Spin::MOST), Relaxed);
                     return Some(found);
+                }
+                if !is_thread && count.is_multiple_of(64) && park::pass() {
+                    return look();
                 }
                 hint::spin_loop();
             }
