@@ -14,11 +14,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process;
 use std::time::Duration;
 
+use super::assembler::{Assembler, Stream};
 use super::limits;
 use super::lines::{NOBODY, THREAD, Words, WorkerLines};
 use super::ring::{self, Consumer, Producer};
 use super::spin::{self, Patience};
-use super::wire::{self, Assembler, Frame, FrameKind, HEAD, Head, RECORD_HEAD, Stream};
+use super::wire::{self, Frame, FrameKind, HEAD, Head, RECORD_HEAD};
 use crate::sys::futex;
 use crate::sys::socket;
 

@@ -44,7 +44,7 @@
 //! | `pool_builder.rs`, `policy.rs`, `stats.rs` | what a pool can be told, and what it tells |
 //! | `record.rs`, `job.rs`, `queue.rs`, `delayed.rs`, `link.rs`, `post.rs`, `roster.rs`, `crew.rs`, `todo.rs` | the master's tasks, workers, and who gets what |
 //! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
-//! | `wire.rs`, `board.rs` | what they say to each other |
+//! | `wire.rs`, `assembler.rs`, `board.rs` | what they say to each other |
 //! | `sandbox/` | what a worker gives up: [`Sandbox`] |
 //! | `fork.rs` | this program twice: [`fork()`] |
 //! | `command/` | other programs: [`Command`] |
@@ -154,6 +154,7 @@ macro_rules! crash_side {
 }
 
 mod alarms;
+mod assembler;
 mod board;
 mod builder;
 mod call;

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::alarms::{Alarms, Key, Whom};
+use super::assembler::{Assembler, Stream};
 use super::crew::Crew;
 use super::forks::{Forked, Forks};
 use super::limits::{self as worker_limits, Evidence};
 use super::link::Link;
 use super::todo::Received;
-use super::wire::{Assembler, Frame, FrameKind, Stream};
+use super::wire::{Frame, FrameKind};
 use crate::sys::child::{self, Ended};
 use crate::sys::poll::{Bell, Happened, Poll};
 use crate::sys::socket::Patience;
