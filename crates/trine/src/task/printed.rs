@@ -37,8 +37,7 @@ fn without_backtraces(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     };
     let lines = || text.lines().map(str::trim);
     // The end of a backtrace, whose beginning was not kept.
-    let mut within =
-        lines().any(is_advice) && !lines().any(|line| line == "stack backtrace:");
+    let mut within = lines().any(is_advice) && !lines().any(|line| line == "stack backtrace:");
     let mut kept = Vec::new();
     for line in lines() {
         let begins = line == "stack backtrace:";
