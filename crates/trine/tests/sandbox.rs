@@ -337,7 +337,16 @@ fn what_is_only_listed_for_reading_keeps_its_permissions() {
     let sandbox = Sandbox::new().read_only([&directory.0]);
     assert_eq!(run_in(sandbox, note.clone(), chmod).unwrap(), libc::EPERM);
     let sandbox = Sandbox::new().read_write([&directory.0]);
-    assert_eq!(run_in(sandbox, note, chmod).unwrap(), 0);
+    assert_eq!(run_in(sandbox, note.clone(), chmod).unwrap(), 0);
+    // FS_IOC_ENABLE_VERITY, for which a file is opened for reading, and BTRFS_IOC_SUBVOL_CREATE.
+    let change = |path: PathBuf| {
+        let file = fs::File::open(path).unwrap();
+        let number = file.as_raw_fd() as usize;
+        [0x4080_6685, 0x5000_940e].map(|request| call(libc::SYS_ioctl, [number, request, 0, 0, 0]))
+    };
+    let sandbox = Sandbox::new().read_only([&directory.0]);
+    assert_eq!(run_in(sandbox, note.clone(), change).unwrap(), [libc::EPERM; 2]);
+    assert!(!run_in(Sandbox::new(), note, change).unwrap().contains(&libc::EPERM));
 }
 
 #[test]

@@ -92,8 +92,7 @@ pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u3
     })
     .unwrap_or_else(|| {
         Err(E::custom(
-            "it holds a descriptor, and travels only as the argument or result of a process task or \
-             through a channel of trine::ipc",
+            "it holds a descriptor, and travels only as the argument or result of a process task",
         ))
     })
 }
@@ -102,7 +101,7 @@ pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u3
 ///
 /// # Errors
 ///
-/// If there is none: the bytes did not come from a process task or a channel.
+/// If there is none: the bytes did not come from a process task.
 pub(crate) fn take<E: serde::de::Error>(place: u32) -> Result<OwnedFd, E> {
     with_bag(false, |bag| bag.descriptors.get_mut(place as usize)?.take())
         .flatten()

@@ -30,6 +30,7 @@ use crate::reactor::{Direction, Source, reactor};
 use crate::sys::fifo::{self as kernel, End, Opening, Probe};
 use crate::sys::file::{self, flags};
 use crate::sys::socket;
+use crate::task::cancel::shield;
 use crate::task::park;
 
 /// A pipe that any program can open by its path, as `mkfifo` makes it.
@@ -248,7 +249,26 @@ fn wait_for(opening: Opening, deadline: Option<Instant>) -> io::Result<io::Resul
     let opening = Source::of_nonblocking(opening);
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let waited = opening.retry(Direction::Read, left, Opening::take);
-    waited.or_else(|error| opening.get().cancel().map(Ok).ok_or(error))
+    waited.or_else(|error| end(&opening).map(Ok).ok_or(error))
+}
+
+/// Ends it, whatever interrupts the caller: what it had opened before that came to it.
+fn end(opening: &Source<Opening>) -> Option<OwnedFd> {
+    /// Between two requests.
+    const PAUSE: Duration = Duration::from_millis(1);
+    /// Beyond any time that it can take.
+    const MOST: Duration = Duration::from_secs(10);
+    shield(MOST, || {
+        loop {
+            opening.get().ask_to_end();
+            match opening.retry(Direction::Read, Some(PAUSE), Opening::take) {
+                Ok(ended) => return ended.ok(),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                // It cannot be waited for in the reactor.
+                Err(_) => return opening.get().cancel(),
+            }
+        }
+    })
 }
 
 impl fmt::Debug for Fifo {

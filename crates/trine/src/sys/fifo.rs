@@ -198,19 +198,27 @@ impl Opening {
         })
     }
 
-    /// Ends it, unless it has ended: then what it has opened. Sleeps for as long as the kernel's thread
+    /// Asks the kernel to end it, unless it has ended; [`take`](Opening::take) says when it has. A request that
+    /// comes just when a worker takes the operation up may miss it: so again, until it has ended.
+    pub(crate) fn ask_to_end(&self) {
+        if !*self.ended.borrow() {
+            let cancel = opcode::AsyncCancel::new(OPEN).build().user_data(CANCEL);
+            // SAFETY: the operation points to nothing. If there is no room, one is under way still.
+            let _ = unsafe { self.ring.borrow_mut().submission().push(&cancel) };
+            let _ = self.ring.borrow().submit();
+        }
+    }
+
+    /// Ends it, unless it has ended: then what it has opened. The thread sleeps for as long as the kernel's
     /// needs to notice.
     pub(crate) fn cancel(&self) -> Option<OwnedFd> {
         if *self.ended.borrow() {
             return None;
         }
-        // A request that comes just when a worker takes the operation up may miss it: so again, until it has ended.
         let pause = types::Timespec::from(Duration::from_millis(1));
         let pause = types::SubmitArgs::new().timespec(&pause);
         loop {
-            let cancel = opcode::AsyncCancel::new(OPEN).build().user_data(CANCEL);
-            // SAFETY: the operation points to nothing. If there is no room, one is under way still.
-            let _ = unsafe { self.ring.borrow_mut().submission().push(&cancel) };
+            self.ask_to_end();
             // The first to complete is the request, or the operation that it ends.
             let _ = self.ring.borrow().submit_and_wait(1);
             if let Ok(ended) = self.take() {

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{self, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{self, Mode, OFlags, SealFlags};
 use rustix::mm::{self, MapFlags, ProtFlags};
+
+use super::sealed;
 
 /// A mapping of sealed memory: its size can never change, so no access within it can fault.
 ///
@@ -28,7 +30,7 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 /// Why a descriptor is no memory to share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unfit {
-    /// It is no memory that can be sealed.
+    /// It is no memory of ordinary pages that can be sealed.
     Kind,
     /// Its size can still be changed, and an access to it fault.
     Seals,
@@ -37,8 +39,7 @@ pub(crate) enum Unfit {
 impl Region {
     /// Makes `len` bytes of zeroes, of which only touched pages take memory, and their descriptor.
     pub(crate) fn create(len: usize) -> io::Result<(Region, OwnedFd)> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let memory = fs::memfd_create(c"trine-channel", flags)?;
+        let memory = sealed::create(c"trine-channel")?;
         fs::ftruncate(&memory, len as u64)?;
         fs::fcntl_add_seals(&memory, SEALS)?;
         Ok((Region::map(&memory, len)?, memory))
@@ -46,13 +47,11 @@ impl Region {
 
     /// Maps memory that another process has made, if it is sealed.
     pub(crate) fn attach(memory: impl AsFd) -> io::Result<Result<Region, Unfit>> {
-        let Ok(seals) = fs::fcntl_get_seals(&memory) else { return Ok(Err(Unfit::Kind)) };
-        if !seals.contains(SEALS) {
-            return Ok(Err(Unfit::Seals));
-        }
-        match usize::try_from(fs::fstat(&memory)?.st_size) {
+        match sealed::check(&memory, SEALS) {
             Ok(len @ 1..) => Region::map(&memory, len).map(Ok),
-            _ => Ok(Err(Unfit::Kind)),
+            Ok(0) | Err(sealed::Unfit::NotMemory) => Ok(Err(Unfit::Kind)),
+            Err(sealed::Unfit::Unsealed(_)) => Ok(Err(Unfit::Seals)),
+            Err(sealed::Unfit::System(error)) => Err(error),
         }
     }
 
@@ -228,4 +227,21 @@ pub(crate) fn ring(bell: impl AsFd) {
 pub(crate) fn is_bell(descriptor: impl AsFd) -> bool {
     let path = format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd());
     std::fs::read_link(path).is_ok_and(|kind| kind.as_os_str() == "anon_inode:[eventfd]")
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::MemfdFlags;
+
+    use super::*;
+
+    #[test]
+    fn memory_of_huge_pages_is_refused() {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+        // A kernel may have none.
+        let Ok(memory) = fs::memfd_create(c"huge", flags) else { return };
+        fs::ftruncate(&memory, 2 << 20).unwrap();
+        fs::fcntl_add_seals(&memory, SEALS).unwrap();
+        assert_eq!(Region::attach(&memory).unwrap().unwrap_err(), Unfit::Kind);
+    }
 }

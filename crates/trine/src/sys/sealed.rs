@@ -13,6 +13,7 @@
 //! `Frozen` is mapped `MAP_PRIVATE`: before Linux 6.7, a write-sealed file refuses shared mappings, also those for
 //! reading only. With the seal there is nothing that the two could show differently.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -30,6 +31,8 @@ use super::reopen::reopen;
 
 /// The alignment that the start of every mapping has, on every machine.
 pub(crate) const ALIGNMENT: usize = 4096;
+
+const NAME: &CStr = c"trine-shared";
 
 /// How much is allocated by one call: a signal undoes a call that is not done, so a large one might never be.
 const PIECE: u64 = 16 << 20;
@@ -115,7 +118,7 @@ impl Draft {
     ///
     /// No memory, no descriptor, or more than the process may have in one file.
     pub(crate) fn new(len: usize) -> io::Result<Draft> {
-        let memory = create()?;
+        let memory = create(NAME)?;
         // Beyond this limit the kernel would answer by a signal that ends the process.
         let most = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
         if len as u64 > most.min(isize::MAX as u64) {
@@ -177,7 +180,7 @@ impl Written {
         // Beyond these the kernel would answer by signals that end the process.
         let files = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
         let room = limits::available_memory().unwrap_or(u64::MAX).min(files);
-        Ok(Written { memory: create()?, room })
+        Ok(Written { memory: create(NAME)?, room })
     }
 
     /// Adds `bytes` at the end.
@@ -305,11 +308,12 @@ impl AsFd for Open {
     }
 }
 
-fn create() -> rustix::io::Result<OwnedFd> {
+/// Makes an empty memfd that can be sealed.
+pub(super) fn create(name: &CStr) -> rustix::io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Linux 6.3: where `vm.memfd_noexec` is 2, nothing else is allowed.
-    match fs::memfd_create(c"trine-shared", flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => fs::memfd_create(c"trine-shared", flags),
+    match fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => fs::memfd_create(name, flags),
         created => created,
     }
 }
@@ -350,7 +354,7 @@ fn seal_for_good(memory: &OwnedFd) -> rustix::io::Result<()> {
 }
 
 /// The size of memory that has these seals.
-fn check(memory: impl AsFd, seals: SealFlags) -> Result<usize, Unfit> {
+pub(super) fn check(memory: impl AsFd, seals: SealFlags) -> Result<usize, Unfit> {
     const TMPFS_MAGIC: u64 = 0x0102_1994;
     let present = match fs::fcntl_get_seals(&memory) {
         Err(Errno::INVAL) => return Err(Unfit::NotMemory),

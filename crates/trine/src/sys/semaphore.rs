@@ -18,13 +18,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{
-    self, AtFlags, CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags,
-};
+use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
-use super::limits;
+use super::{limits, sealed};
 
 /// Bytes of a `sem_t`.
 const SIZE: u64 = 32;
@@ -55,8 +53,7 @@ impl Memory {
     /// No descriptor or no memory.
     pub(crate) fn create(permits: u32) -> io::Result<(Memory, OwnedFd)> {
         let make = || -> io::Result<OwnedFd> {
-            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-            let memory = fs::memfd_create(c"trine-semaphore", flags)?;
+            let memory = sealed::create(c"trine-semaphore")?;
             fill(&memory, permits)?;
             fs::fcntl_add_seals(&memory, SEALS)?;
             Ok(memory)

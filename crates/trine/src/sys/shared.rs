@@ -6,8 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{self, MemfdFlags, SealFlags};
+use rustix::fs::{self, SealFlags};
 use rustix::mm::{self, MapFlags, ProtFlags};
+
+use super::sealed;
 
 /// A mapping of sealed memory: its size can never change, so no access to it can fault.
 ///
@@ -30,7 +32,7 @@ impl Shared {
     /// Makes `len` bytes of zeroes, of which only touched pages take memory, and the descriptor by
     /// which another process can [`attach`](Shared::attach) them.
     pub(crate) fn create(len: usize) -> io::Result<(Shared, OwnedFd)> {
-        let memory = fs::memfd_create(c"trine", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let memory = sealed::create(c"trine")?;
         fs::ftruncate(&memory, len as u64)?;
         fs::fcntl_add_seals(&memory, SEALS)?;
         Ok((Shared::map(&memory, len)?, memory))
@@ -38,8 +40,9 @@ impl Shared {
 
     /// Maps memory that another process has made, if it has this length and is sealed.
     pub(crate) fn attach(memory: impl AsFd, len: usize) -> io::Result<Shared> {
-        let size = fs::fstat(&memory)?.st_size;
-        if !fs::fcntl_get_seals(&memory)?.contains(SEALS) || u64::try_from(size) != Ok(len as u64) {
+        let sealed = fs::fcntl_get_seals(&memory)?.contains(SEALS);
+        // After the seals: from here on it is what it is.
+        if !sealed || u64::try_from(fs::fstat(&memory)?.st_size) != Ok(len as u64) {
             return Err(io::Error::other("the shared memory is not as agreed"));
         }
         Shared::map(&memory, len)

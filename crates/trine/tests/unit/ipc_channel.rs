@@ -118,6 +118,47 @@ fn one_that_dies_in_the_middle_is_found_by_those_who_sleep() {
     thread.join().unwrap().unwrap();
 }
 
+/// So many senders that have died in the middle of a message.
+fn senders_die(sender: &Sender<Text>, count: usize) {
+    // All live first: whoever gets the number of a dead one frees what that has left.
+    let dead: Vec<_> = (0..count).map(|_| another::<Text>(&sender.end)).collect();
+    dead.iter().for_each(|end| send_up_to(&end.ring, 2, &"lost".into()));
+}
+
+#[test]
+fn those_who_only_try_find_the_dead_too() {
+    let (sender, receiver) = channel_with::<Text>(2, 4096).unwrap();
+    senders_die(&sender, 1);
+    sender.send("kept".into()).unwrap();
+    assert_eq!(receiver.try_recv().unwrap(), "kept");
+    // They hold the whole queue.
+    senders_die(&sender, 2);
+    sender.try_send("next".into()).unwrap();
+    assert!((0..3).any(|_| receiver.try_recv().is_ok()));
+    // A receiver has died with what is in the way of the next message.
+    for text in ["one", "two"] {
+        sender.send(text.into()).unwrap();
+    }
+    receive_up_to(&another::<Text>(&receiver.end).ring, 0);
+    sender.try_send("three".into()).unwrap();
+    assert_eq!(receiver.try_recv().unwrap(), "two");
+    assert_eq!(receiver.try_recv().unwrap(), "three");
+    // The last sender of all.
+    senders_die(&sender, 1);
+    drop(sender);
+    assert!((0..3).any(|_| receiver.try_recv().unwrap_err().is_disconnected()));
+}
+
+#[test]
+fn what_lies_behind_many_dead_is_received_when_all_are_gone() {
+    let (sender, receiver) = channel_with::<Text>(40, 4096).unwrap();
+    senders_die(&sender, 30);
+    sender.send("kept".into()).unwrap();
+    drop(sender);
+    assert_eq!(receiver.recv().unwrap(), "kept");
+    assert!(receiver.recv().unwrap_err().is_disconnected());
+}
+
 #[test]
 fn a_number_that_is_used_again_takes_over_what_was_left() {
     let (sender, receiver) = channel_with::<Text>(2, 4096).unwrap();

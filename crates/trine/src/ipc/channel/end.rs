@@ -196,7 +196,10 @@ impl End {
                 }
                 Found::Nothing => false,
                 Found::Soon(unfinished) => {
-                    unfinished.into_iter().for_each(|claim| self.ring.settle(claim));
+                    if unfinished.is_some_and(|claim| self.ring.settle(claim)) {
+                        // The next one may be another's, with messages behind it.
+                        pause = PAUSE;
+                    }
                     true
                 }
                 Found::Claimed(value) => return Ok(value),

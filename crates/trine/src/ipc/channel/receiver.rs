@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::codec;
 use super::end::{self, End};
 use super::error::{Reason, RecvError};
+use super::layout::Position;
 use super::ring::Found;
 
 /// The receiving end of a channel between processes. Clones share the messages: each message goes to one of them.
@@ -55,14 +56,14 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     #[inline]
     pub fn try_recv(&self) -> Result<T, RecvError> {
         let ring = &*self.end.ring;
-        let reason = match ring.claim_to_read() {
+        let reason = match self.look() {
             Found::Claimed(position) => return open(codec::unpack(ring, position)),
             Found::Broken => end::BROKEN,
             Found::Soon(_) => Reason::Empty,
             Found::Nothing => match self.end.is_gone() {
                 false => Reason::Empty,
                 // What was sent before is there now.
-                true => match ring.claim_to_read() {
+                true => match self.look() {
                     Found::Claimed(position) => return open(codec::unpack(ring, position)),
                     Found::Soon(_) => Reason::Empty,
                     _ => Reason::Disconnected,
@@ -79,6 +80,16 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     /// As `recv`, and if the time was up first.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
         self.take_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Claims a message; one who never waits also has to end what the dead have begun.
+    #[inline]
+    fn look(&self) -> Found<Position> {
+        let ring = &*self.end.ring;
+        match ring.claim_to_read() {
+            Found::Soon(Some(claim)) if ring.settle(claim) => ring.claim_to_read(),
+            found => found,
+        }
     }
 
     #[inline]

@@ -227,12 +227,14 @@ impl Ring {
         slot.compare_exchange(word.0, claimed.0, SeqCst, Relaxed).is_ok()
     }
 
-    /// Ends a claim in the place of its owner, if that is dead.
+    /// Ends a claim in the place of its owner, if that is dead; says whether it is.
     #[cold]
-    pub(super) fn settle(&self, Unfinished { index, word }: Unfinished) {
-        if !self.is_there(word.owner()) {
+    pub(super) fn settle(&self, Unfinished { index, word }: Unfinished) -> bool {
+        let dead = !self.is_there(word.owner());
+        if dead {
             self.free_abandoned(self.slot(index), word);
         }
+        dead
     }
 
     /// Frees what a dead process has claimed. Those who sleep are woken before, as it may not have done so.

@@ -123,7 +123,18 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
         let position = match ring.claim_to_write() {
             Found::Claimed(position) => position,
             Found::Broken => return Err(end::BROKEN),
-            Found::Nothing | Found::Soon(_) => self.wait_for(patience, || ring.claim_to_write())?,
+            Found::Nothing => self.wait_for(patience, || ring.claim_to_write())?,
+            Found::Soon(claim) => {
+                let again = match (patience, claim) {
+                    // One who never waits also has to end what the dead have begun.
+                    (Patience::Now, Some(claim)) if ring.settle(claim) => ring.claim_to_write(),
+                    _ => Found::Nothing,
+                };
+                match again {
+                    Found::Claimed(position) => position,
+                    _ => self.wait_for(patience, || ring.claim_to_write())?,
+                }
+            }
         };
         packed.put(position);
         Ok(())

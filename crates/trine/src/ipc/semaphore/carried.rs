@@ -11,8 +11,8 @@ use super::{Origin, Semaphore};
 use crate::ipc::carry;
 use crate::sys::semaphore::Memory;
 
-/// Only of an unnamed one, and only as the argument or result of a process task, or through a channel: it is
-/// the descriptor that travels.
+/// Only of an unnamed one, and only as the argument or result of a process task: it is the descriptor that
+/// travels.
 impl Serialize for Semaphore {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.origin {

@@ -27,8 +27,8 @@ use crate::task::park;
 /// A number of permits that several processes share.
 ///
 /// A named one can be opened by any program, and is what `sem_open(3)` of the GNU C library and Python's
-/// `multiprocessing` open by the same name. An unnamed one ([`new`](Self::new)) travels to other processes as an argument of a process
-/// task or through a channel of [`ipc`](crate::ipc), or as its descriptor.
+/// `multiprocessing` open by the same name. An unnamed one ([`new`](Self::new)) travels to other processes as an argument or result of
+/// a process task, or as its descriptor.
 ///
 /// ```
 /// use trine::{coroutine, ipc::Semaphore};

@@ -52,7 +52,7 @@ pub use report::{Enforcement, NotEnforced, Part};
 /// | | system calls newer than Linux 6.17, `clone3`; another ABI kills the process | `ENOSYS` |
 /// | [`no_network`](Self::no_network) | sockets of any kind, Unix sockets among them, except pairs that are connected to each other (`UnixStream::pair`); TCP a second time by Landlock | `EPERM` |
 /// | [`read_only`](Self::read_only), [`read_write`](Self::read_write), [`no_files`](Self::no_files) | every file and directory that is not listed | `EACCES` |
-/// | | changing permissions, owner, times and attributes of files by name; by descriptor too if nothing is listed as writable | `EPERM` |
+/// | | subvolumes, fs-verity; changing permissions, owner, times and attributes of files by name; by descriptor too if nothing is listed as writable | `EPERM` |
 /// | [`no_exec`](Self::no_exec) | running programs | `EPERM` |
 /// | [`no_new_processes`](Self::no_new_processes) | processes; threads can be started | `EPERM` |
 ///

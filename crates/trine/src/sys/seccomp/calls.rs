@@ -175,6 +175,21 @@ const FOREIGN_IOCTLS: [u32; 4] = [0x5412, 0x541c, 0x8901, 0x8902];
 /// `FS_IOC_SETVERSION` of `<linux/fs.h>`.
 const ATTRIBUTE_IOCTLS: [u32; 3] = [0x4008_6602, 0x401c_5820, 0x4008_7602];
 
+/// `ioctl`s that change a file, or what is in a directory, that is open for reading only, and that Landlock does not
+/// look at: `FS_IOC_ENABLE_VERITY` (it is never written again), `FS_IOC_SET_ENCRYPTION_POLICY`; subvolumes of btrfs
+/// (`SNAP_CREATE`, `SUBVOL_CREATE`, `SNAP_DESTROY`, their second versions, `SUBVOL_SETFLAGS` of `<linux/btrfs.h>`).
+const CONTENT_IOCTLS: [u32; 9] = [
+    0x4080_6685,
+    0x800c_6613,
+    0x5000_9401,
+    0x5000_940e,
+    0x5000_940f,
+    0x5000_9417,
+    0x5000_9418,
+    0x5000_943f,
+    0x4008_941a,
+];
+
 /// `F_SETOWN_EX` of `<asm-generic/fcntl.h>`.
 const F_SETOWN_EX: u32 = 15;
 
@@ -257,4 +272,9 @@ pub(super) fn attributes_given() -> Vec<Deny> {
 /// The times of a file by its name; without one the call is about a descriptor.
 pub(super) fn times_given() -> Vec<Deny> {
     vec![Deny::when(libc::SYS_utimensat, [Given::Pointer(1)])]
+}
+
+/// Files and directories that are open for reading only, past Landlock.
+pub(super) fn content_given() -> Vec<Deny> {
+    CONTENT_IOCTLS.map(|request| Deny::when(libc::SYS_ioctl, [Given::Is(1, request)])).into()
 }

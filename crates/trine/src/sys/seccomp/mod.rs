@@ -32,7 +32,7 @@ pub(crate) struct Policy {
     pub(crate) processes: bool,
     /// Signals to other processes.
     pub(crate) signals: bool,
-    /// Changing attributes of files by name.
+    /// Changing attributes of files by name, and what Landlock does not see of their content.
     pub(crate) attributes_by_name: bool,
     /// Changing attributes of open files.
     pub(crate) attributes_by_descriptor: bool,
@@ -139,6 +139,9 @@ impl Policy {
         }
         if self.signals {
             denied.extend(calls::signals_given(own));
+        }
+        if self.attributes_by_name {
+            denied.extend(calls::content_given());
         }
         if self.attributes_by_descriptor {
             denied.extend(calls::attributes_given());
