@@ -340,7 +340,7 @@ fn a_bare_fork_of_the_program_is_told_that_it_has_no_process_tasks() {
 fn wait_for_the_service() {
     let is_asleep = |thread: fs::DirEntry| {
         let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        stat.contains("(trine-processes) S") || stat.contains("(trine-processe) S")
+        stat.contains("(trine-processes) S")
     };
     while !fs::read_dir("/proc/self/task").unwrap().flatten().any(is_asleep) {
         std::thread::yield_now();
