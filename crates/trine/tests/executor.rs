@@ -15,6 +15,17 @@ fn sum_of_cubes(executor: &impl Executor) -> u64 {
 }
 
 #[test]
+fn a_chunk_of_any_size_takes_memory_for_what_there_is() {
+    let pool = process::Pool::new(1);
+    for chunk in [1 << 40, usize::MAX] {
+        let sum: u64 = pool.map(1..=100, cube).chunk(chunk).map(Result::unwrap).sum();
+        assert_eq!(sum, 25_502_500);
+        let lengths = pool.map(vec![[7_u64; 30]; 10], |array| array.len()).chunk(chunk);
+        assert_eq!(lengths.unordered().map(Result::unwrap).sum::<usize>(), 300);
+    }
+}
+
+#[test]
 fn one_function_runs_on_every_executor() {
     for kind in Kind::ALL {
         assert_eq!(sum_of_cubes(&kind), 25_502_500, "{kind}");

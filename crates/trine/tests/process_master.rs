@@ -336,6 +336,50 @@ fn a_bare_fork_of_the_program_is_told_that_it_has_no_process_tasks() {
     run(child(&this_program(), name, "master"));
 }
 
+/// Waits until the thread that serves process tasks sleeps, so that a fork finds its locks free.
+fn wait_for_the_service() {
+    let is_asleep = |thread: fs::DirEntry| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.contains("(trine-processes) S")
+    };
+    while !fs::read_dir("/proc/self/task").unwrap().flatten().any(is_asleep) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_bare_fork_that_drops_a_pool_leaves_its_workers_alone() {
+    let name = "a_bare_fork_that_drops_a_pool_leaves_its_workers_alone";
+    if role().is_some() {
+        for drops in [true, false] {
+            let pool = process::Pool::new(1);
+            let worker = pool.spawn((), |()| std::process::id()).join().unwrap();
+            wait_for_the_service();
+            // SAFETY: as above.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // SAFETY: no memory involved. It must not wait for workers that are not its own.
+                unsafe { libc::alarm(30) };
+                if drops {
+                    drop(pool);
+                } else {
+                    pool.shutdown();
+                }
+                // SAFETY: ends the child without the test harness.
+                unsafe { libc::_exit(0) };
+            }
+            let mut status = 0;
+            // SAFETY: a valid place for the answer.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            assert_eq!(status, 0);
+            assert_eq!(pool.spawn((), |()| std::process::id()).join().unwrap(), worker);
+            assert_eq!(pool.stats().workers_lost, 0);
+        }
+        return;
+    }
+    run(child(&this_program(), name, "master"));
+}
+
 #[test]
 fn workers_have_no_descriptors_but_their_own() {
     let open = process::spawn((), |()| {

@@ -124,7 +124,8 @@ impl<E, I, F> Feed<'_, E, I, F> {
         let Some(pool) = self.executor.processes().filter(|_| self.adapts || self.chunk > 1) else {
             return Some(Batch::One(self.executor.spawn_at(self.location, arg, self.function)));
         };
-        let mut args = Vec::with_capacity(self.chunk);
+        // Somebody may have said `usize::MAX`, for all of them.
+        let mut args = Vec::with_capacity(self.chunk.min(MOST));
         args.push(arg);
         args.extend(self.args.by_ref().take(self.chunk - 1));
         Some(Batch::Chunk(pool.spawn_chunk_at(self.location, args, self.function)))
@@ -226,6 +227,7 @@ where
             window: self.window,
             places,
             free: Vec::new(),
+            found: 0,
             finished: Arc::default(),
             ready: self.ready,
         };
@@ -286,6 +288,8 @@ pub struct Unordered<'e, E, I, F, R> {
     /// The tasks under way, each at the place that its waker names.
     places: Vec<Option<Batch<R>>>,
     free: Vec<usize>,
+    /// Where the last look for one under way has found it.
+    found: usize,
     finished: Arc<Finished>,
     ready: VecDeque<Result<R, TaskError>>,
 }
@@ -348,6 +352,16 @@ impl<E, I, F, R> Unordered<'_, E, I, F, R> {
         }
         self.places[place] = Some(batch);
     }
+
+    /// Helps with one that is under way; goes on where it was, as a large window may be all but empty.
+    fn linger(&mut self) {
+        let count = self.places.len();
+        let mut around = (self.found..self.found + count).map(|place| place % count);
+        if let Some(place) = around.find(|place| self.places[*place].is_some()) {
+            self.found = place;
+            self.places[place].iter().for_each(Batch::linger);
+        }
+    }
 }
 
 impl<E, I, A, F, R> Iterator for Unordered<'_, E, I, F, R>
@@ -375,10 +389,8 @@ where
         if self.places.len() == self.free.len() {
             return None;
         }
-        if self.finished.is_empty()
-            && let Some(any) = self.places.iter().flatten().next()
-        {
-            any.linger();
+        if self.finished.is_empty() {
+            self.linger();
         }
         let place = match self.finished.next() {
             Ok(place) => place,

@@ -245,8 +245,9 @@ impl Crew {
     pub(super) fn close(self: &Arc<Crew>) {
         let mut roster = self.lock();
         roster.closing = true;
-        roster.dismiss_idle();
+        // In a process that was forked from the service's, the workers are the other's.
         if let Ok(service) = service::get() {
+            roster.dismiss_idle();
             self.arm(&mut roster, service);
             drop(roster);
             service.see_off(self);
@@ -279,6 +280,10 @@ impl Crew {
 
     /// Waits until the last worker of a closed crew is gone.
     pub(super) fn wait_until_gone(&self) {
+        // Where there is no service nobody would ever tell.
+        if service::get().is_err() {
+            return;
+        }
         let waker = park::waker();
         loop {
             let mut roster = self.lock();
@@ -400,15 +405,17 @@ impl Crew {
     }
 
     /// A worker has closed its connection: it is dying, or is ended soon. What it has not begun goes to others.
-    pub(super) fn hung_up(&self, id: u64) {
+    pub(super) fn hung_up(self: &Arc<Crew>, id: u64) {
         let mut roster = self.lock();
         let Some(post) = roster.posts.get_mut(&id) else { return };
+        let service = Arc::clone(&post.link.service);
         post.hung_up = true;
         post.idle = false;
         let back = post.withdraw_all();
         roster.idle.retain(|idle| *idle != id);
         back.into_iter().for_each(|job| roster.queue.push_front(job));
         roster.employ_idle(&self.policy);
+        self.arm(&mut roster, &service);
     }
 
     /// A worker is gone, and was waited for. A task that it had begun ends with `cause`, or is run again; those that

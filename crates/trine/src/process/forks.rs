@@ -132,8 +132,10 @@ impl Forks {
             if known || !ours.contains(&child::short_name(pid).as_deref()) {
                 continue;
             }
-            if let Ok(pidfd) = child::open(pid) {
-                births.stray(pid, pidfd, None);
+            match child::open(pid) {
+                Ok(pidfd) => births.stray(pid, pidfd, None),
+                // Nobody could tell of its end.
+                Err(_) => child::kill_and_wait(pid),
             }
         }
     }
@@ -170,6 +172,8 @@ impl Births {
         let number = self.number();
         if self.service.poll.add(&pidfd, number * 2 + 1).is_ok() {
             self.strays.insert(number, Stray { pid, pidfd, _place: place });
+        } else {
+            child::kill_and_wait(pid);
         }
     }
 

@@ -255,6 +255,14 @@ impl Job {
         {
             return Fate::Ends(stop.cause.clone());
         }
+        match (self.goes_on(begun, is_first, cause, retries), &self.stop) {
+            // The item that crashed has its answer; the others are not to run any more.
+            (Fate::Goes, Some(stop)) => Fate::Ends(stop.cause.clone()),
+            (fate, _) => fate,
+        }
+    }
+
+    fn goes_on(&mut self, begun: Option<u32>, is_first: bool, cause: &Cause, retries: u32) -> Fate {
         self.handed += u32::from(is_first);
         if let Some(many) = &mut self.many {
             many.forget_behind_the_first();
@@ -387,5 +395,39 @@ impl Drop for Job {
             let info = self.record().core().entry.info();
             self.end(Err(TaskError::new(Cause::Lost { reason }, Some(info))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use super::super::chunk::ChunkRemote;
+    use super::super::limits::Evidence;
+    use super::super::service::cause_of;
+    use super::super::wire;
+    use super::*;
+    use crate::sys::child::Ended;
+
+    #[test]
+    fn a_cancelled_task_whose_worker_crashes_is_not_given_to_another() {
+        let record = Record::new(None, Location::caller());
+        let task = Arc::new(ChunkRemote::<()>::new(record));
+        // SAFETY: a new task, and the one job made of it.
+        let mut job = unsafe { Job::new(task.clone()) };
+        job.many = Some(Gather::new(3));
+        job.call = Arc::new(wire::begin(FrameKind::Run, job.id()));
+        let crash = cause_of(Ended::Exited(7), Evidence::default());
+        assert!(matches!(job.died_with_worker(Some(0), true, &crash, 0), Fate::Goes));
+        let cause = Cause::Cancelled { reason: None };
+        job.stop = Some(Stop { cause, kill_at: None, killed: false });
+        let fate = job.died_with_worker(Some(1), true, &crash, 0);
+        let Fate::Ends(cause) = fate else { panic!("it would go on") };
+        job.fail(cause);
+        // SAFETY: there is no other consumer.
+        let answer = unsafe { task.record.core().outcome.take() };
+        let Some(Ok(Answer::Many(answer))) = answer else { panic!("{answer:?}") };
+        let ends: Vec<_> = answer.errors().map(|error| error.is_cancelled()).collect();
+        assert_eq!(ends, [false, false, true]);
     }
 }

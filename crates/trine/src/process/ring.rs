@@ -59,6 +59,10 @@ pub(super) const BYTES: usize = CELLS * CELL * 8;
 /// Longest record: a small part of the ring, so that one record does not hold up the others.
 pub(super) const LONGEST: usize = CELLS / 8 * ROOM;
 
+/// Most steps on the way to the next record. A producer that withdraws faster than its records are skipped is mad, and
+/// would keep the consumer for ever.
+const STEPS: usize = 64 * CELLS;
+
 /// What the other side has written makes no sense.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Broken;
@@ -177,7 +181,7 @@ impl Consumer {
 
     /// Moves the next record's bytes behind those in `into`; `false` if there is none.
     pub(super) fn take(&mut self, into: &mut Vec<u8>) -> Result<bool, Broken> {
-        loop {
+        for _ in 0..STEPS {
             let state = self.cells.state(self.next);
             let word = state.load(Acquire);
             let len = (word >> LENGTH) as usize;
@@ -200,6 +204,7 @@ impl Consumer {
                 _ => return Err(Broken),
             }
         }
+        Err(Broken)
     }
 
     fn read(&self, len: usize, into: &mut Vec<u8>) {

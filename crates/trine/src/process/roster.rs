@@ -193,6 +193,10 @@ impl Roster {
     fn needed(&self, policy: &Policy) -> usize {
         let there = if policy.is_fresh() { self.posts.len() } else { self.living() };
         let room = policy.most().saturating_sub(there);
+        if room == 0 {
+            // Asked at each task of a busy pool, which is not to cost a look at each worker.
+            return 0;
+        }
         match (policy.plan, policy.idle) {
             (Plan::Kept(_), None) if !self.closing => room,
             (Plan::Kept(_), Some(_)) if !self.closing => {

@@ -342,9 +342,11 @@ impl Master {
         if !std::mem::take(&mut member.rung) {
             return;
         }
-        if member.link.hear(&member.crew) >= MANY && !self.attended.contains(&id) {
+        if member.link.hear(&member.crew) >= MANY {
             member.link.hush();
-            self.attended.push(id);
+            if !self.attended.contains(&id) {
+                self.attended.push(id);
+            }
         } else {
             member.link.listen(&member.crew);
         }
