@@ -141,7 +141,7 @@ fn open(head: &[u8]) -> Result<(Frame, usize), String> {
 mod tests {
     use std::os::fd::AsFd;
 
-    use super::super::wire::{frame, head};
+    use super::super::wire::{begin, frame, head};
     use super::*;
 
     fn fed(bytes: &[u8], step: usize) -> Result<Vec<Frame>, String> {

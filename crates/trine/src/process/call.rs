@@ -111,6 +111,12 @@ where
             if own.len() <= room { Ok(own) } else { Err(too_many(&remote.record, own.len(), room)) }
         });
         match encoded {
+            Ok(_) if frame.len() - argument >= u32::MAX as usize => {
+                frame.truncate(argument);
+                let stage = CodecStage::EncodeArgument;
+                let message = "it is longer than 4 GiB, which no chunk holds; use `spawn`".into();
+                gather.absent(item as u32, remote.record.error(Cause::Codec { stage, message }));
+            }
             Ok(mut own) => {
                 let head = wire::item_head(Some((frame.len() - argument, own.len())));
                 frame[start..argument].copy_from_slice(&head);
