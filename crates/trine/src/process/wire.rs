@@ -14,6 +14,7 @@
 //!          ◄─ worker     READY                once, when it can take tasks
 //!          ◄─            REFUSED              in place of READY or a task that its SETUP made impossible
 //!          ◄─            VALUE or FAILED      one for each item of a RUN
+//!          ◄─            PROGRESS             before it, the last that the task has told of how far it is
 //!          ◄─            BELL                 there is something in the master's ring; with a task: no, nothing
 //!          ◄─            OVERFLOW             from the fault handler: the stack is used up
 //! ```
