@@ -63,8 +63,9 @@ fn map(len: u64) -> *mut libc::c_void {
 /// Takes all that the allocator can give, in ever smaller pieces, and leaves `errno` at `ENOMEM`.
 fn exhaust() {
     for len in [MIB as usize, 64 << 10, 4 << 10, 64] {
+        // Unseen by the optimizer, which would take out what nobody uses.
         // SAFETY: leaked, and only compared with null.
-        while !unsafe { libc::malloc(len) }.is_null() {}
+        while !black_box(unsafe { libc::malloc(len) }).is_null() {}
     }
 }
 
