@@ -1,10 +1,18 @@
 //! Process tasks under limits of the system: an error that names the limit, and life goes on.
 
 use std::fs;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use trine::ipc::Shared;
+use trine::ipc::channel::{Receiver, channel};
 use trine::process;
 
 mod common;
@@ -159,4 +167,59 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
         return;
     }
     run(child(&copy("no-more-processes").0, name, "master"));
+}
+
+/// A user may have as many descriptors in flight between processes as one of them may have open.
+#[test]
+fn what_no_descriptor_may_travel_for_arrives_later() {
+    let name = "what_no_descriptor_may_travel_for_arrives_later";
+    if role().is_none() {
+        run(limited(child(&this_program(), name, "master"), libc::RLIMIT_NOFILE, 100));
+        return;
+    }
+    // The superuser may have any number in flight.
+    // SAFETY: no memory involved.
+    if unsafe { libc::getuid() } == 0 {
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::setuid(54_322) }, 0);
+    }
+    let pool = process::Pool::new(1);
+    let text = Shared::from_slice(b"as long as it takes").unwrap();
+    let len = |text: Shared<[u8]>| text.len();
+    assert_eq!(pool.spawn(text.clone(), len).join().unwrap(), text.len());
+    // An argument.
+    let in_flight = as_many_in_flight_as_may_be();
+    let there = pool.spawn(text.clone(), len);
+    let there = there.join_timeout(Duration::from_millis(50)).unwrap_err();
+    drop(in_flight);
+    assert_eq!(there.join().unwrap(), text.len());
+    // A value.
+    let (own, worker) = channel::<u8>(1).unwrap();
+    let back = pool.spawn((worker, text.clone()), wait_for_a_word);
+    let in_flight = as_many_in_flight_as_may_be();
+    own.send(1).unwrap();
+    let back = back.join_timeout(Duration::from_millis(50)).unwrap_err();
+    drop(in_flight);
+    assert_eq!(*back.join().unwrap(), *text);
+}
+
+fn wait_for_a_word<T>((words, value): (Receiver<u8>, T)) -> T {
+    words.recv().unwrap();
+    value
+}
+
+/// The socket that they are on the way to; closed with it.
+fn as_many_in_flight_as_may_be() -> UnixStream {
+    let (from, to) = UnixStream::pair().unwrap();
+    loop {
+        let many = [from.as_fd(); 40];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(40))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&many)));
+        if let Err(error) = sendmsg(&from, &[IoSlice::new(b"x")], &mut control, SendFlags::empty())
+        {
+            assert_eq!(error, Errno::TOOMANYREFS);
+            return to;
+        }
+    }
 }

@@ -10,8 +10,10 @@
 //! A worker that has answered spins for a moment: the joiner, if it looks by itself, takes the answer and brings the
 //! next task, and nobody is woken.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process;
+use std::thread;
 use std::time::Duration;
 
 use super::assembler::{Assembler, Stream};
@@ -53,6 +55,8 @@ struct Ring {
 const TRIES: u32 = 200;
 /// The later half of these are so far apart: the master is busy with something else.
 const PAUSE: Duration = Duration::from_micros(100);
+/// How long after a refusal, as too much is on its way between others, an answer is sent again.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 /// A buffer for long answers is given back if it is longer than this.
 const KEPT: usize = 1 << 20;
@@ -198,9 +202,9 @@ impl Outbox {
                 }
                 tell(ring, &self.socket);
                 if attempt < TRIES / 2 {
-                    std::thread::yield_now();
+                    thread::yield_now();
                 } else {
-                    std::thread::sleep(PAUSE);
+                    thread::sleep(PAUSE);
                 }
             }
         }
@@ -247,12 +251,22 @@ impl Outbox {
             socket::send_all(&self.socket, frame)
         } else {
             let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-            socket::send_with(&self.socket, frame, &descriptors, socket::Patience::Wait)
+            self.begin(frame, &descriptors)
                 .and_then(|sent| socket::send_all(&self.socket, &frame[sent..]))
         };
         if sent.is_err() {
             // Nobody is left to tell, or the task has closed the connection.
             process::exit(1);
+        }
+    }
+
+    /// Sends the first part of a frame, and its descriptors as soon as the kernel lets so many travel.
+    fn begin(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        loop {
+            match socket::send_with(&self.socket, frame, descriptors, socket::Patience::Wait) {
+                Err(error) if socket::takes_more_later(&error) => thread::sleep(REFUSED_PAUSE),
+                sent => return sent,
+            }
         }
     }
 }

@@ -335,8 +335,12 @@ impl Post {
         self.withdraw(last)
     }
 
-    /// Asks the worker, once for each task that is its first for long, whether it has anything to do.
+    /// Asks the worker, once for each task that is its first for long, whether it has anything to do; and tries again
+    /// to send it what the kernel has refused.
     pub(super) fn ask_after(&mut self) {
+        if !self.out.is_empty() && !self.waits_for_room {
+            self.flush();
+        }
         let Some(first) = self.jobs.front().map(Job::id) else { return };
         if self.seen != first {
             self.seen = first;
@@ -366,18 +370,26 @@ impl Post {
         self.jobs.iter_mut().any(kill_if_due)
     }
 
-    /// Writes as much as there is room for.
+    /// Writes as much as there is room for. What the kernel refuses for want of memory or of descriptors in flight is
+    /// tried again [some time later](Self::ask_after).
     pub(super) fn flush(&mut self) {
+        let mut is_refused = false;
         while let Some(Outgoing { frame, gone, descriptors }) = self.out.front_mut() {
             match send(&self.link.socket, &frame[*gone..], *gone, descriptors) {
                 Ok(sent) if *gone + sent < frame.len() => *gone += sent,
                 Ok(_) => drop(self.out.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if socket::takes_more_later(&error) => {
+                    is_refused = true;
+                    break;
+                }
+                // Its end is seen at the pidfd.
                 Err(_) => self.out.clear(),
             }
         }
-        if self.waits_for_room == self.out.is_empty() {
-            self.waits_for_room = !self.out.is_empty();
+        let waits_for_room = !self.out.is_empty() && !is_refused;
+        if self.waits_for_room != waits_for_room {
+            self.waits_for_room = waits_for_room;
             let interest = if self.waits_for_room { Interest::ReadWrite } else { Interest::Read };
             self.link.service.poll.change(&self.link.socket, self.link.token(), interest);
         }

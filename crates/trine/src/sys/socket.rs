@@ -106,6 +106,12 @@ pub(crate) fn send_with(
     Ok(retry(|| net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))?)
 }
 
+/// Whether a socket took nothing because too much is on its way, in memory or in descriptors (`ETOOMANYREFS`: more
+/// than this user may have in flight): it will when some of that has arrived, which nothing tells.
+pub(crate) fn takes_more_later(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM))
+}
+
 fn rights(mut control: RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
     let mut descriptors = Vec::new();
     for ancillary in control.drain() {
