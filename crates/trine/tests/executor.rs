@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use trine::{Cause, Executor, Kind, State, Task, process, thread};
+use trine::{Cause, Executor, Kind, State, Task, TaskError, process, thread};
 
 fn cube(n: u64) -> u64 {
     n * n * n
@@ -219,4 +219,30 @@ fn long_and_short_results_of_one_chunk_keep_their_places() {
         .collect::<Result<_, _>>()
         .unwrap();
     assert!((0..).zip(results).all(|(n, result)| result == bytes(n)));
+}
+
+#[test]
+fn an_error_says_which_argument_it_had() {
+    fn fails(n: usize) -> usize {
+        if n % 70 == 3 { panic!("one of them") } else { n }
+    }
+    fn argument(result: Result<usize, TaskError>) -> usize {
+        result.unwrap_or_else(|error| {
+            assert!(error.is_panic(), "{error}");
+            let n = error.argument().unwrap();
+            assert_eq!(n % 70, 3);
+            assert!(error.to_string().contains(&format!(", argument {n}, panicked")), "{error}");
+            n
+        })
+    }
+    for kind in Kind::ALL {
+        let ordered: Vec<_> = kind.map(0..300, fails).map(argument).collect();
+        assert!(ordered.into_iter().eq(0..300));
+        let mut unordered: Vec<_> = kind.map(0..300, fails).unordered().map(argument).collect();
+        unordered.sort_unstable();
+        assert!(unordered.into_iter().eq(0..300));
+        let chunked: Vec<_> = kind.map(0..300, fails).chunk(90).map(argument).collect();
+        assert!(chunked.into_iter().eq(0..300));
+        assert_eq!(kind.spawn(3, fails).join().unwrap_err().argument(), None);
+    }
 }

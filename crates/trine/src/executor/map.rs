@@ -43,6 +43,8 @@ struct Feed<'e, E, I, F> {
     location: &'static Location<'static>,
     /// The caller was interrupted: no more tasks.
     ended: bool,
+    /// How many arguments were taken.
+    taken: usize,
     /// How many arguments cross at once.
     chunk: usize,
     /// Whether that follows from what the tasks take.
@@ -55,50 +57,63 @@ const MOST: usize = 512;
 /// the workers end at about the same time.
 const ENOUGH: Duration = Duration::from_micros(200);
 
+/// A part of the arguments, under way.
+struct Batch<R> {
+    /// Which argument is its first.
+    first: usize,
+    work: Work<R>,
+}
+
 /// One task, or many arguments that cross together.
-enum Batch<R> {
+enum Work<R> {
     One(Task<R>),
     Chunk(Task<Chunk<R>>),
 }
 
 impl<R> Batch<R> {
     fn wait(&mut self) -> Result<(), Interrupted> {
-        match self {
-            Batch::One(task) => task.wait(),
-            Batch::Chunk(task) => task.wait(),
+        match &mut self.work {
+            Work::One(task) => task.wait(),
+            Work::Chunk(task) => task.wait(),
         }
     }
 
     fn register(&mut self, waker: &Waker) -> bool {
-        match self {
-            Batch::One(task) => task.register(waker),
-            Batch::Chunk(task) => task.register(waker),
+        match &mut self.work {
+            Work::One(task) => task.register(waker),
+            Work::Chunk(task) => task.register(waker),
         }
     }
 
     /// The caller is about to wait.
     fn linger(&self) {
-        match self {
-            Batch::One(task) => task.linger(),
-            Batch::Chunk(task) => task.linger(),
+        match &self.work {
+            Work::One(task) => task.linger(),
+            Work::Chunk(task) => task.linger(),
         }
     }
 
     fn cancel_because(&self, reason: String) {
-        match self {
-            Batch::One(task) => task.cancel_because(reason),
-            Batch::Chunk(task) => task.cancel_because(reason),
+        match &self.work {
+            Work::One(task) => task.cancel_because(reason),
+            Work::Chunk(task) => task.cancel_because(reason),
         }
     }
 
     /// Its results, and how long they took if there are many.
     fn join(self, into: &mut VecDeque<Result<R, TaskError>>) -> Option<(usize, Duration)> {
-        match self {
-            Batch::One(task) => into.push_back(task.join()),
-            Batch::Chunk(task) => match task.join() {
+        let first = self.first;
+        match self.work {
+            Work::One(task) => {
+                into.push_back(task.join().map_err(|error| error.with_argument(first)));
+            }
+            Work::Chunk(task) => match task.join() {
                 Ok(chunk) => {
                     let count = chunk.results.len();
-                    into.extend(chunk.results);
+                    let results = chunk.results.into_iter().zip(first..);
+                    into.extend(results.map(|(result, argument)| {
+                        result.map_err(|error| error.with_argument(argument))
+                    }));
                     return chunk.took.map(|took| (count, took));
                 }
                 Err(error) => into.push_back(Err(error)),
@@ -121,14 +136,19 @@ impl<E, I, F> Feed<'_, E, I, F> {
             return None;
         }
         let arg = self.args.next()?;
+        let first = self.taken;
+        self.taken += 1;
         let Some(pool) = self.executor.processes().filter(|_| self.adapts || self.chunk > 1) else {
-            return Some(Batch::One(self.executor.spawn_at(self.location, arg, self.function)));
+            let task = self.executor.spawn_at(self.location, arg, self.function);
+            return Some(Batch { first, work: Work::One(task) });
         };
         // Somebody may have said `usize::MAX`, for all of them.
         let mut args = Vec::with_capacity(self.chunk.min(MOST));
         args.push(arg);
         args.extend(self.args.by_ref().take(self.chunk - 1));
-        Some(Batch::Chunk(pool.spawn_chunk_at(self.location, args, self.function)))
+        self.taken = first + args.len();
+        let task = pool.spawn_chunk_at(self.location, args, self.function);
+        Some(Batch { first, work: Work::Chunk(task) })
     }
 
     /// Learns from what a chunk of this many arguments has taken.
@@ -164,7 +184,8 @@ where
     ) -> Self {
         let (chunk, adapts) = (1, executor.processes().is_some());
         let args = args.fuse();
-        let feed = Feed { executor, args, function, location, ended: false, chunk, adapts };
+        let feed =
+            Feed { executor, args, function, location, ended: false, taken: 0, chunk, adapts };
         let (under_way, ready) = (VecDeque::new(), VecDeque::new());
         Map { feed, window: executor.width().max(1), under_way, ready }
     }
@@ -174,7 +195,7 @@ where
     /// about 0.1 ms, up to 512 for tiny ones. So many arguments are taken from the iterator before there is a result.
     ///
     /// A process that dies costs the one argument that it was at, however many have crossed with that. The errors of
-    /// one chunk name the same task.
+    /// one chunk name the same task, each [its argument](TaskError::argument).
     ///
     /// ```
     /// use trine::{Executor, Kind};
@@ -207,7 +228,8 @@ where
         self
     }
 
-    /// Gives each result as soon as it is there, with no regard to the order of the arguments.
+    /// Gives each result as soon as it is there, with no regard to the order of the arguments. An error says
+    /// [which one](TaskError::argument) it had.
     ///
     /// ```
     /// use trine::{Executor, Kind};

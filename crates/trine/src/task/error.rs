@@ -28,6 +28,7 @@ struct Inner {
     cause: Cause,
     task: Option<TaskInfo>,
     attempt: u32,
+    argument: Option<usize>,
     payload: Payload,
     printed: Option<Arc<Printed>>,
     suppressed: Vec<TaskError>,
@@ -128,8 +129,15 @@ pub struct SourceLocation {
 
 impl TaskError {
     pub(crate) fn new(cause: Cause, task: Option<TaskInfo>) -> TaskError {
-        let (payload, printed, suppressed) = (None, None, Vec::new());
-        TaskError(Box::new(Inner { cause, task, attempt: 1, payload, printed, suppressed }))
+        TaskError(Box::new(Inner {
+            cause,
+            task,
+            attempt: 1,
+            argument: None,
+            payload: None,
+            printed: None,
+            suppressed: Vec::new(),
+        }))
     }
 
     pub(crate) fn with_printed(mut self, printed: Option<Printed>) -> TaskError {
@@ -139,6 +147,11 @@ impl TaskError {
 
     pub(crate) fn with_attempt(mut self, attempt: u32) -> TaskError {
         self.0.attempt = attempt;
+        self
+    }
+
+    pub(crate) fn with_argument(mut self, argument: usize) -> TaskError {
+        self.0.argument = Some(argument);
         self
     }
 
@@ -165,6 +178,20 @@ impl TaskError {
     /// In which run of the task it happened, from 1; more than 1 only where retries were asked for.
     pub fn attempt(&self) -> u32 {
         self.0.attempt
+    }
+
+    /// Of a task of a [map](crate::Executor::map): which of the arguments it had, from 0.
+    ///
+    /// ```
+    /// use trine::{Executor, Kind};
+    ///
+    /// let words = ["3", "1o", "5"].map(String::from);
+    /// let numbers = Kind::Thread.map(words.clone(), |word: String| word.parse::<u32>().unwrap()).unordered();
+    /// let errors: Vec<_> = numbers.filter_map(Result::err).collect();
+    /// assert_eq!(words[errors[0].argument().unwrap()], "1o");
+    /// ```
+    pub fn argument(&self) -> Option<usize> {
+        self.0.argument
     }
 
     /// The end of what the task had printed on its standard output, at most 8 KiB; empty if that was not
@@ -324,9 +351,13 @@ impl fmt::Display for Cause {
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.task {
-            Some(task) => write!(f, "{task} {}", self.0.cause)?,
-            None => write!(f, "task {}", self.0.cause)?,
+            Some(task) => write!(f, "{task}")?,
+            None => f.write_str("task")?,
         }
+        if let Some(argument) = self.0.argument {
+            write!(f, ", argument {argument},")?;
+        }
+        write!(f, " {}", self.0.cause)?;
         if let Some(line) = self.last_line() {
             write!(f, "; last on its standard error: {line}")?;
         }
@@ -349,6 +380,7 @@ impl fmt::Debug for TaskError {
             .field("cause", &self.0.cause)
             .field("task", &self.0.task)
             .field("attempt", &self.0.attempt)
+            .field("argument", &self.0.argument)
             .field("stdout", &String::from_utf8_lossy(self.stdout()))
             .field("stderr", &String::from_utf8_lossy(self.stderr()))
             .field("suppressed", &self.0.suppressed)
