@@ -28,9 +28,6 @@ use super::wire::{self, FrameKind};
 use crate::sync::{Semaphore, SemaphorePermit};
 use crate::task::{Cause, TaskError, park};
 
-/// After how many workers in a row that died before they were ready no more are forked.
-const MOST_STILLBORN: u32 = 3;
-
 pub(super) struct Crew {
     policy: Policy,
     /// A `SETUP` frame for each worker.
@@ -325,6 +322,8 @@ impl Crew {
         roster.coming -= 1;
         let id = link.id;
         let mut post = Post::new(link, tasks);
+        post.ready_by = self.policy.start.and_then(|start| Instant::now().checked_add(start));
+        post.ready_by.into_iter().for_each(|at| roster.wish(at));
         if let Some(setup) = &self.setup {
             post.send(Arc::clone(setup));
         }
@@ -427,19 +426,8 @@ impl Crew {
         if was_ready {
             roster.stillborn = 0;
             roster.held = None;
-        } else if !post.dismissed && !post.jobs.iter().any(Job::is_stopped) {
-            roster.stillborn += 1;
-            if roster.stillborn >= MOST_STILLBORN {
-                roster.stillborn = 0;
-                let known = match &cause {
-                    Cause::NotSpawned { reason } => reason.clone(),
-                    cause => cause.to_string(),
-                };
-                roster.held = Some(format!(
-                    "{MOST_STILLBORN} workers in a row died before they could take a task; of the \
-                     last one is known: {known}"
-                ));
-            }
+        } else if post.overdue || !post.dismissed && !post.jobs.iter().any(Job::is_stopped) {
+            roster.stillborn(post.overdue, &cause, &self.policy);
         }
         let mut failed = Vec::new();
         let begun = post.begun();

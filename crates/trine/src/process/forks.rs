@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::board::Place;
 use super::crew::Crew;
@@ -86,6 +87,17 @@ impl Forks {
     pub(super) fn left(&mut self, crew: &Arc<Crew>) {
         self.lineage_of(crew).left(crew);
         self.forget_the_past();
+    }
+
+    /// When a template has to have said its next word.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.lineages.iter().filter_map(Lineage::due).min()
+    }
+
+    /// Ends templates that take too long.
+    pub(super) fn look(&mut self, now: Instant) {
+        let births = &mut self.births;
+        self.lineages.iter_mut().for_each(|lineage| lineage.look(now, births));
     }
 
     /// Whether `id` is the number of a template or a stray.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::board::Board;
 use super::entry;
@@ -22,6 +23,12 @@ pub(super) struct Template {
     pub(super) board: Arc<Board>,
     /// Whether it has said that it is ready.
     pub(super) greeted: bool,
+    /// Whether it has forked a worker.
+    pub(super) has_forked: bool,
+    /// Since when its master waits for its next word, if it does.
+    pub(super) awaited: Option<Instant>,
+    /// Whether it was killed because that did not come in time.
+    pub(super) overdue: bool,
     /// Whether its master has ended it.
     pub(super) dismissed: bool,
 }
@@ -30,7 +37,7 @@ impl Template {
     /// Whether workers may be asked of it. What it is asked before it is ready takes descriptors as
     /// long as its preload runs, so only one without a preload is.
     pub(super) fn takes_requests(&self, origin: &Origin) -> bool {
-        !self.dismissed && (self.greeted || origin.preload().is_none())
+        !self.dismissed && !self.overdue && (self.greeted || origin.preload().is_none())
     }
 
     /// Ends it, whatever it does.
@@ -74,7 +81,18 @@ pub(super) fn start(id: u64, origin: &Origin) -> Result<Template, String> {
         child::kill_and_wait(pid);
         limits::explain_missing("handle for the template process", &error)
     })?;
-    Ok(Template { id, pid, socket: ours, pidfd, board, greeted: false, dismissed: false })
+    Ok(Template {
+        id,
+        pid,
+        socket: ours,
+        pidfd,
+        board,
+        greeted: false,
+        has_forked: false,
+        awaited: Some(Instant::now()),
+        overdue: false,
+        dismissed: false,
+    })
 }
 
 /// Makes sure that what would be started is this program and knows that it is a template: anything

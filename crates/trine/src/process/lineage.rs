@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::board::{PLACES, Place};
 use super::capture::Capture;
@@ -25,8 +26,8 @@ use crate::sys::socket::{self, Packet, Patience};
 /// Forks asked of a template and not answered, at the most: descriptors under way count
 /// against a limit, and each of them holds two of this process.
 const AT_ONCE: usize = 32;
-/// After how many templates in a row that died before they were ready no more are started.
-const MOST_STILLBORN: u32 = 3;
+/// After how many templates in a row that died before they had forked a worker no more are started.
+const MOST_STILLBORN: usize = 3;
 
 /// What a template is before it forks: the plain program by default, or what a preload has made of it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,12 +35,20 @@ pub(super) struct Origin {
     preload: Option<Prologue>,
     /// What is done before the preload.
     setup: Setup,
+    /// How long it may take to be ready, and to answer.
+    bound: Option<Duration>,
 }
 
 impl Origin {
-    /// That of workers with this preload and set-up.
-    pub(super) fn new(preload: Prologue, setup: &Setup) -> Origin {
-        Origin { preload: Some(preload), setup: setup.for_template() }
+    /// That of workers with this preload and set-up, whose template may take so long.
+    pub(super) fn new(preload: Option<Prologue>, setup: &Setup, bound: Option<Duration>) -> Origin {
+        let setup = preload.map(|_| setup.for_template()).unwrap_or_default();
+        Origin { preload, setup, bound }
+    }
+
+    /// Whether it is that of everybody who wants nothing special; its template stays for good.
+    fn is_plain(&self) -> bool {
+        self.preload.is_none() && self.bound.is_none()
     }
 
     pub(super) fn preload(&self) -> Option<Prologue> {
@@ -59,10 +68,17 @@ pub(super) struct Lineage {
     wanted: VecDeque<(Arc<Crew>, usize)>,
     /// Workers asked for, by request.
     asked: HashMap<u64, Asked>,
-    /// Templates in a row that died before they were ready, and how the last of them did.
-    stillborn: (u32, Ended),
-    /// Crews with a preload that have not ended.
+    /// Templates in a row that were to fork workers, and died before there was one.
+    stillborn: Vec<Stillborn>,
+    /// Crews that have not ended, unless it is the plain program's.
     crews: Vec<Arc<Crew>>,
+}
+
+/// How a template died that has forked nobody.
+struct Stillborn {
+    ended: Ended,
+    greeted: bool,
+    overdue: bool,
 }
 
 /// A worker under way.
@@ -92,14 +108,14 @@ impl Lineage {
             template: None,
             wanted: VecDeque::new(),
             asked: HashMap::new(),
-            stillborn: (0, Ended::Unknown),
+            stillborn: Vec::new(),
             crews: Vec::new(),
         }
     }
 
     /// Notes workers that are wanted.
     pub(super) fn order(&mut self, crew: Arc<Crew>, count: usize) {
-        if self.origin.preload().is_some() && !self.has(&crew) {
+        if !self.origin.is_plain() && !self.has(&crew) {
             self.crews.push(Arc::clone(&crew));
         }
         self.wanted.push_back((crew, count));
@@ -116,7 +132,7 @@ impl Lineage {
 
     /// Whether nobody needs it any more, and nothing of it is left.
     pub(super) fn is_over(&self) -> bool {
-        self.origin.preload().is_some() && self.crews.is_empty() && self.template.is_none()
+        !self.origin.is_plain() && self.crews.is_empty() && self.template.is_none()
     }
 
     /// The process id of its template.
@@ -141,7 +157,7 @@ impl Lineage {
         }
     }
 
-    /// A crew has ended. The template of the last one with a preload ends as well.
+    /// A crew has ended. The template of the last one ends as well, unless it is the plain program's.
     pub(super) fn left(&mut self, crew: &Arc<Crew>) {
         if self.has(crew) {
             self.crews.retain(|known| !Arc::ptr_eq(known, crew));
@@ -183,7 +199,7 @@ impl Lineage {
         if self.template.is_none() {
             self.template = Some(self.start_template(births)?);
         }
-        let template = self.template.as_ref().expect("there is one now");
+        let template = self.template.as_mut().expect("there is one now");
         if !template.takes_requests(&self.origin) {
             return Err(NotAsked::Yet);
         }
@@ -217,6 +233,7 @@ impl Lineage {
         match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
             Ok(()) => {
                 crash_point!("master: fork asked for");
+                template.awaited.get_or_insert_with(Instant::now);
                 let crew = Some(Arc::clone(crew));
                 self.asked.insert(request.request, Asked { crew, socket, place, lines, capture });
                 Ok(())
@@ -231,10 +248,13 @@ impl Lineage {
     }
 
     fn start_template(&mut self, births: &mut Births) -> Result<Template, NotAsked> {
-        if self.stillborn.0 >= MOST_STILLBORN {
+        if let [.., last] = &self.stillborn[..]
+            && self.stillborn.len() >= MOST_STILLBORN
+        {
+            let reason = self.explain_stillborn(last);
             // The next task tries again.
-            self.stillborn.0 = 0;
-            return Err(NotAsked::NorOthers(self.explain_stillborn()));
+            self.stillborn.clear();
+            return Err(NotAsked::NorOthers(reason));
         }
         let template = launch::start(births.number(), &self.origin).map_err(NotAsked::Because)?;
         let poll = &births.service.poll;
@@ -251,16 +271,55 @@ impl Lineage {
         }
     }
 
-    fn explain_stillborn(&self) -> String {
-        let last = cause_of(self.stillborn.1, Evidence::default());
-        let place = match self.origin.preload() {
-            Some(_) => ", in preload or before it",
-            None => "",
+    fn explain_stillborn(&self, last: &Stillborn) -> String {
+        let who = "the template process (this program, started again)";
+        let (place, slow) = match self.origin.preload() {
+            Some(_) => (", in preload or before it", "its preload"),
+            None => ("", "an initialiser of the program"),
         };
+        if let (true, Some(bound)) = (last.overdue, self.origin.bound) {
+            let (what, why) = if last.greeted {
+                ("did not answer", String::new())
+            } else {
+                ("was not ready", format!("{slow} hangs or takes longer, or "))
+            };
+            return format!(
+                "{who} failed {MOST_STILLBORN} times in a row; the last time it {what} within {bound:?} \
+                 (`start_timeout`) and was killed: {why}somebody has stopped it (SIGSTOP); allow more \
+                 time, or see where it waits"
+            );
+        }
+        let when = if last.greeted {
+            "it had forked a worker".to_owned()
+        } else {
+            format!("it was ready{place}")
+        };
+        let how = cause_of(last.ended, Evidence::default());
         format!(
-            "the template process (this program, started again) died {MOST_STILLBORN} times before \
-             it was ready{place}; the last time, {last}; what it wrote to standard error may tell why"
+            "{who} died {MOST_STILLBORN} times before {when}; the last time, {how}; what it wrote to \
+             standard error may tell why"
         )
+    }
+
+    /// When its template has to have said its next word.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let template = self.template.as_ref().filter(|one| !one.overdue && !one.dismissed)?;
+        template.awaited?.checked_add(self.origin.bound?)
+    }
+
+    /// Ends a template that takes too long.
+    pub(super) fn look(&mut self, now: Instant, births: &mut Births) {
+        let is_due = |lineage: &Lineage| lineage.due().is_some_and(|due| due <= now);
+        if is_due(self) {
+            // What has come in time counts.
+            self.hear(births);
+        }
+        if is_due(self)
+            && let Some(template) = &mut self.template
+        {
+            template.overdue = true;
+            child::kill(&template.pidfd);
+        }
     }
 
     fn refuse_all(&mut self, reason: &str, births: &Births) {
@@ -290,11 +349,11 @@ impl Lineage {
             match postcard::from_bytes(&packet[..received.len]) {
                 Ok(TemplateSays::Ready) => {
                     template.greeted = true;
-                    self.stillborn.0 = 0;
+                    template.awaited = (!self.asked.is_empty()).then(Instant::now);
                 }
                 Ok(TemplateSays::Unfit(reason)) => {
                     template.dismiss();
-                    self.stillborn.0 = 0;
+                    self.stillborn.clear();
                     self.refuse_all(&reason, births);
                 }
                 Ok(TemplateSays::Forked(reply)) => self.forked(reply, received, births),
@@ -306,6 +365,13 @@ impl Lineage {
     /// The template has answered a request.
     fn forked(&mut self, reply: ForkReply, mut packet: Packet, births: &mut Births) {
         let Some(asked) = self.asked.remove(&reply.request) else { return };
+        if let Some(template) = &mut self.template {
+            template.awaited = (!self.asked.is_empty()).then(Instant::now);
+            template.has_forked |= reply.forked.is_ok();
+        }
+        if reply.forked.is_ok() {
+            self.stillborn.clear();
+        }
         let Asked { crew, socket, place, lines, capture } = asked;
         let pid = match (reply.forked, &crew) {
             (Ok(pid), _) => pid,
@@ -344,8 +410,10 @@ impl Lineage {
     pub(super) fn bury(&mut self) -> bool {
         let Some(template) = &self.template else { return false };
         let Some(ended) = child::reap(&template.pidfd) else { return false };
-        if !template.greeted && !template.dismissed {
-            self.stillborn = (self.stillborn.0 + 1, ended);
+        let Template { greeted, overdue, .. } = *template;
+        let is_needed = !self.asked.is_empty() || !self.wanted.is_empty();
+        if !template.has_forked && !template.dismissed && (!greeted || is_needed) {
+            self.stillborn.push(Stillborn { ended, greeted, overdue });
         }
         // Dropping the sockets ends workers that were forked and not told of.
         let unanswered = self.asked.drain().filter_map(|(_, asked)| Some((asked.crew?, 1)));

@@ -62,7 +62,9 @@
 //!
 //! A template that dies is replaced when the next worker is needed. One that is stopped (SIGSTOP) forks
 //! nothing until it goes on: tasks without a worker wait, end at their deadline or when they are
-//! cancelled, and a pool that is shut down does not wait for it.
+//! cancelled, and a pool that is shut down does not wait for it. A pool with a
+//! [`start_timeout`](PoolBuilder::start_timeout) has a template of its own, which is killed and replaced when it takes longer
+//! than that to be ready or to fork.
 //!
 //! # What is different in a worker
 //!

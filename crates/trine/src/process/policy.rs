@@ -41,6 +41,8 @@ pub(super) struct Policy {
     pub(super) retries: u32,
     /// How long such a task waits the first time.
     pub(super) pause: Duration,
+    /// How long a worker may take to be ready.
+    pub(super) start: Option<Duration>,
     /// How long a task may run.
     pub(super) limit: Option<Duration>,
     /// After how many tasks a worker is replaced.
@@ -64,6 +66,7 @@ impl Policy {
             captures: false,
             retries: 0,
             pause: FIRST_PAUSE,
+            start: None,
             limit: None,
             tasks_per_worker: u64::MAX,
             idle: None,

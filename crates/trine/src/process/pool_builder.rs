@@ -136,6 +136,32 @@ impl PoolBuilder {
         self
     }
 
+    /// How long a worker may take to start: from its fork until [`initializer`](PoolBuilder::initializer) has returned;
+    /// and the process that it is forked from, for [`preload`](PoolBuilder::preload), then for each fork. As long as
+    /// they like if that is not set.
+    ///
+    /// What takes longer, because it hangs or somebody has stopped it (SIGSTOP), is killed and started again. After
+    /// three in a row the pool's tasks end with [`Cause::NotSpawned`](crate::Cause::NotSpawned), and the next task that
+    /// is submitted tries again. Meanwhile tasks wait, with their deadlines.
+    ///
+    /// Pools with different times share no process that workers are forked from.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Pool;
+    ///
+    /// let limit = Duration::from_millis(10);
+    /// let pool = Pool::builder().workers(1).start_timeout(limit).initializer(|| loop {
+    ///     std::thread::park();
+    /// });
+    /// let error = pool.build().spawn(1, |n: u8| n).join().unwrap_err();
+    /// assert!(error.to_string().contains("`start_timeout`"));
+    /// ```
+    pub fn start_timeout(mut self, limit: Duration) -> PoolBuilder {
+        self.policy.start = Some(limit);
+        self
+    }
+
     /// Replaces a worker when it has run so many tasks: for code that leaks. The next worker is forked before the old
     /// one is gone. Each argument of a map counts; those that cross together are run to their end.
     ///
@@ -249,12 +275,13 @@ impl PoolBuilder {
     ///   `initializer`. So it is with the hidden keys of a `HashMap` that a worker makes: they differ
     ///   from those of other programs, but not from worker to worker, if `preload` has made a `HashMap`.
     /// - **Failure.** A panic ends the pool's tasks with `NotSpawned`, which has its message and place. If its
-    ///   process dies of it (a crash, `exit`), it is started again, at most three times in a row; then the
+    ///   process dies of it (a crash, `exit`), it is started three times in all; then the
     ///   tasks end with `NotSpawned`, which says how it died. The next task that is submitted tries again.
-    /// - **Time.** Tasks wait for it, with their deadlines. Should it never return, [`Pool::shutdown`] does not
+    /// - **Time.** Tasks wait for it, with their deadlines, for as long as
+    ///   [`start_timeout`](PoolBuilder::start_timeout) allows. Should it never return, [`Pool::shutdown`] does not
     ///   wait for it, unless tasks do.
     ///
-    /// A worker takes longer to fork the more memory it inherits: about 10 ms for each GiB in small
+    /// A worker takes longer to fork the more memory it inherits: some 50 ms for each GiB in small
     /// pages.
     #[track_caller]
     pub fn preload<F: Fn() + Copy + Send + 'static>(mut self, preload: F) -> PoolBuilder {
@@ -268,7 +295,8 @@ impl PoolBuilder {
     /// It is a function as for [`preload`](PoolBuilder::preload), and may do what a task may: start threads,
     /// open connections, seed generators, set up a logger or a panic hook.
     ///
-    /// A worker whose `initializer` panics, crashes or exits is replaced; after three in a row the pool's
+    /// A worker whose `initializer` panics, crashes, exits or takes longer than
+    /// [`start_timeout`](PoolBuilder::start_timeout) is replaced; after three in a row the pool's
     /// tasks end with [`Cause::NotSpawned`](crate::Cause::NotSpawned), which says what happened to the last
     /// one. The next task that is submitted tries again.
     #[track_caller]
@@ -382,9 +410,7 @@ impl PoolBuilder {
         policy.plan = if fresh { Plan::Fresh(workers) } else { Plan::Kept(workers) };
         policy.fewest = policy.fewest.min(workers);
         policy.unfit = setup.prepare().err();
-        if let Some(preload) = preload {
-            policy.origin = Arc::new(Origin::new(preload, &setup));
-        }
+        policy.origin = Arc::new(Origin::new(preload, &setup, policy.start));
         Pool::start(workers, policy, &setup)
     }
 }

@@ -42,6 +42,10 @@ pub(super) struct Post {
     pub(super) idle: bool,
     /// Since when it is, if that matters.
     pub(super) idle_since: Option<Instant>,
+    /// By when it has to be ready.
+    pub(super) ready_by: Option<Instant>,
+    /// Whether it was killed because it was not.
+    pub(super) overdue: bool,
     /// Whether it was told to end, or is being killed.
     pub(super) dismissed: bool,
     /// By when it has to be gone after it was told to end.
@@ -85,6 +89,8 @@ impl Post {
             waits_for_room: false,
             idle: false,
             idle_since: None,
+            ready_by: None,
+            overdue: false,
             dismissed: false,
             hung_up: false,
             seen: 0,

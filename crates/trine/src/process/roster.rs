@@ -27,6 +27,9 @@ const AHEAD: Duration = Duration::from_micros(200);
 /// Most tasks that a worker is given ahead.
 const MOST_AHEAD: u64 = 256;
 
+/// After how many workers in a row that died before they were ready no more are forked.
+const MOST_STILLBORN: u32 = 3;
+
 /// How long a worker may take to end that was told to: its exit handlers run.
 const LEAVE: Duration = Duration::from_secs(10);
 
@@ -285,7 +288,7 @@ impl Roster {
         hung.into_iter().for_each(|id| self.kill(id));
     }
 
-    /// Ends workers that have rested for long or take too long to leave, and all if it is time for that; notes
+    /// Ends workers that have rested for long or take too long to start or to leave, and all if it is time for that; notes
     /// when to look again.
     pub(super) fn look_at_workers(&mut self, now: Instant, policy: &Policy) {
         if let Some(idle) = policy.idle {
@@ -304,7 +307,10 @@ impl Roster {
         let is_end = self.end_at.is_some_and(|at| at <= now);
         let mut late = Vec::new();
         for (id, post) in self.posts.iter_mut().filter(|(_, post)| !post.killed) {
-            let at = [post.leaves_by, self.end_at].into_iter().flatten().min();
+            let starts = !post.link.is_ready() && !post.dismissed;
+            let ready_by = post.ready_by.filter(|_| starts);
+            post.overdue = ready_by.is_some_and(|at| at <= now);
+            let at = [ready_by, post.leaves_by, self.end_at].into_iter().flatten().min();
             if is_end {
                 post.jobs.iter_mut().for_each(Job::killed);
             }
@@ -332,6 +338,28 @@ impl Roster {
         self.end_at = Instant::now().checked_add(within);
         self.end_at.into_iter().for_each(|at| self.wish(at));
         waiting
+    }
+
+    /// A worker has died before it was ready.
+    pub(super) fn stillborn(&mut self, overdue: bool, cause: &Cause, policy: &Policy) {
+        self.stillborn += 1;
+        if self.stillborn < MOST_STILLBORN {
+            return;
+        }
+        self.stillborn = 0;
+        let known = match (cause, policy.start.filter(|_| overdue)) {
+            (_, Some(most)) => format!(
+                "it was not ready within {most:?} (`start_timeout`) and was killed: its initializer hangs \
+                 or takes longer, or somebody has stopped it (SIGSTOP); allow more time, or see where \
+                 it waits"
+            ),
+            (Cause::NotSpawned { reason }, None) => reason.clone(),
+            (cause, None) => cause.to_string(),
+        };
+        self.held = Some(format!(
+            "{MOST_STILLBORN} workers in a row died before they could take a task; of the last one is \
+             known: {known}"
+        ));
     }
 
     /// With no worker there or on the way and no hope for one, nobody would ever run the queue.

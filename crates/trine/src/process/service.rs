@@ -210,6 +210,7 @@ impl Master {
             let deadline = fading
                 .into_iter()
                 .chain(leaving)
+                .chain(self.forks.due())
                 .chain(self.service.alarms.first())
                 .chain(turn)
                 .chain(round)
@@ -222,6 +223,7 @@ impl Master {
             self.attend();
             self.go_round();
             self.end_fading();
+            self.forks.look(Instant::now());
             while let Some(whom) = service.alarms.pop(Instant::now()) {
                 whom.look();
             }

@@ -1,0 +1,145 @@
+//! It happens at each start: the tasks end with the reason after three, and the next one that is submitted tries again.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use trine::process::{Pool, PoolBuilder};
+use trine::{Cause, time};
+
+use crate::common::not_spawned;
+use crate::failure::Folder;
+use crate::pools::{WORKERS, are_unharmed, is_at_full_strength, others};
+use crate::starts::BOUND;
+
+/// The variable by which a preload or an initializer knows its test's folder.
+const FOLDER: &str = "TRINE_TEST_FOLDER";
+
+fn own_folder() -> PathBuf {
+    std::env::var_os(FOLDER).unwrap().into()
+}
+
+/// Notes that a start has begun here; whether it is to go well.
+fn begin() -> bool {
+    let folder = own_folder();
+    let mut log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    writeln!(log, "{}", std::process::id()).unwrap();
+    folder.join("mended").exists()
+}
+
+fn hang() {
+    if !begin() {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// How many starts have begun.
+fn begun(folder: &Path) -> usize {
+    fs::read_to_string(folder.join("log")).map_or(0, |log| log.lines().count())
+}
+
+/// All tasks of a pool that has never had a worker end with a reason that has these parts, after `starts` starts; when
+/// what is wrong is mended, the next one runs.
+fn are_told(
+    build: impl FnOnce(PoolBuilder) -> Pool,
+    starts: impl Fn(usize) -> bool,
+    parts: &[&str],
+) {
+    let folder = Folder::new();
+    let pool = build(Pool::builder().workers(WORKERS).env(FOLDER, &folder.0));
+    for task in others(&pool) {
+        let error = task.join().unwrap_err();
+        let reason = not_spawned(&error);
+        parts.iter().for_each(|part| assert!(reason.contains(part), "{reason}"));
+    }
+    let begun = begun(&folder.0);
+    assert!(starts(begun), "{begun} starts");
+    assert_eq!(pool.worker_pids(), []);
+    fs::write(folder.0.join("mended"), "").unwrap();
+    are_unharmed(others(&pool), "mended");
+    is_at_full_strength(pool);
+}
+
+#[test]
+fn an_initializer_that_never_ends_is_an_error_that_says_what_to_do() {
+    let parts =
+        ["3 workers in a row", "initializer", "2s (`start_timeout`)", "SIGSTOP", "allow more time"];
+    // Those that were there at the third death.
+    let starts = |count| (3..3 + WORKERS).contains(&count);
+    are_told(|pool| pool.start_timeout(BOUND).initializer(hang).build(), starts, &parts);
+}
+
+#[test]
+fn a_preload_that_never_ends_is_an_error_that_says_what_to_do() {
+    let parts =
+        ["3 times in a row", "preload", "2s (`start_timeout`)", "SIGSTOP", "allow more time"];
+    are_told(|pool| pool.start_timeout(BOUND).preload(hang).build(), |count| count == 3, &parts);
+}
+
+/// Has the kernel kill this process when it forks.
+fn die_at_the_next_fork() {
+    if begin() {
+        return;
+    }
+    let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut program = [
+        // The number of the system call, the first field of `seccomp_data`.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_clone as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: a program of that length, which the kernel copies.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter), 0);
+    }
+}
+
+#[test]
+fn a_template_that_dies_at_each_fork_is_an_error_and_not_a_loop() {
+    let parts = ["died 3 times before it had forked a worker", "SIGSYS"];
+    // The pool's own attempt, and those of tasks that came after it.
+    let starts = |count: usize| count.is_multiple_of(3) && (3..=60).contains(&count);
+    are_told(|pool| pool.preload(die_at_the_next_fork).build(), starts, &parts);
+}
+
+/// A start that may take long and does so: deadlines hold, a cancelled task ends, and the pool's end waits for nobody.
+#[test]
+fn deadlines_hold_while_a_worker_starts() {
+    let long = Duration::from_secs(3600);
+    let hang_in_initializer = |pool: PoolBuilder| pool.initializer(hang).build();
+    let hang_in_preload = |pool: PoolBuilder| pool.preload(hang).build();
+    for build in [hang_in_initializer, hang_in_preload] as [fn(PoolBuilder) -> Pool; 2] {
+        let folder = Folder::new();
+        let pool = build(Pool::builder().workers(1).env(FOLDER, &folder.0).start_timeout(long));
+        let spawn = || Ok::<_, trine::TaskError>(pool.spawn(1, |n: u8| n));
+        let late = time::timeout(Duration::from_millis(20), spawn).unwrap().unwrap();
+        assert!(matches!(late.join().unwrap_err().cause(), Cause::TimedOut));
+        let cancelled = pool.spawn(1, |n: u8| n);
+        cancelled.cancel();
+        assert!(cancelled.join().unwrap_err().is_cancelled());
+        pool.shutdown();
+    }
+}
+
+/// Of two workers one is well: it does all tasks, though the other one never comes.
+#[test]
+fn a_worker_that_is_well_does_the_tasks_of_one_that_never_comes() {
+    let folder = Folder::new();
+    let initializer = || {
+        let mine = own_folder().join("mine");
+        if File::options().write(true).create_new(true).open(mine).is_err() {
+            hang();
+        }
+    };
+    let builder = Pool::builder().workers(WORKERS).env(FOLDER, &folder.0);
+    let pool = builder.start_timeout(Duration::from_secs(3600)).initializer(initializer).build();
+    are_unharmed(others(&pool), "one is well");
+    pool.shutdown();
+}

@@ -1,0 +1,272 @@
+//! What goes wrong, how it is brought about, and what a task has to end with.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use serde::de::IntoDeserializer;
+use serde::de::value::Error;
+use serde::{Deserialize, Serialize};
+use trine::{Cause, Limit, TaskError};
+
+use crate::pools::until;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    ExitZero,
+    ExitThree,
+    Abort,
+    NullDereference,
+    StackOverflow,
+    Panic,
+    PanicWithoutText,
+    OutOfMemory,
+    OutOfProcessorTime,
+    TimeIsUp,
+    KilledFromOutside,
+    StoppedFromOutside,
+    ClosesItsDescriptors,
+    OverwritesItsMemory,
+}
+
+use Failure::*;
+
+/// What a worker has where it is to run out of memory: `memory_limit`.
+pub const MEMORY: u64 = 64 << 20;
+/// What a task has where it is to use its time up: `cpu_limit`.
+pub const PROCESSOR_TIME: Duration = Duration::from_millis(50);
+
+impl Failure {
+    pub fn all() -> impl Iterator<Item = Failure> {
+        (0..).map_while(Failure::from_number)
+    }
+
+    /// As serde counts them, which is as they stand above.
+    pub fn from_number(number: u32) -> Option<Failure> {
+        let deserializer: serde::de::value::U32Deserializer<Error> = number.into_deserializer();
+        Failure::deserialize(deserializer).ok()
+    }
+
+    /// A process fails by it where somebody else does something.
+    pub fn comes_from_outside(self) -> bool {
+        matches!(self, KilledFromOutside | StoppedFromOutside)
+    }
+
+    /// It ends when a time is up.
+    pub fn takes_time(self) -> bool {
+        matches!(self, TimeIsUp | StoppedFromOutside)
+    }
+
+    pub fn is_panic(self) -> bool {
+        matches!(self, Panic | PanicWithoutText)
+    }
+}
+
+/// A failure, and the folder in which its process is noted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Charge {
+    pub failure: Failure,
+    pub folder: PathBuf,
+}
+
+/// Who limits memory and processor time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// The pool, by `memory_limit` and `cpu_limit`.
+    OfThePool,
+    /// The process itself, where the pool's do not reach.
+    Own,
+}
+
+#[inline(never)]
+fn endless(depth: u64) -> u64 {
+    let here = std::hint::black_box([depth; 16]);
+    if depth == u64::MAX { 0 } else { endless(depth + 1) + here[3] }
+}
+
+pub fn limit(resource: libc::__rlimit_resource_t, most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: a valid limit, of this process only.
+    assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
+}
+
+/// Writes words that look random over all memory that this process shares with its master.
+fn overwrite_shared_memory() {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut rng = u64::from(std::process::id()) << 20 | 12345;
+    for line in maps.lines().filter(|line| line.contains("memfd:trine")) {
+        let range = line.split(' ').next().unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let at = |text| usize::from_str_radix(text, 16).unwrap();
+        // Of a template's board a part is enough.
+        let (start, end) = (at(start), at(end).min(at(start) + (1 << 18)));
+        for word in (start..end).step_by(8) {
+            rng = rng.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            // SAFETY: not sound in general; it is what a wild pointer does, within a mapping that can be written.
+            unsafe { (word as *mut u64).write_volatile(rng ^ (rng >> 29)) };
+        }
+    }
+}
+
+impl Charge {
+    pub fn new(failure: Failure, folder: &Folder) -> Charge {
+        Charge { failure, folder: folder.0.clone() }
+    }
+
+    /// Notes that the calling process is the one.
+    pub fn note_process(&self) {
+        let pid = self.folder.join("pid");
+        fs::write(pid.with_extension("new"), std::process::id().to_string()).unwrap();
+        fs::rename(pid.with_extension("new"), pid).unwrap();
+    }
+
+    /// Fails in the calling process.
+    pub fn go_off(&self, limits: Limits) {
+        self.note_process();
+        let own = limits == Limits::Own;
+        match self.failure {
+            ExitZero => std::process::exit(0),
+            ExitThree => std::process::exit(3),
+            Abort => std::process::abort(),
+            NullDereference => {
+                let nowhere = std::hint::black_box(std::ptr::null_mut::<u8>());
+                // SAFETY: it is not; the crash is the point.
+                unsafe { nowhere.write_volatile(1) };
+            }
+            StackOverflow => _ = endless(0),
+            Panic => panic!("on purpose"),
+            PanicWithoutText => std::panic::panic_any(17_u8),
+            OutOfMemory => {
+                own.then(|| limit(libc::RLIMIT_AS, 1 << 20));
+                std::hint::black_box(vec![1_u8; 1 << 30]);
+            }
+            OutOfProcessorTime => {
+                own.then(|| limit(libc::RLIMIT_CPU, 1));
+                loop {
+                    std::hint::spin_loop();
+                }
+            }
+            TimeIsUp | KilledFromOutside | StoppedFromOutside => loop {
+                std::thread::park();
+            },
+            ClosesItsDescriptors => {
+                for descriptor in 0..1024 {
+                    // SAFETY: not sound in general; what this process does from here on goes wrong as it should.
+                    unsafe { libc::close(descriptor) };
+                }
+            }
+            OverwritesItsMemory => overwrite_shared_memory(),
+        }
+    }
+
+    /// Fails in the first process that comes here, and in no other.
+    pub fn go_off_once(&self, limits: Limits) {
+        let mark = self.folder.join("once");
+        if OpenOptions::new().write(true).create_new(true).open(mark).is_ok() {
+            self.go_off(limits);
+        }
+    }
+
+    /// What has to be done from here.
+    pub fn act(&self) {
+        match self.failure {
+            KilledFromOutside => signal(pid_in(&self.folder), libc::SIGKILL),
+            StoppedFromOutside => signal(pid_in(&self.folder), libc::SIGSTOP),
+            _ => {}
+        }
+    }
+
+    /// Checks what a task in whose midst it happened has ended with, where the limits were the pool's.
+    pub fn is_told_by<T: std::fmt::Debug>(&self, end: &Result<T, TaskError>, place: &str) {
+        let cause = end.as_ref().map_err(TaskError::cause);
+        let signal =
+            |number| matches!(cause, Err(Cause::Signaled { signal, .. }) if *signal == number);
+        let code = |number| matches!(cause, Err(Cause::Exited { code }) if *code == number);
+        let is_right = match self.failure {
+            ExitZero => code(0),
+            ExitThree => code(3),
+            Abort => signal(libc::SIGABRT) && !is_limit(cause),
+            NullDereference => signal(libc::SIGSEGV) && !is_limit(cause),
+            StackOverflow => matches!(cause, Err(Cause::StackOverflow)),
+            Panic => {
+                matches!(cause, Err(Cause::Panicked { message, .. }) if message == "on purpose")
+            }
+            PanicWithoutText => {
+                matches!(cause, Err(Cause::Panicked { message, .. }) if message.is_empty())
+            }
+            // A control group ends it by SIGKILL.
+            OutOfMemory => {
+                let memory = Some(Limit::Memory(MEMORY));
+                (signal(libc::SIGABRT) || signal(libc::SIGKILL))
+                    && matches!(cause, Err(Cause::Signaled { out_of_memory: true, limit, .. }) if *limit == memory)
+            }
+            OutOfProcessorTime => {
+                let time = Some(Limit::CpuTime(PROCESSOR_TIME));
+                (signal(libc::SIGXCPU) || signal(libc::SIGKILL))
+                    && matches!(cause, Err(Cause::Signaled { out_of_memory: false, limit, .. }) if *limit == time)
+            }
+            KilledFromOutside => signal(libc::SIGKILL) && !is_limit(cause),
+            TimeIsUp | StoppedFromOutside => matches!(cause, Err(Cause::TimedOut)),
+            // The value may still come through the other of the two ways. Else the worker notices, and exits; or its
+            // master notices first.
+            ClosesItsDescriptors | OverwritesItsMemory => {
+                end.is_ok() || code(0) || code(1) || matches!(cause, Err(Cause::Lost { .. }))
+            }
+        };
+        assert!(is_right, "{:?}, {place}: {end:?}", self.failure);
+    }
+}
+
+/// Whether a limit is said to be the cause.
+fn is_limit<T>(cause: Result<T, &Cause>) -> bool {
+    let Err(Cause::Signaled { out_of_memory, limit, .. }) = cause else { return false };
+    *out_of_memory || limit.is_some()
+}
+
+/// Sends a signal to a process of ours, unless it is gone.
+pub fn signal(pid: u32, signal: i32) {
+    // SAFETY: no memory involved.
+    unsafe { libc::kill(pid.cast_signed(), signal) };
+}
+
+/// The process that has noted its number in the folder.
+pub fn pid_in(folder: &Path) -> u32 {
+    let pid = folder.join("pid");
+    until("the process that fails", || pid.exists());
+    fs::read_to_string(pid).unwrap().parse().unwrap()
+}
+
+/// A folder of one cell; removed when dropped.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (own, next) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let path = std::env::temp_dir().join(format!("trine-matrix-{own}-{next}"));
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn in_every_way(cell: impl Fn(Charge, &Folder)) {
+    for failure in Failure::all() {
+        let folder = Folder::new();
+        cell(Charge::new(failure, &folder), &folder);
+    }
+}
+
+#[test]
+fn all_failures_are_there() {
+    let numbers: Vec<u32> = Failure::all().map(|failure| failure as u32).collect();
+    assert_eq!(numbers, (0..14).collect::<Vec<_>>());
+}

@@ -1,0 +1,70 @@
+//! It happens in a worker that has no task.
+
+use std::fs;
+use std::time::Duration;
+
+use trine::{Cause, TaskError, time};
+
+use crate::failure::{Failure::*, Limits, in_every_way, pid_in, signal};
+use crate::pools::{
+    WORKERS, are_unharmed, builder, is_at_full_strength, one_may_fail, others, until,
+};
+
+/// The worker has answered its task; what it has left behind goes off then. Nothing is to be told: there is no
+/// task. A panic on a thread harms nobody, a time is nobody's, an overflow there is a SIGSEGV. A pool limits the processor
+/// time of tasks, so what runs beside them limits its own.
+#[test]
+fn while_it_is_idle() {
+    in_every_way(|charge, folder| {
+        if charge.failure.is_panic() || charge.failure == TimeIsUp {
+            return;
+        }
+        let pool = builder(charge.failure).build();
+        let left_behind = pool.spawn(charge.clone(), |charge| {
+            if charge.failure.comes_from_outside() {
+                return charge.note_process();
+            }
+            std::thread::spawn(move || {
+                let go = charge.folder.join("go");
+                while !go.exists() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let own = charge.failure == OutOfProcessorTime;
+                charge.go_off(if own { Limits::Own } else { Limits::OfThePool });
+                fs::write(charge.folder.join("done"), []).unwrap();
+            });
+        });
+        left_behind.join().unwrap();
+        fs::write(folder.0.join("go"), []).unwrap();
+        charge.act();
+        let pid = pid_in(&folder.0);
+        match charge.failure {
+            StoppedFromOutside => {
+                // Each gets a task, of which one has no time to wait for the worker that was stopped.
+                let stopped = time::timeout(Duration::from_millis(300), || {
+                    let tasks = (0..WORKERS).map(|_| pool.spawn((), |()| ()));
+                    Ok::<_, TaskError>(tasks.collect::<Vec<_>>())
+                });
+                for task in stopped.unwrap().unwrap() {
+                    let end = task.join();
+                    let is_late = |error: &TaskError| matches!(error.cause(), Cause::TimedOut);
+                    assert!(end.as_ref().err().is_none_or(is_late), "{end:?}");
+                }
+                signal(pid, libc::SIGKILL);
+            }
+            // It lives on until it is asked for something.
+            ClosesItsDescriptors | OverwritesItsMemory => {
+                let done = folder.0.join("done");
+                until("what is left behind to go off", || {
+                    done.exists() || charge.failure == ClosesItsDescriptors
+                });
+                one_may_fail(&charge, others(&pool), "idle");
+            }
+            _ => {
+                until("the end of the worker", || !pool.worker_pids().contains(&pid));
+                are_unharmed(others(&pool), "idle");
+            }
+        }
+        is_at_full_strength(pool);
+    });
+}

@@ -1,0 +1,62 @@
+//! The pools in which it happens, the tasks beside the one that fails, and what has to be true afterwards.
+
+use std::time::{Duration, Instant};
+
+use trine::Task;
+use trine::process::{Pool, PoolBuilder};
+
+use crate::failure::{Charge, Failure, MEMORY, PROCESSOR_TIME};
+
+pub const WORKERS: usize = 2;
+
+/// A pool in which it may happen: what a worker or a task may use is limited where it is to use that up. A worker that
+/// does not hear is given up soon.
+pub fn builder(failure: Failure) -> PoolBuilder {
+    let builder = Pool::builder().workers(WORKERS).grace(Duration::from_millis(10));
+    match failure {
+        Failure::OutOfMemory => builder.memory_limit(MEMORY),
+        Failure::OutOfProcessorTime => builder.cpu_limit(PROCESSOR_TIME),
+        _ => builder,
+    }
+}
+
+/// Waits for what has to come, however busy the machine is.
+pub fn until(what: &str, holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Tasks beside the one that fails.
+pub fn others(pool: &Pool) -> Vec<Task<u64>> {
+    (0..20).map(|n| pool.spawn(n, |n: u64| n + 1)).collect()
+}
+
+pub fn are_unharmed(others: Vec<Task<u64>>, what: &str) {
+    for (n, task) in (1..).zip(others) {
+        let end = task.join();
+        assert!(end.as_ref().is_ok_and(|value| *value == n), "{what}: another task: {end:?}");
+    }
+}
+
+/// The worker lives on, and the next task that it is given may be the one that it dies with.
+pub fn one_may_fail(charge: &Charge, tasks: Vec<Task<u64>>, place: &str) {
+    let ends: Vec<_> = tasks.into_iter().map(Task::join).collect();
+    let failed: Vec<_> = ends.iter().filter(|end| end.is_err()).collect();
+    assert!(failed.len() <= 1, "{:?}, {place}: {ends:?}", charge.failure);
+    failed.into_iter().for_each(|end| charge.is_told_by(end, place));
+}
+
+pub fn is_at_full_strength(pool: Pool) {
+    until("as many workers as before", || pool.worker_pids().len() == WORKERS);
+    are_unharmed(others(&pool), "afterwards");
+    pool.shutdown();
+}
+
+/// As [`is_at_full_strength`]; a pool that was refused its workers asks for them with its next task.
+pub fn is_at_full_strength_after(pool: Pool) {
+    are_unharmed(others(&pool), "afterwards");
+    is_at_full_strength(pool);
+}

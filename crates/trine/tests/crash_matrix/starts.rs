@@ -1,0 +1,134 @@
+//! It happens once where a worker comes from: in the worker before its first task, in its template, or in a template that
+//! has nothing to do. Nothing of it concerns a task, but for what it does to memory that workers share.
+
+use std::time::Duration;
+
+use trine::process::{Pool, PoolBuilder};
+
+use crate::common::{child, children_of_all_threads, not_spawned, role, run, this_program};
+use crate::failure::{Charge, Failure, Failure::*, Folder, Limits, in_every_way, signal};
+use crate::pools::{
+    WORKERS, are_unharmed, builder, is_at_full_strength, is_at_full_strength_after, one_may_fail,
+    others, until,
+};
+
+/// The variables by which a preload or an initializer knows what it is to do.
+const FAILURE: &str = "TRINE_TEST_FAILURE";
+const FOLDER: &str = "TRINE_TEST_FOLDER";
+
+/// How long a start may take where it is to take longer. On a machine so busy that another one does too, that one is
+/// repeated; three in a row would be an error.
+pub const BOUND: Duration = Duration::from_secs(2);
+
+fn go_off_once(limits: Limits) {
+    let number = std::env::var(FAILURE).unwrap().parse().unwrap();
+    let failure = Failure::from_number(number).unwrap();
+    let folder = std::env::var_os(FOLDER).unwrap().into();
+    Charge { failure, folder }.go_off_once(limits);
+}
+
+/// The limits of its pool hold in an initializer, but that of processor time, which is each task's.
+pub fn initializer() {
+    let number: u32 = std::env::var(FAILURE).unwrap().parse().unwrap();
+    let own = number == OutOfProcessorTime as u32;
+    go_off_once(if own { Limits::Own } else { Limits::OfThePool });
+}
+
+/// No limit of its pool holds in a template: limits are each worker's, or each task's.
+pub fn preload() {
+    go_off_once(Limits::Own);
+}
+
+/// A pool whose preload and initializer know what is to happen.
+pub fn telling(charge: &Charge) -> PoolBuilder {
+    let builder = builder(charge.failure)
+        .env(FAILURE, (charge.failure as u32).to_string())
+        .env(FOLDER, &charge.folder);
+    if charge.failure.takes_time() { builder.start_timeout(BOUND) } else { builder }
+}
+
+/// A worker fails between its fork and its first task. No task had begun, so none fails; another is forked.
+#[test]
+fn while_a_worker_is_forked() {
+    in_every_way(|charge, _| {
+        let pool = telling(&charge).initializer(initializer).build();
+        let tasks = others(&pool);
+        charge.act();
+        if charge.failure == OverwritesItsMemory {
+            one_may_fail(&charge, tasks, "fork");
+        } else {
+            are_unharmed(tasks, &format!("{:?}, fork", charge.failure));
+        }
+        is_at_full_strength(pool);
+        assert!(charge.folder.join("once").exists(), "the initializer was not called");
+    });
+}
+
+/// A template fails in its preload, and the next one goes on. A panic would come again, so it is told at once.
+#[test]
+fn while_a_template_is_prepared() {
+    in_every_way(|charge, _| {
+        let pool = telling(&charge).preload(preload).build();
+        let tasks = others(&pool);
+        charge.act();
+        if charge.failure.is_panic() {
+            // A task that comes when the others have been told asks for another template, and all is well there.
+            for (n, task) in (1..).zip(tasks) {
+                match task.join() {
+                    Ok(value) => assert_eq!(value, n),
+                    Err(error) => {
+                        assert!(not_spawned(&error).contains("preload panicked"), "{error}");
+                    }
+                }
+            }
+        } else {
+            are_unharmed(tasks, &format!("{:?}, preload", charge.failure));
+        }
+        is_at_full_strength_after(pool);
+        assert!(charge.folder.join("once").exists(), "the preload was not called");
+    });
+}
+
+/// Nobody has preloaded anything in it.
+fn template_of(pool: impl Fn() -> Pool) -> (Pool, u32) {
+    let pool = pool();
+    are_unharmed(others(&pool), "before");
+    until("the workers", || pool.worker_pids().len() == WORKERS);
+    let workers = pool.worker_pids();
+    let mut children = children_of_all_threads(std::process::id());
+    children.retain(|pid| !workers.contains(pid));
+    let [template] = children[..] else { panic!("not one template: {children:?}") };
+    (pool, template)
+}
+
+/// A template has nothing to do when it is stopped or killed: that shows when the next worker is asked of it.
+#[test]
+fn while_a_template_rests() {
+    let name = "starts::while_a_template_rests";
+    if role().is_none() {
+        // The only templates are those of these pools.
+        run(child(&this_program(), name, "master"));
+        return;
+    }
+    for failure in [KilledFromOutside, StoppedFromOutside] {
+        let folder = Folder::new();
+        let charge = Charge::new(failure, &folder);
+        for preloads in [false, true] {
+            let (pool, template) = template_of(|| {
+                let builder = telling(&charge).start_timeout(BOUND);
+                if preloads { builder.preload(|| ()).build() } else { builder.build() }
+            });
+            let stop = failure == StoppedFromOutside;
+            signal(template, if stop { libc::SIGSTOP } else { libc::SIGKILL });
+            for worker in pool.worker_pids() {
+                signal(worker, libc::SIGKILL);
+                until("the end of the worker", || !pool.worker_pids().contains(&worker));
+            }
+            are_unharmed(others(&pool), &format!("{failure:?}, resting template"));
+            is_at_full_strength(pool);
+            until("the end of the templates", || {
+                children_of_all_threads(std::process::id()).is_empty()
+            });
+        }
+    }
+}

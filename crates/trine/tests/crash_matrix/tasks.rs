@@ -1,0 +1,125 @@
+//! It happens within a task.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use trine::process::Pool;
+use trine::{Cause, CodecStage, TaskError, time};
+
+use crate::failure::{Charge, Failure, Limits, in_every_way};
+use crate::pools::{are_unharmed, builder, is_at_full_strength, others};
+
+/// Runs a task in which `charge` goes off, among others.
+fn check<A, R>(
+    charge: &Charge,
+    place: &str,
+    arg: A,
+    function: impl Fn(A) -> R + Copy + Send + 'static,
+) where
+    A: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + std::fmt::Debug + 'static,
+{
+    let pool = builder(charge.failure).build();
+    let before = others(&pool);
+    let task = if charge.failure.takes_time() {
+        // Long enough that the worker comes to the task, or else the folder has no process.
+        let spawn = || Ok::<_, TaskError>(pool.spawn(arg, function));
+        time::timeout(Duration::from_millis(700), spawn).unwrap().unwrap()
+    } else {
+        pool.spawn(arg, function)
+    };
+    let behind = others(&pool);
+    charge.act();
+    charge.is_told_by(&task.join(), place);
+    let what = format!("{:?}, {place}", charge.failure);
+    are_unharmed(before, &what);
+    are_unharmed(behind, &what);
+    is_at_full_strength(pool);
+}
+
+#[test]
+fn while_it_runs() {
+    in_every_way(|charge, _| {
+        check(&charge, "run", charge.clone(), |charge| charge.go_off(Limits::OfThePool));
+    });
+}
+
+/// Goes off when it is decoded, in the worker.
+#[derive(Serialize)]
+struct GoesOffDecoded(Charge);
+
+impl<'de> Deserialize<'de> for GoesOffDecoded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GoesOffDecoded, D::Error> {
+        let charge = Charge::deserialize(deserializer)?;
+        charge.go_off(Limits::OfThePool);
+        Ok(GoesOffDecoded(charge))
+    }
+}
+
+#[test]
+fn while_its_argument_is_decoded() {
+    in_every_way(|charge, _| {
+        check(&charge, "argument decode", GoesOffDecoded(charge.clone()), |_| ());
+    });
+}
+
+/// Goes off when it is encoded, in the worker.
+#[derive(Debug, Deserialize)]
+struct GoesOffEncoded(Charge);
+
+impl Serialize for GoesOffEncoded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.go_off(Limits::OfThePool);
+        self.0.serialize(serializer)
+    }
+}
+
+#[test]
+fn while_its_result_is_encoded() {
+    in_every_way(|charge, _| check(&charge, "result encode", charge.clone(), GoesOffEncoded));
+}
+
+/// Goes off when it is decoded, in the joiner.
+#[derive(Debug, Serialize)]
+struct Returned(Charge);
+
+impl<'de> Deserialize<'de> for Returned {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Returned, D::Error> {
+        let charge = Charge::deserialize(deserializer)?;
+        charge.go_off(Limits::Own);
+        Ok(Returned(charge))
+    }
+}
+
+/// The joiner decodes a result, in its own process: what ends a process ends it, as anywhere in it, and a decoder that
+/// does not return is as any function of the joiner's that does not. Panics are the task's error.
+#[test]
+fn while_its_result_is_decoded() {
+    in_every_way(|charge, _| {
+        if charge.failure.is_panic() {
+            check(&charge, "result decode", charge.clone(), Returned);
+        }
+    });
+}
+
+/// A decoder may also fail as decoders do.
+#[test]
+fn what_cannot_be_decoded_is_an_error_of_its_task() {
+    let pool: Pool = builder(Failure::ExitZero).build();
+    let end = pool.spawn(3_u8, |n| vec![n; 5]).join();
+    assert_eq!(end.unwrap(), [3; 5]);
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(try_from = "u8")]
+    struct Small(u8);
+    impl TryFrom<u8> for Small {
+        type Error = String;
+        fn try_from(n: u8) -> Result<Small, String> {
+            if n < 3 { Ok(Small(n)) } else { Err("too large".into()) }
+        }
+    }
+    let error = pool.spawn((), |()| Small(7)).join().unwrap_err();
+    let stage = CodecStage::DecodeResult;
+    assert!(matches!(error.cause(), Cause::Codec { stage: at, .. } if *at == stage), "{error:?}");
+    is_at_full_strength(pool);
+}
