@@ -13,6 +13,10 @@ use trine::sync::channel::{
 };
 use trine::{State, Task, coroutine, future, thread, time};
 
+mod common;
+
+use common::waiting::{until, until_waiting};
+
 type Pair<T> = (Sender<T>, Receiver<T>);
 
 /// Every flavour, by name.
@@ -45,13 +49,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
-    }
-}
-
-/// Waits for something that another thread does for certain.
-fn until(mut done: impl FnMut() -> bool) {
-    while !done() {
-        coroutine::yield_now();
     }
 }
 
@@ -437,11 +434,6 @@ fn async_and_plain_code_share_a_channel() {
     }
 }
 
-/// Returns when the task waits. A thread may then still be on its way to sleep.
-fn until_it_waits<T>(task: &Task<T>) {
-    until(|| task.state() == State::Waiting);
-}
-
 #[test]
 fn a_cancelled_send_hands_its_value_back() {
     for capacity in [0, 1] {
@@ -449,7 +441,7 @@ fn a_cancelled_send_hands_its_value_back() {
             let (sender, receiver) = channel::bounded(capacity);
             while sender.try_send("fills it").is_ok() {}
             let sending = spawn(nth, move || sender.send("late"));
-            until_it_waits(&sending);
+            until_waiting(&sending);
             sending.cancel_because("no longer wanted");
             let error = sending.join().unwrap().unwrap_err();
             assert_eq!(error.interrupted().unwrap().reason(), Some("no longer wanted"));
@@ -466,14 +458,14 @@ fn a_cancelled_receive_says_so_and_an_iteration_unwinds() {
             let (sender, receiver) = channel::bounded::<u8>(capacity);
             let own = receiver.clone();
             let receiving = spawn(nth, move || own.recv());
-            until_it_waits(&receiving);
+            until_waiting(&receiving);
             receiving.cancel();
             let error = receiving.join().unwrap().unwrap_err();
             assert!(error.interrupted().unwrap().is_cancelled());
 
             let own = receiver.clone();
             let iterating = spawn(nth, move || own.into_iter().count());
-            until_it_waits(&iterating);
+            until_waiting(&iterating);
             iterating.cancel();
             assert!(iterating.join().unwrap_err().is_cancelled());
 

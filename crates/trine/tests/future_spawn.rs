@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use trine::{Kind, State, Task, coroutine, future, process, task, thread, time};
 
+mod common;
+
+use common::waiting::until;
+
 /// What a test and its [`Probe`] share.
 #[derive(Default)]
 struct Watch {
@@ -82,13 +86,6 @@ impl Drop for Probe {
         let name = std::thread::current().name().unwrap_or_default().to_owned();
         *self.0.dropped_on.lock().unwrap() = Some(name);
         self.0.drops.fetch_add(1, SeqCst);
-    }
-}
-
-/// Waits for an event that comes by itself.
-fn until(event: impl Fn() -> bool) {
-    while !event() {
-        time::sleep(Duration::from_micros(50));
     }
 }
 

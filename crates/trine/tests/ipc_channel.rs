@@ -4,12 +4,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 use trine::ipc::channel::{AttachError, Reason, Receiver, Sender};
 use trine::{coroutine, ipc, thread, time};
 
 mod common;
 
+use common::limits::limit_for_now;
+use common::places::{PLACES, everywhere};
+use common::processes::stay_for_ever;
+use common::seeds::Rng;
+use common::waiting::until_waiting;
 use common::{child, role, this_program};
 
 fn start(name: &str, role: &str, end: OwnedFd) -> Child {
@@ -158,34 +164,24 @@ fn a_killed_sender_is_told_at_once_to_whoever_waits() {
     if role().is_some() {
         let sender = Sender::<u64>::try_from(own_end()).unwrap();
         sender.send(7).unwrap();
-        loop {
-            std::thread::park();
-        }
+        stay_for_ever()
     }
-    for coroutine in [false, true] {
+    for place in PLACES {
         let (sender, receiver) = ipc::channel::<u64>(4).unwrap();
         let name = "a_killed_sender_is_told_at_once_to_whoever_waits";
         let mut child = start(name, "sender", descriptor(sender));
         assert_eq!(receiver.recv().unwrap(), 7);
         let wait = move || receiver.recv().unwrap_err().is_disconnected();
-        let task = if coroutine { coroutine::spawn(wait) } else { thread::spawn(wait) };
-        while task.state() != trine::State::Waiting {
-            std::thread::yield_now();
-        }
+        let task = place.spawn(wait);
+        until_waiting(&task);
         kill(&mut child);
         assert!(task.join_timeout(LONG).unwrap().unwrap());
     }
 }
 
-/// Whether whoever waits in `f` comes back: in a coroutine and on a thread.
-fn in_both(f: impl Fn() + Clone + Send + 'static) {
-    coroutine::spawn(f.clone()).join().unwrap();
-    thread::spawn(f).join().unwrap();
-}
-
 #[test]
 fn ends_that_are_dropped_are_told_and_what_was_sent_arrives() {
-    in_both(|| {
+    everywhere(|| {
         let (sender, receiver) = ipc::channel(4).unwrap();
         let more = sender.clone();
         sender.send(1).unwrap();
@@ -199,9 +195,7 @@ fn ends_that_are_dropped_are_told_and_what_was_sent_arrives() {
         let (sender, receiver) = ipc::channel(1).unwrap();
         sender.send(1).unwrap();
         let task = thread::spawn(move || sender.send(2).unwrap_err());
-        while task.state() != trine::State::Waiting {
-            coroutine::yield_now();
-        }
+        until_waiting(&task);
         drop(receiver);
         let error = task.join().unwrap();
         assert!(error.is_disconnected());
@@ -211,7 +205,7 @@ fn ends_that_are_dropped_are_told_and_what_was_sent_arrives() {
 
 #[test]
 fn calls_end_when_their_time_is_up_or_their_task_is_cancelled() {
-    in_both(|| {
+    everywhere(|| {
         let (sender, receiver) = ipc::channel(1).unwrap();
         let brief = Duration::from_millis(2);
         let begin = Instant::now();
@@ -227,22 +221,14 @@ fn calls_end_when_their_time_is_up_or_their_task_is_cancelled() {
         );
         assert_eq!(receiver.recv().unwrap(), 1);
     });
-    for place in common_places() {
+    for place in PLACES {
         let (sender, receiver) = ipc::channel::<u64>(1).unwrap();
-        let task = place(Box::new(move || receiver.recv().unwrap_err().interrupted().is_some()));
-        while task.state() != trine::State::Waiting {
-            std::thread::yield_now();
-        }
+        let task = place.spawn(move || receiver.recv().unwrap_err().interrupted().is_some());
+        until_waiting(&task);
         task.cancel();
         assert!(task.join().unwrap());
         until_refused(&sender);
     }
-}
-
-type Work = Box<dyn FnOnce() -> bool + Send>;
-
-fn common_places() -> [fn(Work) -> trine::Task<bool>; 2] {
-    [|work| coroutine::spawn(work), |work| thread::spawn(work)]
 }
 
 #[test]
@@ -287,17 +273,6 @@ fn many_send_to_many_and_every_message_arrives_once() {
             receivers.into_iter().flat_map(|task| task.join().unwrap()).collect();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..4 * EACH));
-    }
-}
-
-/// Numbers that look random (splitmix64).
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (z ^ (z >> 31)) % end
     }
 }
 
@@ -442,25 +417,20 @@ fn without_descriptors_it_is_an_error_and_nothing_is_left() {
     let (sender, receiver) = ipc::channel::<u32>(4).unwrap();
     let end = descriptor(sender.clone());
     let before = open();
-    let set_limit = |limit| {
-        let limit = libc::rlimit { rlim_cur: limit, rlim_max: 1024 };
-        // SAFETY: the kernel reads `limit`.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
-    };
     for more in 0..7 {
-        set_limit((before + more) as u64);
+        limit_for_now(Resource::Nofile, (before + more) as u64);
         match ipc::channel::<u32>(4) {
             Ok(_) => assert!(more > 4, "{more}"),
             Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{more}: {error}"),
         }
     }
-    set_limit(3);
+    limit_for_now(Resource::Nofile, 3);
     assert!(Sender::<u32>::try_from(end).is_err());
     // What is there goes on, also where a wait would want a descriptor.
     let task = coroutine::spawn(move || receiver.recv());
     sender.send(1).unwrap();
     assert_eq!(task.join().unwrap().unwrap(), 1);
-    set_limit(1024);
+    limit_for_now(Resource::Nofile, 1024);
     assert!(open() <= before);
 }
 

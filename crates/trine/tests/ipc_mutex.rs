@@ -1,11 +1,6 @@
 //! The lock in shared memory: between tasks, between processes, over the death of its holder, and over hostile memory.
 
 mod common;
-#[path = "common/places.rs"]
-mod places;
-#[path = "common/seeds.rs"]
-mod seeds;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -17,10 +12,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use common::places::{PLACES, everywhere};
+use common::seeds::{Rng, seed};
+use common::waiting::until_waiting;
 use common::{child, role, this_program};
-use places::{PLACES, everywhere, until_waiting};
 use rustix::io::{FdFlags, fcntl_setfd};
-use seeds::Rng;
 use trine::ipc::bytemuck::{Pod, Zeroable};
 use trine::ipc::{Mutex, Shared, SharedError};
 use trine::{State, coroutine, process, thread, time};
@@ -372,7 +368,7 @@ fn killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works() {
             });
         }
     }
-    let mut seed = Rng(seeds::seed());
+    let mut random = Rng(seed());
     let mutex = Mutex::new(Books::zeroed()).unwrap();
     let (mut deaths, mut own) = (0, 0);
     for round in 0..13 {
@@ -380,7 +376,7 @@ fn killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works() {
             (0..3).map(|n| Other::start(&mutex, NAME, &(1 + round * 3 + n).to_string())).collect();
         others.iter_mut().for_each(|other| other.until("begins"));
         while let Some(other) = others.pop() {
-            for _ in 0..seed.below(40) {
+            for _ in 0..random.below(40) {
                 let locked =
                     mutex.lock_timeout(LONG).expect("the lock is given back or taken over");
                 let mut guard = locked.unwrap_or_else(|died| {
@@ -439,7 +435,7 @@ fn use_in_every_way(mutex: &Mutex<[u64; 3]>) {
 
 #[test]
 fn hostile_bytes_harm_nobody() {
-    let mut seed = Rng(seeds::seed());
+    let mut random = Rng(seed());
     let mutex = Mutex::new([0_u64; 3]).unwrap();
     let file = memory(&mutex);
     let len = file.metadata().unwrap().len();
@@ -447,15 +443,15 @@ fn hostile_bytes_harm_nobody() {
     let begin = Instant::now();
     let rounds: u32 = 100;
     for _ in 0..rounds {
-        let bytes: Vec<u8> = match seed.below(4) {
-            0 => vec![seed.number() as u8; 8],
-            1 => (seed.number() & seed.number() & seed.number()).to_ne_bytes().to_vec(),
-            2 => (1_u64 << seed.below(64)).to_ne_bytes().to_vec(),
-            _ => (0..8).map(|_| seed.number() as u8).collect(),
+        let bytes: Vec<u8> = match random.below(4) {
+            0 => vec![random.number() as u8; 8],
+            1 => (random.number() & random.number() & random.number()).to_ne_bytes().to_vec(),
+            2 => (1_u64 << random.below(64)).to_ne_bytes().to_vec(),
+            _ => (0..8).map(|_| random.number() as u8).collect(),
         };
         // The word, most of the time.
-        let at = if seed.below(3) > 0 { 8 } else { seed.below(len as usize - 8) as u64 };
-        let guard = if seed.below(4) == 0 { mutex.try_lock() } else { None };
+        let at = if random.below(3) > 0 { 8 } else { random.below(len as usize - 8) as u64 };
+        let guard = if random.below(4) == 0 { mutex.try_lock() } else { None };
         file.write_all_at(&bytes, at).unwrap();
         drop(guard);
         use_in_every_way(&other);
@@ -471,11 +467,11 @@ fn hostile_bytes_at_the_same_time_harm_nobody() {
     let attached: Vec<_> = (0..6).map(|_| another(&mutex)).collect();
     let stop = Arc::new(AtomicBool::new(false));
     let scribbler = {
-        let (stop, mut seed) = (Arc::clone(&stop), Rng(seeds::seed()));
+        let (stop, mut random) = (Arc::clone(&stop), Rng(seed()));
         std::thread::spawn(move || {
             while !stop.load(Relaxed) {
-                let at = if seed.one_in(2) { 8 } else { seed.below(100) as u64 };
-                file.write_all_at(&(seed.number() & seed.number()).to_ne_bytes(), at).unwrap();
+                let at = if random.one_in(2) { 8 } else { random.below(100) as u64 };
+                file.write_all_at(&(random.number() & random.number()).to_ne_bytes(), at).unwrap();
             }
         })
     };

@@ -1,21 +1,18 @@
 //! Semaphores: within the process, between programs, and what they say to bad input.
 
 mod common;
-#[path = "common/places.rs"]
-mod places;
-
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use common::{child, role, run, this_program};
-use places::{PLACES, Place, ends_from_outside, everywhere, until_waiting};
+use common::places::{PLACES, Place, ends_from_outside, everywhere};
+use common::temporary::unique;
+use common::waiting::until_waiting;
+use common::{child, role, run, this_program, told};
 use rustix::fs::{CWD, MemfdFlags, Mode, SealFlags, fcntl_add_seals, memfd_create, mkfifoat};
 use trine::coroutine;
 use trine::ipc::Semaphore;
@@ -25,8 +22,7 @@ struct Name(String);
 
 impl Name {
     fn new() -> Name {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        Name(format!("trine-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed)))
+        Name(unique("semaphore"))
     }
 
     fn semaphore(&self, permits: u32) -> Semaphore {
@@ -42,12 +38,6 @@ impl Drop for Name {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.path()).or_else(|_| std::fs::remove_dir(self.path()));
     }
-}
-
-/// The kind and the text of an error.
-fn told<T>(result: io::Result<T>) -> (ErrorKind, String) {
-    let error = result.err().expect("an error");
-    (error.kind(), error.to_string())
 }
 
 #[test]

@@ -1,66 +1,22 @@
 //! Cancellation and deadlines of process tasks.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::abort;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use trine::process::{self, Pool};
 use trine::{Cause, State, Task, TaskError, time};
 
+mod common;
+
+use common::desk::{Desk, be_deaf, report, rest};
+use common::processes::{children, kill, signal_of, spin_for_ever};
+use common::waiting::{until, until_waiting};
+
 /// Longer than any test lasts: whoever ends has done so by itself.
 const NEVER_KILLED: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(20);
-
-/// Where tasks in workers report; what they say and their end are events here.
-struct Desk {
-    path: String,
-    listener: UnixListener,
-}
-
-impl Desk {
-    fn open() -> Desk {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, number) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let path = format!("{}/trine-desk-{pid}-{number}", std::env::temp_dir().display());
-        let listener = UnixListener::bind(&path).unwrap();
-        Desk { path, listener }
-    }
-
-    /// Waits for the next task that reports, and gives its process id and the rest of its words.
-    fn hear(&self) -> (u32, BufReader<UnixStream>) {
-        Desk::listen(self.listener.accept().unwrap().0)
-    }
-
-    /// As `hear`, if one has reported already.
-    fn heard(&self) -> Option<(u32, BufReader<UnixStream>)> {
-        self.listener.set_nonblocking(true).unwrap();
-        let accepted = self.listener.accept();
-        self.listener.set_nonblocking(false).unwrap();
-        Some(Desk::listen(accepted.ok()?.0))
-    }
-
-    fn listen(stream: UnixStream) -> (u32, BufReader<UnixStream>) {
-        let mut stream = BufReader::new(stream);
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        (line.trim().parse().unwrap(), stream)
-    }
-}
-
-impl Drop for Desk {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// In a worker: says that the task has begun.
-fn report(path: &str) -> UnixStream {
-    let mut stream = UnixStream::connect(path).unwrap();
-    writeln!(stream, "{}", std::process::id()).unwrap();
-    stream
-}
 
 /// In a worker: says when it is dropped.
 struct Farewell(UnixStream);
@@ -76,48 +32,13 @@ fn wait_for_ever(path: String) {
     time::sleep(Duration::MAX);
 }
 
-/// Hears and waits for nothing.
-fn be_deaf(path: String) {
-    let _stream = report(&path);
-    loop {
-        std::hint::spin_loop();
-    }
-}
-
-/// What a task says after its beginning, up to its end.
-fn rest(mut stream: BufReader<UnixStream>) -> String {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
-}
-
-fn until_waiting<T>(task: &Task<T>) {
-    while task.state() != State::Waiting {
-        std::thread::yield_now();
-    }
-}
-
 fn until_full(pool: &Pool) {
-    while pool.worker_pids().len() < pool.workers() {
-        std::thread::yield_now();
-    }
-}
-
-fn kill(pid: u32, signal: i32) {
-    // SAFETY: no memory involved.
-    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
+    until(|| pool.worker_pids().len() == pool.workers());
 }
 
 fn reason(error: &TaskError) -> Option<&str> {
     match error.cause() {
         Cause::Cancelled { reason, .. } => reason.as_deref(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn signal_of(error: &TaskError) -> i32 {
-    match error.cause() {
-        Cause::Signaled { signal, .. } => *signal,
         other => panic!("{other:?}"),
     }
 }
@@ -333,14 +254,6 @@ fn a_task_that_its_worker_has_not_begun_is_skipped() {
 fn fresh_processes_that_are_cancelled_leave_nothing() {
     // In a process of its own, whose children are all of this test.
     let nested = process::spawn((), |()| {
-        let children = || {
-            let mut count = 0;
-            for thread in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-                let list = std::fs::read_to_string(thread.path().join("children"));
-                count += list.unwrap_or_default().split_whitespace().count();
-            }
-            count
-        };
         for round in 0..5_usize {
             let tasks: Vec<_> =
                 (0..40).map(|_| process::spawn((), |()| time::sleep(Duration::MAX))).collect();
@@ -354,18 +267,12 @@ fn fresh_processes_that_are_cancelled_leave_nothing() {
                 assert!(task.join().unwrap_err().is_cancelled());
             }
             assert_eq!(process::spawn(1, |n: u8| n).join().unwrap(), 1);
-            while children() > 1 {
-                std::thread::yield_now();
-            }
+            until(|| children() <= 1);
         }
         children()
     });
     assert_eq!(nested.join().unwrap(), 1, "the template");
-    let deaf = process::Builder::new().grace(SHORT).spawn((), |()| -> () {
-        loop {
-            std::hint::spin_loop();
-        }
-    });
+    let deaf = process::Builder::new().grace(SHORT).spawn((), |()| -> () { spin_for_ever() });
     deaf.cancel();
     assert!(deaf.join().unwrap_err().is_cancelled());
 }
@@ -374,9 +281,7 @@ fn fresh_processes_that_are_cancelled_leave_nothing() {
 fn what_happened_before_or_instead_counts() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
     let task = pool.spawn(7, |n: u8| n);
-    while !task.is_finished() {
-        std::thread::yield_now();
-    }
+    until(|| task.is_finished());
     task.cancel();
     assert_eq!(task.join().unwrap(), 7);
     // Two that end their worker by themselves when they hear of it.
@@ -620,9 +525,7 @@ fn every_one_of_many_tasks_ends_once_whoever_is_cancelled_when() {
             let spawn = || {
                 pool.spawn((n, way), |(n, way)| {
                     match way {
-                        0 => loop {
-                            std::hint::spin_loop();
-                        },
+                        0 => spin_for_ever(),
                         1 => abort(),
                         2..10 => {}
                         10..20 => time::sleep(Duration::from_millis(1)),

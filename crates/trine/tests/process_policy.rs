@@ -5,88 +5,29 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use trine::process::{Pool, PoolStats};
-use trine::{Cause, Executor, Kind, State, TaskError, coroutine, thread, time};
+use trine::{Cause, Executor, Kind, TaskError, coroutine, thread, time};
 
-#[path = "common/desk.rs"]
-mod desk;
+mod common;
 
-use desk::{Desk, report};
+use common::desk::{Desk, be_deaf, report, wait_for_a_word};
+use common::processes::{die, kill, signal_of, spin_for_ever, stay_for_ever};
+use common::temporary::TempPath;
+use common::waiting::{until, until_waiting};
 
 const SHORT: Duration = Duration::from_millis(20);
 /// Longer than any test lasts.
 const LONG: Duration = Duration::from_secs(3600);
 
-fn kill(pid: u32, signal: i32) {
-    // SAFETY: no memory involved.
-    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
-}
-
-fn die() {
-    // SAFETY: no memory involved.
-    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
-}
-
 fn pid(_: u64) -> u32 {
     std::process::id()
 }
 
-/// Hears and waits for nothing.
-fn be_deaf(path: String) {
-    let _stream = report(&path);
-    loop {
-        std::hint::spin_loop();
-    }
-}
-
-/// Stays until it is told to go on.
-fn wait_for_a_word(path: String) -> u32 {
-    let mut stream = report(&path);
-    let _ = stream.read(&mut [0]);
-    std::process::id()
-}
-
-fn until(what: impl Fn() -> bool) {
-    while !what() {
-        std::thread::yield_now();
-    }
-}
-
-fn signal_of(error: &TaskError) -> i32 {
-    match error.cause() {
-        Cause::Signaled { signal, .. } => *signal,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn stopped(error: &TaskError) {
     assert!(error.is_cancelled() && error.to_string().contains("pool was stopped"), "{error}");
-}
-
-/// A directory in which tasks leave marks.
-struct Marks(PathBuf);
-
-impl Marks {
-    fn new() -> Marks {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, number) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let path = std::env::temp_dir().join(format!("trine-marks-{pid}-{number}"));
-        fs::create_dir(&path).unwrap();
-        Marks(path)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.clone()
-    }
-}
-
-impl Drop for Marks {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Ends its process the first `crashes` times that it is called for `n`.
@@ -110,10 +51,10 @@ fn crashes(n: u64) -> u32 {
 
 #[test]
 fn ten_thousand_tasks_of_which_one_in_a_hundred_crashes_are_all_done() {
-    let marks = Marks::new();
+    let marks = TempPath::folder("marks");
     let pool = Pool::builder().workers(2).retries(2).backoff(Duration::from_millis(1)).build();
     let tasks: Vec<_> =
-        (0..10_000).map(|n| pool.spawn((marks.path(), n, crashes(n)), crash_at_first)).collect();
+        (0..10_000).map(|n| pool.spawn((marks.owned(), n, crashes(n)), crash_at_first)).collect();
     for (n, task) in (0..).zip(tasks) {
         assert_eq!(task.join().unwrap(), n + 1);
     }
@@ -125,9 +66,9 @@ fn ten_thousand_tasks_of_which_one_in_a_hundred_crashes_are_all_done() {
 
 #[test]
 fn each_argument_of_a_map_is_retried_by_itself() {
-    let marks = Marks::new();
+    let marks = TempPath::folder("marks");
     let pool = Pool::builder().workers(2).retries(2).backoff(Duration::ZERO).build();
-    let args = (0..2_000).map(|n| (marks.path(), n, if n == 777 { 99 } else { crashes(n) }));
+    let args = (0..2_000).map(|n| (marks.owned(), n, if n == 777 { 99 } else { crashes(n) }));
     let results: Vec<_> = pool.map(args, crash_at_first).chunk(100).collect();
     for (n, result) in (0..).zip(results) {
         match result {
@@ -154,8 +95,8 @@ fn a_task_that_always_crashes_fails_in_its_last_attempt() {
     assert_eq!((signal_of(&error), error.attempt()), (libc::SIGKILL, 2));
     let unlucky = fresh.spawn((), |()| -> () { panic!("once is enough") });
     assert_eq!(unlucky.join().unwrap_err().attempt(), 1);
-    let marks = Marks::new();
-    assert_eq!(fresh.spawn((marks.path(), 4, 1), crash_at_first).join().unwrap(), 5);
+    let marks = TempPath::folder("marks");
+    assert_eq!(fresh.spawn((marks.owned(), 4, 1), crash_at_first).join().unwrap(), 5);
 }
 
 #[test]
@@ -170,11 +111,7 @@ fn only_crashes_are_retried() {
     assert!(pool.spawn((), |()| -> () { panic!("no") }).join().unwrap_err().is_panic());
     assert_eq!(counts(&pool), (0, 1, 0, 1));
     let pool = retrying().timeout(SHORT).build();
-    let deaf = pool.spawn((), |()| -> () {
-        loop {
-            std::hint::spin_loop()
-        }
-    });
+    let deaf = pool.spawn((), |()| -> () { spin_for_ever() });
     assert!(deaf.join().unwrap_err().is_timeout());
     assert_eq!(counts(&pool), (0, 0, 1, 1));
 }
@@ -198,9 +135,10 @@ fn a_task_that_waits_to_be_run_again_can_be_cancelled_and_has_its_deadline() {
 
 #[test]
 fn a_closed_pool_waits_for_what_is_to_be_run_again() {
-    let marks = Marks::new();
+    let marks = TempPath::folder("marks");
     let pool = Pool::builder().workers(2).retries(2).backoff(SHORT).build();
-    let tasks: Vec<_> = (0..20).map(|n| pool.spawn((marks.path(), n, 1), crash_at_first)).collect();
+    let tasks: Vec<_> =
+        (0..20).map(|n| pool.spawn((marks.owned(), n, 1), crash_at_first)).collect();
     pool.shutdown();
     for (n, task) in (0..).zip(tasks) {
         assert!(task.is_finished());
@@ -223,13 +161,7 @@ fn the_limit_ends_waits_and_leaves_the_worker_alive() {
 #[test]
 fn the_limit_kills_what_is_deaf_and_counts_for_each_task_by_itself() {
     let pool = Pool::builder().workers(1).timeout(Duration::from_millis(200)).grace(SHORT).build();
-    let deaf = || {
-        pool.spawn((), |()| -> () {
-            loop {
-                std::hint::spin_loop()
-            }
-        })
-    };
+    let deaf = || pool.spawn((), |()| -> () { spin_for_ever() });
     // All wait longer than the limit, but for the first.
     let tasks: Vec<_> = (0..4).map(|_| (deaf(), pool.spawn(7, |n: u8| n))).collect();
     for (deaf, other) in tasks {
@@ -238,11 +170,7 @@ fn the_limit_kills_what_is_deaf_and_counts_for_each_task_by_itself() {
     }
     let fresh =
         Pool::builder().workers(1).timeout(SHORT).grace(SHORT).fresh_process_per_task().build();
-    let deaf = fresh.spawn((), |()| -> () {
-        loop {
-            std::hint::spin_loop()
-        }
-    });
+    let deaf = fresh.spawn((), |()| -> () { spin_for_ever() });
     assert!(deaf.join().unwrap_err().is_timeout());
     let results: Vec<_> = fresh.map(0..3_u8, |n| n).collect();
     assert!(results.iter().zip(0..).all(|(result, n)| *result.as_ref().unwrap() == n));
@@ -254,9 +182,7 @@ fn an_argument_of_a_map_that_takes_too_long_costs_no_other() {
     let results: Vec<_> = pool
         .map(0..60_u64, |n| {
             if n == 31 {
-                loop {
-                    std::hint::spin_loop();
-                }
+                spin_for_ever()
             }
             n
         })
@@ -407,7 +333,7 @@ fn a_full_queue_refuses_or_waits_and_a_cancelled_spawner_leaves_nothing_behind()
     assert_eq!(pool.stats().queued, 1);
     let spawner = Arc::clone(&pool);
     let waits = coroutine::spawn(move || drop(spawner.spawn(2, |n: u8| n)));
-    until(|| waits.state() == State::Waiting);
+    until_waiting(&waits);
     waits.cancel();
     assert!(waits.join().unwrap_err().is_cancelled());
     assert!(time::timeout(SHORT, || pool.spawn(3, |n: u8| n)).is_err());
@@ -540,9 +466,9 @@ fn a_task_that_runs_again_has_told_nothing_yet() {
         }
         wait_for_a_word(path);
     }
-    let (marks, desk) = (Marks::new(), Desk::open());
+    let (marks, desk) = (TempPath::folder("marks"), Desk::open());
     let pool = Pool::builder().workers(1).retries(1).build();
-    let task = pool.spawn((marks.path(), desk.path.clone()), first_tells);
+    let task = pool.spawn((marks.owned(), desk.path.clone()), first_tells);
     let (_, stream) = desk.hear();
     assert_eq!(task.progress(), None);
     drop(stream);
@@ -597,8 +523,8 @@ fn a_pool_can_be_stopped_whatever_its_tasks_do() {
 
 #[test]
 fn a_pool_whose_template_or_idle_workers_are_stopped_ends() {
-    let marks = Marks::new();
-    let note = marks.path().join("template");
+    let marks = TempPath::folder("marks");
+    let note = marks.owned().join("template");
     let pool = Pool::builder()
         .workers(2)
         .env("TRINE_TEST_NOTE", &note)
@@ -622,26 +548,12 @@ fn a_pool_whose_template_or_idle_workers_are_stopped_ends() {
 
 #[test]
 fn a_pool_whose_workers_do_not_become_ready_can_be_stopped() {
-    let hangs = Pool::builder()
-        .workers(2)
-        .initializer(|| {
-            loop {
-                std::thread::park();
-            }
-        })
-        .build();
+    let hangs = Pool::builder().workers(2).initializer(|| stay_for_ever()).build();
     let task = hangs.spawn(1, |n: u8| n);
     until(|| hangs.stats().workers == 2);
     hangs.stop(SHORT);
     stopped(&task.join().unwrap_err());
-    let hangs = Pool::builder()
-        .workers(1)
-        .preload(|| {
-            loop {
-                std::thread::park();
-            }
-        })
-        .build();
+    let hangs = Pool::builder().workers(1).preload(|| stay_for_ever()).build();
     let task = hangs.spawn(1, |n: u8| n);
     hangs.stop(SHORT);
     stopped(&task.join().unwrap_err());
@@ -652,9 +564,7 @@ fn the_workers_of_a_pool_have_its_limits() {
     let pool = Pool::builder().workers(1).cpu_limit(SHORT).capture_output().retries(1).build();
     let busy = pool.spawn((), |()| -> () {
         eprintln!("on my way");
-        loop {
-            std::hint::spin_loop();
-        }
+        spin_for_ever()
     });
     let error = busy.join().unwrap_err();
     assert!(error.to_string().contains("processor time"), "{error}");

@@ -19,6 +19,7 @@ use trine::{Cause, TaskError, coroutine, net, process, thread, time};
 
 mod common;
 
+use common::temporary::TempPath;
 use common::{child, not_spawned, role, run, this_program};
 
 fn run_in<A, R, F>(sandbox: Sandbox, arg: A, task: F) -> Result<R, TaskError>
@@ -55,28 +56,11 @@ fn call(number: i64, arguments: [usize; 5]) -> i32 {
     errno(unsafe { libc::syscall(number, a, b, c, d, e) })
 }
 
-/// A directory of a test, removed at its end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Directory {
-        let path =
-            std::env::temp_dir().join(format!("trine-sandbox-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Directory(path)
-    }
-
-    fn with(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A file in the folder, with that text.
+fn file_in(folder: &TempPath, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path
 }
 
 /// What a task that was taken over might try in any sandbox; each with the error that it met.
@@ -211,7 +195,7 @@ fn the_memory_and_the_descriptors_of_the_master_are_out_of_reach() {
 #[test]
 fn there_is_no_network() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let directory = Directory::new("network");
+    let directory = TempPath::folder("network");
     let path = directory.0.join("socket");
     let _unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -254,10 +238,10 @@ fn files_that_are_not_listed_are_out_of_reach() {
     if landlock() < 3 {
         return;
     }
-    let listed = Directory::new("listed");
-    let outside = Directory::new("outside");
-    let note = listed.with("note", "listed");
-    let secret = outside.with("secret", "outside");
+    let listed = TempPath::folder("listed");
+    let outside = TempPath::folder("outside");
+    let note = file_in(&listed, "note", "listed");
+    let secret = file_in(&outside, "secret", "outside");
     std::os::unix::fs::symlink(&secret, listed.0.join("link")).unwrap();
     for writable in [false, true] {
         let sandbox = match writable {
@@ -328,8 +312,8 @@ fn files_that_are_not_listed_are_out_of_reach() {
 
 #[test]
 fn what_is_only_listed_for_reading_keeps_its_permissions() {
-    let directory = Directory::new("permissions");
-    let note = directory.with("note", "x");
+    let directory = TempPath::folder("permissions");
+    let note = file_in(&directory, "note", "x");
     let chmod = |note: PathBuf| {
         let file = fs::File::open(note).unwrap();
         error_of(file.set_permissions(fs::Permissions::from_mode(0o777)))
@@ -393,7 +377,7 @@ fn programs_are_not_run() {
     assert!(error.unwrap().contains("not permitted"));
     // From where it is listed for running, it runs; nothing that was written does.
     if landlock() > 0 {
-        let directory = Directory::new("programs");
+        let directory = TempPath::folder("programs");
         let sandbox = Sandbox::new().read_only(["/bin", "/usr", "/lib", "/etc"]);
         let sandbox = match Path::new("/lib64").exists() {
             true => sandbox.read_only(["/lib64"]),
@@ -501,7 +485,7 @@ fn a_sandboxed_task_ends_as_any_other() {
     match panic.cause() {
         Cause::Panicked { message, location, .. } => {
             assert_eq!(message, "in the sandbox");
-            assert!(location.as_ref().is_some_and(|at| at.to_string().contains("sandbox.rs")));
+            assert!(location.as_ref().is_some_and(|at| at.to_string().contains(file!())));
         }
         other => panic!("{other:?}"),
     }

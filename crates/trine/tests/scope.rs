@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use trine::{Cause, Kind, State, Task, coroutine, ipc, process, scope, supervise, thread, time};
 
+mod common;
+
+use common::waiting::until;
+
 const FOR_GOOD: Duration = Duration::MAX;
 
 /// Notes that it was dropped, in what it borrows.
@@ -16,13 +20,6 @@ struct Notes<'a>(&'a AtomicUsize);
 impl Drop for Notes<'_> {
     fn drop(&mut self) {
         self.0.fetch_add(1, Release);
-    }
-}
-
-/// Lets the others of the carrier run: some of the callers are coroutines.
-fn until(what: impl Fn() -> bool) {
-    while !what() {
-        coroutine::yield_now();
     }
 }
 
