@@ -177,7 +177,10 @@ fn an_opening_that_is_cancelled_is_never_one_in_vain() {
                 read.unwrap();
                 Some(text)
             });
-            (0..round % 16 * 20).for_each(|_| std::thread::yield_now());
+            // One turn for those who share the processor, and then some time more.
+            std::thread::yield_now();
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_micros(u64::from(round % 16 * 20)) {}
             writer.cancel();
             // Cancelled before it had begun, it has no result.
             let wrote = writer.join().unwrap_or(false);
