@@ -17,6 +17,8 @@ use trine::{Cause, Executor, Task, TaskError};
 
 mod common;
 
+use common::temporary::TempPath;
+use common::waiting::until_or;
 use common::{child, children_of_all_threads, role, run, this_program};
 
 /// Where a run leaves what it has to tell.
@@ -26,36 +28,32 @@ fn folder() -> PathBuf {
     std::env::var_os(FOLDER).unwrap().into()
 }
 
-/// A folder of one run; removed when dropped.
-struct Folder(PathBuf);
+/// A folder of one run.
+struct Folder(TempPath);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("trine-crash-{}-{name}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Folder(path)
+    fn new() -> Folder {
+        Folder(TempPath::folder("crash"))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0.0
     }
 
     fn has_fired(&self) -> bool {
-        self.0.join("fired").exists()
+        self.path().join("fired").exists()
     }
 
     /// The processes that were started with this folder in their environment, or are forks of such.
     fn processes(&self) -> Vec<u32> {
-        let ours = self.0.to_str().unwrap().as_bytes();
+        let ours = format!("{FOLDER}={}\0", self.path().display());
         let pids = fs::read_dir("/proc").unwrap().flatten();
         pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .filter(|pid| {
                 let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-                environment.windows(ours.len()).any(|window| window == ours)
+                environment.windows(ours.len()).any(|window| window == ours.as_bytes())
             })
             .collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -171,15 +169,6 @@ fn work(pool: &Pool) -> Vec<(u32, Result<u32, TaskError>)> {
     ends
 }
 
-/// Waits for what has to come, however busy the machine is.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < Duration::from_secs(30), "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 fn master() {
     let pool = Pool::builder().workers(2).initializer(|| ()).build();
     let ends = work(&pool);
@@ -206,11 +195,11 @@ fn master() {
     }
     let one_dies = std::env::var("TRINE_CRASH_POINT").is_ok_and(|point| point.contains("@worker"));
     assert!(failed.len() <= usize::from(one_dies), "{failed:?}");
-    until("two workers", || pool.worker_pids().len() == 2);
+    until_or("two workers", || pool.worker_pids().len() == 2);
     assert!((0..50).map(|n| pool.spawn(n, |n: u32| n + 1).join().unwrap()).eq(1..51));
     pool.shutdown();
     // The template stays.
-    until("no workers", || children_of_all_threads(std::process::id()).len() <= 1);
+    until_or("no workers", || children_of_all_threads(std::process::id()).len() <= 1);
     fs::write(folder().join("left"), format!("{} {}", descriptors(), mappings())).unwrap();
 }
 
@@ -225,7 +214,7 @@ fn mappings() -> usize {
 
 /// What a run has left open.
 fn left(folder: &Folder) -> Vec<usize> {
-    let left = fs::read_to_string(folder.0.join("left")).unwrap();
+    let left = fs::read_to_string(folder.path().join("left")).unwrap();
     left.split(' ').map(|count| count.parse().unwrap()).collect()
 }
 
@@ -246,9 +235,9 @@ fn a_worker_or_a_template_dies_at_every_step() {
     if role().is_some() {
         return master();
     }
-    let unharmed = Folder::new("unharmed");
+    let unharmed = Folder::new();
     let mut command = child(&this_program(), name, "master");
-    command.env(FOLDER, &unharmed.0);
+    command.env(FOLDER, unharmed.path());
     run(command);
     let most = left(&unharmed);
     let mut fired = 0;
@@ -261,9 +250,9 @@ fn a_worker_or_a_template_dies_at_every_step() {
             }
             let point = format!("{label}@{side}:{passage}");
             println!("{point}");
-            let folder = Folder::new("worker");
+            let folder = Folder::new();
             let mut command = child(&this_program(), name, "master");
-            command.env(FOLDER, &folder.0).env("TRINE_CRASH_POINT", &point);
+            command.env(FOLDER, folder.path()).env("TRINE_CRASH_POINT", &point);
             run(command);
             assert!(folder.has_fired() || passage > 1, "nobody has come to {point}");
             fired += u32::from(folder.has_fired());
@@ -290,9 +279,9 @@ fn a_master_dies_at_every_step() {
         for passage in PASSAGES {
             let point = format!("{label}@master:{passage}");
             println!("{point}");
-            let folder = Folder::new("master");
+            let folder = Folder::new();
             let mut command = child(&this_program(), name, "master");
-            command.env(FOLDER, &folder.0).env("TRINE_CRASH_POINT", &point);
+            command.env(FOLDER, folder.path()).env("TRINE_CRASH_POINT", &point);
             command.stdin(Stdio::null()).stdout(Stdio::null());
             let ended = command.stderr(Stdio::null()).spawn().unwrap().wait().unwrap();
             if folder.has_fired() {
@@ -305,7 +294,7 @@ fn a_master_dies_at_every_step() {
             while !folder.processes().is_empty() {
                 assert!(begin.elapsed() < patience, "{point}: {:?}", folder.processes());
             }
-            assert!(runs(&folder.0).values().all(|count| *count == 1), "{point}");
+            assert!(runs(folder.path()).values().all(|count| *count == 1), "{point}");
         }
     }
 }

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use trine::{Cause, Executor, Kind, State, Task, TaskError, process, thread};
 
+mod common;
+
+use common::processes::spin_for_ever;
+
 fn cube(n: u64) -> u64 {
     n * n * n
 }
@@ -159,9 +163,7 @@ fn the_states_of_a_process_task_are_true() {
     let sign = std::env::temp_dir().join(format!("trine-test-begun-{}", std::process::id()));
     let runs = pool.spawn(sign.clone(), |sign: std::path::PathBuf| {
         std::fs::write(sign, "").unwrap();
-        loop {
-            std::hint::spin_loop();
-        }
+        spin_for_ever()
     });
     let queued: Task<()> = pool.spawn((), |()| ());
     // A worker that is killed before it has begun its task would hand it to the next.

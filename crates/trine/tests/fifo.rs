@@ -1,51 +1,22 @@
 //! FIFOs: their ends find each other, within the process and between programs.
 
 mod common;
-#[path = "common/places.rs"]
-mod places;
-
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use common::{child, role, run, this_program};
-use places::{
-    PLACES, Place, ends_from_outside, every_byte_crosses, everywhere, pattern, until_waiting,
-};
+use common::places::{PLACES, Place, ends_from_outside, every_byte_crosses, everywhere, pattern};
+use common::temporary::TempPath;
+use common::waiting::until_waiting;
+use common::{child, role, run, this_program, told};
 use trine::coroutine;
 use trine::ipc::Fifo;
 
-/// A path that no other test has; what is there is removed with it.
-struct Name(PathBuf);
-
-impl Name {
-    fn new() -> Name {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Relaxed);
-        let name = format!("trine-test-fifo-{}-{count}", std::process::id());
-        Name(std::env::temp_dir().join(name))
-    }
-
-    fn fifo(&self) -> Fifo {
-        Fifo::create_new(&self.0, 0o600).unwrap()
-    }
-}
-
-impl Drop for Name {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// The kind and the text of an error.
-fn told<T>(result: io::Result<T>) -> (ErrorKind, String) {
-    let error = result.err().expect("an error");
-    (error.kind(), error.to_string())
+fn new_fifo(path: &TempPath) -> Fifo {
+    Fifo::create_new(&path.0, 0o600).unwrap()
 }
 
 /// Runs the test again with the other back end.
@@ -60,8 +31,8 @@ fn also_with_epoll(name: &str) {
 #[test]
 fn every_byte_crosses_between_two_openings() {
     every_byte_crosses(|| {
-        let name = Name::new();
-        let fifo = name.fifo();
+        let name = TempPath::new("fifo");
+        let fifo = new_fifo(&name);
         let reader = fifo.try_open_reader().unwrap();
         (reader, fifo.open_writer().unwrap())
     });
@@ -73,8 +44,8 @@ fn the_ends_wait_for_each_other() {
     for reading in PLACES {
         for writing in PLACES {
             for reader_first in [true, false] {
-                let name = Name::new();
-                let fifo = name.fifo();
+                let name = TempPath::new("fifo");
+                let fifo = new_fifo(&name);
                 let path = name.0.clone();
                 let read = move || {
                     let mut text = String::new();
@@ -107,8 +78,8 @@ fn an_opening_waits_for_a_writer_that_says_nothing() {
     also_with_epoll("an_opening_waits_for_a_writer_that_says_nothing");
     for place in PLACES {
         // Two FIFOs, opened in turn before anything is written: a usual way to begin.
-        let (one, other) = (Name::new(), Name::new());
-        let (questions, answers) = (one.fifo(), other.fifo());
+        let (one, other) = (TempPath::new("fifo"), TempPath::new("fifo"));
+        let (questions, answers) = (new_fifo(&one), new_fifo(&other));
         let server = place.spawn(move || {
             let mut questions = questions.open_reader().unwrap();
             let mut answers = answers.open_writer().unwrap();
@@ -139,9 +110,9 @@ fn other_programs_open_as_they_like() {
         return;
     }
     for place in PLACES {
-        let there = Name::new();
-        let back = Name(there.0.with_extension("back"));
-        let (writes, reads) = (there.fifo(), back.fifo());
+        let there = TempPath::new("fifo");
+        let back = TempPath(there.0.with_extension("back"));
+        let (writes, reads) = (new_fifo(&there), new_fifo(&back));
         let path = there.0.to_str().unwrap();
         let other =
             child(&this_program(), "other_programs_open_as_they_like", path).spawn().unwrap();
@@ -161,14 +132,14 @@ fn other_programs_open_as_they_like() {
 fn openings_end_from_outside_and_by_their_timeout() {
     also_with_epoll("openings_end_from_outside_and_by_their_timeout");
     // Made here: a coroutine waits for that, too.
-    let fifo = Arc::new(Name::new().fifo());
+    let fifo = Arc::new(new_fifo(&TempPath::new("fifo")));
     let same = Arc::clone(&fifo);
     ends_from_outside(move || same.open_reader().map(drop));
     let same = Arc::clone(&fifo);
     ends_from_outside(move || same.open_writer().map(drop));
     ends_from_outside(move || (&fifo.try_open_reader()?).read(&mut [0]).map(drop));
     everywhere(|| {
-        let fifo = Name::new().fifo();
+        let fifo = new_fifo(&TempPath::new("fifo"));
         let (begin, limit) = (Instant::now(), Duration::from_millis(3));
         assert_eq!(told(fifo.open_reader_timeout(limit)).0, ErrorKind::TimedOut);
         assert!(begin.elapsed() >= limit);
@@ -190,8 +161,8 @@ fn an_opening_that_is_cancelled_is_never_one_in_vain() {
     // Whoever gets a reader by a writer's opening either reads what that writes, or hears of no writer.
     for place in PLACES {
         for round in 0..60_u32 {
-            let name = Name::new();
-            let (fifo, path) = (name.fifo(), name.0.clone());
+            let name = TempPath::new("fifo");
+            let (fifo, path) = (new_fifo(&name), name.0.clone());
             let writer = place.spawn(move || {
                 let Ok(mut writer) = fifo.open_writer() else { return false };
                 writer.write_all(b"it came").unwrap();
@@ -206,7 +177,10 @@ fn an_opening_that_is_cancelled_is_never_one_in_vain() {
                 read.unwrap();
                 Some(text)
             });
-            (0..round % 16 * 20).for_each(|_| std::thread::yield_now());
+            // One turn for those who share the processor, and then some time more.
+            std::thread::yield_now();
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_micros(u64::from(round % 16 * 20)) {}
             writer.cancel();
             // Cancelled before it had begun, it has no result.
             let wrote = writer.join().unwrap_or(false);
@@ -222,7 +196,7 @@ fn an_opening_that_is_cancelled_is_never_one_in_vain() {
 #[test]
 fn ends_come_and_go() {
     everywhere(|| {
-        let fifo = Name::new().fifo();
+        let fifo = new_fifo(&TempPath::new("fifo"));
         assert_eq!(told(fifo.try_open_writer()).0, ErrorKind::WouldBlock);
         let mut reader = fifo.try_open_reader().unwrap();
         let clone = reader.try_clone().unwrap();
@@ -255,7 +229,7 @@ fn ends_come_and_go() {
 #[test]
 fn a_first_writer_that_says_nothing_is_an_end() {
     for place in PLACES {
-        let fifo = Name::new().fifo();
+        let fifo = new_fifo(&TempPath::new("fifo"));
         let reader = fifo.try_open_reader().unwrap();
         let task = place.spawn(move || (&reader).read(&mut [0]).unwrap());
         until_waiting(&task);
@@ -266,7 +240,8 @@ fn a_first_writer_that_says_nothing_is_an_end() {
 
 #[test]
 fn many_openings_wait_at_once() {
-    let fifos: Vec<_> = (0..100).map(|_| Name::new()).map(|name| (name.fifo(), name)).collect();
+    let fifos: Vec<_> =
+        (0..100).map(|_| TempPath::new("fifo")).map(|name| (new_fifo(&name), name)).collect();
     let tasks: Vec<_> = fifos
         .iter()
         .enumerate()
@@ -291,7 +266,7 @@ fn many_openings_wait_at_once() {
 #[test]
 fn what_is_no_fifo_is_said_and_not_touched() {
     everywhere(|| {
-        let name = Name::new();
+        let name = TempPath::new("fifo");
         std::fs::write(&name.0, "precious").unwrap();
         let before = std::fs::metadata(&name.0).unwrap();
         let refused = [
@@ -310,7 +285,7 @@ fn what_is_no_fifo_is_said_and_not_touched() {
         assert_eq!(times(&before), times(&after));
         assert_eq!(std::fs::read_to_string(&name.0).unwrap(), "precious");
 
-        let none = Name::new();
+        let none = TempPath::new("fifo");
         assert_eq!(told(Fifo::open(&none.0)).0, ErrorKind::NotFound);
         assert_eq!(told(Fifo::create(none.0.join("x"), 0o600)).0, ErrorKind::NotFound);
         assert_eq!(told(Fifo::open("a\0b")).0, ErrorKind::InvalidInput);
@@ -320,13 +295,13 @@ fn what_is_no_fifo_is_said_and_not_touched() {
 
 #[test]
 fn what_was_looked_up_is_what_is_opened() {
-    let name = Name::new();
-    let fifo = name.fifo();
+    let name = TempPath::new("fifo");
+    let fifo = new_fifo(&name);
     let metadata = std::fs::metadata(&name.0).unwrap();
     assert!(metadata.file_type().is_fifo() && metadata.permissions().mode() & 0o777 == 0o600);
     assert_eq!(told(Fifo::create_new(&name.0, 0o600)).0, ErrorKind::AlreadyExists);
     let same = Fifo::create(&name.0, 0o600).unwrap();
-    let link = Name::new();
+    let link = TempPath::new("fifo");
     symlink(&name.0, &link.0).unwrap();
     let linked = Fifo::open(&link.0).unwrap();
     // Another file has the name now.
@@ -344,8 +319,8 @@ fn what_was_looked_up_is_what_is_opened() {
 fn missing_rights_are_an_error_at_once() {
     let this_test = "missing_rights_are_an_error_at_once";
     let Some(path) = role() else {
-        let name = Name::new();
-        let _fifo = name.fifo();
+        let name = TempPath::new("fifo");
+        let _fifo = new_fifo(&name);
         run(child(&this_program(), this_test, name.0.to_str().unwrap()));
         return;
     };
@@ -363,8 +338,8 @@ fn missing_rights_are_an_error_at_once() {
 #[test]
 fn a_reader_that_does_not_block_is_met_too() {
     for place in PLACES {
-        let name = Name::new();
-        let fifo = name.fifo();
+        let name = TempPath::new("fifo");
+        let fifo = new_fifo(&name);
         let task = place.spawn(move || fifo.open_writer().unwrap().write_all(b"met").unwrap());
         until_waiting(&task);
         let mut flags = File::options();

@@ -1,17 +1,16 @@
 //! Message queues: within the process, between programs, and what they say to bad input.
 
 mod common;
-#[path = "common/places.rs"]
-mod places;
-
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use common::{child, role, run, this_program};
-use places::{PLACES, Place, ends_from_outside, everywhere, until_waiting};
+use common::limits::limit;
+use common::places::{PLACES, Place, ends_from_outside, everywhere};
+use common::temporary::unique;
+use common::waiting::until_waiting;
+use common::{child, role, run, this_program, told};
+use rustix::process::Resource;
 use trine::ipc::MessageQueue;
 
 /// A name that no other test has; the queue is removed with it.
@@ -19,8 +18,7 @@ struct Name(String);
 
 impl Name {
     fn new() -> Name {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        Name(format!("trine-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed)))
+        Name(unique("queue"))
     }
 
     fn small(&self) -> MessageQueue {
@@ -33,12 +31,6 @@ impl Drop for Name {
     fn drop(&mut self) {
         let _ = MessageQueue::unlink(&self.0);
     }
-}
-
-/// The kind and the text of an error.
-fn told<T>(result: io::Result<T>) -> (ErrorKind, String) {
-    let error = result.err().expect("an error");
-    (error.kind(), error.to_string())
 }
 
 #[test]
@@ -274,12 +266,6 @@ fn become_another(user: u32) -> bool {
     unsafe { libc::syscall(libc::SYS_setresuid, user, user, user) == 0 }
 }
 
-fn limit(resource: libc::__rlimit_resource_t, to: u64) {
-    let limit = libc::rlimit { rlim_cur: to, rlim_max: to };
-    // SAFETY: the kernel reads a structure of that type.
-    assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
-}
-
 #[test]
 fn limits_of_the_kernel_are_explained() {
     let this_test = "limits_of_the_kernel_are_explained";
@@ -306,7 +292,7 @@ fn limits_of_the_kernel_are_explained() {
         }
         Some("bytes") => {
             let other = become_another(61_003);
-            limit(libc::RLIMIT_MSGQUEUE, 5000);
+            limit(Resource::Msgqueue, 5000);
             let name = Name::new();
             let eight = |size| options().max_messages(8).message_size(size).open(&name.0);
             let (kind, text) = told(eight(1000));
@@ -315,16 +301,16 @@ fn limits_of_the_kernel_are_explained() {
             assert!(text.contains("the 5000 that RLIMIT_MSGQUEUE (`ulimit -q`)"), "{text}");
             if other {
                 // What the text counts is what the kernel counts.
-                limit(libc::RLIMIT_MSGQUEUE, 1768);
+                limit(Resource::Msgqueue, 1768);
                 drop(eight(125).unwrap());
                 MessageQueue::unlink(&name.0).unwrap();
-                limit(libc::RLIMIT_MSGQUEUE, 1767);
+                limit(Resource::Msgqueue, 1767);
                 assert!(told(eight(125)).1.contains("take 1768 bytes"));
             }
         }
         Some("descriptors") => {
             let name = Name::new();
-            limit(libc::RLIMIT_NOFILE, 0);
+            limit(Resource::Nofile, 0);
             let (_, text) = told(options().open(&name.0));
             assert!(text.contains("RLIMIT_NOFILE") && !text.contains("MSGQUEUE"), "{text}");
         }

@@ -1,16 +1,14 @@
 //! Pipes: within the process, and to children.
 
 mod common;
-#[path = "common/places.rs"]
-mod places;
-
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
+use common::places::{PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern};
+use common::waiting::until_waiting;
 use common::{child, role, run, this_program};
-use places::{PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern, until_waiting};
 use rustix::pipe::{PipeFlags, pipe_with};
 use trine::coroutine;
 use trine::ipc::{self, PipeReader, PipeWriter};

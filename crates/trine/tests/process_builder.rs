@@ -1,67 +1,22 @@
 //! What a pool's builder sets, above all its initializer.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::PathBuf;
 use std::process::{abort, exit};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use trine::process::{Pool, PoolBuilder};
 use trine::{Task, time};
 
 mod common;
 
-use common::{child, children_of_all_threads, not_spawned, role, run, this_program};
-
-/// The variable by which an initializer knows its test's log.
-const LOG: &str = "TRINE_TEST_LOG";
-
-/// The log of one test; removed when dropped.
-struct Log(PathBuf);
-
-impl Log {
-    fn new(name: &str) -> Log {
-        let path = std::env::temp_dir().join(format!("trine-{}-{name}", std::process::id()));
-        File::create_new(&path).unwrap();
-        Log(path)
-    }
-
-    fn pool(&self, workers: usize) -> PoolBuilder {
-        Pool::builder().workers(workers).env(LOG, &self.0)
-    }
-
-    /// The processes in which initializers have begun, in order.
-    fn began(&self) -> Vec<u32> {
-        let log = fs::read_to_string(&self.0).unwrap();
-        log.lines().map(|pid| pid.parse().unwrap()).collect()
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Notes that an initializer has begun here; how many have.
-fn begin() -> usize {
-    let path = std::env::var_os(LOG).unwrap();
-    let mut log = File::options().append(true).open(&path).unwrap();
-    log.write_all(format!("{}\n", std::process::id()).as_bytes()).unwrap();
-    fs::read_to_string(path).unwrap().lines().count()
-}
-
-/// Waits for something that comes, however busy the machine is.
-fn until(mut come: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
-    while !come() {
-        assert!(Instant::now() < patience, "it does not come");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
+use common::journal::{Journal, begin, own_folder};
+use common::processes::{children, spin_for_ever, stay_for_ever};
+use common::waiting::until;
+use common::{child, not_spawned, role, run, this_program};
 
 fn reason_of<T>(task: Task<T>) -> String {
     let error = task.join().err().expect("the pool has no worker");
@@ -106,11 +61,7 @@ fn name_environment_and_directory_are_those_of_every_worker() {
 #[test]
 fn the_grace_is_the_pool_s() {
     let pool = Pool::builder().workers(1).grace(Duration::from_millis(1)).build();
-    let deaf = pool.spawn((), |()| -> () {
-        loop {
-            std::hint::spin_loop();
-        }
-    });
+    let deaf = pool.spawn((), |()| -> () { spin_for_ever() });
     deaf.cancel();
     assert!(deaf.join().unwrap_err().is_cancelled());
     assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);
@@ -121,7 +72,7 @@ static BEATS: AtomicU32 = AtomicU32::new(0);
 
 #[test]
 fn an_initializer_runs_in_each_worker_before_its_first_task() {
-    let log = Log::new("each");
+    let log = Journal::new("each");
     let pool = log
         .pool(3)
         .env("VALUE", "from the environment")
@@ -184,7 +135,7 @@ fn preload_comes_before_the_initializer() {
 
 /// Why a pool whose initializer fails has no workers, of which one dies after the other.
 fn why_it_fails(name: &str, workers: usize, build: impl FnOnce(PoolBuilder) -> Pool) -> String {
-    let log = Log::new(&format!("{name}-{workers}"));
+    let log = Journal::new(&format!("{name}-{workers}"));
     let pool = build(log.pool(workers));
     let tasks: Vec<_> = (0..4_u8).map(|n| pool.spawn(n, |n| n)).collect();
     let reasons: Vec<_> = tasks.into_iter().map(reason_of).collect();
@@ -229,7 +180,7 @@ fn one_that_fails_ends_the_tasks_after_three_workers_and_says_why() {
 
 #[test]
 fn one_that_fails_now_and_then_costs_workers_and_no_tasks() {
-    let log = Log::new("now-and-then");
+    let log = Journal::new("now-and-then");
     let pool = log
         .pool(2)
         .initializer(|| {
@@ -252,7 +203,7 @@ fn one_that_fails_now_and_then_costs_workers_and_no_tasks() {
 
 #[test]
 fn one_that_succeeds_once_leaves_a_worker_that_does_all_tasks() {
-    let log = Log::new("once");
+    let log = Journal::new("once");
     let pool = log
         .pool(2)
         .initializer(|| {
@@ -270,17 +221,16 @@ fn one_that_succeeds_once_leaves_a_worker_that_does_all_tasks() {
 
 #[test]
 fn the_next_task_tries_again() {
-    let (log, mended) = (Log::new("again"), Log::new("mended"));
+    let log = Journal::new("again");
     let pool = log
         .pool(2)
-        .env("MENDED", &mended.0)
         .initializer(|| {
             begin();
-            assert!(!fs::read(std::env::var_os("MENDED").unwrap()).unwrap().is_empty(), "broken");
+            assert!(own_folder().join("mended").exists(), "broken");
         })
         .build();
     assert!(reason_of(pool.spawn(1, |n: u8| n)).contains("broken"));
-    fs::write(&mended.0, "1").unwrap();
+    fs::write(log.path().join("mended"), "").unwrap();
     assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);
 }
 
@@ -288,12 +238,10 @@ fn the_next_task_tries_again() {
 fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
     let name = "one_that_never_returns_holds_up_neither_deadlines_nor_the_end";
     if role().is_some() {
-        let log = Log::new("never");
+        let log = Journal::new("never");
         let stay = || {
             begin();
-            loop {
-                std::thread::park();
-            }
+            stay_for_ever()
         };
         let pool = log.pool(2).initializer(stay).build();
         until(|| log.began().len() == 2);
@@ -304,7 +252,7 @@ fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
         assert!(cancelled.join().unwrap_err().is_cancelled());
         pool.shutdown();
         drop(log.pool(2).initializer(stay).build());
-        until(|| children_of_all_threads(std::process::id()).len() == 1);
+        until(|| children() == 1);
         return;
     }
     run(child(&this_program(), name, "master"));

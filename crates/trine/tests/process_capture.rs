@@ -10,6 +10,7 @@ use trine::{Cause, Task, TaskError, time};
 
 mod common;
 
+use common::processes::spin_for_ever;
 use common::{child, role, run, this_program};
 
 fn captured() -> Builder {
@@ -77,9 +78,7 @@ fn a_task_whose_time_is_up_or_that_is_cancelled_has_it_too() {
     };
     let deaf = |()| -> () {
         speak();
-        loop {
-            std::hint::spin_loop();
-        }
+        spin_for_ever()
     };
     let ends = |task: Task<()>| trine::shield(Duration::MAX, || task.join()).unwrap_err();
     // The time may be up before the task has begun, or before it has printed; not with a longer one.

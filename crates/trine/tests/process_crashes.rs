@@ -4,6 +4,10 @@ use std::process::abort;
 
 use trine::{Cause, TaskError, process};
 
+mod common;
+
+use common::processes::stay_for_ever;
+
 fn error_of(f: impl Fn(()) + Copy + Send + 'static) -> TaskError {
     process::spawn((), f).join().unwrap_err()
 }
@@ -155,9 +159,7 @@ fn a_worker_that_closes_its_connection_is_lost_and_replaced() {
             // SAFETY: not sound in general; here the worker's owner is never asked again.
             unsafe { libc::close(descriptor) };
         }
-        loop {
-            std::thread::park();
-        }
+        stay_for_ever()
     });
     let error = task.join().unwrap_err();
     assert!(matches!(error.cause(), Cause::Lost { .. }), "{error:?}");
@@ -217,9 +219,7 @@ fn nonsense_on_the_connection_harms_nobody() {
                 // SAFETY: the buffer is valid for its length.
                 unsafe { libc::write(socket, bytes.as_ptr().cast(), bytes.len()) };
             }
-            loop {
-                std::thread::park();
-            }
+            stay_for_ever()
         });
         let error = task.join().unwrap_err();
         assert!(matches!(error.cause(), Cause::Lost { .. }), "{error:?}");

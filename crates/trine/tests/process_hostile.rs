@@ -11,11 +11,9 @@ use trine::{Task, TaskError};
 
 mod common;
 
-#[path = "common/seeds.rs"]
-mod seeds;
-
+use common::seeds::{Rng, seed, variable};
+use common::waiting::until_or;
 use common::{child, children_of_all_threads, role, run, this_program};
-use seeds::{Rng, seed, variable};
 
 /// The mappings that this process shares with its master.
 fn shared() -> Vec<(usize, usize)> {
@@ -160,21 +158,13 @@ fn left() -> (usize, usize) {
     (count("/proc/self/fd"), mappings())
 }
 
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < Duration::from_secs(30), "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// Each round has a pool of its own with one mad worker, and one beside it that goes on.
 fn rounds() {
     let seconds = variable("TRINE_STRESS_SECONDS").unwrap_or(10);
     let (begin, mut rng) = (Instant::now(), Rng(seed()));
     let sane = Pool::new(2);
     sane.spawn(1, |n: u64| n).join().unwrap();
-    until("the sane pool's workers", || {
+    until_or("the sane pool's workers", || {
         children_of_all_threads(std::process::id()).len() == 3 && sane.worker_pids().len() == 2
     });
     sane.spawn(1, |n: u64| n).join().unwrap();
@@ -212,7 +202,7 @@ fn rounds() {
         // Its workers die, or are dismissed.
         drop(pool);
         rounds += 1;
-        until(&format!("{what} leaves nothing: {:?} after {before:?}", left()), || {
+        until_or(&format!("{what} leaves nothing: {:?} after {before:?}", left()), || {
             // One descriptor is this thread's bell, from its first wait on.
             let (descriptors, mappings) = left();
             let children = children_of_all_threads(std::process::id()).len();

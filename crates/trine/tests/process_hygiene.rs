@@ -10,7 +10,9 @@ use trine::process::{Pool, PoolBuilder};
 
 mod common;
 
-use common::{child, children_of_all_threads, role, run, this_program};
+use common::processes::{children, die, stay_for_ever};
+use common::waiting::until_or;
+use common::{child, role, run, this_program};
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
@@ -25,19 +27,6 @@ fn shared_mappings() -> usize {
 
 fn all_mappings() -> usize {
     fs::read_to_string("/proc/self/maps").unwrap().lines().count()
-}
-
-fn children() -> usize {
-    children_of_all_threads(std::process::id()).len()
-}
-
-/// Waits for what has to come, however busy the machine is.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Makes, uses and drops a pool: singles, long ones, a chunked map, a crash.
@@ -70,13 +59,13 @@ fn a_hundred_pools_leave_nothing() {
         };
         use_a_pool(builder(), true);
         // The template of plain workers stays; one with a preload goes with its last pool.
-        until("the first pool's end", || children() == 1);
+        until_or("the first pool's end", || children() == 1);
         let state = || (descriptors(), shared_mappings(), children());
         let (before, mappings) = (state(), all_mappings());
         for round in 0..50 {
             use_a_pool(builder(), round % 2 == 0);
         }
-        until("the end of all", || state() == before);
+        until_or("the end of all", || state() == before);
         let now = all_mappings();
         assert!(now <= mappings + 16, "{now} mappings after {mappings}");
     }
@@ -99,11 +88,7 @@ fn family_ends(mut end: impl Read) -> Duration {
 
 /// Processes of all kinds are at work, whoever has started them: this thread, one that is gone, a coroutine.
 fn busy_master() {
-    let forever = |()| -> () {
-        loop {
-            std::thread::park();
-        }
-    };
+    let forever = |()| -> () { stay_for_ever() };
     let plain = Pool::new(2);
     let preloaded = Pool::builder().workers(2).preload(|| ()).build();
     let tasks = [plain.spawn((), forever), preloaded.spawn((), forever)];
@@ -117,7 +102,7 @@ fn busy_master() {
     let last = of_a_coroutine.join().unwrap();
     plain.spawn(2, |n: u8| n).join().unwrap();
     preloaded.spawn(2, |n: u8| n).join().unwrap();
-    until("two templates and seven workers", || children() == 9);
+    until_or("two templates and seven workers", || children() == 9);
     std::mem::forget((tasks, kept, last, plain, preloaded));
 }
 
@@ -126,19 +111,13 @@ fn a_master_that_is_killed_leaves_no_process_within_a_second() {
     let name = "a_master_that_is_killed_leaves_no_process_within_a_second";
     if let Some(role) = role() {
         busy_master();
-        let kill = || {
-            // SAFETY: ends this process.
-            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
-        };
         match role.as_str() {
-            "first thread" => kill(),
-            "other thread" => _ = std::thread::spawn(kill).join(),
-            "coroutine" => _ = trine::coroutine::spawn(kill).join(),
+            "first thread" => die(),
+            "other thread" => _ = std::thread::spawn(die).join(),
+            "coroutine" => _ = trine::coroutine::spawn(die).join(),
             _ => {}
         }
-        loop {
-            std::thread::park();
-        }
+        stay_for_ever()
     }
     for role in ["first thread", "other thread", "coroutine"] {
         let mut command = child(&this_program(), name, role);

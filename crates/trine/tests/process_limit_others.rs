@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 
+use rustix::process::Resource;
 use trine::Cause;
 use trine::process::Builder;
 
 mod common;
 
+use common::limits::limit;
 use common::{child, not_spawned, role, run};
 
 fn limit_of(resource: libc::__rlimit_resource_t) -> (u64, u64) {
@@ -108,9 +110,7 @@ fn a_niceness_and_limits_that_take_a_privilege_are_refused_with_a_remedy() {
         // SAFETY: as above.
         assert_eq!(unsafe { libc::setuid(54_321) }, 0);
     }
-    let limit = libc::rlimit { rlim_cur: 500, rlim_max: 500 };
-    // SAFETY: a valid `rlimit`.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    limit(Resource::Nofile, 500);
     // SAFETY: no memory involved.
     let own = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     if own > -20 {

@@ -7,16 +7,19 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::Resource;
 use trine::ipc::Shared;
 use trine::ipc::channel::{Receiver, channel};
 use trine::process;
 
 mod common;
 
+use common::limits::limit;
+use common::waiting::until;
 use common::{child, children_of_all_threads, copy, not_spawned, role, run, this_program};
 
 #[test]
@@ -118,20 +121,11 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
             // SAFETY: as above.
             assert_eq!(unsafe { libc::setuid(54_321) }, 0);
         }
-        let limit = |most: u64| {
-            let limit = libc::rlimit { rlim_cur: most, rlim_max: 4000 };
-            // SAFETY: a valid `rlimit`.
-            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) }, 0);
-        };
-        limit(4000);
+        limit(Resource::Nproc, 4000);
         let pool = process::Pool::new(2);
         pool.spawn(0, |n: u8| n).join().unwrap();
         // One of them may have done all of it, with the other still on its way.
-        let patience = Instant::now() + Duration::from_secs(30);
-        while pool.worker_pids().len() < 2 {
-            assert!(Instant::now() < patience, "a worker is missing");
-            std::thread::yield_now();
-        }
+        until(|| pool.worker_pids().len() == 2);
         // The template's limit is what counts for a fork.
         let template = children_of_all_threads(std::process::id())
             .into_iter()

@@ -12,6 +12,7 @@ use trine::{Cause, process};
 
 mod common;
 
+use common::processes::stay_for_ever;
 use common::{child, children_of_all_threads, copy, not_spawned, role, run, this_program};
 
 /// Waits until the child says a line that begins with `word`, and gives the rest of it.
@@ -70,11 +71,7 @@ fn a_master_that_is_killed_leaves_nothing() {
     if role().is_some() {
         // A tree: workers that stay, one of which has workers of its own.
         let pool = process::Pool::new(2);
-        let stay = |()| -> () {
-            loop {
-                std::thread::park();
-            }
-        };
+        let stay = |()| -> () { stay_for_ever() };
         let (read, write) = pipe_paths();
         let _nested = process::spawn(write, |path: String| -> () {
             let pool = process::Pool::new(1);
@@ -83,9 +80,7 @@ fn a_master_that_is_killed_leaves_nothing() {
             let all: Vec<u32> =
                 children_of_all_threads(mine).into_iter().chain([mine, pid]).collect();
             fs::write(path, format!("{all:?}")).unwrap();
-            loop {
-                std::thread::park();
-            }
+            stay_for_ever()
         });
         let _stay = (pool.spawn((), stay), process::spawn((), stay));
         let deeper = fs::read_to_string(&read).unwrap();
@@ -124,11 +119,7 @@ fn pipe_paths() -> (String, String) {
 fn a_master_that_ends_leaves_nothing() {
     let name = "a_master_that_ends_leaves_nothing";
     if role().is_some() {
-        let _detached = process::spawn((), |()| -> () {
-            loop {
-                std::thread::park();
-            }
-        });
+        let _detached = process::spawn((), |()| -> () { stay_for_ever() });
         process::pool().spawn((), |()| ()).join().unwrap();
         say("FAMILY", &format!("{:?}", children_of_all_threads(std::process::id())));
         // The test holds on to the children before this program ends.

@@ -2,67 +2,34 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::time::{Duration, Instant};
 
 use trine::{Cause, process, task};
 
-fn kill(pid: u32, signal: i32) {
-    // SAFETY: no memory involved.
-    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
-}
+mod common;
 
-fn killed_by(error: &trine::TaskError) -> i32 {
-    match error.cause() {
-        Cause::Signaled { signal, .. } => *signal,
-        other => panic!("{other:?}"),
-    }
-}
+use common::desk::{Desk, report};
+use common::processes::{die, kill, signal_of, stay_for_ever};
+use common::temporary::TempPath;
+use common::waiting::until_or;
 
-/// A pipe that a worker finds by its path: opening and closing it are events across processes.
-struct Fifo(String);
-
-impl Fifo {
-    fn new(name: &str) -> Fifo {
-        let directory = std::env::temp_dir();
-        let path = format!("{}/trine-{}-{name}", directory.display(), std::process::id());
-        let c_path = std::ffi::CString::new(path.clone()).unwrap();
-        // SAFETY: a NUL-terminated path.
-        assert_eq!(unsafe { libc::mkfifo(c_path.as_ptr(), 0o600) }, 0);
-        Fifo(path)
-    }
-
-    /// Waits until a task has come to `announce`, and for the number that it gives.
-    fn hear(&self) -> u32 {
-        std::fs::read_to_string(&self.0).unwrap().trim().parse().unwrap()
-    }
-}
-
-/// Says that this process has come here, and stays for ever.
+/// Says that it has begun, and stays.
 fn announce_and_stay(path: String) {
-    std::fs::write(path, std::process::id().to_string()).unwrap();
-    loop {
-        std::thread::park();
-    }
-}
-
-impl Drop for Fifo {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+    let _stream = report(&path);
+    stay_for_ever()
 }
 
 #[test]
 fn a_worker_killed_at_work_costs_its_task_and_no_other() {
     let pool = process::Pool::new(2);
-    let fifo = Fifo::new("killed-at-work");
-    let victim = pool.spawn(fifo.0.clone(), announce_and_stay);
+    let desk = Desk::open();
+    let victim = pool.spawn(desk.path.clone(), announce_and_stay);
     let others: Vec<_> = (0..999_u64).map(|n| pool.spawn(n, |n| n + 1)).collect();
-    kill(fifo.hear(), libc::SIGKILL);
+    kill(desk.hear().0, libc::SIGKILL);
     for (n, task) in others.into_iter().enumerate() {
         assert_eq!(task.join().unwrap(), n as u64 + 1);
     }
     let error = victim.join().unwrap_err();
-    assert_eq!(killed_by(&error), libc::SIGKILL);
+    assert_eq!(signal_of(&error), libc::SIGKILL);
     assert!(error.to_string().contains("SIGKILL"), "{error}");
     pool.shutdown();
 }
@@ -86,8 +53,7 @@ fn tasks_that_kill_their_own_workers_fail_each_for_itself() {
         .map(|n| {
             pool.spawn(n, |n| {
                 if n % 3 == 0 {
-                    // SAFETY: no memory involved.
-                    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+                    die();
                 }
                 n
             })
@@ -97,7 +63,7 @@ fn tasks_that_kill_their_own_workers_fail_each_for_itself() {
         match task.join() {
             Ok(value) => assert!(value == n && n % 3 != 0),
             Err(error) => {
-                assert_eq!(killed_by(&error), libc::SIGKILL);
+                assert_eq!(signal_of(&error), libc::SIGKILL);
                 assert_eq!(n % 3, 0);
             }
         }
@@ -125,9 +91,9 @@ fn a_result_sent_before_the_death_counts() {
 #[test]
 fn ten_thousand_tasks_wait_in_a_queue() {
     let pool = process::Pool::new(1);
-    let fifo = Fifo::new("ten-thousand");
-    let stopper = pool.spawn(fifo.0.clone(), announce_and_stay);
-    let pid = fifo.hear();
+    let desk = Desk::open();
+    let stopper = pool.spawn(desk.path.clone(), announce_and_stay);
+    let pid = desk.hear().0;
     let first_line = line!();
     let tasks: Vec<_> = (0..10_000_u64).map(|n| pool.spawn(n, |n| n + 1)).collect();
     let waiting = task::list().into_iter().filter(|task| {
@@ -140,7 +106,7 @@ fn ten_thousand_tasks_wait_in_a_queue() {
     for (n, task) in (0..).zip(tasks) {
         assert_eq!(task.join().unwrap(), n + 1);
     }
-    assert_eq!(killed_by(&stopper.join().unwrap_err()), libc::SIGKILL);
+    assert_eq!(signal_of(&stopper.join().unwrap_err()), libc::SIGKILL);
 }
 
 #[test]
@@ -181,14 +147,14 @@ fn several_threads_spawn_at_once() {
 #[test]
 fn a_stopped_worker_stops_nobody_else() {
     let pool = process::Pool::new(2);
-    let fifo = Fifo::new("stopped");
-    let stopped = pool.spawn(fifo.0.clone(), |path: String| {
-        std::fs::write(path, std::process::id().to_string()).unwrap();
+    let desk = Desk::open();
+    let stopped = pool.spawn(desk.path.clone(), |path: String| {
+        drop(report(&path));
         // SAFETY: no memory involved.
         unsafe { libc::raise(libc::SIGSTOP) };
         7
     });
-    let pid = fifo.hear();
+    let pid = desk.hear().0;
     // More than a socket holds, so that a stopped worker would be noticed.
     let text = "x".repeat(1 << 20);
     let tasks: Vec<_> =
@@ -281,19 +247,14 @@ fn a_coroutine_waits_for_a_process_without_holding_its_thread() {
 
 #[test]
 fn long_arguments_wait_behind_nobody() {
-    let folder = std::env::temp_dir().join(format!("trine-long-{}", std::process::id()));
-    fs::create_dir(&folder).unwrap();
+    let folder = TempPath::folder("long");
     let pool = process::Pool::new(2);
     // Two tasks that need each other: both have to run at once.
     let meet = |(folder, n, _): (std::path::PathBuf, u8, Vec<u8>)| {
         fs::write(folder.join(n.to_string()), []).unwrap();
-        let until = Instant::now() + Duration::from_secs(30);
-        while !folder.join((1 - n).to_string()).exists() {
-            assert!(Instant::now() < until, "the other one waits behind this one");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let other = folder.join((1 - n).to_string());
+        until_or("the other one, which waits behind this one", || other.exists());
     };
-    let tasks = [0, 1].map(|n| pool.spawn((folder.clone(), n, vec![n; 20_000]), meet));
+    let tasks = [0, 1].map(|n| pool.spawn((folder.owned(), n, vec![n; 20_000]), meet));
     tasks.into_iter().for_each(|task| task.join().unwrap());
-    fs::remove_dir_all(folder).unwrap();
 }

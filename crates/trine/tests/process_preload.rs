@@ -6,79 +6,17 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{abort, exit};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use trine::process::{self, Pool, PoolBuilder};
 use trine::{Task, time};
 
 mod common;
 
+use common::journal::{Journal, begin, own_folder};
+use common::processes::{children, kill, stay_for_ever};
+use common::waiting::until;
 use common::{child, children_of_all_threads, not_spawned, role, run, this_program};
-
-/// The variable by which a preload knows its test's folder.
-const FOLDER: &str = "TRINE_TEST_FOLDER";
-
-/// A folder of one test; removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("trine-{}-{name}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Folder(path)
-    }
-
-    fn pool(&self, workers: usize) -> PoolBuilder {
-        Pool::builder().workers(workers).env(FOLDER, &self.0)
-    }
-
-    /// The processes in which preloads have begun, in order.
-    fn began(&self) -> Vec<u32> {
-        let log = fs::read_to_string(self.0.join("log")).unwrap_or_default();
-        log.lines().map(|pid| pid.parse().unwrap()).collect()
-    }
-
-    /// Waits until `count` preloads have begun.
-    fn wait_for(&self, count: usize) -> Vec<u32> {
-        until(|| self.began().len() >= count);
-        self.began()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// In a preload: the folder of its test.
-fn own_folder() -> PathBuf {
-    std::env::var_os(FOLDER).unwrap().into()
-}
-
-/// Notes that a preload has begun here.
-fn begin() {
-    let mut log = File::options().create(true).append(true).open(own_folder().join("log")).unwrap();
-    log.write_all(format!("{}\n", std::process::id()).as_bytes()).unwrap();
-}
-
-/// Waits for something that comes, however busy the machine is.
-fn until(mut come: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
-    while !come() {
-        assert!(Instant::now() < patience, "it does not come");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn signal(pid: u32, signal: i32) {
-    // SAFETY: no memory involved.
-    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
-}
-
-fn children() -> usize {
-    children_of_all_threads(std::process::id()).len()
-}
 
 fn reason_of<T>(task: Task<T>) -> String {
     let error = task.join().err().expect("the pool has no worker");
@@ -98,7 +36,7 @@ fn look_up(index: usize) -> (u64, u32) {
 
 #[test]
 fn it_runs_once_and_is_there_in_every_worker() {
-    let folder = Folder::new("once");
+    let folder = Journal::new("once");
     let pool = folder.pool(3).preload(fill_table).build();
     for round in 0..3 {
         let tasks: Vec<_> = (0..30).map(|n| pool.spawn(n, look_up)).collect();
@@ -119,7 +57,7 @@ fn it_runs_once_and_is_there_in_every_worker() {
 
 #[test]
 fn its_memory_is_there_once() {
-    let folder = Folder::new("memory");
+    let folder = Journal::new("memory");
     let pool = folder.pool(1).preload(fill_table).build();
     let private = pool.spawn((), |()| {
         let sum: u64 = TABLE.get().unwrap().iter().sum();
@@ -134,7 +72,7 @@ fn its_memory_is_there_once() {
 
 #[test]
 fn pools_with_the_same_preload_and_settings_share_it() {
-    let folder = Folder::new("shared");
+    let folder = Journal::new("shared");
     let build = |value| folder.pool(1).env("VALUE", value).preload(fill_table).build();
     let (first, second, other) = (build("1"), build("1"), build("2"));
     for pool in [&first, &second, &other] {
@@ -151,11 +89,11 @@ fn pools_with_the_same_preload_and_settings_share_it() {
 #[test]
 fn it_sees_the_pool_s_environment_and_directory() {
     static SEEN: OnceLock<(String, PathBuf)> = OnceLock::new();
-    let folder = Folder::new("settings");
+    let folder = Journal::new("settings");
     let pool = folder
         .pool(1)
         .env("GREETING", "hello")
-        .current_dir(&folder.0)
+        .current_dir(folder.path())
         .preload(|| {
             let greeting = std::env::var("GREETING").unwrap();
             SEEN.set((greeting, std::env::current_dir().unwrap())).unwrap();
@@ -164,26 +102,24 @@ fn it_sees_the_pool_s_environment_and_directory() {
     let task = pool.spawn((), |()| (SEEN.get().unwrap().clone(), std::env::current_dir().unwrap()));
     let ((greeting, directory), own) = task.join().unwrap();
     assert_eq!(greeting, "hello");
-    let expected = folder.0.canonicalize().unwrap();
+    let expected = folder.path().canonicalize().unwrap();
     assert_eq!((&directory, &own), (&expected, &expected));
     // What cannot be is said by the tasks.
-    let pool = folder.pool(2).current_dir(folder.0.join("nowhere")).preload(begin).build();
+    let pool =
+        folder.pool(2).current_dir(folder.path().join("nowhere")).preload(|| _ = begin()).build();
     assert!(reason_of(pool.spawn(1, |n: u8| n)).contains("cannot work in the directory"));
-    let pool = folder.pool(2).env("a=b", "c").preload(begin).build();
+    let pool = folder.pool(2).env("a=b", "c").preload(|| _ = begin()).build();
     assert!(reason_of(pool.spawn(1, |n: u8| n)).contains("the environment cannot hold"));
     assert_eq!(folder.began(), []);
 }
 
 #[test]
 fn a_thread_that_it_leaves_behind_is_an_error_that_says_what_to_do() {
-    let folder = Folder::new("thread");
+    let folder = Journal::new("thread");
     let pool = folder
         .pool(2)
         .preload(|| {
-            let park = || loop {
-                std::thread::park();
-            };
-            std::thread::Builder::new().name("lingerer".into()).spawn(park).unwrap();
+            std::thread::Builder::new().name("lingerer".into()).spawn(stay_for_ever).unwrap();
         })
         .build();
     let tasks: Vec<_> = (0..5_u8).map(|n| pool.spawn(n, |n| n)).collect();
@@ -230,7 +166,7 @@ fn threads_that_have_ended_are_welcome() {
 
 #[test]
 fn a_panic_ends_the_tasks_with_its_message_and_place() {
-    let folder = Folder::new("panic");
+    let folder = Journal::new("panic");
     let pool = folder.pool(3).preload(load_a_model).build();
     let tasks: Vec<_> = (0..5_u8).map(|n| pool.spawn(n, |n| n)).collect();
     for task in tasks {
@@ -243,7 +179,7 @@ fn a_panic_ends_the_tasks_with_its_message_and_place() {
     // Once for the pool and at most once for each task, not three times.
     assert!((1..=6).contains(&folder.began().len()), "{:?}", folder.began());
     // The next task tries again.
-    fs::write(folder.0.join("model"), "").unwrap();
+    fs::write(folder.path().join("model"), "").unwrap();
     assert_eq!(pool.spawn(3, |n: u8| n).join().unwrap(), 3);
     pool.shutdown();
 }
@@ -268,7 +204,7 @@ fn is_mended() -> bool {
 
 /// Why a pool whose preload crashes has no workers; one that is mended has some.
 fn why_it_crashes(name: &str, build: impl FnOnce(PoolBuilder) -> Pool) -> String {
-    let folder = Folder::new(name);
+    let folder = Journal::new(name);
     let pool = build(folder.pool(4));
     let reasons: Vec<_> = (0..3_u8).map(|n| pool.spawn(n, |n| n)).map(reason_of).collect();
     // The pool's own attempt, and those of the tasks that came after it.
@@ -277,7 +213,7 @@ fn why_it_crashes(name: &str, build: impl FnOnce(PoolBuilder) -> Pool) -> String
     for reason in &reasons {
         assert!(reason.contains("died 3 times before it was ready, in preload"), "{reason}");
     }
-    fs::write(folder.0.join("mended"), "").unwrap();
+    fs::write(folder.path().join("mended"), "").unwrap();
     assert_eq!(pool.spawn(3, |n: u8| n).join().unwrap(), 3);
     pool.shutdown();
     reasons.into_iter().next().unwrap()
@@ -299,7 +235,7 @@ fn a_crash_is_tried_three_times_and_told() {
     let reason = why_it_crashes("killed", |pool| {
         let crash = || {
             if !is_mended() {
-                signal(std::process::id(), libc::SIGKILL);
+                kill(std::process::id(), libc::SIGKILL);
             }
         };
         pool.preload(crash).build()
@@ -356,7 +292,7 @@ static FILE: OnceLock<File> = OnceLock::new();
 
 #[test]
 fn descriptors_that_it_leaves_are_open_in_workers_and_no_others() {
-    let folder = Folder::new("descriptors");
+    let folder = Journal::new("descriptors");
     let pool = folder
         .pool(2)
         .preload(|| {
@@ -412,16 +348,14 @@ fn what_it_prints_is_printed_once() {
 
 fn begin_and_stay() {
     begin();
-    loop {
-        std::thread::park();
-    }
+    stay_for_ever()
 }
 
 #[test]
 fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
     let name = "one_that_never_returns_holds_up_neither_deadlines_nor_the_end";
     if role().is_some() {
-        let folder = Folder::new("never");
+        let folder = Journal::new("never");
         // The template of all others is there, and stays.
         process::spawn((), |()| ()).join().unwrap();
         let pool = folder.pool(40).preload(begin_and_stay).build();
@@ -453,13 +387,13 @@ fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
 
 #[test]
 fn a_template_that_is_killed_is_replaced_and_preloaded_again() {
-    let folder = Folder::new("replaced");
+    let folder = Journal::new("replaced");
     let pool = folder.pool(2).preload(fill_table).build();
     let tasks: Vec<_> = (0..50).map(|n| pool.spawn(n, look_up)).collect();
     for round in 1..=10 {
         let templates = folder.wait_for(round);
         assert_eq!(templates.len(), round);
-        signal(templates[round - 1], libc::SIGKILL);
+        kill(templates[round - 1], libc::SIGKILL);
         // All workers are lost, so that a new template is needed.
         for _ in 0..2 {
             let crash = pool.spawn((), |()| -> () { abort() });
@@ -477,16 +411,16 @@ fn a_template_that_is_killed_is_replaced_and_preloaded_again() {
 fn a_template_that_is_stopped_holds_up_neither_deadlines_nor_the_end() {
     let name = "a_template_that_is_stopped_holds_up_neither_deadlines_nor_the_end";
     if role().is_some() {
-        let folder = Folder::new("stopped");
+        let folder = Journal::new("stopped");
         Pool::new(1).spawn((), |()| ()).join().unwrap();
         until(|| children() == 1);
         let [plain] = children_of_all_threads(std::process::id())[..] else { panic!("more") };
         let preloaded = folder.pool(1).preload(fill_table).build();
         let [template] = folder.wait_for(1)[..] else { panic!("more") };
         let pid = preloaded.spawn(1, look_up).join().unwrap().1;
-        signal(plain, libc::SIGSTOP);
-        signal(template, libc::SIGSTOP);
-        signal(pid, libc::SIGKILL);
+        kill(plain, libc::SIGSTOP);
+        kill(template, libc::SIGSTOP);
+        kill(pid, libc::SIGKILL);
         for pool in [Pool::new(3), preloaded] {
             let limit = Duration::from_millis(20);
             let late = time::timeout(limit, || pool.spawn(1, |n: u8| n).join());
@@ -494,7 +428,7 @@ fn a_template_that_is_stopped_holds_up_neither_deadlines_nor_the_end() {
             pool.shutdown();
         }
         let waiting = process::spawn(9, |n: u8| n);
-        signal(plain, libc::SIGCONT);
+        kill(plain, libc::SIGCONT);
         assert_eq!(waiting.join().unwrap(), 9);
         // The workers that nobody wanted any more are gone, and the template of the ended pool.
         until(|| children_of_all_threads(std::process::id()) == [plain]);
@@ -507,7 +441,7 @@ fn a_template_that_is_stopped_holds_up_neither_deadlines_nor_the_end() {
 fn nothing_is_left_of_a_hundred_pools() {
     let name = "nothing_is_left_of_a_hundred_pools";
     if role().is_some() {
-        let folder = Folder::new("hundred");
+        let folder = Journal::new("hundred");
         let open = || fs::read_dir("/proc/self/fd").unwrap().count();
         let boards = || {
             let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -520,7 +454,7 @@ fn nothing_is_left_of_a_hundred_pools() {
         let before = everything();
         for round in 0..100_u32 {
             let value = (round % 3).to_string();
-            let pool = folder.pool(2).env("VALUE", value).preload(begin).build();
+            let pool = folder.pool(2).env("VALUE", value).preload(|| _ = begin()).build();
             match round % 4 {
                 0 => drop(pool),
                 1 => pool.shutdown(),

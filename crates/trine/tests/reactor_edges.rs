@@ -15,9 +15,13 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, setrlimit};
 use trine::net::{Readiness, TcpListener, TcpStream, UnixStream};
 use trine::{Interrupted, State, coroutine, ipc, thread, time};
+
+mod common;
+
+use common::limits::limit_for_now;
 
 /// Longer than any wait that ends.
 const LONG: Duration = Duration::from_secs(20);
@@ -203,9 +207,7 @@ fn a_first_wait_without_a_descriptor_for_the_epoll() {
         let here = Arc::new(UnixStream::from(here));
         // The lowest number that is free is the first that is too high.
         let free = here.as_fd().try_clone_to_owned().unwrap().as_raw_fd().unsigned_abs();
-        let limit = getrlimit(Resource::Nofile);
-        let none_left = Rlimit { current: Some(u64::from(free)), maximum: limit.maximum };
-        setrlimit(Resource::Nofile, none_left).unwrap();
+        let limit = limit_for_now(Resource::Nofile, u64::from(free));
 
         let reader = || {
             let here = Arc::clone(&here);

@@ -1,7 +1,6 @@
 //! Waiting for descriptors of every kind.
 
-#[path = "common/places.rs"]
-mod places;
+mod common;
 
 use std::fs::File;
 use std::future::Future;
@@ -13,7 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use places::{PLACES, ends_from_outside, everywhere, until_waiting};
+use common::places::{PLACES, ends_from_outside, everywhere};
+use common::waiting::until_waiting;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::inotify;
 use trine::net::{self, Readiness};

@@ -11,12 +11,13 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI8, AtomicU32, AtomicU64, AtomicUsize};
 
+use common::limits::limit_for_now;
 use common::{child, role, run, this_program};
 use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create,
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 use trine::ipc::{Shared, SharedError, SharedMut};
 use trine::process;
@@ -194,17 +195,13 @@ fn sizes_that_no_memory_has_are_told() {
 fn met_limits_are_told() {
     match role().as_deref() {
         Some("size") => {
-            let mut limit = getrlimit(Resource::Fsize);
-            limit.current = Some(1 << 20);
-            setrlimit(Resource::Fsize, limit).unwrap();
+            limit_for_now(Resource::Fsize, 1 << 20);
             assert!(Shared::<[u8]>::zeroed(1 << 20).is_ok());
             let error = Shared::<[u8]>::zeroed((1 << 20) + 1).unwrap_err();
             assert!(error.to_string().contains("ulimit -f"), "{error}");
         }
         Some("addresses") => {
-            let mut limit = getrlimit(Resource::As);
-            limit.current = Some(4 << 30);
-            setrlimit(Resource::As, limit).unwrap();
+            limit_for_now(Resource::As, 4 << 30);
             let error = Shared::<[u8]>::zeroed(5 << 30).unwrap_err();
             assert!(error.to_string().contains("ulimit -v"), "{error}");
             assert_eq!(io::Error::from(error).kind(), io::ErrorKind::OutOfMemory);
@@ -222,9 +219,7 @@ fn met_limits_are_told() {
             }
         }
         Some("descriptors") => {
-            let mut limit = getrlimit(Resource::Nofile);
-            limit.current = Some(40);
-            setrlimit(Resource::Nofile, limit).unwrap();
+            limit_for_now(Resource::Nofile, 40);
             let mut many = Vec::new();
             let error = loop {
                 match Shared::new(1) {

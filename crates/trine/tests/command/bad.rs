@@ -2,9 +2,11 @@
 
 use std::io::ErrorKind;
 
+use rustix::process::Resource;
 use trine::process::{Command, Stdio};
 use trine::signal::Signal;
 
+use super::common::limits::limit_for_now;
 use super::common::{child, children_of_all_threads, role, run, this_program};
 use super::{everywhere, sh};
 
@@ -66,13 +68,7 @@ fn a_child_that_cannot_be_watched_is_killed() {
         run(child(&this_program(), name, "full"));
         return;
     }
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is valid for both calls.
-    unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-        limit.rlim_cur = 64;
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
-    }
+    limit_for_now(Resource::Nofile, 64);
     let mut fill: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
     let mut refused = 0;
     for piped in [false, true].repeat(16) {

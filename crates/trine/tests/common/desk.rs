@@ -1,39 +1,51 @@
 //! Where tasks in workers report: what they say, and their end, are events in the test.
 
-// Each file uses its own part.
-#![allow(dead_code, unreachable_pub)]
-
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use super::processes::spin_for_ever;
+use super::temporary::TempPath;
 
 pub struct Desk {
+    /// As tasks take it.
     pub path: String,
     listener: UnixListener,
+    _place: TempPath,
 }
 
 impl Desk {
     pub fn open() -> Desk {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, number) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let path = format!("{}/trine-desk-{pid}-{number}", std::env::temp_dir().display());
-        let listener = UnixListener::bind(&path).unwrap();
-        Desk { path, listener }
+        let place = TempPath::new("desk");
+        let path = place.0.to_str().unwrap().to_owned();
+        Desk { listener: UnixListener::bind(&path).unwrap(), path, _place: place }
     }
 
-    /// Waits for the next task that reports, and gives its process id and its line.
+    /// Waits for the next task that reports, and gives its process id and the rest of its words.
     pub fn hear(&self) -> (u32, BufReader<UnixStream>) {
-        let mut stream = BufReader::new(self.listener.accept().unwrap().0);
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        (line.trim().parse().unwrap(), stream)
+        listen(self.listener.accept().unwrap().0)
+    }
+
+    /// As `hear`, if one has reported already.
+    pub fn heard(&self) -> Option<(u32, BufReader<UnixStream>)> {
+        self.listener.set_nonblocking(true).unwrap();
+        let accepted = self.listener.accept();
+        self.listener.set_nonblocking(false).unwrap();
+        Some(listen(accepted.ok()?.0))
     }
 }
 
-impl Drop for Desk {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
+fn listen(stream: UnixStream) -> (u32, BufReader<UnixStream>) {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    (line.trim().parse().unwrap(), stream)
+}
+
+/// What a task says after its beginning, up to its end.
+pub fn rest(mut stream: BufReader<UnixStream>) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 /// In a worker: says that the task has begun.
@@ -41,4 +53,17 @@ pub fn report(path: &str) -> UnixStream {
     let mut stream = UnixStream::connect(path).unwrap();
     writeln!(stream, "{}", std::process::id()).unwrap();
     stream
+}
+
+/// A task that hears and waits for nothing.
+pub fn be_deaf(path: String) {
+    let _stream = report(&path);
+    spin_for_ever()
+}
+
+/// A task that stays until it is told to go on, and gives its process id.
+pub fn wait_for_a_word(path: String) -> u32 {
+    let mut stream = report(&path);
+    let _ = stream.read(&mut [0]);
+    std::process::id()
 }

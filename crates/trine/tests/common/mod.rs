@@ -1,12 +1,23 @@
-//! What the tests share that run their own program as a child.
+//! What the tests share; above all, running their own program as a child.
 
 // Each file uses its own part.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod desk;
+pub mod journal;
+pub mod limits;
+pub mod places;
+pub mod processes;
+pub mod seeds;
+pub mod temporary;
+pub mod waiting;
+
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use temporary::TempPath;
 use trine::Cause;
 
 /// A child program: this test program, in which the test `name` plays `role`.
@@ -51,21 +62,20 @@ pub fn not_spawned(error: &trine::TaskError) -> &str {
     }
 }
 
-/// A copy of this program where any user may run it; removed when dropped.
+/// The kind and the text of an error.
+#[track_caller]
+pub fn told<T>(result: io::Result<T>) -> (ErrorKind, String) {
+    let error = result.err().expect("an error");
+    (error.kind(), error.to_string())
+}
+
+/// A copy of this program where any user may run it.
 ///
 /// `cp` makes it: a descriptor open for writing in this process would be inherited by whatever
 /// another test starts just then, and a file that somebody writes cannot be run.
-pub struct Copy(pub PathBuf);
-
-pub fn copy(name: &str) -> Copy {
-    let path = std::env::temp_dir().join(format!("trine-{}-{name}", std::process::id()));
-    let copied = Command::new("cp").arg(this_program()).arg(&path).status().unwrap();
+pub fn copy(name: &str) -> TempPath {
+    let copy = TempPath::new(name);
+    let copied = Command::new("cp").arg(this_program()).arg(&copy.0).status().unwrap();
     assert!(copied.success(), "cp: {copied}");
-    Copy(path)
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+    copy
 }

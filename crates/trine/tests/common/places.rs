@@ -1,11 +1,9 @@
 //! Every place that a call can wait in.
 
-// Each file uses its own part.
-#![allow(dead_code, unreachable_pub)]
-
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use super::waiting::{until, until_waiting};
 use trine::{Interrupted, State, Task, coroutine, thread, time};
 
 /// Runs `f` as a coroutine, on a thread of trine, on a plain thread and as a local coroutine of this one.
@@ -69,13 +67,6 @@ where
     }
 }
 
-pub fn until_waiting<T>(task: &Task<T>) {
-    while task.state() != State::Waiting {
-        // The caller may be on the one carrier that there is.
-        coroutine::yield_now();
-    }
-}
-
 /// Cancels a call, which would wait for good, in every place where that is possible; and lets its time be up.
 pub fn ends_from_outside(call: impl Fn() -> io::Result<()> + Clone + Send + 'static) {
     for place in PLACES {
@@ -85,9 +76,7 @@ pub fn ends_from_outside(call: impl Fn() -> io::Result<()> + Clone + Send + 'sta
         is_cancelled(task.join().unwrap());
     }
     let task = coroutine::spawn_local(call.clone());
-    while task.state() != State::Waiting {
-        coroutine::yield_now();
-    }
+    until(|| task.state() == State::Waiting);
     task.cancel_because("on purpose");
     is_cancelled(task.join().unwrap());
     everywhere(move || {

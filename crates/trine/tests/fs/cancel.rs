@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use trine::fs::{self, File, OpenOptions};
 use trine::{Interrupted, coroutine, time};
 
-use super::{Folder, common, pattern, until_it_waits};
+use super::{TempPath, common, pattern, until_it_waits};
 
 /// The open descriptors of a child that does nothing else.
 fn descriptors() -> usize {
@@ -35,7 +35,7 @@ fn cancelled_at_any_moment_nothing_is_left() {
         common::run(alone);
         return;
     }
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     std::fs::write(folder.join("from"), pattern(1, 100_000)).unwrap();
     let before = {
         // The carrier gets its reactor, and the pool its first thread.
@@ -84,7 +84,7 @@ fn cancelled_at_any_moment_nothing_is_left() {
 
 #[test]
 fn a_loop_over_a_directory_that_passes_over_errors_ends_with_its_task() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     for number in 0..1000 {
         std::fs::write(folder.join(number.to_string()), "").unwrap();
     }
@@ -107,7 +107,7 @@ fn a_loop_over_a_directory_that_passes_over_errors_ends_with_its_task() {
 
 #[test]
 fn a_deadline_ends_the_wait_for_a_lock() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let path = folder.join("file");
     let holder = File::create(&path).unwrap();
     holder.lock().unwrap();

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Seek, SeekFro
 use trine::fs::{self, File, OpenOptions};
 use trine::{Kind, coroutine, thread};
 
-use super::{Folder, everywhere, pattern};
+use super::{TempPath, everywhere, pattern};
 
 fn size(n: usize) -> usize {
     4096 + n * 61_440 / 999
@@ -13,7 +13,7 @@ fn size(n: usize) -> usize {
 
 #[test]
 fn a_thousand_tasks_read_a_thousand_files() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     for n in 0..1000 {
         std::fs::write(folder.join(n.to_string()), pattern(n, size(n))).unwrap();
     }
@@ -45,7 +45,7 @@ fn a_thousand_tasks_read_a_thousand_files() {
 
 #[test]
 fn two_hundred_coroutines_write_and_sync_their_files() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let tasks: Vec<_> = (0..200)
         .map(|n| {
             let path = folder.join(n.to_string());
@@ -70,7 +70,7 @@ fn two_hundred_coroutines_write_and_sync_their_files() {
 
 #[test]
 fn appends_of_many_are_whole() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let path = folder.join("log");
     let tasks: Vec<_> = (0..100)
         .map(|n| {
@@ -101,7 +101,7 @@ fn appends_of_many_are_whole() {
 
 #[test]
 fn clones_share_a_position_and_calls_with_an_offset_leave_it() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let path = folder.join("shared");
     everywhere(move || {
         let mut options = File::options();
@@ -135,7 +135,7 @@ fn clones_share_a_position_and_calls_with_an_offset_leave_it() {
 
 #[test]
 fn vectored_calls_fill_and_take_one_buffer_after_the_other() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let path = folder.join("vectored");
     everywhere(move || {
         let mut file = File::create(&path).unwrap();
@@ -167,7 +167,7 @@ fn files_of_the_kernel_have_no_size_and_are_read_all_the_same() {
 
 #[test]
 fn what_is_read_was_longer_or_shorter_than_it_was_said_to_be() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let path = folder.join("grows");
     std::fs::write(&path, pattern(1, 10_000)).unwrap();
     let writer = {
@@ -192,7 +192,7 @@ fn what_is_read_was_longer_or_shorter_than_it_was_said_to_be() {
 #[test]
 fn copies_are_whole_and_keep_permissions() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let (from, to) = (folder.join("from"), folder.join("to"));
     // More than one piece.
     let bytes = pattern(3, (8 << 20) + 12_345);
@@ -215,7 +215,7 @@ fn forget(path: &std::path::Path) {
 
 #[test]
 fn what_no_cache_holds_is_read_whatever_is_cancelled() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let whole = pattern(9, 600_000);
     let path = folder.join("cold");
     std::fs::write(&path, &whole).unwrap();

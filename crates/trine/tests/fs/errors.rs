@@ -9,7 +9,7 @@ use trine::coroutine;
 use trine::fs::{self, File, OpenOptions};
 
 use super::common::{child, role, run, this_program};
-use super::{Folder, everywhere};
+use super::{TempPath, everywhere};
 
 #[track_caller]
 fn same<T, U>(ours: io::Result<T>, std: io::Result<U>) {
@@ -20,7 +20,7 @@ fn same<T, U>(ours: io::Result<T>, std: io::Result<U>) {
 
 #[test]
 fn paths_that_lead_nowhere_are_what_std_says() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let root = folder.0.clone();
     std::fs::write(folder.join("file"), "text").unwrap();
     std::os::unix::fs::symlink("loop", folder.join("loop")).unwrap();
@@ -81,7 +81,7 @@ fn options_that_contradict_each_other_are_refused() {
 
 #[test]
 fn what_was_not_opened_for_it_is_refused() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let path = folder.join("file");
     everywhere(move || {
         let bad = |error: io::Error| assert_eq!(error.raw_os_error(), Some(9), "{error}");
@@ -116,7 +116,7 @@ fn a_full_disk_is_told() {
 
 #[test]
 fn a_small_disk_takes_what_it_can() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let mut mount = Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&folder.0);
     if !mount.output().is_ok_and(|output| output.status.success()) {

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use trine::fs::{self, File, FileTimes};
 
-use super::{Folder, everywhere};
+use super::{TempPath, everywhere};
 
 #[test]
 fn names_come_and_go() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let root = folder.0.clone();
     everywhere(move || {
         let at = |name: &str| root.join(name);
@@ -40,7 +40,7 @@ fn names_come_and_go() {
 
 #[test]
 fn a_long_list_comes_in_batches_and_each_name_once() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     for n in 0..1000 {
         std::fs::write(folder.join(n.to_string()), "").unwrap();
     }
@@ -65,7 +65,7 @@ fn a_long_list_comes_in_batches_and_each_name_once() {
 
 #[test]
 fn a_file_that_has_ended_iterating_stays_so() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let mut list = fs::read_dir(&folder.0).unwrap();
     assert!(list.next().is_none());
     assert!(list.next().is_none());
@@ -73,7 +73,7 @@ fn a_file_that_has_ended_iterating_stays_so() {
 
 #[test]
 fn times_and_locks_are_those_of_std() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let path = folder.join("file");
     everywhere(move || {
         let file = File::create(&path).unwrap();

@@ -8,9 +8,9 @@ use std::process::Command;
 use trine::fs::{self, File, OpenOptions};
 use trine::{coroutine, thread};
 
-use super::{Folder, until_it_waits};
+use super::{TempPath, until_it_waits};
 
-fn fifo(folder: &Folder, name: &str) -> PathBuf {
+fn fifo(folder: &TempPath, name: &str) -> PathBuf {
     let path = folder.join(name);
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     path
@@ -18,7 +18,7 @@ fn fifo(folder: &Folder, name: &str) -> PathBuf {
 
 #[test]
 fn a_hundred_fifos_are_waited_for_by_readers() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let paths: Vec<_> = (0..100).map(|n| fifo(&folder, &n.to_string())).collect();
     let readers: Vec<_> = paths
         .iter()
@@ -40,7 +40,7 @@ fn a_hundred_fifos_are_waited_for_by_readers() {
 
 #[test]
 fn forty_fifos_are_waited_for_by_writers() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let paths: Vec<_> = (0..40).map(|n| fifo(&folder, &n.to_string())).collect();
     let writers: Vec<_> = paths
         .iter()
@@ -57,7 +57,7 @@ fn forty_fifos_are_waited_for_by_writers() {
 
 #[test]
 fn both_ends_may_be_ours_and_a_writer_that_says_nothing_is_an_end() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     for round in 0..20 {
         let path = fifo(&folder, &round.to_string());
         let reader = path.clone();
@@ -71,7 +71,7 @@ fn both_ends_may_be_ours_and_a_writer_that_says_nothing_is_an_end() {
 
 #[test]
 fn waiting_for_the_other_end_can_be_cancelled() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     for round in 0..50 {
         // An open that was left to its thread may be the other end of the next round for a moment.
         let path = fifo(&folder, &round.to_string());
@@ -86,7 +86,7 @@ fn waiting_for_the_other_end_can_be_cancelled() {
 
 #[test]
 fn who_asks_for_would_block_gets_it() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let path = fifo(&folder, "fifo");
     let task = coroutine::spawn(move || {
         let nonblocking = 0o4000;
@@ -138,7 +138,7 @@ fn a_pipe_that_others_have_made_is_waited_for() {
 
 #[test]
 fn a_file_that_a_coroutine_has_opened_blocks_again_elsewhere() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("fs");
     let path = fifo(&folder, "fifo");
     let task = {
         let path = path.clone();

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::Resource;
 use trine::net::{TcpListener, TcpStream};
 use trine::{coroutine, time};
 
+use super::common::limits::limit_for_now;
 use super::common::{child, role, run, this_program};
 use super::{ANY, KINDS, SHORT, spawn, until_it_waits};
 
@@ -43,8 +44,7 @@ fn without_descriptors_accepting_pauses_and_goes_on() {
         assert!(warnings[0].contains("ulimit -n"), "{text}");
         return;
     }
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum: limit.maximum }).unwrap();
+    limit_for_now(Resource::Nofile, 200);
     for kind in KINDS {
         let listener = TcpListener::bind(ANY).unwrap();
         let address = listener.local_addr().unwrap();

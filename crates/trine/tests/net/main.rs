@@ -11,11 +11,12 @@ mod errors;
 mod stream;
 mod udp;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::waiting::{until, until_it_waits};
 use trine::coroutine::spawn_local;
 use trine::net::{TcpListener, TcpStream};
-use trine::{Kind, State, Task, coroutine, thread};
+use trine::{Kind, Task, coroutine, thread};
 
 /// Longer than any test runs, so that a wait with it ends for another reason.
 const LONG: Duration = Duration::from_secs(600);
@@ -46,21 +47,6 @@ fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(ANY).unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (one, listener.accept().unwrap().0)
-}
-
-/// Returns when `task` waits, or has ended. A thread may still be on its way there.
-fn until_it_waits<T>(task: &Task<T>) {
-    until(|| task.state() == State::Waiting || task.is_finished());
-}
-
-/// Returns when `done` says so.
-fn until(done: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < LONG, "it never came");
-        std::thread::yield_now();
-        coroutine::yield_now();
-    }
 }
 
 /// `len` bytes in which each place can be told from its neighbours.

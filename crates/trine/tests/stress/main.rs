@@ -12,7 +12,8 @@
 //! | `main.rs` | the threads that drive it, the watchdog, the last account |
 //! | `books.rs` | the counts, and what is counted: tasks, guards, messages |
 //! | `world.rs` | the locks, channels and handles that all share |
-//! | `work.rs`, `asynchronous.rs` | the steps of a task |
+//! | `work.rs`, `asynchronous.rs` | what a task is, and its steps |
+//! | `locks.rs`, `families.rs` | the steps with locks, and those that start tasks |
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering::Acquire;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 
 mod asynchronous;
 mod books;
+mod families;
+mod locks;
 #[path = "../common/seeds.rs"]
 mod seeds;
 mod work;

@@ -1,23 +1,23 @@
 //! What the tasks do: some steps out of all that the library has, chosen by their own numbers.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use trine::coroutine::{Generator, Local, Step};
 use trine::sync::channel;
-use trine::{Executor, Kind, Task, TaskError, coroutine, future, thread, time};
+use trine::{Task, coroutine, future, thread, time};
 
 use crate::asynchronous;
 use crate::books::{BOOKS, Fate, Guard, Life, Message, Watch, Way, count};
+use crate::families::{children, local_tasks, map, pipeline, race, scope, supervise};
+use crate::locks::{condvar, event, mutex, rwlock, semaphore};
 use crate::seeds::Rng;
-use crate::world::{Change, PERMITS, WORLD, look};
+use crate::world::WORLD;
 use crate::{must, stopped};
 
 /// A shield that holds for as long as any step may last.
-const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(60);
 const MOST_LIVE: u64 = 2000;
 
 /// What one task knows of itself.
@@ -53,7 +53,7 @@ impl Ctx {
         }
     }
 
-    fn of_child(&mut self, life: &Life) -> Ctx {
+    pub fn of_child(&mut self, life: &Life) -> Ctx {
         let way = life.watch().way;
         Ctx {
             rng: Rng(self.rng.number()),
@@ -66,11 +66,11 @@ impl Ctx {
         }
     }
 
-    fn may_start(&self) -> bool {
+    pub fn may_start(&self) -> bool {
         self.depth < 4 && BOOKS.live() < MOST_LIVE && !stopped()
     }
 
-    fn micros(&mut self, below: usize) -> Duration {
+    pub fn micros(&mut self, below: usize) -> Duration {
         Duration::from_micros(self.rng.below(below) as u64)
     }
 
@@ -112,7 +112,7 @@ impl Running {
         Running { task: Some(task), watch }
     }
 
-    fn task(&self) -> &Task<Guard> {
+    pub fn task(&self) -> &Task<Guard> {
         self.task.as_ref().expect("not joined yet")
     }
 
@@ -159,7 +159,7 @@ pub fn run(life: Life, f: impl FnOnce(&Life)) -> Guard {
     life.value()
 }
 
-fn work_as(ctx: &mut Ctx, _life: &Life, body: Body) {
+pub fn work_as(ctx: &mut Ctx, _life: &Life, body: Body) {
     match body {
         Body::Mix => work(ctx),
         Body::Forever => wait_for_ever(ctx),
@@ -225,100 +225,6 @@ fn step(ctx: &mut Ctx) {
             _ => future::block_on(asynchronous::work(ctx)),
         },
         _ => drop(trine::checkpoint()),
-    }
-}
-
-/// What may happen while a lock is held.
-fn inside(ctx: &mut Ctx) {
-    match ctx.rng.below(12) {
-        0 => coroutine::yield_now(),
-        1 => time::sleep(ctx.micros(200)),
-        2 if ctx.rng.one_in(8) => ctx.panic(),
-        _ => {}
-    }
-}
-
-fn mutex(ctx: &mut Ctx) {
-    let at = ctx.rng.below(WORLD.mutexes.len());
-    let mutex = &WORLD.mutexes[at];
-    let guard = match ctx.rng.below(3) {
-        0 => Some(mutex.lock()),
-        1 => mutex.lock_timeout(ctx.micros(1000)),
-        _ => mutex.try_lock(),
-    };
-    if let Some(guard) = guard {
-        let _change = Change::begin(mutex.enter(guard, 1, 1));
-        inside(ctx);
-    }
-}
-
-fn rwlock(ctx: &mut Ctx) {
-    let at = ctx.rng.below(WORLD.rwlocks.len());
-    let lock = &WORLD.rwlocks[at];
-    if ctx.rng.one_in(3) {
-        let guard = match ctx.rng.below(3) {
-            0 => Some(lock.write()),
-            1 => lock.write_timeout(ctx.micros(1000)),
-            _ => lock.try_write(),
-        };
-        if let Some(guard) = guard {
-            let _change = Change::begin(lock.enter(guard, 1, 1));
-            inside(ctx);
-        }
-        return;
-    }
-    let guard = match ctx.rng.below(3) {
-        0 => Some(lock.read()),
-        1 => lock.read_timeout(ctx.micros(1000)),
-        _ => lock.try_read(),
-    };
-    if let Some(guard) = guard {
-        let reads = lock.enter(guard, 1, usize::MAX);
-        look(&reads);
-        inside(ctx);
-        look(&reads);
-    }
-}
-
-fn semaphore(ctx: &mut Ctx) {
-    let at = ctx.rng.below(WORLD.semaphores.len());
-    let (semaphore, n) = (&WORLD.semaphores[at], 1 + ctx.rng.below(PERMITS));
-    let permit = match ctx.rng.below(3) {
-        0 => Some(semaphore.acquire_many(n)),
-        1 => semaphore.acquire_many_timeout(n, ctx.micros(1000)),
-        _ => semaphore.try_acquire_many(n),
-    };
-    if let Some(permit) = permit {
-        let _inside = semaphore.enter(permit, n, PERMITS);
-        inside(ctx);
-    }
-}
-
-fn condvar(ctx: &mut Ctx) {
-    let mut tokens = WORLD.tokens.lock();
-    if ctx.rng.one_in(2) {
-        *tokens += 1;
-        count(&BOOKS.tokens_made);
-        match ctx.rng.below(3) {
-            0 => WORLD.token.notify_all(),
-            _ => WORLD.token.notify_one(),
-        }
-        return;
-    }
-    let (mut tokens, _) =
-        WORLD.token.wait_timeout_while(tokens, ctx.micros(1000), |tokens| *tokens == 0);
-    if *tokens > 0 {
-        *tokens -= 1;
-        count(&BOOKS.tokens_taken);
-    }
-}
-
-fn event(ctx: &mut Ctx) {
-    match ctx.rng.below(4) {
-        0 => WORLD.event.set(),
-        1 => WORLD.event.reset(),
-        2 => drop(time::timeout(ctx.micros(1000), || WORLD.event.wait())),
-        _ => drop(WORLD.event.wait_timeout(ctx.micros(1000))),
     }
 }
 
@@ -450,269 +356,4 @@ fn join_a_stranger(ctx: &mut Ctx) {
         2 => drop(WORLD.tasks.put(&mut ctx.rng, running)),
         _ => running.join_soon(timeout),
     }
-}
-
-fn children(ctx: &mut Ctx) {
-    for _ in 0..=ctx.rng.below(3) {
-        let way = ctx.way();
-        if ctx.rng.one_in(4) {
-            let running = Running::start(ctx, way, Body::Forever);
-            if ctx.rng.one_in(2) {
-                time::sleep(ctx.micros(500));
-            }
-            running.task().cancel();
-            running.join();
-            continue;
-        }
-        let running = Running::start(ctx, way, Body::Mix);
-        match ctx.rng.below(8) {
-            0 => running.join(),
-            1 => running.detach(),
-            2 => drop(running),
-            3 => running.join_soon(ctx.micros(1000)),
-            4 => {
-                let id = running.task().id();
-                must!(running.task().state().to_string() != "", "{id}");
-                drop(WORLD.tasks.put(&mut ctx.rng, running));
-            }
-            _ => drop(WORLD.tasks.put(&mut ctx.rng, running)),
-        }
-    }
-}
-
-/// Those who must have ended when this is dropped, however the frame around it is left.
-struct AllEnded(Rc<RefCell<Vec<Watch>>>);
-
-impl Drop for AllEnded {
-    fn drop(&mut self) {
-        for watch in &*self.0.borrow() {
-            must!(watch.fate.has_ended(), "{:?} {} outlives its scope", watch.way, watch.number);
-        }
-    }
-}
-
-fn all_ended() -> (AllEnded, Rc<RefCell<Vec<Watch>>>) {
-    let watches = Rc::new(RefCell::new(Vec::new()));
-    (AllEnded(Rc::clone(&watches)), watches)
-}
-
-/// Some children in a scope; they borrow from the caller.
-fn start_in<'scope>(
-    ctx: &mut Ctx,
-    s: &'scope trine::Scope<'scope, '_>,
-    watches: &RefCell<Vec<Watch>>,
-    borrowed: &'scope std::sync::atomic::AtomicUsize,
-) -> Vec<(trine::ScopedTask<'scope, Guard>, Watch)> {
-    let n = 1 + ctx.rng.below(5);
-    let start = |_| {
-        let way = if ctx.rng.one_in(8) { Way::Thread } else { Way::Coroutine };
-        let body = if ctx.rng.one_in(4) { Body::Forever } else { Body::Mix };
-        let life = Life::new(way);
-        let (watch, mut child) = (life.watch(), ctx.of_child(&life));
-        watches.borrow_mut().push(watch.clone());
-        let run = move || {
-            borrowed.fetch_add(1, Relaxed);
-            run(life, |life| work_as(&mut child, life, body))
-        };
-        let task = match way {
-            Way::Thread => s.thread(run),
-            _ => s.coroutine(run),
-        };
-        if body == Body::Forever {
-            if ctx.rng.one_in(2) {
-                time::sleep(ctx.micros(300));
-            }
-            task.cancel();
-        } else if ctx.rng.one_in(4) {
-            drop(WORLD.cancellers.put(&mut ctx.rng, task.canceller()));
-        }
-        (task, watch)
-    };
-    (0..n).map(start).collect()
-}
-
-fn scope(ctx: &mut Ctx) {
-    let borrowed = std::sync::atomic::AtomicUsize::new(0);
-    let (ended, watches) = all_ended();
-    let result: Result<(), TaskError> = trine::scope(|s| {
-        let tasks = start_in(ctx, s, &watches, &borrowed);
-        for (task, watch) in tasks {
-            if ctx.rng.one_in(2) {
-                let id = task.id();
-                watch.settle(id, task.join());
-            }
-        }
-        if ctx.rng.one_in(32) {
-            ctx.panic();
-        }
-    });
-    let panicked = watches.borrow().iter().filter(|watch| watch.fate.has_panicked()).count();
-    match result {
-        Ok(()) => must!(panicked == 0, "a scope is well, {panicked} tasks have panicked"),
-        Err(error) if error.is_cancelled() => {
-            must!(panicked == 0 && trine::checkpoint().is_err(), "{error}");
-        }
-        Err(error) => {
-            let told = panics(error.suppressed()) + usize::from(error.is_panic());
-            // After a failure, the panic of the body hangs off it.
-            let body = ctx.fate.panics();
-            must!(told == panicked + usize::from(body), "{panicked} and {body}, {told} are told");
-            if body {
-                carry_on(error);
-            }
-        }
-    }
-    drop(ended);
-}
-
-/// The panic of a scope's body, which came after a failure and hangs off that, goes on.
-fn carry_on(error: TaskError) -> ! {
-    let own = error.suppressed().last().cloned().expect("the panic of the body");
-    std::panic::resume_unwind(own.into_panic().expect("it is the last of the failures"))
-}
-
-/// The other failures are children whose time was up with that of the caller.
-fn panics(failures: &[TaskError]) -> usize {
-    let others = failures.iter().filter(|error| !error.is_panic());
-    others.for_each(|error| must!(error.is_timeout(), "{error}"));
-    failures.iter().filter(|error| error.is_panic()).count()
-}
-
-fn supervise(ctx: &mut Ctx) {
-    let borrowed = std::sync::atomic::AtomicUsize::new(0);
-    let (ended, watches) = all_ended();
-    let result = trine::supervise(|s| drop(start_in(ctx, s, &watches, &borrowed)));
-    let panicked = watches.borrow().iter().filter(|watch| watch.fate.has_panicked()).count();
-    let told = panics(&result.failures);
-    must!(told == panicked, "{panicked} panics, {told} are told");
-    must!(result.failed == result.failures.len(), "{} failures are missing", result.failed);
-    drop(ended);
-}
-
-fn race(ctx: &mut Ctx) {
-    let (ended, watches) = all_ended();
-    let mut tasks = Vec::new();
-    for n in 0..=ctx.rng.below(3) {
-        let way = ctx.way();
-        let body = if n > 0 && ctx.rng.one_in(3) { Body::Forever } else { Body::Mix };
-        let mut running = Running::start(ctx, way, body);
-        watches.borrow_mut().push(running.watch.clone());
-        tasks.extend(running.task.take());
-    }
-    // Only one with an end of its own may be alone; a racer that waits for ever may be left if the others
-    // have failed.
-    let result = time::timeout(Duration::from_millis(5), || trine::race(tasks));
-    let result = result.expect("a wait with a result does not unwind");
-    if let Ok(value) = result {
-        let known = watches.borrow().iter().any(|watch| watch.number == value.number);
-        must!(known, "a race was won by {}, who was not in it", value.number);
-    }
-    drop(ended);
-}
-
-fn local_tasks(ctx: &mut Ctx) {
-    let shared = Rc::new(Cell::new(0));
-    let mut tasks = Vec::new();
-    for _ in 0..=ctx.rng.below(3) {
-        let life = Life::new(Way::Local);
-        let (watch, mut child) = (life.watch(), ctx.of_child(&life));
-        let shared = Rc::clone(&shared);
-        let task = coroutine::spawn_local(move || {
-            run(life, |_| {
-                let seen = shared.get();
-                shared.set(seen + 1);
-                work(&mut child);
-            })
-        });
-        if ctx.rng.one_in(3) {
-            task.cancel();
-        }
-        tasks.push((task, watch));
-    }
-    // To the end: a thread that ends leaves its local coroutines unfinished.
-    for (task, watch) in tasks {
-        let id = task.id();
-        watch.settle(id, trine::shield(LONG, || task.join()));
-    }
-    must!(Rc::strong_count(&shared) == 1, "a local coroutine has not dropped what it owns");
-}
-
-fn map(ctx: &mut Ctx) {
-    let wanted = ctx.rng.below(24);
-    let kind = if ctx.rng.one_in(2) { Kind::Coroutine } else { Kind::Thread };
-    let squares = kind.map(0..20_u64, |n| n * n);
-    for (n, square) in squares.take(wanted).enumerate() {
-        match square {
-            Ok(square) => must!(square == (n * n) as u64, "{n} squared is {square}"),
-            Err(error) => must!(trine::checkpoint().is_err(), "{error}"),
-        }
-    }
-}
-
-/// Senders in a scope, and a body that receives some or all of what they send.
-fn pipeline(ctx: &mut Ctx) {
-    let (tx, rx) = match ctx.rng.below(3) {
-        0 => channel::rendezvous(),
-        1 => channel::bounded(1 + ctx.rng.below(3)),
-        _ => channel::unbounded(),
-    };
-    let (ended, watches) = all_ended();
-    let senders = 1 + ctx.rng.below(3);
-    let wanted = if ctx.rng.one_in(2) { usize::MAX } else { ctx.rng.below(40) };
-    let value: Result<(), TaskError> = trine::scope(|s| {
-        for _ in 0..senders {
-            let way = if ctx.rng.one_in(8) { Way::Thread } else { Way::Coroutine };
-            let life = Life::new(way);
-            let (watch, mut child, tx) = (life.watch(), ctx.of_child(&life), tx.clone());
-            watches.borrow_mut().push(watch);
-            let send = move || {
-                run(life, |_| {
-                    for turn in 1..=child.rng.below(20) as u64 {
-                        match tx.send(Message::new(child.number, turn)) {
-                            Ok(()) => count(&BOOKS.sent),
-                            Err(error) => {
-                                let expected =
-                                    error.is_disconnected() || error.interrupted().is_some();
-                                must!(expected, "{error}");
-                                error.into_inner().returned();
-                                break;
-                            }
-                        }
-                        inside(&mut child);
-                    }
-                })
-            };
-            let task = match way {
-                Way::Thread => s.thread(send),
-                _ => s.coroutine(send),
-            };
-            if ctx.rng.one_in(4) {
-                drop(WORLD.cancellers.put(&mut ctx.rng, task.canceller()));
-            }
-        }
-        drop(tx);
-        let rx = rx;
-        let mut latest = std::collections::HashMap::new();
-        for _ in 0..wanted {
-            let message = match rx.recv() {
-                Ok(message) => message,
-                Err(error) => {
-                    let expected = error.is_disconnected() || trine::checkpoint().is_err();
-                    must!(expected, "{error}");
-                    return;
-                }
-            };
-            let before = latest.insert(message.from, message.turn).unwrap_or(0);
-            let (from, turn) = (message.from, message.turn);
-            must!(turn == before + 1, "message {turn} of {from} comes after {before}");
-            message.received();
-            inside(ctx);
-        }
-    });
-    if let Err(error) = value
-        && ctx.fate.panics()
-    {
-        carry_on(error);
-    }
-    drop(ended);
 }

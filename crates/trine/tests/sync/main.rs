@@ -2,15 +2,18 @@
 
 mod barrier;
 mod cancel;
+#[path = "../common/mod.rs"]
+mod common;
 mod condvar;
 mod event;
 mod mutex;
 mod rwlock;
 mod semaphore;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use trine::{Kind, State, Task, coroutine, thread};
+use common::waiting::{until, until_it_waits};
+use trine::{Kind, Task, coroutine, thread};
 
 /// Longer than any test runs, so that a wait with it ends for another reason.
 const LONG: Duration = Duration::from_secs(600);
@@ -30,20 +33,4 @@ fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) 
 /// A coroutine or a thread, in turn.
 fn kind_of(n: usize) -> Kind {
     KINDS[n % KINDS.len()]
-}
-
-/// Returns when `task` waits, or has ended. A coroutine then does so in a call of trine; a thread may still be on
-/// its way there, and wait in the kernel.
-fn until_it_waits<T>(task: &Task<T>) {
-    until(|| task.state() == State::Waiting || task.is_finished());
-}
-
-/// Returns when `done` says so.
-fn until(done: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < LONG, "it never came");
-        std::thread::yield_now();
-        coroutine::yield_now();
-    }
 }

@@ -5,13 +5,16 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as std_net, SocketAddr};
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, setrlimit};
 use trine::coroutine;
 use trine::net::{UnixListener, UnixStream};
 
+use crate::common::limits::limit_for_now;
+use crate::common::places::{PLACES, ends_from_outside, everywhere};
+use crate::common::temporary::TempPath;
+use crate::common::waiting::until_waiting;
 use crate::common::{child, role, run, this_program};
 use crate::place;
-use crate::places::{PLACES, ends_from_outside, everywhere, until_waiting};
 
 fn echo(stream: UnixStream) {
     std::io::copy(&mut &stream, &mut &stream).unwrap();
@@ -141,7 +144,7 @@ fn bad_paths_are_std_s_errors() {
 }
 
 /// A listener whose backlog is full, with those who wait in it.
-fn full() -> (crate::Place, UnixListener, Vec<std_net::UnixStream>) {
+fn full() -> (TempPath, UnixListener, Vec<std_net::UnixStream>) {
     let place = place();
     let listener = UnixListener::bind(&place).unwrap();
     // A second call changes the backlog.
@@ -203,8 +206,7 @@ fn accepting_goes_on_when_there_are_descriptors_again() {
         });
         ask(begin, "first");
         let late = UnixStream::connect(&at).unwrap();
-        let limit = rustix::process::getrlimit(Resource::Nofile);
-        setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: limit.maximum }).unwrap();
+        let limit = limit_for_now(Resource::Nofile, 64);
         let mut taken = Vec::new();
         while let Ok(file) = File::open("/dev/null") {
             taken.push(file);
@@ -220,6 +222,6 @@ fn accepting_goes_on_when_there_are_descriptors_again() {
     }
 }
 
-fn place_is_thread(place: crate::places::Place) -> bool {
-    matches!(place, crate::places::Place::Thread)
+fn place_is_thread(place: crate::common::places::Place) -> bool {
+    matches!(place, crate::common::places::Place::Thread)
 }

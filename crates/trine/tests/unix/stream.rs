@@ -8,9 +8,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use trine::coroutine;
 use trine::net::UnixStream;
 
-use crate::places::{
-    PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern, until_waiting,
-};
+use crate::common::places::{PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern};
+use crate::common::waiting::until_waiting;
 
 #[test]
 fn every_byte_arrives_in_order_while_reader_and_writer_wait_for_each_other() {

@@ -1,0 +1,50 @@
+//! Waiting for what comes by itself.
+
+use std::time::{Duration, Instant};
+
+use trine::{State, Task, coroutine};
+
+/// Far longer than anything takes that comes at all, however busy the machine is.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Returns when `holds` says so.
+///
+/// # Panics
+///
+/// When that takes longer than [`PATIENCE`].
+#[track_caller]
+pub fn until(holds: impl FnMut() -> bool) {
+    until_or("it does not come", holds);
+}
+
+/// As [`until`]; `what` did not come if it panics.
+#[track_caller]
+pub fn until_or(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    for turn in 0_u64.. {
+        if holds() {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "in vain for {PATIENCE:?}: {what}");
+        // The caller may be on the one carrier that there is.
+        coroutine::yield_now();
+        if turn > 100 {
+            std::thread::sleep(Duration::from_millis(1));
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Returns when `task` waits.
+#[track_caller]
+pub fn until_waiting<T>(task: &Task<T>) {
+    until_or("the task's wait", || task.state() == State::Waiting);
+}
+
+/// Returns when `task` waits, or has ended. A coroutine then does so in a call of trine; a thread may still be on
+/// its way there, and wait in the kernel.
+#[track_caller]
+pub fn until_it_waits<T>(task: &Task<T>) {
+    until_or("the task's wait or end", || task.state() == State::Waiting || task.is_finished());
+}

@@ -1,0 +1,152 @@
+//! Over the death of the holder.
+
+use std::io::{Read, Write};
+
+use trine::ipc::Mutex;
+use trine::ipc::bytemuck::{Pod, Zeroable};
+
+use crate::common::places::PLACES;
+use crate::common::role;
+use crate::common::seeds::{Rng, seed};
+use crate::common::waiting::until_waiting;
+use crate::{LONG, Other, another, inherited};
+
+fn say(word: &str) {
+    // Past the harness, which begins its line without an end.
+    println!("\n{word}");
+    std::io::stdout().flush().unwrap();
+}
+
+fn until_told_to_end() {
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+#[test]
+fn the_next_one_is_told_of_a_death() {
+    const NAME: &str = "deaths::the_next_one_is_told_of_a_death";
+    if role().is_some() {
+        let mutex = inherited::<u64>();
+        let mut guard = mutex.lock().unwrap();
+        guard.set(7);
+        say("held");
+        until_told_to_end();
+        return;
+    }
+    // Those who already wait, in every place.
+    for place in PLACES {
+        let mutex = Mutex::new(0_u64).unwrap();
+        let mut other = Other::start(&mutex, NAME, "hold");
+        other.until("held");
+        assert!(mutex.try_lock().is_none());
+        let waiting = [mutex.clone(), another(&mutex), another(&mutex)].map(|mutex| {
+            place.spawn(move || match mutex.lock() {
+                Ok(mut guard) => {
+                    guard.update(|value| *value += 1);
+                    false
+                }
+                Err(died) => {
+                    assert_eq!(died.guard().get(), 7);
+                    died.recover().update(|value| *value += 1);
+                    true
+                }
+            })
+        });
+        waiting.iter().for_each(until_waiting);
+        other.kill();
+        let told = waiting.map(|task| task.join().unwrap());
+        assert_eq!(told.iter().filter(|told| **told).count(), 1, "one of them, once");
+        assert_eq!(mutex.lock().unwrap().get(), 10);
+    }
+    // Those who come later, by each call.
+    for how in 0..3 {
+        let mutex = Mutex::new(0_u64).unwrap();
+        let mut other = Other::start(&mutex, NAME, "hold");
+        other.until("held");
+        other.kill();
+        let lock = || match how {
+            0 => mutex.lock(),
+            1 => mutex.try_lock().unwrap(),
+            _ => mutex.lock_timeout(LONG).unwrap(),
+        };
+        for _ in 0..3 {
+            let mut died = lock().unwrap_err();
+            died.guard_mut().set(8);
+            // Dropped, it is as it was.
+        }
+        assert_eq!(another(&mutex).lock().unwrap_err().recover().get(), 8);
+        assert_eq!(lock().unwrap().get(), 8);
+    }
+}
+
+#[test]
+fn a_process_that_ends_in_good_order_with_the_lock_has_died_with_it() {
+    const NAME: &str = "deaths::a_process_that_ends_in_good_order_with_the_lock_has_died_with_it";
+    if role().is_some() {
+        let _guard = std::mem::ManuallyDrop::new(Box::leak(Box::new(inherited::<u8>())).lock());
+        std::process::exit(0);
+    }
+    let mutex = Mutex::new(1_u8).unwrap();
+    Other::start(&mutex, NAME, "exit").finish();
+    assert_eq!(mutex.lock().unwrap_err().recover().get(), 1);
+}
+
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[bytemuck(crate = "trine::ipc::bytemuck")]
+#[repr(C)]
+struct Books {
+    total: u64,
+    each: [u64; 40],
+}
+
+impl Books {
+    fn are_right(&self) -> bool {
+        self.total == self.each.iter().sum::<u64>()
+    }
+}
+
+/// Children that lock and change all the time are killed at any instruction, beside others that go on.
+#[test]
+fn killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works() {
+    const NAME: &str = "deaths::killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works";
+    if let Some(role) = role() {
+        let mutex = inherited::<Books>();
+        let me: usize = role.parse().unwrap();
+        say("begins");
+        loop {
+            let mut guard = mutex.lock().unwrap_or_else(|died| died.recover());
+            guard.update(|books| {
+                assert!(books.are_right());
+                books.total += 1;
+                books.each[me] += 1;
+            });
+        }
+    }
+    let mut random = Rng(seed());
+    let mutex = Mutex::new(Books::zeroed()).unwrap();
+    let (mut deaths, mut own) = (0, 0);
+    for round in 0..13 {
+        let mut others: Vec<_> =
+            (0..3).map(|n| Other::start(&mutex, NAME, &(1 + round * 3 + n).to_string())).collect();
+        others.iter_mut().for_each(|other| other.until("begins"));
+        while let Some(other) = others.pop() {
+            for _ in 0..random.below(40) {
+                let locked =
+                    mutex.lock_timeout(LONG).expect("the lock is given back or taken over");
+                let mut guard = locked.unwrap_or_else(|died| {
+                    deaths += 1;
+                    died.recover()
+                });
+                guard.update(|books| {
+                    assert!(books.are_right());
+                    books.total += 1;
+                    books.each[0] += 1;
+                });
+                own += 1;
+            }
+            other.kill();
+        }
+    }
+    let books = mutex.lock_timeout(LONG).unwrap().unwrap_or_else(|died| died.recover()).get();
+    assert!(books.are_right() && books.each[0] == own, "{books:?}");
+    println!("{deaths} deaths were told here, {} changes in all", books.total);
+}

@@ -1,0 +1,73 @@
+//! The lock in shared memory: between tasks, between processes, over the death of its holder, and over hostile memory.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod deaths;
+mod hostile;
+mod processes;
+mod tasks;
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use trine::ipc::Mutex;
+use trine::ipc::bytemuck::Pod;
+
+use common::{child, this_program};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Another hold on the same lock, as another process would have it.
+fn another<T: Pod>(mutex: &Mutex<T>) -> Mutex<T> {
+    Mutex::from_descriptors(mutex.descriptors().unwrap()).unwrap()
+}
+
+/// A child program which has the lock and plays `role`, in the test `name`.
+struct Other(Child);
+
+impl Other {
+    fn start<T: Pod>(mutex: &Mutex<T>, name: &str, role: &str) -> Other {
+        let descriptors = mutex.descriptors().unwrap();
+        let [memory, bell] = descriptors.each_ref().map(|descriptor| {
+            fcntl_setfd(descriptor, FdFlags::empty()).unwrap();
+            descriptor.as_raw_fd()
+        });
+        let mut command = child(&this_program(), name, role);
+        command.env("TRINE_TEST_MUTEX", format!("{memory} {bell}"));
+        Other(command.spawn().unwrap())
+    }
+
+    /// Waits until it has written a line that begins so.
+    fn until(&mut self, word: &str) {
+        let mut reader = BufReader::new(self.0.stdout.as_mut().unwrap());
+        let mut line = String::new();
+        while !line.starts_with(word) {
+            line.clear();
+            assert!(reader.read_line(&mut line).unwrap() > 0, "it has ended before it said {word}");
+        }
+    }
+
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    fn finish(mut self) {
+        drop(self.0.stdin.take());
+        let output = self.0.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The lock that a child was given.
+fn inherited<T: Pod>() -> Mutex<T> {
+    let numbers = std::env::var("TRINE_TEST_MUTEX").unwrap();
+    let numbers: Vec<i32> = numbers.split(' ').map(|number| number.parse().unwrap()).collect();
+    // SAFETY: whoever has started this program has left them open for this use.
+    let descriptors = [0, 1].map(|n| unsafe { OwnedFd::from_raw_fd(numbers[n]) });
+    Mutex::from_descriptors(descriptors).unwrap()
+}
