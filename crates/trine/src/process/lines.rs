@@ -18,10 +18,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, fence};
 
 use super::ring::{self, Consumer, Producer};
 use crate::sys;
+use crate::sys::atomic::{AtomicU32, fence};
 use crate::sys::shared::Shared;
 
 /// Nobody is to be told: the master looks by itself, or has been told.

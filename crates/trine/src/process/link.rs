@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
 use super::board::Place;
@@ -15,6 +15,7 @@ use super::service::Service;
 use super::spin::Patience;
 use super::todo::Received;
 use super::wire::Head;
+use crate::sys::atomic::{Mutex, MutexGuard};
 use crate::sys::{child, termination};
 use crate::task::{Cause, Interrupted, Printed, park};
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod abort;
 pub(crate) mod affinity;
+pub(crate) mod atomic;
 pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod clock;

@@ -1,8 +1,9 @@
-//! The protocols of locks, channels and the word of future tasks, checked by [loom] in every order
-//! that the memory model allows, up to a number of preemptions. A lost wake-up is a thread that waits for good: loom reports it as a
+//! The protocols of locks, channels, the word of future tasks and the memory that processes share, checked by [loom] in
+//! every order that the memory model allows, up to a number of preemptions. A lost wake-up is a thread that waits for good: loom reports it as a
 //! deadlock.
 //!
-//! The files are those of the library; what stands below them, atomics and parking, is loom's here.
+//! The files are those of the library; what stands below them, atomics and parking, is loom's here. Processes are
+//! threads then, and one that is killed stops at one of its steps (`sys/life.rs`).
 //!
 //! ```text
 //! RUSTFLAGS='--cfg trine_loom' cargo test -p trine --release --target-dir target/loom --test loom
@@ -11,10 +12,19 @@
 //! [loom]: https://docs.rs/loom
 #![cfg(trine_loom)]
 
+/// No model dies at a labelled step, but at any.
+macro_rules! crash_point {
+    ($label:literal) => {};
+}
+
 mod channels;
+mod ipc;
 mod locks;
+mod process;
 mod selects;
 mod signals;
+#[allow(dead_code, reason = "the models do not use all of it")]
+mod sys;
 mod task;
 
 /// The library's files, over loom's atomics.
@@ -80,6 +90,7 @@ fn check<S: Send + Sync + 'static>(
     model.preemption_bound = Some(preemptions);
     model.check(move || {
         pool::fill();
+        sys::socket::connect();
         let shared = Arc::new(make());
         let (first, others) = threads.split_first().expect("somebody");
         let others: Vec<_> = others
@@ -96,5 +107,6 @@ fn check<S: Send + Sync + 'static>(
         end(&shared);
         drop(shared);
         pool::clear();
+        sys::socket::disconnect();
     });
 }

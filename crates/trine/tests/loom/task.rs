@@ -1,4 +1,4 @@
-//! Stands in for what the locks and channels use of `crate::task`.
+//! Stands in for what the library's files use of `crate::task`.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -42,6 +42,26 @@ impl<T> Future for Task<T> {
     }
 }
 
+/// Why a task has failed, as far as it crosses between processes.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    Panicked { message: String, location: Option<SourceLocation>, backtrace: Backtrace },
+    Codec { stage: CodecStage, message: String },
+    Cancelled { reason: Option<std::sync::Arc<str>> },
+    TimedOut,
+}
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct SourceLocation;
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Backtrace;
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct CodecStage;
+
+pub(crate) struct Printed;
+
 /// Waiting: a token for each thread of a model.
 pub(crate) mod park {
     use std::cell::Cell;
@@ -51,6 +71,7 @@ pub(crate) mod park {
     use std::time::Instant;
 
     use super::Interrupted;
+    use crate::sys::futex::{self, Word};
 
     struct Token(loom::sync::Notify);
 
@@ -63,6 +84,7 @@ pub(crate) mod park {
     loom::thread_local! {
         static TOKEN: Arc<Token> = Arc::new(Token(loom::sync::Notify::new()));
         static INTERRUPTED: Cell<bool> = Cell::new(false);
+        static CARRIED: Cell<bool> = Cell::new(false);
     }
 
     pub(crate) fn waker() -> Waker {
@@ -85,6 +107,35 @@ pub(crate) mod park {
         }
         if deadline.is_none() {
             TOKEN.with(|token| token.0.wait());
+        }
+        Ok(())
+    }
+
+    /// Waits for a wake-up.
+    pub(crate) fn rest() {
+        TOKEN.with(|token| token.0.wait());
+    }
+
+    /// The caller waits as a coroutine from here on.
+    pub(crate) fn be_carried() {
+        CARRIED.with(|carried| carried.set(true));
+    }
+
+    pub(crate) fn is_plain_thread() -> bool {
+        !CARRIED.with(Cell::get)
+    }
+
+    /// As [`wait`], also for a word that other processes see.
+    pub(crate) fn wait_word(
+        word: &impl Word,
+        expected: u32,
+        deadline: Option<Instant>,
+    ) -> Result<(), Interrupted> {
+        if INTERRUPTED.with(Cell::get) {
+            return Err(Interrupted);
+        }
+        if deadline.is_none() {
+            futex::wait(word, expected);
         }
         Ok(())
     }

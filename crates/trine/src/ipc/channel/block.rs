@@ -4,11 +4,11 @@
 //! found gone: the process has died, the position has been passed. So no block is ever lost.
 
 use std::mem;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::layout::{MOST_ATTACHED, Position, State, Word, laps_ahead};
 use super::ring::{Ring, Side};
+use crate::sys::atomic::AtomicU64;
 
 /// The whole word, or what its two lowest bits say.
 const FREE: u64 = 0;

@@ -23,12 +23,12 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::layout::{
     ATTACHMENTS, DEPARTURES, HEAD, INLINE, Layout, NO_BLOCK, NUMBERS, Position, RECEIVERS, SENDERS,
     State, TAIL, Word, laps_ahead,
 };
+use crate::sys::atomic::{AtomicU32, AtomicU64};
 use crate::sys::futex;
 use crate::sys::region::{self, Presence, Region};
 

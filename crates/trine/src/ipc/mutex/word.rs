@@ -17,13 +17,13 @@
 //! Nothing here is believed. Any bytes are some state of the lock; the worst that they can say is that a living
 //! process holds it.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use bytemuck::Pod;
 
 use crate::ipc::shared::SharedError;
 use crate::ipc::shared::content::fingerprint;
+use crate::sys::atomic::AtomicU64;
 use crate::sys::sealed::{Draft, Open};
 
 const KIND: usize = 0;

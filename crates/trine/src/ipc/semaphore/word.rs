@@ -15,9 +15,9 @@
 //! The kernel wakes as many as there are permits, and no more. So whoever is woken and takes nothing passes the
 //! wake-up on ([`Sleeper`]).
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use crate::sys::atomic::AtomicU64;
 use crate::sys::futex;
 use crate::sys::semaphore::Memory;
 

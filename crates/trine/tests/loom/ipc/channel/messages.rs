@@ -1,0 +1,301 @@
+//! Messages between processes that live: each is received once, those of one sender in order, and nobody sleeps for good.
+//! What is written here does what `codec.rs` and `end.rs` do.
+
+use std::fs::File;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::{AcqRel, SeqCst};
+
+use loom::sync::atomic::AtomicU32;
+
+use super::layout::{ATTACHMENTS, INLINE};
+use super::layout::{DEPARTURES, HEAD, Layout, NUMBERS, Position, RECEIVERS, SENDERS, TAIL};
+use super::ring::{Found, OTHERS, Ring, Side, THREADS};
+use crate::check;
+use crate::sys::region::{self, Presence, Region, Table};
+use crate::task::park;
+
+/// A channel, and what became of its messages. Each process has a number.
+pub(super) struct Channel {
+    region: Region,
+    layout: Layout,
+    pub(super) table: Table,
+    rings: Vec<Ring>,
+    /// How many have a sender, and how many a receiver, as the kernel knows.
+    left: [AtomicU32; 2],
+    /// How often the kernel has told that one was closed.
+    alarms: AtomicU32,
+    /// In a mutex of std, which is free whenever loom lets another thread run.
+    received: Mutex<Vec<u64>>,
+}
+
+impl Channel {
+    pub(super) fn new(capacity: usize, longest: usize, ends: [u32; 2]) -> Channel {
+        region::hang_bell();
+        let layout = Layout::new(capacity, longest).expect("it is small");
+        let mut words = vec![TAIL, HEAD, NUMBERS, ATTACHMENTS];
+        let mut contents = Vec::new();
+        for slot in (0..capacity).map(|index| layout.slot(index)) {
+            words.extend([slot, slot + 8]);
+            contents.push(slot + 16);
+        }
+        for block in 0..layout.blocks {
+            words.push(layout.block_word(block));
+            contents.push(layout.block(block));
+        }
+        let halves = [RECEIVERS, RECEIVERS + 4, SENDERS, SENDERS + 4, DEPARTURES];
+        let mut channel = Channel {
+            region: Region::new(&words, &halves, &contents),
+            layout,
+            table: region::table(ends.iter().sum::<u32>() as usize),
+            rings: Vec::new(),
+            left: ends.map(AtomicU32::new),
+            alarms: AtomicU32::new(0),
+            received: Mutex::default(),
+        };
+        channel.rings = (0..ends.iter().sum()).map(|number| channel.attach(number)).collect();
+        channel
+    }
+
+    /// A process comes, under a number that is free.
+    pub(super) fn attach(&self, number: u32) -> Ring {
+        let presence = Presence::new(&self.table, number).expect("it is free");
+        let bell = File::open("/dev/null").expect("it is there").into();
+        Ring::new(self.region.clone(), self.layout, bell, presence)
+    }
+
+    pub(super) fn ring(&self, number: usize) -> &Ring {
+        &self.rings[number]
+    }
+
+    pub(super) fn received(&self) -> Vec<u64> {
+        self.received.lock().unwrap().clone()
+    }
+
+    fn is_gone(&self, side: Side) -> bool {
+        self.left[side as usize].fetch_add(0, AcqRel) == 0
+    }
+
+    /// The kernel closes the end of a process.
+    fn close(&self, side: Side) {
+        self.left[side as usize].fetch_sub(1, AcqRel);
+    }
+
+    /// An end is dropped.
+    pub(super) fn depart(&self, ring: &Ring, side: Side) {
+        self.close(side);
+        ring.depart(side);
+    }
+
+    /// A process has died, which has `number` and one end; the kernel has those of the other side know, whose ring is
+    /// `other`.
+    pub(super) fn bury(&self, number: u32, side: Side, other: &Ring) {
+        Presence::end(&self.table, number);
+        self.close(side);
+        self.alarms.fetch_add(1, SeqCst);
+        other.wake_all(side.other());
+    }
+
+    /// As `End::wait`; `None` if nobody is left on the other side.
+    fn wait<T>(&self, ring: &Ring, side: Side, mut look: impl FnMut() -> Found<T>) -> Option<T> {
+        let kind = if park::is_plain_thread() { THREADS } else { OTHERS };
+        let (mut departures, mut alarms, mut gone) = (0, 0, false);
+        loop {
+            let news = ring.arm(side, kind);
+            let (left, told) = (ring.departures(), self.alarms.fetch_add(0, SeqCst));
+            if (left, told) != (departures, alarms) {
+                (departures, alarms) = (left, told);
+                gone = self.is_gone(side.other());
+            }
+            match look() {
+                Found::Claimed(value) => return Some(value),
+                Found::Nothing if gone => return None,
+                Found::Nothing if kind == THREADS => {
+                    park::wait_word(ring.news(side), news, None).expect("nobody cancels it");
+                }
+                Found::Nothing => loop {
+                    let rung = region::rung();
+                    if ring.news(side).load(SeqCst) != news {
+                        break;
+                    }
+                    region::hear(rung);
+                },
+                // It sleeps for a bounded time.
+                Found::Soon(claim) => {
+                    let _ = claim.is_some_and(|claim| ring.settle(claim));
+                    loom::thread::yield_now();
+                }
+                Found::Broken => panic!("nonsense"),
+            }
+        }
+    }
+
+    /// Sends a message; `false` if nobody is left who would receive it.
+    pub(super) fn send(&self, ring: &Ring, message: u64) -> bool {
+        let bytes = message.to_le_bytes();
+        let block = if self.layout.longest > INLINE {
+            let look = || ring.take_block().map_or(Found::Soon(None), Found::Claimed);
+            let Some(block) = self.wait(ring, Side::Sender, look) else { return false };
+            ring.region.write(block.offset(), &bytes);
+            Some(block)
+        } else {
+            None
+        };
+        let position = match ring.claim_to_write() {
+            Found::Claimed(position) => position,
+            _ => match self.wait(ring, Side::Sender, || ring.claim_to_write()) {
+                Some(position) => position,
+                None => return false,
+            },
+        };
+        match block {
+            None => {
+                ring.describe(position, bytes.len(), None);
+                ring.region.write(ring.inline(position), &bytes);
+            }
+            Some(block) => {
+                ring.describe(position, bytes.len(), Some(block.block));
+                block.give_to(position);
+            }
+        }
+        ring.publish(position);
+        true
+    }
+
+    /// The next message; `None` if nobody is left who would send one.
+    pub(super) fn receive(&self, ring: &Ring) -> Option<u64> {
+        let position = match ring.claim_to_read() {
+            Found::Claimed(position) => position,
+            _ => self.wait(ring, Side::Receiver, || ring.claim_to_read())?,
+        };
+        let message = u64::from_le_bytes(self.take_out(ring, position));
+        self.received.lock().unwrap().push(message);
+        Some(message)
+    }
+
+    fn take_out(&self, ring: &Ring, position: Position) -> [u8; 8] {
+        let (len, block) = ring.description(position).expect("it makes sense");
+        assert_eq!(len, 8);
+        match block {
+            None => {
+                let bytes = ring.region.read(ring.inline(position));
+                ring.release(position);
+                bytes
+            }
+            Some(block) => {
+                let held = ring.block_of(position, block);
+                ring.release(position);
+                let held = held.expect("it is this message's");
+                ring.region.read(held.offset())
+            }
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        region::take_bell_down();
+    }
+}
+
+fn short(capacity: usize, ends: [u32; 2]) -> Channel {
+    Channel::new(capacity, 8, ends)
+}
+
+/// The process of that number sends what is given, and its end is dropped.
+fn send(channel: &Channel, number: usize, messages: &[u64]) {
+    for message in messages {
+        assert!(channel.send(channel.ring(number), *message));
+    }
+    channel.depart(channel.ring(number), Side::Sender);
+}
+
+fn receive_all(channel: &Channel, number: usize) {
+    while channel.receive(channel.ring(number)).is_some() {}
+}
+
+fn receive_all_in_a_coroutine(channel: &Channel, number: usize) {
+    park::be_carried();
+    receive_all(channel, number);
+}
+
+fn assert_received(channel: &Channel, messages: &[u64]) {
+    let mut received = channel.received();
+    received.sort_unstable();
+    assert_eq!(received, messages);
+}
+
+#[test]
+fn messages_of_one_arrive_in_order() {
+    check(
+        3,
+        || short(1, [1, 1]),
+        &[|channel| receive_all(channel, 1), |channel| send(channel, 0, &[1, 2, 3])],
+        |channel| assert_eq!(channel.received(), [1, 2, 3]),
+    );
+    check(
+        3,
+        || short(2, [1, 1]),
+        &[|channel| receive_all(channel, 1), |channel| send(channel, 0, &[1, 2, 3])],
+        |channel| assert_eq!(channel.received(), [1, 2, 3]),
+    );
+}
+
+#[test]
+fn coroutines_hear_the_bell() {
+    check(
+        3,
+        || short(1, [1, 1]),
+        &[|channel| receive_all_in_a_coroutine(channel, 1), |channel| send(channel, 0, &[1, 2])],
+        |channel| assert_eq!(channel.received(), [1, 2]),
+    );
+    check(
+        3,
+        || short(1, [1, 1]),
+        &[
+            |channel| receive_all(channel, 1),
+            |channel| {
+                park::be_carried();
+                send(channel, 0, &[1, 2, 3]);
+            },
+        ],
+        |channel| assert_eq!(channel.received(), [1, 2, 3]),
+    );
+}
+
+#[test]
+fn two_send_to_one() {
+    check(
+        2,
+        || short(1, [2, 1]),
+        &[
+            |channel| receive_all(channel, 2),
+            |channel| send(channel, 0, &[1]),
+            |channel| send(channel, 1, &[2]),
+        ],
+        |channel| assert_received(channel, &[1, 2]),
+    );
+}
+
+#[test]
+fn one_sends_to_two_of_whom_one_is_a_coroutine() {
+    check(
+        2,
+        || short(1, [1, 2]),
+        &[
+            |channel| receive_all(channel, 1),
+            |channel| receive_all_in_a_coroutine(channel, 2),
+            |channel| send(channel, 0, &[1, 2]),
+        ],
+        |channel| assert_received(channel, &[1, 2]),
+    );
+}
+
+#[test]
+fn long_messages_lie_in_blocks_that_are_used_again() {
+    check(
+        2,
+        || Channel::new(1, INLINE + 1, [1, 1]),
+        &[|channel| receive_all(channel, 1), |channel| send(channel, 0, &[1, 2, 3])],
+        |channel| assert_eq!(channel.received(), [1, 2, 3]),
+    );
+}

@@ -1,0 +1,51 @@
+//! What unrelated processes share.
+
+#[allow(dead_code, reason = "the models do not use all of it")]
+mod channel {
+    #[path = "../../../../src/ipc/channel/block.rs"]
+    mod block;
+    mod deaths;
+    #[path = "../../../../src/ipc/channel/layout.rs"]
+    mod layout;
+    mod messages;
+    #[path = "../../../../src/ipc/channel/ring.rs"]
+    mod ring;
+}
+
+#[allow(dead_code, reason = "as above")]
+mod mutex {
+    mod holders;
+    #[path = "../../../../src/ipc/mutex/word.rs"]
+    mod word;
+
+    pub(super) struct Mutex<T>(T);
+}
+
+mod semaphore {
+    mod permits;
+    #[allow(dead_code, reason = "as above")]
+    #[path = "../../../../src/ipc/semaphore/word.rs"]
+    mod word;
+}
+
+mod shared {
+    /// Why there is no shared memory: here there always is.
+    #[derive(Debug)]
+    pub(crate) enum SharedError {
+        TooLarge,
+        Size { expected: usize, found: usize },
+        Content,
+    }
+
+    impl SharedError {
+        pub(crate) fn of_new(_: usize) -> impl Fn(std::convert::Infallible) -> SharedError {
+            |error| match error {}
+        }
+    }
+
+    pub(crate) mod content {
+        pub(crate) fn fingerprint<T: ?Sized>(element: usize) -> u64 {
+            element as u64
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The lock between processes: one holder at a time, a value that is whole, and a death that the next holder is told of,
+//! once. What is written here does what `attachment.rs` and `mod.rs` do.
+
+use std::cell::Cell;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::task::Waker;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::AtomicU32;
+
+use super::word::{Attempt, Before, Memory};
+use crate::check;
+use crate::sys::life;
+use crate::task::park;
+
+type Value = [u64; 2];
+
+/// A mutex, as the processes 1, 2 and 3 see it.
+struct Lock {
+    memory: Memory,
+    bell: Bell,
+    /// Of each number, whether somebody has the kernel's lock of its byte: who lives, or looks whether it does.
+    bytes: [AtomicU32; 4],
+    /// Touched by the holder only: loom reports two that are not ordered.
+    held: UnsafeCell<()>,
+    /// How often a holder has died, and how often one was told. In mutexes of std, which are free whenever loom lets
+    /// another thread run.
+    died: Mutex<u32>,
+    told: Mutex<u32>,
+    set: Mutex<u64>,
+}
+
+// SAFETY: loom reports any access that this would make unsound.
+unsafe impl Send for Lock {}
+// SAFETY: as above.
+unsafe impl Sync for Lock {}
+
+/// A pipe, into which one writes who gives the lock back, and which one of those who wait empties.
+#[derive(Default)]
+struct Bell {
+    /// Each call is an access of it, for loom to order.
+    steps: AtomicU32,
+    /// Bytes in the pipe, and who waits for some.
+    state: Mutex<(u32, Vec<Waker>)>,
+}
+
+impl Bell {
+    fn ring(&self) {
+        if life::step() {
+            self.steps.fetch_add(1, AcqRel);
+            let mut state = self.state.lock().unwrap();
+            state.0 += 1;
+            let waiting = std::mem::take(&mut state.1);
+            drop(state);
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether there was something in the pipe.
+    fn quiet(&self) -> bool {
+        self.steps.fetch_add(1, AcqRel);
+        std::mem::take(&mut self.state.lock().unwrap().0) > 0
+    }
+
+    fn wait(&self) {
+        while !self.quiet() {
+            self.state.lock().unwrap().1.push(park::waker());
+            park::rest();
+        }
+    }
+}
+
+std::thread_local! {
+    /// After how many accesses somebody dies, and whether somebody has. All threads of a model run on one thread of the
+    /// system.
+    static AFTER: Cell<u32> = const { Cell::new(0) };
+    static HAS_DIED: Cell<bool> = const { Cell::new(false) };
+    /// Whether those who wait look again after a time.
+    static LOOK: Cell<bool> = const { Cell::new(false) };
+}
+
+fn lock() -> Lock {
+    Lock {
+        memory: Memory::new::<Value>([0, 0]).expect("there is memory"),
+        bell: Bell::default(),
+        bytes: [0, 1, 1, 1].map(AtomicU32::new),
+        held: UnsafeCell::new(()),
+        died: Mutex::default(),
+        told: Mutex::default(),
+        set: Mutex::default(),
+    }
+}
+
+impl Lock {
+    fn take(&self, own: u64) -> Before {
+        if let Attempt::Taken(before) = self.memory.try_take(own, false) {
+            return before;
+        }
+        let mut has_waited = false;
+        loop {
+            match self.memory.try_take(own, has_waited) {
+                Attempt::Taken(before) => return before,
+                Attempt::Held(owner) if self.take_from_dead(own, owner) => return Before::Died,
+                Attempt::Held(_) => {
+                    if self.memory.ask(has_waited) {
+                        self.rest();
+                        has_waited = true;
+                    }
+                }
+                Attempt::Kept => {
+                    loom::thread::yield_now();
+                    has_waited = true;
+                }
+            }
+        }
+    }
+
+    fn rest(&self) {
+        if LOOK.get() {
+            self.bell.quiet();
+            loom::thread::yield_now();
+        } else {
+            self.bell.wait();
+        }
+    }
+
+    fn take_from_dead(&self, own: u64, owner: u64) -> bool {
+        let byte = &self.bytes[owner as usize];
+        if !life::step() || byte.compare_exchange(0, 1, AcqRel, Acquire).is_err() {
+            return false;
+        }
+        let taken = self.memory.take_over(own, owner);
+        byte.store(0, Release);
+        taken
+    }
+
+    fn give(&self, own: u64) {
+        if self.memory.give(own) {
+            self.bell.ring();
+        }
+    }
+
+    /// Gives up in no time.
+    fn try_for_a_while(&self, own: u64) -> bool {
+        if let Attempt::Taken(_) = self.memory.try_take(own, false) {
+            return true;
+        }
+        if self.memory.ask(false) {
+            // It has waited until now.
+            self.bell.quiet();
+            if let Attempt::Taken(_) = self.memory.try_take(own, true) {
+                return true;
+            }
+            if !self.memory.ask(false) {
+                self.bell.ring();
+            }
+        }
+        false
+    }
+
+    /// Counts the value up, as its holder.
+    fn count(&self) {
+        if life::step() {
+            self.held.with_mut(|_| ());
+        }
+        let [first, second] = self.memory.get::<Value>();
+        assert_eq!(first, second, "half a value");
+        self.memory.set::<Value>([first + 1; 2]);
+        *self.set.lock().unwrap() += 1;
+    }
+
+    fn count_up(&self, own: u64) {
+        let before = self.take(own);
+        if before == Before::Died {
+            *self.told.lock().unwrap() += 1;
+            self.memory.recover();
+        }
+        self.count();
+        self.give(own);
+    }
+
+    /// What `count_up` does, killed at a step of it.
+    fn count_up_and_die(&self, own: u64) {
+        if life::killed_after(AFTER.get(), || self.count_up(own)) {
+            HAS_DIED.set(true);
+            if self.memory.owner() == own {
+                *self.died.lock().unwrap() += 1;
+            }
+            self.bytes[own as usize].store(0, Release);
+        }
+    }
+
+    fn assert_counted(&self) {
+        let counted = *self.set.lock().unwrap();
+        let [first, second] = self.memory.get::<Value>();
+        assert_eq!(first, second);
+        // One that was killed has set it and not said so.
+        let unsaid = u64::from(HAS_DIED.get());
+        assert!((counted..=counted + unsaid).contains(&first), "{first} of {counted}");
+    }
+}
+
+#[test]
+fn two_lock_twice() {
+    check(
+        3,
+        lock,
+        &[
+            |lock| (0..2).for_each(|_| lock.count_up(1)),
+            |lock| (0..2).for_each(|_| lock.count_up(2)),
+        ],
+        Lock::assert_counted,
+    );
+}
+
+#[test]
+fn three_lock_once() {
+    check(
+        2,
+        lock,
+        &[|lock| lock.count_up(1), |lock| lock.count_up(2), |lock| lock.count_up(3)],
+        Lock::assert_counted,
+    );
+}
+
+#[test]
+fn one_gives_up_beside_two() {
+    check(
+        2,
+        lock,
+        &[
+            |lock| lock.count_up(1),
+            |lock| lock.count_up(2),
+            |lock| {
+                if lock.try_for_a_while(3) {
+                    lock.count();
+                    lock.give(3);
+                }
+            },
+        ],
+        Lock::assert_counted,
+    );
+}
+
+#[test]
+fn the_next_holder_is_told_of_a_death_at_any_step_and_no_other_is() {
+    for accesses in 0.. {
+        AFTER.set(accesses);
+        HAS_DIED.set(false);
+        LOOK.set(true);
+        check(
+            2,
+            lock,
+            &[|lock| lock.count_up(1), |lock| lock.count_up(2), |lock| lock.count_up_and_die(3)],
+            |lock| {
+                lock.assert_counted();
+                if lock.memory.owner() == 0 {
+                    assert_eq!(*lock.died.lock().unwrap(), *lock.told.lock().unwrap());
+                } else {
+                    // Nobody has come since.
+                    assert_eq!(lock.take(1), Before::Died);
+                }
+            },
+        );
+        if !HAS_DIED.get() {
+            assert!(accesses > 5, "somebody has died");
+            return;
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Who sleeps, and who is told: a master gives tasks, a worker answers them, and nobody sleeps for good. What stands in
+//! `link.rs`, `lines.rs` and `mail.rs` is the library's; what is written here does what `post.rs` and `service.rs` do.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use super::assembler::heads;
+use super::board::Place;
+use super::crew::Crew;
+use super::lines::{self, Words, WorkerLines};
+use super::link::Link;
+use super::mail::Inbox;
+use super::ring::Producer;
+use super::service::Service;
+use super::wire::{self, FrameKind, Head};
+use crate::check;
+use crate::sys::socket::{self, Patience};
+use crate::task::park;
+
+struct Pool {
+    link: Link,
+    crew: Arc<Crew>,
+    /// In mutexes of std, which are free whenever loom lets another thread run.
+    tasks: Mutex<Producer>,
+    worker: Mutex<Option<WorkerLines>>,
+}
+
+fn no_descriptor() -> OwnedFd {
+    File::open("/dev/null").expect("it is there").into()
+}
+
+fn pool() -> Pool {
+    let (master, descriptor) = lines::create().unwrap();
+    let worker = Mutex::new(Some(lines::attach(descriptor).unwrap()));
+    let descriptors = (no_descriptor(), no_descriptor());
+    let (link, tasks) =
+        Link::new((1, 1), descriptors, Place, (Some(master), None), Arc::new(Service));
+    Pool {
+        link,
+        crew: Arc::new(Crew::new()),
+        tasks: Mutex::new(tasks.expect("it is made")),
+        worker,
+    }
+}
+
+/// The worker: answers tasks until it is told to end.
+fn work(pool: &Pool) {
+    let lines = pool.worker.lock().unwrap().take();
+    let mut inbox = Inbox::new(no_descriptor(), lines);
+    loop {
+        let order = inbox.next();
+        match order.head.kind {
+            FrameKind::Run => {
+                inbox.outbox.blank();
+                inbox.outbox.answer(&Head::of(FrameKind::Value, order.head.task), &[]);
+                inbox.outbox.finished();
+                inbox.reuse(order.body);
+            }
+            FrameKind::Setup => return,
+            kind => panic!("{kind:?}"),
+        }
+    }
+}
+
+/// As many answers at once mean that more are on their way; one, to have it happen.
+const MANY: usize = 1;
+
+/// The service, until it is told to end.
+fn serve(pool: &Pool) {
+    let Pool { link, crew, .. } = pool;
+    let mut attended = false;
+    loop {
+        let patience = if attended { Patience::Now } else { Patience::Wait };
+        let bytes = socket::receive_from_worker(patience).unwrap_or_default();
+        for head in heads(&bytes) {
+            match head.kind {
+                FrameKind::Bell if link.hear(crew) >= MANY => {
+                    link.hush();
+                    attended = true;
+                }
+                FrameKind::Bell => link.listen(crew),
+                FrameKind::Setup => return,
+                kind => panic!("{kind:?}"),
+            }
+        }
+        if attended && link.hear(crew) <= 1 {
+            attended = false;
+            link.listen(crew);
+        }
+    }
+}
+
+fn hand(pool: &Pool, task: u64) {
+    let head = Head::of(FrameKind::Run, task).record();
+    let place = pool.tasks.lock().unwrap().push(&head, &[]);
+    assert!(place.is_some(), "there is room");
+    if pool.link.words().is_some_and(Words::wake_worker) {
+        socket::send_to_worker(&wire::head(FrameKind::Bell, 0, 0));
+    }
+}
+
+fn join(pool: &Pool, task: u64) {
+    let done = || pool.crew.is_done(task);
+    pool.crew.register(task);
+    while !done() {
+        pool.link.park(&pool.crew, &done, None).expect("nobody cancels it");
+    }
+}
+
+/// All tasks have ended.
+fn end(_: &Pool) {
+    let end = wire::head(FrameKind::Setup, 0, 0);
+    socket::send_to_worker(&end);
+    socket::send_to_master(&end);
+}
+
+fn join_one(pool: &Pool) {
+    hand(pool, 0);
+    join(pool, 0);
+    end(pool);
+}
+
+fn join_one_in_a_coroutine(pool: &Pool) {
+    park::be_carried();
+    join_one(pool);
+}
+
+fn join_two(pool: &Pool) {
+    hand(pool, 0);
+    join(pool, 0);
+    hand(pool, 1);
+    join(pool, 1);
+    end(pool);
+}
+
+fn join_two_ahead(pool: &Pool) {
+    hand(pool, 0);
+    hand(pool, 1);
+    join(pool, 0);
+    join(pool, 1);
+    end(pool);
+}
+
+fn assert_answered(pool: &Pool) {
+    let answered = pool.crew.answered.lock().unwrap();
+    assert!(answered.iter().copied().eq(0..answered.len() as u64), "in order, each once");
+    assert!(!answered.is_empty());
+}
+
+#[test]
+fn a_thread_takes_its_answer_and_the_worker_its_task() {
+    check(3, pool, &[join_one, work, serve], assert_answered);
+}
+
+#[test]
+fn a_coroutine_has_its_answer_from_the_service() {
+    check(3, pool, &[join_one_in_a_coroutine, work, serve], assert_answered);
+}
+
+#[test]
+fn one_task_follows_the_other() {
+    check(2, pool, &[join_two, work, serve], assert_answered);
+}
+
+#[test]
+fn two_tasks_are_handed_ahead() {
+    check(2, pool, &[join_two_ahead, work, serve], assert_answered);
+}
+
+#[test]
+fn two_wait_and_one_of_them_is_told() {
+    check(
+        2,
+        || {
+            let pool = pool();
+            hand(&pool, 0);
+            hand(&pool, 1);
+            pool
+        },
+        &[
+            |pool| {
+                join(pool, 0);
+                // The other one has to be told by whoever finds its answer.
+                while !pool.crew.is_done(1) {
+                    loom::thread::yield_now();
+                }
+                end(pool);
+            },
+            |pool| join(pool, 1),
+            work,
+            serve,
+        ],
+        assert_answered,
+    );
+}

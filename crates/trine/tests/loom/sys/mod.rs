@@ -1,0 +1,27 @@
+//! Stands in for what the protocols between processes use of `crate::sys`: the processes of a model are threads, their
+//! memory is loom's atomics.
+
+pub(crate) mod atomic;
+pub(crate) mod futex;
+pub(crate) mod life;
+pub(crate) mod region;
+pub(crate) mod sealed;
+pub(crate) mod semaphore;
+pub(crate) mod shared;
+pub(crate) mod socket;
+
+/// What stands in the first page are words to sleep on, 128 bytes apart.
+pub(crate) fn page_size() -> usize {
+    256
+}
+
+/// No model kills a worker that is not of its own.
+pub(crate) mod child {
+    pub(crate) fn kill<D: std::fmt::Debug>(pidfd: &D) {
+        panic!("{pidfd:?} has written nonsense");
+    }
+}
+
+pub(crate) mod termination {
+    pub(crate) fn ask<D>(_: &D) {}
+}

@@ -1,0 +1,112 @@
+//! Stands in for `src/sys/socket.rs`: one stream of bytes each way, between a worker and its master.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::AcqRel;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+use crate::task::park;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Now,
+    Wait,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Stream {
+    /// Each call is an access of it, for loom to order.
+    steps: loom::sync::atomic::AtomicU32,
+    /// In a mutex of std, which is free whenever loom lets another thread run.
+    state: Mutex<(Vec<u8>, Option<Waker>)>,
+}
+
+impl Stream {
+    fn send(&self, bytes: &[u8]) {
+        self.steps.fetch_add(1, AcqRel);
+        let mut state = self.state.lock().unwrap();
+        state.0.extend_from_slice(bytes);
+        let waker = state.1.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn receive(&self, patience: Patience) -> Option<Vec<u8>> {
+        loop {
+            self.steps.fetch_add(1, AcqRel);
+            let mut state = self.state.lock().unwrap();
+            if !state.0.is_empty() {
+                return Some(std::mem::take(&mut state.0));
+            }
+            if patience == Patience::Now {
+                return None;
+            }
+            state.1 = Some(park::waker());
+            drop(state);
+            park::rest();
+        }
+    }
+}
+
+/// The connection of a model.
+#[derive(Debug, Default)]
+struct Pair {
+    to_worker: Stream,
+    to_master: Stream,
+}
+
+std::thread_local! {
+    /// All threads of a model run on one thread of the system.
+    static PAIR: RefCell<Option<Arc<Pair>>> = const { RefCell::new(None) };
+}
+
+fn pair() -> Arc<Pair> {
+    PAIR.with_borrow(|pair| Arc::clone(pair.as_ref().expect("the model has one")))
+}
+
+/// Makes the connection, before the model starts its threads.
+pub(crate) fn connect() {
+    PAIR.set(Some(Arc::default()));
+}
+
+/// Forgets it, before the model ends.
+pub(crate) fn disconnect() {
+    PAIR.take();
+}
+
+/// The master sends.
+pub(crate) fn send_to_worker(bytes: &[u8]) {
+    pair().to_worker.send(bytes);
+}
+
+/// The master receives what there is.
+pub(crate) fn receive_from_worker(patience: Patience) -> Option<Vec<u8>> {
+    pair().to_master.receive(patience)
+}
+
+/// Somebody wakes the master in its sleep.
+pub(crate) fn send_to_master(bytes: &[u8]) {
+    pair().to_master.send(bytes);
+}
+
+pub(crate) fn send_all(_: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+    pair().to_master.send(bytes);
+    Ok(())
+}
+
+pub(crate) fn send_with(
+    socket: &OwnedFd,
+    bytes: &[u8],
+    _: &[BorrowedFd<'_>],
+    _: Patience,
+) -> io::Result<usize> {
+    send_all(socket, bytes).map(|()| bytes.len())
+}
+
+/// The worker receives what there is.
+pub(crate) fn receive_from_master(patience: Patience) -> Option<Vec<u8>> {
+    pair().to_worker.receive(patience)
+}
