@@ -20,6 +20,7 @@
 //! compares the number with that of the task it runs, so a word that comes late hits nobody: numbers
 //! are never used twice.
 //!
+//! That a worker is ready for its first task stands there too (`ready`): a message would wake the master.
 //! Three more words are what a worker leaves behind of the limits that it met ([`limits`](super::limits)):
 //! `memory`, `cpu_end` and `cpu_most`.
 //! Two more things stand there: when a task with a limit has begun (`begun at`), and how far a task says that it has
@@ -53,6 +54,7 @@ const CPU_MOST: usize = 48;
 const BEGUN_AT: usize = 64;
 const PROGRESS_OF: usize = 72;
 const PROGRESS: usize = 80;
+const READY: usize = 88;
 const CHECK: usize = 56;
 
 /// Most workers of one program at one time.
@@ -116,7 +118,7 @@ impl Board {
         };
         drop(free);
         let words = [BEGUN, CANCEL, EXPIRE, ITEM, MEMORY, CPU_END, CPU_MOST];
-        for word in words.into_iter().chain([BEGUN_AT, PROGRESS_OF, PROGRESS]) {
+        for word in words.into_iter().chain([BEGUN_AT, PROGRESS_OF, PROGRESS, READY]) {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
         self.memory.word(offset(number) + CHECK).store(!0, Relaxed);
@@ -125,6 +127,12 @@ impl Board {
 }
 
 impl Place {
+    /// Whether the worker has said that it can take tasks. One that has written over its page had one.
+    pub(super) fn is_ready(&self) -> bool {
+        let ready = self.board.memory.word(offset(self.number) + READY).load(Acquire);
+        ready != 0 || self.begun().is_none_or(|begun| begun.task != 0)
+    }
+
     /// What the worker has begun last; `None` if somebody has written over it.
     pub(super) fn begun(&self) -> Option<Begun> {
         let word = |word| self.board.memory.word(offset(self.number) + word);
@@ -213,6 +221,11 @@ impl OwnPlace {
         Ok(OwnPlace(all.0.map(offset(number))?))
     }
 
+    /// Notes that the worker can take tasks.
+    pub(super) fn get_ready(&self) {
+        self.0.word(READY).store(1, Release);
+    }
+
     /// Notes that `task` begins now, at this item.
     pub(super) fn begin(&self, task: u64, item: u32) {
         self.begin_item(item);
@@ -278,6 +291,9 @@ mod tests {
         let (first, second) = (board.take().unwrap(), board.take().unwrap());
         let places = Places::attach(descriptor).unwrap();
         let own = OwnPlace::map(&places, second.number).unwrap();
+        assert!(!second.is_ready());
+        own.get_ready();
+        assert!(second.is_ready() && !first.is_ready());
         own.begin(41, 7);
         assert_eq!(first.begun(), Some(Begun { task: 0, item: 0 }));
         assert_eq!(second.begun(), Some(Begun { task: 41, item: 7 }));
@@ -292,11 +308,14 @@ mod tests {
         assert_eq!((first.memory(), first.cpu()), (0, (0, 0)));
         assert_eq!((second.memory(), second.cpu()), (7, (8, 9)));
         own.0.word(BEGUN).store(40, Relaxed);
+        own.0.word(READY).store(0, Relaxed);
         assert_eq!(second.begun(), None, "somebody has written over it");
+        assert!(second.is_ready(), "it had a task");
         let number = second.number;
         drop(second);
         let again = board.take().unwrap();
         assert_eq!((again.number, again.begun()), (number, Some(Begun { task: 0, item: 0 })));
+        assert!(!again.is_ready());
         assert_eq!((again.memory(), again.cpu()), (0, (0, 0)));
         assert!(!own.is_cancelled(41) && !own.is_expired(42));
         OwnPlace::map(&places, PLACES).unwrap_err();
