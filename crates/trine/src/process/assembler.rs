@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn frames_come_out_whole_however_the_bytes_are_cut() {
         let mut bytes = frame(FrameKind::Value, 7, &"seven");
-        bytes.extend(head(FrameKind::Ready, 0, 0));
+        bytes.extend(head(FrameKind::Bell, 0, 0));
         bytes.extend(frame(FrameKind::Refused, 9, &vec![1_u8; 300]));
         for step in 1..bytes.len() + 1 {
             let frames = fed(&bytes, step).unwrap();
@@ -163,7 +163,7 @@ mod tests {
                 frames.iter().map(|frame| (frame.head.kind, frame.head.task)).collect();
             assert_eq!(
                 kinds,
-                [(FrameKind::Value, 7), (FrameKind::Ready, 0), (FrameKind::Refused, 9)]
+                [(FrameKind::Value, 7), (FrameKind::Bell, 0), (FrameKind::Refused, 9)]
             );
             assert_eq!(postcard::from_bytes::<String>(&frames[0].body).unwrap(), "seven");
             assert_eq!(postcard::from_bytes::<Vec<u8>>(&frames[2].body).unwrap(), [1; 300]);

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   page 0     page 1     page 2            one memory file for each template, mapped by the
-//!   ┌────────┬──────────┬──────────┬───     master, the template, and page by page its workers
+//!   ┌────────┬──────────┬──────────┬───     master, and page by page by the workers
 //!   │ begun  │ begun    │ begun    │
 //!   │ item   │ item     │ item     │
 //!   │ cancel │ cancel   │ cancel   │
@@ -20,12 +20,13 @@
 //! compares the number with that of the task it runs, so a word that comes late hits nobody: numbers
 //! are never used twice.
 //!
+//! That a worker is ready for its first task stands there too (`ready`): a message would wake the master.
 //! Three more words are what a worker leaves behind of the limits that it met ([`limits`](super::limits)):
 //! `memory`, `cpu_end` and `cpu_most`.
 //! Two more things stand there: when a task with a limit has begun (`begun at`), and how far a task says that it has
 //! come (`progress`, and `of` which task that is).
 //!
-//! A worker keeps its own page only, so it cannot touch the words of the others. One that scribbles
+//! A worker maps its own page only, so it cannot touch the words of the others. One that scribbles
 //! on its own is found out by the check, which is the number with all bits turned: then the task that it was to begin
 //! first counts as begun, so that it does not scribble over the next worker's, too.
 //!
@@ -34,12 +35,13 @@
 //! and the kernel's delivery of the signal stands between it and the worker's load.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::sys::{self, clock, shared::Shared};
+use crate::sys::shared::{Pages, Shared};
+use crate::sys::{self, clock};
 
 /// Where in a page the words stand.
 const BEGUN: usize = 0;
@@ -52,6 +54,7 @@ const CPU_MOST: usize = 48;
 const BEGUN_AT: usize = 64;
 const PROGRESS_OF: usize = 72;
 const PROGRESS: usize = 80;
+const READY: usize = 88;
 const CHECK: usize = 56;
 
 /// Most workers of one program at one time.
@@ -115,7 +118,7 @@ impl Board {
         };
         drop(free);
         let words = [BEGUN, CANCEL, EXPIRE, ITEM, MEMORY, CPU_END, CPU_MOST];
-        for word in words.into_iter().chain([BEGUN_AT, PROGRESS_OF, PROGRESS]) {
+        for word in words.into_iter().chain([BEGUN_AT, PROGRESS_OF, PROGRESS, READY]) {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
         self.memory.word(offset(number) + CHECK).store(!0, Relaxed);
@@ -124,6 +127,12 @@ impl Board {
 }
 
 impl Place {
+    /// Whether the worker has said that it can take tasks. One that has written over its page had one.
+    pub(super) fn is_ready(&self) -> bool {
+        let ready = self.board.memory.word(offset(self.number) + READY).load(Acquire);
+        ready != 0 || self.begun().is_none_or(|begun| begun.task != 0)
+    }
+
     /// What the worker has begun last; `None` if somebody has written over it.
     pub(super) fn begun(&self) -> Option<Begun> {
         let word = |word| self.board.memory.word(offset(self.number) + word);
@@ -179,9 +188,20 @@ impl Drop for Place {
     }
 }
 
-/// The template's view: all places, to hand one to each worker.
-pub(super) fn attach(descriptor: impl AsFd) -> io::Result<Shared> {
-    Shared::attach(descriptor, len())
+/// The template's view: all places, of which each worker maps one.
+#[derive(Debug)]
+pub(super) struct Places(Pages);
+
+impl Places {
+    pub(super) fn attach(descriptor: OwnedFd) -> io::Result<Places> {
+        Ok(Places(Pages::of(descriptor, len())?))
+    }
+}
+
+impl AsRawFd for Places {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
 }
 
 /// A worker's view: its own place.
@@ -189,9 +209,21 @@ pub(super) fn attach(descriptor: impl AsFd) -> io::Result<Shared> {
 pub(super) struct OwnPlace(Shared);
 
 impl OwnPlace {
-    /// Keeps one place of the template's mapping; `None` if there is no such place.
-    pub(super) fn keep(all: Shared, number: u32) -> Option<OwnPlace> {
-        (number < PLACES).then(|| OwnPlace(all.keep_only(offset(number))))
+    /// Maps one place.
+    ///
+    /// # Errors
+    ///
+    /// There is no such place, or no memory to map it.
+    pub(super) fn map(all: &Places, number: u32) -> io::Result<OwnPlace> {
+        if number >= PLACES {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(OwnPlace(all.0.map(offset(number))?))
+    }
+
+    /// Notes that the worker can take tasks.
+    pub(super) fn get_ready(&self) {
+        self.0.word(READY).store(1, Release);
     }
 
     /// Notes that `task` begins now, at this item.
@@ -257,7 +289,11 @@ mod tests {
     fn the_words_of_a_worker_are_seen_in_its_place_only() {
         let (board, descriptor) = Board::create().unwrap();
         let (first, second) = (board.take().unwrap(), board.take().unwrap());
-        let own = OwnPlace::keep(attach(&descriptor).unwrap(), second.number).unwrap();
+        let places = Places::attach(descriptor).unwrap();
+        let own = OwnPlace::map(&places, second.number).unwrap();
+        assert!(!second.is_ready());
+        own.get_ready();
+        assert!(second.is_ready() && !first.is_ready());
         own.begin(41, 7);
         assert_eq!(first.begun(), Some(Begun { task: 0, item: 0 }));
         assert_eq!(second.begun(), Some(Begun { task: 41, item: 7 }));
@@ -272,13 +308,16 @@ mod tests {
         assert_eq!((first.memory(), first.cpu()), (0, (0, 0)));
         assert_eq!((second.memory(), second.cpu()), (7, (8, 9)));
         own.0.word(BEGUN).store(40, Relaxed);
+        own.0.word(READY).store(0, Relaxed);
         assert_eq!(second.begun(), None, "somebody has written over it");
+        assert!(second.is_ready(), "it had a task");
         let number = second.number;
         drop(second);
         let again = board.take().unwrap();
         assert_eq!((again.number, again.begun()), (number, Some(Begun { task: 0, item: 0 })));
+        assert!(!again.is_ready());
         assert_eq!((again.memory(), again.cpu()), (0, (0, 0)));
         assert!(!own.is_cancelled(41) && !own.is_expired(42));
-        assert!(OwnPlace::keep(attach(&descriptor).unwrap(), PLACES).is_none());
+        OwnPlace::map(&places, PLACES).unwrap_err();
     }
 }

@@ -195,9 +195,9 @@ pub(super) fn install() {
     abort::install(note_memory);
 }
 
-/// Says where the worker, the caller, leaves its notes.
-pub(super) fn keep(place: &'static OwnPlace) {
-    WORKER.get_or_init(|| (place, process::id()));
+/// Says where the worker, the caller, leaves its notes, and its process id.
+pub(super) fn keep(place: &'static OwnPlace, pid: u32) {
+    WORKER.get_or_init(|| (place, pid));
 }
 
 /// Runs in the signal handler.

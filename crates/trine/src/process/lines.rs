@@ -131,7 +131,7 @@ impl Words {
         fence(SeqCst);
     }
 
-    /// Nobody is to be told; `false` if a thread is.
+    /// Nobody is to be told any more, unless a thread is.
     pub(super) fn hush(&self) {
         _ = self.ear().compare_exchange(SERVICE, NOBODY, SeqCst, Relaxed);
     }

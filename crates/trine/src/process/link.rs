@@ -1,8 +1,6 @@
 //! The master's end of one worker: what it is given, and what it answers.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
@@ -28,8 +26,6 @@ pub(super) struct Link {
     pub(super) pidfd: OwnedFd,
     pub(super) place: Place,
     pub(super) service: Arc<Service>,
-    /// Whether it has said that it can take tasks.
-    ready: AtomicBool,
     /// What it prints, if that is captured.
     capture: Option<Capture>,
     /// Shared memory with a worker of a pool; a fresh process has none.
@@ -73,18 +69,12 @@ impl Link {
                 (Lines { words, answers: Mutex::new(answers), broken, patience }, tasks)
             })
             .unzip();
-        let ready = AtomicBool::new(false);
-        (Link { id, pid, socket, pidfd, place, service, ready, capture, lines }, tasks)
+        (Link { id, pid, socket, pidfd, place, service, capture, lines }, tasks)
     }
 
     /// Whether the worker has said that it can take tasks.
     pub(super) fn is_ready(&self) -> bool {
-        self.ready.load(Relaxed)
-    }
-
-    /// Notes that the worker can take tasks.
-    pub(super) fn set_ready(&self) {
-        self.ready.store(true, Relaxed);
+        self.place.is_ready()
     }
 
     /// Asks the worker to end one of its tasks.

@@ -61,8 +61,13 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 /// A buffer for long answers is given back if it is longer than this.
 const KEPT: usize = 1 << 20;
 
+/// Where an inbox receives.
+pub(super) fn scratch() -> Box<[u8]> {
+    vec![0; 8192].into_boxed_slice()
+}
+
 impl Inbox {
-    pub(super) fn new(socket: OwnedFd, lines: Option<WorkerLines>) -> Inbox {
+    pub(super) fn new(socket: OwnedFd, lines: Option<WorkerLines>, scratch: Box<[u8]>) -> Inbox {
         let (ring, tasks) = lines
             .map(|WorkerLines { words, tasks, answers }| {
                 (Ring { words, answers, untold: None }, tasks)
@@ -72,7 +77,7 @@ impl Inbox {
             outbox: Outbox { socket, ring, reply: Vec::new() },
             tasks,
             incoming: Assembler::default(),
-            scratch: vec![0; 8192].into_boxed_slice(),
+            scratch,
             spare: Vec::new(),
             patience: Patience::new(),
         }

@@ -153,8 +153,6 @@ struct Member {
     crew: Arc<Crew>,
     link: Arc<Link>,
     incoming: Assembler,
-    /// Whether it has said that it can take tasks.
-    ready: bool,
     /// Whether it has said that there is something in its ring.
     rung: bool,
     /// Whether it has said that its stack is used up.
@@ -260,7 +258,7 @@ impl Master {
         self.leaving.retain(|(until, crew)| {
             let overdue = *until <= now;
             forks.withdraw(crew, overdue);
-            let own = |member: &&Member| Arc::ptr_eq(&member.crew, crew) && !member.ready;
+            let own = |member: &&Member| Arc::ptr_eq(&member.crew, crew) && !member.link.is_ready();
             for member in members.values().filter(|member| overdue && own(member)) {
                 if crew.has_dismissed(member.link.id) {
                     child::kill(&member.link.pidfd);
@@ -304,7 +302,6 @@ impl Master {
             crew: Arc::clone(&crew),
             link: Arc::clone(&link),
             incoming,
-            ready: false,
             rung: false,
             overflowed: false,
             refusal: None,
@@ -394,13 +391,14 @@ impl Master {
         member.link.hear_all(&member.crew, true);
         let member = self.members.remove(&id).expect("found above");
         let cause = member.cause(ended, evidence);
-        let Member { crew, link, ready, .. } = member;
+        let Member { crew, link, .. } = member;
+        let was_ready = link.is_ready();
         worker_limits::give_back(&link);
         self.service.poll.remove(&link.socket);
         self.service.poll.remove(&link.pidfd);
         drop(link);
         crash_point!("master: last words heard, tasks not given to others");
-        crew.died(id, ready, cause).carry_out(&crew, &self.service);
+        crew.died(id, was_ready, cause).carry_out(&crew, &self.service);
     }
 
     fn end_fading(&mut self) {
@@ -429,10 +427,6 @@ impl Member {
     fn hear(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
         let Frame { head, body, descriptors, .. } = frame;
         match head.kind {
-            FrameKind::Ready => {
-                self.ready = true;
-                self.link.set_ready();
-            }
             FrameKind::Overflow => self.overflowed = true,
             FrameKind::Bell if head.task == 0 => self.rung = true,
             FrameKind::Bell => {
@@ -442,7 +436,7 @@ impl Member {
                     return Err("it has lost its task, or the answer to it".into());
                 }
             }
-            FrameKind::Refused if !self.ready => {
+            FrameKind::Refused if !self.link.is_ready() => {
                 self.refusal = Some(String::from_utf8_lossy(&body).into_owned());
             }
             FrameKind::Value | FrameKind::Failed | FrameKind::Refused | FrameKind::Progress => {

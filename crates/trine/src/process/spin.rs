@@ -1,6 +1,6 @@
 //! Looking again and again for a moment, before a sleep.
 //!
-//! To wake a sleeper costs 5 to 20 µs, an answer of a busy peer takes less. How long it pays to look is
+//! To wake a sleeper costs 5 to 70 µs, as the machine is, an answer of a busy peer takes less. How long it pays to look is
 //! learnt: a spin that was rewarded makes the next one longer, one that was not makes it shorter.
 
 use std::sync::atomic::AtomicU32;

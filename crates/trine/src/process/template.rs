@@ -14,14 +14,15 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::board::Places;
 use super::setup::Setup;
 use super::wire::{ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, Preload, TemplateSays};
-use super::{board, cancel, limits as worker_limits, overflow, worker};
+use super::worker::{self, Estate};
+use super::{cancel, limits as worker_limits, overflow};
 use crate::sys::child;
 use crate::sys::clone::{self, Side};
 use crate::sys::descriptors;
 use crate::sys::limits;
-use crate::sys::shared::Shared;
 use crate::sys::socket::{self, Patience};
 use crate::task::{failure, park};
 
@@ -46,20 +47,22 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     overflow::install();
     cancel::install();
     worker_limits::install();
-    let Some((board, preload)) = take_handshake(&socket) else { child::exit_now(1) };
-    let prepared = match preload {
-        Some(preload) => prepare(&socket, handshake.master, &preload),
-        None => Ok(Vec::new()),
-    };
-    let inherited = match prepared {
-        Ok(inherited) => inherited,
+    let Some((places, preload)) = take_handshake(&socket) else { child::exit_now(1) };
+    let estate = Estate::new(handshake.master, places).and_then(|mut estate| {
+        if let Some(preload) = preload {
+            estate.leave(prepare(&socket, &estate, &preload)?);
+        }
+        Ok(estate)
+    });
+    let estate = match estate {
+        Ok(estate) => estate,
         Err(reason) => {
-            say(&socket, &TemplateSays::Unfit(cut(reason)), None);
+            say(&socket, &TemplateSays::Unfit(cut(reason)));
             child::exit_now(1)
         }
     };
     crash_point!("template: about to be ready");
-    say(&socket, &TemplateSays::Ready, None);
+    say(&socket, &TemplateSays::Ready);
     loop {
         let mut packet = [0; PACKET];
         let Ok(mut received) = socket::receive_packet(&socket, &mut packet, Patience::Wait) else {
@@ -86,13 +89,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
         // which closes all that is the template's.
         match unsafe { clone::fork_sibling() } {
-            Ok(Side::New) => worker::become_worker(
-                (theirs, memory, outputs),
-                board,
-                &request,
-                handshake.master,
-                &inherited,
-            ),
+            Ok(Side::New) => worker::become_worker((theirs, memory, outputs), &request, estate),
             Ok(Side::Caller { pid, pidfd }) => {
                 crash_point!("template: worker forked, master not told");
                 reply(&socket, request.request, Ok(pid), Some(pidfd));
@@ -106,27 +103,27 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
 }
 
 /// Takes the handshake that `entry` has seen; the board comes along with it.
-fn take_handshake(socket: &OwnedFd) -> Option<(Shared, Option<Preload>)> {
+fn take_handshake(socket: &OwnedFd) -> Option<(Places, Option<Preload>)> {
     let mut packet = [0; PACKET];
     let received = socket::receive_packet(socket, &mut packet, Patience::Now).ok()?;
-    let board = board::attach(received.descriptors.first()?).ok()?;
+    let places = Places::attach(received.descriptors.into_iter().next()?).ok()?;
     let (_, preload) =
         postcard::from_bytes::<(Handshake, Option<Preload>)>(&packet[..received.len]).ok()?;
-    Some((board, preload))
+    Some((places, preload))
 }
 
-/// Runs the preload; the descriptors that it has left open.
+/// Runs the preload; the descriptors that are open after it, but for the socket.
 ///
 /// # Errors
 ///
 /// Says why no worker can be forked.
-fn prepare(socket: &OwnedFd, master: u32, preload: &Preload) -> Result<Vec<RawFd>, String> {
+fn prepare(socket: &OwnedFd, estate: &Estate, preload: &Preload) -> Result<Vec<RawFd>, String> {
     let mut packet = vec![0; preload.setup];
     let received = socket::receive_packet(socket, &mut packet, Patience::Now)
         .map_err(|error| format!("the settings for preload did not come: {error}"))?;
     let setup: Setup = postcard::from_bytes(&packet[..received.len])
         .map_err(|error| format!("the settings for preload cannot be read: {error}"))?;
-    child::follow_directory(master);
+    estate.follow_master();
     setup.apply()?;
     let label = "preload of a process pool".to_owned();
     overflow::labelled(&label, || {
@@ -187,14 +184,20 @@ fn cut(mut text: String) -> String {
     text
 }
 
+/// Without memory of the heap, whose pages the worker has now, too, so that writing to one copies it.
 fn reply(socket: &OwnedFd, request: u64, forked: Result<u32, i32>, pidfd: Option<OwnedFd>) {
-    say(socket, &TemplateSays::Forked(ForkReply { request, forked }), pidfd);
+    let mut packet = [0; PACKET];
+    let says = TemplateSays::Forked(ForkReply { request, forked });
+    send(socket, postcard::to_slice(&says, &mut packet).expect("numbers only"), pidfd);
 }
 
-fn say(socket: &OwnedFd, what: &TemplateSays, pidfd: Option<OwnedFd>) {
-    let packet = postcard::to_stdvec(what).expect("numbers and a text");
+fn say(socket: &OwnedFd, what: &TemplateSays) {
+    send(socket, &postcard::to_stdvec(what).expect("numbers and a text"), None);
+}
+
+fn send(socket: &OwnedFd, packet: &[u8], pidfd: Option<OwnedFd>) {
     let pidfd = pidfd.as_ref().map(AsFd::as_fd);
-    if socket::send_packet(socket, &packet, pidfd.as_slice(), Patience::Wait).is_err() {
+    if socket::send_packet(socket, packet, pidfd.as_slice(), Patience::Wait).is_err() {
         child::exit_now(0);
     }
 }

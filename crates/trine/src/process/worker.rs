@@ -1,6 +1,6 @@
 //! The worker: forked from the template, runs one task after the other, ends when its master hangs up.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe, Location};
@@ -8,16 +8,15 @@ use std::process;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::board::OwnPlace;
+use super::board::{OwnPlace, Places};
 use super::function::{self, CodecError, Function, Trampoline};
-use super::mail::{Inbox, Outbox};
+use super::mail::{self, Inbox, Outbox};
 use super::setup::Setup;
 use super::wire::{self, Call, Failure, ForkRequest, Frame, FrameKind, Head, REST};
 use super::{cancel, capture, limits, lines, overflow};
-use crate::sys::shared::Shared;
 use crate::sys::{child, clock, copy, descriptors};
 use crate::task::registry::{self, Entry};
-use crate::task::{Cause, CodecStage, Kind, TaskError, failure};
+use crate::task::{Cause, CodecStage, Kind, TaskError, failure, park};
 
 /// What `ps` shows.
 pub(super) const SHORT_NAME: &CStr = c"trine-worker";
@@ -25,47 +24,92 @@ pub(super) const SHORT_NAME: &CStr = c"trine-worker";
 /// Where the socket goes: far above the numbers that a task opens and closes.
 const SOCKET: RawFd = 200;
 
-/// Turns the calling process, just forked, into a worker. It keeps the descriptors `inherited`, which
-/// the preload of its template has opened.
+/// What a template has ready for its workers: made once, in memory that each fork copies.
+pub(super) struct Estate {
+    /// The master's process id.
+    master: u32,
+    places: Places,
+    /// The master's current directory, whichever that is.
+    directory: CString,
+    scratch: Box<[u8]>,
+    /// What the preload has opened, which a worker keeps; room for its socket.
+    inherited: Vec<RawFd>,
+}
+
+impl Estate {
+    /// Of a template whose preload has not run.
+    ///
+    /// # Errors
+    ///
+    /// Says why no worker can be forked.
+    pub(super) fn new(master: u32, places: Places) -> Result<Estate, String> {
+        copy::prepare().map_err(|error| {
+            format!("no page for workers to know their copies by (MADV_WIPEONFORK): {error}")
+        })?;
+        let (directory, scratch) = (child::directory_of(master), mail::scratch());
+        rehearse();
+        Ok(Estate { master, places, directory, scratch, inherited: Vec::with_capacity(1) })
+    }
+
+    /// Leaves the workers also what the preload has opened: all that is open but for the template's own.
+    pub(super) fn leave(&mut self, mut open: Vec<RawFd>) {
+        open.retain(|number| *number != self.places.as_raw_fd());
+        open.reserve(1);
+        self.inherited = open;
+    }
+
+    /// Enters the directory in which the master is now.
+    pub(super) fn follow_master(&self) {
+        child::follow_directory(&self.directory);
+    }
+}
+
+/// Does what each worker would do first: takes a task's slot, the thread's waker, the time, and encodes an answer. What
+/// that leaves in memory comes with the fork for less than the page faults that each worker would take.
+fn rehearse() {
+    let entry = Entry::new(Kind::Process, None, Location::caller());
+    let _ = (park::waker(), Instant::now());
+    let _ = function::encode(&mut Vec::new(), &(), CodecStage::EncodeResult);
+    drop(entry);
+}
+
+/// Turns the calling process, just forked, into a worker.
 pub(super) fn become_worker(
     (theirs, memory, outputs): (OwnedFd, Option<OwnedFd>, Vec<OwnedFd>),
-    board: Shared,
     request: &ForkRequest,
-    master: u32,
-    inherited: &[RawFd],
+    estate: Estate,
 ) -> ! {
     crash_side!(Worker);
     crash_point!("worker: forked, not bound to its master");
-    child::die_with_parent(master);
+    child::die_with_parent(estate.master);
     child::set_short_name(SHORT_NAME);
     if capture::attach(&outputs).is_err() {
         child::exit_now(1);
     }
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
     let Ok(lines) = memory.as_ref().map(lines::attach).transpose() else { child::exit_now(1) };
-    let kept: Vec<RawFd> = inherited.iter().copied().chain([socket.as_raw_fd()]).collect();
-    // SAFETY: `theirs`, `memory`, `outputs` and the template's socket are closed here under their owners, who
-    // never run again in this process: this function does not return, and the first three are forgotten.
+    let Ok(place) = OwnPlace::map(&estate.places, request.place) else { child::exit_now(1) };
+    estate.follow_master();
+    let Estate { places, scratch, inherited: mut kept, .. } = estate;
+    kept.push(socket.as_raw_fd());
+    // SAFETY: `theirs`, `memory`, `outputs`, `places` and the template's socket are closed here under their owners, who
+    // never run again in this process: this function does not return, and the first four are forgotten.
     unsafe {
-        std::mem::forget((theirs, memory, outputs));
+        std::mem::forget((theirs, memory, outputs, places));
         descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());
-    if copy::mark_original().is_err() {
-        child::exit_now(1);
-    }
-    let Some(place) = OwnPlace::keep(board, request.place) else { child::exit_now(1) };
+    copy::mark_original();
     let place = cancel::keep(place);
-    limits::keep(place);
+    limits::keep(place, own_id());
     crash_point!("worker: arranged, not set up");
-    child::follow_directory(master);
-    let mut inbox = Inbox::new(socket, lines);
+    let mut inbox = Inbox::new(socket, lines, scratch);
     if request.awaits_setup {
         let frame = inbox.frame();
         set_up(&frame, &inbox.outbox);
     }
     crash_point!("worker: set up, not ready");
-    inbox.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
+    place.get_ready();
     crash_point!("worker: ready");
     loop {
         let mut order = inbox.next();

@@ -1,6 +1,6 @@
 //! Parents and children: how a child is watched and killed, and how it dies with its parent.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -213,10 +213,14 @@ pub(crate) fn set_short_name(name: &CStr) {
     let _ = rustix::thread::set_name(name);
 }
 
-/// Makes the directory in which process `pid` is the caller's own; where that is not allowed, the
-/// caller stays where it is.
-pub(crate) fn follow_directory(pid: u32) {
-    let _ = process::chdir(format!("/proc/{pid}/cwd"));
+/// Names the directory in which process `pid` is at the moment of a look, for [`follow_directory`].
+pub(crate) fn directory_of(pid: u32) -> CString {
+    CString::new(format!("/proc/{pid}/cwd")).expect("no byte is 0")
+}
+
+/// Makes the directory of a process the caller's own; where that is not allowed, the caller stays where it is.
+pub(crate) fn follow_directory(directory: &CStr) {
+    let _ = process::chdir(directory);
 }
 
 /// Writes out what C code has printed and keeps in memory.

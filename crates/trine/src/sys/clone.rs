@@ -103,11 +103,14 @@ fn thread_id_cache() -> Option<usize> {
     })
 }
 
-/// The list of robust mutexes set for the calling thread.
+/// The list of robust mutexes that the C library has set for the calling thread, the only one.
 fn robust_list() -> Option<(usize, usize)> {
-    let (mut head, mut len) = (0_usize, 0_usize);
-    // SAFETY: the kernel stores two words; 0 names the calling thread.
-    let result =
-        unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
-    (result == 0 && head != 0).then_some((head, len))
+    static LIST: OnceLock<Option<(usize, usize)>> = OnceLock::new();
+    *LIST.get_or_init(|| {
+        let (mut head, mut len) = (0_usize, 0_usize);
+        // SAFETY: the kernel stores two words; 0 names the calling thread.
+        let result =
+            unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+        (result == 0 && head != 0).then_some((head, len))
+    })
 }

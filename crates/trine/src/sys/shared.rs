@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -35,24 +35,19 @@ impl Shared {
         let memory = sealed::create(c"trine")?;
         fs::ftruncate(&memory, len as u64)?;
         fs::fcntl_add_seals(&memory, SEALS)?;
-        Ok((Shared::map(&memory, len)?, memory))
+        Ok((Shared::map(&memory, 0, len, MapFlags::SHARED)?, memory))
     }
 
     /// Maps memory that another process has made, if it has this length and is sealed.
     pub(crate) fn attach(memory: impl AsFd, len: usize) -> io::Result<Shared> {
-        let sealed = fs::fcntl_get_seals(&memory)?.contains(SEALS);
-        // After the seals: from here on it is what it is.
-        if !sealed || u64::try_from(fs::fstat(&memory)?.st_size) != Ok(len as u64) {
-            return Err(io::Error::other("the shared memory is not as agreed"));
-        }
-        Shared::map(&memory, len)
+        check(&memory, len)?;
+        Shared::map(&memory, 0, len, MapFlags::SHARED)
     }
 
-    fn map(memory: impl AsFd, len: usize) -> io::Result<Shared> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
+    fn map(memory: impl AsFd, at: usize, len: usize, flags: MapFlags) -> io::Result<Shared> {
+        let (anywhere, access) = (std::ptr::null_mut(), ProtFlags::READ | ProtFlags::WRITE);
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
-        let base =
-            unsafe { mm::mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, memory, 0) }?;
+        let base = unsafe { mm::mmap(anywhere, len, access, flags, memory, at as u64) }?;
         Ok(Shared { base: NonNull::new(base).expect("mmap does not return null"), len })
     }
 
@@ -82,28 +77,46 @@ impl Shared {
         // SAFETY: as for `word`.
         unsafe { self.base.byte_add(offset).cast::<AtomicU32>().as_ref() }
     }
+}
 
-    /// Gives up all but the page at `offset`, for this process.
-    pub(crate) fn keep_only(mut self, offset: usize) -> Shared {
+/// Memory that another process has made, of which single pages are mapped.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    memory: OwnedFd,
+    len: usize,
+}
+
+impl Pages {
+    /// Of memory that has this length and is sealed.
+    pub(crate) fn of(memory: OwnedFd, len: usize) -> io::Result<Pages> {
+        check(&memory, len)?;
+        Ok(Pages { memory, len })
+    }
+
+    /// Maps the page at `offset`, which the caller is about to write to.
+    pub(crate) fn map(&self, offset: usize) -> io::Result<Shared> {
         let page = super::page_size();
         assert!(
             offset.is_multiple_of(page) && offset.checked_add(page).is_some_and(|e| e <= self.len)
         );
-        let rest = offset + page;
-        // SAFETY: both ranges lie in this mapping (checked), outside the page that stays, and
-        // nobody borrows from `self`, which is owned here.
-        let kept = unsafe {
-            if offset > 0 {
-                let _ = mm::munmap(self.base.as_ptr(), offset);
-            }
-            if rest < self.len {
-                let _ = mm::munmap(self.base.byte_add(rest).as_ptr(), self.len - rest);
-            }
-            self.base.byte_add(offset)
-        };
-        self.base = kept;
-        self.len = page;
-        self
+        Shared::map(&self.memory, offset, page, MapFlags::SHARED | MapFlags::POPULATE)
+    }
+}
+
+impl AsFd for Pages {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.memory.as_fd()
+    }
+}
+
+/// Whether memory that another process has made has this length and is sealed.
+fn check(memory: impl AsFd, len: usize) -> io::Result<()> {
+    let sealed = fs::fcntl_get_seals(&memory)?.contains(SEALS);
+    // After the seals: from here on it is what it is.
+    if sealed && u64::try_from(fs::fstat(&memory)?.st_size) == Ok(len as u64) {
+        Ok(())
+    } else {
+        Err(io::Error::other("the shared memory is not as agreed"))
     }
 }
 
