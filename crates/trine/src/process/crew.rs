@@ -335,6 +335,16 @@ impl Crew {
         self.arm(&mut roster, &service);
     }
 
+    /// A worker can take tasks. If it has none, it takes over those of one that cannot yet.
+    pub(super) fn is_ready(self: &Arc<Crew>, link: &Link) {
+        link.set_ready();
+        let mut roster = self.lock();
+        if roster.wake(link.id) {
+            roster.employ(link.id, &self.policy);
+            self.arm(&mut roster, &link.service);
+        }
+    }
+
     /// A fork was refused. The crew goes on with what it has; with nothing, its tasks fail.
     pub(super) fn refused(&self, reason: String) -> Todo {
         let mut roster = self.lock();
@@ -356,6 +366,8 @@ impl Crew {
         let roster = &mut *guard;
         let mut ended = Ended::default();
         let Some(post) = roster.posts.get_mut(&link.id) else { return (ended, None) };
+        // It may be heard here before its word that it is.
+        link.set_ready();
         let (mut wrong, mut pace) = (None, roster.pace);
         for answer in answers {
             match post.answered(answer, &mut pace) {
@@ -426,8 +438,11 @@ impl Crew {
         if was_ready {
             roster.stillborn = 0;
             roster.held = None;
-        } else if post.overdue || !post.dismissed && !post.jobs.iter().any(Job::is_stopped) {
-            roster.stillborn(post.overdue, &cause, &self.policy);
+        } else if !post.dismissed && !post.jobs.iter().any(Job::is_stopped) {
+            match &cause {
+                Cause::NotSpawned { reason } => roster.stillborn(reason),
+                cause => roster.stillborn(&cause.to_string()),
+            }
         }
         let mut failed = Vec::new();
         let begun = post.begun();

@@ -431,7 +431,7 @@ impl Member {
         match head.kind {
             FrameKind::Ready => {
                 self.ready = true;
-                self.link.set_ready();
+                self.crew.is_ready(&self.link);
             }
             FrameKind::Overflow => self.overflowed = true,
             FrameKind::Bell if head.task == 0 => self.rung = true,
