@@ -335,6 +335,15 @@ impl Crew {
         self.arm(&mut roster, &service);
     }
 
+    /// A worker can take tasks, and has none: it takes over those of one that cannot yet.
+    pub(super) fn is_ready(self: &Arc<Crew>, link: &Link) {
+        let mut roster = self.lock();
+        if roster.wake(link.id) {
+            roster.employ(link.id, &self.policy);
+            self.arm(&mut roster, &link.service);
+        }
+    }
+
     /// A fork was refused. The crew goes on with what it has; with nothing, its tasks fail.
     pub(super) fn refused(&self, reason: String) -> Todo {
         let mut roster = self.lock();
@@ -426,8 +435,11 @@ impl Crew {
         if was_ready {
             roster.stillborn = 0;
             roster.held = None;
-        } else if post.overdue || !post.dismissed && !post.jobs.iter().any(Job::is_stopped) {
-            roster.stillborn(post.overdue, &cause, &self.policy);
+        } else if !post.dismissed && !post.jobs.iter().any(Job::is_stopped) {
+            match &cause {
+                Cause::NotSpawned { reason } => roster.stillborn(reason),
+                cause => roster.stillborn(&cause.to_string()),
+            }
         }
         let mut failed = Vec::new();
         let begun = post.begun();

@@ -83,6 +83,14 @@ impl Inbox {
         }
     }
 
+    /// Tells the master that the worker is there, unless it has a task already: there may be others that wait for a worker
+    /// that is not ready.
+    pub(super) fn offer(&self) {
+        if self.tasks.as_ref().is_some_and(|tasks| !tasks.is_ready()) {
+            self.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
+        }
+    }
+
     /// The next order. Where none can come any more, the worker ends.
     pub(super) fn next(&mut self) -> Frame {
         loop {

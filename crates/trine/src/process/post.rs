@@ -44,8 +44,6 @@ pub(super) struct Post {
     pub(super) idle_since: Option<Instant>,
     /// By when it has to be ready.
     pub(super) ready_by: Option<Instant>,
-    /// Whether it was killed because it was not.
-    pub(super) overdue: bool,
     /// Whether it was told to end, or is being killed.
     pub(super) dismissed: bool,
     /// By when it has to be gone after it was told to end.
@@ -90,7 +88,6 @@ impl Post {
             idle: false,
             idle_since: None,
             ready_by: None,
-            overdue: false,
             dismissed: false,
             hung_up: false,
             seen: 0,
@@ -336,8 +333,9 @@ impl Post {
 
     /// Takes back the task that it would begin last.
     pub(super) fn withdraw_last(&mut self) -> Option<Job> {
-        // The first one it has begun, or is about to.
-        let last = self.jobs.back().filter(|_| self.jobs.len() > 1)?.id();
+        // The first one it has begun, or is about to, if it is ready.
+        let least = usize::from(self.link.is_ready());
+        let last = self.jobs.back().filter(|_| self.jobs.len() > least)?.id();
         self.withdraw(last)
     }
 

@@ -128,13 +128,22 @@ impl Roster {
 
     /// A worker has no task for now.
     fn rest(&mut self, id: u64, policy: &Policy) {
-        self.idle.push(id);
+        // Nobody knows how long one that is not ready will take.
+        let at = if self.post(id).link.is_ready() { self.idle.len() } else { 0 };
+        self.idle.insert(at, id);
         let since = policy.idle.map(|_| Instant::now());
         let post = self.post(id);
         (post.idle, post.idle_since) = (true, since);
         if let Some(at) = since.zip(policy.idle).and_then(|(since, idle)| since.checked_add(idle)) {
             self.wish(at);
         }
+    }
+
+    /// Takes a worker that rests out of those that do; `false` if it does not.
+    pub(super) fn wake(&mut self, id: u64) -> bool {
+        let rests = self.posts.get_mut(&id).is_some_and(|post| std::mem::take(&mut post.idle));
+        self.idle.retain(|idle| !rests || *idle != id);
+        rests
     }
 
     /// How many tasks a worker may have.
@@ -149,14 +158,20 @@ impl Roster {
         }
     }
 
-    /// Gives a worker that has nothing half of what another one has not begun; `false` if there is nothing.
+    /// Gives a worker that has nothing half of what another one has not begun, or the one task of a worker that is not
+    /// ready; `false` if there is nothing.
     fn relieve(&mut self, id: u64, policy: &Policy) -> bool {
-        let busiest = self.posts.values_mut().max_by_key(|post| post.jobs.len());
-        let Some(busiest) = busiest.filter(|post| post.jobs.len() > 1) else { return false };
+        let is_ready = self.post(id).link.is_ready();
+        let starts = |post: &Post| is_ready && !post.link.is_ready();
+        let busiest = self.posts.values_mut().max_by_key(|post| (post.jobs.len(), starts(post)));
+        let Some(busiest) = busiest else { return false };
+        let spare = usize::from(starts(busiest));
         let mut moved: Vec<Job> = Vec::new();
-        for _ in 0..busiest.jobs.len() / 2 {
+        for _ in 0..usize::midpoint(busiest.jobs.len(), spare) {
             moved.extend(busiest.withdraw_last());
         }
+        let (relieved, stays) = (busiest.link.id, !busiest.dismissed && !busiest.hung_up);
+        let rests = stays && busiest.jobs.is_empty() && !moved.is_empty();
         let post = self.post(id);
         while post.given < policy.tasks_per_worker
             && let Some(job) = moved.pop()
@@ -167,6 +182,9 @@ impl Roster {
             }
         }
         moved.into_iter().for_each(|job| self.queue.push_front(job));
+        if rests {
+            self.employ(relieved, policy);
+        }
         !self.post(id).jobs.is_empty()
     }
 
@@ -305,11 +323,11 @@ impl Roster {
             }
         }
         let is_end = self.end_at.is_some_and(|at| at <= now);
-        let mut late = Vec::new();
+        let (mut late, mut overdue) = (Vec::new(), 0);
         for (id, post) in self.posts.iter_mut().filter(|(_, post)| !post.killed) {
             let starts = !post.link.is_ready() && !post.dismissed;
             let ready_by = post.ready_by.filter(|_| starts);
-            post.overdue = ready_by.is_some_and(|at| at <= now);
+            overdue += u32::from(ready_by.is_some_and(|at| at <= now));
             let at = [ready_by, post.leaves_by, self.end_at].into_iter().flatten().min();
             if is_end {
                 post.jobs.iter_mut().for_each(Job::killed);
@@ -321,6 +339,14 @@ impl Roster {
             }
         }
         late.into_iter().for_each(|id| self.kill(id));
+        for _ in 0..overdue {
+            self.stillborn(&format!(
+                "it was not ready within {:?} (`start_timeout`) and was killed: its initializer \
+                 hangs or takes longer, or somebody has stopped it (SIGSTOP); allow more time, or \
+                 see where it waits",
+                policy.start.unwrap_or_default()
+            ));
+        }
     }
 
     /// Takes all tasks back that no worker has begun, and asks the others to end with `cause`.
@@ -340,26 +366,16 @@ impl Roster {
         waiting
     }
 
-    /// A worker has died before it was ready.
-    pub(super) fn stillborn(&mut self, overdue: bool, cause: &Cause, policy: &Policy) {
+    /// A worker has died before it was ready, or is killed because it is not.
+    pub(super) fn stillborn(&mut self, known: &str) {
         self.stillborn += 1;
-        if self.stillborn < MOST_STILLBORN {
-            return;
+        if self.stillborn >= MOST_STILLBORN {
+            self.stillborn = 0;
+            self.held = Some(format!(
+                "{MOST_STILLBORN} workers in a row died before they could take a task; of the last \
+                 one is known: {known}"
+            ));
         }
-        self.stillborn = 0;
-        let known = match (cause, policy.start.filter(|_| overdue)) {
-            (_, Some(most)) => format!(
-                "it was not ready within {most:?} (`start_timeout`) and was killed: its initializer hangs \
-                 or takes longer, or somebody has stopped it (SIGSTOP); allow more time, or see where \
-                 it waits"
-            ),
-            (Cause::NotSpawned { reason }, None) => reason.clone(),
-            (cause, None) => cause.to_string(),
-        };
-        self.held = Some(format!(
-            "{MOST_STILLBORN} workers in a row died before they could take a task; of the last one is \
-             known: {known}"
-        ));
     }
 
     /// With no worker there or on the way and no hope for one, nobody would ever run the queue.

@@ -427,6 +427,7 @@ impl Member {
     fn hear(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
         let Frame { head, body, descriptors, .. } = frame;
         match head.kind {
+            FrameKind::Ready => self.crew.is_ready(&self.link),
             FrameKind::Overflow => self.overflowed = true,
             FrameKind::Bell if head.task == 0 => self.rung = true,
             FrameKind::Bell => {

@@ -11,7 +11,8 @@
 //!          ─►            RUN                  one task
 //!          ─►            BELL                 there is something in its ring; with a task, as a question:
 //!                                             has it anything to do?
-//!          ◄─ worker     REFUSED              its SETUP has failed, or has made a task impossible
+//!          ◄─ worker     READY                it can take tasks, and has none; said once
+//!          ◄─            REFUSED              its SETUP has failed, or has made a task impossible
 //!          ◄─            VALUE or FAILED      one for each item of a RUN
 //!          ◄─            PROGRESS             before it, the last that the task has told of how far it is
 //!          ◄─            BELL                 there is something in the master's ring; with a task: no, nothing
@@ -194,6 +195,8 @@ pub(super) enum FrameKind {
     Setup = 1,
     /// A [`Call`] and an argument, or many; `item` is the first of them that is to be run.
     Run = 2,
+    /// Nothing more.
+    Ready = 3,
     /// The reason, as text.
     Refused = 4,
     /// The encoded result.
@@ -219,8 +222,10 @@ impl Frame {
 
 impl FrameKind {
     pub(super) fn from_raw(raw: u32) -> Option<FrameKind> {
-        use FrameKind::{Bell, Failed, OnSocket, Overflow, Progress, Refused, Run, Setup, Value};
-        let all = [Setup, Run, Refused, Value, Failed, Overflow, Bell, OnSocket, Progress];
+        use FrameKind::{
+            Bell, Failed, OnSocket, Overflow, Progress, Ready, Refused, Run, Setup, Value,
+        };
+        let all = [Setup, Run, Ready, Refused, Value, Failed, Overflow, Bell, OnSocket, Progress];
         all.into_iter().find(|kind| *kind as u32 == raw)
     }
 }
