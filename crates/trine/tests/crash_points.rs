@@ -17,9 +17,10 @@ use trine::{Cause, Executor, Task, TaskError};
 
 mod common;
 
+use common::processes::{children, descriptors, shared_mappings};
 use common::temporary::TempPath;
-use common::waiting::until_or;
-use common::{child, children_of_all_threads, role, run, this_program};
+use common::waiting::{a_second, until_or};
+use common::{child, role, run, this_program};
 
 /// Where a run leaves what it has to tell.
 const FOLDER: &str = "TRINE_CRASH_DIR";
@@ -199,31 +200,14 @@ fn master() {
     assert!((0..50).map(|n| pool.spawn(n, |n: u32| n + 1).join().unwrap()).eq(1..51));
     pool.shutdown();
     // The template stays.
-    until_or("no workers", || children_of_all_threads(std::process::id()).len() <= 1);
-    fs::write(folder().join("left"), format!("{} {}", descriptors(), mappings())).unwrap();
-}
-
-fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-fn mappings() -> usize {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().filter(|line| line.contains("memfd:trine")).count()
+    until_or("no workers", || children() <= 1);
+    fs::write(folder().join("left"), format!("{} {}", descriptors(), shared_mappings())).unwrap();
 }
 
 /// What a run has left open.
 fn left(folder: &Folder) -> Vec<usize> {
     let left = fs::read_to_string(folder.path().join("left")).unwrap();
     left.split(' ').map(|count| count.parse().unwrap()).collect()
-}
-
-/// A second; on a machine that has more to do than it has cores, as many as a process has to share its core with.
-fn a_second() -> Duration {
-    let load = fs::read_to_string("/proc/loadavg").unwrap();
-    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
-    let cores = std::thread::available_parallelism().unwrap().get() as f64;
-    Duration::from_secs(1).mul_f64((load / cores).max(1.0))
 }
 
 /// In which passages a side dies, at each step. To the first one of them it surely comes.

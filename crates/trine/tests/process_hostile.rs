@@ -11,6 +11,7 @@ use trine::{Task, TaskError};
 
 mod common;
 
+use common::processes::{descriptors, shared_mappings};
 use common::seeds::{Rng, seed, variable};
 use common::waiting::until_or;
 use common::{child, children_of_all_threads, role, run, this_program};
@@ -145,17 +146,8 @@ fn join<T: Send + 'static>(task: Task<T>, what: &str) -> Result<T, TaskError> {
     task.unwrap_or_else(|_| panic!("{what} does not end"))
 }
 
-fn count(what: &str) -> usize {
-    fs::read_dir(what).unwrap().count()
-}
-
-fn mappings() -> usize {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().filter(|line| line.contains("memfd:trine")).count()
-}
-
 fn left() -> (usize, usize) {
-    (count("/proc/self/fd"), mappings())
+    (descriptors(), shared_mappings())
 }
 
 /// Each round has a pool of its own with one mad worker, and one beside it that goes on.

@@ -10,20 +10,9 @@ use trine::process::{Pool, PoolBuilder};
 
 mod common;
 
-use common::processes::{children, die, stay_for_ever};
-use common::waiting::until_or;
+use common::processes::{children, descriptors, die, shared_mappings, stay_for_ever};
+use common::waiting::{a_second, until_or};
 use common::{child, role, run, this_program};
-
-fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// Mappings that are shared with other processes: of boards and rings. The others are the allocator's and the stacks', which
-/// it keeps for the next time.
-fn shared_mappings() -> usize {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().filter(|line| line.contains("memfd:")).count()
-}
 
 fn all_mappings() -> usize {
     fs::read_to_string("/proc/self/maps").unwrap().lines().count()
@@ -69,14 +58,6 @@ fn a_hundred_pools_leave_nothing() {
         let now = all_mappings();
         assert!(now <= mappings + 16, "{now} mappings after {mappings}");
     }
-}
-
-/// A second; on a machine that has more to do than it has cores, as many as a process has to share its core with.
-fn a_second() -> Duration {
-    let load = fs::read_to_string("/proc/loadavg").unwrap();
-    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
-    let cores = std::thread::available_parallelism().unwrap().get() as f64;
-    Duration::from_secs(1).mul_f64((load / cores).max(1.0))
 }
 
 /// The processes that hold the pipe open in whose end `end` is: none when it ends.

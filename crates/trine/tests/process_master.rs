@@ -12,7 +12,7 @@ use trine::{Cause, process};
 
 mod common;
 
-use common::processes::stay_for_ever;
+use common::processes::{descriptors, stay_for_ever};
 use common::{child, children_of_all_threads, copy, not_spawned, role, run, this_program};
 
 /// Waits until the child says a line that begins with `word`, and gives the rest of it.
@@ -142,12 +142,11 @@ fn a_master_that_ends_leaves_nothing() {
 fn nothing_is_left_open_when_pools_are_gone() {
     let name = "nothing_is_left_open_when_pools_are_gone";
     if role().is_some() {
-        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
         let children = || children_of_all_threads(std::process::id()).len();
         let pool = process::Pool::new(1);
         pool.spawn((), |()| ()).join().unwrap();
         pool.shutdown();
-        let (before, template) = (open(), children());
+        let (before, template) = (descriptors(), children());
         assert_eq!(template, 1, "the template");
         for round in 0..20_u64 {
             let pool = process::Pool::new(3);
@@ -159,7 +158,7 @@ fn nothing_is_left_open_when_pools_are_gone() {
             crash.join().unwrap_err();
             pool.shutdown();
         }
-        assert_eq!((open(), children()), (before, template));
+        assert_eq!((descriptors(), children()), (before, template));
         return;
     }
     run(child(&this_program(), name, "master"));

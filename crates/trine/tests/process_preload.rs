@@ -14,7 +14,7 @@ use trine::{Task, time};
 mod common;
 
 use common::journal::{Journal, begin, own_folder};
-use common::processes::{children, kill, stay_for_ever};
+use common::processes::{children, descriptors, kill, shared_mappings, stay_for_ever};
 use common::waiting::until;
 use common::{child, children_of_all_threads, not_spawned, role, run, this_program};
 
@@ -442,12 +442,7 @@ fn nothing_is_left_of_a_hundred_pools() {
     let name = "nothing_is_left_of_a_hundred_pools";
     if role().is_some() {
         let folder = Journal::new("hundred");
-        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
-        let boards = || {
-            let maps = fs::read_to_string("/proc/self/maps").unwrap();
-            maps.matches("memfd:trine").count()
-        };
-        let everything = || (open(), children(), boards());
+        let everything = || (descriptors(), children(), shared_mappings());
         // The template of all others is there, and stays.
         process::spawn((), |()| ()).join().unwrap();
         until(|| children() == 1);

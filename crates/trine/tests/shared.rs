@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI8, AtomicU32, AtomicU64, AtomicUsize};
 
 use common::limits::limit_for_now;
+use common::processes::descriptors;
 use common::{child, role, run, this_program};
 use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create,
@@ -35,10 +36,6 @@ const ALL: SealFlags = SIZE.union(SealFlags::WRITE);
 
 fn copy(shared: impl AsFd) -> OwnedFd {
     shared.as_fd().try_clone_to_owned().unwrap()
-}
-
-fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 #[test]

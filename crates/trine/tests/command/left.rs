@@ -6,12 +6,9 @@ use std::time::Duration;
 use trine::process::{Command, Stdio};
 use trine::{coroutine, time};
 
+use super::common::processes::descriptors;
 use super::common::{child, children_of_all_threads, role, run, this_program};
 use super::{everywhere, sh};
-
-fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
 
 fn children() -> Vec<u32> {
     children_of_all_threads(std::process::id())

@@ -1,5 +1,7 @@
 //! What tests do to processes, have tasks do in theirs, and see of them.
 
+use std::fs;
+
 use trine::{Cause, TaskError};
 
 use super::children_of_all_threads;
@@ -31,6 +33,18 @@ pub fn stay_for_ever() -> ! {
 /// How many children this process has.
 pub fn children() -> usize {
     children_of_all_threads(std::process::id()).len()
+}
+
+/// How many descriptors this process has open, among them the one that is open for looking.
+pub fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Mappings that are shared with other processes: of boards and rings. The others are the allocator's and the stacks', which
+/// it keeps for the next time.
+pub fn shared_mappings() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("memfd:")).count()
 }
 
 /// The signal that has ended the task's process.

@@ -7,6 +7,14 @@ use trine::{State, Task, coroutine};
 /// Far longer than anything takes that comes at all, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A second; on a machine that has more to do than it has cores, as many as a process has to share its core with.
+pub fn a_second() -> Duration {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get() as f64;
+    Duration::from_secs(1).mul_f64((load / cores).max(1.0))
+}
+
 /// Returns when `holds` says so.
 ///
 /// # Panics

@@ -6,12 +6,8 @@ use std::time::{Duration, Instant};
 use trine::fs::{self, File, OpenOptions};
 use trine::{Interrupted, coroutine, time};
 
+use super::common::processes::descriptors;
 use super::{TempPath, common, pattern, until_it_waits};
-
-/// The open descriptors of a child that does nothing else.
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
 
 /// How the threads of the pool are: `S` for one that sleeps.
 fn pool_threads() -> Vec<String> {

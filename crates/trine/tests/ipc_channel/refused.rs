@@ -7,6 +7,7 @@ use trine::ipc::channel::{AttachError, Receiver, Sender};
 use trine::{coroutine, ipc};
 
 use crate::common::limits::limit_for_now;
+use crate::common::processes::descriptors;
 use crate::common::{child, role, run, this_program};
 use crate::descriptor;
 
@@ -45,10 +46,9 @@ fn without_descriptors_it_is_an_error_and_nothing_is_left() {
         run(child(&this_program(), name, "exhausted"));
         return;
     }
-    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let (sender, receiver) = ipc::channel::<u32>(4).unwrap();
     let end = descriptor(sender.clone());
-    let before = open();
+    let before = descriptors();
     for more in 0..7 {
         limit_for_now(Resource::Nofile, (before + more) as u64);
         match ipc::channel::<u32>(4) {
@@ -63,5 +63,5 @@ fn without_descriptors_it_is_an_error_and_nothing_is_left() {
     sender.send(1).unwrap();
     assert_eq!(task.join().unwrap().unwrap(), 1);
     limit_for_now(Resource::Nofile, 1024);
-    assert!(open() <= before);
+    assert!(descriptors() <= before);
 }

@@ -82,7 +82,7 @@ fn hostile_bytes_harm_nobody() {
         use_in_every_way(&other);
         use_in_every_way(&mutex);
     }
-    assert!(begin.elapsed() < rounds * 8 * Duration::from_millis(15), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < rounds * 8 * Duration::from_millis(100), "{:?}", begin.elapsed());
 }
 
 #[test]

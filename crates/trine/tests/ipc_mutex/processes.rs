@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use trine::ipc::Mutex;
 use trine::{State, process};
 
+use crate::common::processes::descriptors;
 use crate::common::role;
 use crate::{LONG, Other, another, inherited};
 
@@ -37,18 +38,17 @@ fn processes_exclude_each_other() {
 #[test]
 fn nothing_is_left_open() {
     const NAME: &str = "processes::nothing_is_left_open";
-    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     if role().is_some() {
         let mutex = inherited::<u8>();
         drop(mutex.lock());
-        let before = count();
+        let before = descriptors();
         for _ in 0..100 {
             let mutex = Mutex::new(1_u8).unwrap();
             let same = another(&mutex);
             drop((mutex.lock(), Mutex::<u16>::from_descriptors(mutex.descriptors().unwrap())));
             drop((mutex, same));
         }
-        assert_eq!(count(), before);
+        assert_eq!(descriptors(), before);
         return;
     }
     Other::start(&Mutex::new(0_u8).unwrap(), NAME, "count").finish();

@@ -9,6 +9,7 @@ use trine::coroutine::spawn_local;
 use trine::net::{TcpListener, TcpStream, UdpSocket};
 use trine::{Interrupted, State, time};
 
+use super::common::processes::descriptors;
 use super::common::{child, role, run, this_program};
 use super::{ANY, KINDS, SHORT, pair, spawn, until, until_it_waits};
 
@@ -162,10 +163,6 @@ fn a_connection_that_takes_too_long_is_given_up() {
     assert_eq!(slow(), io::ErrorKind::TimedOut);
 }
 
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
 #[test]
 fn a_connection_that_is_given_up_leaves_no_descriptor() {
     const NAME: &str = "cancel::a_connection_that_is_given_up_leaves_no_descriptor";
@@ -188,7 +185,7 @@ fn a_connection_that_is_given_up_leaves_no_descriptor() {
     };
     // What the program keeps is there after the first round; a thread may still be closing its own.
     give_up();
-    let before = open_descriptors();
+    let before = descriptors();
     (0..10).for_each(|_| give_up());
-    until(|| open_descriptors() <= before);
+    until(|| descriptors() <= before);
 }

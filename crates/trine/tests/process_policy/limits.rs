@@ -13,27 +13,36 @@ use crate::{LONG, SHORT, pid};
 #[test]
 fn the_limit_ends_waits_and_leaves_the_worker_alive() {
     let pool = Pool::builder().workers(1).timeout(SHORT).grace(LONG).build();
-    let before = pool.spawn(0, pid).join().unwrap();
+    // On a busy machine even this may take too long, at times.
+    let pid = || loop {
+        match pool.spawn(0, pid).join() {
+            Ok(pid) => return pid,
+            Err(error) => assert!(error.is_timeout(), "{error}"),
+        }
+    };
+    let before = pid();
     let task = pool.spawn((), |()| time::sleep(Duration::MAX));
     assert!(task.join().unwrap_err().is_timeout());
-    assert_eq!(pool.spawn(0, pid).join().unwrap(), before);
+    assert_eq!(pid(), before);
     let asks = pool.spawn((), |()| while !trine::cancelled() {});
     assert!(asks.join().is_ok());
-    assert_eq!(pool.spawn(0, pid).join().unwrap(), before);
+    assert_eq!(pid(), before);
 }
 
 #[test]
 fn the_limit_kills_what_is_deaf_and_counts_for_each_task_by_itself() {
-    let pool = Pool::builder().workers(1).timeout(Duration::from_millis(200)).grace(SHORT).build();
+    // Far more than the others take.
+    let limit = Duration::from_secs(1);
+    let pool = Pool::builder().workers(1).timeout(limit).grace(SHORT).build();
     let deaf = || pool.spawn((), |()| -> () { spin_for_ever() });
     // All wait longer than the limit, but for the first.
-    let tasks: Vec<_> = (0..4).map(|_| (deaf(), pool.spawn(7, |n: u8| n))).collect();
+    let tasks: Vec<_> = (0..3).map(|_| (deaf(), pool.spawn(7, |n: u8| n))).collect();
     for (deaf, other) in tasks {
         assert!(deaf.join().unwrap_err().is_timeout());
         assert_eq!(other.join().unwrap(), 7);
     }
     let fresh =
-        Pool::builder().workers(1).timeout(SHORT).grace(SHORT).fresh_process_per_task().build();
+        Pool::builder().workers(1).timeout(limit).grace(SHORT).fresh_process_per_task().build();
     let deaf = fresh.spawn((), |()| -> () { spin_for_ever() });
     assert!(deaf.join().unwrap_err().is_timeout());
     let results: Vec<_> = fresh.map(0..3_u8, |n| n).collect();
@@ -42,7 +51,7 @@ fn the_limit_kills_what_is_deaf_and_counts_for_each_task_by_itself() {
 
 #[test]
 fn an_argument_of_a_map_that_takes_too_long_costs_no_other() {
-    let pool = Pool::builder().workers(2).timeout(Duration::from_millis(500)).grace(SHORT).build();
+    let pool = Pool::builder().workers(2).timeout(Duration::from_secs(1)).grace(SHORT).build();
     let results: Vec<_> = pool
         .map(0..60_u64, |n| {
             if n == 31 {
