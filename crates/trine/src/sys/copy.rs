@@ -5,36 +5,57 @@
 
 use std::io;
 use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicPtr, AtomicU8};
 
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
-/// The page, once there is one; it stays mapped.
-static MARK: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+/// A mark of the process that has made it. Its page stays mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(&'static AtomicU8);
 
-/// Marks the calling process; its copies are known from now on.
+impl Mark {
+    /// Marks the calling process; its copies are known from now on.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory.
+    pub(crate) fn new() -> io::Result<Mark> {
+        let (len, access) = (super::page_size(), ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing, and nobody else uses it.
+        let page = unsafe {
+            let page = mm::mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE)?;
+            mm::madvise(page, len, Advice::LinuxWipeOnFork)?;
+            page.cast::<u8>()
+        };
+        // SAFETY: the page was just mapped, to be written, and stays, in copies as well.
+        let mark = unsafe { AtomicU8::from_ptr(page) };
+        mark.store(1, Relaxed);
+        Ok(Mark(mark))
+    }
+
+    /// Whether the process that has made the mark is another one, and this its copy.
+    pub(crate) fn is_in_copy(self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+}
+
+/// The mark of a worker, once it has one.
+static WORKER: OnceLock<Mark> = OnceLock::new();
+
+/// Marks the calling process, a worker.
 ///
 /// # Errors
 ///
 /// There is no memory.
 pub(crate) fn mark_original() -> io::Result<()> {
-    let (len, access) = (super::page_size(), ProtFlags::READ | ProtFlags::WRITE);
-    // SAFETY: a new mapping at an address of the kernel's choice replaces nothing, and nobody else uses it.
-    let page = unsafe {
-        let page = mm::mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE)?;
-        mm::madvise(page, len, Advice::LinuxWipeOnFork)?;
-        page.cast::<u8>()
-    };
-    // SAFETY: the page was just mapped, to be written, and stays.
-    unsafe { AtomicU8::from_ptr(page) }.store(1, Relaxed);
-    MARK.store(page, Relaxed);
+    let mark = Mark::new()?;
+    WORKER.get_or_init(|| mark);
     Ok(())
 }
 
-/// Whether the process that has marked itself is another one, and this its copy. May be called from a signal handler.
+/// Whether this is a copy of a worker that has marked itself. May be called from a signal handler.
 pub(crate) fn is_one() -> bool {
-    let mark = MARK.load(Relaxed);
-    // SAFETY: not null, it is the page of `mark_original`, which stays mapped, in copies as well.
-    !mark.is_null() && unsafe { AtomicU8::from_ptr(mark) }.load(Relaxed) == 0
+    WORKER.get().is_some_and(|mark| mark.is_in_copy())
 }
