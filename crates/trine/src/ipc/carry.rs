@@ -41,16 +41,22 @@ struct Open {
 }
 
 impl Open {
+    #[inline]
     fn new(packing: bool, descriptors: Vec<Option<OwnedFd>>) -> Open {
         let owner = owner();
         BAGS.with_borrow_mut(|bags| bags.push(Bag { owner, packing, descriptors }));
         Open { owner }
     }
 
+    #[inline]
     fn close(&self) -> Vec<Option<OwnedFd>> {
-        BAGS.with_borrow_mut(|bags| {
-            let last = bags.iter().rposition(|bag| bag.owner == self.owner);
-            last.map_or_else(Vec::new, |last| bags.remove(last).descriptors)
+        BAGS.with_borrow_mut(|bags| match bags.pop_if(|bag| bag.owner == self.owner) {
+            Some(bag) => bag.descriptors,
+            // Another coroutine of the thread is within its encoder, too.
+            None => {
+                let last = bags.iter().rposition(|bag| bag.owner == self.owner);
+                last.map_or_else(Vec::new, |last| bags.remove(last).descriptors)
+            }
         })
     }
 }
@@ -65,9 +71,11 @@ impl Drop for Open {
 pub(crate) fn packing<T>(encode: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
     let open = Open::new(true, Vec::new());
     let encoded = encode();
-    let descriptors = open.close().into_iter().flatten().collect();
+    let descriptors = open.close();
     std::mem::forget(open);
-    (encoded, descriptors)
+    // Nearly always, and much shorter.
+    let none = descriptors.is_empty();
+    (encoded, if none { Vec::new() } else { descriptors.into_iter().flatten().collect() })
 }
 
 /// Calls `decode`, which may [`take`] each of `descriptors` once; the others are closed.

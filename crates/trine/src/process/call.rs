@@ -9,13 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::chunk::{Chunk, ChunkRemote, Gather};
-use super::function::{self, CapturesNothing, Function};
+use super::function::{self, CapturesNothing, CodecError, Function};
 use super::job::Job;
 use super::record::{Record, Remote};
-use super::wire::{self, Call, FrameKind, Head};
+use super::wire::{self, Call, FrameKind};
 use crate::sys::clock;
 use crate::sys::socket::MOST_DESCRIPTORS;
-use crate::task::{Cause, CodecStage, Task, TaskError, cancel, failure};
+use crate::task::{Cause, CodecStage, Task, cancel, failure};
 
 /// When the waits of a task end: by this process's clock, and by the one that all processes share.
 type Deadline = Option<(Instant, Duration)>;
@@ -57,11 +57,9 @@ where
     let mut job = unsafe { Job::new(remote.clone()) };
     job.deadline = deadline.map(|(own, _)| own);
     let mut frame = begin(job.id(), &call);
-    match encode_argument(&remote.record, &mut frame, arg) {
+    match remote.record.call_or_fail(|| encode_argument(&mut frame, arg)) {
         Ok(descriptors) => {
-            Head::of(FrameKind::Run, job.id()).write(&mut frame, descriptors.len());
-            job.call = Arc::new(frame);
-            job.descriptors = Arc::new(descriptors);
+            job.set_call(frame, descriptors);
             (task, Some(job))
         }
         Err(error) => {
@@ -102,36 +100,42 @@ where
     let mut gather = Gather::new(args.len());
     let mut frame = begin(job.id(), &call);
     let mut all = Vec::new();
-    for (item, arg) in args.into_iter().enumerate() {
-        let start = frame.len();
-        frame.extend_from_slice(&wire::item_head(None));
-        let argument = frame.len();
-        let encoded = encode_argument(&remote.record, &mut frame, arg).and_then(|own| {
-            let room = MOST_DESCRIPTORS - all.len();
-            if own.len() <= room { Ok(own) } else { Err(too_many(&remote.record, own.len(), room)) }
-        });
-        match encoded {
-            Ok(_) if frame.len() - argument >= u32::MAX as usize => {
-                frame.truncate(argument);
-                let stage = CodecStage::EncodeArgument;
-                let message = "it is longer than 4 GiB, which no chunk holds; use `spawn`".into();
-                gather.absent(item as u32, remote.record.error(Cause::Codec { stage, message }));
-            }
-            Ok(mut own) => {
-                let head = wire::item_head(Some((frame.len() - argument, own.len())));
-                frame[start..argument].copy_from_slice(&head);
-                all.append(&mut own);
-            }
-            Err(error) => {
-                frame.truncate(argument);
-                gather.absent(item as u32, error);
+    let mut args = args.into_iter().enumerate();
+    let (mut item, mut argument) = (0, frame.len());
+    // An encoder that panics ends the call, and the next one goes on behind its argument.
+    while let Err(error) = remote.record.call(|| {
+        for (index, arg) in args.by_ref() {
+            item = index as u32;
+            let start = frame.len();
+            frame.extend_from_slice(&wire::item_head(None));
+            argument = frame.len();
+            let encoded = encode_argument(&mut frame, arg);
+            let encoded = encoded.map_err(CodecError::into_cause).and_then(|own| {
+                let room = MOST_DESCRIPTORS - all.len();
+                if own.len() <= room { Ok(own) } else { Err(too_many(own.len(), room)) }
+            });
+            match encoded {
+                Ok(_) if frame.len() - argument >= u32::MAX as usize => {
+                    frame.truncate(argument);
+                    gather.absent(item, remote.record.error(too_long()));
+                }
+                Ok(mut own) => {
+                    let head = wire::item_head(Some((frame.len() - argument, own.len())));
+                    frame[start..argument].copy_from_slice(&head);
+                    all.append(&mut own);
+                }
+                Err(cause) => {
+                    frame.truncate(argument);
+                    gather.absent(item, remote.record.error(cause));
+                }
             }
         }
+    }) {
+        frame.truncate(argument);
+        gather.absent(item, error);
     }
-    Head::of(FrameKind::Run, job.id()).write(&mut frame, all.len());
-    job.call = Arc::new(frame);
-    job.descriptors = Arc::new(all);
-    job.many = Some(gather);
+    job.set_call(frame, all);
+    job.many = Some(Box::new(gather));
     if let Some(answer) = job.answer(0) {
         job.settle(Ok(answer));
         return (task, None);
@@ -139,28 +143,28 @@ where
     (task, Some(job))
 }
 
-fn too_many(record: &Record, count: usize, room: usize) -> TaskError {
+fn too_many(count: usize, room: usize) -> Cause {
     let stage = CodecStage::EncodeArgument;
     let message = format!(
         "it holds {count} descriptors, and there is room for {room} more in its chunk; use a chunk of 1"
     );
-    record.error(Cause::Codec { stage, message })
+    Cause::Codec { stage, message }
+}
+
+fn too_long() -> Cause {
+    let stage = CodecStage::EncodeArgument;
+    let message = "it is longer than 4 GiB, which no chunk holds; use `spawn`".into();
+    Cause::Codec { stage, message }
 }
 
 fn begin(task: u64, call: &Call) -> Vec<u8> {
     postcard::to_extend(call, wire::begin(FrameKind::Run, task)).expect("numbers and a string")
 }
 
-/// Pushes the encoded argument behind `frame`, on behalf of the task.
-fn encode_argument<A: Serialize>(
-    record: &Record,
-    frame: &mut Vec<u8>,
-    arg: A,
-) -> Result<Vec<OwnedFd>, TaskError> {
-    record.call_or_fail(move || {
-        let encoded = function::encode(frame, &arg, CodecStage::EncodeArgument);
-        // The caller's value has done its work; should its drop panic, that is the task's as well.
-        drop(arg);
-        encoded
-    })
+/// Pushes the encoded argument behind `frame`; called on behalf of the task.
+fn encode_argument<A: Serialize>(frame: &mut Vec<u8>, arg: A) -> Result<Vec<OwnedFd>, CodecError> {
+    let encoded = function::encode(frame, &arg, CodecStage::EncodeArgument);
+    // The caller's value has done its work; should its drop panic, that is the task's as well.
+    drop(arg);
+    encoded
 }

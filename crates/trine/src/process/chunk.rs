@@ -58,7 +58,8 @@ pub(super) enum Item {
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     bytes: Vec<u8>,
-    items: Vec<Item>,
+    /// Each is there.
+    items: Vec<Option<Item>>,
     nanos: u32,
 }
 
@@ -80,13 +81,19 @@ impl<R: DeserializeOwned + Send + 'static> Handle for ChunkRemote<R> {
         let Answer::Many(Gathered { bytes, items, nanos }) = answer else {
             unreachable!("a task of many arguments has many answers");
         };
+        let mut results = Vec::with_capacity(items.len());
+        let mut items = items.into_iter().flatten();
         let decode = |item| match item {
             Item::Failed(error) | Item::Absent(error) => Err(*error),
-            Item::Value { place, descriptors } => self.record.call_or_fail(|| {
+            Item::Value { place, descriptors } => {
                 function::decode(&bytes[place], descriptors, CodecStage::DecodeResult)
-            }),
+                    .map_err(|error| self.record.error(error.into_cause()))
+            }
         };
-        let results = items.into_iter().map(decode).collect();
+        // A decoder that panics ends the call, and the next one goes on behind its item.
+        while let Err(error) = self.record.call(|| results.extend(items.by_ref().map(decode))) {
+            results.push(Err(error));
+        }
         Ok(Chunk { results, took: (nanos > 0).then(|| Duration::from_nanos(nanos.into())) })
     }
 
@@ -173,8 +180,8 @@ impl Gather {
 
     /// All answers, when they are complete.
     pub(super) fn take(&mut self, nanos: u32) -> Gathered {
-        let items = std::mem::take(&mut self.items).into_iter().flatten().collect();
-        Gathered { bytes: std::mem::take(&mut self.bytes), items, nanos }
+        let (bytes, items) = (&mut self.bytes, &mut self.items);
+        Gathered { bytes: std::mem::take(bytes), items: std::mem::take(items), nanos }
     }
 }
 
@@ -185,7 +192,7 @@ impl Gathered {
 
     /// Those that have failed.
     pub(super) fn errors(&self) -> impl Iterator<Item = &TaskError> {
-        self.items.iter().filter_map(|item| match item {
+        self.items.iter().flatten().filter_map(|item| match item {
             Item::Failed(error) | Item::Absent(error) => Some(&**error),
             Item::Value { .. } => None,
         })

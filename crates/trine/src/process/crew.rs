@@ -449,7 +449,7 @@ impl Crew {
             let item = (job.id() == begun.task).then_some(begun.item);
             let is_first = index == 0 && !has_begun_one && was_ready;
             if item.is_some() {
-                job.printed = post.link.printed();
+                job.printed = post.link.printed().map(Box::new);
             }
             match job.died_with_worker(item, is_first, &cause, self.policy.retries) {
                 Fate::Ends(cause) => {

@@ -20,16 +20,17 @@ use crate::task::{Cause, Printed, TaskError};
 /// To how many workers a task is given that die before they begin it.
 const MOST_HANDED: u32 = 5;
 
-/// A task that has not ended. Exactly one exists for each; it moves from queue to worker and back.
+/// A task that has not ended. Exactly one exists for each; it moves from queue to worker and back, and so keeps what few
+/// tasks have out of the way.
 pub(super) struct Job {
     /// `None` once the task has ended.
     task: Option<Arc<dyn Submitted>>,
     /// The `RUN` frame; kept until the end, as another worker may need it.
-    pub(super) call: Arc<Vec<u8>>,
+    call: Option<Arc<Vec<u8>>>,
     /// The descriptors that belong to it.
-    pub(super) descriptors: Arc<Vec<OwnedFd>>,
+    pub(super) descriptors: Descriptors,
     /// The answers that have come, if it is a task of many arguments.
-    pub(super) many: Option<Gather>,
+    pub(super) many: Option<Box<Gather>>,
     /// Where it stands in the ring of the worker that has it; `None` if it came through the socket.
     pub(super) place: Option<u64>,
     /// A `SETUP` frame for the worker that is forked for this task.
@@ -46,10 +47,13 @@ pub(super) struct Job {
     /// How long it may go on after it was asked to end, if it is not as its crew says.
     pub(super) grace: Option<Duration>,
     /// What it has printed, if that is captured; known when it has failed.
-    pub(super) printed: Option<Printed>,
+    pub(super) printed: Option<Box<Printed>>,
     /// That it was asked to end, at the worker that has it.
-    stop: Option<Stop>,
+    stop: Option<Box<Stop>>,
 }
+
+/// Those of one task; `None` if there are none.
+pub(super) type Descriptors = Option<Arc<Vec<OwnedFd>>>;
 
 /// What becomes of a task whose worker has died.
 #[must_use]
@@ -77,8 +81,8 @@ impl Job {
     pub(super) unsafe fn new(task: Arc<dyn Submitted>) -> Job {
         Job {
             task: Some(task),
-            call: Arc::default(),
-            descriptors: Arc::default(),
+            call: None,
+            descriptors: None,
             many: None,
             place: None,
             setup: None,
@@ -91,6 +95,18 @@ impl Job {
             printed: None,
             stop: None,
         }
+    }
+
+    /// Enters what is to be sent: the frame, whose arguments are there, and what goes with it.
+    pub(super) fn set_call(&mut self, mut frame: Vec<u8>, descriptors: Vec<OwnedFd>) {
+        Head::of(FrameKind::Run, self.id()).write(&mut frame, descriptors.len());
+        self.call = Some(Arc::new(frame));
+        self.descriptors = (!descriptors.is_empty()).then(|| Arc::new(descriptors));
+    }
+
+    /// The `RUN` frame.
+    pub(super) fn call(&self) -> &Arc<Vec<u8>> {
+        self.call.as_ref().expect("set before it is submitted")
     }
 
     fn task(&self) -> &Arc<dyn Submitted> {
@@ -147,7 +163,7 @@ impl Job {
 
     /// The first item that is still to be run.
     pub(super) fn first_item(&self) -> u32 {
-        self.many.as_ref().map_or(0, Gather::first_missing)
+        self.many.as_ref().map_or(0, |many| many.first_missing())
     }
 
     /// Takes the value of an item that is awaited, and ends the task if it was the last.
@@ -200,7 +216,7 @@ impl Job {
         if let Some(kill_at) = kill_at {
             service.set_alarm(kill_at, Whom::Task(Arc::clone(self.task())));
         }
-        self.stop = Some(Stop { cause, kill_at, killed: false });
+        self.stop = Some(Box::new(Stop { cause, kill_at, killed: false }));
         true
     }
 
@@ -211,7 +227,7 @@ impl Job {
 
     /// Notes that its worker is killed for it, if that is due.
     pub(super) fn kill_if_due(&mut self, now: Instant) -> bool {
-        let due = |stop: &&mut Stop| stop.kill_at.is_some_and(|kill_at| kill_at <= now);
+        let due = |stop: &&mut Box<Stop>| stop.kill_at.is_some_and(|kill_at| kill_at <= now);
         let Some(stop) = self.stop.as_mut().filter(due) else { return false };
         stop.killed = true;
         true
@@ -314,7 +330,7 @@ impl Job {
     /// What is told of an item that has failed.
     fn error(&mut self, cause: Cause, item: u32) -> TaskError {
         let error = self.record().error(cause).with_attempt(self.attempt(item));
-        error.with_printed(self.printed.take())
+        error.with_printed(self.printed.take().map(|printed| *printed))
     }
 
     /// For which time the item runs, or has run.
@@ -338,9 +354,11 @@ impl Job {
     /// Has the next worker begin at this item.
     fn go_on_at(&mut self, item: u32) {
         let head = Head { item, ..Head::of(FrameKind::Run, self.id()) };
-        let descriptors = self.descriptors.len();
-        let call: &mut Vec<u8> = Arc::make_mut(&mut self.call);
-        head.write(call, descriptors);
+        let descriptors = self.descriptors.as_ref().map_or(0, |descriptors| descriptors.len());
+        if let Some(call) = &mut self.call {
+            let call: &mut Vec<u8> = Arc::make_mut(call);
+            head.write(call, descriptors);
+        }
     }
 
     /// Ends the task; what has no answer yet has none.
@@ -415,12 +433,12 @@ mod tests {
         let task = Arc::new(ChunkRemote::<()>::new(record));
         // SAFETY: a new task, and the one job made of it.
         let mut job = unsafe { Job::new(task.clone()) };
-        job.many = Some(Gather::new(3));
-        job.call = Arc::new(wire::begin(FrameKind::Run, job.id()));
+        job.many = Some(Box::new(Gather::new(3)));
+        job.set_call(wire::begin(FrameKind::Run, job.id()), Vec::new());
         let crash = cause_of(Ended::Exited(7), Evidence::default());
         assert!(matches!(job.died_with_worker(Some(0), true, &crash, 0), Fate::Goes));
         let cause = Cause::Cancelled { reason: None };
-        job.stop = Some(Stop { cause, kill_at: None, killed: false });
+        job.stop = Some(Box::new(Stop { cause, kill_at: None, killed: false }));
         let fate = job.died_with_worker(Some(1), true, &crash, 0);
         let Fate::Ends(cause) = fate else { panic!("it would go on") };
         job.fail(cause);

@@ -20,7 +20,7 @@ use super::assembler::{Assembler, Stream};
 use super::limits;
 use super::lines::{NOBODY, THREAD, Words, WorkerLines};
 use super::ring::{self, Consumer, Producer};
-use super::spin::{self, Patience};
+use super::spin::Patience;
 use super::wire::{self, Frame, FrameKind, HEAD, Head, RECORD_HEAD};
 use crate::sys::futex;
 use crate::sys::socket;
@@ -49,6 +49,8 @@ struct Ring {
     answers: Producer,
     /// Where the last answer stands that nobody was told of.
     untold: Option<u64>,
+    /// How long a joiner that looks by itself is given to take it.
+    patience: Patience,
 }
 
 /// How often an answer that finds no room in the ring is tried again before it goes through the socket.
@@ -70,7 +72,7 @@ impl Inbox {
     pub(super) fn new(socket: OwnedFd, lines: Option<WorkerLines>, scratch: Box<[u8]>) -> Inbox {
         let (ring, tasks) = lines
             .map(|WorkerLines { words, tasks, answers }| {
-                (Ring { words, answers, untold: None }, tasks)
+                (Ring { words, answers, untold: None, patience: Patience::new() }, tasks)
             })
             .unzip();
         Inbox {
@@ -242,9 +244,11 @@ impl Outbox {
     fn settle(&mut self, is_ready: impl Fn() -> bool) {
         let Some(ring) = &mut self.ring else { return };
         let Some(last) = ring.untold else { return };
-        let is_taken = |ring: &Ring| ring.answers.is_consumed(last);
-        spin::briefly(|| is_ready() || is_taken(ring));
-        if is_taken(ring) {
+        let is_taken = || ring.answers.is_consumed(last);
+        if !is_ready() {
+            ring.patience.watch(is_taken, is_ready);
+        }
+        if is_taken() {
             ring.untold = None;
         } else {
             tell(ring, &self.socket);

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::board::Begun;
-use super::job::Job;
+use super::job::{Descriptors, Job};
 use super::lines::Words;
 use super::link::Link;
 use super::policy::Policy;
@@ -25,7 +25,7 @@ struct Outgoing {
     /// How much of it is gone.
     gone: usize,
     /// What goes with its first byte.
-    descriptors: Arc<Vec<OwnedFd>>,
+    descriptors: Descriptors,
 }
 
 /// What a worker is doing, as its master knows.
@@ -177,11 +177,11 @@ impl Post {
     #[must_use = "a task that is given back has to go elsewhere"]
     pub(super) fn hand(&mut self, mut job: Job) -> Option<Job> {
         debug_assert!(!self.dismissed && !self.idle);
-        let body = &job.call[HEAD..];
-        let short = RECORD_HEAD + body.len() <= ring::LONGEST;
-        let in_ring = short && job.descriptors.is_empty() && job.setup.is_none();
-        let has_none = self.jobs.is_empty();
         job.place = None;
+        let body = &job.call()[HEAD..];
+        let short = RECORD_HEAD + body.len() <= ring::LONGEST;
+        let in_ring = short && job.descriptors.is_none() && job.setup.is_none();
+        let has_none = self.jobs.is_empty();
         if let Some(tasks) = &mut self.tasks {
             if !in_ring && !has_none {
                 return Some(job);
@@ -198,8 +198,8 @@ impl Post {
             crash_point!("master: task in the ring, worker not told");
         }
         if job.place.is_none() {
-            let frames = job.setup.iter().map(|setup| (setup, Arc::default()));
-            let frames = frames.chain([(&job.call, Arc::clone(&job.descriptors))]);
+            let frames = job.setup.iter().map(|setup| (setup, None));
+            let frames = frames.chain([(job.call(), job.descriptors.clone())]);
             self.out.extend(frames.map(|(frame, descriptors)| Outgoing {
                 frame: Arc::clone(frame),
                 gone: 0,
@@ -258,7 +258,7 @@ impl Post {
                 let failure: Failure = postcard::from_bytes(body)
                     .map_err(|_| "it reported a failure that cannot be read".to_owned())?;
                 let cause = job.cause_of_failure(failure.into());
-                job.printed = printed;
+                job.printed = printed.map(Box::new);
                 job.item_failed(head.item, cause)
             }
             FrameKind::Refused => {
@@ -356,7 +356,7 @@ impl Post {
 
     /// Sends a frame that is no task; never sleeps.
     pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
-        self.out.push_back(Outgoing { frame, gone: 0, descriptors: Arc::default() });
+        self.out.push_back(Outgoing { frame, gone: 0, descriptors: None });
         self.flush();
     }
 
@@ -408,10 +408,15 @@ impl Post {
     }
 }
 
-fn send(socket: &OwnedFd, bytes: &[u8], gone: usize, descriptors: &[OwnedFd]) -> io::Result<usize> {
-    if gone > 0 || descriptors.is_empty() {
+fn send(
+    socket: &OwnedFd,
+    bytes: &[u8],
+    gone: usize,
+    descriptors: &Descriptors,
+) -> io::Result<usize> {
+    let Some(descriptors) = descriptors.as_ref().filter(|_| gone == 0) else {
         return socket::send(socket, bytes, socket::Patience::Now);
-    }
+    };
     let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     socket::send_with(socket, bytes, &descriptors, socket::Patience::Now)
 }

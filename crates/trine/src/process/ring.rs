@@ -131,9 +131,10 @@ impl Producer {
         }
         let mut bytes = Bytes { head, body };
         for at in first..first + count {
-            for word in self.cells.body(at) {
-                let Some(next) = bytes.next_word() else { break };
-                word.store(next, Relaxed);
+            let mut cell = [0; ROOM];
+            let filled = bytes.fill(&mut cell);
+            for (word, piece) in self.cells.body(at).iter().zip(cell[..filled].chunks_exact(8)) {
+                word.store(u64_of(piece), Relaxed);
             }
             if at > first {
                 self.cells.state(at).store(MORE, Relaxed);
@@ -208,17 +209,16 @@ impl Consumer {
     }
 
     fn read(&self, len: usize, into: &mut Vec<u8>) {
-        let end = into.len() + len;
         into.reserve(len);
+        let mut left = len;
         for at in self.next..self.next + cells_of(len) {
-            for word in self.cells.body(at) {
-                let left = end - into.len();
-                if left == 0 {
-                    break;
-                }
-                let bytes = word.load(Relaxed).to_le_bytes();
-                into.extend_from_slice(&bytes[..left.min(8)]);
+            let (mut cell, count) = ([0; ROOM], left.min(ROOM));
+            let words = self.cells.body(at).iter().take(count.div_ceil(8));
+            for (piece, word) in cell.chunks_exact_mut(8).zip(words) {
+                piece.copy_from_slice(&word.load(Relaxed).to_le_bytes());
             }
+            into.extend_from_slice(&cell[..count]);
+            left -= count;
         }
     }
 
@@ -233,34 +233,30 @@ impl Consumer {
     }
 }
 
-/// Two pieces as words, the last one filled up with zeroes.
+/// Two pieces, one behind the other.
 struct Bytes<'a> {
     head: &'a [u8],
     body: &'a [u8],
 }
 
 impl Bytes<'_> {
-    fn next_word(&mut self) -> Option<u64> {
-        let mut word = [0; 8];
-        if let Some((whole, rest)) = self.head.split_first_chunk() {
-            self.head = rest;
-            return Some(u64::from_le_bytes(*whole));
-        }
-        if self.head.is_empty()
-            && let Some((whole, rest)) = self.body.split_first_chunk()
-        {
-            self.body = rest;
-            return Some(u64::from_le_bytes(*whole));
-        }
+    /// Moves what comes next into a cell, whose rest stays zero; how many bytes, up to a whole word.
+    #[inline]
+    fn fill(&mut self, cell: &mut [u8; ROOM]) -> usize {
         let mut filled = 0;
         for piece in [&mut self.head, &mut self.body] {
-            let count = piece.len().min(8 - filled);
-            word[filled..filled + count].copy_from_slice(&piece[..count]);
-            *piece = &piece[count..];
+            let count = piece.len().min(ROOM - filled);
+            let (now, later) = piece.split_at(count);
+            cell[filled..filled + count].copy_from_slice(now);
+            *piece = later;
             filled += count;
         }
-        (filled > 0).then(|| u64::from_le_bytes(word))
+        filled.next_multiple_of(8)
     }
+}
+
+fn u64_of(piece: &[u8]) -> u64 {
+    u64::from_le_bytes(piece.try_into().expect("a cell is of whole words"))
 }
 
 #[cfg(all(test, not(trine_loom)))]

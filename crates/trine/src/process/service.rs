@@ -18,6 +18,7 @@ use super::link::Link;
 use super::todo::Received;
 use super::wire::{Frame, FrameKind};
 use crate::sys::child::{self, Ended};
+use crate::sys::copy::Mark;
 use crate::sys::poll::{Bell, Happened, Poll};
 use crate::sys::socket::Patience;
 use crate::sys::{limits, observe};
@@ -32,8 +33,8 @@ pub(super) struct Service {
     /// Crews that were closed.
     leaving: Mutex<Vec<Arc<Crew>>>,
     alarms: Alarms,
-    /// The process that it serves.
-    pid: u32,
+    /// Of the process that it serves.
+    mark: Mark,
     thread: OnceLock<u32>,
 }
 
@@ -75,7 +76,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
         orders: Mutex::default(),
         leaving: Mutex::default(),
         alarms: Alarms::default(),
-        pid: std::process::id(),
+        mark: Mark::new().map_err(explain)?,
         thread: OnceLock::new(),
     });
     service.poll.add(&service.bell, BELL).map_err(explain)?;
@@ -92,7 +93,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
 impl Service {
     /// A child made by `fork` has the memory of the service and not its thread.
     fn check(self: &'static Arc<Service>) -> Result<&'static Arc<Service>, String> {
-        if self.pid == std::process::id() {
+        if !self.mark.is_in_copy() {
             Ok(self)
         } else {
             Err("this process was forked from one that had started process tasks already, and the \

@@ -15,6 +15,8 @@ impl Patience {
     /// In microseconds.
     const LEAST: u32 = 2;
     const MOST: u32 = 50;
+    /// With less than this, spins were in vain for some time.
+    const LITTLE: u32 = 10;
 
     pub(super) const fn new() -> Patience {
         Patience(AtomicU32::new(Patience::MOST))
@@ -22,21 +24,33 @@ impl Patience {
 
     /// Calls `done` until it says so; `false` if patience has come to its end before. `pass` may let others
     /// run in between, and says whether there were some.
-    pub(super) fn spin(&self, pass: impl Fn() -> bool, mut done: impl FnMut() -> bool) -> bool {
-        let patience = self.0.load(Relaxed);
-        let (start, budget) = (Instant::now(), Duration::from_micros(patience.into()));
+    pub(super) fn spin(&self, pass: impl Fn() -> bool, done: impl FnMut() -> bool) -> bool {
+        let rewarded = self.look(pass, done);
+        self.learn(rewarded);
+        rewarded
+    }
+
+    /// As [`spin`](Patience::spin), but also ends when the caller has something better to do, `otherwise`; of that nothing
+    /// is learnt. Others run in between only while that pays: on a busy machine it takes them milliseconds.
+    pub(super) fn watch(&self, done: impl Fn() -> bool, otherwise: impl Fn() -> bool) {
+        let in_vain = self.0.load(Relaxed) < Patience::LITTLE;
+        let ended = self.look(|| in_vain, || done() || otherwise());
+        if done() || !ended {
+            self.learn(ended);
+        }
+    }
+
+    fn look(&self, pass: impl Fn() -> bool, mut done: impl FnMut() -> bool) -> bool {
+        let budget = Duration::from_micros(self.0.load(Relaxed).into());
+        let start = Instant::now();
         loop {
             for _ in 0..32 {
                 if done() {
-                    let more = (2 * patience).min(Patience::MOST);
-                    self.0.store(more, Relaxed);
                     return true;
                 }
                 std::hint::spin_loop();
             }
             if start.elapsed() >= budget {
-                let less = (patience - patience / 8).max(Patience::LEAST);
-                self.0.store(less, Relaxed);
                 return false;
             }
             if !pass() {
@@ -44,12 +58,14 @@ impl Patience {
             }
         }
     }
-}
 
-/// Calls `done` for about two microseconds, or until it says so.
-pub(super) fn briefly(done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() && start.elapsed() < Duration::from_micros(2) {
-        std::hint::spin_loop();
+    fn learn(&self, rewarded: bool) {
+        let patience = self.0.load(Relaxed);
+        let next = if rewarded {
+            (2 * patience).min(Patience::MOST)
+        } else {
+            (patience - patience / 8).saturating_sub(1).max(Patience::LEAST)
+        };
+        self.0.store(next, Relaxed);
     }
 }

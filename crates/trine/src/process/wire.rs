@@ -225,7 +225,8 @@ impl FrameKind {
         use FrameKind::{
             Bell, Failed, OnSocket, Overflow, Progress, Ready, Refused, Run, Setup, Value,
         };
-        let all = [Setup, Run, Ready, Refused, Value, Failed, Overflow, Bell, OnSocket, Progress];
+        // Those first that come most.
+        let all = [Value, Run, Setup, Ready, Refused, Failed, Overflow, Bell, OnSocket, Progress];
         all.into_iter().find(|kind| *kind as u32 == raw)
     }
 }
@@ -328,7 +329,8 @@ pub(super) const fn head(kind: FrameKind, task: u64, len: u64) -> [u8; HEAD] {
 
 /// Begins a frame; its body is pushed behind, then [`finish`] is called.
 pub(super) fn begin(kind: FrameKind, task: u64) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(128);
+    // Of a short call all; so little that the allocator takes it back from another thread without a lock.
+    let mut frame = Vec::with_capacity(96);
     frame.extend_from_slice(&head(kind, task, 0));
     frame
 }

@@ -5,44 +5,63 @@
 
 use std::io;
 use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicPtr, AtomicU8};
 
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
-/// The page, once there is one; it stays mapped.
-static MARK: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+/// A mark of the process that has made it. Its page stays mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(&'static AtomicU8);
 
-/// Makes the page, for the calling process and its copies, and marks the caller.
+impl Mark {
+    /// Marks the calling process; its copies are known from now on.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory.
+    pub(crate) fn new() -> io::Result<Mark> {
+        let (len, access) = (super::page_size(), ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing, and nobody else uses it.
+        let page = unsafe {
+            let page = mm::mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE)?;
+            mm::madvise(page, len, Advice::LinuxWipeOnFork)?;
+            page.cast::<u8>()
+        };
+        // SAFETY: the page was just mapped, to be written, and stays, in copies as well.
+        let mark = unsafe { AtomicU8::from_ptr(page) };
+        mark.store(1, Relaxed);
+        Ok(Mark(mark))
+    }
+
+    /// Whether the process that has made the mark is another one, and this its copy.
+    pub(crate) fn is_in_copy(self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+}
+
+/// The mark of a worker, once there is one.
+static WORKER: OnceLock<Mark> = OnceLock::new();
+
+/// Makes the mark of workers, in the process that forks them, for the calling process and its copies.
 ///
 /// # Errors
 ///
 /// There is no memory, or the kernel is too old.
 pub(crate) fn prepare() -> io::Result<()> {
-    let (len, access) = (super::page_size(), ProtFlags::READ | ProtFlags::WRITE);
-    // SAFETY: a new mapping at an address of the kernel's choice replaces nothing, and nobody else uses it.
-    let page = unsafe {
-        let page = mm::mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE)?;
-        mm::madvise(page, len, Advice::LinuxWipeOnFork)?;
-        page.cast::<u8>()
-    };
-    MARK.store(page, Relaxed);
-    mark_original();
+    let mark = Mark::new()?;
+    WORKER.get_or_init(|| mark);
     Ok(())
 }
 
-/// Marks the calling process; its copies are known from now on. Something [is prepared](prepare) here, or in the process
-/// that this one is a copy of.
+/// Marks the calling process, a worker; its copies are known from now on. Something [is prepared](prepare) here, or in the
+/// process that this one is a copy of.
 pub(crate) fn mark_original() {
-    let mark = MARK.load(Relaxed);
-    assert!(!mark.is_null(), "nobody has prepared a mark");
-    // SAFETY: not null, it is the page of `prepare`, which may be written and stays mapped, in copies as well.
-    unsafe { AtomicU8::from_ptr(mark) }.store(1, Relaxed);
+    WORKER.get().expect("nobody has prepared a mark").0.store(1, Relaxed);
 }
 
-/// Whether the process that has marked itself is another one, and this its copy. May be called from a signal handler.
+/// Whether this is a copy of a worker that has marked itself. May be called from a signal handler.
 pub(crate) fn is_one() -> bool {
-    let mark = MARK.load(Relaxed);
-    // SAFETY: not null, it is the page of `prepare`, which stays mapped, in copies as well.
-    !mark.is_null() && unsafe { AtomicU8::from_ptr(mark) }.load(Relaxed) == 0
+    WORKER.get().is_some_and(|mark| mark.is_in_copy())
 }
