@@ -141,9 +141,10 @@ impl Roster {
 
     /// Takes a worker that rests out of those that do; `false` if it does not.
     pub(super) fn wake(&mut self, id: u64) -> bool {
-        let rests = self.posts.get_mut(&id).is_some_and(|post| std::mem::take(&mut post.idle));
-        self.idle.retain(|idle| !rests || *idle != id);
-        rests
+        let Some(index) = self.idle.iter().position(|idle| *idle == id) else { return false };
+        self.idle.remove(index);
+        self.post(id).idle = false;
+        true
     }
 
     /// How many tasks a worker may have.

@@ -65,6 +65,7 @@ fn while_a_worker_starts_and_the_master_has_no_descriptors() {
     let pool = telling(&charge).initializer(initializer).build();
     let tasks = others(&pool);
     let pid = pid_in(&folder.0);
+    until("the workers", || pool.worker_pids().len() == WORKERS);
     let hoard = hoard();
     until("the end of the worker that takes too long", || !pool.worker_pids().contains(&pid));
     are_unharmed(tasks, "without descriptors");
