@@ -442,7 +442,7 @@ fn nothing_is_left_of_a_hundred_pools() {
     let name = "nothing_is_left_of_a_hundred_pools";
     if role().is_some() {
         let folder = Journal::new("hundred");
-        let everything = || (descriptors(), children(), shared_mappings());
+        let everything = || [descriptors(), children(), shared_mappings()];
         // The template of all others is there, and stays.
         process::spawn((), |()| ()).join().unwrap();
         until(|| children() == 1);
@@ -461,7 +461,9 @@ fn nothing_is_left_of_a_hundred_pools() {
                 }
             }
         }
-        until(|| everything() == before);
+        // No more than before: something of the first process may have been on its way out then.
+        let is_left = |(now, before): (usize, usize)| now > before;
+        until(|| !everything().into_iter().zip(before).any(is_left));
         return;
     }
     run(child(&this_program(), name, "master"));

@@ -170,9 +170,10 @@ impl Crew {
         match roster.post_of(task) {
             Some(post) if post.is_stopped(task.id()) => {
                 let id = post.link.id;
-                if post.is_to_be_killed(Instant::now()) {
-                    roster.kill(id);
-                }
+                let Ok(service) = service::get() else { return };
+                roster.end_grace(id, Instant::now(), service);
+                roster.employ_idle(&self.policy);
+                self.arm(&mut roster, service);
             }
             _ => {
                 drop(roster);

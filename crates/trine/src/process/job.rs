@@ -20,6 +20,9 @@ use crate::task::{Cause, Printed, TaskError};
 /// To how many workers a task is given that die before they begin it.
 const MOST_HANDED: u32 = 5;
 
+/// How long an answer may be on its way from a worker that has begun its next task.
+const PUT_OFF: Duration = Duration::from_millis(100);
+
 /// A task that has not ended. Exactly one exists for each; it moves from queue to worker and back, and so keeps what few
 /// tasks have out of the way.
 pub(super) struct Job {
@@ -71,6 +74,8 @@ struct Stop {
     cause: Cause,
     /// When its worker is killed.
     kill_at: Option<Instant>,
+    /// Whether it was put off.
+    put_off: bool,
     killed: bool,
 }
 
@@ -216,7 +221,7 @@ impl Job {
         if let Some(kill_at) = kill_at {
             service.set_alarm(kill_at, Whom::Task(Arc::clone(self.task())));
         }
-        self.stop = Some(Box::new(Stop { cause, kill_at, killed: false }));
+        self.stop = Some(Box::new(Stop { cause, kill_at, put_off: false, killed: false }));
         true
     }
 
@@ -225,11 +230,19 @@ impl Job {
         self.stop.is_some()
     }
 
-    /// Notes that its worker is killed for it, if that is due.
-    pub(super) fn kill_if_due(&mut self, now: Instant) -> bool {
-        let due = |stop: &&mut Box<Stop>| stop.kill_at.is_some_and(|kill_at| kill_at <= now);
-        let Some(stop) = self.stop.as_mut().filter(due) else { return false };
-        stop.killed = true;
+    /// Whether it was asked to end, and its grace is over.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let kill_at = self.stop.as_ref().and_then(|stop| stop.kill_at);
+        kill_at.is_some_and(|kill_at| kill_at <= now)
+    }
+
+    /// Has the service look once more, a little later; `false` if it has done so before. Under the crew's lock.
+    pub(super) fn put_off(&mut self, now: Instant, service: &Service) -> bool {
+        let task = Arc::clone(self.task());
+        let Some(stop) = self.stop.as_mut().filter(|stop| !stop.put_off) else { return false };
+        let kill_at = now + PUT_OFF;
+        (stop.kill_at, stop.put_off) = (Some(kill_at), true);
+        service.set_alarm(kill_at, Whom::Task(task));
         true
     }
 
@@ -438,7 +451,7 @@ mod tests {
         let crash = cause_of(Ended::Exited(7), Evidence::default());
         assert!(matches!(job.died_with_worker(Some(0), true, &crash, 0), Fate::Goes));
         let cause = Cause::Cancelled { reason: None };
-        job.stop = Some(Box::new(Stop { cause, kill_at: None, killed: false }));
+        job.stop = Some(Box::new(Stop { cause, kill_at: None, put_off: false, killed: false }));
         let fate = job.died_with_worker(Some(1), true, &crash, 0);
         let Fate::Ends(cause) = fate else { panic!("it would go on") };
         job.fail(cause);

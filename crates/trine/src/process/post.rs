@@ -368,10 +368,18 @@ impl Post {
         }
     }
 
-    /// Whether the worker is to be killed because the grace of one of its tasks is over.
-    pub(super) fn is_to_be_killed(&mut self, now: Instant) -> bool {
-        let kill_if_due = |job: &mut Job| job.kill_if_due(now);
-        self.jobs.iter_mut().any(kill_if_due)
+    /// Whether the worker, which has nothing left to begin, is to be killed because the grace of one of its tasks is
+    /// over. If it has begun another one, the answer of the first is on its way: there is time for that, once.
+    pub(super) fn is_to_be_killed(&mut self, now: Instant, service: &Service) -> bool {
+        let is_further = self.jobs.iter().any(|job| !job.is_due(now));
+        let mut is_to_be_killed = false;
+        for job in self.jobs.iter_mut().filter(|job| job.is_due(now)) {
+            is_to_be_killed |= !is_further || !job.put_off(now, service);
+        }
+        if is_to_be_killed {
+            self.jobs.iter_mut().filter(|job| job.is_due(now)).for_each(Job::killed);
+        }
+        is_to_be_killed
     }
 
     /// Writes as much as there is room for. What the kernel refuses for want of memory or of descriptors in flight is

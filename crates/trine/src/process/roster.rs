@@ -263,6 +263,21 @@ impl Roster {
         }
     }
 
+    /// Kills a worker one of whose tasks has gone on beyond its grace. What it has not begun goes back into the queue
+    /// first, so that its death hits nobody else.
+    pub(super) fn end_grace(&mut self, id: u64, now: Instant, service: &Service) {
+        let post = self.post(id);
+        if !post.jobs.iter().any(|job| job.is_due(now)) {
+            return;
+        }
+        let unbegun = post.withdraw_all();
+        let is_to_be_killed = post.is_to_be_killed(now, service);
+        unbegun.into_iter().for_each(|job| self.queue.push_front(job));
+        if is_to_be_killed {
+            self.kill(id);
+        }
+    }
+
     /// Ends a worker, whatever it does.
     pub(super) fn kill(&mut self, id: u64) {
         let post = self.post(id);

@@ -5,10 +5,11 @@ use std::process::abort;
 use std::time::{Duration, Instant};
 
 use trine::process::Pool;
-use trine::{Task, time};
+use trine::{State, Task, time};
 
 use crate::common::desk::{Desk, report, rest};
 use crate::common::processes::{kill, signal_of, spin_for_ever};
+use crate::common::waiting::until;
 use crate::{NEVER_KILLED, SHORT, mask_sigterm, pid_of, until_full, wait_for_ever};
 
 #[test]
@@ -36,6 +37,34 @@ fn a_late_cancellation_never_hits_the_next_task_of_the_worker() {
     }
     println!("{values} of 400 were quicker than their cancellation");
     assert_eq!(pid_of(&pool), pid);
+}
+
+#[test]
+fn a_grace_that_is_over_never_costs_the_next_task_of_the_worker() {
+    let grace = Duration::from_millis(5);
+    let pool = Pool::new(1).grace(grace);
+    let mut cancelled = 0;
+    for n in 0..200_u64 {
+        // It ends by itself, a little before its grace is over or a little after.
+        let late = pool.spawn(n % 40, move |n| {
+            while !trine::cancelled() {}
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_micros(n * 150) {}
+        });
+        let next: Vec<_> = (0..5)
+            .map(|_| pool.spawn(n, |n| (std::thread::sleep(Duration::from_micros(200)), n).1))
+            .collect();
+        until(|| late.state() == State::Running);
+        late.cancel();
+        if let Err(error) = late.join() {
+            assert!(error.is_cancelled(), "{error}");
+            cancelled += 1;
+        }
+        for task in next {
+            assert_eq!(task.join().unwrap(), n);
+        }
+    }
+    println!("{cancelled} of 200 were slower than their grace");
 }
 
 #[test]
