@@ -10,6 +10,7 @@ use super::lineage::Lineage;
 use super::link::Link;
 use super::ring::Producer;
 use super::service::Service;
+use super::spare::Spare;
 use super::{template, worker};
 use crate::sys::{child, limits};
 
@@ -26,6 +27,8 @@ pub(super) struct Births {
     next: u64,
     /// Workers that a template has forked.
     forked: Vec<Forked>,
+    /// For the next worker.
+    pub(super) spare: Spare,
     /// Children that are nobody's worker and have to be waited for, by number.
     strays: HashMap<u64, Stray>,
 }
@@ -47,7 +50,8 @@ struct Stray {
 
 impl Forks {
     pub(super) fn new(service: Arc<Service>) -> Forks {
-        let births = Births { service, next: 1, forked: Vec::new(), strays: HashMap::new() };
+        let (forked, strays) = (Vec::new(), HashMap::new());
+        let births = Births { service, next: 1, forked, spare: Spare::default(), strays };
         Forks { lineages: Vec::new(), births }
     }
 

@@ -12,7 +12,7 @@ use super::crew::Crew;
 use super::forks::Births;
 use super::launch::{self, Template};
 use super::limits::Evidence;
-use super::lines::{self, MasterLines};
+use super::lines::MasterLines;
 use super::link::Link;
 use super::prologue::Prologue;
 use super::service::cause_of;
@@ -164,7 +164,9 @@ impl Lineage {
             if crew.withdraw() {
                 continue;
             }
-            match self.ask(&crew, births) {
+            let asked = self.ask(&crew, births);
+            births.spare.fill();
+            match asked {
                 Ok(()) => {}
                 Err(NotAsked::Because(reason)) => births.refuse(&crew, reason),
                 Err(NotAsked::Yet) => {
@@ -191,14 +193,15 @@ impl Lineage {
             let reason = format!("{PLACES} workers live, as many as trine serves");
             return Err(NotAsked::Because(reason));
         };
-        let (socket, theirs) = socket::stream_pair().map_err(|error| {
+        let (socket, theirs) = births.spare.connection().map_err(|error| {
             let reason = limits::explain_missing("socket for a worker process", &error);
             NotAsked::Because(reason)
         })?;
-        let lines = crew.has_lines().then(lines::create).transpose().map_err(|error| {
-            let reason = limits::explain_missing("shared memory for a worker process", &error);
-            NotAsked::Because(reason)
-        })?;
+        let lines =
+            crew.has_lines().then(|| births.spare.lines()).transpose().map_err(|error| {
+                let reason = limits::explain_missing("shared memory for a worker process", &error);
+                NotAsked::Because(reason)
+            })?;
         crash_point!("master: descriptors of a worker made, fork not asked for");
         let (lines, memory) = lines.unzip();
         let capture = crew.captures().then(Capture::new).transpose();

@@ -43,7 +43,7 @@
 //! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
 //! | `pool_builder.rs`, `policy.rs`, `stats.rs` | what a pool can be told, and what it tells |
 //! | `record.rs`, `job.rs`, `queue.rs`, `delayed.rs`, `link.rs`, `post.rs`, `roster.rs`, `crew.rs`, `todo.rs` | the master's tasks, workers, and who gets what |
-//! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs` | the service thread, its templates, and how they start |
+//! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs`, `spare.rs` | the service thread, its templates, and how they start |
 //! | `wire.rs`, `assembler.rs`, `board.rs` | what they say to each other |
 //! | `sandbox/` | what a worker gives up: [`Sandbox`] |
 //! | `fork.rs` | this program twice: [`fork()`] |
@@ -188,6 +188,7 @@ mod roster;
 mod sandbox;
 mod service;
 mod setup;
+mod spare;
 mod spin;
 mod stats;
 mod template;

@@ -1,0 +1,44 @@
+//! What a worker needs of its master before it is forked: its connection, and memory for rings.
+//!
+//! It is made for the next worker while the template forks this one, so that nobody waits for it. It lies ready for good, and
+//! counts against the limit for descriptors: nothing does where much of that is used up.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::lines::{self, MasterLines};
+use crate::sys::{limits, socket};
+
+#[derive(Default)]
+pub(super) struct Spare {
+    connection: Option<(OwnedFd, OwnedFd)>,
+    lines: Option<(MasterLines, OwnedFd)>,
+}
+
+impl Spare {
+    /// Both ends of a connection.
+    pub(super) fn connection(&mut self) -> io::Result<(OwnedFd, OwnedFd)> {
+        self.connection.take().map_or_else(socket::stream_pair, Ok)
+    }
+
+    /// As [`lines::create`].
+    pub(super) fn lines(&mut self) -> io::Result<(MasterLines, OwnedFd)> {
+        self.lines.take().map_or_else(lines::create, Ok)
+    }
+
+    /// Makes what is missing.
+    pub(super) fn fill(&mut self) {
+        if self.connection.is_none() {
+            self.connection = socket::stream_pair().ok().filter(|(_, theirs)| is_cheap(theirs));
+        }
+        if self.lines.is_none() {
+            self.lines = lines::create().ok().filter(|(_, memory)| is_cheap(memory));
+        }
+    }
+}
+
+/// Whether the program has no more than half of the descriptors that it may have: numbers are given from below.
+fn is_cheap(descriptor: &OwnedFd) -> bool {
+    let number = u64::from(descriptor.as_raw_fd().unsigned_abs());
+    limits::descriptors().is_none_or(|most| number < most / 2)
+}
