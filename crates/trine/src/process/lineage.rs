@@ -180,7 +180,9 @@ impl Lineage {
             if crew.withdraw() {
                 continue;
             }
-            match self.ask(&crew, births) {
+            let asked = self.ask(&crew, births);
+            births.spare.fill();
+            match asked {
                 Ok(()) => {}
                 Err(NotAsked::Because(reason)) => births.refuse(&crew, reason),
                 Err(NotAsked::Yet) => {

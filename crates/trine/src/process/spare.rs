@@ -1,7 +1,7 @@
 //! What a worker needs of its master before it is forked: its connection, and memory for rings.
 //!
-//! It is made for the next worker while the template forks this one, so that nobody waits for it. What lies ready counts
-//! against the limit for descriptors: nothing does where much of that is used up.
+//! It is made for the next worker while the template forks this one, so that nobody waits for it. It lies ready for good, and
+//! counts against the limit for descriptors: nothing does where much of that is used up.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
