@@ -62,7 +62,7 @@ fn share(len: u64) {
 
 /// A program that has as much and keeps it, as a child.
 fn hoard(mebibytes: u32) -> std::process::Child {
-    let hoard = format!("head -c {mebibytes}M /dev/zero | tail -c {mebibytes}M");
+    let hoard = format!("head -c {mebibytes}M /dev/zero | tail -c {mebibytes}M > /dev/null");
     Command::new("sh").args(["-c", &hoard]).spawn().unwrap()
 }
 
