@@ -97,10 +97,16 @@ impl Builder {
     /// 1 to 3 MiB of the program's own, not its code, files that it maps, or memory that it
     /// shares with others. A process that the task starts has a limit of the same size for itself.
     ///
-    /// Where this program may make control groups (version 2) with a memory limit, by systemd's `Delegate=yes` with
-    /// `DelegateSubgroup=`, for one, the process has a group of its own instead: then all memory counts that is
-    /// resident, of the task and of all that it starts together, also shared memory that they touch first; beyond it
-    /// the kernel kills them, and the error says so as well.
+    /// Where control groups (version 2) are delegated to this program, the process has one of its own instead, named
+    /// `trine-PID-PID`: then all memory counts that is resident, of the task and of all that it starts together, also
+    /// shared memory and files' pages that they touch first; beyond it the kernel kills them (SIGKILL), and the error
+    /// says so as well. Delegated is, for example, what systemd starts by `Delegate=yes` with
+    /// `DelegateSubgroup=main`, and what a container's first process starts in a group of its own. The program must not
+    /// be in the very group that is delegated, for the kernel has no limits beside processes.
+    ///
+    /// Such a group goes with its process, or, if programs that the task has started live on, with a later one. If this
+    /// program is killed, its groups stay, empty, until another one with a memory limit starts there, or systemd
+    /// ends the service.
     ///
     /// ```
     /// let greedy = trine::process::Builder::new()

@@ -1,7 +1,7 @@
 //! Control groups (version 2): a memory limit for a process together with all that it starts.
 //!
 //! ```text
-//!   /sys/fs/cgroup/…/service          has `memory` in its cgroup.subtree_control
+//!   /sys/fs/cgroup/…/service          delegated; has `memory` in its cgroup.subtree_control
 //!     ├─ main                         this program
 //!     └─ trine-41-57                  worker 57 of the program 41: memory.max, memory.swap.max = 0,
 //!          └─ memory.events           memory.oom.group = 1; made by the worker, removed by the program
@@ -10,10 +10,12 @@
 //! A group whose processes are not in groups below it cannot hand `memory` on, unless it is the root. So
 //! groups for workers are made in the program's own group, or else beside it, which is what systemd's
 //! `Delegate=yes` with `DelegateSubgroup=main` allows. Not beside a group that is itself a worker's: what
-//! a worker starts stays under its limit.
+//! a worker starts stays under its limit. And not beside the group of a service that has nothing delegated,
+//! where root could: its workers would be out of the service's own limits.
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -43,25 +45,52 @@ fn find(mounts: &str, groups: &str) -> Option<PathBuf> {
     })?;
     let below = Path::new(own).strip_prefix(root).ok()?;
     let own = Path::new(mount).join(below);
-    if hands_memory_on(&own) {
+    if has_memory(&own, SUBTREE) {
         return Some(own);
     }
     let is_worker = own.file_name()?.to_str()?.starts_with(PREFIX);
     let above = own.parent().filter(|above| !is_worker && above.starts_with(mount))?;
-    hands_memory_on(above).then(|| above.to_owned())
+    (is_delegated(above, Path::new(mount)) && hands_memory_on(above)).then(|| above.to_owned())
 }
 
+/// Whether programs in `group` may arrange the groups in it. systemd gives it to the user of the service and notes it
+/// at the group, a container has all that it sees.
+fn is_delegated(group: &Path, mount: &Path) -> bool {
+    let is_noted = |name: &str| {
+        let mut value = [0; 1];
+        rustix::fs::getxattr(group, name, &mut value) == Ok(1) && value == *b"1"
+    };
+    // All groups but the root of all have this file.
+    (group == mount && group.join("cgroup.events").exists())
+        || fs::metadata(group).is_ok_and(|group| group.uid() != 0)
+        || is_noted("user.delegate")
+        || is_noted("trusted.delegate")
+}
+
+/// Whether groups in `group`, which is delegated, have limits of memory, or have them now: systemd leaves that to the
+/// programs in it.
 fn hands_memory_on(group: &Path) -> bool {
-    let controllers = fs::read_to_string(group.join("cgroup.subtree_control"));
+    has_memory(group, SUBTREE)
+        || (has_memory(group, "cgroup.controllers")
+            && fs::write(group.join(SUBTREE), "+memory").is_ok())
+}
+
+/// Which controllers the groups in a group have.
+const SUBTREE: &str = "cgroup.subtree_control";
+
+fn has_memory(group: &Path, list: &str) -> bool {
+    let controllers = fs::read_to_string(group.join(list));
     controllers.is_ok_and(|list| list.split_whitespace().any(|name| name == "memory"))
 }
 
-/// Removes groups of programs that are gone, where nothing is left in them.
+/// Removes groups of programs that are gone, where nothing is left in them; this process, which has made none yet, may
+/// have the number of such a program.
 fn sweep(within: &Path) {
+    let own = std::process::id().to_string();
     for entry in fs::read_dir(within).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let master = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
-        if master.is_some_and(|master| !Path::new("/proc").join(master).exists()) {
+        if master.is_some_and(|it| it == own || !Path::new("/proc").join(it).exists()) {
             let _ = fs::remove_dir(entry.path());
         }
     }
@@ -79,6 +108,8 @@ fn group_of(within: &Path, master: u32, worker: u32) -> PathBuf {
 pub(crate) fn enter(within: &Path, master: u32, memory: u64) -> io::Result<()> {
     let process = std::process::id();
     let group = group_of(within, master, process);
+    // Of another worker with these numbers, whose master was killed.
+    let _ = fs::remove_dir(&group);
     fs::create_dir(&group)?;
     let entered = fs::write(group.join("memory.max"), memory.to_string())
         // Without it, what goes beyond the limit is swapped out. A kernel without swap has no such file.
@@ -140,6 +171,16 @@ mod tests {
             Imitation(root)
         }
 
+        /// Gives the service to somebody else than root, as systemd does.
+        fn delegated(name: &str, handing_on: &[&str]) -> Imitation {
+            let tree = Imitation::new(name, handing_on);
+            let service = tree.0.join("service");
+            if fs::metadata(&service).unwrap().uid() == 0 {
+                std::os::unix::fs::chown(service, Some(1), None).unwrap();
+            }
+            tree
+        }
+
         fn mounts(&self) -> String {
             let root = self.0.display();
             format!(
@@ -160,7 +201,7 @@ mod tests {
         let main = "4:memory:/x\n0::/service/main\n";
         let tree = Imitation::new("own", &["service/main"]);
         assert_eq!(find(&tree.mounts(), main), Some(tree.0.join("service/main")));
-        let tree = Imitation::new("beside", &["", "service"]);
+        let tree = Imitation::delegated("beside", &["", "service"]);
         assert_eq!(find(&tree.mounts(), main), Some(tree.0.join("service")));
         assert_eq!(find(&tree.mounts(), "0::/\n"), Some(tree.0.clone()));
         // What a worker starts does not get out of the worker's group.
@@ -174,10 +215,37 @@ mod tests {
         let tree = Imitation::new("mount", &[]);
         assert_eq!(find(&tree.mounts(), "0::/\n"), None);
         // A container sees a part of the tree.
-        let tree = Imitation::new("part", &["service"]);
+        let tree = Imitation::delegated("part", &["service"]);
         let mounts = tree.mounts().replace(":30 / ", ":30 /docker/7 ");
         assert_eq!(find(&mounts, "0::/docker/7/service/main\n"), Some(tree.0.join("service")));
         assert_eq!(find(&mounts, "0::/elsewhere\n"), None);
+    }
+
+    #[test]
+    fn only_a_group_that_is_delegated_has_groups_made_in_it() {
+        let main = "0::/service/main\n";
+        // systemd does not hand the controllers on, it only allows it.
+        let tree = Imitation::delegated("allowed", &[]);
+        assert_eq!(find(&tree.mounts(), main), None);
+        fs::write(tree.0.join("service/cgroup.controllers"), "cpu memory\n").unwrap();
+        assert_eq!(find(&tree.mounts(), main), Some(tree.0.join("service")));
+        assert_eq!(fs::read_to_string(tree.0.join("service").join(SUBTREE)).unwrap(), "+memory");
+        // A container has all that it sees; the root of all groups is nobody's.
+        let tree = Imitation::new("root", &[""]);
+        let is_root = fs::metadata(&tree.0).unwrap().uid() == 0;
+        assert_eq!(find(&tree.mounts(), "0::/service\n").is_some(), !is_root);
+        fs::write(tree.0.join("cgroup.events"), "populated 1\n").unwrap();
+        assert_eq!(find(&tree.mounts(), "0::/service\n"), Some(tree.0.clone()));
+        // Of a service of root's, by systemd's note alone, where the file system of this test has notes.
+        let tree = Imitation::new("noted", &["service"]);
+        let service = tree.0.join("service");
+        if is_root {
+            assert_eq!(find(&tree.mounts(), main), None);
+        }
+        let flags = rustix::fs::XattrFlags::empty();
+        if rustix::fs::setxattr(&service, "user.delegate", b"1", flags).is_ok() {
+            assert_eq!(find(&tree.mounts(), main), Some(service));
+        }
     }
 
     #[test]
@@ -204,12 +272,19 @@ mod tests {
         remove(root, own);
         assert!(!group.exists());
         remove(root, own);
-        // A second worker with the same number is not let in to a group that is there.
+        // One that is left from before is made anew, unless something is in it.
         fs::create_dir(&group).unwrap();
+        enter(root, own, 1 << 21).unwrap();
+        assert_eq!(read("memory.max"), "2097152");
         assert!(enter(root, own, 1 << 20).is_err());
-        // Of a program that is gone, and of one that is not.
-        fs::create_dir(root.join("trine-4194305-9")).unwrap();
+        assert_eq!(read("memory.max"), "2097152");
+        // Of programs that are gone, of one that is not, and of one that had this process's number.
+        let [gone, parent, before] =
+            [4_194_305, std::os::unix::process::parent_id(), own].map(|it| group_of(root, it, 9));
+        for group in [&gone, &parent, &before] {
+            fs::create_dir(group).unwrap();
+        }
         sweep(root);
-        assert!(!root.join("trine-4194305-9").exists() && group.exists());
+        assert!(!gone.exists() && parent.exists() && !before.exists() && group.exists());
     }
 }

@@ -55,6 +55,20 @@ pub fn children_of_all_threads(pid: u32) -> Vec<u32> {
     children
 }
 
+/// The directory of the control group that a worker with a memory limit has for itself, if it has one.
+pub fn worker_group() -> Option<PathBuf> {
+    let worker = trine::process::Builder::new().memory_limit(64 << 20);
+    worker.spawn((), |()| own_group()).join().unwrap()
+}
+
+/// The directory of the control group of this process, if it is one of a worker.
+pub fn own_group() -> Option<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let is_worker = Path::new(own).file_name()?.to_str()?.starts_with("trine-");
+    is_worker.then(|| Path::new("/sys/fs/cgroup").join(own))
+}
+
 pub fn not_spawned(error: &trine::TaskError) -> &str {
     match error.cause() {
         Cause::NotSpawned { reason } => reason,
