@@ -50,6 +50,12 @@ fn groups_of(master: u32, beside: &Path) -> Vec<PathBuf> {
     all.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&prefix)).collect()
 }
 
+/// Whether no process is in `group`, which may be gone.
+fn is_empty(group: &Path) -> bool {
+    fs::read_to_string(group.join("cgroup.events"))
+        .map_or(true, |events| events.contains("populated 0"))
+}
+
 /// Memory that a file without a name has, touched.
 fn share(len: u64) {
     let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANON);
@@ -164,9 +170,7 @@ fn no_group_is_left_of_workers_that_have_ended() {
     wait_until("the worker stays", is_alone);
     // SAFETY: a process of this test, which nobody else waits for before it ends.
     unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
-    wait_until("the program stays", || {
-        fs::read_to_string(group.join("cgroup.events")).unwrap().contains("populated 0")
-    });
+    wait_until("the program stays", || is_empty(&group));
     wait_until("groups are left of a program that lived on", || {
         limited().spawn((), |()| ()).join().unwrap();
         none_left()
@@ -193,19 +197,17 @@ fn what_a_killed_program_has_left_is_removed_by_the_next() {
         let lines = BufReader::new(master.stdout.take().unwrap()).lines();
         let mut lines = lines.map_while(Result::ok);
         let group = lines.find_map(|line| Some(PathBuf::from(line.split_once("group ")?.1)));
-        (master, group.unwrap())
+        (master, group.unwrap(), lines)
     };
-    let (mut killed, left) = start();
+    let (mut killed, left, _) = start();
     assert!(left.is_dir());
     killed.kill().unwrap();
     killed.wait().unwrap();
     // Its worker has ended with it, or will.
-    wait_until("the worker stays", || {
-        fs::read_to_string(left.join("cgroup.events"))
-            .map_or(true, |events| events.contains("populated 0"))
-    });
-    let (mut next, group) = start();
+    wait_until("the worker stays", || is_empty(&left));
+    let (mut next, group, rest) = start();
     assert!(group.is_dir() && !left.exists());
     drop(next.stdin.take());
+    rest.for_each(drop);
     assert!(next.wait().unwrap().success());
 }
