@@ -54,7 +54,11 @@ fn a_hundred_pools_leave_nothing() {
         for round in 0..50 {
             use_a_pool(builder(), round % 2 == 0);
         }
-        until_or("the end of all", || state() == before);
+        // The service may just have been about to close what the first template had.
+        until_or("the end of all", || {
+            let (descriptors, mappings, children) = state();
+            descriptors <= before.0 && mappings <= before.1 && children <= before.2
+        });
         let now = all_mappings();
         assert!(now <= mappings + 16, "{now} mappings after {mappings}");
     }
