@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::block::Held;
 use super::decode::Reader;
 use super::error::Reason;
-use super::layout::{ALIGNMENT, Described, INLINE, Position};
+use super::layout::{self, Described, INLINE, Position};
 use super::ring::Ring;
 
 /// An encoded message that has no place in the queue yet.
@@ -99,7 +99,7 @@ impl Packed<'_> {
             None => {
                 let block = self.ring.take_block().ok_or(Unpacked::NoBlock)?;
                 // What makes a message long is mostly one string of bytes.
-                let lead = self.len.next_multiple_of(ALIGNMENT) - self.len;
+                let lead = layout::lead(self.len);
                 self.ring.region.write(block.offset() + lead, &self.short[..self.len]);
                 self.block.insert((block, lead))
             }

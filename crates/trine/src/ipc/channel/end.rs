@@ -8,6 +8,7 @@
 //!            own: on one that it shared, a peer could have a write block
 //! ```
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -238,6 +239,14 @@ impl End {
                 };
             }
         }
+    }
+
+    /// What is seen of a handle.
+    pub(super) fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("len", &self.ring.len())
+            .field("capacity", &self.ring.layout.capacity)
+            .finish_non_exhaustive()
     }
 
     fn kind(&self) -> u32 {
