@@ -29,6 +29,7 @@ pub(crate) mod message_queue;
 pub(crate) mod net;
 pub(crate) mod observe;
 pub(crate) mod poll;
+pub(crate) mod presence;
 pub(crate) mod random;
 pub(crate) mod region;
 pub(crate) mod reopen;

@@ -1,11 +1,11 @@
 //! Memory that unrelated processes share: sealed, reached by atomics and by copies of bytes.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{self, Mode, OFlags, SealFlags};
+use rustix::fs::{self, SealFlags};
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::sealed;
@@ -146,87 +146,6 @@ impl Drop for Region {
         // SAFETY: the mapping is this value's own, and no borrow of it is left.
         let _ = unsafe { mm::munmap(self.base.as_ptr().cast(), self.len) };
     }
-}
-
-/// Says to all processes that share some memory that this one is there, and tells who else is.
-///
-/// Each takes a number by a lock on that byte of the memory's file. The lock belongs to an opening of its
-/// own (`F_OFD_SETLK`), and the kernel gives it up when that is closed, however the process ends: no number
-/// of a process that could be used again, no zombie, no namespace comes into it.
-#[derive(Debug)]
-pub(crate) struct Presence {
-    opening: OwnedFd,
-    number: u32,
-}
-
-impl Presence {
-    /// Takes the lowest free number below `most`.
-    ///
-    /// # Errors
-    ///
-    /// If the memory cannot be opened once more (no descriptor left, no `/proc`), or all numbers are taken.
-    pub(crate) fn new(memory: impl AsFd, most: u32) -> io::Result<Presence> {
-        let path = format!("/proc/self/fd/{}", memory.as_fd().as_raw_fd());
-        let opening = fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        for number in 0..most {
-            match lock_call(&opening, libc::F_OFD_SETLK, number) {
-                Ok(_) => return Ok(Presence { opening, number }),
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::other(format!("{most} processes use it already, which is all it can have")))
-    }
-
-    /// The own number.
-    pub(crate) fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// Whether somebody has that number.
-    pub(crate) fn is_there(&self, number: u32) -> bool {
-        // In doubt it is, and the caller asks again.
-        number == self.number
-            || lock_call(&self.opening, libc::F_OFD_GETLK, number)
-                .map_or(true, |found| i32::from(found.l_type) != libc::F_UNLCK)
-    }
-}
-
-fn lock_call(file: &OwnedFd, command: libc::c_int, byte: u32) -> io::Result<libc::flock> {
-    // SAFETY: a plain C struct, for which zeroes are valid; `l_pid` has to be 0 here.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = byte.into();
-    lock.l_len = 1;
-    // SAFETY: the kernel reads and writes `lock`, of the type that these commands take.
-    if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(lock)
-}
-
-/// A bell that is heard by all who watch its descriptor for changes, in any process. It is never quieted: each
-/// ring is a change.
-pub(crate) fn bell() -> io::Result<OwnedFd> {
-    use rustix::event::{EventfdFlags, eventfd};
-    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
-}
-
-/// Rings a [`bell`].
-pub(crate) fn ring(bell: impl AsFd) {
-    if rustix::io::write(&bell, &1_u64.to_ne_bytes()).is_err() {
-        // Full: somebody has counted it up. From zero on it rings again.
-        let _ = rustix::io::read(&bell, &mut [0_u8; 8]);
-        let _ = rustix::io::write(&bell, &1_u64.to_ne_bytes());
-    }
-}
-
-/// Whether `descriptor` is a [`bell`].
-pub(crate) fn is_bell(descriptor: impl AsFd) -> bool {
-    let path = format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd());
-    std::fs::read_link(path).is_ok_and(|kind| kind.as_os_str() == "anon_inode:[eventfd]")
 }
 
 #[cfg(test)]

@@ -52,21 +52,41 @@ pub(crate) fn unlock_byte(own: BorrowedFd<'_>, place: u64) {
 }
 
 fn set_lock(own: BorrowedFd<'_>, place: u64, how: i32) -> io::Result<()> {
-    let lock = libc::flock {
+    lock_call(own, libc::F_OFD_SETLK, place, how).map(drop)
+}
+
+/// Whether an open file other than `own` has the byte at `place` locked.
+///
+/// # Errors
+///
+/// As [`lock_byte`].
+pub(crate) fn is_locked_byte(own: BorrowedFd<'_>, place: u64) -> io::Result<bool> {
+    let found = lock_call(own, libc::F_OFD_GETLK, place, libc::F_WRLCK)?;
+    Ok(i32::from(found.l_type) != libc::F_UNLCK)
+}
+
+fn lock_call(
+    own: BorrowedFd<'_>,
+    command: libc::c_int,
+    place: u64,
+    how: i32,
+) -> io::Result<libc::flock> {
+    let mut lock = libc::flock {
         l_type: how as i16,
         l_whence: libc::SEEK_SET as i16,
         l_start: place.cast_signed(),
         l_len: 1,
         l_pid: 0,
     };
-    // SAFETY: the kernel reads `lock`, which is all there.
-    match unsafe { libc::fcntl(own.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
+    // SAFETY: the kernel reads and writes `lock`, of the type that these commands take.
+    match unsafe { libc::fcntl(own.as_raw_fd(), command, &raw mut lock) } {
         -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+        _ => Ok(lock),
     }
 }
 
-/// A pipe by which sleepers in several processes are woken: what is written is read by one of those who have it.
+/// A pipe by which sleepers in several processes are woken, by a write. One of those who have it reads what was written
+/// ([`ring`], [`quiet`]), or nobody does, and all of them watch for changes ([`ring_for_all`]).
 ///
 /// Open for reading and writing, so it never ends; never blocks.
 ///
@@ -94,6 +114,15 @@ pub(crate) fn same_bell(descriptor: BorrowedFd<'_>) -> io::Result<Option<OwnedFd
 pub(crate) fn ring(bell: BorrowedFd<'_>) {
     // A full pipe rings as well.
     let _ = rustix::io::write(bell, &[1]);
+}
+
+/// Wakes all who watch the pipe for changes, of which each ring is one: nobody quiets it.
+pub(crate) fn ring_for_all(bell: BorrowedFd<'_>) {
+    if rustix::io::write(bell, &[1]).is_err() {
+        // Full. From here on it has room, and rings again.
+        let _ = rustix::io::read(bell, &mut [0_u8; 4096]);
+        let _ = rustix::io::write(bell, &[1]);
+    }
 }
 
 /// Takes all that rings.

@@ -1,4 +1,5 @@
-//! Memory that several processes of one program see at once.
+//! Memory that several processes of one program see at once: words only. (`region.rs` has that of unrelated ones, of any
+//! length, where bytes are copied, too.)
 
 use std::ffi::c_void;
 use std::io;

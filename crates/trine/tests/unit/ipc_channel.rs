@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::codec::pack;
 use super::end::{Descriptors, End};
 use super::error::Reason;
-use super::layout::{INLINE, fingerprint};
+use super::layout::{Described, INLINE, fingerprint};
 use super::ring::{Found, Ring, Side};
 use super::{Receiver, Sender, channel_with};
 use crate::ipc::carry;
@@ -19,8 +19,7 @@ type Text = String;
 
 /// One more end of the same channel, as another process has it.
 fn another<T>(end: &End) -> End {
-    let [memory, peers, bell] = end.descriptors().map(|it| it.try_clone_to_owned().unwrap());
-    End::attach(end.side, Descriptors { memory, peers, bell }, fingerprint::<T>()).unwrap()
+    End::attach(end.side, end.descriptors().unwrap(), fingerprint::<T>()).unwrap()
 }
 
 fn claimed<T: std::fmt::Debug>(found: Found<T>) -> T {
@@ -47,11 +46,11 @@ fn send_up_to(ring: &Ring, step: u32, text: &Text) {
 /// What a receiver does, up to a step.
 fn receive_up_to(ring: &Ring, step: u32) {
     let position = claimed(ring.claim_to_read());
-    let (_, block) = ring.description(position).unwrap();
+    let block = ring.description(position).unwrap().block;
     if step == 0 {
         return;
     }
-    let held = block.map(|block| ring.block_of(position, block).unwrap());
+    let held = block.map(|(block, _)| ring.block_of(position, block).unwrap());
     if step == 1 {
         return std::mem::forget(held);
     }
@@ -207,7 +206,7 @@ fn memory_that_does_not_fit_is_told() {
         let descriptors = Descriptors { memory: own(memory), peers: own(peers), bell: own(bell) };
         End::attach(Side::Sender, descriptors, fingerprint::<u32>()).unwrap_err()
     };
-    let [memory, peers, bell] = sender.end.descriptors();
+    let Descriptors { memory, peers, bell } = sender.end.descriptors().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
     let (_map, empty) = Region::create(5000).unwrap();
     let none = |error| matches!(error, AttachError::NotAChannel(_));
@@ -308,11 +307,19 @@ fn a_message_that_is_none_is_an_error_and_the_next_one_arrives() {
     let (sender, receiver) = channel_with::<Text>(4, 4096).unwrap();
     let ring = &sender.end.ring;
     // A text of bytes that are none; lengths and blocks that cannot be, and one that is another's.
-    let bad = [(2, None), (INLINE + 1, None), (5000, Some(0)), (200, Some(99)), (200, Some(0))];
+    let bad = [
+        (2, None),
+        (INLINE + 1, None),
+        (5000, Some((0, 0))),
+        (200, Some((99, 0))),
+        (200, Some((0, 0))),
+        (200, Some((0, 64))),
+        (200, Some((0, 255))),
+    ];
     for (len, block) in bad {
         let position = claimed(ring.claim_to_write());
         ring.region.write(ring.inline(position), &[1, 0xff]);
-        ring.describe(position, len, block);
+        ring.describe(position, Described { len, block });
         ring.publish(position);
         let error = receiver.recv().unwrap_err();
         assert!(matches!(error.reason(), Reason::Codec(_) | Reason::Broken(_)), "{error}");

@@ -103,7 +103,7 @@ impl Held<'_> {
         mem::forget(self);
     }
 
-    /// Where its bytes lie.
+    /// Where it lies.
     pub(super) fn offset(&self) -> usize {
         self.ring.layout.block(self.block)
     }

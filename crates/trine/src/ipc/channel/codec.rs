@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::block::Held;
 use super::decode::Reader;
 use super::error::Reason;
-use super::layout::{INLINE, Position};
+use super::layout::{self, Described, INLINE, Position};
 use super::ring::Ring;
 
 /// An encoded message that has no place in the queue yet.
@@ -16,8 +16,8 @@ pub(super) struct Packed<'a> {
     ring: &'a Ring,
     short: [u8; INLINE],
     len: usize,
-    /// Where all of it lies, if it is too long for a slot.
-    block: Option<Held<'a>>,
+    /// Where all of it lies, if it is too long for a slot: so many bytes behind the beginning of a block.
+    block: Option<(Held<'a>, usize)>,
 }
 
 /// Why there is no encoded message.
@@ -40,7 +40,8 @@ pub(super) fn pack<'a, T: Serialize>(ring: &'a Ring, value: &T) -> Result<Packed
             let text = match error {
                 // The message is lost in postcard's error.
                 postcard::Error::SerdeSerCustom => {
-                    "its own encoder refused (a descriptor, for one, does not travel in a message)"
+                    "its own encoder refused. What is or holds a descriptor (`Shared`, the end of a channel) travels as \
+                     the argument or result of a process task, not in a message"
                         .into()
                 }
                 error => error.to_string(),
@@ -93,15 +94,17 @@ impl Packed<'_> {
         if end > most {
             return Err(Unpacked::Failed(Reason::TooLarge { most }));
         }
-        let block = match &self.block {
+        let (block, lead) = match &self.block {
             Some(block) => block,
             None => {
                 let block = self.ring.take_block().ok_or(Unpacked::NoBlock)?;
-                self.ring.region.write(block.offset(), &self.short[..self.len]);
-                self.block.insert(block)
+                // What makes a message long is mostly one string of bytes.
+                let lead = layout::lead(self.len);
+                self.ring.region.write(block.offset() + lead, &self.short[..self.len]);
+                self.block.insert((block, lead))
             }
         };
-        self.ring.region.write(block.offset() + self.len, bytes);
+        self.ring.region.write(block.offset() + lead + self.len, bytes);
         self.len = end;
         Ok(())
     }
@@ -119,11 +122,12 @@ impl Packed<'_> {
         let ring = self.ring;
         match self.block {
             None => {
-                ring.describe(position, self.len, None);
+                ring.describe(position, Described { len: self.len, block: None });
                 ring.region.write(ring.inline(position), &self.short[..self.len]);
             }
-            Some(block) => {
-                ring.describe(position, self.len, Some(block.block));
+            Some((block, lead)) => {
+                let described = Described { len: self.len, block: Some((block.block, lead)) };
+                ring.describe(position, described);
                 block.give_to(position);
             }
         }
@@ -137,17 +141,17 @@ impl Packed<'_> {
 pub(super) fn unpack<T: DeserializeOwned>(ring: &Ring, position: Position) -> Result<T, Reason> {
     const NONSENSE: Reason = Reason::Broken("a message that says nonsense of itself");
     match ring.description(position) {
-        Some((len, None)) => {
+        Some(Described { len, block: None }) => {
             let mut short = [0; INLINE];
             ring.region.read_exact(ring.inline(position), &mut short[..len]);
             ring.release(position);
             decode(&short[..len])
         }
-        Some((len, Some(block))) => {
+        Some(Described { len, block: Some((block, lead)) }) => {
             let held = ring.block_of(position, block);
             ring.release(position);
             let held = held.ok_or(NONSENSE)?;
-            let mut reader = Reader::new(&ring.region, held.offset(), len);
+            let mut reader = Reader::new(&ring.region, held.offset() + lead, len);
             finish(T::deserialize(&mut reader).map(|value| (value, reader.left())))
         }
         None => {

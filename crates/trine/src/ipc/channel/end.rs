@@ -4,11 +4,13 @@
 //!   memory   sealed; the messages
 //!   peers    one end of a pair of sockets: all senders, in whatever process, hold the one, all receivers the other.
 //!            When the last of them is closed, by whatever death, the kernel says so to the other side
-//!   bell     rung for those that do not sleep on a word of the memory: coroutines
+//!   bell     a pipe, rung for those that do not sleep on a word of the memory: coroutines. Each end has an open file of its
+//!            own: on one that it shared, a peer could have a write block
 //! ```
 
+use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -20,7 +22,9 @@ use super::layout::{Layout, MOST_ATTACHED};
 use super::ring::{Found, OTHERS, Ring, Side, THREADS};
 use super::spin::Spin;
 use crate::reactor::{Direction, Source};
-use crate::sys::region::{self, Presence, Region};
+use crate::sys::presence::Presence;
+use crate::sys::region::Region;
+use crate::sys::reopen;
 use crate::sys::socket::{self, Patience};
 use crate::task::{Interrupted, park};
 
@@ -101,14 +105,23 @@ impl End {
         if socket::packet_pair_maker(descriptors.peers.as_fd()).is_err() {
             return Err(AttachError::NotAChannel("it has no socket to its other side"));
         }
-        if !region::is_bell(&descriptors.bell) {
-            return Err(AttachError::NotAChannel("it has no eventfd"));
-        }
-        Ok(End::new(side, region, layout, descriptors)?)
+        let Some(bell) = reopen::same_bell(descriptors.bell.as_fd())? else {
+            return Err(AttachError::NotAChannel("it has no pipe to wake by"));
+        };
+        Ok(End::new(side, region, layout, Descriptors { bell, ..descriptors })?)
     }
 
-    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
-        [self.memory.as_fd(), self.peers().as_fd(), self.bell.as_fd()]
+    /// What another process makes an end of the same side of.
+    ///
+    /// # Errors
+    ///
+    /// If there are no descriptors left.
+    pub(super) fn descriptors(&self) -> io::Result<Descriptors> {
+        Ok(Descriptors {
+            memory: self.memory.try_clone()?,
+            peers: self.peers().get().try_clone()?,
+            bell: reopen::reopen(self.bell.as_fd())?,
+        })
     }
 
     fn peers(&self) -> &Source<OwnedFd> {
@@ -226,6 +239,14 @@ impl End {
                 };
             }
         }
+    }
+
+    /// What is seen of a handle.
+    pub(super) fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("len", &self.ring.len())
+            .field("capacity", &self.ring.layout.capacity)
+            .finish_non_exhaustive()
     }
 
     fn kind(&self) -> u32 {

@@ -8,8 +8,8 @@
 //!   512      senders: likewise
 //!   640      departures, numbers used so far, attachments so far
 //!   1024     slots, 128 bytes each:   word │ block, length │ 112 bytes of a short message
-//!   …        a word for each block
-//!   …        blocks, one for each longer message
+//!   …        a word for each block, 128 bytes apart
+//!   …        blocks, one for each longer message:   lead │ message
 //! ```
 //!
 //! A *position* counts the messages: a lap and a slot's index. A slot's word is its whole truth; head and tail
@@ -32,7 +32,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sys::region::Region;
 
 /// Begins the memory of every channel. The last byte is the number of this layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"trine/c\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"trine/c\x02");
 const MAGIC_OF_ALL: u64 = u64::MAX >> 8;
 
 const CAPACITY: usize = 8;
@@ -53,8 +53,18 @@ const SLOTS: usize = 1024;
 const SLOT: usize = 128;
 /// Longest message that lies in its slot.
 pub(super) const INLINE: usize = SLOT - 16;
-/// In place of a block's number.
-pub(super) const NO_BLOCK: u32 = u32::MAX;
+/// Between the words of two blocks: whoever changes one takes no other from the processors that use them.
+const BLOCK_WORD: usize = 128;
+/// A long string of bytes begins in a cache line as it does in memory of its own, behind the allocator's 16 bytes. A copy
+/// is slower to what lies askew, and on some processors (Zen) several times so to a place a little further behind the
+/// beginning of a page than where it comes from.
+const START: usize = 16;
+const ALIGNMENT: usize = 64;
+
+/// How many bytes behind the beginning of a block a message begins that has a long string behind its first `len` bytes.
+pub(super) fn lead(len: usize) -> usize {
+    (START + ALIGNMENT - len % ALIGNMENT) % ALIGNMENT
+}
 /// Blocks for messages that are being written or read, beside those in slots.
 const SPARE_BLOCKS: usize = 8;
 
@@ -150,6 +160,34 @@ impl Word {
     }
 }
 
+/// What a slot says of its message, in one word:
+///
+/// ```text
+///   │ block's lead, 8 bits │ block's number + 1, 24 bits │ length, 32 bits │
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Described {
+    /// In bytes.
+    pub(super) len: usize,
+    /// The number of the block in which it lies, if that is not the slot, and how many bytes behind its beginning.
+    pub(super) block: Option<(usize, usize)>,
+}
+
+impl Described {
+    #[inline]
+    pub(super) fn to_word(self) -> u64 {
+        let (number, lead) = self.block.map_or((0, 0), |(block, lead)| (block + 1, lead));
+        ((lead as u64) << 56) | ((number as u64) << 32) | self.len as u64
+    }
+
+    #[inline]
+    pub(super) fn of_word(word: u64) -> Described {
+        let (lead, number) = ((word >> 56) as usize, (word >> 32) as usize & ((1 << 24) - 1));
+        let block = number.checked_sub(1).map(|block| (block, lead));
+        Described { len: word as u32 as usize, block }
+    }
+}
+
 /// What the memory of one channel looks like; a private copy, so that nobody else can change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -182,9 +220,12 @@ impl Layout {
     pub(super) fn new(capacity: usize, longest: usize) -> Option<Layout> {
         let blocks = if longest <= INLINE { 0 } else { capacity.checked_add(SPARE_BLOCKS)? };
         let round = |bytes: usize, to: usize| bytes.checked_next_multiple_of(to);
-        let block_stride = round(longest, if longest < 4096 { 64 } else { 4096 })?;
+        let block_stride = round(
+            longest.checked_add(ALIGNMENT - 1)?,
+            if longest < 4096 { ALIGNMENT } else { 4096 },
+        )?;
         let block_words = SLOTS.checked_add(capacity.checked_mul(SLOT)?)?;
-        let block_area = round(block_words.checked_add(blocks.checked_mul(8)?)?, 4096)?;
+        let block_area = round(block_words.checked_add(blocks.checked_mul(BLOCK_WORD)?)?, 4096)?;
         let len = block_area.checked_add(blocks.checked_mul(block_stride)?)?;
         isize::try_from(len).ok()?;
         u32::try_from(longest).ok()?;
@@ -229,12 +270,23 @@ impl Layout {
 
     #[inline]
     pub(super) fn block_word(&self, block: usize) -> usize {
-        self.block_words + block * 8
+        self.block_words + block * BLOCK_WORD
     }
 
     #[inline]
     pub(super) fn block(&self, block: usize) -> usize {
         self.block_area + block * self.block_stride
+    }
+
+    /// Whether there is room for such a message where it says that it lies.
+    #[inline]
+    pub(super) fn holds(&self, message: &Described) -> bool {
+        match message.block {
+            None => message.len <= INLINE,
+            Some((block, lead)) => {
+                message.len <= self.longest && block < self.blocks && lead < ALIGNMENT
+            }
+        }
     }
 
     #[inline]
@@ -298,5 +350,24 @@ mod tests {
         assert!(Layout::new(1, u32::MAX as usize + 1).is_none());
         assert!(Layout::new(1, usize::MAX).is_none());
         assert_eq!(Layout::new(5, INLINE).unwrap().blocks, 0);
+    }
+
+    #[test]
+    fn what_a_slot_says_is_read_as_it_was_said_and_has_room() {
+        let layout = Layout::new(MOST_SLOTS, 5000).unwrap();
+        let last = layout.blocks - 1;
+        for len in 0..300 {
+            assert_eq!((len + lead(len)) % ALIGNMENT, START);
+            for block in [None, Some((0, lead(len))), Some((last, lead(len)))] {
+                let message = Described { len, block };
+                assert_eq!(Described::of_word(message.to_word()), message);
+                assert_eq!(layout.holds(&message), block.is_some() || len <= INLINE);
+            }
+        }
+        let end = layout.block(last) + lead(0) + 5000;
+        assert!(end <= layout.len && layout.block(last) + ALIGNMENT - 1 + 5000 <= layout.len);
+        let at = |len, block| layout.holds(&Described { len, block: Some(block) });
+        assert!(at(5000, (last, 63)));
+        assert!(!at(5001, (last, 0)) && !at(5000, (last + 1, 0)) && !at(1, (0, 64)));
     }
 }

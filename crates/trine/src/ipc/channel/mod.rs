@@ -23,6 +23,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -48,8 +49,8 @@ pub use error::{AttachError, Reason, RecvError, SendError};
 pub use receiver::{Iter, Receiver};
 pub use sender::Sender;
 
-use crate::sys::region::{self, Region};
-use crate::sys::socket;
+use crate::sys::region::Region;
+use crate::sys::{reopen, socket};
 use end::{Descriptors, End};
 use layout::{Layout, MOST_SLOTS, fingerprint};
 use ring::Side;
@@ -115,9 +116,9 @@ where
     let (region, memory) = Region::create(layout.len)?;
     layout.write(&region, fingerprint::<T>());
     let (senders, receivers) = socket::packet_pair()?;
-    let bell = region::bell()?;
-    let sending =
-        Descriptors { memory: memory.try_clone()?, peers: senders, bell: bell.try_clone()? };
+    let bell = reopen::bell()?;
+    let again = reopen::reopen(bell.as_fd())?;
+    let sending = Descriptors { memory: memory.try_clone()?, peers: senders, bell: again };
     let receiving = Descriptors { memory, peers: receivers, bell };
     let again = Region::attach(&receiving.memory)?
         .map_err(|_| io::Error::other("the kernel does not seal memory"))?;

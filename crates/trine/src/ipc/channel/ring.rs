@@ -20,17 +20,19 @@
 //! Ordering: arming and claiming are both `SeqCst`, as are the looks that follow; so of a sleeper and a
 //! claimer one sees the other.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use super::layout::{
-    ATTACHMENTS, DEPARTURES, HEAD, INLINE, Layout, NO_BLOCK, NUMBERS, Position, RECEIVERS, SENDERS,
-    State, TAIL, Word, laps_ahead,
+    ATTACHMENTS, DEPARTURES, Described, HEAD, Layout, NUMBERS, Position, RECEIVERS, SENDERS, State,
+    TAIL, Word, laps_ahead,
 };
 use crate::sys::atomic::{AtomicU32, AtomicU64};
 use crate::sys::futex;
-use crate::sys::region::{self, Presence, Region};
+use crate::sys::presence::Presence;
+use crate::sys::region::Region;
+use crate::sys::reopen;
 
 /// Of a side's first word: threads sleep on its second one.
 pub(super) const THREADS: u32 = 1;
@@ -244,24 +246,18 @@ impl Ring {
         let _ = slot.compare_exchange(word.0, word.freed().0, SeqCst, Relaxed);
     }
 
-    /// Says what the message in a claimed slot is: `len` bytes, in the slot itself or in a block.
+    /// Says what the message in a claimed slot is.
     #[inline]
-    pub(super) fn describe(&self, position: Position, len: usize, block: Option<usize>) {
-        let block = block.map_or(NO_BLOCK, |block| block as u32);
-        let text = (u64::from(block) << 32) | len as u64;
-        self.region.word(self.layout.slot(position.index()) + 8).store(text, Relaxed);
+    pub(super) fn describe(&self, position: Position, message: Described) {
+        let text = self.region.word(self.layout.slot(position.index()) + 8);
+        text.store(message.to_word(), Relaxed);
     }
 
     /// What [`describe`](Ring::describe) has said, if it makes sense.
     #[inline]
-    pub(super) fn description(&self, position: Position) -> Option<(usize, Option<usize>)> {
-        let text = self.region.word(self.layout.slot(position.index()) + 8).load(Relaxed);
-        let (len, block) = ((text & u64::from(u32::MAX)) as usize, (text >> 32) as u32);
-        match block {
-            NO_BLOCK => (len <= INLINE).then_some((len, None)),
-            block => (len <= self.layout.longest && (block as usize) < self.layout.blocks)
-                .then_some((len, Some(block as usize))),
-        }
+    pub(super) fn description(&self, position: Position) -> Option<Described> {
+        let text = self.region.word(self.layout.slot(position.index()) + 8);
+        Some(Described::of_word(text.load(Relaxed))).filter(|message| self.layout.holds(message))
     }
 
     /// Where the bytes of a short message lie.
@@ -298,7 +294,7 @@ impl Ring {
         let news = self.news(side);
         news.fetch_add(1, SeqCst);
         if marks & OTHERS != 0 {
-            region::ring(&*self.bell);
+            reopen::ring_for_all(self.bell.as_fd());
         }
         let slot = self.layout.slot(position.index());
         let difference = from as u32 ^ to as u32;
@@ -313,7 +309,7 @@ impl Ring {
         // Those whom the bell has brought too early.
         if later.is_err_and(|marks| marks & OTHERS != 0) {
             news.fetch_add(1, SeqCst);
-            region::ring(&*self.bell);
+            reopen::ring_for_all(self.bell.as_fd());
         }
     }
 
@@ -351,7 +347,7 @@ impl Ring {
         // It can only fail if the page cannot be had, and then nobody sleeps on it.
         let _ = futex::wake_shared(news);
         if marks & OTHERS != 0 {
-            region::ring(&*self.bell);
+            reopen::ring_for_all(self.bell.as_fd());
         }
     }
 

@@ -1,60 +1,58 @@
-//! Looking a few times more before a sleep: what comes within a microsecond costs no wake-up then.
+//! Looking a few times more before a sleep: what comes within some microseconds costs no wake-up then.
+//!
+//! As `task::park`'s `Patience`, how long it pays is learnt at each place: what has come in time makes the next
+//! spin longer, what has not makes it shorter. Other than there the peer may run on another processor at
+//! the same time, so it looks without a system call in between if it can, and a coroutine does so too: to be woken costs
+//! it as much as a thread.
 
-use std::cell::{Cell, RefCell};
 use std::hint;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
-use crate::task::park::{self, Patience};
+use crate::task::park;
 
 /// How often those of one end look, by what that brought earlier.
 #[derive(Debug)]
-pub(super) struct Spin {
-    budget: AtomicU32,
-    patience: Patience,
-}
+pub(super) struct Spin(AtomicU32);
 
 impl Spin {
     const LEAST: u32 = 16;
     const MOST: u32 = 512;
+    /// Looks before a coroutine asks whether others of its carrier are ready.
+    const ALONE: u32 = 64;
 
     pub(super) fn new() -> Spin {
-        Spin { budget: AtomicU32::new(Spin::MOST), patience: Patience::new() }
+        Spin(AtomicU32::new(Spin::MOST))
     }
 
-    /// What `look` has found in the end. On one processor it lets others run instead of spinning; on several it
+    /// What `look` has found in the end. On one processor it lets other threads run instead of spinning; on several it
     /// does not, as on a busy machine it would come back late, with its share of time used up.
+    ///
+    /// In a coroutine it ends when its neighbours are ready: they run, and it looks once more.
     pub(super) fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-        let is_thread = park::is_plain_thread();
-        // A coroutine lets its neighbours run, if there are any; with none its carrier has nothing else to do.
-        if !is_thread && (park::pass() || !has_company()) {
+        if park::pass() {
             return look();
         }
-        if has_company() {
-            let budget = self.budget.load(Relaxed);
-            for count in 1..=budget {
-                if let Some(found) = look() {
-                    self.budget.store((2 * budget).min(Spin::MOST), Relaxed);
-                    return Some(found);
-                }
-                if !is_thread && count.is_multiple_of(64) && park::pass() {
-                    return look();
-                }
-                hint::spin_loop();
+        let budget = self.0.load(Relaxed);
+        let spins = has_company();
+        for count in 1..=if spins { budget } else { budget / 2 } {
+            if let Some(found) = look() {
+                self.0.store((2 * budget).min(Spin::MOST), Relaxed);
+                return Some(found);
             }
-            self.budget.store((budget - budget / 8).max(Spin::LEAST), Relaxed);
-            return None;
+            if spins {
+                hint::spin_loop();
+            } else {
+                thread::yield_now();
+            }
+            if (!spins || count.is_multiple_of(Spin::ALONE)) && park::pass() {
+                return look();
+            }
         }
-        let (look, found) = (RefCell::new(look), Cell::new(None));
-        self.patience.linger(|| {
-            let now = look.borrow_mut()();
-            let is = now.is_some();
-            found.set(now);
-            is
-        });
-        found.into_inner()
+        self.0.store((budget - budget / 8).max(Spin::LEAST), Relaxed);
+        None
     }
 }
 

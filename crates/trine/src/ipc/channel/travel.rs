@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use serde::de::Error as _;
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::end::{Descriptors, End};
@@ -26,8 +27,9 @@ fn side_number(side: Side) -> u8 {
 }
 
 fn serialize<S: Serializer>(end: &End, serializer: S) -> Result<S::Ok, S::Error> {
-    let [memory, peers, bell] = end.descriptors();
-    let places = [carry::put(memory)?, carry::put(peers)?, carry::put(bell)?];
+    let Descriptors { memory, peers, bell } = end.descriptors().map_err(S::Error::custom)?;
+    let places =
+        [carry::put(memory.as_fd())?, carry::put(peers.as_fd())?, carry::put(bell.as_fd())?];
     (side_number(end.side), places).serialize(serializer)
 }
 
@@ -77,7 +79,9 @@ const LABEL: &[u8; 8] = b"trine/ch";
 fn wrap(end: &End) -> Result<OwnedFd, AttachError> {
     let (inside, outside) = socket::packet_pair()?;
     let packet = [&LABEL[..], &[side_number(end.side)]].concat();
-    socket::send_packet(inside, &packet, &end.descriptors(), Patience::Now)?;
+    let Descriptors { memory, peers, bell } = end.descriptors()?;
+    let descriptors = [memory.as_fd(), peers.as_fd(), bell.as_fd()];
+    socket::send_packet(inside, &packet, &descriptors, Patience::Now)?;
     Ok(outside)
 }
 
