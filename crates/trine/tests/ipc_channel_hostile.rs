@@ -154,6 +154,23 @@ fn a_channel_of_another_build_is_told_and_not_used() {
 }
 
 #[test]
+fn a_hint_that_lies_about_free_blocks_costs_no_room() {
+    const CAPACITY: u8 = 50;
+    let (sender, receiver) = ipc::channel_with::<Vec<u8>>(CAPACITY.into(), 300).unwrap();
+    let parts = Parts::of(sender.clone());
+    for hint in [0, 16, 57, 58, 59, u64::MAX] {
+        rustix::io::pwrite(&parts.memory, &hint.to_ne_bytes(), 768).unwrap();
+        for n in 0..CAPACITY {
+            sender.try_send(vec![n; 200]).unwrap();
+        }
+        assert!(sender.try_send(vec![0; 200]).unwrap_err().is_full());
+        for n in 0..CAPACITY {
+            assert_eq!(receiver.try_recv().unwrap(), [n; 200]);
+        }
+    }
+}
+
+#[test]
 fn descriptors_in_the_wrong_places_are_told() {
     let (sender, _receiver) = ipc::channel::<u32>(4).unwrap();
     let swap = [
