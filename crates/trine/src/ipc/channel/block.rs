@@ -47,6 +47,9 @@ impl Ring {
         };
         let low = blocks.min(LOW);
         let free = (0..low).find(take).or_else(|| {
+            if low == blocks {
+                return None;
+            }
             let hint = self.region.word(NEXT_BLOCK);
             let seen = hint.load(Relaxed);
             let next = usize::try_from(seen).unwrap_or(0).clamp(low, blocks);

@@ -73,6 +73,10 @@ macro_rules! atomic {
                 if begin(order) { self.word.fetch_max(word, order) } else { 0 }
             }
 
+            pub(crate) fn fetch_min(&self, word: $word, order: Ordering) -> $word {
+                if begin(order) { self.word.fetch_min(word, order) } else { 0 }
+            }
+
             pub(crate) fn compare_exchange(
                 &self,
                 now: $word,
