@@ -34,6 +34,8 @@ pub(super) struct Inbox {
     /// Memory for the next record.
     spare: Vec<u8>,
     patience: Patience,
+    /// Whether the master knows that the worker is there: by an answer, or because it was told.
+    offered: bool,
 }
 
 /// Where answers go.
@@ -82,18 +84,14 @@ impl Inbox {
             scratch,
             spare: Vec::new(),
             patience: Patience::new(),
-        }
-    }
-
-    /// Tells the master that the worker is there, unless it has a task already: there may be others that wait for a worker
-    /// that is not ready.
-    pub(super) fn offer(&self) {
-        if self.tasks.as_ref().is_some_and(|tasks| !tasks.is_ready()) {
-            self.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
+            offered: false,
         }
     }
 
     /// The next order. Where none can come any more, the worker ends.
+    ///
+    /// One that finds none at its first look tells the master that it is there: there may be tasks that wait for a worker
+    /// that is not ready. What was taken back from it does not count.
     pub(super) fn next(&mut self) -> Frame {
         loop {
             let Some(tasks) = &mut self.tasks else { return self.frame() };
@@ -101,11 +99,16 @@ impl Inbox {
             record.clear();
             match tasks.take(&mut record) {
                 Ok(true) => {
+                    self.offered = true;
                     self.outbox.settle(|| true);
                     return self.order(record);
                 }
                 Ok(false) => self.spare = record,
                 Err(ring::Broken) => end_of_nonsense("its ring is overwritten"),
+            }
+            if !std::mem::replace(&mut self.offered, true) {
+                self.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
+                continue;
             }
             // One that has a record was announced before it came, so this one has none.
             if let Some(frame) = self.incoming.ready.pop_front() {
