@@ -358,6 +358,9 @@ impl Lineage {
                 Ok(TemplateSays::Unfit(reason)) => {
                     template.dismiss();
                     self.stillborn.clear();
+                    // It has forked nobody: what was asked of it before it was ready is refused, too.
+                    let asked = self.asked.drain().filter_map(|(_, asked)| Some((asked.crew?, 1)));
+                    self.wanted.extend(asked);
                     self.refuse_all(&reason, births);
                 }
                 Ok(TemplateSays::Forked(reply)) => self.forked(reply, received, births),
