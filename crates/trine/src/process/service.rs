@@ -61,22 +61,29 @@ const TURN: Duration = Duration::from_micros(100);
 /// Says what kept it from starting; the next call tries again.
 pub(super) fn get() -> Result<&'static Arc<Service>, String> {
     static SERVICE: OnceLock<Arc<Service>> = OnceLock::new();
-    static STARTING: Mutex<()> = Mutex::new(());
+    /// Whoever starts it; the mark of an earlier one who could not.
+    static STARTING: Mutex<Option<Mark>> = Mutex::new(None);
     if let Some(service) = SERVICE.get() {
         return service.check();
     }
-    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(service) = SERVICE.get() {
         return service.check();
     }
     let explain = |error| limits::explain_missing("service for process tasks", &error);
+    let mark = match *starting {
+        Some(mark) => mark,
+        None => *starting.insert(Mark::new().map_err(explain)?),
+    };
+    // It may have been made in a process that this one is a copy of.
+    mark.renew();
     let service = Arc::new(Service {
         poll: Poll::new().map_err(explain)?,
         bell: Bell::new().map_err(explain)?,
         orders: Mutex::default(),
         leaving: Mutex::default(),
         alarms: Alarms::default(),
-        mark: Mark::new().map_err(explain)?,
+        mark,
         thread: OnceLock::new(),
     });
     service.poll.add(&service.bell, BELL).map_err(explain)?;
@@ -428,6 +435,7 @@ impl Member {
     fn hear(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
         let Frame { head, body, descriptors, .. } = frame;
         match head.kind {
+            FrameKind::Ready if dead => {}
             FrameKind::Ready => self.crew.is_ready(&self.link),
             FrameKind::Overflow => self.overflowed = true,
             FrameKind::Bell if head.task == 0 => self.rung = true,
