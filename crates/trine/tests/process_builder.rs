@@ -1,7 +1,7 @@
 //! What a pool's builder sets, above all its initializer.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::PathBuf;
 use std::process::{abort, exit};
 use std::sync::OnceLock;
@@ -51,7 +51,9 @@ fn begin() -> usize {
     let path = std::env::var_os(LOG).unwrap();
     let mut log = File::options().append(true).open(&path).unwrap();
     log.write_all(format!("{}\n", std::process::id()).as_bytes()).unwrap();
-    fs::read_to_string(path).unwrap().lines().count()
+    // Up to here: others may have written since.
+    let end = log.stream_position().unwrap() as usize;
+    fs::read_to_string(path).unwrap()[..end].lines().count()
 }
 
 /// Waits for something that comes, however busy the machine is.
