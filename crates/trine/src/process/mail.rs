@@ -63,7 +63,7 @@ impl Inbox {
     pub(super) fn new(socket: OwnedFd, lines: Option<WorkerLines>) -> Inbox {
         let (ring, tasks) = lines
             .map(|WorkerLines { words, tasks, answers }| {
-                (Ring { words, answers, untold: None, patience: Patience::new() }, tasks)
+                (Ring { words, answers, untold: None, patience: Patience::little() }, tasks)
             })
             .unzip();
         Inbox {
