@@ -22,11 +22,6 @@ impl Patience {
         Patience(AtomicU32::new(Patience::MOST))
     }
 
-    /// For who keeps somebody waiting meanwhile.
-    pub(super) const fn little() -> Patience {
-        Patience(AtomicU32::new(Patience::LITTLE))
-    }
-
     /// Calls `done` until it says so; `false` if patience has come to its end before. `pass` may let others
     /// run in between, and says whether there were some.
     pub(super) fn spin(&self, pass: impl Fn() -> bool, done: impl FnMut() -> bool) -> bool {
