@@ -53,6 +53,8 @@ struct Ring {
     untold: Option<u64>,
     /// How long a joiner that looks by itself is given to take it.
     patience: Patience,
+    /// Whether the master has ever been told: whoever waits for a fresh worker sleeps, so its first answer does not wait.
+    told: bool,
 }
 
 /// How often an answer that finds no room in the ring is tried again before it goes through the socket.
@@ -74,7 +76,10 @@ impl Inbox {
     pub(super) fn new(socket: OwnedFd, lines: Option<WorkerLines>, scratch: Box<[u8]>) -> Inbox {
         let (ring, tasks) = lines
             .map(|WorkerLines { words, tasks, answers }| {
-                (Ring { words, answers, untold: None, patience: Patience::new() }, tasks)
+                (
+                    Ring { words, answers, untold: None, patience: Patience::new(), told: false },
+                    tasks,
+                )
             })
             .unzip();
         Inbox {
@@ -248,7 +253,7 @@ impl Outbox {
         let Some(ring) = &mut self.ring else { return };
         let Some(last) = ring.untold else { return };
         let is_taken = || ring.answers.is_consumed(last);
-        if !is_ready() {
+        if ring.told && !is_ready() {
             ring.patience.watch(is_taken, is_ready);
         }
         if is_taken() {
@@ -294,6 +299,7 @@ impl Outbox {
 /// Tells the master of the answers in the ring, if it wants to be told.
 fn tell(ring: &mut Ring, socket: &OwnedFd) {
     ring.untold = None;
+    ring.told = true;
     match ring.words.tell_master() {
         NOBODY => {}
         THREAD => {

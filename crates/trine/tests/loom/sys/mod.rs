@@ -9,6 +9,7 @@ pub(crate) mod sealed;
 pub(crate) mod semaphore;
 pub(crate) mod shared;
 pub(crate) mod socket;
+pub(crate) mod time;
 
 /// What stands in the first page are words to sleep on, 128 bytes apart.
 pub(crate) fn page_size() -> usize {

@@ -10,7 +10,7 @@ use loom::cell::UnsafeCell;
 
 use super::atomic::{AtomicU32, AtomicU64};
 use super::futex::{self, Word};
-use super::life;
+use super::{life, time};
 
 /// One process's view of the memory of a model.
 #[derive(Clone, Debug)]
@@ -104,7 +104,8 @@ impl Presence {
 
     /// The process has ended.
     pub(crate) fn end(table: &Table, number: u32) {
-        table[number as usize].store(0, Release);
+        table[number as usize].swap(0, Release);
+        time::change();
     }
 }
 
