@@ -12,6 +12,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+use rustix::process::Uid;
 use trine::coroutine;
 use trine::ipc::channel::{AttachError, Receiver, Sender};
 use trine::ipc::{self, Shared};
@@ -153,6 +154,23 @@ fn a_channel_of_another_build_is_told_and_not_used() {
 }
 
 #[test]
+fn a_hint_that_lies_about_free_blocks_costs_no_room() {
+    const CAPACITY: u8 = 50;
+    let (sender, receiver) = ipc::channel_with::<Vec<u8>>(CAPACITY.into(), 300).unwrap();
+    let parts = Parts::of(sender.clone());
+    for hint in [0, 16, 57, 58, 59, u64::MAX] {
+        rustix::io::pwrite(&parts.memory, &hint.to_ne_bytes(), 768).unwrap();
+        for n in 0..CAPACITY {
+            sender.try_send(vec![n; 200]).unwrap();
+        }
+        assert!(sender.try_send(vec![0; 200]).unwrap_err().is_full());
+        for n in 0..CAPACITY {
+            assert_eq!(receiver.try_recv().unwrap(), [n; 200]);
+        }
+    }
+}
+
+#[test]
 fn descriptors_in_the_wrong_places_are_told() {
     let (sender, _receiver) = ipc::channel::<u32>(4).unwrap();
     let swap = [
@@ -176,4 +194,22 @@ fn a_message_that_holds_a_descriptor_is_refused_and_told_how_it_travels() {
     assert!(error.to_string().contains("result of a process task"), "{error}");
     assert_eq!(error.into_inner().1[2], 3);
     assert!(receiver.try_recv().unwrap_err().is_empty());
+}
+
+#[test]
+fn ends_are_handed_on_and_taken_by_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (sender, receiver) = ipc::channel::<u32>(4).unwrap();
+    // The kernel knows users of single threads.
+    let other = std::thread::spawn(move || {
+        let nobody = Uid::from_raw(65534);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        let sender = Sender::<u32>::try_from(OwnedFd::try_from(sender).unwrap()).unwrap();
+        sender.send(7).unwrap();
+    });
+    other.join().unwrap();
+    assert_eq!(receiver.recv().unwrap(), 7);
+    assert!(receiver.recv().unwrap_err().is_disconnected());
 }

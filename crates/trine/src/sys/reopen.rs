@@ -95,6 +95,11 @@ fn lock_call(
 /// No descriptor is left; as [`reopen`].
 pub(crate) fn bell() -> io::Result<OwnedFd> {
     let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    // As with a memfd, whoever has a descriptor may open it again: another user's program that one was handed to, or
+    // this one after `setuid`. A sandbox may forbid the call and kill for it; there nothing brings another user.
+    if !rustix::thread::no_new_privs().unwrap_or(true) {
+        let _ = fs::fchmod(&reader, Mode::from_raw_mode(0o666));
+    }
     reopen(reader.as_fd())
 }
 

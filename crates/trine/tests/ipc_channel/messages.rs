@@ -7,7 +7,7 @@ use trine::{coroutine, ipc, thread, time};
 
 use crate::common::places::{PLACES, everywhere};
 use crate::common::waiting::until_waiting;
-use crate::{Message, until_refused};
+use crate::{LONG, Message, until_refused};
 
 fn samples() -> Vec<Message> {
     let mut samples = vec![Message::Nothing, Message::Number(u64::MAX)];
@@ -83,6 +83,29 @@ fn calls_end_when_their_time_is_up_or_their_task_is_cancelled() {
         task.cancel();
         assert!(task.join().unwrap());
         until_refused(&sender);
+    }
+}
+
+#[test]
+fn one_that_looks_again_and_again_lets_its_neighbours_run() {
+    for timeout in [Duration::ZERO, Duration::from_micros(1)] {
+        let task = coroutine::spawn(move || {
+            let (sender, receiver) = ipc::channel::<u64>(1).unwrap();
+            let neighbour = coroutine::spawn_local(move || {
+                time::sleep(Duration::from_millis(1));
+                sender.send(3).unwrap();
+            });
+            let end = Instant::now() + LONG;
+            let received = loop {
+                match receiver.recv_timeout(timeout) {
+                    Err(error) if error.is_timeout() && Instant::now() < end => {}
+                    received => break received,
+                }
+            };
+            assert_eq!(received.unwrap(), 3);
+            neighbour.join().unwrap();
+        });
+        task.join().unwrap();
     }
 }
 

@@ -6,7 +6,7 @@
 use std::mem;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::layout::{MOST_ATTACHED, Position, State, Word, laps_ahead};
+use super::layout::{MOST_ATTACHED, NEXT_BLOCK, Position, State, Word, laps_ahead};
 use super::ring::{Ring, Side};
 use crate::sys::atomic::AtomicU64;
 
@@ -18,6 +18,9 @@ const HELD: u64 = 1;
 /// With a position.
 const IN_SLOT: u64 = 2;
 const TAG: u64 = 3;
+
+/// How many blocks are looked at always; of the others a hint says where to begin.
+const LOW: usize = 16;
 
 /// A block that the caller writes or reads; freed when dropped.
 #[derive(Debug)]
@@ -35,15 +38,24 @@ impl Ring {
         self.region.word(self.layout.block_word(block))
     }
 
-    /// A block to write to; `None` if there is none just now. Low ones come first: they are in somebody's cache.
+    /// A block to write to; `None` if there is none just now. Low ones come first: they have been touched, and are in
+    /// somebody's cache.
     pub(super) fn take_block(&self) -> Option<Held<'_>> {
-        let blocks = 0..self.layout.blocks;
-        let free = blocks.clone().find(|&block| {
-            self.block_word(block).load(Relaxed) == FREE && self.exchange_for_held(block, FREE)
+        let blocks = self.layout.blocks;
+        let take = |block: &usize| {
+            self.block_word(*block).load(Relaxed) == FREE && self.exchange_for_held(*block, FREE)
+        };
+        let low = blocks.min(LOW);
+        let free = (0..low).find(take).or_else(|| {
+            let hint = self.region.word(NEXT_BLOCK);
+            let seen = hint.load(Relaxed);
+            let next = usize::try_from(seen).unwrap_or(0).clamp(low, blocks);
+            let found = (next..blocks).chain(low..next).find(take)?;
+            let _ = hint.compare_exchange(seen, found as u64 + 1, Relaxed, Relaxed);
+            Some(found)
         });
-        let mut lost = blocks;
         let block = free.or_else(|| {
-            lost.find(|&block| {
+            (0..blocks).find(|&block| {
                 let word = self.block_word(block).load(Acquire);
                 self.is_lost(word) && self.exchange_for_held(block, word)
             })
@@ -112,6 +124,9 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.ring.block_word(self.block).store(FREE, Release);
+        if self.block >= LOW {
+            self.ring.region.word(NEXT_BLOCK).fetch_min(self.block as u64, Relaxed);
+        }
         // One who waits for a block looks now and then by itself; this is sooner.
         self.ring.wake_all(Side::Sender);
     }

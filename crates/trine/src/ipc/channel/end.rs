@@ -187,7 +187,7 @@ impl End {
         deadline: Option<Instant>,
         mut look: impl FnMut() -> Found<T>,
     ) -> Result<T, Reason> {
-        if let Some(found) = self.spin.until(|| match look() {
+        if let Some(found) = self.spin.until(deadline, || match look() {
             Found::Nothing | Found::Soon(_) => None,
             found => Some(found),
         }) {
@@ -220,7 +220,15 @@ impl End {
             };
             let now = Instant::now();
             if deadline.is_some_and(|deadline| deadline <= now) {
-                return Err(Reason::TimedOut);
+                if park::is_plain_thread() {
+                    return Err(Reason::TimedOut);
+                }
+                // Not without a turn for the others: the caller may look again and again.
+                let turn = park::wait(Some(now));
+                return match look() {
+                    Found::Claimed(value) => Ok(value),
+                    _ => Err(turn.map_or_else(Reason::Interrupted, |()| Reason::TimedOut)),
+                };
             }
             let bound = match (soon, watched) {
                 (true, _) => Some(pause),

@@ -7,6 +7,7 @@
 //!   384      receivers: which kinds sleep, the word that they sleep on
 //!   512      senders: likewise
 //!   640      departures, numbers used so far, attachments so far
+//!   768      the block to look at for a free one, a hint
 //!   1024     slots, 128 bytes each:   word │ block, length │ 112 bytes of a short message
 //!   …        a word for each block, 128 bytes apart
 //!   …        blocks, one for each longer message:   lead │ message
@@ -49,6 +50,8 @@ pub(super) const DEPARTURES: usize = 640;
 pub(super) const NUMBERS: usize = 648;
 /// How many have attached so far.
 pub(super) const ATTACHMENTS: usize = 656;
+/// Where a free block may be.
+pub(super) const NEXT_BLOCK: usize = 768;
 const SLOTS: usize = 1024;
 const SLOT: usize = 128;
 /// Longest message that lies in its slot.
