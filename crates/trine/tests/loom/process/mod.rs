@@ -62,9 +62,26 @@ mod assembler {
 }
 
 mod board {
-    pub(super) struct Place;
+    use std::sync::atomic::Ordering::{Acquire, Release};
+
+    use crate::sys::atomic::AtomicU32;
+
+    /// One for both sides.
+    pub(super) struct Place(AtomicU32);
 
     impl Place {
+        pub(super) fn new() -> Place {
+            Place(AtomicU32::new(0))
+        }
+
+        pub(super) fn get_ready(&self) {
+            self.0.store(1, Release);
+        }
+
+        pub(super) fn is_ready(&self) -> bool {
+            self.0.load(Acquire) != 0
+        }
+
         pub(super) fn cancel(&self, _: u64) {}
         pub(super) fn expire(&self, _: u64) {}
     }
@@ -100,7 +117,7 @@ mod service {
 }
 
 mod spin {
-    /// Looking again only repeats a look that the model takes.
+    /// Each look is taken once: looking again only repeats it.
     pub(super) struct Patience;
 
     impl Patience {
@@ -111,9 +128,11 @@ mod spin {
         pub(super) fn spin(&self, _: impl Fn() -> bool, mut done: impl FnMut() -> bool) -> bool {
             done()
         }
-    }
 
-    pub(super) fn briefly(_: impl Fn() -> bool) {}
+        pub(super) fn watch(&self, done: impl Fn() -> bool, otherwise: impl Fn() -> bool) {
+            _ = done() || otherwise();
+        }
+    }
 }
 
 mod todo {
