@@ -32,6 +32,7 @@ mod assembler {
         pub(super) too_large: Option<Head>,
     }
 
+    #[allow(dead_code, reason = "no stream of a model ends")]
     pub(super) enum Stream {
         Flowing,
         Ebbing,
@@ -140,6 +141,7 @@ mod todo {
 
     use super::wire::Head;
 
+    #[allow(dead_code, reason = "an answer of a model is its head")]
     pub(super) struct Received<'a> {
         pub(super) head: Head,
         pub(super) body: &'a [u8],
