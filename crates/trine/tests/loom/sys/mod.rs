@@ -4,7 +4,9 @@
 pub(crate) mod atomic;
 pub(crate) mod futex;
 pub(crate) mod life;
+pub(crate) mod presence;
 pub(crate) mod region;
+pub(crate) mod reopen;
 pub(crate) mod sealed;
 pub(crate) mod semaphore;
 pub(crate) mod shared;

@@ -7,11 +7,15 @@ use std::sync::atomic::Ordering::{AcqRel, SeqCst};
 
 use loom::sync::atomic::AtomicU32;
 
-use super::layout::{ATTACHMENTS, INLINE};
-use super::layout::{DEPARTURES, HEAD, Layout, NUMBERS, Position, RECEIVERS, SENDERS, TAIL};
+use super::layout::{
+    self, ATTACHMENTS, DEPARTURES, Described, HEAD, INLINE, Layout, NUMBERS, Position, RECEIVERS,
+    SENDERS, TAIL,
+};
 use super::ring::{Found, OTHERS, Ring, Side, THREADS};
 use crate::check;
-use crate::sys::region::{self, Presence, Region, Table};
+use crate::sys::presence::{self, Presence, Table};
+use crate::sys::region::Region;
+use crate::sys::reopen;
 use crate::sys::time::Naps;
 use crate::task::park;
 
@@ -31,7 +35,7 @@ pub(super) struct Channel {
 
 impl Channel {
     pub(super) fn new(capacity: usize, longest: usize, ends: [u32; 2]) -> Channel {
-        region::hang_bell();
+        reopen::hang_bell();
         let layout = Layout::new(capacity, longest).expect("it is small");
         let mut words = vec![TAIL, HEAD, NUMBERS, ATTACHMENTS];
         let mut contents = Vec::new();
@@ -41,13 +45,13 @@ impl Channel {
         }
         for block in 0..layout.blocks {
             words.push(layout.block_word(block));
-            contents.push(layout.block(block));
+            contents.push(layout.block(block) + layout::lead(0));
         }
         let halves = [RECEIVERS, RECEIVERS + 4, SENDERS, SENDERS + 4, DEPARTURES];
         let mut channel = Channel {
             region: Region::new(&words, &halves, &contents),
             layout,
-            table: region::table(ends.iter().sum::<u32>() as usize),
+            table: presence::table(ends.iter().sum::<u32>() as usize),
             rings: Vec::new(),
             left: ends.map(AtomicU32::new),
             alarms: AtomicU32::new(0),
@@ -115,11 +119,11 @@ impl Channel {
                     park::wait_word(ring.news(side), news, None).expect("nobody cancels it");
                 }
                 Found::Nothing => loop {
-                    let rung = region::rung();
+                    let rung = reopen::rung();
                     if ring.news(side).load(SeqCst) != news {
                         break;
                     }
-                    region::hear(rung);
+                    reopen::hear(rung);
                 },
                 // It sleeps for a bounded time.
                 Found::Soon(claim) => {
@@ -137,7 +141,7 @@ impl Channel {
         let block = if self.layout.longest > INLINE {
             let look = || ring.take_block().map_or(Found::Soon(None), Found::Claimed);
             let Some(block) = self.wait(ring, Side::Sender, look) else { return false };
-            ring.region.write(block.offset(), &bytes);
+            ring.region.write(block.offset() + layout::lead(0), &bytes);
             Some(block)
         } else {
             None
@@ -151,11 +155,12 @@ impl Channel {
         };
         match block {
             None => {
-                ring.describe(position, bytes.len(), None);
+                ring.describe(position, Described { len: bytes.len(), block: None });
                 ring.region.write(ring.inline(position), &bytes);
             }
             Some(block) => {
-                ring.describe(position, bytes.len(), Some(block.block));
+                let block_and_lead = Some((block.block, layout::lead(0)));
+                ring.describe(position, Described { len: bytes.len(), block: block_and_lead });
                 block.give_to(position);
             }
         }
@@ -175,7 +180,7 @@ impl Channel {
     }
 
     fn take_out(&self, ring: &Ring, position: Position) -> [u8; 8] {
-        let (len, block) = ring.description(position).expect("it makes sense");
+        let Described { len, block } = ring.description(position).expect("it makes sense");
         assert_eq!(len, 8);
         match block {
             None => {
@@ -183,11 +188,11 @@ impl Channel {
                 ring.release(position);
                 bytes
             }
-            Some(block) => {
+            Some((block, lead)) => {
                 let held = ring.block_of(position, block);
                 ring.release(position);
                 let held = held.expect("it is this message's");
-                ring.region.read(held.offset())
+                ring.region.read(held.offset() + lead)
             }
         }
     }
@@ -195,7 +200,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        region::take_bell_down();
+        reopen::take_bell_down();
     }
 }
 
