@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use trine::ipc::{Fifo, MessageQueue, Semaphore};
 
-use super::{Ends, Link, fresh_name};
+use super::{Boxed, Ends, Link, fresh_name};
 
 /// A number at the front of as many bytes as a message has.
 struct Frame(Vec<u8>);
@@ -48,8 +48,6 @@ impl<R: Read, W: Write> Link for Bytes<R, W> {
         Ok(self.received.get())
     }
 }
-
-type Boxed = anyhow::Result<Box<dyn Link>>;
 
 /// Named pipes: to find, and to open as any other.
 pub struct Fifos;

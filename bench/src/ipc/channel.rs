@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trine::ipc::channel::{Receiver, Sender};
 
-use super::{Ends, Link, capacity};
+use super::{Boxed, Ends, Link, capacity};
 
 /// One side, for messages that begin with a number.
 struct Channel<T> {
@@ -16,8 +16,6 @@ struct Channel<T> {
     polling: bool,
     message: T,
 }
-
-type Boxed = anyhow::Result<Box<dyn Link>>;
 
 /// The near side, whose messages are as `message`.
 pub fn near<T>(

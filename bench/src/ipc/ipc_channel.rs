@@ -6,11 +6,9 @@ use ipc_channel::ipc::{
 };
 use serde_bytes::ByteArray;
 
-use super::{Ends, Link, SHORT};
+use super::{Boxed, Ends, Link, SHORT};
 
 type Message = ByteArray<SHORT>;
-type Boxed = anyhow::Result<Box<dyn Link>>;
-
 /// One side, for messages of [`SHORT`] bytes.
 pub struct Short {
     to: IpcSender<Message>,

@@ -10,7 +10,8 @@ use trine::ipc::{PipeReader, PipeWriter};
 use super::bytes::{Bytes, Fifos, Queues, Semaphores};
 use super::iceoryx::Iceoryx;
 use super::ipc_channel::{Long, Short};
-use super::{Ends, Link, SHORT, channel};
+use super::signals::BySignals;
+use super::{Boxed, Ends, SHORT, channel};
 
 /// A means, and who waits for it: a thread unless it says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,6 +27,8 @@ pub enum Means {
     QueueCoroutines,
     Semaphore,
     SemaphoreCoroutines,
+    Signal,
+    SignalCoroutines,
     Socket,
     SocketCoroutines,
     StdPipe,
@@ -38,8 +41,6 @@ pub enum Means {
 
 /// Most bytes that the kernel takes for a message of a queue, unless it is told otherwise.
 const LONGEST_IN_QUEUE: usize = 8_192;
-
-type Boxed = anyhow::Result<Box<dyn Link>>;
 
 impl Means {
     /// Runs one side where the means is waited for.
@@ -68,14 +69,21 @@ impl Means {
                 | FifoCoroutines
                 | QueueCoroutines
                 | SemaphoreCoroutines
+                | SignalCoroutines
                 | SocketCoroutines
         )
+    }
+
+    /// Whether what is sent before the last is taken arrives, too.
+    pub fn streams(self) -> bool {
+        !matches!(self, Means::Signal | Means::SignalCoroutines)
     }
 
     /// How long a message it can carry, of those that are wanted; none if it carries nothing.
     pub fn longest(self, wanted: usize) -> Option<usize> {
         match self {
             Means::Semaphore | Means::SemaphoreCoroutines => None,
+            Means::Signal | Means::SignalCoroutines => None,
             Means::Queue | Means::QueueCoroutines => Some(wanted.min(LONGEST_IN_QUEUE)),
             _ => Some(wanted),
         }
@@ -115,6 +123,7 @@ impl Means {
             Means::Fifo | Means::FifoCoroutines => Fifos::near(len, start),
             Means::Queue | Means::QueueCoroutines => Queues::near(len, start),
             Means::Semaphore | Means::SemaphoreCoroutines => Semaphores::near(start),
+            Means::Signal | Means::SignalCoroutines => BySignals::near(start),
             Means::IpcChannel | Means::IpcChannelPolling if len == SHORT => {
                 Short::near(self == Means::IpcChannelPolling, start)
             }
@@ -158,6 +167,7 @@ impl Means {
             Means::Fifo | Means::FifoCoroutines => Fifos::far(len, ends),
             Means::Queue | Means::QueueCoroutines => Queues::far(len, ends),
             Means::Semaphore | Means::SemaphoreCoroutines => Semaphores::far(ends),
+            Means::Signal | Means::SignalCoroutines => BySignals::far(ends),
             Means::IpcChannel | Means::IpcChannelPolling if len == SHORT => {
                 Short::far(self == Means::IpcChannelPolling, ends)
             }

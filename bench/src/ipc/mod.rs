@@ -15,6 +15,7 @@
 //! | `means.rs` | which means there are, and who uses each |
 //! | `bytes.rs` | pipes, FIFOs, sockets, queues, semaphores |
 //! | `channel.rs` | `trine::ipc::channel` |
+//! | `signals.rs` | signals |
 //! | `iceoryx.rs`, `ipc_channel.rs` | peers of a channel |
 
 mod bytes;
@@ -22,6 +23,7 @@ mod channel;
 mod iceoryx;
 mod ipc_channel;
 mod means;
+mod signals;
 
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -48,6 +50,8 @@ pub trait Link {
         true
     }
 }
+
+type Boxed = anyhow::Result<Box<dyn Link>>;
 
 /// What the two do.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -144,9 +148,11 @@ pub fn measure(means: Means, asked: Asked, size: Size) -> anyhow::Result<Sample>
         sample =
             sample.and("blocked", median(run(means, Work::Blocked, SHORT, count(1_200))?.each));
     }
-    let n = count(asked.short);
-    let took = run(means, Work::Stream, SHORT, n)?;
-    sample = sample.and("rate", 1e3 / ns_each(took.total, n as usize));
+    if means.streams() {
+        let n = count(asked.short);
+        let took = run(means, Work::Stream, SHORT, n)?;
+        sample = sample.and("rate", 1e3 / ns_each(took.total, n as usize));
+    }
     if let Some(len) = means.longest(LONG) {
         let n = count(asked.long);
         let took = run(means, Work::Stream, len, n)?;

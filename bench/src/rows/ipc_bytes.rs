@@ -9,7 +9,8 @@ pub const ROW: Row = Row {
     name: "ipc_bytes",
     about: "Messages of 64 bytes between two processes, each on a core of its own: there and back, back to back; the same with both sides asleep for \
             300 µs before they send (the median, without what they sleep); and one way, as fast as they are taken. Then \
-            messages of 64 KiB one way, of a queue 8 KiB, which is the kernel's limit. A semaphore carries nothing but permits. \
+            messages of 64 KiB one way, of a queue 8 KiB, which is the kernel's limit. A semaphore carries nothing but permits, a signal nothing but its number, \
+            and one at a time. \
             std's are the same system calls with nothing around them.",
     columns: &[
         Column { key: "us", heading: "µs there and back", better: Better::Less },
@@ -30,6 +31,8 @@ pub const ROW: Row = Row {
         Peer::rust("trine, MessageQueue, coroutines", |size| run(Means::QueueCoroutines, size)),
         Peer::rust("trine, Semaphore, threads", |size| run(Means::Semaphore, size)),
         Peer::rust("trine, Semaphore, coroutines", |size| run(Means::SemaphoreCoroutines, size)),
+        Peer::rust("trine, signal, threads", |size| run(Means::Signal, size)),
+        Peer::rust("trine, signal, coroutines", |size| run(Means::SignalCoroutines, size)),
     ],
     limit: Duration::from_secs(60),
 };

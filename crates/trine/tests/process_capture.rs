@@ -105,11 +105,11 @@ fn a_task_whose_time_is_up_or_that_is_cancelled_has_it_too() {
 fn memory_that_has_run_out_is_told_with_the_last_words() {
     let error = captured()
         .memory_limit(64 << 20)
-        .spawn((), |()| drop(std::hint::black_box(vec![1_u8; 1 << 30])))
+        .spawn((), |()| drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 40))))
         .join()
         .unwrap_err();
     assert!(error.is_out_of_memory());
-    let end = "memory limit of 64 MiB; last on its standard error: memory allocation of 1073741824 bytes failed";
+    let end = "memory limit of 64 MiB; last on its standard error: memory allocation of 1099511627776 bytes failed";
     assert!(error.to_string().ends_with(end), "{error}");
 }
 

@@ -415,3 +415,38 @@ fn signals_are_as_in_a_new_program() {
     // The C library's own two signals (32, 33) are ignored after every `posix_spawn` of it.
     assert_eq!(ignored & 0x7fff_ffff, 1 << (libc::SIGPIPE - 1));
 }
+
+#[test]
+fn a_bare_fork_that_joins_a_task_takes_nothing_of_what_is_the_programs() {
+    let name = "a_bare_fork_that_joins_a_task_takes_nothing_of_what_is_the_programs";
+    if role().is_some() {
+        let pool = process::Pool::new(1);
+        let desk = common::desk::Desk::open();
+        let task = pool.spawn(desk.path.clone(), common::desk::wait_for_a_word);
+        let (worker, stream) = desk.hear();
+        wait_for_the_service();
+        // SAFETY: as above.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            drop(stream);
+            let _ = task.join_timeout(Duration::from_millis(500));
+            // SAFETY: ends the child without the test harness.
+            unsafe { libc::_exit(0) };
+        }
+        // Its end is what the task waits for: the child looks for the answer, and nobody else does.
+        let address = stream.into_inner();
+        let asleep = |stat: String| stat.contains(") S");
+        while !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(asleep) {
+            std::thread::yield_now();
+        }
+        drop(address);
+        let mut status = 0;
+        // SAFETY: a valid place for the answer.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        assert_eq!((status, task.join().unwrap()), (0, worker));
+        assert_eq!(pool.spawn((), |()| std::process::id()).join().unwrap(), worker);
+        assert_eq!(pool.stats().workers_lost, 0);
+        return;
+    }
+    run(child(&this_program(), name, "master"));
+}

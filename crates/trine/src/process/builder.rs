@@ -105,8 +105,8 @@ impl Builder {
     /// be in the very group that is delegated, for the kernel has no limits beside processes.
     ///
     /// Such a group goes with its process, or, if programs that the task has started live on, with a later one. If this
-    /// program is killed, its groups stay, empty, until another one with a memory limit starts there, or systemd
-    /// ends the service.
+    /// program ends first or is killed, groups stay, empty, until another program starts a process with a memory limit
+    /// there, or systemd ends the service.
     ///
     /// ```
     /// let greedy = trine::process::Builder::new()

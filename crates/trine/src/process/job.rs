@@ -435,7 +435,7 @@ mod tests {
 
     use super::super::chunk::ChunkRemote;
     use super::super::limits::Evidence;
-    use super::super::service::cause_of;
+    use super::super::member::cause_of;
     use super::super::wire;
     use super::*;
     use crate::sys::child::Ended;

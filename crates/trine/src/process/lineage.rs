@@ -15,8 +15,8 @@ use super::launch::{self, Template};
 use super::limits::Evidence;
 use super::lines::MasterLines;
 use super::link::Link;
+use super::member::cause_of;
 use super::prologue::Prologue;
-use super::service::cause_of;
 use super::setup::Setup;
 use super::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateSays};
 use crate::sys::child::{self, Ended};
@@ -358,6 +358,9 @@ impl Lineage {
                 Ok(TemplateSays::Unfit(reason)) => {
                     template.dismiss();
                     self.stillborn.clear();
+                    // It has forked nobody: what was asked of it before it was ready is refused, too.
+                    let asked = self.asked.drain().filter_map(|(_, asked)| Some((asked.crew?, 1)));
+                    self.wanted.extend(asked);
                     self.refuse_all(&reason, births);
                 }
                 Ok(TemplateSays::Forked(reply)) => self.forked(reply, received, births),

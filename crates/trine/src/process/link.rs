@@ -1,6 +1,8 @@
 //! The master's end of one worker: what it is given, and what it answers.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
@@ -26,6 +28,8 @@ pub(super) struct Link {
     pub(super) pidfd: OwnedFd,
     pub(super) place: Place,
     pub(super) service: Arc<Service>,
+    /// Whether it was seen to be ready: what its task writes over the board does not undo that.
+    ready: AtomicBool,
     /// What it prints, if that is captured.
     capture: Option<Capture>,
     /// Shared memory with a worker of a pool; a fresh process has none.
@@ -69,12 +73,17 @@ impl Link {
                 (Lines { words, answers: Mutex::new(answers), broken, patience }, tasks)
             })
             .unzip();
-        (Link { id, pid, socket, pidfd, place, service, capture, lines }, tasks)
+        let ready = AtomicBool::new(false);
+        (Link { id, pid, socket, pidfd, place, service, ready, capture, lines }, tasks)
     }
 
     /// Whether the worker has said that it can take tasks.
     pub(super) fn is_ready(&self) -> bool {
-        self.place.is_ready()
+        let is_ready = self.ready.load(Relaxed) || self.place.is_ready();
+        if is_ready {
+            self.ready.store(true, Relaxed);
+        }
+        is_ready
     }
 
     /// Asks the worker to end one of its tasks.

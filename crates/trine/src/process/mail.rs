@@ -34,6 +34,8 @@ pub(super) struct Inbox {
     /// Memory for the next record.
     spare: Vec<u8>,
     patience: Patience,
+    /// Whether the master knows that the worker is there: by an answer, or because it was told.
+    offered: bool,
 }
 
 /// Where answers go.
@@ -51,6 +53,8 @@ struct Ring {
     untold: Option<u64>,
     /// How long a joiner that looks by itself is given to take it.
     patience: Patience,
+    /// Whether the master has ever been told: whoever waits for a fresh worker sleeps, so its first answer does not wait.
+    told: bool,
 }
 
 /// How often an answer that finds no room in the ring is tried again before it goes through the socket.
@@ -72,7 +76,10 @@ impl Inbox {
     pub(super) fn new(socket: OwnedFd, lines: Option<WorkerLines>, scratch: Box<[u8]>) -> Inbox {
         let (ring, tasks) = lines
             .map(|WorkerLines { words, tasks, answers }| {
-                (Ring { words, answers, untold: None, patience: Patience::new() }, tasks)
+                (
+                    Ring { words, answers, untold: None, patience: Patience::new(), told: false },
+                    tasks,
+                )
             })
             .unzip();
         Inbox {
@@ -82,18 +89,14 @@ impl Inbox {
             scratch,
             spare: Vec::new(),
             patience: Patience::new(),
-        }
-    }
-
-    /// Tells the master that the worker is there, unless it has a task already: there may be others that wait for a worker
-    /// that is not ready.
-    pub(super) fn offer(&self) {
-        if self.tasks.as_ref().is_some_and(|tasks| !tasks.is_ready()) {
-            self.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
+            offered: false,
         }
     }
 
     /// The next order. Where none can come any more, the worker ends.
+    ///
+    /// One that finds none at its first look tells the master that it is there: there may be tasks that wait for a worker
+    /// that is not ready. What was taken back from it does not count.
     pub(super) fn next(&mut self) -> Frame {
         loop {
             let Some(tasks) = &mut self.tasks else { return self.frame() };
@@ -101,11 +104,16 @@ impl Inbox {
             record.clear();
             match tasks.take(&mut record) {
                 Ok(true) => {
+                    self.offered = true;
                     self.outbox.settle(|| true);
                     return self.order(record);
                 }
                 Ok(false) => self.spare = record,
                 Err(ring::Broken) => end_of_nonsense("its ring is overwritten"),
+            }
+            if !std::mem::replace(&mut self.offered, true) {
+                self.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
+                continue;
             }
             // One that has a record was announced before it came, so this one has none.
             if let Some(frame) = self.incoming.ready.pop_front() {
@@ -245,7 +253,7 @@ impl Outbox {
         let Some(ring) = &mut self.ring else { return };
         let Some(last) = ring.untold else { return };
         let is_taken = || ring.answers.is_consumed(last);
-        if !is_ready() {
+        if ring.told && !is_ready() {
             ring.patience.watch(is_taken, is_ready);
         }
         if is_taken() {
@@ -291,6 +299,7 @@ impl Outbox {
 /// Tells the master of the answers in the ring, if it wants to be told.
 fn tell(ring: &mut Ring, socket: &OwnedFd) {
     ring.untold = None;
+    ring.told = true;
     match ring.words.tell_master() {
         NOBODY => {}
         THREAD => {

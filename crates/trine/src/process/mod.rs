@@ -177,6 +177,7 @@ mod lineage;
 mod lines;
 mod link;
 mod mail;
+mod member;
 mod overflow;
 mod policy;
 mod pool;

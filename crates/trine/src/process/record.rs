@@ -14,6 +14,7 @@ use super::chunk::{ChunkRemote, Gathered};
 use super::crew::Crew;
 use super::function;
 use super::link::Link;
+use super::service;
 use crate::task::registry::{self, Slot};
 use crate::task::{Cause, CodecStage, Core, Handle, Interrupted, Kind, TaskError, failure, park};
 
@@ -113,8 +114,9 @@ impl Record {
         }
     }
 
+    /// None in a copy of the program, by `fork`: what it would take out of the rings is the other's.
     fn link(&self) -> Option<(&Arc<Crew>, Arc<Link>)> {
-        let crew = self.submitted_to.get()?;
+        let crew = self.submitted_to.get().filter(|_| service::get().is_ok())?;
         Some((crew, crew.link(self.post())?))
     }
 

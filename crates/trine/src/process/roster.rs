@@ -163,12 +163,17 @@ impl Roster {
     /// ready; `false` if there is nothing.
     fn relieve(&mut self, id: u64, policy: &Policy) -> bool {
         let is_ready = self.post(id).link.is_ready();
-        let starts = |post: &Post| is_ready && !post.link.is_ready();
-        let busiest = self.posts.values_mut().max_by_key(|post| (post.jobs.len(), starts(post)));
-        let Some(busiest) = busiest else { return false };
-        let spare = usize::from(starts(busiest));
+        // What came through the socket stays where it is.
+        let gives_all = |post: &Post| {
+            let last = post.jobs.back().filter(|_| is_ready && !post.link.is_ready());
+            last.is_some_and(|job| job.place.is_some())
+        };
+        let busiest = self.posts.values_mut().map(|post| (gives_all(post), post));
+        let spare = |all: bool, post: &Post| post.jobs.len() + usize::from(all);
+        let busiest = busiest.max_by_key(|(all, post)| (spare(*all, post), *all));
+        let Some((all, busiest)) = busiest else { return false };
         let mut moved: Vec<Job> = Vec::new();
-        for _ in 0..usize::midpoint(busiest.jobs.len(), spare) {
+        for _ in 0..spare(all, busiest) / 2 {
             moved.extend(busiest.withdraw_last());
         }
         let (relieved, stays) = (busiest.link.id, !busiest.dismissed && !busiest.hung_up);

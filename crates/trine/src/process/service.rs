@@ -5,7 +5,7 @@
 //! signals are blocked in it.
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::AsFd;
+use std::process;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,12 @@ use super::alarms::{Alarms, Key, Whom};
 use super::assembler::{Assembler, Stream};
 use super::crew::Crew;
 use super::forks::{Forked, Forks};
-use super::limits::{self as worker_limits, Evidence};
-use super::link::Link;
-use super::todo::Received;
-use super::wire::{Frame, FrameKind};
-use crate::sys::child::{self, Ended};
+use super::limits as worker_limits;
+use super::member::Member;
+use crate::sys::child;
 use crate::sys::copy::Mark;
 use crate::sys::poll::{Bell, Happened, Poll};
-use crate::sys::socket::Patience;
 use crate::sys::{limits, observe};
-use crate::task::Cause;
 
 /// What other threads see of the service.
 pub(super) struct Service {
@@ -61,33 +57,53 @@ const TURN: Duration = Duration::from_micros(100);
 /// Says what kept it from starting; the next call tries again.
 pub(super) fn get() -> Result<&'static Arc<Service>, String> {
     static SERVICE: OnceLock<Arc<Service>> = OnceLock::new();
-    static STARTING: Mutex<()> = Mutex::new(());
+    /// Whoever starts it; the mark of an earlier one who could not.
+    static STARTING: Mutex<Option<Mark>> = Mutex::new(None);
     if let Some(service) = SERVICE.get() {
         return service.check();
     }
-    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(service) = SERVICE.get() {
         return service.check();
     }
     let explain = |error| limits::explain_missing("service for process tasks", &error);
+    let mark = match *starting {
+        Some(mark) => mark,
+        None => *starting.insert(Mark::new().map_err(explain)?),
+    };
+    // It may have been made in a process that this one is a copy of.
+    mark.renew();
     let service = Arc::new(Service {
         poll: Poll::new().map_err(explain)?,
         bell: Bell::new().map_err(explain)?,
         orders: Mutex::default(),
         leaving: Mutex::default(),
         alarms: Alarms::default(),
-        mark: Mark::new().map_err(explain)?,
+        mark,
         thread: OnceLock::new(),
     });
     service.poll.add(&service.bell, BELL).map_err(explain)?;
     let served = Arc::clone(&service);
     let signals = child::block_signals();
-    let thread = std::thread::Builder::new()
-        .name("trine-processes".into())
-        .spawn(move || Master::new(served).serve());
+    let thread = std::thread::Builder::new().name("trine-processes".into()).spawn(move || {
+        let _ends_with_it = Indispensable;
+        Master::new(served).serve()
+    });
     drop(signals);
     thread.map_err(|error| limits::explain_refused_task("thread", &error))?;
     SERVICE.get_or_init(|| service).check()
+}
+
+/// Ends the program with the thread whose panic drops it: nobody else could tell the joiners, who would wait for good.
+struct Indispensable;
+
+impl Drop for Indispensable {
+    fn drop(&mut self) {
+        eprintln!(
+            "trine: without the thread that serves process tasks no task would end; aborting"
+        );
+        process::abort();
+    }
 }
 
 impl Service {
@@ -147,21 +163,6 @@ impl Service {
     fn has_orders(&self) -> bool {
         !self.orders.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
-}
-
-/// One worker, as the service thread knows it.
-struct Member {
-    crew: Arc<Crew>,
-    link: Arc<Link>,
-    incoming: Assembler,
-    /// Whether it has said that there is something in its ring.
-    rung: bool,
-    /// Whether it has said that its stack is used up.
-    overflowed: bool,
-    /// Why it could not be made ready, if it said so.
-    refusal: Option<String>,
-    /// Why it was killed by the service, if it was.
-    condemned: Option<String>,
 }
 
 /// What the service thread owns.
@@ -299,15 +300,7 @@ impl Master {
     fn enlist(&mut self, forked: Forked) {
         let Forked { crew, link, tasks } = forked;
         let incoming = Assembler::default();
-        let member = Member {
-            crew: Arc::clone(&crew),
-            link: Arc::clone(&link),
-            incoming,
-            rung: false,
-            overflowed: false,
-            refusal: None,
-            condemned: None,
-        };
+        let member = Member::new(Arc::clone(&crew), Arc::clone(&link), incoming);
         self.members.insert(link.id, member);
         crash_point!("master: worker watched, without tasks");
         crew.joined(link, tasks);
@@ -410,82 +403,5 @@ impl Master {
                 member.condemn("it closed the connection to its master and lived on".into());
             }
         }
-    }
-}
-
-impl Member {
-    fn receive(&mut self, scratch: &mut [u8], dead: bool) -> Stream {
-        let stream = self.incoming.receive(self.link.socket.as_fd(), scratch, Patience::Now);
-        while let Some(frame) = self.incoming.ready.pop_front() {
-            if let Err(reason) = self.hear(frame, dead) {
-                return Stream::Broken(reason);
-            }
-        }
-        stream
-    }
-
-    /// Acts on one frame; `Err` if no worker of ours would send it.
-    fn hear(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
-        let Frame { head, body, descriptors, .. } = frame;
-        match head.kind {
-            FrameKind::Ready => self.crew.is_ready(&self.link),
-            FrameKind::Overflow => self.overflowed = true,
-            FrameKind::Bell if head.task == 0 => self.rung = true,
-            FrameKind::Bell => {
-                // It had nothing to do, and all that it has answered before is there.
-                self.link.hear_all(&self.crew, dead);
-                if self.crew.is_first(self.link.id, head.task) {
-                    return Err("it has lost its task, or the answer to it".into());
-                }
-            }
-            FrameKind::Refused if !self.link.is_ready() => {
-                self.refusal = Some(String::from_utf8_lossy(&body).into_owned());
-            }
-            FrameKind::Value | FrameKind::Failed | FrameKind::Refused | FrameKind::Progress => {
-                // A worker that refuses a task ends.
-                let dead = dead || head.kind == FrameKind::Refused;
-                let answer = Received { head, body: &body, descriptors };
-                let (ended, wrong) = self.crew.answered(&self.link, [answer].into_iter(), dead);
-                ended.settle(&self.crew, &self.link.service);
-                return wrong.map_or(Ok(()), Err);
-            }
-            FrameKind::Setup | FrameKind::Run | FrameKind::OnSocket => {
-                return Err(format!("it sent {:?}, which only masters do", head.kind));
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends a worker that is no use any more.
-    fn condemn(&mut self, reason: String) {
-        self.condemned.get_or_insert(reason);
-        child::kill(&self.link.pidfd);
-    }
-
-    /// Why a task that it had begun has no value.
-    fn cause(&self, ended: Ended, evidence: Evidence) -> Cause {
-        if self.overflowed {
-            return Cause::StackOverflow;
-        }
-        if let Some(reason) = &self.refusal {
-            return Cause::NotSpawned { reason: reason.clone() };
-        }
-        if let Some(reason) = self.condemned.as_ref().or(self.link.broken()) {
-            return Cause::Lost { reason: reason.clone() };
-        }
-        cause_of(ended, evidence)
-    }
-}
-
-/// What a process that has ended so leaves a task with.
-pub(super) fn cause_of(ended: Ended, evidence: Evidence) -> Cause {
-    match ended {
-        Ended::Exited(code) => Cause::Exited { code },
-        Ended::Signaled { signal, core_dumped } => evidence.cause(signal, core_dumped),
-        Ended::Unknown => Cause::Lost {
-            reason: "it has ended, and other code of this program has taken the answer how: it \
-                         ignores SIGCHLD or waits for any child"
-                .into(),
-        },
     }
 }

@@ -111,7 +111,6 @@ pub(super) fn become_worker(
     }
     crash_point!("worker: set up, not ready");
     place.get_ready();
-    inbox.offer();
     crash_point!("worker: ready");
     loop {
         let mut order = inbox.next();

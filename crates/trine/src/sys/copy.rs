@@ -24,15 +24,22 @@ impl Mark {
     pub(crate) fn new() -> io::Result<Mark> {
         let (len, access) = (super::page_size(), ProtFlags::READ | ProtFlags::WRITE);
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing, and nobody else uses it.
-        let page = unsafe {
-            let page = mm::mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE)?;
-            mm::madvise(page, len, Advice::LinuxWipeOnFork)?;
-            page.cast::<u8>()
-        };
+        let page = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE) }?;
+        // SAFETY: the page just mapped, in which nothing stands.
+        if let Err(error) = unsafe { mm::madvise(page, len, Advice::LinuxWipeOnFork) } {
+            // SAFETY: as above; nobody has seen it.
+            let _ = unsafe { mm::munmap(page, len) };
+            return Err(error.into());
+        }
         // SAFETY: the page was just mapped, to be written, and stays, in copies as well.
-        let mark = unsafe { AtomicU8::from_ptr(page) };
-        mark.store(1, Relaxed);
-        Ok(Mark(mark))
+        let mark = Mark(unsafe { AtomicU8::from_ptr(page.cast()) });
+        mark.renew();
+        Ok(mark)
+    }
+
+    /// Marks the calling process in place of the one that has made the mark, which may be the same.
+    pub(crate) fn renew(self) {
+        self.0.store(1, Relaxed);
     }
 
     /// Whether the process that has made the mark is another one, and this its copy.
@@ -58,7 +65,7 @@ pub(crate) fn prepare() -> io::Result<()> {
 /// Marks the calling process, a worker; its copies are known from now on. Something [is prepared](prepare) here, or in the
 /// process that this one is a copy of.
 pub(crate) fn mark_original() {
-    WORKER.get().expect("nobody has prepared a mark").0.store(1, Relaxed);
+    WORKER.get().expect("nobody has prepared a mark").renew();
 }
 
 /// Whether this is a copy of a worker that has marked itself. May be called from a signal handler.

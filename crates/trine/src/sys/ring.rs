@@ -130,7 +130,11 @@ impl Ring {
             .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(COMPLETIONS)
-            .build(ENTRIES)?;
+            .build(ENTRIES)
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::EINVAL) => io::Error::other("the kernel is older than Linux 6.1"),
+                _ => error,
+            })?;
         if !queues.params().is_feature_nodrop() || !queues.params().is_feature_ext_arg() {
             return Err(io::ErrorKind::Unsupported.into());
         }

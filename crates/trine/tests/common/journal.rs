@@ -1,7 +1,7 @@
 //! Where preloads and initializers note that they have begun.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::PathBuf;
 
 use trine::process::{Pool, PoolBuilder};
@@ -53,5 +53,7 @@ pub fn begin() -> usize {
     let path = own_folder().join("log");
     let mut log = File::options().create(true).append(true).open(&path).unwrap();
     log.write_all(format!("{}\n", std::process::id()).as_bytes()).unwrap();
-    fs::read_to_string(path).unwrap().lines().count()
+    // Up to here: others may have written since.
+    let end = log.stream_position().unwrap() as usize;
+    fs::read_to_string(path).unwrap()[..end].lines().count()
 }

@@ -91,6 +91,7 @@ fn check<S: Send + Sync + 'static>(
     model.check(move || {
         pool::fill();
         sys::socket::connect();
+        sys::time::begin();
         let shared = Arc::new(make());
         let (first, others) = threads.split_first().expect("somebody");
         let others: Vec<_> = others

@@ -43,6 +43,7 @@ impl<T> Future for Task<T> {
 }
 
 /// Why a task has failed, as far as it crosses between processes.
+#[allow(dead_code, reason = "no task of a model fails")]
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
     Panicked { message: String, location: Option<SourceLocation>, backtrace: Backtrace },

@@ -7,6 +7,7 @@ mod end;
 mod limits;
 mod progress;
 mod retries;
+mod starts;
 mod workers;
 
 use std::time::Duration;

@@ -30,6 +30,7 @@ mod semaphore {
 
 mod shared {
     /// Why there is no shared memory: here there always is.
+    #[allow(dead_code, reason = "nobody reads what does not happen")]
     #[derive(Debug)]
     pub(crate) enum SharedError {
         TooLarge,

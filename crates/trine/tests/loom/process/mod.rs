@@ -32,6 +32,7 @@ mod assembler {
         pub(super) too_large: Option<Head>,
     }
 
+    #[allow(dead_code, reason = "no stream of a model ends")]
     pub(super) enum Stream {
         Flowing,
         Ebbing,
@@ -62,9 +63,26 @@ mod assembler {
 }
 
 mod board {
-    pub(super) struct Place;
+    use std::sync::atomic::Ordering::{Acquire, Release};
+
+    use crate::sys::atomic::AtomicU32;
+
+    /// One for both sides.
+    pub(super) struct Place(AtomicU32);
 
     impl Place {
+        pub(super) fn new() -> Place {
+            Place(AtomicU32::new(0))
+        }
+
+        pub(super) fn get_ready(&self) {
+            self.0.store(1, Release);
+        }
+
+        pub(super) fn is_ready(&self) -> bool {
+            self.0.load(Acquire) != 0
+        }
+
         pub(super) fn cancel(&self, _: u64) {}
         pub(super) fn expire(&self, _: u64) {}
     }
@@ -100,7 +118,7 @@ mod service {
 }
 
 mod spin {
-    /// Looking again only repeats a look that the model takes.
+    /// Each look is taken once: looking again only repeats it.
     pub(super) struct Patience;
 
     impl Patience {
@@ -111,9 +129,11 @@ mod spin {
         pub(super) fn spin(&self, _: impl Fn() -> bool, mut done: impl FnMut() -> bool) -> bool {
             done()
         }
-    }
 
-    pub(super) fn briefly(_: impl Fn() -> bool) {}
+        pub(super) fn watch(&self, done: impl Fn() -> bool, otherwise: impl Fn() -> bool) {
+            _ = done() || otherwise();
+        }
+    }
 }
 
 mod todo {
@@ -121,6 +141,7 @@ mod todo {
 
     use super::wire::Head;
 
+    #[allow(dead_code, reason = "an answer of a model is its head")]
     pub(super) struct Received<'a> {
         pub(super) head: Head,
         pub(super) body: &'a [u8],

@@ -3,13 +3,16 @@
 //! Loom takes an access that is `SeqCst` for one that is `AcqRel`. Here a full fence stands before it: so of two in one
 //! thread the second is not made before the first. That is a little more than the language says, as the fence
 //! also orders what is not `SeqCst` before it.
+//!
+//! A store to a word that is slept on is a swap here: where a store and a swap meet, loom lets the swap be overtaken by the
+//! store and yet be the last.
 
 use std::sync::atomic::Ordering;
 
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
 use super::futex::{Bed, Word};
-use super::life;
+use super::{life, time};
 
 pub(crate) fn fence(order: Ordering) {
     if life::step() {
@@ -27,7 +30,7 @@ fn begin(order: Ordering) -> bool {
 }
 
 macro_rules! atomic {
-    ($name:ident, $word:ty, $bed:ty) => {
+    ($name:ident, $word:ty, $bed:ty, $store:ident, $changed:expr) => {
         #[derive(Debug)]
         pub(crate) struct $name {
             word: loom::sync::atomic::$name,
@@ -45,7 +48,8 @@ macro_rules! atomic {
 
             pub(crate) fn store(&self, word: $word, order: Ordering) {
                 if begin(order) {
-                    self.word.store(word, order);
+                    _ = self.word.$store(word, order);
+                    $changed();
                 }
             }
 
@@ -85,7 +89,11 @@ macro_rules! atomic {
                 failed: Ordering,
             ) -> Result<$word, $word> {
                 if begin(done) {
-                    self.word.compare_exchange(now, next, done, failed)
+                    let result = self.word.compare_exchange(now, next, done, failed);
+                    if result.is_ok() && now != next {
+                        $changed();
+                    }
+                    result
                 } else {
                     Ok(now)
                 }
@@ -119,8 +127,8 @@ macro_rules! atomic {
     };
 }
 
-atomic!(AtomicU32, u32, Bed);
-atomic!(AtomicU64, u64, ());
+atomic!(AtomicU32, u32, Bed, swap, || ());
+atomic!(AtomicU64, u64, (), store, time::change);
 
 impl Word for AtomicU32 {
     fn value(&self) -> u32 {
@@ -143,6 +151,7 @@ impl AtomicU64 {
     /// As the kernel changes it: not a step of its own.
     pub(super) fn change(&self, bits: u64) {
         self.word.fetch_xor(bits, Ordering::AcqRel);
+        time::change();
     }
 
     /// As the kernel looks at it.

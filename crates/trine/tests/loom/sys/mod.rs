@@ -4,11 +4,14 @@
 pub(crate) mod atomic;
 pub(crate) mod futex;
 pub(crate) mod life;
+pub(crate) mod presence;
 pub(crate) mod region;
+pub(crate) mod reopen;
 pub(crate) mod sealed;
 pub(crate) mod semaphore;
 pub(crate) mod shared;
 pub(crate) mod socket;
+pub(crate) mod time;
 
 /// What stands in the first page are words to sleep on, 128 bytes apart.
 pub(crate) fn page_size() -> usize {

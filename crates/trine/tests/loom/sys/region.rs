@@ -1,15 +1,11 @@
 //! Stands in for `src/sys/region.rs`: words at the places that are given, and contents that loom watches.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use loom::cell::UnsafeCell;
 
 use super::atomic::{AtomicU32, AtomicU64};
-use super::futex::{self, Word};
 use super::life;
 
 /// One process's view of the memory of a model.
@@ -71,76 +67,4 @@ impl Region {
     }
 
     pub(crate) fn prefetch(&self, _: usize) {}
-}
-
-/// Who has which number. The kernel takes it back after a death.
-#[derive(Debug)]
-pub(crate) struct Presence {
-    table: Table,
-    number: u32,
-}
-
-/// Of each number, whether somebody has it.
-pub(crate) type Table = Arc<[loom::sync::atomic::AtomicU32]>;
-
-pub(crate) fn table(numbers: usize) -> Table {
-    (0..numbers).map(|_| loom::sync::atomic::AtomicU32::new(0)).collect()
-}
-
-impl Presence {
-    /// Takes a number, if it is free.
-    pub(crate) fn new(table: &Table, number: u32) -> Option<Presence> {
-        let taken = table[number as usize].compare_exchange(0, 1, AcqRel, Acquire);
-        taken.ok().map(|_| Presence { table: Arc::clone(table), number })
-    }
-
-    pub(crate) fn number(&self) -> u32 {
-        self.number
-    }
-
-    pub(crate) fn is_there(&self, number: u32) -> bool {
-        !life::step() || self.table[number as usize].fetch_add(0, AcqRel) != 0
-    }
-
-    /// The process has ended.
-    pub(crate) fn end(table: &Table, number: u32) {
-        table[number as usize].store(0, Release);
-    }
-}
-
-std::thread_local! {
-    /// The bell of a model. All threads of a model run on one thread of the system.
-    static BELL: RefCell<Option<Arc<AtomicU32>>> = const { RefCell::new(None) };
-}
-
-fn the_bell() -> Arc<AtomicU32> {
-    BELL.with_borrow(|bell| Arc::clone(bell.as_ref().expect("the model has one")))
-}
-
-/// Makes the bell, before the model starts its threads.
-pub(crate) fn hang_bell() {
-    BELL.set(Some(Arc::new(AtomicU32::new(0))));
-}
-
-/// Forgets it, before the model ends.
-pub(crate) fn take_bell_down() {
-    BELL.take();
-}
-
-pub(crate) fn ring(_: impl AsFd) {
-    if life::step() {
-        let bell = the_bell();
-        bell.count();
-        bell.bed().wake(usize::MAX);
-    }
-}
-
-/// How often the bell has rung.
-pub(crate) fn rung() -> u32 {
-    the_bell().value()
-}
-
-/// Sleeps until the bell has rung more often. May return early.
-pub(crate) fn hear(rung: u32) {
-    futex::wait(&*the_bell(), rung);
 }

@@ -19,7 +19,7 @@ fn check_all_deaths(make: fn() -> Channel, threads: &'static [fn(&Channel)], end
     for accesses in 0.. {
         AFTER.set(accesses);
         HAS_DIED.set(false);
-        check(2, make, threads, end);
+        check(1, make, threads, end);
         if !HAS_DIED.get() {
             assert!(accesses > 5, "somebody has died");
             return;

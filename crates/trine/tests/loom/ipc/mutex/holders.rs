@@ -12,6 +12,7 @@ use loom::sync::atomic::AtomicU32;
 use super::word::{Attempt, Before, Memory};
 use crate::check;
 use crate::sys::life;
+use crate::sys::time::{self, Naps};
 use crate::task::park;
 
 type Value = [u64; 2];
@@ -98,13 +99,14 @@ impl Lock {
             return before;
         }
         let mut has_waited = false;
+        let mut naps = Naps::new();
         loop {
             match self.memory.try_take(own, has_waited) {
                 Attempt::Taken(before) => return before,
                 Attempt::Held(owner) if self.take_from_dead(own, owner) => return Before::Died,
                 Attempt::Held(_) => {
                     if self.memory.ask(has_waited) {
-                        self.rest();
+                        self.rest(&mut naps);
                         has_waited = true;
                     }
                 }
@@ -116,10 +118,10 @@ impl Lock {
         }
     }
 
-    fn rest(&self) {
+    fn rest(&self, naps: &mut Naps) {
         if LOOK.get() {
             self.bell.quiet();
-            loom::thread::yield_now();
+            naps.sleep();
         } else {
             self.bell.wait();
         }
@@ -131,7 +133,7 @@ impl Lock {
             return false;
         }
         let taken = self.memory.take_over(own, owner);
-        byte.store(0, Release);
+        byte.swap(0, Release);
         taken
     }
 
@@ -187,7 +189,8 @@ impl Lock {
             if self.memory.owner() == own {
                 *self.died.lock().unwrap() += 1;
             }
-            self.bytes[own as usize].store(0, Release);
+            self.bytes[own as usize].swap(0, Release);
+            time::change();
         }
     }
 
