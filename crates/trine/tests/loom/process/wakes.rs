@@ -49,7 +49,6 @@ fn work(pool: &Pool) {
     let lines = pool.worker.lock().unwrap().take();
     let mut inbox = Inbox::new(no_descriptor(), lines, mail::scratch());
     pool.link.place.get_ready();
-    inbox.offer();
     loop {
         let order = inbox.next();
         match order.head.kind {
