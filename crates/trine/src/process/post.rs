@@ -312,6 +312,10 @@ impl Post {
     pub(super) fn withdraw(&mut self, task: u64) -> Option<Job> {
         let index = self.jobs.iter().rposition(|job| job.id() == task)?;
         let place = self.jobs[index].place?;
+        // Whoever has written over the ring has made its own record look as it was: it is not to begin anew elsewhere.
+        if self.begun().task == task {
+            return None;
+        }
         if !self.tasks.as_ref()?.withdraw(place) {
             return None;
         }
