@@ -271,27 +271,27 @@ impl Outbox {
     }
 
     /// Sends a frame through the socket.
-    pub(super) fn send(&self, frame: &[u8], descriptors: &[OwnedFd]) {
-        let sent = if descriptors.is_empty() {
-            socket::send_all(&self.socket, frame)
-        } else {
-            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-            self.begin(frame, &descriptors)
-                .and_then(|sent| socket::send_all(&self.socket, &frame[sent..]))
-        };
-        if sent.is_err() {
-            // Nobody is left to tell, or the task has closed the connection.
-            process::exit(1);
+    pub(super) fn send(&self, mut frame: &[u8], descriptors: &[OwnedFd]) {
+        let mut descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        while !frame.is_empty() {
+            match self.send_part(frame, &descriptors) {
+                Ok(sent) => {
+                    frame = &frame[sent..];
+                    descriptors.clear();
+                }
+                // Too many descriptors travel, or there is no memory.
+                Err(error) if socket::takes_more_later(&error) => thread::sleep(REFUSED_PAUSE),
+                // Nobody is left to tell, or the task has closed the connection.
+                Err(_) => process::exit(1),
+            }
         }
     }
 
-    /// Sends the first part of a frame, and its descriptors as soon as the kernel lets so many travel.
-    fn begin(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        loop {
-            match socket::send_with(&self.socket, frame, descriptors, socket::Patience::Wait) {
-                Err(error) if socket::takes_more_later(&error) => thread::sleep(REFUSED_PAUSE),
-                sent => return sent,
-            }
+    fn send_part(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        if descriptors.is_empty() {
+            socket::send(&self.socket, frame, socket::Patience::Wait)
+        } else {
+            socket::send_with(&self.socket, frame, descriptors, socket::Patience::Wait)
         }
     }
 }

@@ -138,7 +138,8 @@ impl Post {
         }
         let Some(next) = self.jobs.front().map(Job::id) else { return Look::Never };
         let soon = now + limit.clamp(GRAIN, HUNG);
-        if !self.link.is_ready() {
+        // It may not even have it.
+        if !self.link.is_ready() || !self.out.is_empty() {
             return Look::Again(soon);
         }
         match self.unbegun {

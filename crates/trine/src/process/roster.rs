@@ -344,11 +344,19 @@ impl Roster {
             }
         }
         let is_end = self.end_at.is_some_and(|at| at <= now);
-        let (mut late, mut overdue) = (Vec::new(), 0);
+        let (mut late, mut overdue, mut back) = (Vec::new(), 0, Vec::new());
         for (id, post) in self.posts.iter_mut().filter(|(_, post)| !post.killed) {
             let starts = !post.link.is_ready() && !post.dismissed;
-            let ready_by = post.ready_by.filter(|_| starts);
-            overdue += u32::from(ready_by.is_some_and(|at| at <= now));
+            let mut ready_by = post.ready_by.filter(|_| starts);
+            if ready_by.is_some_and(|at| at <= now) {
+                back.extend(post.withdraw_all());
+                if post.jobs.iter().any(|job| job.place.is_some()) {
+                    // It has just become ready, and begun one.
+                    ready_by = None;
+                } else {
+                    overdue += 1;
+                }
+            }
             let at = [ready_by, post.leaves_by, self.end_at].into_iter().flatten().min();
             if is_end {
                 post.jobs.iter_mut().for_each(Job::killed);
@@ -360,6 +368,8 @@ impl Roster {
             }
         }
         late.into_iter().for_each(|id| self.kill(id));
+        back.into_iter().for_each(|job| self.queue.push_front(job));
+        self.employ_idle(policy);
         for _ in 0..overdue {
             self.stillborn(&format!(
                 "it was not ready within {:?} (`start_timeout`) and was killed: its initializer \

@@ -1,7 +1,9 @@
 //! What a worker needs of its master before it is forked: its connection, and memory for rings.
 //!
 //! It is made for the next worker while the template forks this one, so that nobody waits for it. It lies ready for good, and
-//! counts against the limit for descriptors: nothing does where much of that is used up.
+//! counts against the limit for descriptors: nothing does where much of that is used up. A child that the program forks by
+//! itself, and that executes nothing, has both ends, too: of the worker that gets them, its master sees the death, not that it
+//! has closed them.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -16,7 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 ///
 /// `/proc` is not there; the file is another user's; no descriptor is left.
 pub(crate) fn reopen(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    let path = format!("/proc/thread-self/fd/{}", descriptor.as_raw_fd());
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
     rustix::io::retry_on_intr(|| fs::open(&path, flags, Mode::empty())).map_err(|error| {
         let error = io::Error::from(error);

@@ -97,13 +97,17 @@ pub(crate) fn send_all(_: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], _: Patience) -> io::Result<usize> {
+    send_all(socket, bytes).map(|()| bytes.len())
+}
+
 pub(crate) fn send_with(
     socket: &OwnedFd,
     bytes: &[u8],
     _: &[BorrowedFd<'_>],
-    _: Patience,
+    patience: Patience,
 ) -> io::Result<usize> {
-    send_all(socket, bytes).map(|()| bytes.len())
+    send(socket, bytes, patience)
 }
 
 /// The worker receives what there is.
