@@ -139,6 +139,11 @@ impl Roster {
         }
     }
 
+    /// The worker that has rested for longest; not the first of them, where those are that are not ready.
+    fn longest_idle(&self) -> Option<u64> {
+        self.idle.iter().copied().min_by_key(|id| self.posts[id].idle_since)
+    }
+
     /// Takes a worker that rests out of those that do; `false` if it does not.
     pub(super) fn wake(&mut self, id: u64) -> bool {
         let Some(index) = self.idle.iter().position(|idle| *idle == id) else { return false };
@@ -332,14 +337,14 @@ impl Roster {
     pub(super) fn look_at_workers(&mut self, now: Instant, policy: &Policy) {
         if let Some(idle) = policy.idle {
             while self.living() > policy.fewest
-                && let Some(id) = self.idle.first().copied()
+                && let Some(id) = self.longest_idle()
                 && let Some(at) = self.post(id).idle_since.and_then(|since| since.checked_add(idle))
             {
                 if at > now {
                     self.wish(at);
                     break;
                 }
-                self.idle.remove(0);
+                self.wake(id);
                 self.dismiss(id);
             }
         }

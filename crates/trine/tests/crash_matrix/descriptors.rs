@@ -15,84 +15,83 @@ fn hoard() -> Vec<fs::File> {
     std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect()
 }
 
+/// Runs `test`, the caller's whole work, in a process that may have few descriptors.
+fn with_few_descriptors(name: &str, test: impl FnOnce()) {
+    if role().is_none() {
+        run(child(&this_program(), &format!("descriptors::{name}"), "master"));
+        return;
+    }
+    limit(libc::RLIMIT_NOFILE, 100);
+    test();
+}
+
 /// The task's error is what it would be otherwise; the other worker does the other tasks, and with descriptors there are
 /// two workers again.
 #[test]
 fn while_the_master_has_no_descriptors() {
-    let name = "descriptors::while_the_master_has_no_descriptors";
-    if role().is_none() {
-        run(child(&this_program(), name, "master"));
-        return;
-    }
-    limit(libc::RLIMIT_NOFILE, 100);
-    in_every_way(|charge, _| {
-        let pool = builder(charge.failure).build();
+    let every_way = || {
+        in_every_way(|charge, _| {
+            let pool = builder(charge.failure).build();
+            until("the workers", || pool.worker_pids().len() == WORKERS);
+            are_unharmed(others(&pool), "before");
+            let before = others(&pool);
+            let most = if charge.failure.takes_time() { 700 } else { 3_600_000 };
+            let task = time::timeout(Duration::from_millis(most), || {
+                let go_off = |charge: Charge| charge.go_off(Limits::OfThePool);
+                Ok::<_, TaskError>(pool.spawn(charge.clone(), go_off))
+            });
+            let task = task.unwrap().unwrap();
+            // To find the process takes a descriptor.
+            let pid = charge.failure.comes_from_outside().then(|| pid_in(&charge.folder));
+            let hoard = hoard();
+            if let Some(pid) = pid {
+                let stop = charge.failure == StoppedFromOutside;
+                crate::failure::signal(pid, if stop { libc::SIGSTOP } else { libc::SIGKILL });
+            }
+            charge.is_told_by(&task.join(), "without descriptors");
+            are_unharmed(before, "without descriptors");
+            are_unharmed(others(&pool), "without descriptors");
+            drop(hoard);
+            is_at_full_strength_after(pool);
+        })
+    };
+    with_few_descriptors("while_the_master_has_no_descriptors", every_way);
+}
+
+/// A worker that takes too long to start is killed and cannot be replaced: the other one does the tasks.
+#[test]
+fn while_a_worker_starts_and_the_master_has_no_descriptors() {
+    with_few_descriptors("while_a_worker_starts_and_the_master_has_no_descriptors", || {
+        let folder = Folder::new();
+        let charge = Charge::new(TimeIsUp, &folder);
+        let pool = telling(&charge).initializer(initializer).build();
+        let tasks = others(&pool);
+        let pid = pid_in(&folder.0);
         until("the workers", || pool.worker_pids().len() == WORKERS);
-        are_unharmed(others(&pool), "before");
-        let before = others(&pool);
-        let most = if charge.failure.takes_time() { 700 } else { 3_600_000 };
-        let task = time::timeout(Duration::from_millis(most), || {
-            let go_off = |charge: Charge| charge.go_off(Limits::OfThePool);
-            Ok::<_, TaskError>(pool.spawn(charge.clone(), go_off))
-        });
-        let task = task.unwrap().unwrap();
-        // To find the process takes a descriptor.
-        let pid = charge.failure.comes_from_outside().then(|| pid_in(&charge.folder));
         let hoard = hoard();
-        if let Some(pid) = pid {
-            let stop = charge.failure == StoppedFromOutside;
-            crate::failure::signal(pid, if stop { libc::SIGSTOP } else { libc::SIGKILL });
-        }
-        charge.is_told_by(&task.join(), "without descriptors");
-        are_unharmed(before, "without descriptors");
+        until("the end of the worker that takes too long", || !pool.worker_pids().contains(&pid));
+        are_unharmed(tasks, "without descriptors");
         are_unharmed(others(&pool), "without descriptors");
         drop(hoard);
         is_at_full_strength_after(pool);
     });
 }
 
-/// A worker that takes too long to start is killed and cannot be replaced: the other one does the tasks.
-#[test]
-fn while_a_worker_starts_and_the_master_has_no_descriptors() {
-    let name = "descriptors::while_a_worker_starts_and_the_master_has_no_descriptors";
-    if role().is_none() {
-        run(child(&this_program(), name, "master"));
-        return;
-    }
-    limit(libc::RLIMIT_NOFILE, 100);
-    let folder = Folder::new();
-    let charge = Charge::new(TimeIsUp, &folder);
-    let pool = telling(&charge).initializer(initializer).build();
-    let tasks = others(&pool);
-    let pid = pid_in(&folder.0);
-    until("the workers", || pool.worker_pids().len() == WORKERS);
-    let hoard = hoard();
-    until("the end of the worker that takes too long", || !pool.worker_pids().contains(&pid));
-    are_unharmed(tasks, "without descriptors");
-    are_unharmed(others(&pool), "without descriptors");
-    drop(hoard);
-    is_at_full_strength_after(pool);
-}
-
 /// A template that takes too long is killed, and none can be started: the tasks are told why, and none is lost.
 #[test]
 fn while_a_template_starts_and_the_master_has_no_descriptors() {
-    let name = "descriptors::while_a_template_starts_and_the_master_has_no_descriptors";
-    if role().is_none() {
-        run(child(&this_program(), name, "master"));
-        return;
-    }
-    limit(libc::RLIMIT_NOFILE, 100);
-    let folder = Folder::new();
-    let charge = Charge::new(TimeIsUp, &folder);
-    let pool = telling(&charge).preload(preload).build();
-    let tasks = others(&pool);
-    pid_in(&folder.0);
-    let hoard = hoard();
-    for task in tasks {
-        let error = task.join().unwrap_err();
-        assert!(not_spawned(&error).contains("descriptor"), "{error}");
-    }
-    drop(hoard);
-    is_at_full_strength_after(pool);
+    with_few_descriptors("while_a_template_starts_and_the_master_has_no_descriptors", || {
+        let folder = Folder::new();
+        let charge = Charge::new(TimeIsUp, &folder);
+        let pool = telling(&charge).preload(preload).build();
+        let tasks = others(&pool);
+        pid_in(&folder.0);
+        let hoard = hoard();
+        for task in tasks {
+            let error = task.join().unwrap_err();
+            assert!(not_spawned(&error).contains("descriptor"), "{error}");
+        }
+        drop(hoard);
+        is_at_full_strength_after(pool);
+    });
 }

@@ -55,8 +55,12 @@ pub fn is_at_full_strength(pool: Pool) {
     pool.shutdown();
 }
 
-/// As [`is_at_full_strength`]; a pool that was refused its workers asks for them with its next task.
+/// As [`is_at_full_strength`]; a pool that was refused its workers asks for them with its next task. A refusal may come
+/// behind the first tasks.
 pub fn is_at_full_strength_after(pool: Pool) {
-    are_unharmed(others(&pool), "afterwards");
+    until("tasks that bring the workers back", || {
+        are_unharmed(others(&pool), "afterwards");
+        pool.worker_pids().len() == WORKERS
+    });
     is_at_full_strength(pool);
 }

@@ -14,8 +14,8 @@ use trine::{Cause, TaskError, coroutine, net, process, time};
 use crate::common::temporary::TempPath;
 use crate::{attempts, call, errno, error_of, landlock, run_in, tight};
 
-#[test]
-fn what_no_task_needs_is_refused_in_every_sandbox() {
+/// Makes each attempt in a sandbox that allows the most.
+pub fn attempts_are_refused() {
     for (what, error) in run_in(Sandbox::new(), (), |()| attempts()).unwrap() {
         let expected = match &*what {
             "clone3" | "a call of the future" | "a call of x32" => libc::ENOSYS,
@@ -24,6 +24,11 @@ fn what_no_task_needs_is_refused_in_every_sandbox() {
         };
         assert_eq!(error, expected, "{what}: {}", io::Error::from_raw_os_error(error));
     }
+}
+
+#[test]
+fn what_no_task_needs_is_refused_in_every_sandbox() {
+    attempts_are_refused();
     let (status, death, dumpable) = run_in(Sandbox::new(), (), |()| {
         let (mut death, none) = (0_i32, 0_usize);
         // SAFETY: a valid place for the answer.
