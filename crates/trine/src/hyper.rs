@@ -45,7 +45,7 @@ use ::hyper::rt::{self, ReadBufCursor};
 use crate::future;
 use crate::net::{Shutdown, TcpStream, UnixStream};
 use crate::reactor::{Direction, Source};
-use crate::sys::socket::{self, Patience};
+use crate::sys::io::socket::{self, Patience};
 
 impl rt::Read for TcpStream {
     #[inline]

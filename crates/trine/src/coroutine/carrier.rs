@@ -28,14 +28,15 @@ use std::time::{Duration, Instant};
 use crossbeam_deque::Worker;
 
 use super::fiber::{self, Fiber, Suspend};
+use super::future::Stackless;
 use super::monitor;
 use super::remote::Remote;
 use super::scheduler::{self, Fresh, Scheduler};
 use super::stack::StackCache;
-use super::stackless::Stackless;
 use super::timers::Timers;
 use crate::reactor::Local;
-use crate::sys::{self, fault};
+use crate::sys;
+use crate::sys::signal::fault;
 use crate::task::{park, registry};
 
 /// Switches between two looks at the inbox, the timers and the work of others.

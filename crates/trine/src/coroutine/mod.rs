@@ -20,14 +20,13 @@
 //! | `remote.rs`, `host.rs` | what others touch of it; how its coroutines wait |
 //! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
 //! | `stack.rs` | where stacks come from and go |
-//! | `timers.rs`, `nodes.rs` | waiting for a time; where the waits stand |
+//! | `timers.rs`, `timer_slab.rs` | waiting for a time; where the waits stand |
 //! | `monitor.rs` | coroutines that hold their carrier for long |
 //! | `overflow.rs` | running off the end of a stack |
 //! | `local.rs` | values of which each coroutine has its own |
 //! | `local_task.rs`, `thread_host.rs` | coroutines that stay on their thread; those of `main` and the like |
 //! | `generator.rs`, `thread_stacks.rs` | functions that hand out values on the way; the stacks of any thread |
-//! | `stackless.rs`, `word.rs` | the second form: a future as a task, without a stack |
-//! | `alarms.rs` | futures that wait for a time |
+//! | `future/` | the second form: a future as a task, without a stack |
 //!
 //! # What a coroutine must not do
 //!
@@ -42,24 +41,22 @@ use std::sync::Arc;
 use crate::task::job::Job;
 use crate::task::{Kind, Task, park};
 
-pub(crate) mod alarms;
 mod carrier;
 mod fiber;
+pub(crate) mod future;
 mod generator;
 mod host;
 mod local;
 mod local_task;
 mod monitor;
-mod nodes;
 mod overflow;
 mod remote;
 mod scheduler;
 mod stack;
-mod stackless;
 mod thread_host;
 mod thread_stacks;
+mod timer_slab;
 mod timers;
-mod word;
 
 pub use generator::{Generator, Step, Yielder};
 pub use local::{AccessError, Local};
@@ -69,8 +66,8 @@ pub use monitor::{Hog, Hogs, hogs};
 pub use stack::StackStats;
 
 use fiber::Fiber;
+use future::FutureTask;
 use scheduler::Fresh;
-use stackless::FutureTask;
 
 /// Runs `f` as a coroutine.
 ///

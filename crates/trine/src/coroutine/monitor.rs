@@ -29,8 +29,9 @@ use super::carrier;
 use super::remote::Remote;
 use super::scheduler::Scheduler;
 use crate::config::{self, HogWatch};
+use crate::sys::futex;
 use crate::sys::observe::{self, RunState};
-use crate::sys::{futex, sample};
+use crate::sys::signal::sample;
 use crate::task::registry::{SEEN, Slot};
 use crate::task::{Backtrace, TaskInfo};
 

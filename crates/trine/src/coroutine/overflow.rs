@@ -2,7 +2,8 @@
 //! change, and dies as a thread of std would.
 
 use super::{carrier, thread_stacks};
-use crate::sys::{self, fault};
+use crate::sys;
+use crate::sys::signal::fault;
 
 /// Puts the handler in place; called before the first coroutine runs.
 pub(super) fn install() {

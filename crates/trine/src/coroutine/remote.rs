@@ -10,14 +10,14 @@ use std::vec;
 
 use crossbeam_deque::Stealer;
 
-use super::alarms::Alarms;
 use super::carrier::current;
 use super::fiber::Fiber;
+use super::future::Stackless;
+use super::future::timers::Alarms;
 use super::scheduler::Fresh;
-use super::stackless::Stackless;
 use crate::reactor::Local;
 use crate::sys::futex;
-use crate::sys::poll::Bell;
+use crate::sys::io::poll::Bell;
 use crate::task::registry::Slot;
 
 /// The part of a carrier that others touch. Lives as long as the process.

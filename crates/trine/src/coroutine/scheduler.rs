@@ -21,9 +21,9 @@ use crossbeam_deque::{Injector, Steal, Worker};
 
 use super::carrier;
 use super::fiber::Fiber;
+use super::future::Stackless;
 use super::overflow;
 use super::remote::Remote;
-use super::stackless::Stackless;
 use crate::config;
 use crate::sys::limits;
 

@@ -26,7 +26,7 @@ use corosensei::stack::{Stack, StackPointer};
 
 use crate::config::{self, MAX_STACK_SIZE, MIN_STACK_SIZE};
 use crate::sys;
-use crate::sys::memory::{self, Guard, Region};
+use crate::sys::memory::stacks::{self, Guard, Region};
 
 /// Stacks cut from one mapping.
 const SLOTS: usize = 64;
@@ -178,7 +178,7 @@ fn spread(size: usize) -> usize {
 impl StackCache {
     pub(super) fn new() -> StackCache {
         let settings = config::settings();
-        let markers = !settings.mprotect_guards && memory::guard_markers_work();
+        let markers = !settings.mprotect_guards && stacks::guard_markers_work();
         StackCache {
             slot_size: spread(round_size(settings.stack_size)),
             guard: if markers { Guard::Marker } else { Guard::Mprotect },
@@ -298,14 +298,14 @@ impl StackCache {
     fn begin_slot(&mut self) -> Result<u32, String> {
         if self.slabs.last().is_none_or(|slab| slab.begun() == SLOTS) {
             let region = Region::reserve(SLOTS * self.slot_size);
-            let region = region.map_err(|error| memory::explain_refusal(&error))?;
+            let region = region.map_err(|error| stacks::explain_refusal(&error))?;
             self.slabs.push(Slab::new(region));
         }
         let number = self.slabs.len() - 1;
         let slab = &mut self.slabs[number];
         let begun = slab.begun();
         let guarded = slab.region.guard(begun * self.slot_size, self.guard);
-        guarded.map_err(|error| memory::explain_refusal(&error))?;
+        guarded.map_err(|error| stacks::explain_refusal(&error))?;
         slab.counts.begun.store(begun + 1, Relaxed);
         u32::try_from(number * SLOTS + begun)
             .map_err(|_| "a carrier cannot number more than 2^32 stacks".into())
@@ -313,7 +313,7 @@ impl StackCache {
 
     #[cold]
     fn take_own(&self, size: usize) -> Result<CoStack, String> {
-        let explain = |error| memory::explain_refusal(&error);
+        let explain = |error| stacks::explain_refusal(&error);
         let mut region = Region::reserve(size).map_err(explain)?;
         region.guard(0, self.guard).map_err(explain)?;
         let limit = region.base();

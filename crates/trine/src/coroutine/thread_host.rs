@@ -12,7 +12,7 @@
 
 use super::carrier::{self, Carrier};
 use super::thread_stacks;
-use crate::sys::fault;
+use crate::sys::signal::fault;
 use crate::task::park;
 
 /// Gives the calling thread a carrier. That is leaked, some two KiB, as wakers of its coroutines may come

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use super::carrier;
 use super::overflow;
 use super::stack::{CoStack, StackCache};
-use crate::sys::fault;
+use crate::sys::signal::fault;
 
 /// Caches of threads that have ended.
 static LEFT: Mutex<Vec<StackCache>> = Mutex::new(Vec::new());

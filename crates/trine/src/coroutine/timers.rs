@@ -28,7 +28,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::nodes::{Key, NONE, Nodes};
+use super::timer_slab::{Key, NONE, Nodes};
 
 const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;

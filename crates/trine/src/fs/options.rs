@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::File;
 use crate::reactor::files;
-use crate::sys::file::flags;
+use crate::sys::io::file::flags;
 
 /// How a file is opened, as [`std::fs::OpenOptions`].
 ///

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::coroutine::alarms::Alarm;
+use crate::coroutine::future::timers::Alarm;
 use crate::task::{Interrupt, Interrupted};
 
 /// A future that is ready after `duration`, counted from this call.

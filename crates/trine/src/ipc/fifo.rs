@@ -27,9 +27,9 @@ use super::{PipeReader, PipeWriter};
 use crate::config::Reactor;
 use crate::reactor::files::{asking, blocking};
 use crate::reactor::{Direction, Source, reactor};
-use crate::sys::fifo::{self as kernel, End, Opening, Probe};
-use crate::sys::file::{self, flags};
-use crate::sys::socket;
+use crate::sys::io::fifo::{self as kernel, End, Opening, Probe};
+use crate::sys::io::file::{self, flags};
+use crate::sys::io::socket;
 use crate::task::cancel::shield;
 use crate::task::park;
 

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::Stdio;
 
 use crate::reactor::{Direction, Source};
-use crate::sys::{descriptors, socket, unix_socket};
+use crate::sys::io::{socket, unix_socket};
+use crate::sys::process::descriptors;
 
 /// A pipe: what is written at one end is read at the other. As [`std::io::pipe`].
 ///

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Direction, Source};
-use crate::sys::descriptors;
+use crate::sys::process::descriptors;
 use crate::task::park;
 
 /// The first pause; each further one is twice as long.

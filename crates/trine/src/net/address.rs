@@ -5,7 +5,7 @@ use std::iter::Cloned;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{net, option, slice, vec};
 
-use crate::reactor::offload;
+use crate::reactor::blocking;
 use crate::task::Interrupted;
 
 /// What stands for the address of a socket: as [`std::net::ToSocketAddrs`], but a name parks the coroutine
@@ -46,7 +46,7 @@ pub trait ToSocketAddrs {
 /// Asks for the addresses of a name, on a thread for what can only block.
 fn resolve_name(name: &str, port: u16) -> io::Result<vec::IntoIter<SocketAddr>> {
     let name = name.to_owned();
-    offload::detached(move || net::ToSocketAddrs::to_socket_addrs(&(name, port)))?
+    blocking::detached(move || net::ToSocketAddrs::to_socket_addrs(&(name, port)))?
 }
 
 /// Calls `attempt` with each address until it has a value; the error of the last one else.

@@ -51,7 +51,7 @@ impl TcpListener {
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<TcpListener> {
         let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
         let listener = net::TcpListener::bind(&addresses[..])?;
-        sys::net::lengthen_backlog(&listener)?;
+        sys::io::net::lengthen_backlog(&listener)?;
         Ok(TcpListener { source: Source::new(listener)? })
     }
 
@@ -65,7 +65,7 @@ impl TcpListener {
     ///
     /// What interrupts the caller; `InvalidInput` if what the listener was made of is none.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (socket, from) = accept(&self.source, |listener| sys::net::accept(listener))?;
+        let (socket, from) = accept(&self.source, |listener| sys::io::net::accept(listener))?;
         let source = Source::of_nonblocking(net::TcpStream::from(socket));
         Ok((TcpStream::new(source), from))
     }

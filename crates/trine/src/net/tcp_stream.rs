@@ -9,7 +9,7 @@ use super::address::first;
 use super::timeout::{Timeouts, refuse_zero};
 use crate::reactor::{Direction, Source};
 use crate::sys;
-use crate::sys::socket::{self, MOST_BUFFERS, Patience};
+use crate::sys::io::socket::{self, MOST_BUFFERS, Patience};
 
 /// Most bytes of one read; more than any socket holds.
 const MOST: usize = 1 << 30;
@@ -81,9 +81,9 @@ impl TcpStream {
     }
 
     fn open(address: &SocketAddr, timeout: Option<Duration>) -> io::Result<TcpStream> {
-        let socket = net::TcpStream::from(sys::net::stream_socket(address)?);
+        let socket = net::TcpStream::from(sys::io::net::stream_socket(address)?);
         let source = Source::of_nonblocking(socket);
-        source.retry(Direction::Write, timeout, |socket| sys::net::connect(socket, address))?;
+        source.retry(Direction::Write, timeout, |socket| sys::io::net::connect(socket, address))?;
         Ok(TcpStream::new(source))
     }
 
@@ -185,7 +185,7 @@ impl TcpStream {
             return Ok(0);
         }
         let limit = self.timeouts.read.get();
-        self.source.retry(Direction::Read, limit, |socket| sys::net::peek(socket, buffer))
+        self.source.retry(Direction::Read, limit, |socket| sys::io::net::peek(socket, buffer))
     }
 
     /// Whether small pieces are sent at once, and not collected for a moment (`TCP_NODELAY`).
@@ -214,7 +214,7 @@ impl TcpStream {
     ///
     /// The kernel's.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        sys::net::set_linger(&self.source, linger)
+        sys::io::net::set_linger(&self.source, linger)
     }
 
     /// What closing does with bytes that were not sent yet.
@@ -223,7 +223,7 @@ impl TcpStream {
     ///
     /// The kernel's.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        sys::net::linger(&self.source)
+        sys::io::net::linger(&self.source)
     }
 
     /// How many routers its packets may pass (`IP_TTL`).

@@ -9,7 +9,7 @@ use super::address::invalid;
 use super::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
 use crate::sys;
-use crate::sys::socket::{self, Patience};
+use crate::sys::io::socket::{self, Patience};
 
 /// A socket for packets; as [`std::net::UdpSocket`].
 ///
@@ -89,7 +89,7 @@ impl UdpSocket {
         let to = address.to_socket_addrs()?.next();
         let to = to.ok_or_else(|| invalid("no addresses to send data to"))?;
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
-            sys::net::send_to(socket, packet, &to)
+            sys::io::net::send_to(socket, packet, &to)
         })
     }
 
@@ -112,7 +112,7 @@ impl UdpSocket {
     /// As `recv`.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
-            sys::net::receive_from(socket, buffer)
+            sys::io::net::receive_from(socket, buffer)
         })
     }
 
@@ -123,7 +123,7 @@ impl UdpSocket {
     /// As `recv`.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
-            sys::net::peek(socket, buffer)
+            sys::io::net::peek(socket, buffer)
         })
     }
 
@@ -134,7 +134,7 @@ impl UdpSocket {
     /// As `recv`.
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
-            sys::net::peek_from(socket, buffer)
+            sys::io::net::peek_from(socket, buffer)
         })
     }
 
@@ -345,7 +345,7 @@ impl UdpSocket {
     ///
     /// The kernel's.
     pub fn set_multicast_hops_v6(&self, hops: u32) -> io::Result<()> {
-        sys::net::set_multicast_hops_v6(&self.source, hops)
+        sys::io::net::set_multicast_hops_v6(&self.source, hops)
     }
 
     /// How many routers packets to IPv6 groups may pass. std has no such method.
@@ -354,6 +354,6 @@ impl UdpSocket {
     ///
     /// The kernel's.
     pub fn multicast_hops_v6(&self) -> io::Result<u32> {
-        sys::net::multicast_hops_v6(&self.source)
+        sys::io::net::multicast_hops_v6(&self.source)
     }
 }

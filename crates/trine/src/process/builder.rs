@@ -9,11 +9,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::function::CapturesNothing;
+use super::pool;
 use super::sandbox::Sandbox;
-use super::setup::Setup;
+use super::task::encode;
+use super::task::function::CapturesNothing;
 use super::wire::{self, FrameKind};
-use super::{call, pool};
+use super::worker::setup::Setup;
 use crate::task::{Cause, Task};
 
 /// Chooses what is different in the process of one task.
@@ -222,7 +223,7 @@ impl Builder {
     {
         let proof = const { CapturesNothing::<F>::check() };
         let Builder { name, mut setup, grace } = self;
-        let (task, job) = call::prepare((name, None), Location::caller(), arg, function, proof);
+        let (task, job) = encode::prepare((name, None), Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
         job.grace = grace;
         match setup.prepare() {

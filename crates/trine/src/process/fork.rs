@@ -5,7 +5,9 @@ use std::fmt;
 use std::io::{self, Read};
 
 use super::Process;
-use crate::sys::{clone, limits, observe, termination};
+use crate::sys::process::clone;
+use crate::sys::signal::sigterm;
+use crate::sys::{limits, observe};
 use crate::task::park;
 
 /// On which side of a [`fork()`] the caller finds itself.
@@ -66,7 +68,7 @@ enum Why {
 /// Other threads exist; the caller is in a process task, which the child would answer a second time; the
 /// kernel refuses a process (the text names the limit), or a descriptor to watch it with.
 pub fn fork() -> Result<Fork, ForkError> {
-    if termination::is_installed() {
+    if sigterm::is_installed() {
         return Err(ForkError { why: Why::Worker });
     }
     match observe::threads_that_stay() {

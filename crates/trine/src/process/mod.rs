@@ -32,21 +32,15 @@
 //! template and, by `CLONE_PARENT`, a child of the master. A function travels as its offset in the program's
 //! file, which is the same in both; argument and result travel encoded ([`serde`], postcard).
 //!
-//! | file | what it holds |
+//! | room | contents |
 //! |---|---|
-//! | `entry.rs` | before `main`: is this the program, or its template? |
-//! | `template.rs`, `worker.rs` | the two roles of the program started again |
-//! | `setup.rs`, `prologue.rs` | what is different in one worker or in the workers of one pool; the user's functions that run before its tasks |
-//! | `overflow.rs` | a worker that runs off its stack says so |
-//! | `cancel.rs` | a worker hears that its task is to end |
-//! | `function.rs` | a function as an offset; why that is sound |
-//! | `call.rs`, `builder.rs`, `pool.rs` | spawning |
-//! | `pool_builder.rs`, `policy.rs`, `stats.rs` | what a pool can be told, and what it tells |
-//! | `record.rs`, `job.rs`, `queue.rs`, `delayed.rs`, `link.rs`, `post.rs`, `roster.rs`, `crew.rs`, `todo.rs` | the master's tasks, workers, and who gets what |
-//! | `service.rs`, `alarms.rs`, `forks.rs`, `lineage.rs`, `launch.rs`, `spare.rs` | the service thread, its templates, and how they start |
-//! | `wire.rs`, `assembler.rs`, `board.rs` | what they say to each other |
+//! | `mod.rs`, `builder.rs`, `fork.rs` | the face: [`spawn`], [`Builder`], [`fork()`] |
+//! | `pool/` | [`Pool`], and which worker gets which task: dispatcher, queue, retries, replies |
+//! | `service/` | one thread of the master: forks workers through templates, reaps them, keeps alarms |
+//! | `worker/` | the other side: before `main`, the template, the worker, its limits |
+//! | `task/` | one task: its function, its encoded argument, its record |
+//! | `wire/` | what crosses between the processes: frames, rings, the board |
 //! | `sandbox/` | what a worker gives up: [`Sandbox`] |
-//! | `fork.rs` | this program twice: [`fork()`] |
 //! | `command/` | other programs: [`Command`] |
 //!
 //! A pool with a [`preload`](PoolBuilder::preload) has a template of its own, which runs that function
@@ -155,60 +149,26 @@ macro_rules! crash_side {
     };
 }
 
-mod alarms;
-mod assembler;
-mod board;
 mod builder;
-mod call;
-mod cancel;
-mod capture;
-mod chunk;
 mod command;
-mod crew;
-mod delayed;
-mod entry;
 mod fork;
-mod forks;
-mod function;
-mod job;
-mod launch;
-mod limits;
-mod lineage;
-mod lines;
-mod link;
-mod mail;
-mod member;
-mod overflow;
-mod policy;
 mod pool;
-mod pool_builder;
-mod post;
-mod prologue;
-mod queue;
-mod record;
-mod ring;
-mod roster;
 mod sandbox;
 mod service;
-mod setup;
-mod spare;
-mod spin;
-mod stats;
-mod template;
-mod todo;
+mod task;
 mod wire;
 mod worker;
 
 pub use builder::Builder;
-pub(crate) use chunk::Chunk;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process, Usage};
 pub use fork::{Fork, ForkError, fork};
-pub(crate) use function::CapturesNothing;
+pub use pool::builder::PoolBuilder;
+pub(crate) use pool::chunk::Chunk;
+pub use pool::stats::PoolStats;
 pub use pool::{Pool, QueueFull, pool};
-pub use pool_builder::PoolBuilder;
 pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
-pub use stats::PoolStats;
 pub use std::process::{ExitStatus, Output, Stdio};
+pub(crate) use task::function::CapturesNothing;
 
 /// Runs `function` on `arg` in a new process, which ends with the task.
 ///
@@ -250,7 +210,7 @@ where
     F: Fn(A) -> R + Copy + Send + 'static,
 {
     let proof = const { CapturesNothing::<F>::check() };
-    let (task, job) = call::prepare((None, None), Location::caller(), arg, function, proof);
+    let (task, job) = task::encode::prepare((None, None), Location::caller(), arg, function, proof);
     if let Some(job) = job {
         pool::submit_fresh(job, false);
     }

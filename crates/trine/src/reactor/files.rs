@@ -34,9 +34,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::operation::OwnRing;
-use super::{Direction, Source, offload, turns};
-use crate::sys::file::{self, Patience, flags};
-use crate::sys::{descriptors, poll, socket};
+use super::{Direction, Source, blocking, budget};
+use crate::sys::io::file::{self, Patience, flags};
+use crate::sys::io::{poll, socket};
+use crate::sys::process::descriptors;
 use crate::task::{Interrupted, park};
 
 /// Who makes a call on a file.
@@ -95,7 +96,7 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
         let attempt = match file::open_cached(path, nonblocking) {
             Some(attempt) => attempt,
             None if flags & (flags::CREATE | flags::TRUNCATE) != 0 => {
-                offload::run(|| file::open(path, nonblocking, mode))?
+                blocking::run(|| file::open(path, nonblocking, mode))?
             }
             None => asking(path, move |path| Ok(file::open(path, nonblocking, mode)))?,
         };
@@ -106,7 +107,7 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
             }
             // Another process holds a lease, which the kernel takes back within a time of its own.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && made_nonblocking => {
-                let file = offload::run(|| file::open(path, flags, mode))??;
+                let file = blocking::run(|| file::open(path, flags, mode))??;
                 return Ok(Opened::new(file, false));
             }
             Err(error) => return Err(error),
@@ -140,7 +141,7 @@ pub(crate) fn metadata(path: &Path, follow: bool) -> io::Result<Metadata> {
 ///
 /// What `call` says; what interrupts the caller before it has begun.
 pub(crate) fn blocking<T: Send>(call: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    offload::run(call)?
+    blocking::run(call)?
 }
 
 /// As [`blocking`], for calls that change nothing: an interrupted caller leaves at once, also one that asks a
@@ -157,7 +158,7 @@ pub(crate) fn asking<T: Send + 'static>(
         return call(path);
     }
     let path = path.to_path_buf();
-    offload::detached(move || call(&path))?
+    blocking::detached(move || call(&path))?
 }
 
 /// Waits between attempts at what the kernel tells nobody of: 1 ms, then longer, up to 16.
@@ -231,7 +232,7 @@ impl Opened {
             };
             if count == 0 && !empty { self.check_end() } else { Ok(count) }
         });
-        read.inspect(|&count| turns::count_bytes(count))
+        read.inspect(|&count| budget::count_bytes(count))
     }
 
     /// Reads at `offset`, or at the file's own position, at most what `buffer` has room for behind what it
@@ -249,7 +250,7 @@ impl Opened {
             };
             if count == 0 { self.check_end() } else { Ok(count) }
         });
-        read.inspect(|&count| turns::count_bytes(count))
+        read.inspect(|&count| budget::count_bytes(count))
     }
 
     /// Writes at `offset`, or at the file's own position.
@@ -268,7 +269,7 @@ impl Opened {
             let first = first.map_or(&[][..], |first| &first[..first.len().min(file::PIPE_BUFFER)]);
             file::write(file, &[IoSlice::new(first)], offset, patience)
         });
-        written.inspect(|&count| turns::count_bytes(count))
+        written.inspect(|&count| budget::count_bytes(count))
     }
 
     /// Brings what was written to the disk; only what is needed to read it, if `data_only`.

@@ -17,12 +17,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::choice;
-use super::entry::{self, Entry};
+use super::backend;
 use super::operation;
+use super::registration::{self, Entry};
 use crate::config::Reactor;
-use crate::sys::poll::{Bell, Happened, Poll};
-use crate::sys::ring::{Operation, Ring};
+use crate::sys::io::poll::{Bell, Happened, Poll};
+use crate::sys::io::uring::{Operation, Ring};
 
 /// Tokens that are no address: the bell's, and in a ring the epoll's.
 const BELL: u64 = 2;
@@ -83,7 +83,7 @@ impl Local {
 
     #[cold]
     fn make_ring(&self) -> Option<RefCell<Ring>> {
-        if choice::reactor().kind() == Reactor::Epoll {
+        if backend::reactor().kind() == Reactor::Epoll {
             return None;
         }
         // A carrier that gets no ring, though the first one did, has met a limit: epoll needs less.
@@ -215,7 +215,7 @@ impl Local {
         wait(epoll, &mut happened);
         let count = happened.len();
         // The bell has done its work by ending the sleep.
-        happened.drain(..).filter(|it| it.token != BELL).for_each(entry::report);
+        happened.drain(..).filter(|it| it.token != BELL).for_each(registration::report);
         count
     }
 }

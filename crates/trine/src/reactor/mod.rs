@@ -18,19 +18,19 @@
 //! some milliseconds also after the process has ended, and who starts the server again at once would find its
 //! address in use.
 //!
-//! Of the two back ends one is chosen, for the whole program, at the first wait (`choice.rs`).
+//! Of the two back ends one is chosen, for the whole program, at the first wait (`backend.rs`).
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `source.rs` | a descriptor, and the calls on it |
-//! | `entry.rs` | what is known of a descriptor in an epoll, and who waits for it |
-//! | `choice.rs` | which back end |
+//! | `registration.rs` | what is known of a descriptor in an epoll, and who waits for it |
+//! | `backend.rs` | which back end |
 //! | `operation.rs` | an operation of a ring, and who waits for it |
 //! | `local.rs` | the reactor of a carrier |
-//! | `turns.rs` | turns for the others of a carrier |
-//! | `large.rs` | the epoll of those who are on no carrier |
+//! | `budget.rs` | turns for the others of a carrier |
+//! | `global.rs` | the epoll of those who are on no carrier |
 //! | `files.rs` | calls on files: an attempt that does not sleep, else a thread |
-//! | `offload.rs` | a bounded pool of threads for what can only block |
+//! | `blocking.rs` | a bounded pool of threads for what can only block |
 //!
 //! # The rules of every back end
 //!
@@ -40,16 +40,16 @@
 //!   kernel works on memory that the caller has borrowed.
 //! - **A wait leaves nothing behind**, whether it ends well, times out, or is interrupted.
 
-mod choice;
-mod entry;
+mod backend;
+pub(crate) mod blocking;
+mod budget;
 pub(crate) mod files;
-mod large;
+mod global;
 mod local;
-pub(crate) mod offload;
 mod operation;
+mod registration;
 mod source;
-mod turns;
 
-pub use choice::{ReactorInUse, reactor};
+pub use backend::{ReactorInUse, reactor};
 pub(crate) use local::Local;
 pub(crate) use source::{Direction, Source};

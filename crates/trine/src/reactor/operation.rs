@@ -20,7 +20,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::local::{self, Local};
-use crate::sys::ring::{self, Operation};
+use crate::sys::io::uring::{self, Operation};
 use crate::task::{cancel, park};
 
 /// In the token of an operation's cancellation; an address has no such bit.
@@ -176,7 +176,7 @@ impl OwnRing {
             (Ok(result), _) => Ok(result),
             (Err(_), ended) => {
                 let error = io::Error::from_raw_os_error(-in_flight.result.get());
-                Err(ended.filter(|_| ring::is_cancelled(&error)).unwrap_or(error))
+                Err(ended.filter(|_| uring::is_cancelled(&error)).unwrap_or(error))
             }
         }
     }

@@ -8,11 +8,12 @@ use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::entry::{Entry, Seen};
 use super::operation::OwnRing;
-use super::{large, local, turns};
-use crate::sys::socket::{self, Patience};
-use crate::sys::{descriptors, poll};
+use super::registration::{Entry, Seen};
+use super::{budget, global, local};
+use crate::sys::io::poll;
+use crate::sys::io::socket::{self, Patience};
+use crate::sys::process::descriptors;
 use crate::task::park;
 
 /// What a caller wants to do with a descriptor.
@@ -168,7 +169,7 @@ impl<D: AsFd> Source<D> {
                     if known { None } else { unless_blocked(attempt(&self.descriptor))? };
                 match attempted {
                     Some(count) => {
-                        turns::count_call();
+                        budget::count_call();
                         count
                     }
                     None => {
@@ -201,7 +202,7 @@ impl<D: AsFd> Source<D> {
                     Ok(value) => {
                         then(&value, seen);
                         if !waited {
-                            turns::count_call();
+                            budget::count_call();
                         }
                         return Ok(value);
                     }
@@ -329,7 +330,7 @@ impl<D: AsFd> Source<D> {
                 let descriptor = self.descriptor.as_fd();
                 let entry = match local::current() {
                     Some(local) => local.watch(descriptor)?,
-                    None => large::watch(descriptor)?,
+                    None => global::watch(descriptor)?,
                 };
                 Ok(self.entry.get_or_init(|| entry))
             }
@@ -375,7 +376,7 @@ impl<D: AsFd> Source<D> {
         mut attempt: impl FnMut(&D) -> io::Result<T>,
         then: impl FnOnce(&T, Seen),
     ) -> Poll<io::Result<T>> {
-        if turns::is_over() {
+        if budget::is_over() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -385,7 +386,7 @@ impl<D: AsFd> Source<D> {
                 match attempt(&self.descriptor) {
                     Ok(value) => {
                         then(&value, seen);
-                        turns::count_poll();
+                        budget::count_poll();
                         return Poll::Ready(Ok(value));
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
 
-use crate::sys::listen;
-use crate::sys::poll::{self, Bell, Interest};
+use crate::sys::io::poll::{self, Bell, Interest};
+use crate::sys::signal::handler;
 
 /// One who listens.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl List {
             // Without the thread it is a leak of one descriptor, in a program that can start no thread.
             let bell: &'static Bell = Box::leak(Box::new(Bell::new()?));
             thread::Builder::new().name("trine-signal".into()).spawn(move || serve(bell))?;
-            listen::ring(bell);
+            handler::ring(bell);
             self.is_served = true;
         }
         Ok(())
@@ -58,7 +58,7 @@ impl List {
 
     /// Passes on what came; the wakers of those who wait for it.
     fn pass_on(&self) -> Vec<Waker> {
-        let came = listen::take();
+        let came = handler::take();
         let mut wakers = Vec::new();
         for listener in self.listeners.iter().filter(|listener| came & listener.wanted != 0) {
             let mut heard = listener.heard();
@@ -113,9 +113,9 @@ impl Listener {
         let before = list.wanted();
         list.listeners.push(listener);
         for signal in signals(wanted & !before) {
-            if let Err(error) = listen::listen(signal) {
+            if let Err(error) = handler::listen(signal) {
                 list.listeners.pop();
-                signals(wanted & !before).take_while(|s| *s != signal).for_each(listen::unlisten);
+                signals(wanted & !before).take_while(|s| *s != signal).for_each(handler::unlisten);
                 result = Err(error);
                 break;
             }
@@ -130,7 +130,7 @@ impl Listener {
         let mut list = list();
         let wakers = list.pass_on();
         list.listeners.retain(|other| !std::ptr::eq(&**other, self));
-        signals(self.wanted & !list.wanted()).for_each(listen::unlisten);
+        signals(self.wanted & !list.wanted()).for_each(handler::unlisten);
         drop(list);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -176,7 +176,7 @@ impl Listener {
 impl Heard {
     fn take(&mut self) -> Option<i32> {
         let signal = signals(self.pending).next()?;
-        self.pending &= !listen::bit(signal);
+        self.pending &= !handler::bit(signal);
         Some(signal)
     }
 }

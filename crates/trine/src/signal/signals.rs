@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Signal;
 use super::listeners::Listener;
-use crate::sys::listen;
+use crate::sys::signal::handler;
 use crate::task::park;
 
 /// Some signals as they come, from the call of [`new`](Self::new) on.
@@ -50,13 +50,13 @@ impl Signals {
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Signals> {
         let mut wanted = 0;
         for signal in signals {
-            if listen::is_reserved(signal.as_raw()) {
+            if handler::is_reserved(signal.as_raw()) {
                 return Err(refused(signal, "there is no such signal, or the C library keeps it"));
             }
-            if let Some(why) = listen::refusal(signal.as_raw()) {
+            if let Some(why) = handler::refusal(signal.as_raw()) {
                 return Err(refused(signal, why));
             }
-            wanted |= listen::bit(signal.as_raw());
+            wanted |= handler::bit(signal.as_raw());
         }
         if wanted == 0 {
             let text = "a listener for no signal would wait for ever";

@@ -3,49 +3,21 @@
 //! Everything above works with the types of this module; a plain test (`tests/layers.rs`) fails on
 //! a system call anywhere else. One file per thing that the kernel is asked for.
 
-pub(crate) mod abort;
-pub(crate) mod affinity;
 pub(crate) mod atomic;
-pub(crate) mod cgroup;
-pub(crate) mod child;
 pub(crate) mod clock;
-pub(crate) mod clone;
-pub(crate) mod copy;
-pub(crate) mod cpu_clock;
 #[cfg(feature = "crash-points")]
 pub(crate) mod crash;
-pub(crate) mod descriptors;
-pub(crate) mod fault;
-pub(crate) mod fifo;
-pub(crate) mod file;
 pub(crate) mod futex;
-pub(crate) mod image;
-pub(crate) mod landlock;
+pub(crate) mod io;
 pub(crate) mod limits;
-pub(crate) mod lineage;
-pub(crate) mod listen;
 pub(crate) mod memory;
-pub(crate) mod message_queue;
-pub(crate) mod net;
 pub(crate) mod observe;
-pub(crate) mod poll;
 pub(crate) mod presence;
+pub(crate) mod process;
 pub(crate) mod random;
-pub(crate) mod region;
-pub(crate) mod reopen;
-pub(crate) mod rights;
-pub(crate) mod ring;
-pub(crate) mod rlimit;
-pub(crate) mod sample;
-pub(crate) mod sealed;
-pub(crate) mod seccomp;
+pub(crate) mod sandbox;
 pub(crate) mod semaphore;
-pub(crate) mod shared;
 pub(crate) mod signal;
-pub(crate) mod socket;
-pub(crate) mod spawn;
-pub(crate) mod termination;
-pub(crate) mod unix_socket;
 
 /// The size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {

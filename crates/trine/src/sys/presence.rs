@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::reopen::{self, is_locked_byte, lock_byte};
+use super::io::reopen::{self, is_locked_byte, lock_byte};
 
 /// Says to all processes that share some memory that this one is there, and tells who else is.
 ///

@@ -22,7 +22,8 @@ use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, Sea
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
-use super::{limits, sealed};
+use super::limits;
+use super::memory::sealed;
 
 /// Bytes of a `sem_t`.
 const SIZE: u64 = 32;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::image;
+use crate::sys::process::image;
 
 /// Frames noted at the most: deep recursion repeats itself, and a record has to stay small.
 const MOST: usize = 128;

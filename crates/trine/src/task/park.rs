@@ -31,7 +31,7 @@ use corosensei::Yielder;
 use super::registry::Slot;
 use super::{Interrupted, cancel, registry};
 use crate::sys::futex;
-use crate::sys::poll::{self, Bell, Interest};
+use crate::sys::io::poll::{self, Bell, Interest};
 
 /// Why a coroutine handed control back to its carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -65,9 +65,9 @@ mod sync {
 mod coroutine {
     pub(crate) mod atomic;
     mod futures;
+    #[path = "../../../src/coroutine/future/state.rs"]
+    mod state;
     mod turns;
-    #[path = "../../../src/coroutine/word.rs"]
-    mod word;
 }
 
 use std::sync::Arc;
@@ -90,7 +90,7 @@ fn check<S: Send + Sync + 'static>(
     model.preemption_bound = Some(preemptions);
     model.check(move || {
         pool::fill();
-        sys::socket::connect();
+        sys::io::socket::connect();
         sys::time::begin();
         let shared = Arc::new(make());
         let (first, others) = threads.split_first().expect("somebody");
@@ -108,6 +108,6 @@ fn check<S: Send + Sync + 'static>(
         end(&shared);
         drop(shared);
         pool::clear();
-        sys::socket::disconnect();
+        sys::io::socket::disconnect();
     });
 }

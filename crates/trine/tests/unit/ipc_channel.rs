@@ -199,7 +199,7 @@ fn ends_travel_with_their_descriptors_and_only_so() {
 #[test]
 fn memory_that_does_not_fit_is_told() {
     use super::AttachError;
-    use crate::sys::region::Region;
+    use crate::sys::memory::shared_bytes::Region;
     let (sender, _receiver) = channel_with::<u32>(4, 64).unwrap();
     let attach = |memory: &dyn AsFd, peers: &dyn AsFd, bell: &dyn AsFd| {
         let own = |it: &dyn AsFd| it.as_fd().try_clone_to_owned().unwrap();

@@ -10,7 +10,7 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use crate::sys::region::Region;
+use crate::sys::memory::shared_bytes::Region;
 
 /// The rest of an encoded message.
 #[derive(Debug)]

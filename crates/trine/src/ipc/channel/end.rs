@@ -22,10 +22,10 @@ use super::layout::{Layout, MOST_ATTACHED};
 use super::ring::{Found, OTHERS, Ring, Side, THREADS};
 use super::spin::Spin;
 use crate::reactor::{Direction, Source};
+use crate::sys::io::reopen;
+use crate::sys::io::socket::{self, Patience};
+use crate::sys::memory::shared_bytes::Region;
 use crate::sys::presence::Presence;
-use crate::sys::region::Region;
-use crate::sys::reopen;
-use crate::sys::socket::{self, Patience};
 use crate::task::{Interrupted, park};
 
 /// What the clones of a sender or receiver share.

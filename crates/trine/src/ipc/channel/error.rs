@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use crate::sys::region::Unfit;
+use crate::sys::memory::shared_bytes::Unfit;
 use crate::task::Interrupted;
 
 use super::layout::Strange;

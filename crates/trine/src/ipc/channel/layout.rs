@@ -30,7 +30,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::sys::region::Region;
+use crate::sys::memory::shared_bytes::Region;
 
 /// Begins the memory of every channel. The last byte is the number of this layout.
 const MAGIC: u64 = u64::from_le_bytes(*b"trine/c\x02");

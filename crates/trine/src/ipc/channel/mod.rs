@@ -49,8 +49,8 @@ pub use error::{AttachError, Reason, RecvError, SendError};
 pub use receiver::{Iter, Receiver};
 pub use sender::Sender;
 
-use crate::sys::region::Region;
-use crate::sys::{reopen, socket};
+use crate::sys::io::{reopen, socket};
+use crate::sys::memory::shared_bytes::Region;
 use end::{Descriptors, End};
 use layout::{Layout, MOST_SLOTS, fingerprint};
 use ring::Side;

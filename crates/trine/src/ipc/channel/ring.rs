@@ -30,9 +30,9 @@ use super::layout::{
 };
 use crate::sys::atomic::{AtomicU32, AtomicU64};
 use crate::sys::futex;
+use crate::sys::io::reopen;
+use crate::sys::memory::shared_bytes::Region;
 use crate::sys::presence::Presence;
-use crate::sys::region::Region;
-use crate::sys::reopen;
 
 /// Of a side's first word: threads sleep on its second one.
 pub(super) const THREADS: u32 = 1;

@@ -14,7 +14,7 @@ use super::layout::fingerprint;
 use super::ring::Side;
 use super::{Receiver, Sender};
 use crate::ipc::carry;
-use crate::sys::socket::{self, Patience};
+use crate::sys::io::socket::{self, Patience};
 
 /// What an end is encoded as: its side, and the places of its descriptors.
 type Places = (u8, [u32; 3]);

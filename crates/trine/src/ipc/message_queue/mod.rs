@@ -16,7 +16,7 @@ pub use options::MessageQueueOptions;
 
 use super::name;
 use crate::reactor::{Direction, Source};
-use crate::sys::message_queue::{self as kernel, How, PRIORITIES, Room};
+use crate::sys::io::message_queue::{self as kernel, How, PRIORITIES, Room};
 
 /// A queue of messages that any program can open by its name: a POSIX message queue, as
 /// `mq_open(3)` of C gives it.

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use super::{MessageQueue, checked};
 use crate::reactor::Source;
-use crate::sys::file::flags;
-use crate::sys::message_queue::{self as kernel, How, Room};
+use crate::sys::io::file::flags;
+use crate::sys::io::message_queue::{self as kernel, How, Room};
 
 /// How a [`MessageQueue`] is opened: what it may hold if it is created, and who may use it.
 ///

@@ -21,12 +21,14 @@ use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
 
-use super::word::{Attempt, Before, Memory, owner_of};
+use super::state::{Attempt, Before, Memory, owner_of};
 use crate::ipc::shared::SharedError;
 use crate::reactor::{Direction, Source};
 use crate::sync;
-use crate::sys::reopen::{self, lock_byte, unlock_byte};
-use crate::sys::{lineage, random, sealed::Open};
+use crate::sys::io::reopen::{self, lock_byte, unlock_byte};
+use crate::sys::memory::sealed::Open;
+use crate::sys::process::lineage;
+use crate::sys::random;
 use crate::task::Interrupted;
 use crate::task::park;
 

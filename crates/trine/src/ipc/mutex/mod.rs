@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | [`Mutex`], its guard, the news of a death |
 //! | `attachment.rs` | who lives, and how one waits |
-//! | `word.rs` | the memory and the steps of the lock |
+//! | `state.rs` | the memory and the steps of the lock |
 
 use std::error::Error;
 use std::fmt;
@@ -24,10 +24,10 @@ use super::shared::SharedError;
 use crate::sync;
 
 mod attachment;
-mod word;
+mod state;
 
 use attachment::Attachment;
-use word::Before;
+use state::Before;
 
 /// A value in shared memory that one task at a time may change, of whatever process.
 ///

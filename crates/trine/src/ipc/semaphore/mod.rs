@@ -7,8 +7,8 @@
 //! | a coroutine, where the kernel is older than 5.16 or a sandbox forbids `futex_waitv` | looks again after 1 ms, then later, up to 16 |
 
 mod carried;
+mod state;
 mod watch;
-mod word;
 
 use std::ffi::CString;
 use std::fmt;
@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::watch::Watching;
-use self::word::Sleeper;
 use super::name;
 use super::pauses::Pauses;
 use crate::sys::semaphore::{self as kernel, LONGEST_NAME, Memory};
 use crate::task::park;
+use state::Sleeper;
 
 /// A number of permits that several processes share.
 ///
@@ -93,7 +93,7 @@ fn check(permits: u32) -> io::Result<()> {
 
 impl Semaphore {
     /// The largest number of permits that can be free: 2³¹ - 1.
-    pub const MAX_PERMITS: u32 = word::MOST;
+    pub const MAX_PERMITS: u32 = state::MOST;
 
     /// A semaphore without a name, with `permits` to begin with, in memory of its own: it goes when the last
     /// process that has it lets go of it.
@@ -222,7 +222,7 @@ impl Semaphore {
     /// Takes a permit if one is free.
     #[must_use = "whether it was taken"]
     pub fn try_acquire(&self) -> bool {
-        word::try_take(&self.memory)
+        state::try_take(&self.memory)
     }
 
     /// Takes a permit, waiting for it, which is given back when the guard is dropped.
@@ -268,7 +268,7 @@ impl Semaphore {
     ///
     /// `InvalidInput`: more than [`MAX_PERMITS`](Self::MAX_PERMITS) would be free; none was given.
     pub fn release(&self, n: u32) -> io::Result<()> {
-        if word::give(&self.memory, n) {
+        if state::give(&self.memory, n) {
             return Ok(());
         }
         let (there, most) = (self.available(), Semaphore::MAX_PERMITS);
@@ -279,7 +279,7 @@ impl Semaphore {
 
     /// How many permits are free at the moment.
     pub fn available(&self) -> u32 {
-        word::available(&self.memory)
+        state::available(&self.memory)
     }
 }
 
@@ -309,7 +309,7 @@ impl SemaphorePermit<'_> {
 impl Drop for SemaphorePermit<'_> {
     fn drop(&mut self) {
         // It finds no room if others have released what they had not taken.
-        word::give(&self.semaphore.memory, 1);
+        state::give(&self.semaphore.memory, 1);
     }
 }
 

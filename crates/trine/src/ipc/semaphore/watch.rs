@@ -30,7 +30,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use super::word;
+use super::state;
 use crate::sys::futex;
 use crate::sys::semaphore::Memory;
 use crate::task::park;
@@ -212,7 +212,7 @@ impl Watcher {
                 }
             }
             for Watched { memory, waiters } in &mut table.words {
-                let permits = word::available(memory);
+                let permits = state::available(memory);
                 let woken = waiters.iter().filter(|waiter| waiter.waker.is_none()).count();
                 let more = (permits as usize).saturating_sub(woken);
                 let armed = waiters.iter_mut().filter_map(|waiter| match waiter.waker {
@@ -230,7 +230,7 @@ impl Watcher {
                 }
             }
             drop(table);
-            unused.iter().for_each(|memory| word::pass_on(memory));
+            unused.iter().for_each(|memory| state::pass_on(memory));
             wakers.into_iter().for_each(park::wake);
             let words = watched.iter().map(|(memory, permits)| (memory.futex(), *permits));
             let patience = idle.then_some(PATIENCE);

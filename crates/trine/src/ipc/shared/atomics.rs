@@ -13,7 +13,7 @@ use std::sync::atomic::{
 };
 
 use super::{SharedError, content};
-use crate::sys::sealed::{Draft, Open};
+use crate::sys::memory::sealed::{Draft, Open};
 
 /// What a [`SharedMut`] can hold: an atomic number, an array of them, or `[A]` of either.
 ///

@@ -5,7 +5,7 @@ use std::any;
 use bytemuck::Pod;
 
 use super::SharedError;
-use crate::sys::sealed::ALIGNMENT;
+use crate::sys::memory::sealed::ALIGNMENT;
 
 /// The content of a [`Shared`](super::Shared): a [`Pod`] type `T`, or `[T]`.
 pub trait Content: Sealed {}

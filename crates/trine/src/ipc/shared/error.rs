@@ -4,8 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use crate::sys::sealed::Unfit;
-use crate::sys::{descriptors, limits};
+use crate::sys::limits;
+use crate::sys::memory::sealed::Unfit;
+use crate::sys::process::descriptors;
 
 /// Memory could not be shared, or a descriptor is not the memory that it should be.
 ///

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 
-use crate::sys::sealed::{Draft, Frozen};
+use crate::sys::memory::sealed::{Draft, Frozen};
 
 mod atomics;
 pub(super) mod content;

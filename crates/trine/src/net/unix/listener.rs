@@ -10,7 +10,7 @@ use std::path::Path;
 use super::UnixStream;
 use crate::net::accept::accept;
 use crate::reactor::Source;
-use crate::sys::descriptors;
+use crate::sys::process::descriptors;
 use crate::task::Interrupted;
 
 /// A Unix socket that listens for connections; as [`std::os::unix::net::UnixListener`].

@@ -14,8 +14,9 @@ use std::time::Duration;
 use super::room;
 use crate::net::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
-use crate::sys::socket::{self, Patience};
-use crate::sys::{descriptors, unix_socket};
+use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::unix_socket;
+use crate::sys::process::descriptors;
 
 /// A connection between two processes of one machine, or within one; as
 /// [`std::os::unix::net::UnixStream`].

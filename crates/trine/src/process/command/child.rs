@@ -9,7 +9,7 @@ use super::pipes::{ChildStderr, ChildStdin, ChildStdout};
 use super::process::Process;
 use crate::reactor::{Direction, Source};
 use crate::signal::Signal;
-use crate::sys::poll::Poll;
+use crate::sys::io::poll::Poll;
 use crate::task::cancel::shield;
 
 /// How long a killed child that nobody else holds is waited for; then it is an orphan.

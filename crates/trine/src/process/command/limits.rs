@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::sys::rlimit;
+use crate::sys::limits::rlimit;
 
 /// The limits of one command; what stands there when the program is started counts.
 #[derive(Debug, Default)]

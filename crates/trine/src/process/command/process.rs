@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::reactor::{Direction, Source};
 use crate::signal::Signal;
-use crate::sys::child::{self, Ended, Used};
+use crate::sys::process::child::{self, Ended, Used};
 use crate::sys::signal;
 
 /// A child process, for those who wait for it or send it signals beside the owner of the

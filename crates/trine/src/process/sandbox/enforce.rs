@@ -11,9 +11,10 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::{Files, Sandbox};
-use crate::sys::landlock::{Allowed, Rules};
-use crate::sys::seccomp::{self, Policy};
-use crate::sys::{observe, rights};
+use crate::sys::observe;
+use crate::sys::sandbox::landlock::{Allowed, Rules};
+use crate::sys::sandbox::no_new_privs;
+use crate::sys::sandbox::seccomp::{self, Policy};
 
 /// What can be reached in any sandbox that lists files, if it is there.
 const ALLOWED: [(&str, Allowed); 6] = [
@@ -39,11 +40,11 @@ impl Sandbox {
             ));
         }
         check_alone()?;
-        rights::set_no_new_privileges().map_err(not_set_up("no_new_privs"))?;
+        no_new_privs::set_no_new_privileges().map_err(not_set_up("no_new_privs"))?;
         if enforcement.landlock().is_some() {
             self.rules()?.enforce().map_err(not_set_up("Landlock"))?;
         }
-        rights::drop_capabilities().map_err(not_set_up("giving up capabilities"))?;
+        no_new_privs::drop_capabilities().map_err(not_set_up("giving up capabilities"))?;
         if enforcement.seccomp() {
             let policy = self.policy(enforcement.landlock().unwrap_or(0));
             seccomp::enforce(&policy).map_err(not_set_up("seccomp"))?;

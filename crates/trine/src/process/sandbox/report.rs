@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Sandbox;
-use crate::sys::{landlock, seccomp};
+use crate::sys::sandbox::{landlock, seccomp};
 
 /// What of a [`Sandbox`] the kernel can enforce; as text, a line for each part that it cannot.
 ///

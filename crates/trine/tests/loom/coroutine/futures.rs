@@ -9,7 +9,7 @@ use loom::sync::Mutex;
 use loom::sync::atomic::AtomicUsize;
 
 use super::atomic::{is_freed, set_freed};
-use super::word::{AfterPoll, Left, Turn, Word};
+use super::state::{AfterPoll, Left, Turn, Word};
 
 struct Task {
     word: Word,

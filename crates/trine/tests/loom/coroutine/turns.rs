@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicUsize as Plain;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::word::{AfterPoll, Left, Turn, Word};
+use super::state::{AfterPoll, Left, Turn, Word};
 use crate::check;
 use crate::sync::atomic::AtomicUsize;
 

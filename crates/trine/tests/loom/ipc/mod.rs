@@ -15,8 +15,8 @@ mod channel {
 #[allow(dead_code, reason = "as above")]
 mod mutex {
     mod holders;
-    #[path = "../../../../src/ipc/mutex/word.rs"]
-    mod word;
+    #[path = "../../../../src/ipc/mutex/state.rs"]
+    mod state;
 
     pub(super) struct Mutex<T>(T);
 }
@@ -24,8 +24,8 @@ mod mutex {
 mod semaphore {
     mod permits;
     #[allow(dead_code, reason = "as above")]
-    #[path = "../../../../src/ipc/semaphore/word.rs"]
-    mod word;
+    #[path = "../../../../src/ipc/semaphore/state.rs"]
+    mod state;
 }
 
 mod shared {

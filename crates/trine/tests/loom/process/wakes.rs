@@ -5,17 +5,17 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use super::assembler::heads;
-use super::board::Place;
-use super::crew::Crew;
-use super::lines::{self, Words, WorkerLines};
-use super::link::Link;
-use super::mail::{self, Inbox};
-use super::ring::Producer;
+use super::pool::dispatcher::Crew;
+use super::pool::link::Link;
 use super::service::Service;
+use super::wire::board::Place;
+use super::wire::reader::heads;
+use super::wire::ring::Producer;
+use super::wire::rings::{self, Words, WorkerLines};
 use super::wire::{self, FrameKind, Head};
+use super::worker::inbox::{self, Inbox};
 use crate::check;
-use crate::sys::socket::{self, Patience};
+use crate::sys::io::socket::{self, Patience};
 use crate::task::park;
 
 struct Pool {
@@ -31,8 +31,8 @@ fn no_descriptor() -> OwnedFd {
 }
 
 fn pool() -> Pool {
-    let (master, descriptor) = lines::create().unwrap();
-    let worker = Mutex::new(Some(lines::attach(descriptor).unwrap()));
+    let (master, descriptor) = rings::create().unwrap();
+    let worker = Mutex::new(Some(rings::attach(descriptor).unwrap()));
     let descriptors = (no_descriptor(), no_descriptor());
     let (link, tasks) =
         Link::new((1, 1), descriptors, Place::new(), (Some(master), None), Arc::new(Service));
@@ -47,7 +47,7 @@ fn pool() -> Pool {
 /// The worker: answers tasks until it is told to end.
 fn work(pool: &Pool) {
     let lines = pool.worker.lock().unwrap().take();
-    let mut inbox = Inbox::new(no_descriptor(), lines, mail::scratch());
+    let mut inbox = Inbox::new(no_descriptor(), lines, inbox::scratch());
     pool.link.place.get_ready();
     loop {
         let order = inbox.next();

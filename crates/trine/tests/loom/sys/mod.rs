@@ -3,14 +3,18 @@
 
 pub(crate) mod atomic;
 pub(crate) mod futex;
+pub(crate) mod io {
+    pub(crate) mod reopen;
+    pub(crate) mod socket;
+}
 pub(crate) mod life;
+pub(crate) mod memory {
+    pub(crate) mod sealed;
+    pub(crate) mod shared_bytes;
+    pub(crate) mod shared_words;
+}
 pub(crate) mod presence;
-pub(crate) mod region;
-pub(crate) mod reopen;
-pub(crate) mod sealed;
 pub(crate) mod semaphore;
-pub(crate) mod shared;
-pub(crate) mod socket;
 pub(crate) mod time;
 
 /// What stands in the first page are words to sleep on, 128 bytes apart.
@@ -18,13 +22,17 @@ pub(crate) fn page_size() -> usize {
     256
 }
 
-/// No model kills a worker that is not of its own.
-pub(crate) mod child {
-    pub(crate) fn kill<D: std::fmt::Debug>(pidfd: &D) {
-        panic!("{pidfd:?} has written nonsense");
+pub(crate) mod process {
+    /// No model kills a worker that is not of its own.
+    pub(crate) mod child {
+        pub(crate) fn kill<D: std::fmt::Debug>(pidfd: &D) {
+            panic!("{pidfd:?} has written nonsense");
+        }
     }
 }
 
-pub(crate) mod termination {
-    pub(crate) fn ask<D>(_: &D) {}
+pub(crate) mod signal {
+    pub(crate) mod sigterm {
+        pub(crate) fn ask<D>(_: &D) {}
+    }
 }

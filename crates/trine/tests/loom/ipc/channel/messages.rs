@@ -13,9 +13,9 @@ use super::layout::{
 };
 use super::ring::{Found, OTHERS, Ring, Side, THREADS};
 use crate::check;
+use crate::sys::io::reopen;
+use crate::sys::memory::shared_bytes::Region;
 use crate::sys::presence::{self, Presence, Table};
-use crate::sys::region::Region;
-use crate::sys::reopen;
 use crate::sys::time::Naps;
 use crate::task::park;
 

@@ -9,7 +9,7 @@ use std::task::Waker;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU32;
 
-use super::word::{Attempt, Before, Memory};
+use super::state::{Attempt, Before, Memory};
 use crate::check;
 use crate::sys::life;
 use crate::sys::time::{self, Naps};

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use loom::cell::UnsafeCell;
 
-use super::word::{self, Sleeper};
+use super::state::{self, Sleeper};
 use crate::check;
 use crate::sys::life;
 use crate::sys::semaphore::Memory;
@@ -31,7 +31,7 @@ fn semaphore(permits: u32) -> Semaphore {
 
 impl Semaphore {
     fn acquire(&self) {
-        if word::try_take(&self.memory) {
+        if state::try_take(&self.memory) {
             return;
         }
         let mut sleeper = Sleeper::new(&self.memory);
@@ -45,12 +45,12 @@ impl Semaphore {
 
     /// Its wait is ended from outside, at whatever moment the others have come to.
     fn acquire_interrupted(&self) -> bool {
-        word::try_take(&self.memory) || Sleeper::new(&self.memory).take()
+        state::try_take(&self.memory) || Sleeper::new(&self.memory).take()
     }
 
     /// As the one above, but it may have been woken before.
     fn acquire_and_give_up(&self) -> bool {
-        if word::try_take(&self.memory) {
+        if state::try_take(&self.memory) {
             return true;
         }
         let mut sleeper = Sleeper::new(&self.memory);
@@ -59,7 +59,7 @@ impl Semaphore {
     }
 
     fn give(&self, n: u32) {
-        assert!(word::give(&self.memory, n));
+        assert!(state::give(&self.memory, n));
     }
 
     fn keep(&self) {
@@ -81,7 +81,7 @@ impl Semaphore {
 
     fn assert_permits(&self, all: u32) {
         let kept = *self.kept.lock().unwrap();
-        assert_eq!(word::available(&self.memory) + kept, all);
+        assert_eq!(state::available(&self.memory) + kept, all);
         assert_eq!(self.memory.word().load(std::sync::atomic::Ordering::Relaxed) >> 32, 0);
     }
 }
@@ -184,7 +184,7 @@ fn who_is_killed_at_any_step_costs_the_others_no_more_than_one_permit() {
                 },
             ],
             |semaphore| {
-                let available = word::available(&semaphore.memory);
+                let available = state::available(&semaphore.memory);
                 assert!(available <= u32::from(HAS_DIED.get()), "{available}");
             },
         );

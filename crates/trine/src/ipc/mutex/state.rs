@@ -1,0 +1,207 @@
+//! What lies in the memory of a mutex, and the steps by which the lock changes hands.
+//!
+//! ```text
+//!   byte 0   kind     what the memory was made for
+//!        8   word     who holds the lock:   63 DIED  62 WAITING  61 KEPT  …  39..0 owner, 0 for nobody
+//!       16   which    which of the copies is the value (bit 0)
+//!       64   copy 0
+//!       64+n copy 1   n: the size of the value, rounded up to 8
+//! ```
+//!
+//! The holder writes a new value beside the old one and then turns `which`: killed at any instruction, it leaves a value
+//! that somebody has set as a whole.
+//!
+//! Ordering: taking acquires, giving back releases. A holder that dies gives nothing back; so `which` is written by a
+//! release and read by an acquire, too.
+//!
+//! Nothing here is believed. Any bytes are some state of the lock; the worst that they can say is that a living
+//! process holds it.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use bytemuck::Pod;
+
+use crate::ipc::shared::SharedError;
+use crate::ipc::shared::content::fingerprint;
+use crate::sys::atomic::AtomicU64;
+use crate::sys::memory::sealed::{Draft, Open};
+
+const KIND: usize = 0;
+const WORD: usize = 8;
+const WHICH: usize = 16;
+const VALUE: usize = 64;
+
+/// Who holds the lock: the number of an attachment.
+const OWNER: u64 = (1 << 40) - 1;
+/// A newcomer that finds the lock free leaves it to one who has waited. Set by those who have waited and found it
+/// taken again; cleared by whoever takes it next.
+const KEPT: u64 = 1 << 61;
+/// Somebody may sleep: whoever gives the lock back wakes one. Set by those who are about to sleep, while it is held.
+const WAITING: u64 = 1 << 62;
+/// A holder has died, and nobody has said since that all is in order. Set by whoever takes the lock from it.
+const DIED: u64 = 1 << 63;
+
+/// What the next step is of one who wants the lock.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// The caller holds the lock.
+    Taken(Before),
+    /// Another one does: wait, or see whether it lives.
+    Held(u64),
+    /// Nobody does; it is kept for one who has waited.
+    Kept,
+}
+
+/// What has become of those who held the lock before.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// They have given it back.
+    Fine,
+    /// One has died with it.
+    Died,
+}
+
+/// The memory of a mutex, mapped.
+#[derive(Debug)]
+pub(super) struct Memory(pub(super) Open);
+
+impl Memory {
+    /// Makes the memory of a free lock.
+    pub(super) fn new<T: Pod>(value: T) -> Result<Memory, SharedError> {
+        let bytes = size::<T>().ok_or(SharedError::TooLarge)?;
+        let make = || {
+            let mut draft = Draft::new(bytes)?;
+            let place = draft.bytes();
+            place[KIND..KIND + 8].copy_from_slice(&kind::<T>().to_ne_bytes());
+            place[VALUE..VALUE + size_of::<T>()].copy_from_slice(bytemuck::bytes_of(&value));
+            draft.open()
+        };
+        make().map(Memory).map_err(SharedError::of_new(bytes))
+    }
+
+    /// Whether it is that of a lock with such a value.
+    ///
+    /// # Errors
+    ///
+    /// The memory has another size, or was made for something else.
+    pub(super) fn check<T: Pod>(&self) -> Result<(), SharedError> {
+        let found = self.0.len();
+        if size::<T>() != Some(found) {
+            return Err(SharedError::Size { expected: size::<T>().unwrap_or(usize::MAX), found });
+        }
+        if self.0.word(KIND).load(Relaxed) != kind::<T>() {
+            return Err(SharedError::Content);
+        }
+        Ok(())
+    }
+
+    fn word(&self) -> &AtomicU64 {
+        self.0.word(WORD)
+    }
+
+    /// Who holds the lock; 0 for nobody.
+    pub(super) fn owner(&self) -> u64 {
+        self.word().load(Relaxed) & OWNER
+    }
+
+    /// Takes the lock for `own`, if it is free.
+    #[inline]
+    pub(super) fn try_take(&self, own: u64, has_waited: bool) -> Attempt {
+        let mut seen = 0;
+        loop {
+            // Others may sleep beside one who has waited, and have asked an earlier holder.
+            let waiting = if has_waited { WAITING } else { seen & WAITING };
+            match self.word().compare_exchange(seen, own | seen & DIED | waiting, Acquire, Relaxed)
+            {
+                Ok(before) if before & DIED == 0 => return Attempt::Taken(Before::Fine),
+                Ok(_) => return Attempt::Taken(Before::Died),
+                Err(now) if now & OWNER != 0 => return Attempt::Held(now & OWNER),
+                Err(now) if now & KEPT != 0 && !has_waited => return Attempt::Kept,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Takes the lock for `own` from a holder that has died; `false` if it is not the holder any more.
+    pub(super) fn take_over(&self, own: u64, dead: u64) -> bool {
+        let take = |now: u64| (now & OWNER == dead).then_some(own | DIED | WAITING);
+        self.word().fetch_update(Acquire, Relaxed, take).is_ok()
+    }
+
+    /// Has the holder wake somebody when it gives the lock back, and keep it free for those who wait if one of them
+    /// `has_waited` before; `false` if nobody holds it.
+    #[must_use]
+    pub(super) fn ask(&self, has_waited: bool) -> bool {
+        let more = if has_waited { WAITING | KEPT } else { WAITING };
+        let ask = |now: u64| (now & OWNER != 0).then_some(now | more);
+        self.word().fetch_update(Relaxed, Relaxed, ask).is_ok()
+    }
+
+    /// Gives the lock back that `own` holds; says whether somebody is to be woken.
+    #[must_use]
+    #[inline]
+    pub(super) fn give(&self, own: u64) -> bool {
+        let mut seen = own;
+        loop {
+            let kept = if seen & WAITING != 0 { seen & KEPT } else { 0 };
+            match self.word().compare_exchange(seen, seen & DIED | kept, Release, Relaxed) {
+                Ok(before) => return before & WAITING != 0,
+                // Somebody has written over it; then it is not ours to give.
+                Err(now) if now & OWNER != own => return true,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// The holder says that all is in order again.
+    pub(super) fn recover(&self) {
+        self.word().fetch_and(!DIED, AcqRel);
+    }
+
+    fn copy_at<T>(&self, which: u64) -> impl Iterator<Item = &AtomicU64> {
+        let begin = VALUE + (which & 1) as usize * stride::<T>();
+        (begin..begin + stride::<T>()).step_by(8).map(|offset| self.0.word(offset))
+    }
+
+    /// The value; for the holder. If others write meanwhile, a mixture.
+    pub(super) fn get<T: Pod>(&self) -> T {
+        let mut value = T::zeroed();
+        let which = self.0.word(WHICH).load(Acquire);
+        let pieces = bytemuck::bytes_of_mut(&mut value).chunks_mut(8);
+        for (piece, word) in pieces.zip(self.copy_at::<T>(which)) {
+            piece.copy_from_slice(&word.load(Relaxed).to_ne_bytes()[..piece.len()]);
+        }
+        value
+    }
+
+    /// Makes `value` the value; for the holder.
+    pub(super) fn set<T: Pod>(&self, value: T) {
+        let other = self.0.word(WHICH).load(Relaxed) & 1 ^ 1;
+        for (piece, word) in bytemuck::bytes_of(&value).chunks(8).zip(self.copy_at::<T>(other)) {
+            let mut bytes = [0; 8];
+            bytes[..piece.len()].copy_from_slice(piece);
+            word.store(u64::from_ne_bytes(bytes), Relaxed);
+        }
+        self.0.word(WHICH).store(other, Release);
+    }
+}
+
+const fn stride<T>() -> usize {
+    size_of::<T>().next_multiple_of(8)
+}
+
+fn size<T>() -> Option<usize> {
+    let value = size_of::<T>().checked_next_multiple_of(8)?;
+    value.checked_mul(2)?.checked_add(VALUE).filter(|bytes| *bytes <= isize::MAX as usize)
+}
+
+fn kind<T>() -> u64 {
+    fingerprint::<super::Mutex<T>>(size_of::<T>())
+}
+
+/// A number for an attachment, made of random bits.
+pub(super) fn owner_of(random: u64) -> u64 {
+    (random & OWNER).max(1)
+}

@@ -1,0 +1,289 @@
+//! What workers print: the end of it is kept, for the error of the task that printed it.
+//!
+//! ```text
+//!   worker, and what it starts              master
+//!   ──────────────────────────              ──────
+//!   1 ──────── pipe ──────────────►  thread `trine-output`: reads what comes, keeps the last 8 KiB
+//!   2 ──────── pipe ──────────────►          │
+//!                                    an answer or a death: what is in the pipe is read, the end is taken
+//! ```
+//!
+//! Pipes, not files in memory: a task that prints for ever waits when its pipe is full, and takes no more
+//! memory than that. A task has written before it answers or dies, so what is in the pipe then is all of it, and
+//! the next one has not begun: a worker that is captured is given no task ahead. (The items of one task of a
+//! map do follow each other; what they print is not kept apart.) The bytes that a process it left running prints later count as the next task's.
+//!
+//! The pipes are read by a thread of their own, so that a task which prints a lot keeps nobody from hearing
+//! of other tasks. A stream's lock is held for one read that does not wait.
+
+use std::collections::HashMap;
+use std::io::{self, PipeReader, PipeWriter, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::sys::io::poll::Poll;
+use crate::sys::limits;
+use crate::sys::process::{child, descriptors};
+use crate::task::Printed;
+
+/// So much of each stream is kept.
+const KEPT: usize = 8 * 1024;
+
+/// The master's ends of one worker's output.
+#[derive(Debug)]
+pub(in crate::process) struct Capture {
+    streams: [(u64, Arc<Stream>); 2],
+}
+
+#[derive(Debug)]
+struct Stream {
+    pipe: PipeReader,
+    tail: Mutex<Tail>,
+}
+
+impl Capture {
+    /// Makes the pipes for a worker: the master's ends, and the worker's standard output and error.
+    ///
+    /// # Errors
+    ///
+    /// Says what was refused, and what to do.
+    pub(in crate::process) fn new() -> Result<(Capture, [PipeWriter; 2]), String> {
+        let explain = |error| limits::explain_missing("pipe for the output of a worker", &error);
+        let reader = reader()?;
+        let (out, stdout) = reader.open().map_err(explain)?;
+        let (err, stderr) = reader.open().map_err(|error| {
+            reader.close(&out);
+            explain(error)
+        })?;
+        Ok((Capture { streams: [out, err] }, [stdout, stderr]))
+    }
+
+    /// The end of what was printed since the last call; both streams are empty then.
+    pub(in crate::process) fn take(&self) -> Printed {
+        let [stdout, stderr] = &self.streams;
+        Printed { stdout: stdout.1.take(), stderr: stderr.1.take() }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if let Some(reader) = READER.get() {
+            self.streams.iter().for_each(|stream| reader.close(stream));
+        }
+    }
+}
+
+/// Makes `descriptors`, the worker's ends, the standard output and error of the calling process.
+pub(in crate::process) fn attach(descriptors: &[OwnedFd]) -> io::Result<()> {
+    match descriptors {
+        [stdout, stderr] => descriptors::become_output(stdout.as_fd(), stderr.as_fd()),
+        _ => Ok(()),
+    }
+}
+
+impl Stream {
+    /// Reads at most what `scratch` holds, without waiting; whether the stream has ended.
+    fn read(&self, scratch: &mut [u8]) -> bool {
+        let mut tail = self.lock();
+        match (&self.pipe).read(scratch) {
+            Ok(count) => {
+                tail.push(&scratch[..count]);
+                count == 0
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        let mut tail = self.lock();
+        // No more than is there now: there may be somebody left who prints for ever.
+        let mut left = descriptors::readable_bytes(self.pipe.as_fd());
+        let mut scratch = [0; 4096];
+        while left > 0 {
+            let most = left.min(scratch.len());
+            match (&self.pipe).read(&mut scratch[..most]) {
+                Ok(count @ 1..) => {
+                    tail.push(&scratch[..count]);
+                    left -= count;
+                }
+                Ok(_) | Err(_) => break,
+            }
+        }
+        tail.take()
+    }
+
+    /// Nothing under this lock can panic half way through a change.
+    fn lock(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// The last bytes of a stream.
+#[derive(Debug, Default)]
+struct Tail {
+    /// At most twice what is kept, so that bytes are rarely moved.
+    bytes: Vec<u8>,
+    /// Whether there was more before.
+    is_cut: bool,
+}
+
+impl Tail {
+    fn push(&mut self, new: &[u8]) {
+        let skipped = new.len().saturating_sub(KEPT);
+        if self.bytes.len() + new.len() - skipped > 2 * KEPT {
+            self.shorten(KEPT);
+        }
+        self.bytes.extend_from_slice(&new[skipped..]);
+        self.is_cut |= skipped > 0;
+        if skipped > 0 {
+            self.shorten(KEPT);
+        }
+    }
+
+    fn shorten(&mut self, most: usize) {
+        let skipped = self.bytes.len().saturating_sub(most);
+        self.bytes.drain(..skipped);
+        self.is_cut |= skipped > 0;
+    }
+
+    /// The last bytes; where some are missing before them, from the beginning of a line if there is one.
+    fn take(&mut self) -> Vec<u8> {
+        self.shorten(KEPT);
+        let Tail { mut bytes, is_cut } = std::mem::take(self);
+        if is_cut && let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            bytes.drain(..=end);
+        }
+        bytes
+    }
+}
+
+/// The thread that reads, as others see it.
+struct Reader {
+    poll: Poll,
+    streams: Mutex<Streams>,
+}
+
+#[derive(Default)]
+struct Streams {
+    open: HashMap<u64, Arc<Stream>>,
+    next: u64,
+}
+
+static READER: OnceLock<Arc<Reader>> = OnceLock::new();
+
+/// The reader, started at the first call; called by the service thread only.
+fn reader() -> Result<&'static Arc<Reader>, String> {
+    if let Some(reader) = READER.get() {
+        return Ok(reader);
+    }
+    let poll = Poll::new()
+        .map_err(|error| limits::explain_missing("reader for the output of workers", &error))?;
+    let reader = Arc::new(Reader { poll, streams: Mutex::default() });
+    let serving = Arc::clone(&reader);
+    let signals = child::block_signals();
+    let thread =
+        std::thread::Builder::new().name("trine-output".into()).spawn(move || serving.serve());
+    drop(signals);
+    thread.map_err(|error| limits::explain_refused_task("thread", &error))?;
+    Ok(READER.get_or_init(|| reader))
+}
+
+impl Reader {
+    fn open(&self) -> io::Result<((u64, Arc<Stream>), PipeWriter)> {
+        let (pipe, writer) = io::pipe()?;
+        descriptors::set_blocking(pipe.as_fd(), false)?;
+        let stream = Arc::new(Stream { pipe, tail: Mutex::default() });
+        let mut streams = self.lock();
+        streams.next += 1;
+        let number = streams.next;
+        streams.open.insert(number, Arc::clone(&stream));
+        drop(streams);
+        let stream = (number, stream);
+        if let Err(error) = self.poll.add(&*stream.1, number) {
+            self.close(&stream);
+            return Err(error);
+        }
+        Ok((stream, writer))
+    }
+
+    fn close(&self, (number, stream): &(u64, Arc<Stream>)) {
+        self.poll.remove(&**stream);
+        self.lock().open.remove(number);
+    }
+
+    fn serve(&self) {
+        let (mut happened, mut scratch) = (Vec::new(), vec![0; 64 * 1024]);
+        loop {
+            self.poll.wait(&mut happened, None);
+            for happened in &happened {
+                let stream = self.lock().open.get(&happened.token).cloned();
+                if let Some(stream) = stream
+                    && stream.read(&mut scratch)
+                {
+                    // Nobody has it open for writing any more; what was read is kept.
+                    self.poll.remove(&*stream);
+                }
+            }
+        }
+    }
+
+    /// Nothing under this lock can panic half way through a change.
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn the_end_is_kept_from_the_beginning_of_a_line() {
+        let mut tail = Tail::default();
+        assert_eq!(tail.take(), b"");
+        tail.push(b"one\ntwo");
+        assert_eq!(tail.take(), b"one\ntwo");
+        let text: Vec<u8> = (0..10_000).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+        for step in [1, 7, 100, KEPT - 1, KEPT, KEPT + 1, 3 * KEPT, text.len()] {
+            text.chunks(step).for_each(|part| {
+                tail.push(part);
+                assert!(tail.bytes.len() <= 2 * KEPT);
+            });
+            let taken = tail.take();
+            assert!(text.ends_with(&taken) && taken.starts_with(b"line "), "{step}");
+            assert!((KEPT - 12..=KEPT).contains(&taken.len()), "{}", taken.len());
+        }
+        // A line that is longer than what is kept is better than nothing.
+        tail.push(&[b'x'; 3 * KEPT]);
+        assert_eq!(tail.take(), [b'x'; KEPT]);
+        // All that came is whole, and nothing of before is missing.
+        tail.push(&[b'y'; KEPT]);
+        assert_eq!(tail.take(), [b'y'; KEPT]);
+    }
+
+    #[test]
+    fn what_was_written_before_a_take_is_in_it_and_what_comes_later_in_the_next() {
+        let (capture, [mut stdout, mut stderr]) = Capture::new().unwrap();
+        for n in 0..1000 {
+            write!(stdout, "out {n}").unwrap();
+            write!(stderr, "err {n}").unwrap();
+            let printed = capture.take();
+            assert_eq!(printed.stdout, format!("out {n}").into_bytes());
+            assert_eq!(printed.stderr, format!("err {n}").into_bytes());
+        }
+        assert_eq!(capture.take(), Printed::default());
+        // More than a pipe holds: the reader makes room.
+        stdout.write_all(&[b'z'; 1 << 20]).unwrap();
+        drop((stdout, stderr));
+        let printed = capture.take();
+        assert_eq!((printed.stdout.len(), printed.stderr.len()), (KEPT, 0));
+        assert_eq!(capture.take(), Printed::default());
+    }
+}

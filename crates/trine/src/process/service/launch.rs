@@ -1,0 +1,138 @@
+//! Starting the template.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::template::Origin;
+use crate::process::wire::board::Board;
+use crate::process::wire::{Handshake, Preload};
+use crate::process::worker::entry;
+use crate::sys::io::socket::{self, Patience};
+use crate::sys::process::{child, image, spawn};
+use crate::sys::{limits, random};
+
+/// A running template, as its master knows it.
+pub(in crate::process) struct Template {
+    /// The master's own number of it.
+    pub(in crate::process) id: u64,
+    pub(in crate::process) pid: u32,
+    pub(in crate::process) socket: OwnedFd,
+    pub(in crate::process) pidfd: OwnedFd,
+    pub(in crate::process) board: Arc<Board>,
+    /// Whether it has said that it is ready.
+    pub(in crate::process) greeted: bool,
+    /// Whether it has forked a worker.
+    pub(in crate::process) has_forked: bool,
+    /// Since when its master waits for its next word, if it does.
+    pub(in crate::process) awaited: Option<Instant>,
+    /// Whether it was killed because that did not come in time.
+    pub(in crate::process) overdue: bool,
+    /// Whether its master has ended it.
+    pub(in crate::process) dismissed: bool,
+}
+
+impl Template {
+    /// Whether workers may be asked of it. What it is asked before it is ready takes descriptors as
+    /// long as its preload runs, so only one without a preload is.
+    pub(in crate::process) fn takes_requests(&self, origin: &Origin) -> bool {
+        !self.dismissed && !self.overdue && (self.greeted || origin.preload().is_none())
+    }
+
+    /// Ends it, whatever it does.
+    pub(in crate::process) fn dismiss(&mut self) {
+        self.dismissed = true;
+        child::kill(&self.pidfd);
+    }
+}
+
+/// Starts a template; called by the service thread only, whose end would be the template's.
+///
+/// # Errors
+///
+/// Says why not, and what to do.
+pub(in crate::process) fn start(id: u64, origin: &Origin) -> Result<Template, String> {
+    check_program()?;
+    let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
+    let (ours, theirs) =
+        socket::packet_pair().map_err(refused("socket for the template process"))?;
+    let (board, memory) =
+        Board::create().map_err(refused("shared memory for the template process"))?;
+    let token = random::token().map_err(refused("random number for the template process"))?;
+    let fingerprint = image::fingerprint();
+    let setup = postcard::to_stdvec(origin.setup()).expect("strings only");
+    let preload = origin.preload().map(|function| Preload { function, setup: setup.len() });
+    let handshake = Handshake { token, fingerprint, master: std::process::id() };
+    let packet = postcard::to_stdvec(&(handshake, &preload)).expect("numbers only");
+    // Written before the template exists, so that it never has to wait for it.
+    socket::send_packet(&ours, &packet, &[memory.as_fd()], Patience::Now)
+        .map_err(refused("handshake with the template process"))?;
+    if preload.is_some() {
+        socket::send_packet(&ours, &setup, &[], Patience::Now)
+            .map_err(refused("room for the environment of preload"))?;
+    }
+    crash_point!("master: handshake written, template not started");
+    let variable = (entry::VARIABLE, &*entry::format(token));
+    let pid = spawn::run_again(variable, theirs.as_fd(), entry::DESCRIPTOR)
+        .map_err(|error| limits::explain_refused_task("process (from /proc/self/exe)", &error))?;
+    crash_point!("master: template started, not watched");
+    let pidfd = child::open(pid).map_err(|error| {
+        child::kill_and_wait(pid);
+        limits::explain_missing("handle for the template process", &error)
+    })?;
+    Ok(Template {
+        id,
+        pid,
+        socket: ours,
+        pidfd,
+        board,
+        greeted: false,
+        has_forked: false,
+        awaited: Some(Instant::now()),
+        overdue: false,
+        dismissed: false,
+    })
+}
+
+/// Makes sure that what would be started is this program and knows that it is a template: anything
+/// else would run its `main` a second time.
+fn check_program() -> Result<(), String> {
+    match entry::state() {
+        entry::State::Ready => {}
+        entry::State::InSharedLibrary => {
+            return Err(
+                "process tasks need trine linked into the executable itself; here it is in \
+                        a shared library, and the program that runs is another one"
+                    .into(),
+            );
+        }
+        entry::State::NotCalled => {
+            return Err(
+                "process tasks need the initialisers of the executable (.init_array), and \
+                        whatever started this program has not run them"
+                    .into(),
+            );
+        }
+    }
+    if child::has_raised_rights() {
+        return Err("process tasks are not for a program that runs with more rights than whoever \
+                    started it (set-user-id, file capabilities): started again, it would have to \
+                    believe what it is told by a parent that may be anybody"
+            .into());
+    }
+    let file = match File::open("/proc/self/exe") {
+        Ok(file) => file,
+        // A program may be executable and not readable.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        Err(error) => return Err(limits::explain_missing("/proc/self/exe to start", &error)),
+    };
+    if image::fingerprint_of(&file).ok() == Some(image::fingerprint()) {
+        Ok(())
+    } else {
+        Err("process tasks need /proc/self/exe to be this program; it is another one, as when a \
+             program is started through the dynamic loader (`ld.so PROGRAM`) or an emulator"
+            .into())
+    }
+}

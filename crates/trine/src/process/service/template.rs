@@ -1,0 +1,441 @@
+//! The workers that descend from templates of one kind: asking for them, hearing of them, and a new
+//! template when the old one is gone.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::capture::Capture;
+use super::connection::cause_of;
+use super::launch::{self, Template};
+use super::spawner::Births;
+use crate::process::pool::dispatcher::Crew;
+use crate::process::pool::link::Link;
+use crate::process::task::hook::Prologue;
+use crate::process::wire::board::{PLACES, Place};
+use crate::process::wire::rings::MasterLines;
+use crate::process::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateSays};
+use crate::process::worker::limits::Evidence;
+use crate::process::worker::setup::Setup;
+use crate::sys::io::socket::{self, Packet, Patience};
+use crate::sys::limits;
+use crate::sys::process::child::{self, Ended};
+
+/// Forks asked of a template and not answered, at the most: descriptors under way count
+/// against a limit, and each of them holds two of this process.
+const AT_ONCE: usize = 32;
+/// After how many templates in a row that died before they had forked a worker no more are started.
+const MOST_STILLBORN: usize = 3;
+
+/// What a template is before it forks: the plain program by default, or what a preload has made of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::process) struct Origin {
+    preload: Option<Prologue>,
+    /// What is done before the preload.
+    setup: Setup,
+    /// How long it may take to be ready, and to answer.
+    bound: Option<Duration>,
+}
+
+impl Origin {
+    /// That of workers with this preload and set-up, whose template may take so long.
+    pub(in crate::process) fn new(
+        preload: Option<Prologue>,
+        setup: &Setup,
+        bound: Option<Duration>,
+    ) -> Origin {
+        let setup = preload.map(|_| setup.for_template()).unwrap_or_default();
+        Origin { preload, setup, bound }
+    }
+
+    /// Whether it is that of everybody who wants nothing special; its template stays for good.
+    fn is_plain(&self) -> bool {
+        self.preload.is_none() && self.bound.is_none()
+    }
+
+    pub(in crate::process) fn preload(&self) -> Option<Prologue> {
+        self.preload
+    }
+
+    pub(in crate::process) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+}
+
+/// The templates of one origin, one after the other, and the workers that are asked of them.
+pub(in crate::process) struct Lineage {
+    pub(in crate::process) origin: Arc<Origin>,
+    template: Option<Template>,
+    /// Workers wanted and not asked for yet: for whom, and how many.
+    wanted: VecDeque<(Arc<Crew>, usize)>,
+    /// Workers asked for, by request.
+    asked: HashMap<u64, Asked>,
+    /// Templates in a row that were to fork workers, and died before there was one.
+    stillborn: Vec<Stillborn>,
+    /// Crews that have not ended, unless it is the plain program's.
+    crews: Vec<Arc<Crew>>,
+}
+
+/// How a template died that has forked nobody.
+struct Stillborn {
+    ended: Ended,
+    greeted: bool,
+    overdue: bool,
+}
+
+/// A worker under way.
+struct Asked {
+    /// For whom; none if nobody wants it any more.
+    crew: Option<Arc<Crew>>,
+    socket: OwnedFd,
+    place: Place,
+    lines: Option<MasterLines>,
+    capture: Option<Capture>,
+}
+
+/// Why a worker could not be asked for.
+enum NotAsked {
+    /// The template is busy or dying; an event will tell.
+    Yet,
+    /// For this reason.
+    Because(String),
+    /// For this reason, which holds for all others too.
+    NorOthers(String),
+}
+
+impl Lineage {
+    pub(in crate::process) fn new(origin: Arc<Origin>) -> Lineage {
+        Lineage {
+            origin,
+            template: None,
+            wanted: VecDeque::new(),
+            asked: HashMap::new(),
+            stillborn: Vec::new(),
+            crews: Vec::new(),
+        }
+    }
+
+    /// Notes workers that are wanted.
+    pub(in crate::process) fn order(&mut self, crew: Arc<Crew>, count: usize) {
+        if !self.origin.is_plain() && !self.has(&crew) {
+            self.crews.push(Arc::clone(&crew));
+        }
+        self.wanted.push_back((crew, count));
+    }
+
+    fn has(&self, crew: &Arc<Crew>) -> bool {
+        self.crews.iter().any(|known| Arc::ptr_eq(known, crew))
+    }
+
+    /// Whether `id` is the number of its template.
+    pub(in crate::process) fn is_concerned(&self, id: u64) -> bool {
+        self.template.as_ref().is_some_and(|template| template.id == id)
+    }
+
+    /// Whether nobody needs it any more, and nothing of it is left.
+    pub(in crate::process) fn is_over(&self) -> bool {
+        !self.origin.is_plain() && self.crews.is_empty() && self.template.is_none()
+    }
+
+    /// The process id of its template.
+    pub(in crate::process) fn template_pid(&self) -> Option<u32> {
+        self.template.as_ref().map(|template| template.pid)
+    }
+
+    /// Takes back what is wanted for a crew and no longer needed; `asked` for, too, if the template
+    /// is not waited for any longer.
+    pub(in crate::process) fn withdraw(&mut self, crew: &Arc<Crew>, asked: bool) {
+        self.wanted.retain_mut(|(whose, count)| {
+            while *count > 0 && Arc::ptr_eq(whose, crew) && crew.withdraw() {
+                *count -= 1;
+            }
+            *count > 0
+        });
+        for request in self.asked.values_mut().filter(|_| asked) {
+            let is_theirs = request.crew.as_ref().is_some_and(|whose| Arc::ptr_eq(whose, crew));
+            if is_theirs && crew.withdraw() {
+                request.crew = None;
+            }
+        }
+    }
+
+    /// A crew has ended. The template of the last one ends as well, unless it is the plain program's.
+    pub(in crate::process) fn left(&mut self, crew: &Arc<Crew>) {
+        if self.has(crew) {
+            self.crews.retain(|known| !Arc::ptr_eq(known, crew));
+            if self.crews.is_empty()
+                && let Some(template) = &mut self.template
+            {
+                template.dismiss();
+            }
+        }
+    }
+
+    /// Asks for as many of the wanted workers as may be under way.
+    pub(in crate::process) fn pump(&mut self, births: &mut Births) {
+        while self.asked.len() < AT_ONCE
+            && let Some((crew, count)) = self.wanted.pop_front()
+        {
+            if count > 1 {
+                self.wanted.push_front((Arc::clone(&crew), count - 1));
+            }
+            if crew.withdraw() {
+                continue;
+            }
+            let asked = self.ask(&crew, births);
+            births.spare.fill();
+            match asked {
+                Ok(()) => {}
+                Err(NotAsked::Because(reason)) => births.refuse(&crew, reason),
+                Err(NotAsked::Yet) => {
+                    self.wanted.push_front((crew, 1));
+                    break;
+                }
+                Err(NotAsked::NorOthers(reason)) => {
+                    self.wanted.push_front((crew, 1));
+                    self.refuse_all(&reason, births);
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, crew: &Arc<Crew>, births: &mut Births) -> Result<(), NotAsked> {
+        if self.template.is_none() {
+            self.template = Some(self.start_template(births)?);
+        }
+        let template = self.template.as_mut().expect("there is one now");
+        if !template.takes_requests(&self.origin) {
+            return Err(NotAsked::Yet);
+        }
+        let Some(place) = template.board.take() else {
+            let reason = format!("{PLACES} workers live, as many as trine serves");
+            return Err(NotAsked::Because(reason));
+        };
+        let (socket, theirs) = births.spare.connection().map_err(|error| {
+            let reason = limits::explain_missing("socket for a worker process", &error);
+            NotAsked::Because(reason)
+        })?;
+        let lines =
+            crew.has_lines().then(|| births.spare.lines()).transpose().map_err(|error| {
+                let reason = limits::explain_missing("shared memory for a worker process", &error);
+                NotAsked::Because(reason)
+            })?;
+        crash_point!("master: descriptors of a worker made, fork not asked for");
+        let (lines, memory) = lines.unzip();
+        let capture = crew.captures().then(Capture::new).transpose();
+        let (capture, outputs) = capture.map_err(NotAsked::Because)?.unzip();
+        let request = ForkRequest {
+            request: births.number(),
+            place: place.number,
+            has_lines: lines.is_some(),
+            captures: capture.is_some(),
+            awaits_setup: crew.setup().is_some(),
+        };
+        let packet = postcard::to_stdvec(&request).expect("numbers only");
+        let outputs = outputs.iter().flatten().map(AsFd::as_fd);
+        let theirs: Vec<_> =
+            [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).chain(outputs).collect();
+        match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
+            Ok(()) => {
+                crash_point!("master: fork asked for");
+                template.awaited.get_or_insert_with(Instant::now);
+                let crew = Some(Arc::clone(crew));
+                self.asked.insert(request.request, Asked { crew, socket, place, lines, capture });
+                births.spare.fill();
+                Ok(())
+            }
+            // It has requests to answer, or is dead, which its pidfd will tell.
+            Err(error) if will_be_told(&error) => Err(NotAsked::Yet),
+            Err(error) => {
+                let what = "way to hand over the socket of a worker process";
+                Err(NotAsked::Because(limits::explain_missing(what, &error)))
+            }
+        }
+    }
+
+    fn start_template(&mut self, births: &mut Births) -> Result<Template, NotAsked> {
+        if let [.., last] = &self.stillborn[..]
+            && self.stillborn.len() >= MOST_STILLBORN
+        {
+            let reason = self.explain_stillborn(last);
+            // The next task tries again.
+            self.stillborn.clear();
+            return Err(NotAsked::NorOthers(reason));
+        }
+        let template = launch::start(births.number(), &self.origin).map_err(NotAsked::Because)?;
+        let poll = &births.service.poll;
+        let watched = poll
+            .add(&template.socket, template.id * 2)
+            .and_then(|()| poll.add(&template.pidfd, template.id * 2 + 1));
+        match watched {
+            Ok(()) => Ok(template),
+            Err(error) => {
+                child::kill_and_wait(template.pid);
+                let reason = limits::explain_missing("watch over the template process", &error);
+                Err(NotAsked::Because(reason))
+            }
+        }
+    }
+
+    fn explain_stillborn(&self, last: &Stillborn) -> String {
+        let who = "the template process (this program, started again)";
+        let (place, slow) = match self.origin.preload() {
+            Some(_) => (", in preload or before it", "its preload"),
+            None => ("", "an initialiser of the program"),
+        };
+        if let (true, Some(bound)) = (last.overdue, self.origin.bound) {
+            let (what, why) = if last.greeted {
+                ("did not answer", String::new())
+            } else {
+                ("was not ready", format!("{slow} hangs or takes longer, or "))
+            };
+            return format!(
+                "{who} failed {MOST_STILLBORN} times in a row; the last time it {what} within {bound:?} \
+                 (`start_timeout`) and was killed: {why}somebody has stopped it (SIGSTOP); allow more \
+                 time, or see where it waits"
+            );
+        }
+        let when = if last.greeted {
+            "it had forked a worker".to_owned()
+        } else {
+            format!("it was ready{place}")
+        };
+        let how = cause_of(last.ended, Evidence::default());
+        format!(
+            "{who} died {MOST_STILLBORN} times before {when}; the last time, {how}; what it wrote to \
+             standard error may tell why"
+        )
+    }
+
+    /// When its template has to have said its next word.
+    pub(in crate::process) fn due(&self) -> Option<Instant> {
+        let template = self.template.as_ref().filter(|one| !one.overdue && !one.dismissed)?;
+        template.awaited?.checked_add(self.origin.bound?)
+    }
+
+    /// Ends a template that takes too long.
+    pub(in crate::process) fn look(&mut self, now: Instant, births: &mut Births) {
+        let is_due = |lineage: &Lineage| lineage.due().is_some_and(|due| due <= now);
+        if is_due(self) {
+            // What has come in time counts.
+            self.hear(births);
+        }
+        if is_due(self)
+            && let Some(template) = &mut self.template
+        {
+            template.overdue = true;
+            child::kill(&template.pidfd);
+        }
+    }
+
+    fn refuse_all(&mut self, reason: &str, births: &Births) {
+        for (crew, count) in self.wanted.drain(..) {
+            for _ in 0..count {
+                births.refuse(&crew, reason.to_owned());
+            }
+        }
+    }
+
+    /// Receives what the template has sent.
+    pub(in crate::process) fn hear(&mut self, births: &mut Births) {
+        loop {
+            let Some(template) = &mut self.template else { return };
+            let mut packet = [0; LONG_PACKET];
+            let received =
+                match socket::receive_packet(&template.socket, &mut packet, Patience::Now) {
+                    Ok(received) if received.len > 0 => received,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    // The end. Its death follows; if it lives on without a master, it is of no use.
+                    Ok(_) | Err(_) => {
+                        births.service.poll.remove(&template.socket);
+                        child::kill(&template.pidfd);
+                        return;
+                    }
+                };
+            match postcard::from_bytes(&packet[..received.len]) {
+                Ok(TemplateSays::Ready) => {
+                    template.greeted = true;
+                    template.awaited = (!self.asked.is_empty()).then(Instant::now);
+                }
+                Ok(TemplateSays::Unfit(reason)) => {
+                    template.dismiss();
+                    self.stillborn.clear();
+                    // It has forked nobody: what was asked of it before it was ready is refused, too.
+                    let asked = self.asked.drain().filter_map(|(_, asked)| Some((asked.crew?, 1)));
+                    self.wanted.extend(asked);
+                    self.refuse_all(&reason, births);
+                }
+                Ok(TemplateSays::Forked(reply)) => self.forked(reply, received, births),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The template has answered a request.
+    fn forked(&mut self, reply: ForkReply, mut packet: Packet, births: &mut Births) {
+        let Some(asked) = self.asked.remove(&reply.request) else { return };
+        if let Some(template) = &mut self.template {
+            template.awaited = (!self.asked.is_empty()).then(Instant::now);
+            template.has_forked |= reply.forked.is_ok();
+        }
+        if reply.forked.is_ok() {
+            self.stillborn.clear();
+        }
+        let Asked { crew, socket, place, lines, capture } = asked;
+        let pid = match (reply.forked, &crew) {
+            (Ok(pid), _) => pid,
+            (Err(number), Some(crew)) => {
+                let error = io::Error::from_raw_os_error(number);
+                return births.refuse(crew, limits::explain_refused_task("process", &error));
+            }
+            (Err(_), None) => return,
+        };
+        crash_point!("master: fork answered, worker not known");
+        births.is_no_stray(pid);
+        let pidfd = packet.descriptors.pop();
+        match (crew, pidfd) {
+            (Some(crew), Some(pidfd)) => {
+                let (id, service) = (reply.request, Arc::clone(&births.service));
+                let shared = (lines, capture);
+                births.forked(crew, Link::new((id, pid), (socket, pidfd), place, shared, service));
+            }
+            (Some(crew), None) => {
+                // No descriptor was left to receive the handle with.
+                child::kill_and_wait(pid);
+                let error = limits::out_of_descriptors();
+                births
+                    .refuse(&crew, limits::explain_missing("handle for a worker process", &error));
+            }
+            // Nobody wants it any more.
+            (None, Some(pidfd)) => {
+                child::kill(&pidfd);
+                births.stray(pid, pidfd, Some(place));
+            }
+            (None, None) => child::kill_and_wait(pid),
+        }
+    }
+
+    /// The template may have ended; what was asked of it is asked of the next. `true` if it has.
+    pub(in crate::process) fn bury(&mut self) -> bool {
+        let Some(template) = &self.template else { return false };
+        let Some(ended) = child::reap(&template.pidfd) else { return false };
+        let Template { greeted, overdue, .. } = *template;
+        let is_needed = !self.asked.is_empty() || !self.wanted.is_empty();
+        if !template.has_forked && !template.dismissed && (!greeted || is_needed) {
+            self.stillborn.push(Stillborn { ended, greeted, overdue });
+        }
+        // Dropping the sockets ends workers that were forked and not told of.
+        let unanswered = self.asked.drain().filter_map(|(_, asked)| Some((asked.crew?, 1)));
+        self.wanted.extend(unanswered);
+        self.template = None;
+        true
+    }
+}
+
+/// Whether an error of a send to the template is followed by an event that tells what to do.
+fn will_be_told(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, WouldBlock};
+    matches!(error.kind(), WouldBlock | BrokenPipe | ConnectionReset | NotConnected)
+}

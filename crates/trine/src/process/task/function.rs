@@ -1,0 +1,365 @@
+//! How a function crosses to another process: as the offset of code that both have.
+//!
+//! Master and worker run the same file, so a function stands at the same offset from the load
+//! address in both. The function's *value* does not cross at all: its type is zero-sized, there is
+//! nothing to carry, and the worker makes one from nothing.
+//!
+//! # Why that is sound
+//!
+//! A zero-sized value has no bytes that could be wrong, so what could be wrong is only that the
+//! value exists: a type may be a proof (a token that only its module makes). The caller of
+//! [`Function::of`] has a value in its hands, and the type is `Copy + Send + 'static`: the caller could
+//! have made any number of copies, given them to any thread, and kept them for ever. The worker's
+//! value is one such copy, on the far side of a fork.
+//!
+//! What that reasoning does not cover is a `Copy` token that proves something of *this process's*
+//! state ("the library has been initialised here") and is captured by the closure: a closure that
+//! captures only zero-sized values is zero-sized as well, and crosses. The worker has not run the
+//! initialisation. Such a token is as wrong after a plain `fork` and `exec`; SOUNDNESS.md lists it
+//! as a limit.
+
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::panic::Location;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ipc::carry;
+use crate::sys::io::socket::MOST_DESCRIPTORS;
+use crate::sys::memory::sealed::{Frozen, Written};
+use crate::sys::process::image;
+use crate::task::{Cause, CodecStage};
+
+/// A value that could not be decoded or encoded by the worker.
+#[derive(Debug)]
+pub(in crate::process) struct CodecError {
+    pub(in crate::process) stage: CodecStage,
+    pub(in crate::process) message: String,
+}
+
+/// Decodes the argument, calls the function, and pushes the encoded result behind `reply`; returns the
+/// descriptors that belong to that.
+pub(in crate::process) type Trampoline = fn(
+    argument: &[u8],
+    descriptors: Vec<OwnedFd>,
+    reply: &mut Vec<u8>,
+) -> Result<Vec<OwnedFd>, CodecError>;
+
+/// A function as it crosses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) struct Function {
+    pub(in crate::process) offset: u64,
+}
+
+/// The proof that an `F` has no size, and so captures nothing.
+pub(crate) struct CapturesNothing<F>(PhantomData<fn() -> F>);
+
+impl<F> CapturesNothing<F> {
+    /// Stops the compiler at a function that has a size. Called by the public functions themselves,
+    /// so that the compiler names the line that called them.
+    pub(crate) const fn check() -> CapturesNothing<F> {
+        assert!(
+            size_of::<F>() == 0,
+            "the function given to a process task captures variables (or is a function pointer); a \
+             process shares no memory with its caller: pass them in the argument, e.g. \
+             `process::spawn((a, b), |(a, b)| ...)`"
+        );
+        CapturesNothing(PhantomData)
+    }
+
+    /// As [`check`](CapturesNothing::check), for functions that have no argument.
+    pub(crate) const fn check_prologue() -> CapturesNothing<F> {
+        assert!(
+            size_of::<F>() == 0,
+            "the function given to `preload` or `initializer` captures variables (or is a function \
+             pointer); it runs in another process, which shares no memory with its caller: pass what it \
+             needs in the environment, e.g. `.env(\"MODEL\", path)`"
+        );
+        CapturesNothing(PhantomData)
+    }
+}
+
+impl CodecError {
+    pub(in crate::process) fn into_cause(self) -> Cause {
+        Cause::Codec { stage: self.stage, message: self.message }
+    }
+}
+
+impl Function {
+    /// The function behind `F`.
+    pub(in crate::process) fn of<A, R, F>(_: F, _: CapturesNothing<F>) -> Function
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        let trampoline: Trampoline = call::<A, R, F>;
+        Function { offset: (trampoline as usize).wrapping_sub(image::base()) as u64 }
+    }
+
+    /// The code in this process; `None` if the offset lies outside of the program's image.
+    ///
+    /// # Safety
+    ///
+    /// The offset was made by [`of`](Function::of) in a process that runs the same build.
+    pub(in crate::process) unsafe fn trampoline(self) -> Option<Trampoline> {
+        let address = image::base().checked_add(usize::try_from(self.offset).ok()?)?;
+        if !image::contains(address) {
+            return None;
+        }
+        // SAFETY: the caller's promise: at this offset of the same build stands an instance of
+        // `call`, which has this type.
+        Some(unsafe { std::mem::transmute::<usize, Trampoline>(address) })
+    }
+}
+
+fn call<A, R, F>(
+    argument: &[u8],
+    descriptors: Vec<OwnedFd>,
+    reply: &mut Vec<u8>,
+) -> Result<Vec<OwnedFd>, CodecError>
+where
+    A: DeserializeOwned,
+    R: Serialize,
+    F: Fn(A) -> R + Copy + Send + 'static,
+{
+    let argument: A = decode(argument, descriptors, CodecStage::DecodeArgument)?;
+    // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its value, and a
+    // value is known to exist: see the argument above.
+    let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };
+    let result = function(argument);
+    encode(reply, &result, CodecStage::EncodeResult)
+}
+
+/// Before an encoded value: its bytes follow.
+const HERE: u8 = 0;
+/// In place of an encoded value: its bytes are in sealed memory, whose descriptor is the last of its own.
+const IN_MEMORY: u8 = 1;
+
+/// From this length on, a value goes into memory of its own: that is copied once by whoever writes it and once
+/// by whoever reads it, where a socket takes two copies more, and wakes both sides for every 200 KiB.
+const LONG: usize = 128 * 1024;
+/// So much of a long value is gathered before it is written.
+const PIECE: usize = 64 * 1024;
+
+/// What is encoded goes behind what is there or, if it is long, into memory of its own.
+struct Sink<'a> {
+    bytes: &'a mut Vec<u8>,
+    /// Where the value begins, behind its [`HERE`].
+    start: usize,
+    memory: Option<Written>,
+    /// There can be no memory of its own.
+    refused: bool,
+}
+
+impl Sink<'_> {
+    #[cold]
+    fn extend_long(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if self.memory.is_none() {
+            self.memory = Written::new().ok();
+            self.refused = self.memory.is_none();
+        }
+        let Some(memory) = &mut self.memory else {
+            self.bytes.extend_from_slice(bytes);
+            return Ok(());
+        };
+        let written = memory.write(&self.bytes[self.start..]).and_then(|()| {
+            self.bytes.truncate(self.start);
+            if bytes.len() < PIECE {
+                self.bytes.extend_from_slice(bytes);
+                Ok(())
+            } else {
+                memory.write(bytes)
+            }
+        });
+        written.map_err(|_| postcard::Error::SerializeBufferFull)
+    }
+}
+
+impl postcard::ser_flavors::Flavor for Sink<'_> {
+    type Output = Option<OwnedFd>;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        let most = if self.memory.is_some() { PIECE } else { LONG };
+        if self.bytes.len() - self.start + bytes.len() > most && !self.refused {
+            return self.extend_long(bytes);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Option<OwnedFd>> {
+        let Some(mut memory) = self.memory else { return Ok(None) };
+        let written = memory.write(&self.bytes[self.start..]).and_then(|()| memory.seal());
+        self.bytes.truncate(self.start);
+        self.bytes[self.start - 1] = IN_MEMORY;
+        written.map(Some).map_err(|_| postcard::Error::SerializeBufferFull)
+    }
+}
+
+/// Pushes an encoded value behind `bytes`; returns the descriptors that belong to it.
+pub(in crate::process) fn encode<T: Serialize>(
+    bytes: &mut Vec<u8>,
+    value: &T,
+    stage: CodecStage,
+) -> Result<Vec<OwnedFd>, CodecError> {
+    bytes.push(HERE);
+    let sink = Sink { start: bytes.len(), bytes, memory: None, refused: false };
+    let (encoded, mut descriptors) =
+        carry::packing(|| postcard::serialize_with_flavor(value, sink));
+    let failed = |message| CodecError { stage, message };
+    let memory = encoded.map_err(|error| match error {
+        postcard::Error::SerializeBufferFull => {
+            failed("there is no memory left for it; see `free`".to_owned())
+        }
+        error => failed(why_not_encoded(value, error)),
+    })?;
+    descriptors.extend(memory);
+    if descriptors.len() > MOST_DESCRIPTORS {
+        let count = descriptors.len();
+        return Err(failed(format!(
+            "it holds {count} descriptors, and at most {MOST_DESCRIPTORS} travel together"
+        )));
+    }
+    Ok(descriptors)
+}
+
+/// Decodes what [`encode`] has made.
+pub(in crate::process) fn decode<T: DeserializeOwned>(
+    bytes: &[u8],
+    mut descriptors: Vec<OwnedFd>,
+    stage: CodecStage,
+) -> Result<T, CodecError> {
+    let failed = |message| CodecError { stage, message };
+    let memory;
+    let bytes = match bytes.split_first() {
+        Some((&HERE, bytes)) => bytes,
+        Some((&IN_MEMORY, [])) => {
+            let descriptor = descriptors.pop().ok_or_else(|| {
+                failed("the memory that it is in has not come along: no descriptor was left".into())
+            })?;
+            memory = Frozen::attach(descriptor).map_err(|error| {
+                failed(format!("the memory that it is in is of no use: {error:?}"))
+            })?;
+            memory.bytes()
+        }
+        _ => return Err(failed("it does not begin as an encoded value does".into())),
+    };
+    let bare = descriptors.is_empty();
+    carry::unpacking(descriptors, || postcard::from_bytes(bytes)).map_err(|error| {
+        failed(if bare { why_not_decoded::<T>(bytes, error) } else { error.to_string() })
+    })
+}
+
+/// What a type's own `Serialize` says: postcard keeps no text of others, so it is asked once more by way of an error
+/// that does.
+#[cold]
+fn why_not_encoded<T: Serialize>(value: &T, error: postcard::Error) -> String {
+    let mut nowhere = postcard::Serializer { output: postcard::ser_flavors::Size::default() };
+    let mut erased = <dyn erased_serde::Serializer>::erase(&mut nowhere);
+    let again = || erased_serde::Serialize::erased_serialize(value, &mut erased);
+    let said = match error {
+        postcard::Error::SerdeSerCustom => carry::packing(again).0.err(),
+        _ => None,
+    };
+    said.map_or_else(|| error.to_string(), |said| said.to_string())
+}
+
+/// As [`why_not_encoded`], of a `Deserialize` and bytes without descriptors.
+#[cold]
+fn why_not_decoded<T: DeserializeOwned>(bytes: &[u8], error: postcard::Error) -> String {
+    let mut again = postcard::Deserializer::from_bytes(bytes);
+    let mut erased = <dyn erased_serde::Deserializer>::erase(&mut again);
+    let said = match error {
+        postcard::Error::SerdeDeCustom => erased_serde::deserialize::<T>(&mut erased).err(),
+        _ => None,
+    };
+    said.map_or_else(|| error.to_string(), |said| said.to_string())
+}
+
+/// The offset of a `Location` that lies in the program's image; `None` for one of a shared library.
+pub(in crate::process) fn location_offset(location: &'static Location<'static>) -> Option<u64> {
+    let address = std::ptr::from_ref(location) as usize;
+    image::contains(address).then(|| (address - image::base()) as u64)
+}
+
+/// The `Location` at an offset, in this process.
+///
+/// # Safety
+///
+/// The offset was made by [`location_offset`] in a process that runs the same build.
+pub(in crate::process) unsafe fn location_at(offset: u64) -> Option<&'static Location<'static>> {
+    let address = image::base().checked_add(usize::try_from(offset).ok()?)?;
+    if !image::contains(address) || !address.is_multiple_of(align_of::<Location<'static>>()) {
+        return None;
+    }
+    // SAFETY: the caller's promise: in the same build a constant `Location` stands at this offset;
+    // the loader has relocated the text it points to.
+    Some(unsafe { &*(address as *const Location<'static>) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn double(n: u32) -> u32 {
+        n * 2
+    }
+
+    #[test]
+    fn a_function_is_found_again_and_called() {
+        fn of<F: Fn(u32) -> u32 + Copy + Send + 'static>(function: F) -> Function {
+            Function::of(function, const { CapturesNothing::check() })
+        }
+        for function in [of(double), of(|n: u32| n * 2)] {
+            // SAFETY: made above, in this very process.
+            let trampoline = unsafe { function.trampoline() }.unwrap();
+            let mut argument = Vec::new();
+            encode(&mut argument, &21_u32, CodecStage::EncodeArgument).unwrap();
+            let mut reply = vec![7];
+            let stage = CodecStage::DecodeResult;
+            trampoline(&argument, Vec::new(), &mut reply).unwrap();
+            assert_eq!(decode::<u32>(&reply[1..], Vec::new(), stage).unwrap(), 42);
+            let error = trampoline(&[], Vec::new(), &mut reply).unwrap_err();
+            assert_eq!(error.stage, CodecStage::DecodeArgument);
+        }
+        // SAFETY: never called, as it is refused.
+        assert!(unsafe { Function { offset: u64::MAX }.trampoline() }.is_none());
+    }
+
+    #[test]
+    fn values_of_all_lengths_are_what_they_were() {
+        let pieces = |len: usize| (0..len).map(|n| (n * 7) as u8).collect::<Vec<u8>>();
+        for len in [0, 1, LONG - 9, LONG, LONG + 1, 3 * LONG + 5] {
+            let value = (pieces(len), String::from_utf8(vec![b'x'; len]).unwrap(), len as u64);
+            let mut bytes = vec![9; 3];
+            let descriptors = encode(&mut bytes, &value, CodecStage::EncodeResult).unwrap();
+            assert_eq!(
+                (descriptors.len(), bytes.len() > 4),
+                ((2 * len + 12 > LONG).into(), 2 * len + 12 <= LONG)
+            );
+            let decoded = decode(&bytes[3..], descriptors, CodecStage::DecodeResult).unwrap();
+            assert_eq!(value, decoded);
+        }
+        for wrong in [vec![], vec![IN_MEMORY], vec![IN_MEMORY, 1], vec![2, 3]] {
+            assert!(decode::<u8>(&wrong, Vec::new(), CodecStage::DecodeResult).is_err());
+        }
+        let file = std::fs::File::open("/dev/null").unwrap().into();
+        assert!(decode::<u8>(&[IN_MEMORY], vec![file], CodecStage::DecodeResult).is_err());
+    }
+
+    #[test]
+    fn a_location_is_found_again() {
+        let here = Location::caller();
+        let offset = location_offset(here).unwrap();
+        // SAFETY: made above, in this very process.
+        assert_eq!(unsafe { location_at(offset) }, Some(here));
+    }
+}

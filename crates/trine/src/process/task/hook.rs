@@ -1,0 +1,121 @@
+//! Functions that run before the tasks: `preload` in a template, `initializer` in each worker.
+//!
+//! Like a task's function, such a function crosses as the offset of code that both processes have, and
+//! its value is made from nothing; `function.rs` tells why that is sound.
+
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::process;
+use std::ptr::NonNull;
+
+use serde::{Deserialize, Serialize};
+
+use super::function::{self, CapturesNothing};
+use crate::sys::process::image;
+use crate::task::registry::{self, Entry};
+use crate::task::{Kind, failure};
+
+/// Calls the function.
+type Trampoline = fn();
+
+/// A function without argument and result, as it crosses.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(in crate::process) struct Prologue {
+    offset: u64,
+    /// Where it was given to a pool, if that lies in the program's image: for messages.
+    location: Option<u64>,
+}
+
+/// It is the function that counts.
+impl PartialEq for Prologue {
+    fn eq(&self, other: &Prologue) -> bool {
+        self.offset == other.offset
+    }
+}
+
+impl Eq for Prologue {}
+
+impl Prologue {
+    /// The function behind `F`.
+    #[track_caller]
+    pub(in crate::process) fn of<F>(_: F, _: CapturesNothing<F>) -> Prologue
+    where
+        F: Fn() + Copy + Send + 'static,
+    {
+        let trampoline: Trampoline = call::<F>;
+        let offset = (trampoline as usize).wrapping_sub(image::base()) as u64;
+        Prologue { offset, location: function::location_offset(Location::caller()) }
+    }
+
+    /// Calls the function, in a task called `role`.
+    ///
+    /// # Errors
+    ///
+    /// Says how and where it panicked.
+    ///
+    /// # Safety
+    ///
+    /// It was made by [`of`](Prologue::of) in a process that runs the same build.
+    pub(in crate::process) unsafe fn run(self, role: &'static str) -> Result<(), String> {
+        let address =
+            usize::try_from(self.offset).ok().and_then(|offset| image::base().checked_add(offset));
+        let Some(address) = address.filter(|address| image::contains(*address)) else {
+            return Err(format!("{role} is not a function of this program"));
+        };
+        // SAFETY: the caller's promise: at this offset of the same build stands an instance of
+        // `call`, which has this type.
+        let trampoline = unsafe { std::mem::transmute::<usize, Trampoline>(address) };
+        // SAFETY: as above: made by `of` of the same build.
+        let location = self.location.and_then(|offset| unsafe { function::location_at(offset) });
+        let location = location.unwrap_or_else(|| Location::caller());
+        let entry = Entry::new(Kind::Process, Some(role.into()), location);
+        entry.slot.set_os_id(process::id());
+        entry.slot.set_state(registry::RUNNABLE);
+        registry::set_current(Some(entry.slot));
+        let outcome = failure::catch(|| entry.slot.info(), trampoline);
+        registry::set_current(None);
+        let Err(error) = outcome else { return Ok(()) };
+        let reason = format!("{role} {}", error.cause());
+        // A payload whose own drop panics changes nothing.
+        if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(error))) {
+            std::mem::forget(again);
+        }
+        Err(reason)
+    }
+}
+
+fn call<F: Fn() + Copy + Send + 'static>() {
+    // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its value, and a
+    // value is known to exist: see `function.rs`.
+    let function: F = unsafe { NonNull::<F>::dangling().read() };
+    function();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+
+    fn of<F: Fn() + Copy + Send + 'static>(function: F) -> Prologue {
+        Prologue::of(function, const { CapturesNothing::check() })
+    }
+
+    #[test]
+    fn a_prologue_is_found_again_and_called() {
+        fn count() {
+            CALLS.fetch_add(1, Relaxed);
+        }
+        failure::install_hook();
+        // SAFETY: made in this very process, as below.
+        unsafe { of(count).run("initializer") }.unwrap();
+        assert_eq!(CALLS.load(Relaxed), 1);
+        // SAFETY: as above.
+        let reason = unsafe { of(|| panic!("no")).run("preload") }.unwrap_err();
+        assert!(reason.starts_with("preload panicked at ") && reason.ends_with(": no"), "{reason}");
+        // SAFETY: never called, as it is refused.
+        unsafe { Prologue { offset: u64::MAX, location: None }.run("preload") }.unwrap_err();
+    }
+}

@@ -1,0 +1,15 @@
+//! One process task: its function, its encoded argument, its record, and how it ends.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `function.rs` | a function as an offset in the program's image; why that is sound |
+//! | `hook.rs` | the user's functions that run in a template or worker before its tasks |
+//! | `encode.rs` | a call from its function and argument |
+//! | `job.rs` | the task as the pool sees it, whatever its types |
+//! | `record.rs` | the outcome that the task's handle waits for |
+
+pub(super) mod encode;
+pub(super) mod function;
+pub(super) mod hook;
+pub(super) mod job;
+pub(super) mod record;

@@ -1,0 +1,323 @@
+//! The board: a few words for each worker that say which task it has begun and which it is to end.
+//!
+//! When a worker dies with a task, the master has to know whether the task had begun: a task that
+//! had not is given to another worker, one that had may have had effects and fails. A message
+//! would wake the master for each task; a word of shared memory that it reads only after a death
+//! costs the worker one store.
+//!
+//! ```text
+//!   page 0     page 1     page 2            one memory file for each template, mapped by the
+//!   ┌────────┬──────────┬──────────┬───     master, and page by page by the workers
+//!   │ begun  │ begun    │ begun    │
+//!   │ item   │ item     │ item     │
+//!   │ cancel │ cancel   │ cancel   │
+//!   │ expire │ expire   │ expire   │
+//!   │ check  │ check    │ check    │
+//! ```
+//!
+//! The other way, a worker has to be told that its task is to end (cancelled, or its time is up)
+//! while it runs that task and reads no messages. The master writes the task's number here, then sends a signal. The worker
+//! compares the number with that of the task it runs, so a word that comes late hits nobody: numbers
+//! are never used twice.
+//!
+//! That a worker is ready for its first task stands there too (`ready`): a message would wake the master.
+//! Three more words are what a worker leaves behind of the limits that it met ([`limits`](crate::process::worker::limits)):
+//! `memory`, `cpu_end` and `cpu_most`.
+//! Two more things stand there: when a task with a limit has begun (`begun at`), and how far a task says that it has
+//! come (`progress`, and `of` which task that is).
+//!
+//! A worker maps its own page only, so it cannot touch the words of the others. One that scribbles
+//! on its own is found out by the check, which is the number with all bits turned: then the task that it was to begin
+//! first counts as begun, so that it does not scribble over the next worker's, too.
+//!
+//! Ordering: the worker's store before the task is released, the master's load after the death
+//! acquires; the death itself stands between them. The master's store of a cancellation is released,
+//! and the kernel's delivery of the signal stands between it and the worker's load.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::sys::memory::shared_words::{Pages, Shared};
+use crate::sys::{self, clock};
+
+/// Where in a page the words stand.
+const BEGUN: usize = 0;
+const CANCEL: usize = 8;
+const EXPIRE: usize = 16;
+const ITEM: usize = 24;
+const MEMORY: usize = 32;
+const CPU_END: usize = 40;
+const CPU_MOST: usize = 48;
+const BEGUN_AT: usize = 64;
+const PROGRESS_OF: usize = 72;
+const PROGRESS: usize = 80;
+const READY: usize = 88;
+const CHECK: usize = 56;
+
+/// Most workers of one program at one time.
+pub(in crate::process) const PLACES: u32 = 16_384;
+
+fn len() -> usize {
+    PLACES as usize * sys::page_size()
+}
+
+fn offset(place: u32) -> usize {
+    place as usize * sys::page_size()
+}
+
+/// The master's view.
+#[derive(Debug)]
+pub(in crate::process) struct Board {
+    memory: Shared,
+    free: Mutex<Free>,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    returned: Vec<u32>,
+    /// From here on, places were never taken.
+    fresh: u32,
+}
+
+/// What a worker has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) struct Begun {
+    /// The task's number; 0 for none.
+    pub(in crate::process) task: u64,
+    /// Which of the task's arguments.
+    pub(in crate::process) item: u32,
+}
+
+/// One worker's place, free again when dropped: after the worker is gone.
+#[derive(Debug)]
+pub(in crate::process) struct Place {
+    board: Arc<Board>,
+    pub(in crate::process) number: u32,
+}
+
+impl Board {
+    /// Makes a board, and the descriptor by which the template attaches to it.
+    pub(in crate::process) fn create() -> io::Result<(Arc<Board>, OwnedFd)> {
+        let (memory, descriptor) = Shared::create(len())?;
+        Ok((Arc::new(Board { memory, free: Mutex::default() }), descriptor))
+    }
+
+    /// Takes a free place; `None` if all are taken.
+    pub(in crate::process) fn take(self: &Arc<Board>) -> Option<Place> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = match free.returned.pop() {
+            Some(number) => number,
+            None if free.fresh < PLACES => {
+                free.fresh += 1;
+                free.fresh - 1
+            }
+            None => return None,
+        };
+        drop(free);
+        let words = [BEGUN, CANCEL, EXPIRE, ITEM, MEMORY, CPU_END, CPU_MOST];
+        for word in words.into_iter().chain([BEGUN_AT, PROGRESS_OF, PROGRESS, READY]) {
+            self.memory.word(offset(number) + word).store(0, Relaxed);
+        }
+        self.memory.word(offset(number) + CHECK).store(!0, Relaxed);
+        Some(Place { board: Arc::clone(self), number })
+    }
+}
+
+impl Place {
+    /// Whether the worker has said that it can take tasks. One that has written over its page had one.
+    pub(in crate::process) fn is_ready(&self) -> bool {
+        let ready = self.board.memory.word(offset(self.number) + READY).load(Acquire);
+        ready != 0 || self.begun().is_none_or(|begun| begun.task != 0)
+    }
+
+    /// What the worker has begun last; `None` if somebody has written over it.
+    pub(in crate::process) fn begun(&self) -> Option<Begun> {
+        let word = |word| self.board.memory.word(offset(self.number) + word);
+        let task = word(BEGUN).load(Acquire);
+        let begun = Begun { task, item: word(ITEM).load(Acquire) as u32 };
+        (word(CHECK).load(Acquire) == !task).then_some(begun)
+    }
+
+    /// When the worker has begun what it has begun last, as it says; only of tasks with a limit.
+    pub(in crate::process) fn begun_at(&self, now: Instant) -> Instant {
+        let at = self.board.memory.word(offset(self.number) + BEGUN_AT).load(Acquire);
+        let since = clock::monotonic().saturating_sub(Duration::from_nanos(at));
+        now.checked_sub(since).unwrap_or(now)
+    }
+
+    /// How far `task` says that it has come, if it has said so and is the last one that did.
+    pub(in crate::process) fn progress(&self, task: u64) -> Option<f64> {
+        let word = |word| self.board.memory.word(offset(self.number) + word);
+        if word(PROGRESS_OF).load(Acquire) != task {
+            return None;
+        }
+        let bits = word(PROGRESS).load(Acquire);
+        (word(PROGRESS_OF).load(Relaxed) == task).then(|| f64::from_bits(bits))
+    }
+
+    /// Notes that the worker is to end `task`, which is cancelled; a signal has to follow.
+    pub(in crate::process) fn cancel(&self, task: u64) {
+        self.board.memory.word(offset(self.number) + CANCEL).store(task, Release);
+    }
+
+    /// As `cancel`, for a task whose time is up.
+    pub(in crate::process) fn expire(&self, task: u64) {
+        self.board.memory.word(offset(self.number) + EXPIRE).store(task, Release);
+    }
+
+    /// What the worker has left by [`OwnPlace::ran_out_of_memory`].
+    pub(in crate::process) fn memory(&self) -> u64 {
+        self.board.memory.word(offset(self.number) + MEMORY).load(Acquire)
+    }
+
+    /// What the worker has left by [`OwnPlace::limit_cpu`].
+    pub(in crate::process) fn cpu(&self) -> (u64, u64) {
+        let at = offset(self.number);
+        let end = self.board.memory.word(at + CPU_END).load(Acquire);
+        (end, self.board.memory.word(at + CPU_MOST).load(Relaxed))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut free = self.board.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.returned.push(self.number);
+    }
+}
+
+/// The template's view: all places, of which each worker maps one.
+#[derive(Debug)]
+pub(in crate::process) struct Places(Pages);
+
+impl Places {
+    pub(in crate::process) fn attach(descriptor: OwnedFd) -> io::Result<Places> {
+        Ok(Places(Pages::of(descriptor, len())?))
+    }
+}
+
+impl AsRawFd for Places {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// A worker's view: its own place.
+#[derive(Debug)]
+pub(in crate::process) struct OwnPlace(Shared);
+
+impl OwnPlace {
+    /// Maps one place.
+    ///
+    /// # Errors
+    ///
+    /// There is no such place, or no memory to map it.
+    pub(in crate::process) fn map(all: &Places, number: u32) -> io::Result<OwnPlace> {
+        if number >= PLACES {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(OwnPlace(all.0.map(offset(number))?))
+    }
+
+    /// Notes that the worker can take tasks.
+    pub(in crate::process) fn get_ready(&self) {
+        self.0.word(READY).store(1, Release);
+    }
+
+    /// Notes that `task` begins now, at this item.
+    pub(in crate::process) fn begin(&self, task: u64, item: u32) {
+        self.begin_item(item);
+        self.0.word(BEGUN).store(task, Release);
+        self.0.word(CHECK).store(!task, Release);
+    }
+
+    /// Notes that what begins next, a task with a limit, begins now; before `begin`.
+    pub(in crate::process) fn begin_clock(&self) {
+        let nanos = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
+        self.0.word(BEGUN_AT).store(nanos, Release);
+    }
+
+    /// Notes how far `task` has come, if it is the one that was begun.
+    pub(in crate::process) fn progress(&self, task: u64, progress: f64) {
+        if self.0.word(BEGUN).load(Relaxed) != task {
+            return;
+        }
+        let of = self.0.word(PROGRESS_OF);
+        if of.load(Relaxed) != task {
+            // Nobody may take the new number for that of the old task.
+            of.store(0, Relaxed);
+        }
+        self.0.word(PROGRESS).store(progress.to_bits(), Release);
+        of.store(task, Release);
+    }
+
+    /// Notes that the task begins its next item.
+    pub(in crate::process) fn begin_item(&self, item: u32) {
+        self.0.word(ITEM).store(item.into(), Release);
+    }
+
+    /// Notes that memory has run out, which ends the worker; called in a signal handler too.
+    pub(in crate::process) fn ran_out_of_memory(&self, note: u64) {
+        self.0.word(MEMORY).store(note, Release);
+    }
+
+    /// Notes when the processor time of the task that begins now is up, by the worker's own clock, and
+    /// how much that is; zeroes after its end.
+    pub(in crate::process) fn limit_cpu(&self, end: u64, most: u64) {
+        self.0.word(CPU_MOST).store(most, Relaxed);
+        self.0.word(CPU_END).store(end, Release);
+    }
+
+    /// Whether the master has cancelled `task`, one that has a number.
+    pub(in crate::process) fn is_cancelled(&self, task: u64) -> bool {
+        self.0.word(CANCEL).load(Acquire) == task
+    }
+
+    /// Whether the master says that the time of `task` is up.
+    pub(in crate::process) fn is_expired(&self, task: u64) -> bool {
+        self.0.word(EXPIRE).load(Acquire) == task
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_worker_are_seen_in_its_place_only() {
+        let (board, descriptor) = Board::create().unwrap();
+        let (first, second) = (board.take().unwrap(), board.take().unwrap());
+        let places = Places::attach(descriptor).unwrap();
+        let own = OwnPlace::map(&places, second.number).unwrap();
+        assert!(!second.is_ready());
+        own.get_ready();
+        assert!(second.is_ready() && !first.is_ready());
+        own.begin(41, 7);
+        assert_eq!(first.begun(), Some(Begun { task: 0, item: 0 }));
+        assert_eq!(second.begun(), Some(Begun { task: 41, item: 7 }));
+        first.cancel(41);
+        first.expire(41);
+        assert!(!own.is_cancelled(41) && !own.is_expired(41));
+        second.cancel(41);
+        second.expire(42);
+        assert!(own.is_cancelled(41) && own.is_expired(42));
+        own.ran_out_of_memory(7);
+        own.limit_cpu(8, 9);
+        assert_eq!((first.memory(), first.cpu()), (0, (0, 0)));
+        assert_eq!((second.memory(), second.cpu()), (7, (8, 9)));
+        own.0.word(BEGUN).store(40, Relaxed);
+        own.0.word(READY).store(0, Relaxed);
+        assert_eq!(second.begun(), None, "somebody has written over it");
+        assert!(second.is_ready(), "it had a task");
+        let number = second.number;
+        drop(second);
+        let again = board.take().unwrap();
+        assert_eq!((again.number, again.begun()), (number, Some(Begun { task: 0, item: 0 })));
+        assert!(!again.is_ready());
+        assert_eq!((again.memory(), again.cpu()), (0, (0, 0)));
+        assert!(!own.is_cancelled(41) && !own.is_expired(42));
+        OwnPlace::map(&places, PLACES).unwrap_err();
+    }
+}

@@ -1,0 +1,229 @@
+//! Frames out of a stream of bytes, however that is cut.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use super::{Frame, FrameKind, HEAD, Head, LONGEST, MAGIC, half, word};
+use crate::sys::io::socket::{self, Patience};
+
+/// Puts frames together from a stream of bytes.
+#[derive(Debug, Default)]
+pub(in crate::process) struct Assembler {
+    /// Whole frames, in order.
+    pub(in crate::process) ready: VecDeque<Frame>,
+    /// The beginning of a head.
+    head: Vec<u8>,
+    /// A head's frame, and how many bytes of its body are still to come.
+    open: Option<(Frame, usize)>,
+    /// Descriptors that have come, for each frame that has some; they come with its first byte.
+    arrived: VecDeque<Vec<OwnedFd>>,
+    /// A frame that there was no memory for.
+    pub(in crate::process) too_large: Option<Head>,
+}
+
+/// Where a stream stands after [`Assembler::receive`].
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::process) enum Stream {
+    /// As many bytes came as there was room for; there are probably more.
+    Flowing,
+    /// Fewer came; there are probably no more for now.
+    Ebbing,
+    /// Nothing there for now.
+    Dry,
+    /// The peer sends no more.
+    Ended,
+    /// What came is no frame.
+    Broken(String),
+}
+
+impl Assembler {
+    /// Receives once; whole frames are found in `ready`.
+    pub(in crate::process) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        scratch: &mut [u8],
+        patience: Patience,
+    ) -> Stream {
+        let mut room = scratch.len();
+        let received = match &mut self.open {
+            // The rest of a long body goes straight to its place.
+            Some((frame, missing)) if *missing > scratch.len() => {
+                // At most doubling what has really come.
+                let more = (*missing).min(frame.body.len().max(scratch.len()));
+                if frame.body.try_reserve(more).is_err() {
+                    self.too_large = Some(frame.head);
+                    return Stream::Broken(format!(
+                        "no memory for a frame of {} bytes",
+                        frame.body.len() + *missing
+                    ));
+                }
+                let most = *missing;
+                room = most.min(frame.body.capacity() - frame.body.len());
+                let count = socket::receive_behind(socket, &mut frame.body, most, patience);
+                if let Ok(count) = count {
+                    *missing -= count;
+                    self.close_full();
+                }
+                count
+            }
+            _ => match socket::receive_with(socket, scratch, patience) {
+                Ok(received) => {
+                    self.arrived.extend(received.descriptors);
+                    if let Err(reason) = self.push(&scratch[..received.len]) {
+                        return Stream::Broken(reason);
+                    }
+                    Ok(received.len)
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match received {
+            Ok(0) => Stream::Ended,
+            Ok(count) if count < room => Stream::Ebbing,
+            Ok(_) => Stream::Flowing,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Stream::Dry,
+            // The peer died with unread bytes in its socket: its end, all the same.
+            Err(_) => Stream::Ended,
+        }
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        if self.arrived.len() > 2 {
+            return Err("descriptors that belong to no frame".to_owned());
+        }
+        while !bytes.is_empty() {
+            if let Some((frame, missing)) = &mut self.open {
+                let count = bytes.len().min(*missing);
+                frame.body.extend_from_slice(&bytes[..count]);
+                *missing -= count;
+                bytes = &bytes[count..];
+            } else {
+                let count = bytes.len().min(HEAD - self.head.len());
+                self.head.extend_from_slice(&bytes[..count]);
+                bytes = &bytes[count..];
+                if self.head.len() < HEAD {
+                    return Ok(());
+                }
+                let (mut frame, missing) = open(&self.head)?;
+                self.head.clear();
+                if frame.missing > 0 {
+                    frame.descriptors = self.arrived.pop_front().unwrap_or_default();
+                }
+                self.open = Some((frame, missing));
+            }
+            self.close_full();
+        }
+        Ok(())
+    }
+
+    fn close_full(&mut self) {
+        if let Some((frame, _)) = self.open.take_if(|(_, missing)| *missing == 0) {
+            self.ready.push_back(frame);
+        }
+    }
+}
+
+fn open(head: &[u8]) -> Result<(Frame, usize), String> {
+    let (task, len) = (word(head, 8), word(head, 16));
+    let (item, nanos, descriptors) = (half(head, 24), half(head, 28), half(head, 32));
+    match FrameKind::from_raw(half(head, 4)) {
+        Some(kind) if half(head, 0) == MAGIC && len <= LONGEST => {
+            let head = Head { kind, task, item, nanos };
+            let (body, missing) = (Vec::new(), descriptors as usize);
+            Ok((Frame { head, body, descriptors: Vec::new(), missing }, len as usize))
+        }
+        _ => Err(format!("these bytes begin no frame: {head:02x?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::process::wire::{begin, frame, head};
+
+    fn fed(bytes: &[u8], step: usize) -> Result<Vec<Frame>, String> {
+        let mut assembler = Assembler::default();
+        for part in bytes.chunks(step) {
+            assembler.push(part)?;
+        }
+        Ok(assembler.ready.into())
+    }
+
+    #[test]
+    fn frames_come_out_whole_however_the_bytes_are_cut() {
+        let mut bytes = frame(FrameKind::Value, 7, &"seven");
+        bytes.extend(head(FrameKind::Bell, 0, 0));
+        bytes.extend(frame(FrameKind::Refused, 9, &vec![1_u8; 300]));
+        for step in 1..bytes.len() + 1 {
+            let frames = fed(&bytes, step).unwrap();
+            let kinds: Vec<_> =
+                frames.iter().map(|frame| (frame.head.kind, frame.head.task)).collect();
+            assert_eq!(
+                kinds,
+                [(FrameKind::Value, 7), (FrameKind::Bell, 0), (FrameKind::Refused, 9)]
+            );
+            assert_eq!(postcard::from_bytes::<String>(&frames[0].body).unwrap(), "seven");
+            assert_eq!(postcard::from_bytes::<Vec<u8>>(&frames[2].body).unwrap(), [1; 300]);
+        }
+    }
+
+    #[test]
+    fn heads_that_make_no_sense_are_told_and_take_no_memory() {
+        let good = head(FrameKind::Value, 1, u64::MAX);
+        assert!(fed(&good, HEAD).is_err(), "an absurd length");
+        let mut other_kind = head(FrameKind::Value, 1, 0);
+        other_kind[4] = 99;
+        assert!(fed(&other_kind, HEAD).is_err());
+        assert!(fed(&[0x20; 64], 64).is_err());
+        // A long body is believed, but nothing is set aside before it comes.
+        let mut assembler = Assembler::default();
+        assembler.push(&head(FrameKind::Value, 1, LONGEST)).unwrap();
+        assert_eq!(assembler.open.unwrap().0.body.capacity(), 0);
+    }
+
+    #[test]
+    fn descriptors_come_with_their_frames_however_the_bytes_are_cut() {
+        let (ours, theirs) = socket::stream_pair().unwrap();
+        let mut seed = 88172645463325252_u64;
+        let mut below = |end: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed >> 20) as usize % end
+        };
+        let (mut assembler, mut sent) = (Assembler::default(), VecDeque::new());
+        for task in 0..2000 {
+            let most = [90, 9_000][below(2)];
+            let (len, count) = (below(most), below(4));
+            let mut frame = begin(FrameKind::Value, task);
+            frame.resize(HEAD + len, task as u8);
+            Head::of(FrameKind::Value, task).write(&mut frame, count);
+            let mut gone = 0;
+            while gone < frame.len() {
+                let piece = &frame[gone..(gone + 1 + below(3_000)).min(frame.len())];
+                let own = if gone == 0 { count } else { 0 };
+                let own = vec![theirs.as_fd(); own];
+                gone += socket::send_with(&theirs, piece, &own, Patience::Now).unwrap();
+                if below(3) == 0 {
+                    let mut scratch = vec![0; 1 + below(5_000)];
+                    let stream = assembler.receive(ours.as_fd(), &mut scratch, Patience::Now);
+                    assert!(!matches!(stream, Stream::Ended | Stream::Broken(_)), "{stream:?}");
+                }
+            }
+            sent.push_back((task, len, count));
+            // Before the socket is full.
+            while sent.len() > 5 && assembler.ready.is_empty() {
+                assembler.receive(ours.as_fd(), &mut [0; 700], Patience::Now);
+            }
+            for frame in assembler.ready.drain(..) {
+                let came = (frame.head.task, frame.body.len(), frame.descriptors.len());
+                assert_eq!(Some(came), sent.pop_front());
+                assert!(frame.body.iter().all(|byte| *byte == came.0 as u8));
+            }
+        }
+        assert!(sent.len() < 10);
+    }
+}

@@ -1,0 +1,233 @@
+//! Before `main`: is this the program, or its template?
+//!
+//! The loader calls [`enter`] with the other initialisers of the program. Almost always it finds no
+//! variable and returns. With the variable it looks for the proof that it is meant, without ever
+//! sleeping and without touching what may belong to somebody else:
+//!
+//! 1. the variable names this very entry: another copy of trine in the same process (in a plug-in,
+//!    or a second version) leaves it alone,
+//! 2. the variable names a descriptor that is one end of a Unix packet socket pair,
+//! 3. the first packet in it is a handshake with the variable's token.
+//!
+//! Without these the variable is a leftover or a forgery: it is removed, one line says so, and the
+//! program starts normally. With them somebody has started this process to be a template, so it
+//! never runs `main`: that would be the program a second time. It goes on as a template if
+//!
+//! 4. the program has no more rights than its parent (else nothing that the parent says counts),
+//! 5. the pair was made by this process's parent, with this process's user,
+//! 6. the handshake holds the fingerprint of this build,
+//!
+//! and ends otherwise; silently if the master has died in the meantime. Whoever can fulfil 1 to 6
+//! is the parent and runs this very program as this very user; it could as well attach a debugger.
+
+use std::env;
+use std::ffi::{c_char, c_int};
+use std::io::{self, Write};
+use std::os::fd::RawFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::template;
+use crate::process::wire::{Handshake, PACKET};
+use crate::sys::io::socket;
+use crate::sys::io::socket::Maker;
+use crate::sys::process::image::{self, Initialiser};
+use crate::sys::process::{child, descriptors};
+
+/// The variable: `<descriptor>:<token>:<offset of the entry in the program>`, the latter two in
+/// hexadecimal digits.
+pub(in crate::process) const VARIABLE: &str = "TRINE_TEMPLATE";
+
+/// The descriptor that a template finds its socket at.
+pub(in crate::process) const DESCRIPTOR: RawFd = 3;
+
+/// The loader's entry. `used` keeps it in its object file, [`state`] keeps that file in the program.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static ENTRY: Initialiser = enter;
+
+static RAN: AtomicBool = AtomicBool::new(false);
+
+/// Whether this program can be its own template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) enum State {
+    /// It can.
+    Ready,
+    /// trine is in a shared library: the file that runs is another program.
+    InSharedLibrary,
+    /// The loader has not called the entry.
+    NotCalled,
+}
+
+pub(in crate::process) fn state() -> State {
+    // SAFETY: reads a static through a reference. The volatile read is what no optimiser removes,
+    // so the linker sees this file used wherever process tasks are.
+    let entry = unsafe { std::ptr::read_volatile(&raw const ENTRY) };
+    if !image::contains(entry as usize) {
+        State::InSharedLibrary
+    } else if !RAN.load(Relaxed) {
+        State::NotCalled
+    } else {
+        State::Ready
+    }
+}
+
+extern "C" fn enter(
+    count: c_int,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+) {
+    RAN.store(true, Relaxed);
+    let Some(variable) = env::var_os(VARIABLE) else { return };
+    let parsed = variable.to_str().and_then(parse);
+    let is_ours = parsed.as_ref().is_none_or(Variable::is_for_this_entry);
+    if !is_ours || !image::contains(ENTRY as usize) {
+        return;
+    }
+    // SAFETY: `main` has not run, so there is one thread, unless another initialiser has started
+    // one; one that reads the environment at this very moment would read it through the C library,
+    // whose `environ` this changes as `unsetenv` of any initialiser does.
+    unsafe { env::remove_var(VARIABLE) };
+    let Some(parsed) = parsed else { return say_stale("it is not of the form that trine writes") };
+    match find_handshake(&parsed) {
+        Ok(found) => become_template(found, |initialiser| {
+            initialiser(count, arguments, environment);
+        }),
+        Err(reason) => say_stale(&reason),
+    }
+}
+
+fn say_stale(reason: &str) {
+    say(&format!("ignoring a stale {VARIABLE} variable: {reason}; the program starts normally"));
+}
+
+/// Whether anybody can read it is not the program's trouble.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "trine: {text}");
+}
+
+/// A handshake that waits for this process, and who sent it.
+struct Found {
+    number: RawFd,
+    maker: Maker,
+    handshake: Handshake,
+}
+
+/// Checks that the process is meant to be a template; takes nothing.
+fn find_handshake(variable: &Variable) -> Result<Found, String> {
+    let number = variable.number;
+    // SAFETY: only looked at; a closed number is refused by the first call.
+    let socket = unsafe { descriptors::inherited(number) };
+    let maker = socket::packet_pair_maker(socket)
+        .map_err(|error| format!("descriptor {number} is not a template's socket: {error}"))?;
+    let mut packet = [0; PACKET];
+    let len = socket::peek_packet(socket, &mut packet)
+        .map_err(|error| format!("no handshake waits at descriptor {number}: {error}"))?;
+    let handshake: Handshake = postcard::from_bytes(&packet[..len])
+        .map_err(|_| format!("what waits at descriptor {number} is no handshake"))?;
+    if handshake.token != variable.token {
+        return Err("its token is not that of the handshake".into());
+    }
+    Ok(Found { number, maker, handshake })
+}
+
+/// Serves as the template, or ends.
+fn become_template(found: Found, call: impl Fn(Initialiser)) -> ! {
+    let Found { number, maker, handshake } = found;
+    // SAFETY: whoever has written the token into both places has left the descriptor to us.
+    let socket = unsafe { descriptors::take_inherited(number) };
+    let is_parent = maker.pid != 0 && maker.pid == child::parent();
+    let refusal = if child::has_raised_rights() {
+        "this program runs with more rights than its parent"
+    } else if !is_parent && socket::is_hung_up(&socket) {
+        // The master has died since. A template would have ended with it.
+        child::exit_now(0)
+    } else if !is_parent || maker.user != child::effective_user() {
+        "its socket is not of this process's parent"
+    } else if handshake.fingerprint != image::fingerprint() {
+        "its parent runs another build of this program"
+    } else {
+        // Initialisers that stand behind this one (of C++ libraries, of crates that register things
+        // before `main`) would otherwise never run in the workers.
+        for initialiser in image::initialisers_behind(ENTRY) {
+            call(*initialiser);
+        }
+        template::serve(socket, &handshake)
+    };
+    say(&format!("this process was started to serve process tasks, and cannot: {refusal}"));
+    child::exit_now(1)
+}
+
+/// What the variable says.
+#[derive(Debug, PartialEq, Eq)]
+struct Variable {
+    number: RawFd,
+    token: u128,
+    entry: u64,
+}
+
+impl Variable {
+    fn is_for_this_entry(&self) -> bool {
+        self.entry == own_offset()
+    }
+}
+
+fn own_offset() -> u64 {
+    (ENTRY as usize).wrapping_sub(image::base()) as u64
+}
+
+fn parse(variable: &str) -> Option<Variable> {
+    let mut parts = variable.split(':');
+    let number = parts.next()?.parse().ok().filter(|number| *number > 2)?;
+    let (token, entry) = (parts.next()?, parts.next()?);
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if parts.next().is_some() || token.len() != 32 || !digits(token) || !digits(entry) {
+        return None;
+    }
+    let token = u128::from_str_radix(token, 16).ok()?;
+    Some(Variable { number, token, entry: u64::from_str_radix(entry, 16).ok()? })
+}
+
+/// What [`parse`] reads.
+pub(in crate::process) fn format(token: u128) -> String {
+    format!("{DESCRIPTOR}:{token:032x}:{:x}", own_offset())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_format_writes_is_read() {
+        let read = parse(&format(77)).unwrap();
+        assert!(read.is_for_this_entry());
+        assert_eq!((read.number, read.token), (DESCRIPTOR, 77));
+        let zeroes = "0".repeat(32);
+        assert!(!parse(&format!("3:{zeroes}:1")).unwrap().is_for_this_entry());
+        for wrong in [
+            "",
+            ":",
+            "3",
+            "3:",
+            "3:12",
+            "3:12:1",
+            "x:Z:1",
+            "-1:Z:1",
+            "1:Z:1",
+            "3:Z:",
+            "3:Z",
+            "3:+Z:1",
+            "99999999999:Z:1",
+            "3:Z:1:1",
+            "3:Z:10000000000000000",
+        ] {
+            let wrong = &*wrong.replace('Z', &zeroes);
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_loader_has_called_the_entry() {
+        assert_eq!(state(), State::Ready);
+    }
+}

@@ -1,0 +1,212 @@
+//! What is different in a worker from the other workers: set before its first task.
+//!
+//! A [`Setup`] crosses in a `SETUP` frame: for a fresh process with the task that wanted it, for the
+//! workers of a pool as their first frame, before they say that they are ready. The part of it that
+//! a preload sees goes to its template with the handshake.
+
+use std::env;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::Limits;
+use crate::process::sandbox::Sandbox;
+use crate::process::task::hook::Prologue;
+use crate::sys::process::child;
+
+/// The body of `SETUP`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::process) struct Setup {
+    pub(in crate::process) environment: Vec<(OsString, OsString)>,
+    pub(in crate::process) current_dir: Option<OsString>,
+    /// What `ps` shows.
+    pub(in crate::process) name: Option<String>,
+    /// What the user runs in it before its first task.
+    pub(in crate::process) initializer: Option<Prologue>,
+    pub(in crate::process) sandbox: Option<Sandbox>,
+    pub(in crate::process) limits: Limits,
+    /// Whether what its tasks print is kept for their errors; the worker has nothing to do for it.
+    #[serde(skip)]
+    pub(in crate::process) captures: bool,
+}
+
+impl Setup {
+    /// What is done in the template, too, before its preload.
+    pub(in crate::process) fn for_template(&self) -> Setup {
+        Setup {
+            environment: self.environment.clone(),
+            current_dir: self.current_dir.clone(),
+            ..Setup::default()
+        }
+    }
+
+    /// Completes what the worker has to know; in the master, before it crosses.
+    ///
+    /// # Errors
+    ///
+    /// Says what makes no sense on any machine.
+    pub(in crate::process) fn prepare(&mut self) -> Result<(), String> {
+        self.check_environment()?;
+        self.limits.prepare()
+    }
+
+    /// Changes the calling process: a worker that has run no task yet, or a template.
+    ///
+    /// # Errors
+    ///
+    /// Says what could not be done, and why; the process is of no use then.
+    pub(in crate::process) fn apply(self) -> Result<(), String> {
+        self.check_environment()?;
+        for (name, value) in &self.environment {
+            // SAFETY: the worker has run no task yet, so there is one thread.
+            unsafe { env::set_var(name, value) };
+        }
+        if let Some(directory) = &self.current_dir {
+            env::set_current_dir(directory).map_err(|error| {
+                format!("cannot work in the directory {}: {error}", directory.display())
+            })?;
+        }
+        if let Some(name) = self.name {
+            let text: Vec<u8> = name.into_bytes().into_iter().filter(|byte| *byte != 0).collect();
+            child::set_short_name(&CString::new(text).expect("no byte is 0"));
+        }
+        self.limits.apply()?;
+        // What follows finds the process as its tasks will.
+        if let Some(initializer) = self.initializer {
+            // SAFETY: the offset comes from the master, which runs the same build (the template has
+            // checked the fingerprint).
+            unsafe { initializer.run("initializer") }?;
+        }
+        // Last: nothing above may be possible after it.
+        self.sandbox.map_or(Ok(()), |sandbox| sandbox.enforce())
+    }
+
+    /// # Errors
+    ///
+    /// Names a variable that `setenv` does not accept.
+    fn check_environment(&self) -> Result<(), String> {
+        match self.environment.iter().find(|(name, value)| !is_variable(name, value)) {
+            Some((name, value)) => Err(format!("the environment cannot hold {name:?} = {value:?}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What `setenv` accepts.
+fn is_variable(name: &OsString, value: &OsString) -> bool {
+    let name = name.as_bytes();
+    !name.is_empty()
+        && !name.contains(&b'=')
+        && !name.contains(&0)
+        && !value.as_bytes().contains(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::process::pool::dispatcher::Crew;
+    use crate::process::pool::policy::{Plan, Policy};
+    use crate::process::task::encode;
+    use crate::process::task::function::CapturesNothing;
+    use crate::sys::limits::cpu_clock;
+    use crate::task::{Cause, Limit, TaskError};
+
+    /// One worker that is kept.
+    fn kept(mut setup: Setup) -> Arc<Crew> {
+        setup.prepare().unwrap();
+        let crew = Crew::new(Policy::new(Plan::Kept(1)), &setup);
+        crew.start();
+        crew
+    }
+
+    fn run<A, R, F>(crew: &Arc<Crew>, arg: A, function: F) -> Result<R, TaskError>
+    where
+        A: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(A) -> R + Copy + Send + 'static,
+    {
+        let proof = const { CapturesNothing::<F>::check() };
+        let (task, job) = encode::prepare((None, None), Location::caller(), arg, function, proof);
+        crew.submit(job.unwrap());
+        task.join()
+    }
+
+    #[test]
+    fn processor_time_counts_for_each_task_of_a_worker_anew() {
+        let most = Duration::from_millis(100);
+        let limits = Limits { cpu_time: Some(most), ..Limits::default() };
+        let crew = kept(Setup { limits, ..Setup::default() });
+        let work = |time: Duration| {
+            let begin = cpu_clock::own();
+            while cpu_clock::own() - begin < time {}
+            std::process::id()
+        };
+        let pid = run(&crew, most / 2, work).unwrap();
+        for _ in 0..5 {
+            assert_eq!(run(&crew, most / 2, work).unwrap(), pid);
+        }
+        let error = run(&crew, most * 1000, work).unwrap_err();
+        let Cause::Signaled { limit: Some(Limit::CpuTime(limit)), .. } = error.cause() else {
+            panic!("{error}")
+        };
+        assert_eq!(*limit, most);
+        // The next worker has the same limit, and an end by another signal is not taken for it.
+        assert_ne!(run(&crew, most / 2, work).unwrap(), pid);
+        let error = run(&crew, (), |()| -> () { std::process::abort() }).unwrap_err();
+        assert!(matches!(error.cause(), Cause::Signaled { limit: None, .. }), "{error}");
+        crew.close();
+    }
+
+    #[test]
+    fn what_the_tasks_of_a_worker_print_is_kept_apart() {
+        let crew = kept(Setup { captures: true, ..Setup::default() });
+        let mut pids = Vec::new();
+        for n in 0..200_u32 {
+            // Every other one has a value.
+            let result = run(&crew, n, |n| {
+                println!("task {n}");
+                eprintln!("error {n}");
+                assert!(n.is_multiple_of(2), "an odd one");
+                std::process::id()
+            });
+            match result {
+                Ok(pid) => pids.push(pid),
+                Err(error) => {
+                    assert_eq!(error.stdout(), format!("task {n}\n").as_bytes());
+                    assert!(error.stderr().starts_with(format!("error {n}\n").as_bytes()));
+                }
+            }
+        }
+        pids.dedup();
+        assert_eq!(pids.len(), 1);
+        // A worker that dies takes nothing of its own along into the next one's.
+        for n in 0..10 {
+            let error = run(&crew, n, |n: u32| -> () {
+                println!("task {n}");
+                std::process::abort()
+            });
+            assert_eq!(error.unwrap_err().stdout(), format!("task {n}\n").as_bytes());
+        }
+        crew.close();
+    }
+
+    #[test]
+    fn a_set_up_that_is_refused_in_a_pool_is_an_error_of_its_tasks() {
+        let limits = Limits { memory: Some(4096), ..Limits::default() };
+        let crew = kept(Setup { limits, ..Setup::default() });
+        let error = run(&crew, (), |()| ()).unwrap_err();
+        let Cause::NotSpawned { reason } = error.cause() else { panic!("{error}") };
+        assert!(reason.contains("a memory limit of 4 KiB is too low"), "{reason}");
+        crew.close();
+        // Others are not concerned.
+        assert_eq!(crate::process::spawn(3, |n: u8| n).join().unwrap(), 3);
+    }
+}

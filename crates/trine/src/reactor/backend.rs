@@ -1,0 +1,64 @@
+//! Which back end carriers wait with: chosen once, at the first wait.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+
+use crate::config::{self, Reactor};
+use crate::sys::io::uring::Ring;
+
+/// What the carriers of this program wait with, and why.
+///
+/// As text: `io_uring`, `epoll`, or `epoll: io_uring was refused (Operation not permitted …)`.
+#[derive(Clone, Debug)]
+pub struct ReactorInUse {
+    kind: Reactor,
+    refused: Option<String>,
+}
+
+impl ReactorInUse {
+    /// Which back end it is.
+    pub fn kind(&self) -> Reactor {
+        self.kind
+    }
+
+    /// Why the kernel has refused `io_uring`, if it was asked for it and has.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+}
+
+impl fmt::Display for ReactorInUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.refused {
+            None => write!(f, "{}", self.kind),
+            Some(why) => write!(f, "{}: io_uring was refused ({why})", self.kind),
+        }
+    }
+}
+
+/// What the carriers of this program wait with for descriptors. The first call, or the first wait,
+/// decides.
+///
+/// ```
+/// println!("waiting with {}", trine::reactor());
+/// ```
+pub fn reactor() -> &'static ReactorInUse {
+    static IN_USE: OnceLock<ReactorInUse> = OnceLock::new();
+    IN_USE.get_or_init(|| {
+        let wanted = config::settings().reactor;
+        if wanted == Some(Reactor::Epoll) {
+            return ReactorInUse { kind: Reactor::Epoll, refused: None };
+        }
+        match Ring::new() {
+            Ok(_) => ReactorInUse { kind: Reactor::IoUring, refused: None },
+            Err(error) => {
+                if wanted.is_some() {
+                    // Not `eprintln!`, which panics where standard error cannot be written.
+                    let _ = writeln!(io::stderr(), "trine: no io_uring ({error}); epoll serves");
+                }
+                ReactorInUse { kind: Reactor::Epoll, refused: Some(error.to_string()) }
+            }
+        }
+    })
+}

@@ -1,0 +1,368 @@
+//! Threads for what can only block: file systems, name resolution.
+//!
+//! ```text
+//!   caller, parked ──► queue, in the order of arrival ──► threads, started one by one up to `most`
+//!         ▲                                                 │            ending after 10 s without work
+//!         └──────────────── value, wake-up ─────────────────┘
+//! ```
+//!
+//! What becomes of work whose caller is interrupted depends on how far it is:
+//!
+//! | | in the queue | begun |
+//! |---|---|---|
+//! | [`run`], whose work may borrow | withdrawn, `Interrupted` | waited for; its value counts |
+//! | [`detached`], whose work owns its data | withdrawn, `Interrupted` | left to its thread, `Interrupted` |
+//!
+//! A plain thread calls the work in place: it has nobody beside it.
+//!
+//! # Borrowed work
+//!
+//! It lies in the frame of `run`, and the queue holds a pointer to it. The word `ended` says whose it is:
+//!
+//! | `ended` | pointer in the queue | the fields belong to |
+//! |---|---|---|
+//! | `false` | yes | nobody: the queue's lock decides who takes the pointer out |
+//! | `false` | no | the thread that took it, or the caller that withdrew it |
+//! | `true` | no | the caller; the thread touches nothing of it any more |
+//!
+//! So `run` may leave its frame in the last row, or having withdrawn; [`Queued`] sees to it, also when
+//! the frame is unwound.
+
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::io;
+use std::num::NonZeroUsize;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::thread;
+use std::time::Duration;
+
+use crate::sys::limits;
+use crate::task::outcome::Outcome;
+use crate::task::{Interrupted, cancel, park};
+
+/// What a thread of the program's pool waits for more work.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What became of work: it was called, and gave a value or panicked, or no thread could be had.
+type End<T> = io::Result<thread::Result<T>>;
+
+/// Calls `work`, which may borrow, on a thread of the pool, and parks the caller meanwhile; on a plain
+/// thread in place. A panic of `work` goes on in the caller.
+///
+/// # Errors
+///
+/// What interrupts the caller before `work` has begun; once begun, its end is waited for. No thread.
+pub(crate) fn run<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    if park::is_plain_thread() {
+        return Ok(work());
+    }
+    cancel::checkpoint()?;
+    let job = Borrowed {
+        work: UnsafeCell::new(Some(work)),
+        end: UnsafeCell::new(None),
+        waker: UnsafeCell::new(Some(park::waker())),
+        ended: AtomicBool::new(false),
+    };
+    let parked = job.wait();
+    match job.end.into_inner() {
+        Some(end) => carry_on(end),
+        None => Err(parked.expect_err("only what was interrupted is withdrawn").into()),
+    }
+}
+
+/// As [`run`], for work that owns its data: an interrupted caller leaves at once, and the pool drops
+/// the value of work that had begun.
+///
+/// # Errors
+///
+/// What interrupts the caller before `work` has ended. No thread.
+pub(crate) fn detached<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    if park::is_plain_thread() {
+        return Ok(work());
+    }
+    cancel::checkpoint()?;
+    let job = Arc::new(Detached { work: UnsafeCell::new(Some(work)), outcome: Outcome::new() });
+    let number = pool().submit(Detached::entry(Arc::clone(&job)));
+    // SAFETY: the caller is the one consumer of the outcome, in all of the following.
+    match unsafe { job.outcome.wait(None, park::wait) } {
+        Ok(_) => {
+            // SAFETY: as above; a wait without a deadline ends when the outcome is there.
+            let outcome = unsafe { job.outcome.take() };
+            let end = outcome.and_then(Result::ok).expect("it ends once, with no task's error");
+            carry_on(end)
+        }
+        Err(interrupted) => {
+            if pool().withdraw(number) {
+                // SAFETY: the queue's own reference, which came with the entry.
+                unsafe { Arc::decrement_strong_count(Arc::as_ptr(&job)) };
+            } else {
+                // SAFETY: the caller is the consumer, and goes.
+                unsafe { job.outcome.detach() };
+            }
+            Err(interrupted.into())
+        }
+    }
+}
+
+fn carry_on<T>(end: End<T>) -> io::Result<T> {
+    end.map(|called| called.unwrap_or_else(|payload| panic::resume_unwind(payload)))
+}
+
+/// Calls `work`, unless it is refused.
+fn call<T>(work: Option<impl FnOnce() -> T>, refused: Option<&io::Error>) -> End<T> {
+    if let Some(error) = refused {
+        let reason = limits::explain_refused_task("thread", error);
+        return Err(io::Error::new(error.kind(), reason));
+    }
+    let work = work.expect("work is called once");
+    // What it shares with others is theirs to check; the panic goes on in the caller.
+    Ok(panic::catch_unwind(AssertUnwindSafe(work)))
+}
+
+/// Work in the frame of its caller; the table above says who may touch it.
+struct Borrowed<F, T> {
+    work: UnsafeCell<Option<F>>,
+    end: UnsafeCell<Option<End<T>>>,
+    waker: UnsafeCell<Option<Waker>>,
+    ended: AtomicBool,
+}
+
+impl<F: FnOnce() -> T + Send, T: Send> Borrowed<F, T> {
+    /// Has the work called; afterwards no thread knows of it. An error ended the wait, maybe too late.
+    fn wait(&self) -> Result<(), Interrupted> {
+        let entry = Entry { job: (&raw const *self).cast(), settle: Self::settle };
+        let queued = Queued { ended: &self.ended, number: pool().submit(entry) };
+        let mut parked = Ok(());
+        while parked.is_ok() && !self.ended.load(Acquire) {
+            parked = park::wait(None);
+        }
+        drop(queued);
+        parked
+    }
+
+    /// # Safety
+    ///
+    /// `job` points to a `Self` that stays until it has `ended`, and was taken out of the queue.
+    unsafe fn settle(job: *const (), refused: Option<&io::Error>) {
+        // SAFETY: the caller's promise, up to the store below.
+        let this = unsafe { &*job.cast::<Self>() };
+        // SAFETY: not ended, and not in the queue: the fields are the thread's.
+        let waker = unsafe {
+            let work = if refused.is_none() { (*this.work.get()).take() } else { None };
+            *this.end.get() = Some(call(work, refused));
+            (*this.waker.get()).take()
+        };
+        this.ended.store(true, Release);
+        // The caller may be gone from here on.
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Work that is in the queue or runs. It is neither, once this is dropped.
+struct Queued<'a> {
+    ended: &'a AtomicBool,
+    number: u64,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        if self.ended.load(Acquire) || pool().withdraw(self.number) {
+            return;
+        }
+        while !self.ended.load(Acquire) {
+            park::park(None);
+        }
+    }
+}
+
+/// Work that belongs to whoever comes last, its caller or its thread.
+struct Detached<F, T> {
+    /// Of the thread that takes the entry out of the queue, or of the last reference.
+    work: UnsafeCell<Option<F>>,
+    outcome: Outcome<End<T>>,
+}
+
+impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> Detached<F, T> {
+    fn entry(self: Arc<Self>) -> Entry {
+        Entry { job: Arc::into_raw(self).cast(), settle: Self::settle }
+    }
+
+    /// # Safety
+    ///
+    /// `job` is that of an entry of `entry`, which was taken out of the queue.
+    unsafe fn settle(job: *const (), refused: Option<&io::Error>) {
+        // SAFETY: the reference that the entry was made of.
+        let this = unsafe { Arc::from_raw(job.cast::<Self>()) };
+        // SAFETY: the entry is out of the queue: the field is the thread's.
+        let work = unsafe { (*this.work.get()).take() };
+        let end = call(work, refused);
+        // SAFETY: an entry leaves the queue once, so this is the one producer's one call.
+        unsafe { this.outcome.complete(Ok(end)) };
+    }
+}
+
+// SAFETY: the work moves to one thread, by whoever takes the entry; the outcome has rules of its own.
+unsafe impl<F: Send, T: Send> Sync for Detached<F, T> {}
+
+/// Work in the queue, its types forgotten.
+struct Entry {
+    job: *const (),
+    /// Calls the work, or says why there is no thread for it; called once.
+    settle: unsafe fn(*const (), Option<&io::Error>),
+}
+
+// SAFETY: an entry is made of work that is `Send`, with a value that is; whoever takes it out of the queue
+// is the one to use it.
+unsafe impl Send for Entry {}
+
+/// The threads and what waits for them.
+struct Pool {
+    most: usize,
+    /// How long a thread waits for more work before it ends.
+    patience: Duration,
+    state: Mutex<State>,
+    /// Work came.
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Withdrawn work leaves a gap, unless it stands at an end.
+    queue: VecDeque<Option<Entry>>,
+    /// The number of the first in the queue; the others count on from there.
+    first: u64,
+    /// Entries that are no gaps.
+    waiting: usize,
+    threads: usize,
+    idle: usize,
+}
+
+fn pool() -> &'static Pool {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    POOL.get_or_init(|| {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Pool::new((4 * cores).max(16), PATIENCE)
+    })
+}
+
+impl Pool {
+    fn new(most: usize, patience: Duration) -> Pool {
+        Pool { most, patience, state: Mutex::default(), work: Condvar::new() }
+    }
+
+    /// No work runs under this lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues `entry` and says under which number. It is settled, here at once if no thread can be had,
+    /// or withdrawn.
+    fn submit(&'static self, entry: Entry) -> u64 {
+        let mut state = self.lock();
+        let number = state.push(entry);
+        if state.idle >= state.waiting {
+            drop(state);
+            self.work.notify_one();
+        } else if state.threads < self.most {
+            state.threads += 1;
+            drop(state);
+            let thread = thread::Builder::new().name("trine-offload".into());
+            if let Err(error) = thread.spawn(|| self.serve()) {
+                self.without_a_thread(&error);
+            }
+        }
+        number
+    }
+
+    /// Takes work out of the queue; `false` if it has begun or ended.
+    ///
+    /// Called once for a number at most: the queue may use it again.
+    fn withdraw(&self, number: u64) -> bool {
+        self.lock().remove(number)
+    }
+
+    /// A thread was refused. Others of the pool go on with the queue; where there is none, all of it is
+    /// refused.
+    #[cold]
+    fn without_a_thread(&self, error: &io::Error) {
+        let mut state = self.lock();
+        state.threads -= 1;
+        while state.threads == 0
+            && let Some(entry) = state.pop()
+        {
+            drop(state);
+            // SAFETY: out of the queue, so nobody else settles it.
+            unsafe { (entry.settle)(entry.job, Some(error)) };
+            state = self.lock();
+        }
+    }
+
+    fn serve(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(entry) = state.pop() {
+                drop(state);
+                // SAFETY: out of the queue, so nobody else settles it.
+                unsafe { (entry.settle)(entry.job, None) };
+                state = self.lock();
+                continue;
+            }
+            state.idle += 1;
+            let waited = self.work.wait_timeout(state, self.patience);
+            let timed_out;
+            (state, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+            if timed_out.timed_out() && state.waiting == 0 {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, entry: Entry) -> u64 {
+        self.queue.push_back(Some(entry));
+        self.waiting += 1;
+        self.first + self.queue.len() as u64 - 1
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.queue.pop_front()?;
+        self.first += 1;
+        self.waiting -= 1;
+        self.trim();
+        entry
+    }
+
+    fn remove(&mut self, number: u64) -> bool {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        let entry = index.and_then(|index| self.queue.get_mut(index)).and_then(Option::take);
+        if entry.is_some() {
+            self.waiting -= 1;
+            self.trim();
+        }
+        entry.is_some()
+    }
+
+    /// Removes gaps at both ends, so that the first in the queue is never one.
+    fn trim(&mut self) {
+        while let Some(None) = self.queue.front() {
+            self.queue.pop_front();
+            self.first += 1;
+        }
+        while let Some(None) = self.queue.back() {
+            self.queue.pop_back();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/unit/blocking.rs"]
+mod tests;

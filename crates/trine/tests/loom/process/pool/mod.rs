@@ -1,0 +1,85 @@
+//! The library's link to a worker, and stand-ins for the dispatcher around it.
+
+#[allow(dead_code, reason = "as above")]
+#[path = "../../../../src/process/pool/link.rs"]
+pub(super) mod link;
+
+pub(super) mod deferred {
+    use std::os::fd::OwnedFd;
+
+    use crate::process::wire::Head;
+
+    #[allow(dead_code, reason = "an answer of a model is its head")]
+    pub(in crate::process) struct Received<'a> {
+        pub(in crate::process) head: Head,
+        pub(in crate::process) body: &'a [u8],
+        pub(in crate::process) descriptors: Vec<OwnedFd>,
+    }
+}
+
+pub(super) mod dispatcher {
+    use std::sync::atomic::Ordering::{AcqRel, Acquire};
+    use std::sync::{Arc, Mutex};
+    use std::task::Waker;
+
+    use loom::sync::atomic::AtomicU32;
+
+    use super::deferred::Received;
+    use super::link::Link;
+    use crate::process::service::Service;
+    use crate::task::park;
+
+    /// Knows which tasks were answered, and who waits for them.
+    pub(in crate::process) struct Crew {
+        /// Of each task, whether it has ended.
+        done: [AtomicU32; 3],
+        /// In mutexes of std, which are free whenever loom lets another thread run.
+        pub(in crate::process) answered: Mutex<Vec<u64>>,
+        joiners: Mutex<[Option<Waker>; 3]>,
+    }
+
+    /// Tasks that have come to their end.
+    #[must_use]
+    pub(in crate::process) struct Ended(Vec<u64>);
+
+    impl Crew {
+        pub(in crate::process) fn new() -> Crew {
+            Crew {
+                done: std::array::from_fn(|_| AtomicU32::new(0)),
+                answered: Mutex::default(),
+                joiners: Mutex::default(),
+            }
+        }
+
+        pub(in crate::process) fn is_done(&self, task: u64) -> bool {
+            self.done[task as usize].load(Acquire) != 0
+        }
+
+        /// Has the caller woken when the task ends.
+        pub(in crate::process) fn register(&self, task: u64) {
+            self.joiners.lock().unwrap()[task as usize] = Some(park::waker());
+            self.done[task as usize].fetch_add(0, AcqRel);
+        }
+
+        pub(in crate::process) fn answered<'a>(
+            &self,
+            _: &Link,
+            records: impl Iterator<Item = Received<'a>>,
+            _: bool,
+        ) -> (Ended, Option<String>) {
+            let tasks: Vec<_> = records.map(|answer| answer.head.task).collect();
+            self.answered.lock().unwrap().extend(&tasks);
+            (Ended(tasks), None)
+        }
+    }
+
+    impl Ended {
+        pub(in crate::process) fn settle(self, crew: &Arc<Crew>, _: &Arc<Service>) {
+            for task in self.0 {
+                crew.done[task as usize].fetch_add(1, AcqRel);
+                let joiner = crew.joiners.lock().unwrap()[task as usize].take();
+                joiner.into_iter().for_each(Waker::wake);
+            }
+        }
+    }
+}
