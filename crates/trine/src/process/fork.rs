@@ -79,7 +79,7 @@ pub fn fork() -> Result<Fork, ForkError> {
             return Err(refused(text, error));
         }
     }
-    super::command::bury_orphans();
+    super::command::reap_orphans();
     // The child waits for an end of file: so it neither runs nor ends before it is watched.
     let (mut gate, opener) = io::pipe()
         .map_err(|error| refused(limits::explain_missing("pipe for a fork", &error), error))?;

@@ -19,7 +19,7 @@
 //!  │ spawn ─► queue                │  posix_spawn │ template: has one thread, never│
 //!  │            │   service thread ├─────────────►│ reaches `main`, only forks     │
 //!  │            │   forks, listens,│  fork, please└───────┬────────────────────────┘
-//!  │            │   buries         │                      │ clone(CLONE_PARENT)
+//!  │            │   reaps         │                      │ clone(CLONE_PARENT)
 //!  │            ▼                  │              ┌───────▼────────┐ ┌─────────────┐
 //!  │        one socket, one pidfd  │◄────────────►│ worker         │ │ worker      │ …
 //!  │        for each worker        │ task, answer │ child of master│ │             │

@@ -25,7 +25,7 @@ mod process;
 
 pub use child::Child;
 pub use pipes::{ChildStderr, ChildStdin, ChildStdout};
-pub(super) use process::bury_orphans;
+pub(super) use process::reap_orphans;
 pub use process::{Process, Usage};
 
 use limits::Limits;
@@ -362,7 +362,7 @@ impl Command {
         if self.kill.group {
             self.inner.process_group(0);
         }
-        process::bury_orphans();
+        process::reap_orphans();
         Child::watch(self.inner.spawn()?, self.kill, self.most_output)
     }
 }

@@ -63,7 +63,7 @@ pub struct Usage {
     pub max_resident: u64,
 }
 
-/// Children that were dropped while they ran; they are zombies from their end until [`bury_orphans`].
+/// Children that were dropped while they ran; they are zombies from their end until [`reap_orphans`].
 static ORPHANS: Mutex<Vec<Arc<Watched>>> = Mutex::new(Vec::new());
 
 impl Process {
@@ -218,7 +218,7 @@ impl Drop for Last {
 }
 
 /// Takes the status of those that nobody waits for and that have ended.
-pub(in super::super) fn bury_orphans() {
+pub(in super::super) fn reap_orphans() {
     let mut orphans = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
     orphans.retain(|orphan| orphan.look().is_none());
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::Pool;
 use super::policy::{Plan, Policy};
 use crate::process::sandbox::Sandbox;
-use crate::process::service::template::Origin;
+use crate::process::service::template::TemplateSpec;
 use crate::process::task::function::CapturesNothing;
-use crate::process::task::hook::Prologue;
+use crate::process::task::hook::Hook;
 use crate::process::worker::setup::Setup;
 
 /// Chooses what is different in a [`Pool`]; made by [`Pool::builder`].
@@ -37,7 +37,7 @@ pub struct PoolBuilder {
     workers: Option<usize>,
     policy: Policy,
     fresh: bool,
-    preload: Option<Prologue>,
+    preload: Option<Hook>,
     setup: Setup,
 }
 
@@ -286,7 +286,7 @@ impl PoolBuilder {
     #[track_caller]
     pub fn preload<F: Fn() + Copy + Send + 'static>(mut self, preload: F) -> PoolBuilder {
         let proof = const { CapturesNothing::<F>::check_prologue() };
-        self.preload = Some(Prologue::of(preload, proof));
+        self.preload = Some(Hook::of(preload, proof));
         self
     }
 
@@ -302,7 +302,7 @@ impl PoolBuilder {
     #[track_caller]
     pub fn initializer<F: Fn() + Copy + Send + 'static>(mut self, initializer: F) -> PoolBuilder {
         let proof = const { CapturesNothing::<F>::check_prologue() };
-        self.setup.initializer = Some(Prologue::of(initializer, proof));
+        self.setup.initializer = Some(Hook::of(initializer, proof));
         self
     }
 
@@ -410,7 +410,7 @@ impl PoolBuilder {
         policy.plan = if fresh { Plan::Fresh(workers) } else { Plan::Kept(workers) };
         policy.fewest = policy.fewest.min(workers);
         policy.unfit = setup.prepare().err();
-        policy.origin = Arc::new(Origin::new(preload, &setup, policy.start));
+        policy.origin = Arc::new(TemplateSpec::new(preload, &setup, policy.start));
         Pool::start(workers, policy, &setup)
     }
 }

@@ -1,10 +1,10 @@
-//! What comes to a crew, and what is left to do for it when its lock is given back.
+//! What comes to a dispatcher, and what is left to do for it when its lock is given back.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::dispatcher::Crew;
+use super::dispatcher::Dispatcher;
 use crate::process::service::Service;
 use crate::process::task::job::Job;
 use crate::process::task::record::Answer;
@@ -14,11 +14,11 @@ use crate::task::{Cause, TaskError};
 /// What is left to do when the lock is given back.
 #[must_use]
 #[derive(Default)]
-pub(in crate::process) struct Todo {
+pub(in crate::process) struct Deferred {
     pub(in crate::process) forks: usize,
     pub(in crate::process) failed: Vec<(Job, Cause)>,
     pub(in crate::process) wake: Option<Waker>,
-    /// A closed crew needs fewer workers than before.
+    /// A closed dispatcher needs fewer workers than before.
     pub(in crate::process) leaving: bool,
 }
 
@@ -42,19 +42,19 @@ pub(in crate::process) struct Ended {
 }
 
 impl Ended {
-    pub(in crate::process) fn settle(self, crew: &Arc<Crew>, service: &Service) {
-        service.ask_for_forks(crew, self.forks);
+    pub(in crate::process) fn settle(self, dispatcher: &Arc<Dispatcher>, service: &Service) {
+        service.ask_for_forks(dispatcher, self.forks);
         for (job, result) in self.ends {
             job.settle(result);
         }
     }
 }
 
-impl Todo {
-    pub(in crate::process) fn carry_out(self, crew: &Arc<Crew>, service: &Service) {
-        service.ask_for_forks(crew, self.forks);
+impl Deferred {
+    pub(in crate::process) fn carry_out(self, dispatcher: &Arc<Dispatcher>, service: &Service) {
+        service.ask_for_forks(dispatcher, self.forks);
         if self.leaving {
-            service.see_off(crew);
+            service.retire(dispatcher);
         }
         for (job, cause) in self.failed {
             job.fail(cause);

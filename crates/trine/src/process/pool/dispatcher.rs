@@ -1,24 +1,24 @@
 //! The workers of one pool and the tasks that wait for them: who gets what, and when to fork.
 //!
-//! All decisions are taken under one lock by short functions that only look and move (the [`Roster`]'s); what has to
-//! happen outside (forks to ask for, tasks to end) they leave in a [`Todo`].
+//! All decisions are taken under one lock by short functions that only look and move (the [`State`]'s); what has to
+//! happen outside (forks to ask for, tasks to end) they leave in a [`Deferred`].
 //!
 //! What depends on time alone (limits of tasks, workers that rest for long, retries) has one alarm for the whole
-//! crew, at the first such moment: then all of it is [looked at](Crew::look). So a task with a limit costs no alarm.
+//! dispatcher, at the first such moment: then all of it is [looked at](Dispatcher::look). So a task with a limit costs no alarm.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::deferred::{Ended, Received, Todo};
-use super::link::Link;
+use super::deferred::{Deferred, Ended, Received};
+use super::link::WorkerLink;
 use super::policy::Policy;
-use super::state::Roster;
+use super::state::State;
 use super::stats::{Counts, PoolStats};
-use super::worker::Post;
+use super::worker::WorkerState;
 use crate::process::service::alarms::{Key, Whom};
-use crate::process::service::template::Origin;
+use crate::process::service::template::TemplateSpec;
 use crate::process::service::{self, Service};
 use crate::process::task::job::{Fate, Job};
 use crate::process::task::record::{Answer, Record};
@@ -28,30 +28,30 @@ use crate::process::worker::setup::Setup;
 use crate::sync::{Semaphore, SemaphorePermit};
 use crate::task::{Cause, TaskError, park};
 
-pub(in crate::process) struct Crew {
+pub(in crate::process) struct Dispatcher {
     policy: Policy,
     /// A `SETUP` frame for each worker.
     setup: Option<Arc<Vec<u8>>>,
     /// A permit for each task that may be here beside those that are, where that is bounded.
     room: Option<Semaphore>,
     counts: Counts,
-    roster: Mutex<Roster>,
+    state: Mutex<State>,
 }
 
-impl Crew {
-    pub(in crate::process) fn new(mut policy: Policy, setup: &Setup) -> Arc<Crew> {
+impl Dispatcher {
+    pub(in crate::process) fn new(mut policy: Policy, setup: &Setup) -> Arc<Dispatcher> {
         policy.captures = setup.captures;
         let setup =
             (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
         let room = policy.queue.map(|queue| {
             Semaphore::new(policy.most().saturating_add(queue).min(Semaphore::MAX_PERMITS))
         });
-        let roster = Mutex::new(Roster::new(policy.grace));
-        Arc::new(Crew { policy, setup, room, counts: Counts::default(), roster })
+        let state = Mutex::new(State::new(policy.grace));
+        Arc::new(Dispatcher { policy, setup, room, counts: Counts::default(), state })
     }
 
     /// What its workers are forked from.
-    pub(in crate::process) fn origin(&self) -> &Arc<Origin> {
+    pub(in crate::process) fn origin(&self) -> &Arc<TemplateSpec> {
         &self.policy.origin
     }
 
@@ -98,7 +98,7 @@ impl Crew {
     }
 
     /// Takes a task on that was admitted; it ends some time, whatever happens.
-    pub(in crate::process) fn submit(self: &Arc<Crew>, job: Job) {
+    pub(in crate::process) fn submit(self: &Arc<Dispatcher>, job: Job) {
         job.submitted_to(self);
         let unfit = self.policy.unfit.clone();
         match unfit.map_or_else(service::get, Err) {
@@ -106,17 +106,17 @@ impl Crew {
                 job.fail(Cause::TimedOut);
             }
             Ok(service) => {
-                let mut roster = self.lock();
+                let mut state = self.lock();
                 job.watch_deadline(service);
-                roster.held = None;
-                roster.queue.push_back(job);
-                if let Some(id) = roster.idle.pop() {
-                    roster.post(id).idle = false;
-                    roster.employ(id, &self.policy);
+                state.held = None;
+                state.queue.push_back(job);
+                if let Some(id) = state.idle.pop() {
+                    state.post(id).idle = false;
+                    state.employ(id, &self.policy);
                 }
-                let forks = roster.balance(&self.policy);
-                self.arm(&mut roster, service);
-                drop(roster);
+                let forks = state.balance(&self.policy);
+                self.arm(&mut state, service);
+                drop(state);
                 service.ask_for_forks(self, forks);
             }
             Err(reason) => job.fail(Cause::NotSpawned { reason }),
@@ -124,7 +124,7 @@ impl Crew {
     }
 
     /// Asks for the workers that the plan wants before there is work.
-    pub(in crate::process) fn start(self: &Arc<Crew>) {
+    pub(in crate::process) fn start(self: &Arc<Dispatcher>) {
         // What is in the way is said to each task.
         if self.policy.unfit.is_none()
             && let Ok(service) = service::get()
@@ -140,50 +140,50 @@ impl Crew {
     }
 
     /// Asks a task to end with `cause`: in the queue it does so at once; at a worker it has the
-    /// grace to do so. One that has left the crew stays as it is.
-    pub(in crate::process) fn stop(self: &Arc<Crew>, task: &Record, cause: Cause) {
+    /// grace to do so. One that has left the dispatcher stays as it is.
+    pub(in crate::process) fn stop(self: &Arc<Dispatcher>, task: &Record, cause: Cause) {
         let Ok(service) = service::get() else { return };
-        let mut roster = self.lock();
-        let todo = match roster.take(task, &self.policy) {
-            Some(job) => Todo {
-                forks: roster.balance(&self.policy),
+        let mut state = self.lock();
+        let todo = match state.take(task, &self.policy) {
+            Some(job) => Deferred {
+                forks: state.balance(&self.policy),
                 failed: vec![(job, cause)],
-                wake: roster.take_watcher(),
-                leaving: roster.closing,
+                wake: state.take_watcher(),
+                leaving: state.closing,
             },
             None => {
-                let grace = roster.grace;
-                if let Some(post) = roster.post_of(task) {
+                let grace = state.grace;
+                if let Some(post) = state.post_of(task) {
                     post.stop(task.id(), cause, grace, service);
                 }
-                Todo::default()
+                Deferred::default()
             }
         };
-        self.arm(&mut roster, service);
-        drop(roster);
+        self.arm(&mut state, service);
+        drop(state);
         todo.carry_out(self, service);
     }
 
     /// An alarm of a task has gone off: its time is up, or its grace is over.
-    pub(in crate::process) fn look_at(self: &Arc<Crew>, task: &Record) {
-        let mut roster = self.lock();
-        match roster.post_of(task) {
+    pub(in crate::process) fn look_at(self: &Arc<Dispatcher>, task: &Record) {
+        let mut state = self.lock();
+        match state.post_of(task) {
             Some(post) if post.is_stopped(task.id()) => {
                 let id = post.link.id;
                 let Ok(service) = service::get() else { return };
-                roster.end_grace(id, Instant::now(), service);
-                roster.employ_idle(&self.policy);
-                self.arm(&mut roster, service);
+                state.end_grace(id, Instant::now(), service);
+                state.employ_idle(&self.policy);
+                self.arm(&mut state, service);
             }
             _ => {
-                drop(roster);
+                drop(state);
                 self.stop(task, Cause::TimedOut);
             }
         }
     }
 
-    /// The crew's own alarm has gone off.
-    pub(in crate::process) fn look(self: &Arc<Crew>) {
+    /// The dispatcher's own alarm has gone off.
+    pub(in crate::process) fn look(self: &Arc<Dispatcher>) {
         let Ok(service) = service::get() else { return };
         if self.policy.limit.is_some() {
             // What has come in time counts.
@@ -194,79 +194,79 @@ impl Crew {
             }
         }
         let now = Instant::now();
-        let mut roster = self.lock();
-        if let Some(armed) = roster.armed.take() {
+        let mut state = self.lock();
+        if let Some(armed) = state.armed.take() {
             // Mostly it is the one that has gone off.
             service.unset_alarm(armed, Key::of(Arc::as_ptr(self)));
         }
-        while let Some(job) = roster.delayed.pop(now) {
-            roster.held = None;
-            roster.queue.push_front(job);
+        while let Some(job) = state.delayed.pop(now) {
+            state.held = None;
+            state.queue.push_front(job);
         }
-        roster.employ_idle(&self.policy);
-        roster.look_at_limits(now, &self.policy, service);
-        roster.look_at_workers(now, &self.policy);
-        let next = roster.delayed.first();
-        next.into_iter().for_each(|at| roster.wish(at));
-        let forks = roster.balance(&self.policy);
-        self.arm(&mut roster, service);
-        drop(roster);
+        state.employ_idle(&self.policy);
+        state.look_at_limits(now, &self.policy, service);
+        state.look_at_workers(now, &self.policy);
+        let next = state.delayed.first();
+        next.into_iter().for_each(|at| state.wish(at));
+        let forks = state.balance(&self.policy);
+        self.arm(&mut state, service);
+        drop(state);
         service.ask_for_forks(self, forks);
     }
 
-    /// Sets the crew's alarm to the first moment that was wished for.
-    fn arm(self: &Arc<Crew>, roster: &mut Roster, service: &Service) {
-        let Some(at) = roster.wish.take() else { return };
-        if roster.armed.is_some_and(|armed| armed <= at) {
+    /// Sets the dispatcher's alarm to the first moment that was wished for.
+    fn arm(self: &Arc<Dispatcher>, state: &mut State, service: &Service) {
+        let Some(at) = state.wish.take() else { return };
+        if state.armed.is_some_and(|armed| armed <= at) {
             return;
         }
-        if let Some(later) = roster.armed.replace(at) {
+        if let Some(later) = state.armed.replace(at) {
             service.unset_alarm(later, Key::of(Arc::as_ptr(self)));
         }
-        service.set_alarm(at, Whom::Crew(Arc::downgrade(self)));
+        service.set_alarm(at, Whom::Dispatcher(Arc::downgrade(self)));
     }
 
     /// Takes back a fork that was asked for and that nobody needs any more: its task was cancelled, or
-    /// the crew is closed.
+    /// the dispatcher is closed.
     pub(in crate::process) fn withdraw(&self) -> bool {
-        let mut roster = self.lock();
-        if !roster.cancel_fork(&self.policy) {
+        let mut state = self.lock();
+        if !state.cancel_fork(&self.policy) {
             return false;
         }
-        let wake = roster.take_watcher();
-        drop(roster);
+        let wake = state.take_watcher();
+        drop(state);
         wake.into_iter().for_each(Waker::wake);
         true
     }
 
     /// Takes no more tasks; workers end when there are none left.
-    pub(in crate::process) fn close(self: &Arc<Crew>) {
-        let mut roster = self.lock();
-        roster.closing = true;
+    pub(in crate::process) fn close(self: &Arc<Dispatcher>) {
+        let mut state = self.lock();
+        state.closing = true;
         // In a process that was forked from the service's, the workers are the other's.
         if let Ok(service) = service::get() {
-            roster.dismiss_idle();
-            self.arm(&mut roster, service);
-            drop(roster);
-            service.see_off(self);
+            state.dismiss_idle();
+            self.arm(&mut state, service);
+            drop(state);
+            service.retire(self);
         }
     }
 
     /// Takes no more tasks, and ends those that there are: those at work have this long to do so, then all workers
     /// are killed.
-    pub(in crate::process) fn end(self: &Arc<Crew>, within: Duration) {
+    pub(in crate::process) fn end(self: &Arc<Dispatcher>, within: Duration) {
         let Ok(service) = service::get() else { return self.close() };
         let cause = Cause::Cancelled { reason: Some("its pool was stopped".into()) };
-        let mut roster = self.lock();
-        roster.closing = true;
-        let waiting = roster.end(&cause, within, service);
+        let mut state = self.lock();
+        state.closing = true;
+        let waiting = state.end(&cause, within, service);
         let failed = waiting.into_iter().map(|job| (job, cause.clone())).collect();
-        self.arm(&mut roster, service);
-        drop(roster);
-        Todo { failed, leaving: true, ..Todo::default() }.carry_out(self, service);
+        self.arm(&mut state, service);
+        drop(state);
+        Deferred { failed, leaving: true, ..Deferred::default() }.carry_out(self, service);
     }
 
-    /// Whether a closed crew has nobody and nothing any more; it stays so.
+    /// Whether a closed dispatcher has nobody and nothing any more; it stays so.
     pub(in crate::process) fn is_gone(&self) -> bool {
         self.lock().is_gone()
     }
@@ -276,7 +276,7 @@ impl Crew {
         self.lock().posts.get(&id).is_some_and(|post| post.dismissed)
     }
 
-    /// Waits until the last worker of a closed crew is gone.
+    /// Waits until the last worker of a closed dispatcher is gone.
     pub(in crate::process) fn wait_until_gone(&self) {
         // Where there is no service nobody would ever tell.
         if service::get().is_err() {
@@ -284,20 +284,20 @@ impl Crew {
         }
         let waker = park::waker();
         loop {
-            let mut roster = self.lock();
-            if roster.is_gone() {
+            let mut state = self.lock();
+            if state.is_gone() {
                 return;
             }
-            roster.watcher = Some(waker.clone());
-            drop(roster);
+            state.watcher = Some(waker.clone());
+            drop(state);
             park::wait_or_unwind(None);
         }
     }
 
     /// The process ids of the workers that can take tasks or have one.
     pub(in crate::process) fn pids(&self) -> Vec<u32> {
-        let roster = self.lock();
-        roster.posts.values().filter(|post| !post.dismissed).map(|post| post.link.pid).collect()
+        let state = self.lock();
+        state.posts.values().filter(|post| !post.dismissed).map(|post| post.link.pid).collect()
     }
 
     pub(in crate::process) fn stats(&self) -> PoolStats {
@@ -306,7 +306,7 @@ impl Crew {
     }
 
     /// The worker with this number.
-    pub(in crate::process) fn link(&self, id: u64) -> Option<Arc<Link>> {
+    pub(in crate::process) fn link(&self, id: u64) -> Option<Arc<WorkerLink>> {
         self.lock().posts.get(&id).map(|post| Arc::clone(&post.link))
     }
 
@@ -316,57 +316,61 @@ impl Crew {
     }
 
     /// A worker was forked.
-    pub(in crate::process) fn joined(self: &Arc<Crew>, link: Arc<Link>, tasks: Option<Producer>) {
+    pub(in crate::process) fn joined(
+        self: &Arc<Dispatcher>,
+        link: Arc<WorkerLink>,
+        tasks: Option<Producer>,
+    ) {
         self.counts.started.fetch_add(1, Relaxed);
         let service = Arc::clone(&link.service);
-        let mut roster = self.lock();
-        roster.coming -= 1;
+        let mut state = self.lock();
+        state.coming -= 1;
         let id = link.id;
-        let mut post = Post::new(link, tasks);
+        let mut post = WorkerState::new(link, tasks);
         post.ready_by = self.policy.start.and_then(|start| Instant::now().checked_add(start));
-        post.ready_by.into_iter().for_each(|at| roster.wish(at));
+        post.ready_by.into_iter().for_each(|at| state.wish(at));
         if let Some(setup) = &self.setup {
             post.send(Arc::clone(setup));
         }
-        roster.posts.insert(id, post);
-        roster.employ(id, &self.policy);
-        if let Some(at) = roster.end_at {
-            roster.wish(at);
+        state.posts.insert(id, post);
+        state.employ(id, &self.policy);
+        if let Some(at) = state.end_at {
+            state.wish(at);
         }
-        self.arm(&mut roster, &service);
+        self.arm(&mut state, &service);
     }
 
     /// A worker can take tasks, and has none: it takes over those of one that cannot yet.
-    pub(in crate::process) fn is_ready(self: &Arc<Crew>, link: &Link) {
-        let mut roster = self.lock();
-        if roster.wake(link.id) {
-            roster.employ(link.id, &self.policy);
-            self.arm(&mut roster, &link.service);
+    pub(in crate::process) fn is_ready(self: &Arc<Dispatcher>, link: &WorkerLink) {
+        let mut state = self.lock();
+        if state.wake(link.id) {
+            state.employ(link.id, &self.policy);
+            self.arm(&mut state, &link.service);
         }
     }
 
-    /// A fork was refused. The crew goes on with what it has; with nothing, its tasks fail.
-    pub(in crate::process) fn refused(&self, reason: String) -> Todo {
-        let mut roster = self.lock();
-        roster.coming -= 1;
-        roster.held = Some(reason);
-        let failed = roster.give_up_if_alone();
-        Todo { failed, wake: roster.take_watcher(), ..Todo::default() }
+    /// A fork was refused. The dispatcher goes on with what it has; with nothing, its tasks fail.
+    pub(in crate::process) fn refused(&self, reason: String) -> Deferred {
+        let mut state = self.lock();
+        state.coming -= 1;
+        state.held = Some(reason);
+        let failed = state.give_up_if_alone();
+        Deferred { failed, wake: state.take_watcher(), ..Deferred::default() }
     }
 
     /// Takes the answers of a worker, which gets more to do unless it is known to be dead. Says what is wrong with
     /// them, if no worker of ours would send that; what came before counts.
     pub(in crate::process) fn answered<'a>(
-        self: &Arc<Crew>,
-        link: &Link,
+        self: &Arc<Dispatcher>,
+        link: &WorkerLink,
         answers: impl Iterator<Item = Received<'a>>,
         dead: bool,
     ) -> (Ended, Option<String>) {
         let mut guard = self.lock();
-        let roster = &mut *guard;
+        let state = &mut *guard;
         let mut ended = Ended::default();
-        let Some(post) = roster.posts.get_mut(&link.id) else { return (ended, None) };
-        let (mut wrong, mut pace) = (None, roster.pace);
+        let Some(post) = state.posts.get_mut(&link.id) else { return (ended, None) };
+        let (mut wrong, mut pace) = (None, state.pace);
         for answer in answers {
             match post.answered(answer, &mut pace) {
                 Ok(None) => {}
@@ -381,15 +385,15 @@ impl Crew {
         if dead || wrong.is_some() || post.dismissed || post.hung_up {
             // Its death follows.
         } else if is_done {
-            roster.dismiss(link.id);
+            state.dismiss(link.id);
         } else {
-            roster.pace = pace;
-            roster.employ(link.id, &self.policy);
-            if roster.post(link.id).dismissed {
-                ended.forks = roster.balance(&self.policy);
+            state.pace = pace;
+            state.employ(link.id, &self.policy);
+            if state.post(link.id).dismissed {
+                ended.forks = state.balance(&self.policy);
             }
         }
-        self.arm(roster, &link.service);
+        self.arm(state, &link.service);
         (ended, wrong)
     }
 
@@ -409,42 +413,42 @@ impl Crew {
 
     /// Whether the worker still has this task as its first.
     pub(in crate::process) fn is_first(&self, id: u64, task: u64) -> bool {
-        let roster = self.lock();
-        roster.posts.get(&id).and_then(|post| post.jobs.front()).is_some_and(|job| job.id() == task)
+        let state = self.lock();
+        state.posts.get(&id).and_then(|post| post.jobs.front()).is_some_and(|job| job.id() == task)
     }
 
     /// A worker has closed its connection: it is dying, or is ended soon. What it has not begun goes to others.
-    pub(in crate::process) fn hung_up(self: &Arc<Crew>, id: u64) {
-        let mut roster = self.lock();
-        let Some(post) = roster.posts.get_mut(&id) else { return };
+    pub(in crate::process) fn hung_up(self: &Arc<Dispatcher>, id: u64) {
+        let mut state = self.lock();
+        let Some(post) = state.posts.get_mut(&id) else { return };
         let service = Arc::clone(&post.link.service);
         post.hung_up = true;
         post.idle = false;
         let back = post.withdraw_all();
-        roster.idle.retain(|idle| *idle != id);
-        back.into_iter().for_each(|job| roster.queue.push_front(job));
-        roster.employ_idle(&self.policy);
-        self.arm(&mut roster, &service);
+        state.idle.retain(|idle| *idle != id);
+        back.into_iter().for_each(|job| state.queue.push_front(job));
+        state.employ_idle(&self.policy);
+        self.arm(&mut state, &service);
     }
 
     /// A worker is gone, and was waited for. A task that it had begun ends with `cause`, or is run again; those that
     /// it had not begun go to other workers.
     pub(in crate::process) fn died(
-        self: &Arc<Crew>,
+        self: &Arc<Dispatcher>,
         id: u64,
         was_ready: bool,
         cause: Cause,
-    ) -> Todo {
-        let mut roster = self.lock();
-        let Some(mut post) = roster.remove(id) else { return Todo::default() };
+    ) -> Deferred {
+        let mut state = self.lock();
+        let Some(mut post) = state.remove(id) else { return Deferred::default() };
         self.counts.lost.fetch_add(u64::from(!post.dismissed || post.killed), Relaxed);
         if was_ready {
-            roster.stillborn = 0;
-            roster.held = None;
+            state.failed_starts = 0;
+            state.held = None;
         } else if !post.dismissed && !post.jobs.iter().any(Job::is_stopped) {
             match &cause {
-                Cause::NotSpawned { reason } => roster.stillborn(reason),
-                cause => roster.stillborn(&cause.to_string()),
+                Cause::NotSpawned { reason } => state.failed_starts(reason),
+                cause => state.failed_starts(&cause.to_string()),
             }
         }
         let mut failed = Vec::new();
@@ -464,33 +468,33 @@ impl Crew {
                 }
                 Fate::Goes => {
                     job.taken_back();
-                    roster.queue.push_front(job);
+                    state.queue.push_front(job);
                 }
                 Fate::RunsAgain(attempt) => {
                     job.taken_back();
                     self.counts.retried.fetch_add(1, Relaxed);
                     let at = Instant::now().checked_add(self.policy.pause_before(attempt));
-                    at.into_iter().for_each(|at| roster.wish(at));
-                    roster.delayed.put(at, job);
+                    at.into_iter().for_each(|at| state.wish(at));
+                    state.delayed.put(at, job);
                 }
             }
         }
-        failed.append(&mut roster.give_up_if_alone());
-        let forks = roster.balance(&self.policy);
-        roster.employ_idle(&self.policy);
-        self.arm(&mut roster, &post.link.service);
-        Todo { forks, failed, wake: roster.take_watcher(), ..Todo::default() }
+        failed.append(&mut state.give_up_if_alone());
+        let forks = state.balance(&self.policy);
+        state.employ_idle(&self.policy);
+        self.arm(&mut state, &post.link.service);
+        Deferred { forks, failed, wake: state.take_watcher(), ..Deferred::default() }
     }
 
     /// Nothing under this lock can panic half way through a change.
-    fn lock(&self) -> MutexGuard<'_, Roster> {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Crew {
+impl Drop for Dispatcher {
     fn drop(&mut self) {
-        let armed = self.roster.get_mut().unwrap_or_else(PoisonError::into_inner).armed;
+        let armed = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).armed;
         if let (Some(armed), Ok(service)) = (armed, service::get()) {
             service.unset_alarm(armed, Key::of(self));
         }

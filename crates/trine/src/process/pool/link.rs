@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
 use super::deferred::Received;
-use super::dispatcher::Crew;
+use super::dispatcher::Dispatcher;
 use crate::process::service::Service;
 use crate::process::service::capture::Capture;
 use crate::process::wire::Head;
-use crate::process::wire::board::Place;
+use crate::process::wire::board::WorkerSlot;
 use crate::process::wire::ring::{self, Consumer, Producer};
-use crate::process::wire::rings::{MasterLines, THREAD, Words};
+use crate::process::wire::rings::{MasterRings, THREAD, Words};
 use crate::process::wire::spin::Patience;
 use crate::sys::atomic::{Mutex, MutexGuard};
 use crate::sys::process::child;
@@ -21,24 +21,24 @@ use crate::sys::signal::sigterm;
 use crate::task::{Cause, Interrupted, Printed, park};
 
 /// One living worker: two descriptors and a place on the board, given back when dropped.
-pub(in crate::process) struct Link {
+pub(in crate::process) struct WorkerLink {
     /// The master's own number of the worker; never used twice.
     pub(in crate::process) id: u64,
     pub(in crate::process) pid: u32,
     pub(in crate::process) socket: OwnedFd,
     pub(in crate::process) pidfd: OwnedFd,
-    pub(in crate::process) place: Place,
+    pub(in crate::process) place: WorkerSlot,
     pub(in crate::process) service: Arc<Service>,
     /// Whether it was seen to be ready: what its task writes over the board does not undo that.
     ready: AtomicBool,
     /// What it prints, if that is captured.
     capture: Option<Capture>,
     /// Shared memory with a worker of a pool; a fresh process has none.
-    lines: Option<Lines>,
+    lines: Option<Rings>,
 }
 
 /// The part of the shared memory that anybody of the master may use; the ring of tasks is the post's.
-struct Lines {
+struct Rings {
     words: Words,
     answers: Mutex<Answers>,
     /// Why nothing that the worker says is heard any more.
@@ -59,23 +59,23 @@ const NONSENSE: &str = "it has written nonsense into its ring";
 /// Most answers that are taken at once.
 const BATCH: usize = 256;
 
-impl Link {
+impl WorkerLink {
     pub(in crate::process) fn new(
         (id, pid): (u64, u32),
         (socket, pidfd): (OwnedFd, OwnedFd),
-        place: Place,
-        (lines, capture): (Option<MasterLines>, Option<Capture>),
+        place: WorkerSlot,
+        (lines, capture): (Option<MasterRings>, Option<Capture>),
         service: Arc<Service>,
-    ) -> (Link, Option<Producer>) {
+    ) -> (WorkerLink, Option<Producer>) {
         let (lines, tasks) = lines
-            .map(|MasterLines { words, tasks, answers }| {
+            .map(|MasterRings { words, tasks, answers }| {
                 let answers = Answers { ring: answers, bytes: Vec::new(), ends: Vec::new() };
                 let (broken, patience) = (OnceLock::new(), Patience::new());
-                (Lines { words, answers: Mutex::new(answers), broken, patience }, tasks)
+                (Rings { words, answers: Mutex::new(answers), broken, patience }, tasks)
             })
             .unzip();
         let ready = AtomicBool::new(false);
-        (Link { id, pid, socket, pidfd, place, service, ready, capture, lines }, tasks)
+        (WorkerLink { id, pid, socket, pidfd, place, service, ready, capture, lines }, tasks)
     }
 
     /// Whether the worker has said that it can take tasks.
@@ -119,12 +119,12 @@ impl Link {
     }
 
     /// Takes what the worker has answered, if nobody else is at it; how many answers.
-    pub(in crate::process) fn hear(&self, crew: &Arc<Crew>) -> usize {
+    pub(in crate::process) fn hear(&self, dispatcher: &Arc<Dispatcher>) -> usize {
         let Some(lines) = &self.lines else { return 0 };
         match lines.answers.try_lock() {
-            Ok(answers) => self.take(crew, lines, answers, false),
+            Ok(answers) => self.take(dispatcher, lines, answers, false),
             Err(TryLockError::Poisoned(poisoned)) => {
-                self.take(crew, lines, poisoned.into_inner(), false)
+                self.take(dispatcher, lines, poisoned.into_inner(), false)
             }
             Err(TryLockError::WouldBlock) => 0,
         }
@@ -132,18 +132,18 @@ impl Link {
 
     /// Takes all that the worker has answered, also if somebody else is at it: that one may have looked
     /// before the last answer came. Whoever has just said whom the worker is to tell looks so.
-    pub(in crate::process) fn hear_all(&self, crew: &Arc<Crew>, dead: bool) {
+    pub(in crate::process) fn hear_all(&self, dispatcher: &Arc<Dispatcher>, dead: bool) {
         let Some(lines) = &self.lines else { return };
         let lock = || lines.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.take(crew, lines, lock(), dead) > 0 {}
+        while self.take(dispatcher, lines, lock(), dead) > 0 {}
     }
 
-    /// The lock is held until the answers are settled with the crew: who finds it free finds a crew that
-    /// knows of all that was taken. A crew's lock may be taken under this one, never the reverse.
+    /// The lock is held until the answers are settled with the dispatcher: who finds it free finds a dispatcher that
+    /// knows of all that was taken. A dispatcher's lock may be taken under this one, never the reverse.
     fn take(
         &self,
-        crew: &Arc<Crew>,
-        lines: &Lines,
+        dispatcher: &Arc<Dispatcher>,
+        lines: &Rings,
         mut answers: MutexGuard<'_, Answers>,
         dead: bool,
     ) -> usize {
@@ -174,7 +174,7 @@ impl Link {
             unread |= read.is_none();
             read.map(|(head, body)| Received { head, body, descriptors: Vec::new() })
         });
-        let (ended, wrong) = crew.answered(self, records, dead);
+        let (ended, wrong) = dispatcher.answered(self, records, dead);
         if unread {
             broken = Some(NONSENSE.to_owned());
         }
@@ -187,15 +187,15 @@ impl Link {
         if count > 0 {
             crash_point!("master: answers settled, joiners not told");
         }
-        ended.settle(crew, &self.service);
+        ended.settle(dispatcher, &self.service);
         count
     }
 
     /// A joiner is about to wait: takes answers itself until it is `done` or that does not pay.
-    pub(in crate::process) fn linger(&self, crew: &Arc<Crew>, done: &dyn Fn() -> bool) {
+    pub(in crate::process) fn linger(&self, dispatcher: &Arc<Dispatcher>, done: &dyn Fn() -> bool) {
         if let Some(lines) = &self.lines {
             lines.patience.spin(park::pass, || {
-                self.hear(crew);
+                self.hear(dispatcher);
                 done()
             });
         }
@@ -205,7 +205,7 @@ impl Link {
     /// the others the service does.
     pub(in crate::process) fn park(
         &self,
-        crew: &Arc<Crew>,
+        dispatcher: &Arc<Dispatcher>,
         done: &dyn Fn() -> bool,
         deadline: Option<Instant>,
     ) -> Result<(), Interrupted> {
@@ -216,27 +216,30 @@ impl Link {
             return park::wait(deadline);
         }
         crash_point!("master: seat taken");
-        self.hear_all(crew, false);
-        let waited =
-            if done() { Ok(()) } else { park::wait_word(lines.words.ear(), THREAD, deadline) };
+        self.hear_all(dispatcher, false);
+        let waited = if done() {
+            Ok(())
+        } else {
+            park::wait_word(lines.words.notify_target(), THREAD, deadline)
+        };
         crash_point!("master: seat not given back");
         lines.words.listen_by_service();
-        self.hear_all(crew, false);
+        self.hear_all(dispatcher, false);
         waited
     }
 
     /// The service looks at the ring by itself for a while.
-    pub(in crate::process) fn hush(&self) {
+    pub(in crate::process) fn mute(&self) {
         if let Some(lines) = &self.lines {
-            lines.words.hush();
+            lines.words.mute();
         }
     }
 
     /// The service is to be told from now on.
-    pub(in crate::process) fn listen(&self, crew: &Arc<Crew>) {
+    pub(in crate::process) fn listen(&self, dispatcher: &Arc<Dispatcher>) {
         let Some(lines) = &self.lines else { return };
         lines.words.listen();
-        self.hear_all(crew, false);
+        self.hear_all(dispatcher, false);
     }
 
     pub(in crate::process) fn words(&self) -> Option<&Words> {

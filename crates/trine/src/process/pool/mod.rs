@@ -30,7 +30,7 @@ use crate::sys::limits;
 use crate::task::Task;
 use builder::PoolBuilder;
 use chunk::Chunk;
-use dispatcher::Crew;
+use dispatcher::Dispatcher;
 use policy::{Plan, Policy};
 use stats::PoolStats;
 
@@ -64,7 +64,7 @@ use stats::PoolStats;
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 pub struct Pool {
-    crew: Arc<Crew>,
+    dispatcher: Arc<Dispatcher>,
     workers: usize,
 }
 
@@ -97,9 +97,9 @@ impl Pool {
 
     /// Starts `workers` workers.
     pub(in crate::process) fn start(workers: usize, policy: Policy, setup: &Setup) -> Pool {
-        let crew = Crew::new(policy, setup);
-        crew.start();
-        Pool { crew, workers }
+        let dispatcher = Dispatcher::new(policy, setup);
+        dispatcher.start();
+        Pool { dispatcher, workers }
     }
 
     /// How long a worker may go on with a task that was cancelled, or whose time is up, before it is
@@ -116,7 +116,7 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn grace(self, grace: Duration) -> Pool {
-        self.crew.set_grace(grace);
+        self.dispatcher.set_grace(grace);
         self
     }
 
@@ -149,7 +149,7 @@ impl Pool {
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static,
     {
-        let permit = self.crew.admit();
+        let permit = self.dispatcher.admit();
         self.spawn_admitted(permit, location, arg, function)
     }
 
@@ -166,7 +166,7 @@ impl Pool {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let proof = const { CapturesNothing::<F>::check() };
-        let limit = self.crew.limit();
+        let limit = self.dispatcher.limit();
         let (task, job) = encode::prepare((None, limit), location, arg, function, proof);
         self.submit(permit, job);
         task
@@ -176,7 +176,7 @@ impl Pool {
     fn submit(&self, permit: Option<SemaphorePermit<'_>>, job: Option<Job>) {
         if let Some(job) = job {
             permit.into_iter().for_each(SemaphorePermit::forget);
-            self.crew.submit(job);
+            self.dispatcher.submit(job);
         }
     }
 
@@ -212,7 +212,7 @@ impl Pool {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let _proof = const { CapturesNothing::<F>::check() };
-        match self.crew.try_admit() {
+        match self.dispatcher.try_admit() {
             Ok(permit) => Ok(self.spawn_admitted(permit, Location::caller(), arg, function)),
             Err(()) => Err(QueueFull(arg)),
         }
@@ -230,7 +230,7 @@ impl Pool {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let proof = const { CapturesNothing::<F>::check() };
-        let permit = self.crew.admit();
+        let permit = self.dispatcher.admit();
         let (task, job) = encode::prepare_chunk(location, args, function, proof);
         self.submit(permit, job);
         task
@@ -238,7 +238,7 @@ impl Pool {
 
     /// Whether many arguments may cross as one task.
     pub(crate) fn takes_chunks(&self) -> bool {
-        !self.crew.takes_single_tasks_only()
+        !self.dispatcher.takes_single_tasks_only()
     }
 
     /// How many workers the pool has at the most.
@@ -252,7 +252,7 @@ impl Pool {
     /// ([`idle_timeout`](PoolBuilder::idle_timeout)), so there may be fewer than [`workers`](Pool::workers); one that has
     /// just been killed may still be listed.
     pub fn worker_pids(&self) -> Vec<u32> {
-        self.crew.pids()
+        self.dispatcher.pids()
     }
 
     /// What the pool has done so far, and is doing: counted anyway, so to ask costs a lock and a look at each worker.
@@ -270,7 +270,7 @@ impl Pool {
     /// # Ok::<(), trine::TaskError>(())
     /// ```
     pub fn stats(&self) -> PoolStats {
-        self.crew.stats()
+        self.dispatcher.stats()
     }
 
     /// Finishes what was submitted, ends the workers, and waits until the last one is gone.
@@ -282,8 +282,8 @@ impl Pool {
     /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
     /// meanwhile is unwound, and the pool finishes by itself.
     pub fn shutdown(self) {
-        self.crew.close();
-        self.crew.wait_until_gone();
+        self.dispatcher.close();
+        self.dispatcher.wait_until_gone();
     }
 
     /// Ends the tasks and the workers, and waits until the last one is gone.
@@ -308,8 +308,8 @@ impl Pool {
     /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
     /// meanwhile is unwound, and the pool ends by itself.
     pub fn stop(self, within: Duration) {
-        self.crew.end(within);
-        self.crew.wait_until_gone();
+        self.dispatcher.end(within);
+        self.dispatcher.wait_until_gone();
     }
 }
 
@@ -333,7 +333,7 @@ impl<A> Error for QueueFull<A> {}
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.crew.close();
+        self.dispatcher.close();
     }
 }
 
@@ -359,13 +359,13 @@ pub fn pool() -> &'static Pool {
 pub(in crate::process) fn submit_fresh(job: Job, captures: bool) {
     /// However many descriptors there are: more processes than this help nobody.
     const MOST: u64 = 4096;
-    static CREWS: [OnceLock<Arc<Crew>>; 2] = [const { OnceLock::new() }; 2];
-    let crew = CREWS[usize::from(captures)].get_or_init(|| {
+    static CREWS: [OnceLock<Arc<Dispatcher>>; 2] = [const { OnceLock::new() }; 2];
+    let dispatcher = CREWS[usize::from(captures)].get_or_init(|| {
         // Two descriptors for each process, or four, and as many again for the program's own use.
         let each = if captures { 8 } else { 4 };
         let most = limits::descriptors().map_or(MOST, |limit| (limit / each).clamp(1, MOST));
         let policy = Policy::new(Plan::Fresh(most as usize));
-        Crew::new(policy, &Setup { captures, ..Setup::default() })
+        Dispatcher::new(policy, &Setup { captures, ..Setup::default() })
     });
-    crew.submit(job);
+    dispatcher.submit(job);
 }

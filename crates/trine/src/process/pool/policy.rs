@@ -1,11 +1,11 @@
-//! How a crew deals with its tasks and workers: what of a pool's settings stays in the master.
+//! How a dispatcher deals with its tasks and workers: what of a pool's settings stays in the master.
 //!
 //! What is different in the workers themselves is a [`Setup`](crate::process::worker::setup::Setup).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::process::service::template::Origin;
+use crate::process::service::template::TemplateSpec;
 
 /// How long a worker may go on with a task that was asked to end: long enough to put things in
 /// order, short enough for somebody who waits for a whole scope to end.
@@ -16,7 +16,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The pauses double up to this, or stay at the first if that is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many workers a crew has, and for how long.
+/// How many workers a dispatcher has, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum Plan {
     /// So many workers, kept for the next task.
@@ -25,12 +25,12 @@ pub(in crate::process) enum Plan {
     Fresh(usize),
 }
 
-/// The settings of a crew.
+/// The settings of a dispatcher.
 #[derive(Debug)]
 pub(in crate::process) struct Policy {
     pub(in crate::process) plan: Plan,
     /// What its workers are forked from.
-    pub(in crate::process) origin: Arc<Origin>,
+    pub(in crate::process) origin: Arc<TemplateSpec>,
     /// How long a worker may go on with a task that was asked to end.
     pub(in crate::process) grace: Duration,
     /// Why no worker can be as it was wanted.

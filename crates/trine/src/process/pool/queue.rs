@@ -1,4 +1,4 @@
-//! The tasks of a crew that no worker has: first in, first out, and any of them at any time.
+//! The tasks of a dispatcher that no worker has: first in, first out, and any of them at any time.
 //!
 //! ```text
 //!   position  first      +1       +2       +3

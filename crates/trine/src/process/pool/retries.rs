@@ -1,4 +1,4 @@
-//! The tasks of a crew that wait for the moment at which they run again.
+//! The tasks of a dispatcher that wait for the moment at which they run again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;

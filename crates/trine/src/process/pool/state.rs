@@ -1,4 +1,4 @@
-//! Who of a crew has what: its workers, and its tasks that no worker has. All of it is used under the crew's lock.
+//! Who of a dispatcher has what: its workers, and its tasks that no worker has. All of it is used under the dispatcher's lock.
 //!
 //! A task is in one of four places: in `queue`, among the `jobs` of one post, among the `delayed` ones, or ended. A
 //! worker is on the way (`coming`), at a post, or gone.
@@ -15,7 +15,7 @@ use super::policy::{Plan, Policy};
 use super::queue::Queue;
 use super::retries::Delayed;
 use super::stats::PoolStats;
-use super::worker::{Look, Post};
+use super::worker::{Look, WorkerState};
 use crate::process::service::Service;
 use crate::process::task::job::Job;
 use crate::process::task::record::Record;
@@ -34,20 +34,20 @@ const MOST_STILLBORN: u32 = 3;
 const LEAVE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
-pub(in crate::process) struct Roster {
+pub(in crate::process) struct State {
     /// Tasks that no worker has, in order.
     pub(in crate::process) queue: Queue,
     /// Tasks that wait until they are run again.
     pub(in crate::process) delayed: Delayed,
     /// Workers, by the number of their link.
-    pub(in crate::process) posts: HashMap<u64, Post>,
+    pub(in crate::process) posts: HashMap<u64, WorkerState>,
     /// Those without a task, the one used last at the end.
     pub(in crate::process) idle: Vec<u64>,
     /// How many of the posts are dismissed.
     leaving: usize,
     /// What a task takes its worker, in nanoseconds: an average in which the last ones count most.
     pub(in crate::process) pace: u64,
-    /// Forks asked for and not answered.
+    /// Spawner asked for and not answered.
     pub(in crate::process) coming: usize,
     /// How long a worker may go on with a task that was asked to end.
     pub(in crate::process) grace: Duration,
@@ -58,26 +58,26 @@ pub(in crate::process) struct Roster {
     /// Why no more forks are asked for, until something has changed.
     pub(in crate::process) held: Option<String>,
     /// Workers in a row that died before they were ready.
-    pub(in crate::process) stillborn: u32,
+    pub(in crate::process) failed_starts: u32,
     /// Who waits for the last worker to be gone.
     pub(in crate::process) watcher: Option<Waker>,
-    /// When the crew has to be looked at, as far as `armed` does not say.
+    /// When the dispatcher has to be looked at, as far as `armed` does not say.
     pub(in crate::process) wish: Option<Instant>,
-    /// When the crew's alarm goes off.
+    /// When the dispatcher's alarm goes off.
     pub(in crate::process) armed: Option<Instant>,
 }
 
-impl Roster {
-    pub(in crate::process) fn new(grace: Duration) -> Roster {
-        Roster { grace, ..Roster::default() }
+impl State {
+    pub(in crate::process) fn new(grace: Duration) -> State {
+        State { grace, ..State::default() }
     }
 
-    pub(in crate::process) fn post(&mut self, id: u64) -> &mut Post {
+    pub(in crate::process) fn post(&mut self, id: u64) -> &mut WorkerState {
         self.posts.get_mut(&id).expect("an idle worker is at its post")
     }
 
     /// The worker that has the task.
-    pub(in crate::process) fn post_of(&mut self, task: &Record) -> Option<&mut Post> {
+    pub(in crate::process) fn post_of(&mut self, task: &Record) -> Option<&mut WorkerState> {
         self.posts.get_mut(&task.post()).filter(|post| post.has(task.id()))
     }
 
@@ -169,12 +169,12 @@ impl Roster {
     fn relieve(&mut self, id: u64, policy: &Policy) -> bool {
         let is_ready = self.post(id).link.is_ready();
         // What came through the socket stays where it is.
-        let gives_all = |post: &Post| {
+        let gives_all = |post: &WorkerState| {
             let last = post.jobs.back().filter(|_| is_ready && !post.link.is_ready());
             last.is_some_and(|job| job.place.is_some())
         };
         let busiest = self.posts.values_mut().map(|post| (gives_all(post), post));
-        let spare = |all: bool, post: &Post| post.jobs.len() + usize::from(all);
+        let spare = |all: bool, post: &WorkerState| post.jobs.len() + usize::from(all);
         let busiest = busiest.max_by_key(|(all, post)| (spare(*all, post), *all));
         let Some((all, busiest)) = busiest else { return false };
         let mut moved: Vec<Job> = Vec::new();
@@ -216,7 +216,7 @@ impl Roster {
 
     /// Tasks that wait for a worker, or behind another task.
     fn waiting(&self) -> usize {
-        let behind = |post: &Post| post.jobs.len().saturating_sub(1);
+        let behind = |post: &WorkerState| post.jobs.len().saturating_sub(1);
         self.queue.len() + self.posts.values().map(behind).sum::<usize>()
     }
 
@@ -299,14 +299,14 @@ impl Roster {
     }
 
     /// Takes a worker out that is gone.
-    pub(in crate::process) fn remove(&mut self, id: u64) -> Option<Post> {
+    pub(in crate::process) fn remove(&mut self, id: u64) -> Option<WorkerState> {
         let post = self.posts.remove(&id)?;
         self.idle.retain(|idle| *idle != id);
         self.leaving -= usize::from(post.dismissed);
         Some(post)
     }
 
-    /// Has the crew looked at.
+    /// Has the dispatcher looked at.
     pub(in crate::process) fn wish(&mut self, at: Instant) {
         self.wish = Some(self.wish.map_or(at, |wish| wish.min(at)));
     }
@@ -381,7 +381,7 @@ impl Roster {
         back.into_iter().for_each(|job| self.queue.push_front(job));
         self.employ_idle(policy);
         for _ in 0..overdue {
-            self.stillborn(&format!(
+            self.failed_starts(&format!(
                 "it was not ready within {:?} (`start_timeout`) and was killed: its initializer \
                  hangs or takes longer, or somebody has stopped it (SIGSTOP); allow more time, or \
                  see where it waits",
@@ -413,10 +413,10 @@ impl Roster {
     }
 
     /// A worker has died before it was ready, or is killed because it is not.
-    pub(in crate::process) fn stillborn(&mut self, known: &str) {
-        self.stillborn += 1;
-        if self.stillborn >= MOST_STILLBORN {
-            self.stillborn = 0;
+    pub(in crate::process) fn failed_starts(&mut self, known: &str) {
+        self.failed_starts += 1;
+        if self.failed_starts >= MOST_STILLBORN {
+            self.failed_starts = 0;
             self.held = Some(format!(
                 "{MOST_STILLBORN} workers in a row died before they could take a task; of the last \
                  one is known: {known}"
@@ -443,7 +443,7 @@ impl Roster {
             && self.delayed.is_empty()
     }
 
-    /// Who is to be told that a closed crew is gone.
+    /// Who is to be told that a closed dispatcher is gone.
     pub(in crate::process) fn take_watcher(&mut self) -> Option<Waker> {
         if self.is_gone() { self.watcher.take() } else { None }
     }

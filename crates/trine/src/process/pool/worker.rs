@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::deferred::{End, Received};
-use super::link::Link;
+use super::link::WorkerLink;
 use super::policy::Policy;
 use crate::process::service::Service;
 use crate::process::task::job::{Descriptors, Job};
@@ -29,8 +29,8 @@ struct Outgoing {
 }
 
 /// What a worker is doing, as its master knows.
-pub(in crate::process) struct Post {
-    pub(in crate::process) link: Arc<Link>,
+pub(in crate::process) struct WorkerState {
+    pub(in crate::process) link: Arc<WorkerLink>,
     /// The tasks that it was given and has not answered, in order.
     pub(in crate::process) jobs: VecDeque<Job>,
     /// Its ring of tasks.
@@ -38,7 +38,7 @@ pub(in crate::process) struct Post {
     out: VecDeque<Outgoing>,
     /// Whether the service waits for room to write.
     waits_for_room: bool,
-    /// Whether it is among the idle ones of its crew.
+    /// Whether it is among the idle ones of its dispatcher.
     pub(in crate::process) idle: bool,
     /// Since when it is, if that matters.
     pub(in crate::process) idle_since: Option<Instant>,
@@ -77,9 +77,9 @@ const HUNG: Duration = Duration::from_secs(2);
 /// Limits are not looked at more often.
 const GRAIN: Duration = Duration::from_millis(1);
 
-impl Post {
-    pub(in crate::process) fn new(link: Arc<Link>, tasks: Option<Producer>) -> Post {
-        Post {
+impl WorkerState {
+    pub(in crate::process) fn new(link: Arc<WorkerLink>, tasks: Option<Producer>) -> WorkerState {
+        WorkerState {
             link,
             jobs: VecDeque::new(),
             tasks,
@@ -99,7 +99,7 @@ impl Post {
         }
     }
 
-    /// Gives the worker a task, as [`hand`](Post::hand), and notes what its policy wants to know.
+    /// Gives the worker a task, as [`hand`](WorkerState::hand), and notes what its policy wants to know.
     #[must_use = "a task that is given back has to go elsewhere"]
     pub(in crate::process) fn give(&mut self, mut job: Job, policy: &Policy) -> Option<Job> {
         job.handed_at = policy.limit.map(|_| Instant::now());

@@ -1,18 +1,18 @@
 //! Moments at which the service looks at something again: at a task (its deadline, the end of its grace), or at a
-//! whole crew (the limits of its tasks, workers that rest for long, retries).
+//! whole dispatcher (the limits of its tasks, workers that rest for long, retries).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use crate::process::pool::dispatcher::Crew;
+use crate::process::pool::dispatcher::Dispatcher;
 use crate::process::task::record::Submitted;
 
 /// Who is looked at.
 pub(in crate::process) enum Whom {
     Task(Arc<dyn Submitted>),
     /// Not kept alive by its alarm.
-    Crew(Weak<Crew>),
+    Dispatcher(Weak<Dispatcher>),
 }
 
 /// The same, as a number.
@@ -20,14 +20,14 @@ pub(in crate::process) enum Whom {
 pub(in crate::process) enum Key {
     Task(u64),
     /// Its address, which nobody else has as long as a `Weak` of it is here.
-    Crew(usize),
+    Dispatcher(usize),
 }
 
 impl Whom {
     pub(in crate::process) fn key(&self) -> Key {
         match self {
             Whom::Task(task) => Key::Task(task.record().id()),
-            Whom::Crew(crew) => Key::of(crew.as_ptr()),
+            Whom::Dispatcher(dispatcher) => Key::of(dispatcher.as_ptr()),
         }
     }
 
@@ -35,13 +35,13 @@ impl Whom {
     pub(in crate::process) fn look(self) {
         match self {
             Whom::Task(task) => {
-                if let Some(crew) = task.record().crew() {
-                    crew.look_at(task.record());
+                if let Some(dispatcher) = task.record().dispatcher() {
+                    dispatcher.look_at(task.record());
                 }
             }
-            Whom::Crew(crew) => {
-                if let Some(crew) = crew.upgrade() {
-                    crew.look();
+            Whom::Dispatcher(dispatcher) => {
+                if let Some(dispatcher) = dispatcher.upgrade() {
+                    dispatcher.look();
                 }
             }
         }
@@ -49,8 +49,8 @@ impl Whom {
 }
 
 impl Key {
-    pub(in crate::process) fn of(crew: *const Crew) -> Key {
-        Key::Crew(crew.addr())
+    pub(in crate::process) fn of(dispatcher: *const Dispatcher) -> Key {
+        Key::Dispatcher(dispatcher.addr())
     }
 }
 
@@ -58,8 +58,8 @@ type Moments = BTreeMap<(Instant, Key), Whom>;
 
 /// The moments, and who is looked at then.
 ///
-/// An alarm is set under the crew's lock, and taken back when the task has left the crew or the crew is gone. A
-/// crew's lock may be held while this one is taken, never the reverse.
+/// An alarm is set under the dispatcher's lock, and taken back when the task has left the dispatcher or the dispatcher is gone. A
+/// dispatcher's lock may be held while this one is taken, never the reverse.
 #[derive(Default)]
 pub(in crate::process) struct Alarms(Mutex<Moments>);
 

@@ -4,19 +4,19 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::process::pool::deferred::Received;
-use crate::process::pool::dispatcher::Crew;
-use crate::process::pool::link::Link;
-use crate::process::wire::reader::{Assembler, Stream};
+use crate::process::pool::dispatcher::Dispatcher;
+use crate::process::pool::link::WorkerLink;
+use crate::process::wire::reader::{FrameReader, Stream};
 use crate::process::wire::{Frame, FrameKind};
 use crate::process::worker::limits::Evidence;
 use crate::sys::io::socket::Patience;
 use crate::sys::process::child::{self, Ended};
 use crate::task::Cause;
 
-pub(in crate::process) struct Member {
-    pub(in crate::process) crew: Arc<Crew>,
-    pub(in crate::process) link: Arc<Link>,
-    incoming: Assembler,
+pub(in crate::process) struct WorkerConnection {
+    pub(in crate::process) dispatcher: Arc<Dispatcher>,
+    pub(in crate::process) link: Arc<WorkerLink>,
+    incoming: FrameReader,
     /// Whether it has said that there is something in its ring.
     pub(in crate::process) rung: bool,
     /// Whether it has said that its stack is used up.
@@ -27,10 +27,22 @@ pub(in crate::process) struct Member {
     condemned: Option<String>,
 }
 
-impl Member {
-    pub(in crate::process) fn new(crew: Arc<Crew>, link: Arc<Link>, incoming: Assembler) -> Member {
+impl WorkerConnection {
+    pub(in crate::process) fn new(
+        dispatcher: Arc<Dispatcher>,
+        link: Arc<WorkerLink>,
+        incoming: FrameReader,
+    ) -> WorkerConnection {
         let (refusal, condemned) = (None, None);
-        Member { crew, link, incoming, rung: false, overflowed: false, refusal, condemned }
+        WorkerConnection {
+            dispatcher,
+            link,
+            incoming,
+            rung: false,
+            overflowed: false,
+            refusal,
+            condemned,
+        }
     }
 
     /// Takes what has come through its connection; `dead` says that no more can.
@@ -49,13 +61,13 @@ impl Member {
         let Frame { head, body, descriptors, .. } = frame;
         match head.kind {
             FrameKind::Ready if dead => {}
-            FrameKind::Ready => self.crew.is_ready(&self.link),
+            FrameKind::Ready => self.dispatcher.is_ready(&self.link),
             FrameKind::Overflow => self.overflowed = true,
             FrameKind::Bell if head.task == 0 => self.rung = true,
             FrameKind::Bell => {
                 // It had nothing to do, and all that it has answered before is there.
-                self.link.hear_all(&self.crew, dead);
-                if self.crew.is_first(self.link.id, head.task) {
+                self.link.hear_all(&self.dispatcher, dead);
+                if self.dispatcher.is_first(self.link.id, head.task) {
                     return Err("it has lost its task, or the answer to it".into());
                 }
             }
@@ -66,8 +78,9 @@ impl Member {
                 // A worker that refuses a task ends.
                 let dead = dead || head.kind == FrameKind::Refused;
                 let answer = Received { head, body: &body, descriptors };
-                let (ended, wrong) = self.crew.answered(&self.link, [answer].into_iter(), dead);
-                ended.settle(&self.crew, &self.link.service);
+                let (ended, wrong) =
+                    self.dispatcher.answered(&self.link, [answer].into_iter(), dead);
+                ended.settle(&self.dispatcher, &self.link.service);
                 return wrong.map_or(Ok(()), Err);
             }
             FrameKind::Setup | FrameKind::Run | FrameKind::OnSocket => {

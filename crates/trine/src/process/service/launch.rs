@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::template::Origin;
+use super::template::TemplateSpec;
 use crate::process::wire::board::Board;
 use crate::process::wire::{Handshake, Preload};
 use crate::process::worker::entry;
@@ -15,7 +15,7 @@ use crate::sys::process::{child, image, spawn};
 use crate::sys::{limits, random};
 
 /// A running template, as its master knows it.
-pub(in crate::process) struct Template {
+pub(in crate::process) struct TemplateProcess {
     /// The master's own number of it.
     pub(in crate::process) id: u64,
     pub(in crate::process) pid: u32,
@@ -34,10 +34,10 @@ pub(in crate::process) struct Template {
     pub(in crate::process) dismissed: bool,
 }
 
-impl Template {
+impl TemplateProcess {
     /// Whether workers may be asked of it. What it is asked before it is ready takes descriptors as
     /// long as its preload runs, so only one without a preload is.
-    pub(in crate::process) fn takes_requests(&self, origin: &Origin) -> bool {
+    pub(in crate::process) fn takes_requests(&self, origin: &TemplateSpec) -> bool {
         !self.dismissed && !self.overdue && (self.greeted || origin.preload().is_none())
     }
 
@@ -53,7 +53,7 @@ impl Template {
 /// # Errors
 ///
 /// Says why not, and what to do.
-pub(in crate::process) fn start(id: u64, origin: &Origin) -> Result<Template, String> {
+pub(in crate::process) fn start(id: u64, origin: &TemplateSpec) -> Result<TemplateProcess, String> {
     check_program()?;
     let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
     let (ours, theirs) =
@@ -82,7 +82,7 @@ pub(in crate::process) fn start(id: u64, origin: &Origin) -> Result<Template, St
         child::kill_and_wait(pid);
         limits::explain_missing("handle for the template process", &error)
     })?;
-    Ok(Template {
+    Ok(TemplateProcess {
         id,
         pid,
         socket: ours,

@@ -1,4 +1,4 @@
-//! The service: one thread of the master that forks, listens to and buries workers.
+//! The service: one thread of the master that forks, listens to and reaps workers.
 //!
 //! It starts with the first process task and never ends, because the kernel regards the *thread*
 //! that started the template as the parent of all workers and kills them when that thread ends. All
@@ -17,25 +17,25 @@ use std::process;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::pool::dispatcher::Crew;
-use super::wire::reader::{Assembler, Stream};
+use super::pool::dispatcher::Dispatcher;
+use super::wire::reader::{FrameReader, Stream};
 use super::worker::limits as worker_limits;
 use crate::sys::io::poll::{Bell, Happened, Poll};
 use crate::sys::process::child;
 use crate::sys::process::fork_detect::Mark;
 use crate::sys::{limits, observe};
 use alarms::{Alarms, Key, Whom};
-use connection::Member;
-use spawner::{Forked, Forks};
+use connection::WorkerConnection;
+use spawner::{Forked, Spawner};
 
 /// What other threads see of the service.
 pub(in crate::process) struct Service {
     pub(in crate::process) poll: Poll,
     bell: Bell,
     /// Workers asked for: for whom, and how many.
-    orders: Mutex<Vec<(Arc<Crew>, usize)>>,
+    orders: Mutex<Vec<(Arc<Dispatcher>, usize)>>,
     /// Crews that were closed.
-    leaving: Mutex<Vec<Arc<Crew>>>,
+    leaving: Mutex<Vec<Arc<Dispatcher>>>,
     alarms: Alarms,
     /// Of the process that it serves.
     mark: Mark,
@@ -126,20 +126,20 @@ impl Service {
         }
     }
 
-    /// Asks for `count` workers for `crew`.
-    pub(in crate::process) fn ask_for_forks(&self, crew: &Arc<Crew>, count: usize) {
+    /// Asks for `count` workers for `dispatcher`.
+    pub(in crate::process) fn ask_for_forks(&self, dispatcher: &Arc<Dispatcher>, count: usize) {
         if count == 0 {
             return;
         }
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.push((Arc::clone(crew), count));
+        orders.push((Arc::clone(dispatcher), count));
         drop(orders);
         self.ring();
     }
 
-    /// Sees to it that a closed crew ends: it gets no workers that it does not need.
-    pub(in crate::process) fn see_off(&self, crew: &Arc<Crew>) {
-        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(crew));
+    /// Sees to it that a closed dispatcher ends: it gets no workers that it does not need.
+    pub(in crate::process) fn retire(&self, dispatcher: &Arc<Dispatcher>) {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(dispatcher));
         self.ring();
     }
 
@@ -164,7 +164,7 @@ impl Service {
 }
 
 impl Service {
-    fn orders(&self) -> Vec<(Arc<Crew>, usize)> {
+    fn orders(&self) -> Vec<(Arc<Dispatcher>, usize)> {
         std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -176,16 +176,16 @@ impl Service {
 /// What the service thread owns.
 struct Master {
     service: Arc<Service>,
-    forks: Forks,
-    members: HashMap<u64, Member>,
+    forks: Spawner,
+    members: HashMap<u64, WorkerConnection>,
     /// Workers that have closed their connection, and until when they may live.
     fading: VecDeque<(Instant, u64)>,
     /// Workers whose rings are looked at every [`TURN`], instead of being rung for.
     attended: Vec<u64>,
     /// When workers are looked at next.
     round: Instant,
-    /// Closed crews that have not ended, and from when on they wait for nobody who does not answer.
-    leaving: Vec<(Instant, Arc<Crew>)>,
+    /// Closed dispatchers that have not ended, and from when on they wait for nobody who does not answer.
+    leaving: Vec<(Instant, Arc<Dispatcher>)>,
     scratch: Box<[u8]>,
 }
 
@@ -193,7 +193,7 @@ impl Master {
     fn new(service: Arc<Service>) -> Master {
         service.thread.set(observe::thread_id()).expect("one thread serves, and says so once");
         Master {
-            forks: Forks::new(Arc::clone(&service)),
+            forks: Spawner::new(Arc::clone(&service)),
             service,
             members: HashMap::new(),
             fading: VecDeque::new(),
@@ -210,7 +210,7 @@ impl Master {
             self.take_orders();
             // One moment for both, so that none falls between them.
             let now = Instant::now();
-            self.see_off(now);
+            self.retire(now);
             let leaving = self.leaving.iter().map(|(until, _)| *until).filter(|until| *until > now);
             let fading = self.fading.front().map(|(until, _)| *until);
             let turn = (!self.attended.is_empty()).then(|| now + TURN);
@@ -253,30 +253,32 @@ impl Master {
         }
     }
 
-    /// Takes back what closed crews do not need any more. Whoever has not answered for a while (a
+    /// Takes back what closed dispatchers do not need any more. Whoever has not answered for a while (a
     /// template that is stopped, a worker whose initializer goes on) is waited for no longer.
-    fn see_off(&mut self, now: Instant) {
+    fn retire(&mut self, now: Instant) {
         let new = std::mem::take(
             &mut *self.service.leaving.lock().unwrap_or_else(PoisonError::into_inner),
         );
-        for crew in new {
-            if !self.leaving.iter().any(|(_, known)| Arc::ptr_eq(known, &crew)) {
-                self.leaving.push((now + GRACE, crew));
+        for dispatcher in new {
+            if !self.leaving.iter().any(|(_, known)| Arc::ptr_eq(known, &dispatcher)) {
+                self.leaving.push((now + GRACE, dispatcher));
             }
         }
         let (forks, members) = (&mut self.forks, &self.members);
-        self.leaving.retain(|(until, crew)| {
+        self.leaving.retain(|(until, dispatcher)| {
             let overdue = *until <= now;
-            forks.withdraw(crew, overdue);
-            let own = |member: &&Member| Arc::ptr_eq(&member.crew, crew) && !member.link.is_ready();
+            forks.withdraw(dispatcher, overdue);
+            let own = |member: &&WorkerConnection| {
+                Arc::ptr_eq(&member.dispatcher, dispatcher) && !member.link.is_ready()
+            };
             for member in members.values().filter(|member| overdue && own(member)) {
-                if crew.has_dismissed(member.link.id) {
+                if dispatcher.has_dismissed(member.link.id) {
                     child::kill(&member.link.pidfd);
                 }
             }
-            let gone = crew.is_gone();
+            let gone = dispatcher.is_gone();
             if gone {
-                forks.left(crew);
+                forks.left(dispatcher);
             }
             !gone
         });
@@ -291,10 +293,10 @@ impl Master {
             self.forks.handle(id, is_pidfd, &|pid| members.values().any(|m| m.link.pid == pid));
         } else if self.members.contains_key(&id) {
             if is_pidfd {
-                self.bury(id);
+                self.reap(id);
             } else {
                 if happened.writable {
-                    self.members[&id].crew.room(id);
+                    self.members[&id].dispatcher.room(id);
                 }
                 if happened.readable {
                     self.listen(id);
@@ -302,16 +304,16 @@ impl Master {
                 }
             }
         }
-        // Otherwise: news of somebody who was buried in this very turn.
+        // Otherwise: news of somebody who was reaped in this very turn.
     }
 
     fn enlist(&mut self, forked: Forked) {
-        let Forked { crew, link, tasks } = forked;
-        let incoming = Assembler::default();
-        let member = Member::new(Arc::clone(&crew), Arc::clone(&link), incoming);
+        let Forked { dispatcher, link, tasks } = forked;
+        let incoming = FrameReader::default();
+        let member = WorkerConnection::new(Arc::clone(&dispatcher), Arc::clone(&link), incoming);
         self.members.insert(link.id, member);
         crash_point!("master: worker watched, without tasks");
-        crew.joined(link, tasks);
+        dispatcher.joined(link, tasks);
     }
 
     /// Receives what a living worker has sent, a little at a time so that the others get their turn.
@@ -319,13 +321,13 @@ impl Master {
         let Some(member) = self.members.get_mut(&id) else { return };
         for _ in 0..16 {
             match member.receive(&mut self.scratch, false) {
-                Stream::Flowing => {}
+                Stream::More => {}
                 // Should there be more, the poll says so again.
-                Stream::Ebbing | Stream::Dry => return,
+                Stream::Drained | Stream::WouldBlock => return,
                 Stream::Ended => {
                     self.service.poll.remove(&member.link.socket);
                     self.fading.push_back((Instant::now() + GRACE, id));
-                    member.crew.hung_up(id);
+                    member.dispatcher.hung_up(id);
                     return;
                 }
                 Stream::Broken(reason) => {
@@ -343,13 +345,13 @@ impl Master {
         if !std::mem::take(&mut member.rung) {
             return;
         }
-        if member.link.hear(&member.crew) >= MANY {
-            member.link.hush();
+        if member.link.hear(&member.dispatcher) >= MANY {
+            member.link.mute();
             if !self.attended.contains(&id) {
                 self.attended.push(id);
             }
         } else {
-            member.link.listen(&member.crew);
+            member.link.listen(&member.dispatcher);
         }
     }
 
@@ -358,9 +360,9 @@ impl Master {
         let members = &self.members;
         self.attended.retain(|id| {
             let Some(member) = members.get(id) else { return false };
-            let goes_on = member.link.hear(&member.crew) > 1;
+            let goes_on = member.link.hear(&member.dispatcher) > 1;
             if !goes_on {
-                member.link.listen(&member.crew);
+                member.link.listen(&member.dispatcher);
             }
             goes_on
         });
@@ -372,12 +374,12 @@ impl Master {
         let now = Instant::now();
         if self.round <= now {
             self.round = now + ROUND;
-            self.members.values().for_each(|member| member.crew.ask_after(member.link.id));
+            self.members.values().for_each(|member| member.dispatcher.ask_after(member.link.id));
         }
     }
 
     /// A worker has ended: what it sent before still counts, then its task gets the true cause.
-    fn bury(&mut self, id: u64) {
+    fn reap(&mut self, id: u64) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let evidence = worker_limits::evidence(&member.link);
         let Some(ended) = child::reap(&member.link.pidfd) else { return };
@@ -386,21 +388,21 @@ impl Master {
         // the socket to.
         for _ in 0..4096 {
             match member.receive(&mut self.scratch, true) {
-                Stream::Flowing | Stream::Ebbing => {}
-                Stream::Dry | Stream::Ended | Stream::Broken(_) => break,
+                Stream::More | Stream::Drained => {}
+                Stream::WouldBlock | Stream::Ended | Stream::Broken(_) => break,
             }
         }
-        member.link.hear_all(&member.crew, true);
+        member.link.hear_all(&member.dispatcher, true);
         let member = self.members.remove(&id).expect("found above");
         let cause = member.cause(ended, evidence);
-        let Member { crew, link, .. } = member;
+        let WorkerConnection { dispatcher, link, .. } = member;
         let was_ready = link.is_ready();
         worker_limits::give_back(&link);
         self.service.poll.remove(&link.socket);
         self.service.poll.remove(&link.pidfd);
         drop(link);
         crash_point!("master: last words heard, tasks not given to others");
-        crew.died(id, was_ready, cause).carry_out(&crew, &self.service);
+        dispatcher.died(id, was_ready, cause).carry_out(&dispatcher, &self.service);
     }
 
     fn end_fading(&mut self) {

@@ -8,14 +8,14 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use crate::process::wire::rings::{self, MasterLines};
+use crate::process::wire::rings::{self, MasterRings};
 use crate::sys::io::socket;
 use crate::sys::limits;
 
 #[derive(Default)]
 pub(in crate::process) struct Spare {
     connection: Option<(OwnedFd, OwnedFd)>,
-    lines: Option<(MasterLines, OwnedFd)>,
+    lines: Option<(MasterRings, OwnedFd)>,
 }
 
 impl Spare {
@@ -25,7 +25,7 @@ impl Spare {
     }
 
     /// As [`rings::create`].
-    pub(in crate::process) fn lines(&mut self) -> io::Result<(MasterLines, OwnedFd)> {
+    pub(in crate::process) fn lines(&mut self) -> io::Result<(MasterRings, OwnedFd)> {
         self.lines.take().map_or_else(rings::create, Ok)
     }
 

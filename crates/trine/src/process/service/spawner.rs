@@ -7,18 +7,18 @@ use std::time::Instant;
 
 use super::Service;
 use super::spare::Spare;
-use super::template::Lineage;
-use crate::process::pool::dispatcher::Crew;
-use crate::process::pool::link::Link;
-use crate::process::wire::board::Place;
+use super::template::Template;
+use crate::process::pool::dispatcher::Dispatcher;
+use crate::process::pool::link::WorkerLink;
+use crate::process::wire::board::WorkerSlot;
 use crate::process::wire::ring::Producer;
 use crate::process::worker::{self, template};
 use crate::sys::limits;
 use crate::sys::process::child;
 
 /// The forking side of the service.
-pub(in crate::process) struct Forks {
-    lineages: Vec<Lineage>,
+pub(in crate::process) struct Spawner {
+    lineages: Vec<Template>,
     births: Births,
 }
 
@@ -37,8 +37,8 @@ pub(in crate::process) struct Births {
 
 /// A new worker, and the ring of its tasks.
 pub(in crate::process) struct Forked {
-    pub(in crate::process) crew: Arc<Crew>,
-    pub(in crate::process) link: Arc<Link>,
+    pub(in crate::process) dispatcher: Arc<Dispatcher>,
+    pub(in crate::process) link: Arc<WorkerLink>,
     pub(in crate::process) tasks: Option<Producer>,
 }
 
@@ -47,28 +47,28 @@ struct Stray {
     pid: u32,
     pidfd: OwnedFd,
     /// Its place on the board, if that is known; nobody else has it before the stray is gone.
-    _place: Option<Place>,
+    _place: Option<WorkerSlot>,
 }
 
-impl Forks {
-    pub(in crate::process) fn new(service: Arc<Service>) -> Forks {
+impl Spawner {
+    pub(in crate::process) fn new(service: Arc<Service>) -> Spawner {
         let (forked, strays) = (Vec::new(), HashMap::new());
         let births = Births { service, next: 1, forked, spare: Spare::default(), strays };
-        Forks { lineages: Vec::new(), births }
+        Spawner { lineages: Vec::new(), births }
     }
 
     /// Notes workers that are wanted.
-    pub(in crate::process) fn order(&mut self, orders: Vec<(Arc<Crew>, usize)>) {
-        for (crew, count) in orders {
-            self.lineage_of(&crew).order(crew, count);
+    pub(in crate::process) fn order(&mut self, orders: Vec<(Arc<Dispatcher>, usize)>) {
+        for (dispatcher, count) in orders {
+            self.lineage_of(&dispatcher).order(dispatcher, count);
         }
     }
 
-    fn lineage_of(&mut self, crew: &Crew) -> &mut Lineage {
-        let origin = crew.origin();
+    fn lineage_of(&mut self, dispatcher: &Dispatcher) -> &mut Template {
+        let origin = dispatcher.origin();
         let known = self.lineages.iter().position(|lineage| lineage.origin == *origin);
         let index = known.unwrap_or_else(|| {
-            self.lineages.push(Lineage::new(Arc::clone(origin)));
+            self.lineages.push(Template::new(Arc::clone(origin)));
             self.lineages.len() - 1
         });
         &mut self.lineages[index]
@@ -82,21 +82,21 @@ impl Forks {
         std::mem::take(&mut self.births.forked)
     }
 
-    /// Takes back what a closed crew does not need any more; `asked` for, too, if the template is not
+    /// Takes back what a closed dispatcher does not need any more; `asked` for, too, if the template is not
     /// waited for any longer.
-    pub(in crate::process) fn withdraw(&mut self, crew: &Arc<Crew>, asked: bool) {
-        self.lineage_of(crew).withdraw(crew, asked);
+    pub(in crate::process) fn withdraw(&mut self, dispatcher: &Arc<Dispatcher>, asked: bool) {
+        self.lineage_of(dispatcher).withdraw(dispatcher, asked);
     }
 
-    /// A crew has ended.
-    pub(in crate::process) fn left(&mut self, crew: &Arc<Crew>) {
-        self.lineage_of(crew).left(crew);
+    /// A dispatcher has ended.
+    pub(in crate::process) fn left(&mut self, dispatcher: &Arc<Dispatcher>) {
+        self.lineage_of(dispatcher).left(dispatcher);
         self.forget_the_past();
     }
 
     /// When a template has to have said its next word.
     pub(in crate::process) fn due(&self) -> Option<Instant> {
-        self.lineages.iter().filter_map(Lineage::due).min()
+        self.lineages.iter().filter_map(Template::due).min()
     }
 
     /// Ends templates that take too long.
@@ -129,7 +129,7 @@ impl Forks {
             return;
         };
         lineage.hear(births);
-        if is_pidfd && lineage.bury() {
+        if is_pidfd && lineage.reap() {
             self.adopt_strays(is_member);
             self.forget_the_past();
         }
@@ -170,16 +170,16 @@ impl Births {
         self.next - 1
     }
 
-    /// A worker of `crew` cannot be had.
-    pub(in crate::process) fn refuse(&self, crew: &Arc<Crew>, reason: String) {
-        crew.refused(reason).carry_out(crew, &self.service);
+    /// A worker of `dispatcher` cannot be had.
+    pub(in crate::process) fn refuse(&self, dispatcher: &Arc<Dispatcher>, reason: String) {
+        dispatcher.refused(reason).carry_out(dispatcher, &self.service);
     }
 
-    /// A worker of `crew` lives.
+    /// A worker of `dispatcher` lives.
     pub(in crate::process) fn forked(
         &mut self,
-        crew: Arc<Crew>,
-        (link, tasks): (Link, Option<Producer>),
+        dispatcher: Arc<Dispatcher>,
+        (link, tasks): (WorkerLink, Option<Producer>),
     ) {
         let poll = &self.service.poll;
         let watched = poll
@@ -188,13 +188,18 @@ impl Births {
         if let Err(error) = watched {
             child::kill_and_wait(link.pid);
             let reason = limits::explain_missing("watch over a worker process", &error);
-            return self.refuse(&crew, reason);
+            return self.refuse(&dispatcher, reason);
         }
-        self.forked.push(Forked { crew, link: Arc::new(link), tasks });
+        self.forked.push(Forked { dispatcher, link: Arc::new(link), tasks });
     }
 
     /// Waits for a child that is nobody's worker.
-    pub(in crate::process) fn stray(&mut self, pid: u32, pidfd: OwnedFd, place: Option<Place>) {
+    pub(in crate::process) fn stray(
+        &mut self,
+        pid: u32,
+        pidfd: OwnedFd,
+        place: Option<WorkerSlot>,
+    ) {
         let number = self.number();
         if self.service.poll.add(&pidfd, number * 2 + 1).is_ok() {
             self.strays.insert(number, Stray { pid, pidfd, _place: place });

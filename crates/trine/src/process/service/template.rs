@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::capture::Capture;
 use super::connection::cause_of;
-use super::launch::{self, Template};
+use super::launch::{self, TemplateProcess};
 use super::spawner::Births;
-use crate::process::pool::dispatcher::Crew;
-use crate::process::pool::link::Link;
-use crate::process::task::hook::Prologue;
-use crate::process::wire::board::{PLACES, Place};
-use crate::process::wire::rings::MasterLines;
+use crate::process::pool::dispatcher::Dispatcher;
+use crate::process::pool::link::WorkerLink;
+use crate::process::task::hook::Hook;
+use crate::process::wire::board::{SLOTS, WorkerSlot};
+use crate::process::wire::rings::MasterRings;
 use crate::process::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateSays};
 use crate::process::worker::limits::Evidence;
 use crate::process::worker::setup::Setup;
@@ -23,7 +23,7 @@ use crate::sys::io::socket::{self, Packet, Patience};
 use crate::sys::limits;
 use crate::sys::process::child::{self, Ended};
 
-/// Forks asked of a template and not answered, at the most: descriptors under way count
+/// Spawner asked of a template and not answered, at the most: descriptors under way count
 /// against a limit, and each of them holds two of this process.
 const AT_ONCE: usize = 32;
 /// After how many templates in a row that died before they had forked a worker no more are started.
@@ -31,23 +31,23 @@ const MOST_STILLBORN: usize = 3;
 
 /// What a template is before it forks: the plain program by default, or what a preload has made of it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::process) struct Origin {
-    preload: Option<Prologue>,
+pub(in crate::process) struct TemplateSpec {
+    preload: Option<Hook>,
     /// What is done before the preload.
     setup: Setup,
     /// How long it may take to be ready, and to answer.
     bound: Option<Duration>,
 }
 
-impl Origin {
+impl TemplateSpec {
     /// That of workers with this preload and set-up, whose template may take so long.
     pub(in crate::process) fn new(
-        preload: Option<Prologue>,
+        preload: Option<Hook>,
         setup: &Setup,
         bound: Option<Duration>,
-    ) -> Origin {
+    ) -> TemplateSpec {
         let setup = preload.map(|_| setup.for_template()).unwrap_or_default();
-        Origin { preload, setup, bound }
+        TemplateSpec { preload, setup, bound }
     }
 
     /// Whether it is that of everybody who wants nothing special; its template stays for good.
@@ -55,7 +55,7 @@ impl Origin {
         self.preload.is_none() && self.bound.is_none()
     }
 
-    pub(in crate::process) fn preload(&self) -> Option<Prologue> {
+    pub(in crate::process) fn preload(&self) -> Option<Hook> {
         self.preload
     }
 
@@ -65,17 +65,17 @@ impl Origin {
 }
 
 /// The templates of one origin, one after the other, and the workers that are asked of them.
-pub(in crate::process) struct Lineage {
-    pub(in crate::process) origin: Arc<Origin>,
-    template: Option<Template>,
+pub(in crate::process) struct Template {
+    pub(in crate::process) origin: Arc<TemplateSpec>,
+    template: Option<TemplateProcess>,
     /// Workers wanted and not asked for yet: for whom, and how many.
-    wanted: VecDeque<(Arc<Crew>, usize)>,
+    wanted: VecDeque<(Arc<Dispatcher>, usize)>,
     /// Workers asked for, by request.
     asked: HashMap<u64, Asked>,
     /// Templates in a row that were to fork workers, and died before there was one.
-    stillborn: Vec<Stillborn>,
+    failed_starts: Vec<Stillborn>,
     /// Crews that have not ended, unless it is the plain program's.
-    crews: Vec<Arc<Crew>>,
+    dispatchers: Vec<Arc<Dispatcher>>,
 }
 
 /// How a template died that has forked nobody.
@@ -88,10 +88,10 @@ struct Stillborn {
 /// A worker under way.
 struct Asked {
     /// For whom; none if nobody wants it any more.
-    crew: Option<Arc<Crew>>,
+    dispatcher: Option<Arc<Dispatcher>>,
     socket: OwnedFd,
-    place: Place,
-    lines: Option<MasterLines>,
+    place: WorkerSlot,
+    lines: Option<MasterRings>,
     capture: Option<Capture>,
 }
 
@@ -105,28 +105,28 @@ enum NotAsked {
     NorOthers(String),
 }
 
-impl Lineage {
-    pub(in crate::process) fn new(origin: Arc<Origin>) -> Lineage {
-        Lineage {
+impl Template {
+    pub(in crate::process) fn new(origin: Arc<TemplateSpec>) -> Template {
+        Template {
             origin,
             template: None,
             wanted: VecDeque::new(),
             asked: HashMap::new(),
-            stillborn: Vec::new(),
-            crews: Vec::new(),
+            failed_starts: Vec::new(),
+            dispatchers: Vec::new(),
         }
     }
 
     /// Notes workers that are wanted.
-    pub(in crate::process) fn order(&mut self, crew: Arc<Crew>, count: usize) {
-        if !self.origin.is_plain() && !self.has(&crew) {
-            self.crews.push(Arc::clone(&crew));
+    pub(in crate::process) fn order(&mut self, dispatcher: Arc<Dispatcher>, count: usize) {
+        if !self.origin.is_plain() && !self.has(&dispatcher) {
+            self.dispatchers.push(Arc::clone(&dispatcher));
         }
-        self.wanted.push_back((crew, count));
+        self.wanted.push_back((dispatcher, count));
     }
 
-    fn has(&self, crew: &Arc<Crew>) -> bool {
-        self.crews.iter().any(|known| Arc::ptr_eq(known, crew))
+    fn has(&self, dispatcher: &Arc<Dispatcher>) -> bool {
+        self.dispatchers.iter().any(|known| Arc::ptr_eq(known, dispatcher))
     }
 
     /// Whether `id` is the number of its template.
@@ -136,7 +136,7 @@ impl Lineage {
 
     /// Whether nobody needs it any more, and nothing of it is left.
     pub(in crate::process) fn is_over(&self) -> bool {
-        !self.origin.is_plain() && self.crews.is_empty() && self.template.is_none()
+        !self.origin.is_plain() && self.dispatchers.is_empty() && self.template.is_none()
     }
 
     /// The process id of its template.
@@ -144,28 +144,29 @@ impl Lineage {
         self.template.as_ref().map(|template| template.pid)
     }
 
-    /// Takes back what is wanted for a crew and no longer needed; `asked` for, too, if the template
+    /// Takes back what is wanted for a dispatcher and no longer needed; `asked` for, too, if the template
     /// is not waited for any longer.
-    pub(in crate::process) fn withdraw(&mut self, crew: &Arc<Crew>, asked: bool) {
+    pub(in crate::process) fn withdraw(&mut self, dispatcher: &Arc<Dispatcher>, asked: bool) {
         self.wanted.retain_mut(|(whose, count)| {
-            while *count > 0 && Arc::ptr_eq(whose, crew) && crew.withdraw() {
+            while *count > 0 && Arc::ptr_eq(whose, dispatcher) && dispatcher.withdraw() {
                 *count -= 1;
             }
             *count > 0
         });
         for request in self.asked.values_mut().filter(|_| asked) {
-            let is_theirs = request.crew.as_ref().is_some_and(|whose| Arc::ptr_eq(whose, crew));
-            if is_theirs && crew.withdraw() {
-                request.crew = None;
+            let is_theirs =
+                request.dispatcher.as_ref().is_some_and(|whose| Arc::ptr_eq(whose, dispatcher));
+            if is_theirs && dispatcher.withdraw() {
+                request.dispatcher = None;
             }
         }
     }
 
-    /// A crew has ended. The template of the last one ends as well, unless it is the plain program's.
-    pub(in crate::process) fn left(&mut self, crew: &Arc<Crew>) {
-        if self.has(crew) {
-            self.crews.retain(|known| !Arc::ptr_eq(known, crew));
-            if self.crews.is_empty()
+    /// A dispatcher has ended. The template of the last one ends as well, unless it is the plain program's.
+    pub(in crate::process) fn left(&mut self, dispatcher: &Arc<Dispatcher>) {
+        if self.has(dispatcher) {
+            self.dispatchers.retain(|known| !Arc::ptr_eq(known, dispatcher));
+            if self.dispatchers.is_empty()
                 && let Some(template) = &mut self.template
             {
                 template.dismiss();
@@ -176,32 +177,32 @@ impl Lineage {
     /// Asks for as many of the wanted workers as may be under way.
     pub(in crate::process) fn pump(&mut self, births: &mut Births) {
         while self.asked.len() < AT_ONCE
-            && let Some((crew, count)) = self.wanted.pop_front()
+            && let Some((dispatcher, count)) = self.wanted.pop_front()
         {
             if count > 1 {
-                self.wanted.push_front((Arc::clone(&crew), count - 1));
+                self.wanted.push_front((Arc::clone(&dispatcher), count - 1));
             }
-            if crew.withdraw() {
+            if dispatcher.withdraw() {
                 continue;
             }
-            let asked = self.ask(&crew, births);
+            let asked = self.ask(&dispatcher, births);
             births.spare.fill();
             match asked {
                 Ok(()) => {}
-                Err(NotAsked::Because(reason)) => births.refuse(&crew, reason),
+                Err(NotAsked::Because(reason)) => births.refuse(&dispatcher, reason),
                 Err(NotAsked::Yet) => {
-                    self.wanted.push_front((crew, 1));
+                    self.wanted.push_front((dispatcher, 1));
                     break;
                 }
                 Err(NotAsked::NorOthers(reason)) => {
-                    self.wanted.push_front((crew, 1));
+                    self.wanted.push_front((dispatcher, 1));
                     self.refuse_all(&reason, births);
                 }
             }
         }
     }
 
-    fn ask(&mut self, crew: &Arc<Crew>, births: &mut Births) -> Result<(), NotAsked> {
+    fn ask(&mut self, dispatcher: &Arc<Dispatcher>, births: &mut Births) -> Result<(), NotAsked> {
         if self.template.is_none() {
             self.template = Some(self.start_template(births)?);
         }
@@ -210,7 +211,7 @@ impl Lineage {
             return Err(NotAsked::Yet);
         }
         let Some(place) = template.board.take() else {
-            let reason = format!("{PLACES} workers live, as many as trine serves");
+            let reason = format!("{SLOTS} workers live, as many as trine serves");
             return Err(NotAsked::Because(reason));
         };
         let (socket, theirs) = births.spare.connection().map_err(|error| {
@@ -218,20 +219,20 @@ impl Lineage {
             NotAsked::Because(reason)
         })?;
         let lines =
-            crew.has_lines().then(|| births.spare.lines()).transpose().map_err(|error| {
+            dispatcher.has_lines().then(|| births.spare.lines()).transpose().map_err(|error| {
                 let reason = limits::explain_missing("shared memory for a worker process", &error);
                 NotAsked::Because(reason)
             })?;
         crash_point!("master: descriptors of a worker made, fork not asked for");
         let (lines, memory) = lines.unzip();
-        let capture = crew.captures().then(Capture::new).transpose();
+        let capture = dispatcher.captures().then(Capture::new).transpose();
         let (capture, outputs) = capture.map_err(NotAsked::Because)?.unzip();
         let request = ForkRequest {
             request: births.number(),
             place: place.number,
             has_lines: lines.is_some(),
             captures: capture.is_some(),
-            awaits_setup: crew.setup().is_some(),
+            awaits_setup: dispatcher.setup().is_some(),
         };
         let packet = postcard::to_stdvec(&request).expect("numbers only");
         let outputs = outputs.iter().flatten().map(AsFd::as_fd);
@@ -241,8 +242,9 @@ impl Lineage {
             Ok(()) => {
                 crash_point!("master: fork asked for");
                 template.awaited.get_or_insert_with(Instant::now);
-                let crew = Some(Arc::clone(crew));
-                self.asked.insert(request.request, Asked { crew, socket, place, lines, capture });
+                let dispatcher = Some(Arc::clone(dispatcher));
+                self.asked
+                    .insert(request.request, Asked { dispatcher, socket, place, lines, capture });
                 births.spare.fill();
                 Ok(())
             }
@@ -255,13 +257,13 @@ impl Lineage {
         }
     }
 
-    fn start_template(&mut self, births: &mut Births) -> Result<Template, NotAsked> {
-        if let [.., last] = &self.stillborn[..]
-            && self.stillborn.len() >= MOST_STILLBORN
+    fn start_template(&mut self, births: &mut Births) -> Result<TemplateProcess, NotAsked> {
+        if let [.., last] = &self.failed_starts[..]
+            && self.failed_starts.len() >= MOST_STILLBORN
         {
             let reason = self.explain_stillborn(last);
             // The next task tries again.
-            self.stillborn.clear();
+            self.failed_starts.clear();
             return Err(NotAsked::NorOthers(reason));
         }
         let template = launch::start(births.number(), &self.origin).map_err(NotAsked::Because)?;
@@ -317,7 +319,7 @@ impl Lineage {
 
     /// Ends a template that takes too long.
     pub(in crate::process) fn look(&mut self, now: Instant, births: &mut Births) {
-        let is_due = |lineage: &Lineage| lineage.due().is_some_and(|due| due <= now);
+        let is_due = |lineage: &Template| lineage.due().is_some_and(|due| due <= now);
         if is_due(self) {
             // What has come in time counts.
             self.hear(births);
@@ -331,9 +333,9 @@ impl Lineage {
     }
 
     fn refuse_all(&mut self, reason: &str, births: &Births) {
-        for (crew, count) in self.wanted.drain(..) {
+        for (dispatcher, count) in self.wanted.drain(..) {
             for _ in 0..count {
-                births.refuse(&crew, reason.to_owned());
+                births.refuse(&dispatcher, reason.to_owned());
             }
         }
     }
@@ -361,9 +363,10 @@ impl Lineage {
                 }
                 Ok(TemplateSays::Unfit(reason)) => {
                     template.dismiss();
-                    self.stillborn.clear();
+                    self.failed_starts.clear();
                     // It has forked nobody: what was asked of it before it was ready is refused, too.
-                    let asked = self.asked.drain().filter_map(|(_, asked)| Some((asked.crew?, 1)));
+                    let asked =
+                        self.asked.drain().filter_map(|(_, asked)| Some((asked.dispatcher?, 1)));
                     self.wanted.extend(asked);
                     self.refuse_all(&reason, births);
                 }
@@ -381,32 +384,37 @@ impl Lineage {
             template.has_forked |= reply.forked.is_ok();
         }
         if reply.forked.is_ok() {
-            self.stillborn.clear();
+            self.failed_starts.clear();
         }
-        let Asked { crew, socket, place, lines, capture } = asked;
-        let pid = match (reply.forked, &crew) {
+        let Asked { dispatcher, socket, place, lines, capture } = asked;
+        let pid = match (reply.forked, &dispatcher) {
             (Ok(pid), _) => pid,
-            (Err(number), Some(crew)) => {
+            (Err(number), Some(dispatcher)) => {
                 let error = io::Error::from_raw_os_error(number);
-                return births.refuse(crew, limits::explain_refused_task("process", &error));
+                return births.refuse(dispatcher, limits::explain_refused_task("process", &error));
             }
             (Err(_), None) => return,
         };
         crash_point!("master: fork answered, worker not known");
         births.is_no_stray(pid);
         let pidfd = packet.descriptors.pop();
-        match (crew, pidfd) {
-            (Some(crew), Some(pidfd)) => {
+        match (dispatcher, pidfd) {
+            (Some(dispatcher), Some(pidfd)) => {
                 let (id, service) = (reply.request, Arc::clone(&births.service));
                 let shared = (lines, capture);
-                births.forked(crew, Link::new((id, pid), (socket, pidfd), place, shared, service));
+                births.forked(
+                    dispatcher,
+                    WorkerLink::new((id, pid), (socket, pidfd), place, shared, service),
+                );
             }
-            (Some(crew), None) => {
+            (Some(dispatcher), None) => {
                 // No descriptor was left to receive the handle with.
                 child::kill_and_wait(pid);
                 let error = limits::out_of_descriptors();
-                births
-                    .refuse(&crew, limits::explain_missing("handle for a worker process", &error));
+                births.refuse(
+                    &dispatcher,
+                    limits::explain_missing("handle for a worker process", &error),
+                );
             }
             // Nobody wants it any more.
             (None, Some(pidfd)) => {
@@ -418,16 +426,16 @@ impl Lineage {
     }
 
     /// The template may have ended; what was asked of it is asked of the next. `true` if it has.
-    pub(in crate::process) fn bury(&mut self) -> bool {
+    pub(in crate::process) fn reap(&mut self) -> bool {
         let Some(template) = &self.template else { return false };
         let Some(ended) = child::reap(&template.pidfd) else { return false };
-        let Template { greeted, overdue, .. } = *template;
+        let TemplateProcess { greeted, overdue, .. } = *template;
         let is_needed = !self.asked.is_empty() || !self.wanted.is_empty();
         if !template.has_forked && !template.dismissed && (!greeted || is_needed) {
-            self.stillborn.push(Stillborn { ended, greeted, overdue });
+            self.failed_starts.push(Stillborn { ended, greeted, overdue });
         }
         // Dropping the sockets ends workers that were forked and not told of.
-        let unanswered = self.asked.drain().filter_map(|(_, asked)| Some((asked.crew?, 1)));
+        let unanswered = self.asked.drain().filter_map(|(_, asked)| Some((asked.dispatcher?, 1)));
         self.wanted.extend(unanswered);
         self.template = None;
         true

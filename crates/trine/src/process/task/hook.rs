@@ -19,31 +19,31 @@ type Trampoline = fn();
 
 /// A function without argument and result, as it crosses.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(in crate::process) struct Prologue {
+pub(in crate::process) struct Hook {
     offset: u64,
     /// Where it was given to a pool, if that lies in the program's image: for messages.
     location: Option<u64>,
 }
 
 /// It is the function that counts.
-impl PartialEq for Prologue {
-    fn eq(&self, other: &Prologue) -> bool {
+impl PartialEq for Hook {
+    fn eq(&self, other: &Hook) -> bool {
         self.offset == other.offset
     }
 }
 
-impl Eq for Prologue {}
+impl Eq for Hook {}
 
-impl Prologue {
+impl Hook {
     /// The function behind `F`.
     #[track_caller]
-    pub(in crate::process) fn of<F>(_: F, _: CapturesNothing<F>) -> Prologue
+    pub(in crate::process) fn of<F>(_: F, _: CapturesNothing<F>) -> Hook
     where
         F: Fn() + Copy + Send + 'static,
     {
         let trampoline: Trampoline = call::<F>;
         let offset = (trampoline as usize).wrapping_sub(image::base()) as u64;
-        Prologue { offset, location: function::location_offset(Location::caller()) }
+        Hook { offset, location: function::location_offset(Location::caller()) }
     }
 
     /// Calls the function, in a task called `role`.
@@ -54,7 +54,7 @@ impl Prologue {
     ///
     /// # Safety
     ///
-    /// It was made by [`of`](Prologue::of) in a process that runs the same build.
+    /// It was made by [`of`](Hook::of) in a process that runs the same build.
     pub(in crate::process) unsafe fn run(self, role: &'static str) -> Result<(), String> {
         let address =
             usize::try_from(self.offset).ok().and_then(|offset| image::base().checked_add(offset));
@@ -99,8 +99,8 @@ mod tests {
 
     static CALLS: AtomicU32 = AtomicU32::new(0);
 
-    fn of<F: Fn() + Copy + Send + 'static>(function: F) -> Prologue {
-        Prologue::of(function, const { CapturesNothing::check() })
+    fn of<F: Fn() + Copy + Send + 'static>(function: F) -> Hook {
+        Hook::of(function, const { CapturesNothing::check() })
     }
 
     #[test]
@@ -116,6 +116,6 @@ mod tests {
         let reason = unsafe { of(|| panic!("no")).run("preload") }.unwrap_err();
         assert!(reason.starts_with("preload panicked at ") && reason.ends_with(": no"), "{reason}");
         // SAFETY: never called, as it is refused.
-        unsafe { Prologue { offset: u64::MAX, location: None }.run("preload") }.unwrap_err();
+        unsafe { Hook { offset: u64::MAX, location: None }.run("preload") }.unwrap_err();
     }
 }

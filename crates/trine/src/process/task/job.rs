@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::record::{Answer, Record, Submitted};
 use crate::process::pool::chunk::Gather;
-use crate::process::pool::dispatcher::Crew;
-use crate::process::pool::link::Link;
+use crate::process::pool::dispatcher::Dispatcher;
+use crate::process::pool::link::WorkerLink;
 use crate::process::service::alarms::{Key, Whom};
 use crate::process::service::{self, Service};
 use crate::process::wire::{FrameKind, Head, REST};
@@ -47,7 +47,7 @@ pub(in crate::process) struct Job {
     pub(in crate::process) begun_at: Option<Instant>,
     /// When its time is up.
     pub(in crate::process) deadline: Option<Instant>,
-    /// How long it may go on after it was asked to end, if it is not as its crew says.
+    /// How long it may go on after it was asked to end, if it is not as its dispatcher says.
     pub(in crate::process) grace: Option<Duration>,
     /// What it has printed, if that is captured; known when it has failed.
     pub(in crate::process) printed: Option<Box<Printed>>,
@@ -128,17 +128,17 @@ impl Job {
     }
 
     /// Notes who has the task, for good.
-    pub(in crate::process) fn submitted_to(&self, crew: &Arc<Crew>) {
-        self.record().submitted_to.get_or_init(|| Arc::clone(crew));
+    pub(in crate::process) fn submitted_to(&self, dispatcher: &Arc<Dispatcher>) {
+        self.record().submitted_to.get_or_init(|| Arc::clone(dispatcher));
     }
 
     /// Notes that a worker has the task now.
-    pub(in crate::process) fn given_to(&self, link: &Link) {
+    pub(in crate::process) fn given_to(&self, link: &WorkerLink) {
         self.record().at_post.store(link.id, Relaxed);
     }
 
     /// Notes that the worker has no other task before it.
-    pub(in crate::process) fn is_next(&self, link: &Link) {
+    pub(in crate::process) fn is_next(&self, link: &WorkerLink) {
         let slot = self.record().core().entry.slot;
         slot.set_os_id(link.pid);
         slot.set_state(registry::RUNNABLE);
@@ -204,7 +204,7 @@ impl Job {
         Some(Answer::Many(many.take(nanos)))
     }
 
-    /// Has the service look at the task when its time is up; under the crew's lock.
+    /// Has the service look at the task when its time is up; under the dispatcher's lock.
     pub(in crate::process) fn watch_deadline(&self, service: &Service) {
         if let Some(deadline) = self.deadline {
             service.set_alarm(deadline, Whom::Task(Arc::clone(self.task())));
@@ -212,7 +212,7 @@ impl Job {
     }
 
     /// Notes that the task was asked to end with `cause`, and has the service look again when
-    /// `grace` is over; under the crew's lock. `false` if it was asked before.
+    /// `grace` is over; under the dispatcher's lock. `false` if it was asked before.
     pub(in crate::process) fn stop(
         &mut self,
         cause: Cause,
@@ -241,7 +241,7 @@ impl Job {
         kill_at.is_some_and(|kill_at| kill_at <= now)
     }
 
-    /// Has the service look once more, a little later; `false` if it has done so before. Under the crew's lock.
+    /// Has the service look once more, a little later; `false` if it has done so before. Under the dispatcher's lock.
     pub(in crate::process) fn put_off(&mut self, now: Instant, service: &Service) -> bool {
         let task = Arc::clone(self.task());
         let Some(stop) = self.stop.as_mut().filter(|stop| !stop.put_off) else { return false };
@@ -260,7 +260,7 @@ impl Job {
 
     /// Has the worker told again that the task is to end: as long as it had another one before it, that one's
     /// number stood on the board.
-    pub(in crate::process) fn tell_of_stop(&self, link: &Link) {
+    pub(in crate::process) fn tell_of_stop(&self, link: &WorkerLink) {
         if let Some(stop) = &self.stop {
             link.end_task(self.id(), &stop.cause);
         }
@@ -363,7 +363,7 @@ impl Job {
     }
 
     /// Notes what the board says of how far the task has come.
-    pub(in crate::process) fn keep_progress(&self, link: &Link) {
+    pub(in crate::process) fn keep_progress(&self, link: &WorkerLink) {
         if let Some(progress) = link.place.progress(self.id()) {
             self.set_progress(progress);
         }
@@ -395,16 +395,16 @@ impl Job {
         let Some(task) = self.task.take() else { return };
         let kill_at = self.stop.as_ref().and_then(|stop| stop.kill_at);
         let alarms = || [self.deadline, kill_at].into_iter().flatten();
-        // Before it has a crew it has no alarms, and the service need not exist.
+        // Before it has a dispatcher it has no alarms, and the service need not exist.
         if alarms().next().is_some()
-            && task.record().crew().is_some()
+            && task.record().dispatcher().is_some()
             && let Ok(service) = service::get()
         {
             let key = Key::Task(task.record().id());
             alarms().for_each(|at| service.unset_alarm(at, key));
         }
-        if let Some(crew) = task.record().crew() {
-            crew.note_end(&result);
+        if let Some(dispatcher) = task.record().dispatcher() {
+            dispatcher.note_end(&result);
         }
         // SAFETY: the job is the one producer, and has just given up its task for good.
         unsafe { task.record().core().complete(result) };

@@ -1,4 +1,4 @@
-//! The handle's side of a task: what is known of it, its crew and its worker, and how its joiner waits.
+//! The handle's side of a task: what is known of it, its dispatcher and its worker, and how its joiner waits.
 
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::function;
 use crate::process::pool::chunk::{ChunkRemote, Gathered};
-use crate::process::pool::dispatcher::Crew;
-use crate::process::pool::link::Link;
+use crate::process::pool::dispatcher::Dispatcher;
+use crate::process::pool::link::WorkerLink;
 use crate::process::service;
 use crate::task::registry::{self, Slot};
 use crate::task::{Cause, CodecStage, Core, Handle, Interrupted, Kind, TaskError, failure, park};
@@ -29,10 +29,10 @@ pub(in crate::process) struct Remote<R> {
 pub(in crate::process) struct Record {
     core: Core<Answer>,
     /// Who has the task; none before it is submitted.
-    pub(in crate::process) submitted_to: OnceLock<Arc<Crew>>,
-    /// Where it stands in the crew's queue, or stood there last; used under the crew's lock.
+    pub(in crate::process) submitted_to: OnceLock<Arc<Dispatcher>>,
+    /// Where it stands in the dispatcher's queue, or stood there last; used under the dispatcher's lock.
     position: AtomicU64,
-    /// The worker that has it, by the number of its link; 0 for none. Written under the crew's lock.
+    /// The worker that has it, by the number of its link; 0 for none. Written under the dispatcher's lock.
     pub(in crate::process) at_post: AtomicU64,
 }
 
@@ -75,7 +75,7 @@ impl Record {
         self.core.entry.id().get()
     }
 
-    pub(in crate::process) fn crew(&self) -> Option<&Arc<Crew>> {
+    pub(in crate::process) fn dispatcher(&self) -> Option<&Arc<Dispatcher>> {
         self.submitted_to.get()
     }
 
@@ -98,32 +98,32 @@ impl Record {
 
     /// Asks the task to end.
     pub(in crate::process) fn cancel(&self, reason: Option<Arc<str>>) {
-        if let Some(crew) = self.crew()
+        if let Some(dispatcher) = self.dispatcher()
             && !self.is_done()
         {
-            crew.stop(self, Cause::Cancelled { reason });
+            dispatcher.stop(self, Cause::Cancelled { reason });
         }
     }
 
     /// A joiner is about to wait: looks for answers itself as long as that pays.
     pub(in crate::process) fn linger(&self) {
-        if let Some((crew, link)) = self.link() {
-            link.linger(crew, &|| self.is_done());
+        if let Some((dispatcher, link)) = self.link() {
+            link.linger(dispatcher, &|| self.is_done());
         }
     }
 
     /// A joiner waits.
     pub(in crate::process) fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
         match self.link() {
-            Some((crew, link)) => link.park(crew, &|| self.is_done(), deadline),
+            Some((dispatcher, link)) => link.park(dispatcher, &|| self.is_done(), deadline),
             None => park::wait(deadline),
         }
     }
 
     /// None in a copy of the program, by `fork`: what it would take out of the rings is the other's.
-    fn link(&self) -> Option<(&Arc<Crew>, Arc<Link>)> {
-        let crew = self.submitted_to.get().filter(|_| service::get().is_ok())?;
-        Some((crew, crew.link(self.post())?))
+    fn link(&self) -> Option<(&Arc<Dispatcher>, Arc<WorkerLink>)> {
+        let dispatcher = self.submitted_to.get().filter(|_| service::get().is_ok())?;
+        Some((dispatcher, dispatcher.link(self.post())?))
     }
 
     /// How far the task says that it has come.

@@ -58,10 +58,10 @@ const READY: usize = 88;
 const CHECK: usize = 56;
 
 /// Most workers of one program at one time.
-pub(in crate::process) const PLACES: u32 = 16_384;
+pub(in crate::process) const SLOTS: u32 = 16_384;
 
 fn len() -> usize {
-    PLACES as usize * sys::page_size()
+    SLOTS as usize * sys::page_size()
 }
 
 fn offset(place: u32) -> usize {
@@ -93,7 +93,7 @@ pub(in crate::process) struct Begun {
 
 /// One worker's place, free again when dropped: after the worker is gone.
 #[derive(Debug)]
-pub(in crate::process) struct Place {
+pub(in crate::process) struct WorkerSlot {
     board: Arc<Board>,
     pub(in crate::process) number: u32,
 }
@@ -106,11 +106,11 @@ impl Board {
     }
 
     /// Takes a free place; `None` if all are taken.
-    pub(in crate::process) fn take(self: &Arc<Board>) -> Option<Place> {
+    pub(in crate::process) fn take(self: &Arc<Board>) -> Option<WorkerSlot> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let number = match free.returned.pop() {
             Some(number) => number,
-            None if free.fresh < PLACES => {
+            None if free.fresh < SLOTS => {
                 free.fresh += 1;
                 free.fresh - 1
             }
@@ -122,11 +122,11 @@ impl Board {
             self.memory.word(offset(number) + word).store(0, Relaxed);
         }
         self.memory.word(offset(number) + CHECK).store(!0, Relaxed);
-        Some(Place { board: Arc::clone(self), number })
+        Some(WorkerSlot { board: Arc::clone(self), number })
     }
 }
 
-impl Place {
+impl WorkerSlot {
     /// Whether the worker has said that it can take tasks. One that has written over its page had one.
     pub(in crate::process) fn is_ready(&self) -> bool {
         let ready = self.board.memory.word(offset(self.number) + READY).load(Acquire);
@@ -168,12 +168,12 @@ impl Place {
         self.board.memory.word(offset(self.number) + EXPIRE).store(task, Release);
     }
 
-    /// What the worker has left by [`OwnPlace::ran_out_of_memory`].
+    /// What the worker has left by [`OwnSlot::ran_out_of_memory`].
     pub(in crate::process) fn memory(&self) -> u64 {
         self.board.memory.word(offset(self.number) + MEMORY).load(Acquire)
     }
 
-    /// What the worker has left by [`OwnPlace::limit_cpu`].
+    /// What the worker has left by [`OwnSlot::limit_cpu`].
     pub(in crate::process) fn cpu(&self) -> (u64, u64) {
         let at = offset(self.number);
         let end = self.board.memory.word(at + CPU_END).load(Acquire);
@@ -181,7 +181,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         let mut free = self.board.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.returned.push(self.number);
@@ -190,15 +190,15 @@ impl Drop for Place {
 
 /// The template's view: all places, of which each worker maps one.
 #[derive(Debug)]
-pub(in crate::process) struct Places(Pages);
+pub(in crate::process) struct Slots(Pages);
 
-impl Places {
-    pub(in crate::process) fn attach(descriptor: OwnedFd) -> io::Result<Places> {
-        Ok(Places(Pages::of(descriptor, len())?))
+impl Slots {
+    pub(in crate::process) fn attach(descriptor: OwnedFd) -> io::Result<Slots> {
+        Ok(Slots(Pages::of(descriptor, len())?))
     }
 }
 
-impl AsRawFd for Places {
+impl AsRawFd for Slots {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
     }
@@ -206,19 +206,19 @@ impl AsRawFd for Places {
 
 /// A worker's view: its own place.
 #[derive(Debug)]
-pub(in crate::process) struct OwnPlace(Shared);
+pub(in crate::process) struct OwnSlot(Shared);
 
-impl OwnPlace {
+impl OwnSlot {
     /// Maps one place.
     ///
     /// # Errors
     ///
     /// There is no such place, or no memory to map it.
-    pub(in crate::process) fn map(all: &Places, number: u32) -> io::Result<OwnPlace> {
-        if number >= PLACES {
+    pub(in crate::process) fn map(all: &Slots, number: u32) -> io::Result<OwnSlot> {
+        if number >= SLOTS {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        Ok(OwnPlace(all.0.map(offset(number))?))
+        Ok(OwnSlot(all.0.map(offset(number))?))
     }
 
     /// Notes that the worker can take tasks.
@@ -289,8 +289,8 @@ mod tests {
     fn the_words_of_a_worker_are_seen_in_its_place_only() {
         let (board, descriptor) = Board::create().unwrap();
         let (first, second) = (board.take().unwrap(), board.take().unwrap());
-        let places = Places::attach(descriptor).unwrap();
-        let own = OwnPlace::map(&places, second.number).unwrap();
+        let places = Slots::attach(descriptor).unwrap();
+        let own = OwnSlot::map(&places, second.number).unwrap();
         assert!(!second.is_ready());
         own.get_ready();
         assert!(second.is_ready() && !first.is_ready());
@@ -318,6 +318,6 @@ mod tests {
         assert!(!again.is_ready());
         assert_eq!((again.memory(), again.cpu()), (0, (0, 0)));
         assert!(!own.is_cancelled(41) && !own.is_expired(42));
-        OwnPlace::map(&places, PLACES).unwrap_err();
+        OwnSlot::map(&places, SLOTS).unwrap_err();
     }
 }

@@ -49,7 +49,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::task::hook::Prologue;
+use crate::process::task::hook::Hook;
 use crate::task::{Backtrace, Cause, CodecStage, SourceLocation};
 
 /// Master to template, before `exec`: the proof that the variable in the environment is meant.
@@ -67,7 +67,7 @@ pub(in crate::process) struct Handshake {
 /// The handshake itself stays as it is, so that a template of another build knows it for one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::process) struct Preload {
-    pub(in crate::process) function: Prologue,
+    pub(in crate::process) function: Hook,
     /// The length of the packet with the [`Setup`](crate::process::worker::setup::Setup) that follows.
     pub(in crate::process) setup: usize,
 }

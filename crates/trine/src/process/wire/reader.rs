@@ -9,7 +9,7 @@ use crate::sys::io::socket::{self, Patience};
 
 /// Puts frames together from a stream of bytes.
 #[derive(Debug, Default)]
-pub(in crate::process) struct Assembler {
+pub(in crate::process) struct FrameReader {
     /// Whole frames, in order.
     pub(in crate::process) ready: VecDeque<Frame>,
     /// The beginning of a head.
@@ -22,22 +22,22 @@ pub(in crate::process) struct Assembler {
     pub(in crate::process) too_large: Option<Head>,
 }
 
-/// Where a stream stands after [`Assembler::receive`].
+/// Where a stream stands after [`FrameReader::receive`].
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::process) enum Stream {
     /// As many bytes came as there was room for; there are probably more.
-    Flowing,
+    More,
     /// Fewer came; there are probably no more for now.
-    Ebbing,
+    Drained,
     /// Nothing there for now.
-    Dry,
+    WouldBlock,
     /// The peer sends no more.
     Ended,
     /// What came is no frame.
     Broken(String),
 }
 
-impl Assembler {
+impl FrameReader {
     /// Receives once; whole frames are found in `ready`.
     pub(in crate::process) fn receive(
         &mut self,
@@ -80,9 +80,9 @@ impl Assembler {
         };
         match received {
             Ok(0) => Stream::Ended,
-            Ok(count) if count < room => Stream::Ebbing,
-            Ok(_) => Stream::Flowing,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Stream::Dry,
+            Ok(count) if count < room => Stream::Drained,
+            Ok(_) => Stream::More,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Stream::WouldBlock,
             // The peer died with unread bytes in its socket: its end, all the same.
             Err(_) => Stream::Ended,
         }
@@ -145,7 +145,7 @@ mod tests {
     use crate::process::wire::{begin, frame, head};
 
     fn fed(bytes: &[u8], step: usize) -> Result<Vec<Frame>, String> {
-        let mut assembler = Assembler::default();
+        let mut assembler = FrameReader::default();
         for part in bytes.chunks(step) {
             assembler.push(part)?;
         }
@@ -179,7 +179,7 @@ mod tests {
         assert!(fed(&other_kind, HEAD).is_err());
         assert!(fed(&[0x20; 64], 64).is_err());
         // A long body is believed, but nothing is set aside before it comes.
-        let mut assembler = Assembler::default();
+        let mut assembler = FrameReader::default();
         assembler.push(&head(FrameKind::Value, 1, LONGEST)).unwrap();
         assert_eq!(assembler.open.unwrap().0.body.capacity(), 0);
     }
@@ -194,7 +194,7 @@ mod tests {
             seed ^= seed << 17;
             (seed >> 20) as usize % end
         };
-        let (mut assembler, mut sent) = (Assembler::default(), VecDeque::new());
+        let (mut assembler, mut sent) = (FrameReader::default(), VecDeque::new());
         for task in 0..2000 {
             let most = [90, 9_000][below(2)];
             let (len, count) = (below(most), below(4));

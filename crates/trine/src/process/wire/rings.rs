@@ -1,7 +1,7 @@
 //! The shared memory of a master and one worker of a pool: two rings, and who sleeps.
 //!
 //! ```text
-//!   page 0   │ ear       who is to be told of answers      set by the master, taken by the worker
+//!   page 0   │ notify_target       who is to be told of answers      set by the master, taken by the worker
 //!            │ asleep    the worker reads its socket       set by the worker, taken by the master
 //!   page 1   │ tasks     ring, master ─► worker
 //!     …      │ answers   ring, worker ─► master
@@ -32,7 +32,7 @@ pub(in crate::process) const SERVICE: u32 = 1;
 pub(in crate::process) const THREAD: u32 = 2;
 
 /// Where in the first page the words stand, each in a cache line of its own.
-const EAR: usize = 0;
+const NOTIFY_TARGET: usize = 0;
 const ASLEEP: usize = 128;
 
 fn rings() -> (usize, usize, usize) {
@@ -46,7 +46,7 @@ pub(in crate::process) struct Words(Arc<Shared>);
 
 /// The master's side.
 #[derive(Debug)]
-pub(in crate::process) struct MasterLines {
+pub(in crate::process) struct MasterRings {
     pub(in crate::process) words: Words,
     pub(in crate::process) tasks: Producer,
     pub(in crate::process) answers: Consumer,
@@ -54,31 +54,31 @@ pub(in crate::process) struct MasterLines {
 
 /// The worker's side.
 #[derive(Debug)]
-pub(in crate::process) struct WorkerLines {
+pub(in crate::process) struct WorkerRings {
     pub(in crate::process) words: Words,
     pub(in crate::process) tasks: Consumer,
     pub(in crate::process) answers: Producer,
 }
 
 /// Makes the memory, and the descriptor by which the worker attaches to it.
-pub(in crate::process) fn create() -> io::Result<(MasterLines, OwnedFd)> {
+pub(in crate::process) fn create() -> io::Result<(MasterRings, OwnedFd)> {
     let (tasks, answers, end) = rings();
     let (memory, descriptor) = Shared::create(end)?;
     let memory = Arc::new(memory);
-    let lines = MasterLines {
+    let lines = MasterRings {
         words: Words(Arc::clone(&memory)),
         tasks: Producer::new(Arc::clone(&memory), tasks),
         answers: Consumer::new(memory, answers),
     };
-    lines.words.ear().store(SERVICE, Relaxed);
+    lines.words.notify_target().store(SERVICE, Relaxed);
     Ok((lines, descriptor))
 }
 
 /// Attaches to what the master has made.
-pub(in crate::process) fn attach(descriptor: impl AsFd) -> io::Result<WorkerLines> {
+pub(in crate::process) fn attach(descriptor: impl AsFd) -> io::Result<WorkerRings> {
     let (tasks, answers, end) = rings();
     let memory = Arc::new(Shared::attach(descriptor, end)?);
-    Ok(WorkerLines {
+    Ok(WorkerRings {
         words: Words(Arc::clone(&memory)),
         tasks: Consumer::new(Arc::clone(&memory), tasks),
         answers: Producer::new(memory, answers),
@@ -87,8 +87,8 @@ pub(in crate::process) fn attach(descriptor: impl AsFd) -> io::Result<WorkerLine
 
 impl Words {
     /// Whom the worker is to tell of answers.
-    pub(in crate::process) fn ear(&self) -> &AtomicU32 {
-        self.0.half(EAR)
+    pub(in crate::process) fn notify_target(&self) -> &AtomicU32 {
+        self.0.half(NOTIFY_TARGET)
     }
 
     fn asleep(&self) -> &AtomicU32 {
@@ -117,37 +117,41 @@ impl Words {
     #[must_use = "the master may sleep"]
     pub(in crate::process) fn tell_master(&self) -> u32 {
         fence(SeqCst);
-        if self.ear().load(Relaxed) == NOBODY { NOBODY } else { self.ear().swap(NOBODY, SeqCst) }
+        if self.notify_target().load(Relaxed) == NOBODY {
+            NOBODY
+        } else {
+            self.notify_target().swap(NOBODY, SeqCst)
+        }
     }
 
     /// Whether a thread of the master sleeps for answers.
     pub(in crate::process) fn is_awaited(&self) -> bool {
-        self.ear().load(Relaxed) == THREAD
+        self.notify_target().load(Relaxed) == THREAD
     }
 
     /// The service is to be told, unless a thread is; the caller looks at the ring once more after this.
     pub(in crate::process) fn listen(&self) {
-        _ = self.ear().compare_exchange(NOBODY, SERVICE, SeqCst, Relaxed);
+        _ = self.notify_target().compare_exchange(NOBODY, SERVICE, SeqCst, Relaxed);
         fence(SeqCst);
     }
 
     /// Nobody is to be told any more, unless a thread is.
-    pub(in crate::process) fn hush(&self) {
-        _ = self.ear().compare_exchange(SERVICE, NOBODY, SeqCst, Relaxed);
+    pub(in crate::process) fn mute(&self) {
+        _ = self.notify_target().compare_exchange(SERVICE, NOBODY, SeqCst, Relaxed);
     }
 
     /// The calling thread is to be told; `false` if another one is. The caller looks at the ring once more
     /// after this.
     #[must_use = "another thread may be told"]
     pub(in crate::process) fn listen_by_thread(&self) -> bool {
-        let mut ear = self.ear().load(Relaxed);
-        while ear != THREAD {
-            match self.ear().compare_exchange(ear, THREAD, SeqCst, Relaxed) {
+        let mut notify_target = self.notify_target().load(Relaxed);
+        while notify_target != THREAD {
+            match self.notify_target().compare_exchange(notify_target, THREAD, SeqCst, Relaxed) {
                 Ok(_) => {
                     fence(SeqCst);
                     return true;
                 }
-                Err(now) => ear = now,
+                Err(now) => notify_target = now,
             }
         }
         false
@@ -155,7 +159,7 @@ impl Words {
 
     /// The thread is not to be told any more, but the service; the caller looks at the ring once more after this.
     pub(in crate::process) fn listen_by_service(&self) {
-        self.ear().store(SERVICE, SeqCst);
+        self.notify_target().store(SERVICE, SeqCst);
         fence(SeqCst);
     }
 }

@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::task::Waker;
 
-use crate::process::wire::board::OwnPlace;
+use crate::process::wire::board::OwnSlot;
 use crate::sys::signal::sigterm;
 use crate::task::registry::{Request, Slot};
 use crate::task::{park, progress};
@@ -28,7 +28,7 @@ use crate::task::{park, progress};
 static TASK: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
 /// What the handler needs in a worker; not set in the template.
-static WORKER: OnceLock<(OwnPlace, Waker)> = OnceLock::new();
+static WORKER: OnceLock<(OwnSlot, Waker)> = OnceLock::new();
 
 /// Prepares the calling process and all that are forked from it.
 pub(in crate::process) fn install() {
@@ -37,7 +37,7 @@ pub(in crate::process) fn install() {
 
 /// Makes the calling thread, the first of its process, the one that is woken, and `place` what its tasks tell
 /// their progress on; called once.
-pub(in crate::process) fn keep(place: OwnPlace) -> &'static OwnPlace {
+pub(in crate::process) fn keep(place: OwnSlot) -> &'static OwnSlot {
     progress::publish_by(|task, progress| {
         if let Some((place, _)) = WORKER.get() {
             place.progress(task, progress);

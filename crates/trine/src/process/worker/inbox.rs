@@ -17,9 +17,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::limits;
-use crate::process::wire::reader::{Assembler, Stream};
+use crate::process::wire::reader::{FrameReader, Stream};
 use crate::process::wire::ring::{self, Consumer, Producer};
-use crate::process::wire::rings::{NOBODY, THREAD, Words, WorkerLines};
+use crate::process::wire::rings::{NOBODY, THREAD, Words, WorkerRings};
 use crate::process::wire::spin::Patience;
 use crate::process::wire::{self, Frame, FrameKind, HEAD, Head, RECORD_HEAD};
 use crate::sys::futex;
@@ -29,7 +29,7 @@ use crate::sys::io::socket;
 pub(in crate::process) struct Inbox {
     pub(in crate::process) outbox: Outbox,
     tasks: Option<Consumer>,
-    incoming: Assembler,
+    incoming: FrameReader,
     scratch: Box<[u8]>,
     /// Memory for the next record.
     spare: Vec<u8>,
@@ -75,11 +75,11 @@ pub(in crate::process) fn scratch() -> Box<[u8]> {
 impl Inbox {
     pub(in crate::process) fn new(
         socket: OwnedFd,
-        lines: Option<WorkerLines>,
+        lines: Option<WorkerRings>,
         scratch: Box<[u8]>,
     ) -> Inbox {
         let (ring, tasks) = lines
-            .map(|WorkerLines { words, tasks, answers }| {
+            .map(|WorkerRings { words, tasks, answers }| {
                 (
                     Ring { words, answers, untold: None, patience: Patience::new(), told: false },
                     tasks,
@@ -89,7 +89,7 @@ impl Inbox {
         Inbox {
             outbox: Outbox { socket, ring, reply: Vec::new() },
             tasks,
-            incoming: Assembler::default(),
+            incoming: FrameReader::default(),
             scratch,
             spare: Vec::new(),
             patience: Patience::new(),
@@ -180,9 +180,9 @@ impl Inbox {
 }
 
 /// Sleeps until something comes through the socket. At its end the worker ends.
-fn receive(socket: &OwnedFd, incoming: &mut Assembler, scratch: &mut [u8]) {
+fn receive(socket: &OwnedFd, incoming: &mut FrameReader, scratch: &mut [u8]) {
     match incoming.receive(socket.as_fd(), scratch, socket::Patience::Wait) {
-        Stream::Flowing | Stream::Ebbing | Stream::Dry => {}
+        Stream::More | Stream::Drained | Stream::WouldBlock => {}
         // Exit handlers run: C libraries flush their streams, profilers write their files.
         Stream::Ended => process::exit(0),
         Stream::Broken(reason) => {
@@ -307,11 +307,11 @@ fn tell(ring: &mut Ring, socket: &OwnedFd) {
     match ring.words.tell_master() {
         NOBODY => {}
         THREAD => {
-            crash_point!("worker: ear taken, thread not woken");
-            let _ = futex::wake_shared(ring.words.ear());
+            crash_point!("worker: notify_target taken, thread not woken");
+            let _ = futex::wake_shared(ring.words.notify_target());
         }
         _ => {
-            crash_point!("worker: ear taken, service not told");
+            crash_point!("worker: notify_target taken, service not told");
             if socket::send_all(socket, &wire::head(FrameKind::Bell, 0, 0)).is_err() {
                 process::exit(1);
             }

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::pool::link::Link;
+use crate::process::pool::link::WorkerLink;
 use crate::process::wire::Head;
-use crate::process::wire::board::{OwnPlace, Place};
+use crate::process::wire::board::{OwnSlot, WorkerSlot};
 use crate::sys::limits::cpu_clock::{self, SIGXCPU, Timers};
 use crate::sys::limits::rlimit::{self, Resource};
 use crate::sys::limits::{affinity, cgroup};
@@ -187,7 +187,7 @@ static MEMORY: AtomicU64 = AtomicU64::new(0);
 /// What limits the processor time of this worker's tasks.
 static CPU: OnceLock<(Timers, Duration)> = OnceLock::new();
 /// This worker's place, and its process id; not set in the template.
-static WORKER: OnceLock<(&'static OwnPlace, u32)> = OnceLock::new();
+static WORKER: OnceLock<(&'static OwnSlot, u32)> = OnceLock::new();
 
 /// On the board in place of a limit: memory ran out though trine had set no limit.
 const NO_LIMIT: u64 = u64::MAX;
@@ -198,7 +198,7 @@ pub(in crate::process) fn install() {
 }
 
 /// Says where the worker, the caller, leaves its notes, and its process id.
-pub(in crate::process) fn keep(place: &'static OwnPlace, pid: u32) {
+pub(in crate::process) fn keep(place: &'static OwnSlot, pid: u32) {
     WORKER.get_or_init(|| (place, pid));
 }
 
@@ -262,8 +262,8 @@ pub(in crate::process) struct Evidence {
 }
 
 /// Looks at what a worker has left behind; it has ended, and was not waited for.
-pub(in crate::process) fn evidence(link: &Link) -> Evidence {
-    let place: &Place = &link.place;
+pub(in crate::process) fn evidence(link: &WorkerLink) -> Evidence {
+    let place: &WorkerSlot = &link.place;
     let (end, most) = place.cpu();
     let is_up = || cpu_clock::of(link.pid).is_some_and(|used| in_nanoseconds(used) >= end);
     let group = cgroup::delegated();
@@ -275,7 +275,7 @@ pub(in crate::process) fn evidence(link: &Link) -> Evidence {
 }
 
 /// Gives back what stands for a worker outside of it, when it has ended.
-pub(in crate::process) fn give_back(link: &Link) {
+pub(in crate::process) fn give_back(link: &WorkerLink) {
     if let Some(group) = cgroup::delegated() {
         cgroup::remove(group, link.pid);
     }

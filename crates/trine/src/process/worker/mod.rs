@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use super::service::capture;
 use super::task::function::{self, CodecError, Function, Trampoline};
-use super::wire::board::{OwnPlace, Places};
+use super::wire::board::{OwnSlot, Slots};
 use super::wire::rings;
 use super::wire::{self, Call, Failure, ForkRequest, Frame, FrameKind, Head, REST};
 use crate::sys::clock;
@@ -35,10 +35,10 @@ pub(in crate::process) const SHORT_NAME: &CStr = c"trine-worker";
 const SOCKET: RawFd = 200;
 
 /// What a template has ready for its workers: made once, in memory that each fork copies.
-pub(in crate::process) struct Estate {
+pub(in crate::process) struct Inherited {
     /// The master's process id.
     master: u32,
-    places: Places,
+    places: Slots,
     /// The master's current directory, whichever that is.
     directory: CString,
     scratch: Box<[u8]>,
@@ -46,19 +46,19 @@ pub(in crate::process) struct Estate {
     inherited: Vec<RawFd>,
 }
 
-impl Estate {
+impl Inherited {
     /// Of a template whose preload has not run.
     ///
     /// # Errors
     ///
     /// Says why no worker can be forked.
-    pub(in crate::process) fn new(master: u32, places: Places) -> Result<Estate, String> {
+    pub(in crate::process) fn new(master: u32, places: Slots) -> Result<Inherited, String> {
         fork_detect::prepare().map_err(|error| {
             format!("no page for workers to know their copies by (MADV_WIPEONFORK): {error}")
         })?;
         let (directory, scratch) = (child::directory_of(master), inbox::scratch());
         rehearse();
-        Ok(Estate { master, places, directory, scratch, inherited: Vec::with_capacity(1) })
+        Ok(Inherited { master, places, directory, scratch, inherited: Vec::with_capacity(1) })
     }
 
     /// Leaves the workers also what the preload has opened: all that is open but for the template's own.
@@ -88,7 +88,7 @@ fn rehearse() {
 pub(in crate::process) fn become_worker(
     (theirs, memory, outputs): (OwnedFd, Option<OwnedFd>, Vec<OwnedFd>),
     request: &ForkRequest,
-    estate: Estate,
+    estate: Inherited,
 ) -> ! {
     crash_side!(Worker);
     crash_point!("worker: forked, not bound to its master");
@@ -99,9 +99,9 @@ pub(in crate::process) fn become_worker(
     }
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
     let Ok(lines) = memory.as_ref().map(rings::attach).transpose() else { child::exit_now(1) };
-    let Ok(place) = OwnPlace::map(&estate.places, request.place) else { child::exit_now(1) };
+    let Ok(place) = OwnSlot::map(&estate.places, request.place) else { child::exit_now(1) };
     estate.follow_master();
-    let Estate { places, scratch, inherited: mut kept, .. } = estate;
+    let Inherited { places, scratch, inherited: mut kept, .. } = estate;
     kept.push(socket.as_raw_fd());
     // SAFETY: `theirs`, `memory`, `outputs`, `places` and the template's socket are closed here under their owners, who
     // never run again in this process: this function does not return, and the first four are forgotten.
@@ -150,7 +150,7 @@ fn set_up(frame: &Frame, outbox: &Outbox) {
 }
 
 /// Runs the items of one task that have no answer yet, and sends the answer of each.
-fn run(order: &mut Frame, place: &'static OwnPlace, outbox: &mut Outbox) {
+fn run(order: &mut Frame, place: &'static OwnSlot, outbox: &mut Outbox) {
     let Frame { head, body, descriptors, .. } = order;
     let task = head.task;
     let Ok((call, mut arguments)) = postcard::take_from_bytes::<Call>(body) else {
@@ -243,7 +243,7 @@ struct Running<'a> {
     task: u64,
     trampoline: Trampoline,
     entry: &'a Entry,
-    place: &'static OwnPlace,
+    place: &'static OwnSlot,
     outbox: &'a mut Outbox,
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 use crate::process::sandbox::Sandbox;
-use crate::process::task::hook::Prologue;
+use crate::process::task::hook::Hook;
 use crate::sys::process::child;
 
 /// The body of `SETUP`.
@@ -23,7 +23,7 @@ pub(in crate::process) struct Setup {
     /// What `ps` shows.
     pub(in crate::process) name: Option<String>,
     /// What the user runs in it before its first task.
-    pub(in crate::process) initializer: Option<Prologue>,
+    pub(in crate::process) initializer: Option<Hook>,
     pub(in crate::process) sandbox: Option<Sandbox>,
     pub(in crate::process) limits: Limits,
     /// Whether what its tasks print is kept for their errors; the worker has nothing to do for it.
@@ -112,7 +112,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::process::pool::dispatcher::Crew;
+    use crate::process::pool::dispatcher::Dispatcher;
     use crate::process::pool::policy::{Plan, Policy};
     use crate::process::task::encode;
     use crate::process::task::function::CapturesNothing;
@@ -120,14 +120,14 @@ mod tests {
     use crate::task::{Cause, Limit, TaskError};
 
     /// One worker that is kept.
-    fn kept(mut setup: Setup) -> Arc<Crew> {
+    fn kept(mut setup: Setup) -> Arc<Dispatcher> {
         setup.prepare().unwrap();
-        let crew = Crew::new(Policy::new(Plan::Kept(1)), &setup);
-        crew.start();
-        crew
+        let dispatcher = Dispatcher::new(Policy::new(Plan::Kept(1)), &setup);
+        dispatcher.start();
+        dispatcher
     }
 
-    fn run<A, R, F>(crew: &Arc<Crew>, arg: A, function: F) -> Result<R, TaskError>
+    fn run<A, R, F>(dispatcher: &Arc<Dispatcher>, arg: A, function: F) -> Result<R, TaskError>
     where
         A: Serialize + DeserializeOwned + Send + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
@@ -135,7 +135,7 @@ mod tests {
     {
         let proof = const { CapturesNothing::<F>::check() };
         let (task, job) = encode::prepare((None, None), Location::caller(), arg, function, proof);
-        crew.submit(job.unwrap());
+        dispatcher.submit(job.unwrap());
         task.join()
     }
 
@@ -143,35 +143,35 @@ mod tests {
     fn processor_time_counts_for_each_task_of_a_worker_anew() {
         let most = Duration::from_millis(100);
         let limits = Limits { cpu_time: Some(most), ..Limits::default() };
-        let crew = kept(Setup { limits, ..Setup::default() });
+        let dispatcher = kept(Setup { limits, ..Setup::default() });
         let work = |time: Duration| {
             let begin = cpu_clock::own();
             while cpu_clock::own() - begin < time {}
             std::process::id()
         };
-        let pid = run(&crew, most / 2, work).unwrap();
+        let pid = run(&dispatcher, most / 2, work).unwrap();
         for _ in 0..5 {
-            assert_eq!(run(&crew, most / 2, work).unwrap(), pid);
+            assert_eq!(run(&dispatcher, most / 2, work).unwrap(), pid);
         }
-        let error = run(&crew, most * 1000, work).unwrap_err();
+        let error = run(&dispatcher, most * 1000, work).unwrap_err();
         let Cause::Signaled { limit: Some(Limit::CpuTime(limit)), .. } = error.cause() else {
             panic!("{error}")
         };
         assert_eq!(*limit, most);
         // The next worker has the same limit, and an end by another signal is not taken for it.
-        assert_ne!(run(&crew, most / 2, work).unwrap(), pid);
-        let error = run(&crew, (), |()| -> () { std::process::abort() }).unwrap_err();
+        assert_ne!(run(&dispatcher, most / 2, work).unwrap(), pid);
+        let error = run(&dispatcher, (), |()| -> () { std::process::abort() }).unwrap_err();
         assert!(matches!(error.cause(), Cause::Signaled { limit: None, .. }), "{error}");
-        crew.close();
+        dispatcher.close();
     }
 
     #[test]
     fn what_the_tasks_of_a_worker_print_is_kept_apart() {
-        let crew = kept(Setup { captures: true, ..Setup::default() });
+        let dispatcher = kept(Setup { captures: true, ..Setup::default() });
         let mut pids = Vec::new();
         for n in 0..200_u32 {
             // Every other one has a value.
-            let result = run(&crew, n, |n| {
+            let result = run(&dispatcher, n, |n| {
                 println!("task {n}");
                 eprintln!("error {n}");
                 assert!(n.is_multiple_of(2), "an odd one");
@@ -189,23 +189,23 @@ mod tests {
         assert_eq!(pids.len(), 1);
         // A worker that dies takes nothing of its own along into the next one's.
         for n in 0..10 {
-            let error = run(&crew, n, |n: u32| -> () {
+            let error = run(&dispatcher, n, |n: u32| -> () {
                 println!("task {n}");
                 std::process::abort()
             });
             assert_eq!(error.unwrap_err().stdout(), format!("task {n}\n").as_bytes());
         }
-        crew.close();
+        dispatcher.close();
     }
 
     #[test]
     fn a_set_up_that_is_refused_in_a_pool_is_an_error_of_its_tasks() {
         let limits = Limits { memory: Some(4096), ..Limits::default() };
-        let crew = kept(Setup { limits, ..Setup::default() });
-        let error = run(&crew, (), |()| ()).unwrap_err();
+        let dispatcher = kept(Setup { limits, ..Setup::default() });
+        let error = run(&dispatcher, (), |()| ()).unwrap_err();
         let Cause::NotSpawned { reason } = error.cause() else { panic!("{error}") };
         assert!(reason.contains("a memory limit of 4 KiB is too low"), "{reason}");
-        crew.close();
+        dispatcher.close();
         // Others are not concerned.
         assert_eq!(crate::process::spawn(3, |n: u8| n).join().unwrap(), 3);
     }

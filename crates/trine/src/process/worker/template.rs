@@ -14,10 +14,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Estate;
+use super::Inherited;
 use super::setup::Setup;
 use super::{cancel, limits as worker_limits, overflow};
-use crate::process::wire::board::Places;
+use crate::process::wire::board::Slots;
 use crate::process::wire::{
     ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, Preload, TemplateSays,
 };
@@ -35,7 +35,7 @@ pub(in crate::process) const SHORT_NAME: &CStr = c"trine-template";
 /// a moment, one of `thread::scope` for a little longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Forks workers until the master is gone.
+/// Spawner workers until the master is gone.
 pub(in crate::process) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     crash_side!(Template);
     crash_point!("template: started, not bound to its master");
@@ -50,7 +50,7 @@ pub(in crate::process) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     cancel::install();
     worker_limits::install();
     let Some((places, preload)) = take_handshake(&socket) else { child::exit_now(1) };
-    let estate = Estate::new(handshake.master, places).and_then(|mut estate| {
+    let estate = Inherited::new(handshake.master, places).and_then(|mut estate| {
         if let Some(preload) = preload {
             estate.leave(prepare(&socket, &estate, &preload)?);
         }
@@ -105,10 +105,10 @@ pub(in crate::process) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
 }
 
 /// Takes the handshake that `entry` has seen; the board comes along with it.
-fn take_handshake(socket: &OwnedFd) -> Option<(Places, Option<Preload>)> {
+fn take_handshake(socket: &OwnedFd) -> Option<(Slots, Option<Preload>)> {
     let mut packet = [0; PACKET];
     let received = socket::receive_packet(socket, &mut packet, Patience::Now).ok()?;
-    let places = Places::attach(received.descriptors.into_iter().next()?).ok()?;
+    let places = Slots::attach(received.descriptors.into_iter().next()?).ok()?;
     let (_, preload) =
         postcard::from_bytes::<(Handshake, Option<Preload>)>(&packet[..received.len]).ok()?;
     Some((places, preload))
@@ -119,7 +119,7 @@ fn take_handshake(socket: &OwnedFd) -> Option<(Places, Option<Preload>)> {
 /// # Errors
 ///
 /// Says why no worker can be forked.
-fn prepare(socket: &OwnedFd, estate: &Estate, preload: &Preload) -> Result<Vec<RawFd>, String> {
+fn prepare(socket: &OwnedFd, estate: &Inherited, preload: &Preload) -> Result<Vec<RawFd>, String> {
     let mut packet = vec![0; preload.setup];
     let received = socket::receive_packet(socket, &mut packet, Patience::Now)
         .map_err(|error| format!("the settings for preload did not come: {error}"))?;

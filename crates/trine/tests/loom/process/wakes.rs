@@ -5,13 +5,13 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use super::pool::dispatcher::Crew;
-use super::pool::link::Link;
+use super::pool::dispatcher::Dispatcher;
+use super::pool::link::WorkerLink;
 use super::service::Service;
-use super::wire::board::Place;
+use super::wire::board::WorkerSlot;
 use super::wire::reader::heads;
 use super::wire::ring::Producer;
-use super::wire::rings::{self, Words, WorkerLines};
+use super::wire::rings::{self, Words, WorkerRings};
 use super::wire::{self, FrameKind, Head};
 use super::worker::inbox::{self, Inbox};
 use crate::check;
@@ -19,11 +19,11 @@ use crate::sys::io::socket::{self, Patience};
 use crate::task::park;
 
 struct Pool {
-    link: Link,
-    crew: Arc<Crew>,
+    link: WorkerLink,
+    dispatcher: Arc<Dispatcher>,
     /// In mutexes of std, which are free whenever loom lets another thread run.
     tasks: Mutex<Producer>,
-    worker: Mutex<Option<WorkerLines>>,
+    worker: Mutex<Option<WorkerRings>>,
 }
 
 fn no_descriptor() -> OwnedFd {
@@ -34,11 +34,16 @@ fn pool() -> Pool {
     let (master, descriptor) = rings::create().unwrap();
     let worker = Mutex::new(Some(rings::attach(descriptor).unwrap()));
     let descriptors = (no_descriptor(), no_descriptor());
-    let (link, tasks) =
-        Link::new((1, 1), descriptors, Place::new(), (Some(master), None), Arc::new(Service));
+    let (link, tasks) = WorkerLink::new(
+        (1, 1),
+        descriptors,
+        WorkerSlot::new(),
+        (Some(master), None),
+        Arc::new(Service),
+    );
     Pool {
         link,
-        crew: Arc::new(Crew::new()),
+        dispatcher: Arc::new(Dispatcher::new()),
         tasks: Mutex::new(tasks.expect("it is made")),
         worker,
     }
@@ -69,26 +74,26 @@ const MANY: usize = 1;
 
 /// The service, until it is told to end.
 fn serve(pool: &Pool) {
-    let Pool { link, crew, .. } = pool;
+    let Pool { link, dispatcher, .. } = pool;
     let mut attended = false;
     loop {
         let patience = if attended { Patience::Now } else { Patience::Wait };
         let bytes = socket::receive_from_worker(patience).unwrap_or_default();
         for head in heads(&bytes) {
             match head.kind {
-                FrameKind::Bell if link.hear(crew) >= MANY => {
-                    link.hush();
+                FrameKind::Bell if link.hear(dispatcher) >= MANY => {
+                    link.mute();
                     attended = true;
                 }
-                FrameKind::Bell => link.listen(crew),
+                FrameKind::Bell => link.listen(dispatcher),
                 FrameKind::Ready => assert!(link.is_ready(), "it has said so"),
                 FrameKind::Setup => return,
                 kind => panic!("{kind:?}"),
             }
         }
-        if attended && link.hear(crew) <= 1 {
+        if attended && link.hear(dispatcher) <= 1 {
             attended = false;
-            link.listen(crew);
+            link.listen(dispatcher);
         }
     }
 }
@@ -103,10 +108,10 @@ fn hand(pool: &Pool, task: u64) {
 }
 
 fn join(pool: &Pool, task: u64) {
-    let done = || pool.crew.is_done(task);
-    pool.crew.register(task);
+    let done = || pool.dispatcher.is_done(task);
+    pool.dispatcher.register(task);
     while !done() {
-        pool.link.park(&pool.crew, &done, None).expect("nobody cancels it");
+        pool.link.park(&pool.dispatcher, &done, None).expect("nobody cancels it");
     }
 }
 
@@ -145,7 +150,7 @@ fn join_two_ahead(pool: &Pool) {
 }
 
 fn assert_answered(pool: &Pool) {
-    let answered = pool.crew.answered.lock().unwrap();
+    let answered = pool.dispatcher.answered.lock().unwrap();
     assert!(answered.iter().copied().eq(0..answered.len() as u64), "in order, each once");
     assert!(!answered.is_empty());
 }

@@ -25,12 +25,12 @@ pub(super) mod dispatcher {
     use loom::sync::atomic::AtomicU32;
 
     use super::deferred::Received;
-    use super::link::Link;
+    use super::link::WorkerLink;
     use crate::process::service::Service;
     use crate::task::park;
 
     /// Knows which tasks were answered, and who waits for them.
-    pub(in crate::process) struct Crew {
+    pub(in crate::process) struct Dispatcher {
         /// Of each task, whether it has ended.
         done: [AtomicU32; 3],
         /// In mutexes of std, which are free whenever loom lets another thread run.
@@ -42,9 +42,9 @@ pub(super) mod dispatcher {
     #[must_use]
     pub(in crate::process) struct Ended(Vec<u64>);
 
-    impl Crew {
-        pub(in crate::process) fn new() -> Crew {
-            Crew {
+    impl Dispatcher {
+        pub(in crate::process) fn new() -> Dispatcher {
+            Dispatcher {
                 done: std::array::from_fn(|_| AtomicU32::new(0)),
                 answered: Mutex::default(),
                 joiners: Mutex::default(),
@@ -63,7 +63,7 @@ pub(super) mod dispatcher {
 
         pub(in crate::process) fn answered<'a>(
             &self,
-            _: &Link,
+            _: &WorkerLink,
             records: impl Iterator<Item = Received<'a>>,
             _: bool,
         ) -> (Ended, Option<String>) {
@@ -74,10 +74,10 @@ pub(super) mod dispatcher {
     }
 
     impl Ended {
-        pub(in crate::process) fn settle(self, crew: &Arc<Crew>, _: &Arc<Service>) {
+        pub(in crate::process) fn settle(self, dispatcher: &Arc<Dispatcher>, _: &Arc<Service>) {
             for task in self.0 {
-                crew.done[task as usize].fetch_add(1, AcqRel);
-                let joiner = crew.joiners.lock().unwrap()[task as usize].take();
+                dispatcher.done[task as usize].fetch_add(1, AcqRel);
+                let joiner = dispatcher.joiners.lock().unwrap()[task as usize].take();
                 joiner.into_iter().for_each(Waker::wake);
             }
         }

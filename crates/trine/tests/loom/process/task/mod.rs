@@ -2,5 +2,5 @@
 
 pub(super) mod hook {
     #[derive(Debug, serde::Serialize, serde::Deserialize)]
-    pub(in crate::process) struct Prologue;
+    pub(in crate::process) struct Hook;
 }

@@ -20,30 +20,32 @@ pub(super) mod reader {
 
     /// Knows frames without bodies.
     #[derive(Default)]
-    pub(in crate::process) struct Assembler {
+    pub(in crate::process) struct FrameReader {
         pub(in crate::process) ready: VecDeque<Frame>,
         pub(in crate::process) too_large: Option<Head>,
     }
 
     #[allow(dead_code, reason = "no stream of a model ends")]
     pub(in crate::process) enum Stream {
-        Flowing,
-        Ebbing,
-        Dry,
+        More,
+        Drained,
+        WouldBlock,
         Ended,
         Broken(String),
     }
 
-    impl Assembler {
+    impl FrameReader {
         pub(in crate::process) fn receive(
             &mut self,
             _: BorrowedFd<'_>,
             _: &mut [u8],
             patience: Patience,
         ) -> Stream {
-            let Some(bytes) = socket::receive_from_master(patience) else { return Stream::Dry };
+            let Some(bytes) = socket::receive_from_master(patience) else {
+                return Stream::WouldBlock;
+            };
             self.ready.extend(heads(&bytes).map(|head| Frame::of_record(head, Vec::new())));
-            Stream::Flowing
+            Stream::More
         }
     }
 
@@ -61,11 +63,11 @@ pub(super) mod board {
     use crate::sys::atomic::AtomicU32;
 
     /// One for both sides.
-    pub(in crate::process) struct Place(AtomicU32);
+    pub(in crate::process) struct WorkerSlot(AtomicU32);
 
-    impl Place {
-        pub(in crate::process) fn new() -> Place {
-            Place(AtomicU32::new(0))
+    impl WorkerSlot {
+        pub(in crate::process) fn new() -> WorkerSlot {
+            WorkerSlot(AtomicU32::new(0))
         }
 
         pub(in crate::process) fn get_ready(&self) {
