@@ -50,8 +50,8 @@ use super::stack::{CoStack, RESERVED};
 use crate::sys;
 use crate::task::job::{Job, Run};
 pub(super) use crate::task::park::Suspend;
-use crate::task::registry::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot};
-use crate::task::{Cause, Core, Handle, TaskError};
+use crate::task::slot::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot};
+use crate::task::{Backend, Cause, Core, TaskError};
 
 pub(super) type Context = Coroutine<(), Suspend, (), CoStack>;
 
@@ -427,7 +427,7 @@ impl<J: Run + 'static> Wake for Fiber<J> {
     }
 }
 
-impl<F, T> Handle for Fiber<Job<F, T>>
+impl<F, T> Backend for Fiber<Job<F, T>>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,

@@ -22,7 +22,7 @@ use corosensei::{Coroutine, CoroutineResult};
 
 use super::stack::CoStack;
 use super::thread_stacks;
-use crate::task::cancel;
+use crate::task::{cancel, unwind};
 
 type Context<R, Y, T> = Coroutine<R, Y, T, CoStack>;
 
@@ -211,7 +211,7 @@ impl<R, Y, T> Generator<R, Y, T> {
             CoroutineResult::Yield(value) if guards == cancel::guards() => Step::Yielded(value),
             CoroutineResult::Yield(_) => {
                 // What it has set up is undone first, in its order.
-                cancel::while_unwinding(|| context.force_unwind());
+                unwind::while_unwinding(|| context.force_unwind());
                 drop(ended);
                 has_yielded_inside()
             }
@@ -281,7 +281,7 @@ impl<R, Y, T> Drop for Generator<R, Y, T> {
         }
         let retire = Retire(&mut self.context);
         if let Some(context) = &mut *retire.0 {
-            cancel::while_unwinding(|| context.force_unwind());
+            unwind::while_unwinding(|| context.force_unwind());
         }
     }
 }

@@ -9,7 +9,8 @@ use corosensei::Yielder;
 use super::carrier::Carrier;
 use super::fiber::{BeforePark, Fiber, Suspend};
 use crate::task::park::{Host, Turn};
-use crate::task::registry::{self, Slot};
+use crate::task::registry;
+use crate::task::slot::Slot;
 
 impl Carrier {
     /// The fiber that the caller is.

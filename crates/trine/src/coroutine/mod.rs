@@ -201,7 +201,7 @@ impl Builder {
         let fiber = Arc::new(Fiber::new(job, self.stack_size));
         let queued: Arc<Fiber> = fiber.clone();
         // SAFETY: the one handle of this fiber.
-        (queued, unsafe { Task::from_handle(fiber) })
+        (queued, unsafe { Task::from_backend(fiber) })
     }
 }
 
@@ -217,7 +217,7 @@ where
     let (handle, queued) = FutureTask::new(name, location, future);
     queue(Fresh::Future(queued));
     // SAFETY: the one handle of this task.
-    unsafe { Task::from_handle(handle) }
+    unsafe { Task::from_backend(handle) }
 }
 
 #[inline]

@@ -32,7 +32,8 @@ use crate::config::{self, HogWatch};
 use crate::sys::futex;
 use crate::sys::observe::{self, RunState};
 use crate::sys::signal::sample;
-use crate::task::registry::{SEEN, Slot};
+use crate::task::registry::SEEN;
+use crate::task::slot::Slot;
 use crate::task::{Backtrace, TaskInfo};
 
 /// How long a coroutine may hold its carrier, and the time between two looks.

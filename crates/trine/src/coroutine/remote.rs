@@ -18,7 +18,7 @@ use super::scheduler::Fresh;
 use crate::reactor::Local;
 use crate::sys::futex;
 use crate::sys::io::poll::Bell;
-use crate::task::registry::Slot;
+use crate::task::slot::Slot;
 
 /// The part of a carrier that others touch. Lives as long as the process.
 pub(super) struct Remote {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::task::park;
+use crate::task::wait;
 
 /// The times between looks: 1 ms, then longer, up to 16.
 pub(super) struct Pauses {
@@ -26,7 +26,7 @@ impl Pauses {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.next = (2 * self.next).min(Duration::from_millis(16));
-        park::wait_until(self.deadline.map_or(end, |deadline| deadline.min(end)))?;
+        wait::until(self.deadline.map_or(end, |deadline| deadline.min(end)))?;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::reactor::{Direction, Source};
 use crate::sys::process::descriptors;
-use crate::task::park;
+use crate::task::wait;
 
 /// The first pause; each further one is twice as long.
 const SHORTEST: Duration = Duration::from_millis(5);
@@ -35,7 +35,7 @@ pub(super) fn accept<L: AsFd, T>(
         match listener.retry(Direction::Read, None, &mut accept) {
             Err(error) if descriptors::none_left(&error) => {
                 note(&error);
-                park::wait_until(Instant::now() + pause)?;
+                wait::until(Instant::now() + pause)?;
                 pause = LONGEST.min(2 * pause);
             }
             done => return done,

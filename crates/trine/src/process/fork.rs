@@ -90,7 +90,7 @@ pub fn fork() -> Result<Fork, ForkError> {
         Ok(None) => {
             drop(opener);
             let _ = gate.read_to_end(&mut Vec::new());
-            park::begin_anew();
+            park::drop_bell();
             Ok(Fork::Child)
         }
         Ok(Some(pid)) => {

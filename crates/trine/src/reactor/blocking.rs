@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use crate::sys::limits;
 use crate::task::outcome::Outcome;
-use crate::task::{Interrupted, cancel, park};
+use crate::task::{Interrupted, cancel, park, wait};
 
 /// What a thread of the program's pool waits for more work.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,7 +90,7 @@ pub(crate) fn detached<T: Send + 'static>(
     let job = Arc::new(Detached { work: UnsafeCell::new(Some(work)), outcome: Outcome::new() });
     let number = pool().submit(Detached::entry(Arc::clone(&job)));
     // SAFETY: the caller is the one consumer of the outcome, in all of the following.
-    match unsafe { job.outcome.wait(None, park::wait) } {
+    match unsafe { job.outcome.wait(None, wait::for_wake) } {
         Ok(_) => {
             // SAFETY: as above; a wait without a deadline ends when the outcome is there.
             let outcome = unsafe { job.outcome.take() };
@@ -140,7 +140,7 @@ impl<F: FnOnce() -> T + Send, T: Send> Borrowed<F, T> {
         let queued = Queued { ended: &self.ended, number: pool().submit(entry) };
         let mut parked = Ok(());
         while parked.is_ok() && !self.ended.load(Acquire) {
-            parked = park::wait(None);
+            parked = wait::for_wake(None);
         }
         drop(queued);
         parked

@@ -38,7 +38,7 @@ use super::{Direction, Source, blocking, budget};
 use crate::sys::io::file::{self, Patience, flags};
 use crate::sys::io::{poll, socket};
 use crate::sys::process::descriptors;
-use crate::task::{Interrupted, park};
+use crate::task::{Interrupted, park, wait};
 
 /// Who makes a call on a file.
 enum By {
@@ -178,7 +178,7 @@ impl Rests {
     pub(crate) fn rest(&mut self) -> Result<(), Interrupted> {
         let end = Instant::now() + self.next;
         self.next = (2 * self.next).min(Duration::from_millis(16));
-        park::wait_until(end)
+        wait::until(end)
     }
 }
 

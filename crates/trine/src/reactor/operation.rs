@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use super::local::{self, Local};
 use crate::sys::io::uring::{self, Operation};
-use crate::task::{cancel, park};
+use crate::task::{cancel, park, wait};
 
 /// In the token of an operation's cancellation; an address has no such bit.
 const CANCELLATION: u64 = 1;
@@ -157,7 +157,7 @@ impl OwnRing {
                 park::park(None);
                 continue;
             }
-            ended = match park::wait(deadline) {
+            ended = match wait::for_wake(deadline) {
                 Err(interrupted) => Some(interrupted.into()),
                 Ok(()) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     Some(io::ErrorKind::TimedOut.into())

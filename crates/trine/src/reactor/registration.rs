@@ -29,7 +29,7 @@ use std::time::Instant;
 use super::source::Direction;
 use crate::sys::io::poll::{Happened, Poll};
 use crate::sys::process::descriptors;
-use crate::task::park;
+use crate::task::{park, wait};
 
 /// There may be something to read, as far as is known.
 const READ: u64 = 1;
@@ -158,7 +158,7 @@ impl Entry {
         let Some(number) = self.join_callers(None, direction) else { return Ok(()) };
         let _leave = Leave(self.node, number);
         loop {
-            park::wait(deadline)?;
+            wait::for_wake(deadline)?;
             // A change has taken all callers out of the list, and one of the others may have used it up.
             if self.seen().may_be_ready(direction) {
                 return Ok(());

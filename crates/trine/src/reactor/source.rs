@@ -14,7 +14,7 @@ use super::{budget, global, local};
 use crate::sys::io::poll;
 use crate::sys::io::socket::{self, Patience};
 use crate::sys::process::descriptors;
-use crate::task::park;
+use crate::task::{park, wait};
 
 /// What a caller wants to do with a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +236,7 @@ impl<D: AsFd> Source<D> {
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
         let interest = direction.interest();
         if park::is_plain_thread() {
-            park::wait_for(self.descriptor.as_fd(), interest, deadline)?;
+            wait::for_descriptor(self.descriptor.as_fd(), interest, deadline)?;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -422,7 +422,7 @@ fn pause(error: &io::Error, deadline: Option<Instant>) -> io::Result<()> {
         );
     });
     let next = Instant::now() + PAUSE;
-    park::wait_until(deadline.map_or(next, |deadline| deadline.min(next)))?;
+    wait::until(deadline.map_or(next, |deadline| deadline.min(next)))?;
     match deadline {
         Some(deadline) if deadline <= Instant::now() => Err(io::ErrorKind::TimedOut.into()),
         _ => Ok(()),

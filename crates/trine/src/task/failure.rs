@@ -13,7 +13,10 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::thread;
 
-use super::{Backtrace, Cause, SourceLocation, TaskError, TaskId, TaskInfo, cancel, registry};
+use super::error::{Backtrace, Cause, SourceLocation, TaskError};
+use super::info::{TaskId, TaskInfo};
+use super::slot::Slot;
+use super::{registry, unwind};
 
 /// What the hook saw of a panic.
 struct Note {
@@ -46,8 +49,8 @@ pub(crate) fn install_hook() {
 }
 
 fn note(info: &PanicHookInfo<'_>) {
-    cancel::note_panic();
-    let Some(task) = registry::current().and_then(registry::Slot::info) else { return };
+    unwind::note_panic();
+    let Some(task) = registry::current().and_then(Slot::info) else { return };
     // Not `eprintln!`, which panics where standard error cannot be written.
     let _ = writeln!(io::stderr(), "trine: {task} panicked:");
     let note = Note {
@@ -85,7 +88,7 @@ pub(crate) fn keeping_note<R>(f: impl FnOnce() -> R) -> R {
     let note = take_note();
     let result = f();
     drop(take_note());
-    if let (Some(note), Some(task)) = (note, registry::current().and_then(registry::Slot::id)) {
+    if let (Some(note), Some(task)) = (note, registry::current().and_then(Slot::id)) {
         put_note(task, note);
     }
     result
@@ -115,7 +118,7 @@ pub(crate) fn from_payload(task: Option<TaskInfo>, payload: Box<dyn Any + Send>)
         Some(note) => (note.location, note.backtrace),
         None => (None, Backtrace::default()),
     };
-    if let Some(interrupted) = cancel::interruption(&*payload) {
+    if let Some(interrupted) = unwind::interruption(&*payload) {
         return TaskError::new(interrupted.clone().into(), task);
     }
     let message = message_of(&*payload).unwrap_or_default().to_owned();
@@ -132,8 +135,8 @@ pub(crate) fn message_of(payload: &(dyn Any + Send)) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::info::Kind;
     use super::super::registry::Entry;
-    use super::super::{Cause, Kind};
     use super::*;
     use std::panic::Location;
 

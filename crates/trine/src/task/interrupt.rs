@@ -5,7 +5,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::{Cause, TaskError, current};
+use super::error::{Cause, TaskError};
+use super::registry;
+use super::slot::Slot;
 
 /// A wait was ended from outside: its task was cancelled, or the time of a
 /// [`timeout`](crate::time::timeout) around it is up.
@@ -98,6 +100,7 @@ impl From<Interrupted> for Cause {
 /// The error names the task that was interrupted, which is the one that calls this.
 impl From<Interrupted> for TaskError {
     fn from(interrupted: Interrupted) -> TaskError {
-        TaskError::new(interrupted.into(), current())
+        let task = registry::current().and_then(Slot::info);
+        TaskError::new(interrupted.into(), task)
     }
 }

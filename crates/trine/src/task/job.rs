@@ -4,8 +4,11 @@ use std::cell::{RefCell, UnsafeCell};
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::registry::{self, Request, Slot};
-use super::{Cause, Core, Handle, Kind, TaskError, cancel, failure, park};
+use super::backend::{Backend, Core};
+use super::error::{Cause, TaskError};
+use super::info::Kind;
+use super::slot::{Request, Slot};
+use super::{failure, park, registry, unwind};
 
 /// The function `F` and the outcome `T` of one task.
 #[derive(Debug)]
@@ -76,7 +79,7 @@ where
     unsafe fn refuse(&self, cause: Cause) {
         // SAFETY: the caller makes this the only access, ever.
         let function = unsafe { (*self.function.get()).take() };
-        cancel::share_unwinding(self.slot());
+        unwind::share_unwinding(self.slot());
         let outer = park::act_as(Some(self.slot()));
         set_refusal(Some(cause.clone()));
         // What the function owns may panic while it is dropped; that must not stop the refusal.
@@ -104,7 +107,7 @@ pub(crate) fn refusal() -> Option<Cause> {
     REFUSAL.try_with(|refusal| refusal.borrow_mut().take()).ok().flatten()
 }
 
-impl<F, T> Handle for Job<F, T>
+impl<F, T> Backend for Job<F, T>
 where
     F: FnOnce() -> T + Send,
     T: Send,

@@ -25,7 +25,8 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{TaskError, park};
+use super::error::TaskError;
+use super::park;
 
 /// The value is there. Set once, by the producer; excludes every later `JOINER`.
 const DONE: u32 = 1;
@@ -70,11 +71,7 @@ impl<T> Outcome<T> {
         } else if before & JOINER != 0 {
             // SAFETY: `DONE` was set over `JOINER`: the field is the producer's now.
             if let Some(waker) = unsafe { (*self.joiner.get()).take() } {
-                // The waker of another executor may panic; that is not the task's, and the hook has
-                // reported it.
-                if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                    mem::forget(payload);
-                }
+                park::wake(waker);
             }
         }
     }
@@ -196,6 +193,7 @@ impl<T> Outcome<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wait;
     use super::*;
     use std::sync::Arc;
 
@@ -228,7 +226,7 @@ mod tests {
             let thread = std::thread::spawn(move || unsafe { producer.complete(Ok(vec![round])) });
             // SAFETY: the one consumer.
             unsafe {
-                assert_eq!(outcome.wait(None, park::wait), Ok(true));
+                assert_eq!(outcome.wait(None, wait::for_wake), Ok(true));
                 assert_eq!(outcome.take().unwrap().unwrap(), [round]);
             }
             thread.join().unwrap();
@@ -257,10 +255,10 @@ mod tests {
         // SAFETY: one thread is producer and consumer.
         unsafe {
             let soon = Instant::now() + Duration::from_millis(1);
-            assert_eq!(outcome.wait(Some(soon), park::wait), Ok(false));
+            assert_eq!(outcome.wait(Some(soon), wait::for_wake), Ok(false));
             assert!(outcome.take().is_none());
             outcome.complete(Ok(7));
-            assert_eq!(outcome.wait(Some(Instant::now()), park::wait), Ok(true));
+            assert_eq!(outcome.wait(Some(Instant::now()), wait::for_wake), Ok(true));
             assert_eq!(outcome.take().unwrap().unwrap(), 7);
         }
     }

@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-use super::{Kind, registry};
+use super::info::Kind;
+use super::registry;
 
 /// Tells the progress of a task of another process there: its number, and how far it has come.
 type Publish = fn(task: u64, progress: f64);

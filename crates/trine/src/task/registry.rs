@@ -21,10 +21,11 @@ use std::ops::Range;
 use std::panic::Location;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-pub(crate) use super::slot::{NEW, NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot, TERMINATED};
-use super::{Kind, State, TaskId, TaskInfo};
+use super::info::{Kind, State, TaskId, TaskInfo};
+use super::slot::{NEW, PARKED, Reading, Slot, TERMINATED, lock};
+use crate::sys::observe::{self, RunState};
 
 /// A task's place in the registry; leaving it is dropping this.
 #[derive(Debug)]
@@ -61,7 +62,8 @@ impl Entry {
         name: Option<Arc<str>>,
         location: &'static Location<'static>,
     ) -> Entry {
-        slot.fill(id, kind, name, location);
+        let parent = current().map_or(0, Slot::raw_id);
+        slot.fill(id, parent, kind, name, location);
         Entry { slot }
     }
 
@@ -109,12 +111,23 @@ pub(crate) fn list() -> Vec<TaskInfo> {
 thread_local! {
     static CURRENT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
     static LOCAL: RefCell<Local> = const { RefCell::new(Local::EMPTY) };
+    /// The slot of a thread that runs no task.
+    static PLAIN: Slot = const { Slot::new() };
 }
 
 /// The task that the caller runs in.
 #[inline]
 pub(crate) fn current() -> Option<&'static Slot> {
     CURRENT.try_with(Cell::get).ok().flatten()
+}
+
+/// Calls `f` with the slot whose flags and deadline end the caller's waits; returns `None` on a
+/// thread that is ending.
+pub(super) fn with_own_slot<R>(f: impl FnOnce(&Slot) -> R) -> Option<R> {
+    match current() {
+        Some(slot) => Some(f(slot)),
+        None => PLAIN.try_with(f).ok(),
+    }
 }
 
 /// A number that no other live task or thread has: the address of the task's slot or, outside any
@@ -152,9 +165,35 @@ pub(crate) fn remove_carrier(running: &'static AtomicPtr<Slot>) {
     lock(&RUNNING).retain(|word| !std::ptr::eq(*word, running));
 }
 
-pub(super) fn is_running(slot: &Slot) -> bool {
+/// Returns true if the slot's task, a coroutine, is on a core.
+fn is_running(slot: &Slot) -> bool {
     let runs = |word: &&AtomicPtr<Slot>| word.load(Relaxed).map_addr(|at| at & !SEEN);
     lock(&RUNNING).iter().any(|word| std::ptr::eq(runs(word), slot))
+}
+
+impl Slot {
+    /// Describes the slot's task, if it has one.
+    pub(crate) fn info(&self) -> Option<TaskInfo> {
+        let Reading { id, name, kind, state, os_id, parent, location } = self.read()?;
+        let state = match state {
+            NEW => State::New,
+            TERMINATED => State::Terminated,
+            PARKED => State::Waiting,
+            _ => match kind {
+                Kind::Coroutine if is_running(self) => State::Running,
+                Kind::Coroutine => State::Ready,
+                Kind::Thread | Kind::Process => match os_id {
+                    0 => State::Ready,
+                    id => match observe::run_state(id) {
+                        RunState::Running => State::Running,
+                        RunState::Waiting => State::Waiting,
+                        RunState::Gone => State::Terminated,
+                    },
+                },
+            },
+        };
+        Some(TaskInfo { id, name, kind, state, parent, location })
+    }
 }
 
 /// Slots in a page: 32 KiB of them.
@@ -232,11 +271,6 @@ struct Global {
 
 static GLOBAL: Mutex<Global> =
     Mutex::new(Global { pages: Vec::new(), free: Vec::new(), next_id: 1 });
-
-/// No code that can panic runs under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `id` … `location`, `kind` | whoever spawns the task, under the sequence lock of the id (`registry.rs`) |
 //! | `state` | the diagram of `coroutine/fiber.rs` for a coroutine, its runner else; `CANCELLED` by anybody |
-//! | `deadline`, `own` | the task itself |
+//! | `deadline`, `flags` | the task itself |
 //! | `os_id` | the task's runner |
 //! | `extra` | anybody, under its lock |
 
@@ -15,10 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::cancel::Region;
-use super::registry::{current, is_running};
-use super::{Cause, Kind, State, TaskId, TaskInfo};
-use crate::sys::observe::{self, RunState};
+use super::cancel_scope::CancelScope;
+use super::error::Cause;
+use super::info::{Kind, TaskId};
 
 /// Spawned, its function not yet called.
 pub(crate) const NEW: u32 = 0;
@@ -45,18 +44,18 @@ const GUARD: u32 = 1 << 16;
 /// The bits of `kind` that hold the kind's number.
 const KIND: u32 = 0xff;
 
-/// In `own`: the task's cancellation waits for the end of a shield.
+/// In `flags`: the task's cancellation waits for the end of a shield.
 pub(crate) const SHIELDED: u32 = 1;
-/// In `own`: the waker of the thread that runs the task is in `extra`.
+/// In `flags`: the waker of the thread that runs the task is in `extra`.
 const WAKER: u32 = 2;
-/// In `own`: an unwinding of the task has begun, by a panic or a cancellation. Says nothing of its
+/// In `flags`: an unwinding of the task has begun, by a panic or a cancellation. Says nothing of its
 /// end.
 pub(crate) const UNWINDING: u32 = 4;
 
-/// In `own`: the task is inside regions that others can end.
-const REGIONS: u32 = 8;
+/// In `flags`: the task is inside regions that others can end.
+const IN_SCOPE: u32 = 8;
 
-/// In `own`: one of the unwindings that have begun; the bits above count them, modulo 2²⁴.
+/// In `flags`: one of the unwindings that have begun; the bits above count them, modulo 2²⁴.
 const BEGUN: u32 = 1 << 8;
 
 /// In `deadline`: there is none.
@@ -80,8 +79,8 @@ pub(crate) struct Slot {
     kind: AtomicU32,
     /// The kernel's id of the thread or process that runs it; 0 for none.
     os_id: AtomicU32,
-    /// `SHIELDED`, `WAKER`, `UNWINDING`, `REGIONS`, `BEGUN`; touched by the task only.
-    own: AtomicU32,
+    /// `SHIELDED`, `WAKER`, `UNWINDING`, `IN_SCOPE`, `BEGUN`; touched by the task only.
+    flags: AtomicU32,
     extra: Mutex<Option<Box<Extra>>>,
 }
 
@@ -96,13 +95,24 @@ struct Extra {
     /// Until when a shield holds its cancellation off.
     shield: Option<Instant>,
     /// What the task is inside of, the outermost first.
-    regions: Vec<Arc<Region>>,
+    scopes: Vec<Arc<CancelScope>>,
     /// How many of them are outside the innermost shield.
     shielded: usize,
     /// Wakes the thread that runs the task.
     waker: Option<Waker>,
     /// How far the task says that it has come.
     progress: Option<f64>,
+}
+
+/// The record of a task at one moment, with the words not yet interpreted.
+pub(super) struct Reading {
+    pub(super) id: TaskId,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) kind: Kind,
+    pub(super) state: u32,
+    pub(super) os_id: u32,
+    pub(super) parent: Option<TaskId>,
+    pub(super) location: &'static Location<'static>,
 }
 
 /// One unwinding of one task.
@@ -136,7 +146,7 @@ impl Slot {
             state: AtomicU32::new(NEW),
             kind: AtomicU32::new(0),
             os_id: AtomicU32::new(0),
-            own: AtomicU32::new(0),
+            flags: AtomicU32::new(0),
             extra: Mutex::new(None),
         }
     }
@@ -262,7 +272,7 @@ impl Slot {
 
     /// Until when a shield holds the task's cancellation off; for the task itself.
     pub(crate) fn shield(&self) -> Option<Instant> {
-        if self.own.load(Relaxed) & SHIELDED == 0 {
+        if self.flags.load(Relaxed) & SHIELDED == 0 {
             return None;
         }
         lock(&self.extra).as_ref().and_then(|extra| extra.shield)
@@ -270,49 +280,49 @@ impl Slot {
 
     /// Raises a shield, or lowers it to an outer one; for the task itself.
     pub(crate) fn set_shield(&self, shield: Option<Instant>, shielded: usize) {
-        self.set_own(SHIELDED, shield.is_some());
+        self.set_flag(SHIELDED, shield.is_some());
         self.with_extra(|extra| (extra.shield, extra.shielded) = (shield, shielded));
     }
 
     /// How many regions the task is inside of, and how many of them are outside its shield; for the
     /// task itself.
-    pub(crate) fn regions(&self) -> (usize, usize) {
+    pub(crate) fn scopes(&self) -> (usize, usize) {
         let extra = lock(&self.extra);
-        extra.as_ref().map_or((0, 0), |extra| (extra.regions.len(), extra.shielded))
+        extra.as_ref().map_or((0, 0), |extra| (extra.scopes.len(), extra.shielded))
     }
 
     /// Whether the task is inside any region; for the task itself.
     #[inline]
-    pub(crate) fn has_regions(&self) -> bool {
-        self.has_own(REGIONS)
+    pub(crate) fn has_scopes(&self) -> bool {
+        self.has_flag(IN_SCOPE)
     }
 
     /// Whether a region around the task was ended, of those inside its shield or of all; for the
     /// task itself.
-    pub(crate) fn is_region_ended(&self, shielded: bool) -> bool {
+    pub(crate) fn is_scope_ended(&self, shielded: bool) -> bool {
         self.with_extra(|extra| {
             let outer = if shielded { extra.shielded } else { 0 };
-            extra.regions.iter().skip(outer).any(|region| region.is_ended())
+            extra.scopes.iter().skip(outer).any(|scope| scope.is_ended())
         })
     }
 
     /// The task enters a region; for the task itself.
-    pub(crate) fn enter_region(&self, region: Arc<Region>) {
-        self.with_extra(|extra| extra.regions.push(region));
-        self.set_own(REGIONS, true);
+    pub(crate) fn enter_scope(&self, scope: Arc<CancelScope>) {
+        self.with_extra(|extra| extra.scopes.push(scope));
+        self.set_flag(IN_SCOPE, true);
     }
 
     /// The task leaves a region, mostly the one that it has entered last; for the task itself. A
     /// generator may leave its own in another order, and in another task.
-    pub(crate) fn leave_region(&self, region: &Arc<Region>) {
+    pub(crate) fn leave_scope(&self, scope: &Arc<CancelScope>) {
         let left = self.with_extra(|extra| {
-            if let Some(at) = extra.regions.iter().rposition(|other| Arc::ptr_eq(other, region)) {
-                extra.regions.remove(at);
+            if let Some(at) = extra.scopes.iter().rposition(|other| Arc::ptr_eq(other, scope)) {
+                extra.scopes.remove(at);
                 extra.shielded -= usize::from(at < extra.shielded);
             }
-            extra.regions.len()
+            extra.scopes.len()
         });
-        self.set_own(REGIONS, left > 0);
+        self.set_flag(IN_SCOPE, left > 0);
     }
 
     /// The task enters a call of `timeout` or `shield`; for the task itself.
@@ -331,43 +341,43 @@ impl Slot {
         self.kind.load(Relaxed) / GUARD
     }
 
-    /// Whether a bit of `own` is set; for the task itself.
-    pub(crate) fn has_own(&self, bit: u32) -> bool {
-        self.own.load(Relaxed) & bit != 0
+    /// Whether a bit of `flags` is set; for the task itself.
+    pub(crate) fn has_flag(&self, bit: u32) -> bool {
+        self.flags.load(Relaxed) & bit != 0
     }
 
-    /// Sets or clears a bit of `own`; for the task itself.
-    pub(crate) fn set_own(&self, bit: u32, on: bool) {
-        let own = self.own.load(Relaxed);
-        self.own.store(if on { own | bit } else { own & !bit }, Relaxed);
+    /// Sets or clears a bit of `flags`; for the task itself.
+    pub(crate) fn set_flag(&self, bit: u32, on: bool) {
+        let flags = self.flags.load(Relaxed);
+        self.flags.store(if on { flags | bit } else { flags & !bit }, Relaxed);
     }
 
     /// An unwinding of the task begins; for the task itself.
     pub(super) fn begin_unwinding(&self) -> Unwinding {
-        let own = self.own.load(Relaxed).wrapping_add(BEGUN) | UNWINDING;
-        self.own.store(own, Relaxed);
-        self.unwinding(own)
+        let flags = self.flags.load(Relaxed).wrapping_add(BEGUN) | UNWINDING;
+        self.flags.store(flags, Relaxed);
+        self.unwinding(flags)
     }
 
     /// An unwinding is over, of this task or of another one, unless a later one has begun; for the
     /// task itself.
     pub(super) fn end_unwinding(&self, begun: Unwinding) {
-        if self.unwinding(self.own.load(Relaxed)) == begun {
-            self.set_own(UNWINDING, false);
+        if self.unwinding(self.flags.load(Relaxed)) == begun {
+            self.set_flag(UNWINDING, false);
         }
     }
 
-    fn unwinding(&self, own: u32) -> Unwinding {
+    fn unwinding(&self, flags: u32) -> Unwinding {
         let slot = std::ptr::from_ref(self).addr();
-        Unwinding { slot, id: self.raw_id(), number: own / BEGUN }
+        Unwinding { slot, id: self.raw_id(), number: flags / BEGUN }
     }
 
     /// Leaves a waker of the thread that runs the task, once; for the task itself, before it looks
     /// whether it was cancelled.
     pub(crate) fn leave_waker(&self, waker: impl FnOnce() -> Waker) {
-        if !self.has_own(WAKER) {
+        if !self.has_flag(WAKER) {
             self.with_extra(|extra| extra.waker = Some(waker()));
-            self.set_own(WAKER, true);
+            self.set_flag(WAKER, true);
         }
     }
 
@@ -387,12 +397,12 @@ impl Slot {
         f(extra.get_or_insert_default())
     }
 
-    /// What the slot says of its task, if it has one.
-    pub(crate) fn info(&self) -> Option<TaskInfo> {
+    /// Reads the record of the slot's task, if it has one: never a mixture of two tasks.
+    pub(super) fn read(&self) -> Option<Reading> {
         let raw = self.id.load(Acquire);
         let id = TaskId::from_raw(raw)?;
         let kind = Kind::from_raw(self.kind.load(Relaxed) & KIND);
-        let word = self.state.load(Relaxed) & STATE;
+        let state = self.state.load(Relaxed) & STATE;
         let os_id = self.os_id.load(Relaxed);
         let parent = TaskId::from_raw(self.parent.load(Relaxed));
         let location = self.location.load(Relaxed);
@@ -405,43 +415,27 @@ impl Slot {
         }
         // SAFETY: only `fill` stores here, and only pointers to `'static` locations.
         let location: &'static Location<'static> = unsafe { &*location };
-        let state = match word {
-            NEW => State::New,
-            TERMINATED => State::Terminated,
-            PARKED => State::Waiting,
-            _ => match kind {
-                Kind::Coroutine if is_running(self) => State::Running,
-                Kind::Coroutine => State::Ready,
-                Kind::Thread | Kind::Process => match os_id {
-                    0 => State::Ready,
-                    id => match observe::run_state(id) {
-                        RunState::Running => State::Running,
-                        RunState::Waiting => State::Waiting,
-                        RunState::Gone => State::Terminated,
-                    },
-                },
-            },
-        };
-        Some(TaskInfo { id, name, kind, state, parent, location })
+        Some(Reading { id, name, kind, state, os_id, parent, location })
     }
 
+    /// Records a task in a free slot.
     pub(super) fn fill(
         &self,
         id: TaskId,
+        parent: u64,
         kind: Kind,
         name: Option<Arc<str>>,
         at: &'static Location<'static>,
     ) {
         // The id is 0 since the slot was returned. No store below may be seen before that.
         fence(Release);
-        let parent = current().map_or(0, |slot| slot.id.load(Relaxed));
         self.parent.store(parent, Relaxed);
         self.location.store(std::ptr::from_ref(at).cast_mut(), Relaxed);
         self.deadline.store(NEVER, Relaxed);
         self.kind.store(kind.to_raw(), Relaxed);
         self.state.store(NEW, Relaxed);
         self.os_id.store(0, Relaxed);
-        self.own.store(0, Relaxed);
+        self.flags.store(0, Relaxed);
         if name.is_some() {
             self.with_extra(|extra| extra.name = name);
         }
@@ -458,7 +452,7 @@ impl Slot {
 }
 
 /// No code that can panic runs under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -482,11 +476,11 @@ mod tests {
         let (task, other) = (Slot::new(), Slot::new());
         let (first, elsewhere) = (task.begin_unwinding(), other.begin_unwinding());
         task.end_unwinding(elsewhere);
-        assert!(task.has_own(UNWINDING));
+        assert!(task.has_flag(UNWINDING));
         let second = task.begin_unwinding();
         task.end_unwinding(first);
-        assert!(task.has_own(UNWINDING));
+        assert!(task.has_flag(UNWINDING));
         task.end_unwinding(second);
-        assert!(!task.has_own(UNWINDING) && other.has_own(UNWINDING));
+        assert!(!task.has_flag(UNWINDING) && other.has_flag(UNWINDING));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Barrier, mpsc};
 
 use super::*;
 use crate::task::State as TaskState;
+use crate::task::wait;
 use crate::{Task, coroutine};
 
 /// Holds every thread of the pool until it is dropped. One at a time.
@@ -295,7 +296,7 @@ fn threads_end_when_there_is_no_work_and_come_back_with_it() {
         for (n, job) in jobs.into_iter().enumerate() {
             // SAFETY: the one consumer.
             let end = unsafe {
-                job.outcome.wait(None, park::wait).unwrap();
+                job.outcome.wait(None, wait::for_wake).unwrap();
                 job.outcome.take().unwrap().unwrap()
             };
             assert_eq!(end.unwrap().unwrap(), n);

@@ -36,8 +36,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use super::remote::Remote;
-use crate::task::registry::{PARKED, RUNNABLE, Slot};
-use crate::task::{Cause, Core, Handle, Kind, TaskError, failure};
+use crate::task::slot::{PARKED, RUNNABLE, Slot};
+use crate::task::{Backend, Cause, Core, Kind, TaskError, failure};
 use state::{AfterPoll, Left, Turn, Word};
 
 /// The part of a future task that needs no knowledge of the future's type.
@@ -178,7 +178,7 @@ where
     }
 }
 
-impl<F> Handle for FutureTask<F>
+impl<F> Backend for FutureTask<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {

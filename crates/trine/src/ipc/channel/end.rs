@@ -26,7 +26,7 @@ use crate::sys::io::reopen;
 use crate::sys::io::socket::{self, Patience};
 use crate::sys::memory::shared_bytes::Region;
 use crate::sys::presence::Presence;
-use crate::task::{Interrupted, park};
+use crate::task::{Interrupted, park, wait};
 
 /// What the clones of a sender or receiver share.
 #[derive(Debug)]
@@ -224,7 +224,7 @@ impl End {
                     return Err(Reason::TimedOut);
                 }
                 // Not without a turn for the others: the caller may look again and again.
-                let turn = park::wait(Some(now));
+                let turn = wait::for_wake(Some(now));
                 return match look() {
                     Found::Claimed(value) => Ok(value),
                     _ => Err(turn.map_or_else(Reason::Interrupted, |()| Reason::TimedOut)),
@@ -265,7 +265,7 @@ impl End {
     fn sleep(&self, news: u32, until: Option<Instant>) -> Result<(), Interrupted> {
         let word = self.ring.news(self.side);
         if park::is_plain_thread() {
-            return park::wait_word(word, news, until);
+            return wait::for_word(word, news, until);
         }
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         let woken = self.bell.retry(Direction::Read, timeout, |_| match word.load(SeqCst) {
@@ -277,7 +277,7 @@ impl End {
                 Some(interrupted) => Err(Interrupted::clone(interrupted)),
                 None if error.kind() == io::ErrorKind::TimedOut => Ok(()),
                 // There is no room to watch the bell.
-                None => park::wait(Some(Instant::now() + LONGEST_PAUSE)),
+                None => wait::for_wake(Some(Instant::now() + LONGEST_PAUSE)),
             },
             Ok(()) => Ok(()),
         }

@@ -30,7 +30,7 @@ use crate::sys::memory::sealed::Open;
 use crate::sys::process::lineage;
 use crate::sys::random;
 use crate::task::Interrupted;
-use crate::task::park;
+use crate::task::wait;
 
 /// How long after its owner's death a lock may seem held.
 const LOOK: Duration = Duration::from_millis(10);
@@ -148,7 +148,7 @@ impl Attachment {
                 Attempt::Kept => {
                     has_waited = *courtesy.get_or_insert(now + COURTESY) <= now;
                     if !has_waited {
-                        park::wait_or_unwind(Some(now + MOMENT));
+                        wait::or_unwind(Some(now + MOMENT));
                     }
                 }
             }
@@ -186,7 +186,7 @@ impl Attachment {
         match heard {
             Err(error) if Interrupted::is_in(&error) || error.kind() != io::ErrorKind::TimedOut => {
                 // It unwinds, unless it does so already; or there is no room for one more watched descriptor.
-                park::wait_or_unwind(Some(until.min(Instant::now() + MOMENT)));
+                wait::or_unwind(Some(until.min(Instant::now() + MOMENT)));
             }
             _ => {}
         }

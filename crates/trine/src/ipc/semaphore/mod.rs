@@ -2,7 +2,7 @@
 //!
 //! | who waits | how |
 //! |---|---|
-//! | a plain thread | on the shared word itself, beside the word by which it is cancelled (`park::wait_word`) |
+//! | a plain thread | on the shared word itself, beside the word by which it is cancelled (`wait::for_word`) |
 //! | a coroutine | a thread sleeps for all of them (`watch.rs`) |
 //! | a coroutine, where the kernel is older than 5.16 or a sandbox forbids `futex_waitv` | looks again after 1 ms, then later, up to 16 |
 
@@ -21,7 +21,7 @@ use self::watch::Watching;
 use super::name;
 use super::pauses::Pauses;
 use crate::sys::semaphore::{self as kernel, LONGEST_NAME, Memory};
-use crate::task::park;
+use crate::task::{park, wait};
 use state::Sleeper;
 
 /// A number of permits that several processes share.
@@ -245,9 +245,9 @@ impl Semaphore {
         let mut pauses = Pauses::new(deadline);
         loop {
             let waited = if park::is_plain_thread() {
-                park::wait_word(self.memory.futex(), 0, deadline).map_err(io::Error::from)
+                wait::for_word(self.memory.futex(), 0, deadline).map_err(io::Error::from)
             } else if watching.arm() {
-                park::wait(deadline).map_err(io::Error::from)
+                wait::for_wake(deadline).map_err(io::Error::from)
             } else {
                 pauses.wait()
             };

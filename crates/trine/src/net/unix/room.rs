@@ -13,7 +13,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::task::park;
+use crate::task::{park, wait};
 
 /// The first pause; each further one is twice as long.
 const SHORTEST: Duration = Duration::from_micros(20);
@@ -48,7 +48,7 @@ pub(super) fn retry<T>(
             return Err(io::ErrorKind::TimedOut.into());
         }
         let until = deadline.map_or(now + length, |deadline| deadline.min(now + length));
-        park::wait_until(until)?;
+        wait::until(until)?;
         pause = Some(LONGEST.min(2 * length));
     }
 }

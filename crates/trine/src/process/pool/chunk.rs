@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::process::task::function;
 use crate::process::task::record::{Answer, Record};
 use crate::process::wire::REST;
-use crate::task::{Cause, CodecStage, Core, Handle, TaskError};
+use crate::task::{Backend, Cause, CodecStage, Core, TaskError};
 
 /// What a [`Task`](crate::Task) of many arguments holds on to.
 pub(in crate::process) struct ChunkRemote<R> {
@@ -69,7 +69,7 @@ impl<R> ChunkRemote<R> {
     }
 }
 
-impl<R: DeserializeOwned + Send + 'static> Handle for ChunkRemote<R> {
+impl<R: DeserializeOwned + Send + 'static> Backend for ChunkRemote<R> {
     type Raw = Answer;
     type Value = Chunk<R>;
 

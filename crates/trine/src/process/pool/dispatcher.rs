@@ -26,7 +26,7 @@ use crate::process::wire::ring::Producer;
 use crate::process::wire::{self, FrameKind};
 use crate::process::worker::setup::Setup;
 use crate::sync::{Semaphore, SemaphorePermit};
-use crate::task::{Cause, TaskError, park};
+use crate::task::{Cause, TaskError, park, wait};
 
 pub(in crate::process) struct Dispatcher {
     policy: Policy,
@@ -290,7 +290,7 @@ impl Dispatcher {
             }
             state.watcher = Some(waker.clone());
             drop(state);
-            park::wait_or_unwind(None);
+            wait::or_unwind(None);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::process::wire::spin::Patience;
 use crate::sys::atomic::{Mutex, MutexGuard};
 use crate::sys::process::child;
 use crate::sys::signal::sigterm;
-use crate::task::{Cause, Interrupted, Printed, park};
+use crate::task::{Cause, Interrupted, Printed, park, wait};
 
 /// One living worker: two descriptors and a place on the board, given back when dropped.
 pub(in crate::process) struct WorkerLink {
@@ -210,17 +210,17 @@ impl WorkerLink {
         deadline: Option<Instant>,
     ) -> Result<(), Interrupted> {
         let Some(lines) = self.lines.as_ref().filter(|_| park::is_plain_thread()) else {
-            return park::wait(deadline);
+            return wait::for_wake(deadline);
         };
         if !lines.words.listen_by_thread() {
-            return park::wait(deadline);
+            return wait::for_wake(deadline);
         }
         crash_point!("master: seat taken");
         self.hear_all(dispatcher, false);
         let waited = if done() {
             Ok(())
         } else {
-            park::wait_word(lines.words.notify_target(), THREAD, deadline)
+            wait::for_word(lines.words.notify_target(), THREAD, deadline)
         };
         crash_point!("master: seat not given back");
         lines.words.listen_by_service();

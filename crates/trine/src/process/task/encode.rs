@@ -52,7 +52,7 @@ where
     failure::install_hook();
     let remote = Arc::new(Remote::new(name, location));
     // SAFETY: a new task, and the one handle made of it.
-    let task = unsafe { Task::from_handle(Arc::clone(&remote)) };
+    let task = unsafe { Task::from_backend(Arc::clone(&remote)) };
     // SAFETY: a new task, and the one job made of it.
     let mut job = unsafe { Job::new(remote.clone()) };
     job.deadline = deadline.map(|(own, _)| own);
@@ -93,7 +93,7 @@ where
     failure::install_hook();
     let remote = Arc::new(ChunkRemote::new(Record::new(None, location)));
     // SAFETY: a new task, and the one handle made of it.
-    let task = unsafe { Task::from_handle(Arc::clone(&remote)) };
+    let task = unsafe { Task::from_backend(Arc::clone(&remote)) };
     // SAFETY: a new task, and the one job made of it.
     let mut job = unsafe { Job::new(remote.clone()) };
     job.deadline = deadline.map(|(own, _)| own);

@@ -14,7 +14,7 @@ use crate::process::service::{self, Service};
 use crate::process::wire::{FrameKind, Head, REST};
 use crate::sys::signal::SIGKILL;
 use crate::sys::signal::sigterm::SIGTERM;
-use crate::task::registry;
+use crate::task::slot;
 use crate::task::{Cause, Printed, TaskError};
 
 /// To how many workers a task is given that die before they begin it.
@@ -141,7 +141,7 @@ impl Job {
     pub(in crate::process) fn is_next(&self, link: &WorkerLink) {
         let slot = self.record().core().entry.slot;
         slot.set_os_id(link.pid);
-        slot.set_state(registry::RUNNABLE);
+        slot.set_state(slot::RUNNABLE);
     }
 
     /// Notes that no worker has the task any more.
@@ -149,7 +149,7 @@ impl Job {
         (self.handed_at, self.begun_at) = (None, None);
         self.record().at_post.store(0, Relaxed);
         let slot = self.record().core().entry.slot;
-        slot.set_state(registry::NEW);
+        slot.set_state(slot::NEW);
         slot.set_os_id(0);
     }
 

@@ -15,8 +15,9 @@ use crate::process::pool::chunk::{ChunkRemote, Gathered};
 use crate::process::pool::dispatcher::Dispatcher;
 use crate::process::pool::link::WorkerLink;
 use crate::process::service;
-use crate::task::registry::{self, Slot};
-use crate::task::{Cause, CodecStage, Core, Handle, Interrupted, Kind, TaskError, failure, park};
+use crate::task::slot::Slot;
+use crate::task::{Backend, Cause, CodecStage, Core, Interrupted, Kind, TaskError, failure};
+use crate::task::{registry, wait};
 
 /// What a `Task` of a process holds on to. The result waits encoded: it is decoded by the joiner,
 /// on whose thread an `R` may live.
@@ -116,7 +117,7 @@ impl Record {
     pub(in crate::process) fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
         match self.link() {
             Some((dispatcher, link)) => link.park(dispatcher, &|| self.is_done(), deadline),
-            None => park::wait(deadline),
+            None => wait::for_wake(deadline),
         }
     }
 
@@ -139,7 +140,7 @@ impl Record {
     }
 }
 
-impl<R: DeserializeOwned + Send + 'static> Handle for Remote<R> {
+impl<R: DeserializeOwned + Send + 'static> Backend for Remote<R> {
     type Raw = Answer;
     type Value = R;
 

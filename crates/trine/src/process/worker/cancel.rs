@@ -21,7 +21,7 @@ use std::task::Waker;
 
 use crate::process::wire::board::OwnSlot;
 use crate::sys::signal::sigterm;
-use crate::task::registry::{Request, Slot};
+use crate::task::slot::{Request, Slot};
 use crate::task::{park, progress};
 
 /// The task that runs on the first thread; null for none. Stored by that thread only.

@@ -24,7 +24,7 @@ use super::wire::{self, Call, Failure, ForkRequest, Frame, FrameKind, Head, REST
 use crate::sys::clock;
 use crate::sys::process::{child, descriptors, fork_detect};
 use crate::task::registry::{self, Entry};
-use crate::task::{Cause, CodecStage, Kind, TaskError, failure, park};
+use crate::task::{Cause, CodecStage, Kind, TaskError, failure, park, slot};
 use inbox::{Inbox, Outbox};
 use setup::Setup;
 
@@ -171,7 +171,7 @@ fn run(order: &mut Frame, place: &'static OwnSlot, outbox: &mut Outbox) {
     // Before it runs: of a running process, the kernel would be asked for its state.
     let label = entry.info();
     entry.slot.set_os_id(own_id());
-    entry.slot.set_state(registry::RUNNABLE);
+    entry.slot.set_state(slot::RUNNABLE);
     registry::set_current(Some(entry.slot));
     let start = Instant::now();
     let left = call.deadline.map(|deadline| deadline.saturating_sub(clock::monotonic()));

@@ -23,8 +23,8 @@ use std::time::Instant;
 use super::waiter::{Progress, Queue, Waiter};
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::lock::Lock;
-use crate::task::Interrupted;
 use crate::task::park::{self, Patience};
+use crate::task::{Interrupted, wait};
 
 /// The capacity that is none.
 pub(super) const UNBOUNDED: usize = usize::MAX;
@@ -80,12 +80,12 @@ pub(super) enum Ended {
     Interrupted(Interrupted),
 }
 
-/// How a wait goes: [`park::wait`], or unwinding where that would fail.
+/// How a wait goes: [`wait::for_wake`], or unwinding where that would fail.
 pub(super) type Wait = fn(Option<Instant>) -> Result<(), Interrupted>;
 
 /// The wait of calls that cannot fail.
 pub(super) fn wait_or_unwind(deadline: Option<Instant>) -> Result<(), Interrupted> {
-    park::wait_or_unwind(deadline);
+    wait::or_unwind(deadline);
     Ok(())
 }
 

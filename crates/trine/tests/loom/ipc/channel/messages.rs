@@ -17,7 +17,7 @@ use crate::sys::io::reopen;
 use crate::sys::memory::shared_bytes::Region;
 use crate::sys::presence::{self, Presence, Table};
 use crate::sys::time::Naps;
-use crate::task::park;
+use crate::task::{park, wait};
 
 /// A channel, and what became of its messages. Each process has a number.
 pub(super) struct Channel {
@@ -116,7 +116,7 @@ impl Channel {
                 Found::Claimed(value) => return Some(value),
                 Found::Nothing if gone => return None,
                 Found::Nothing if kind == THREADS => {
-                    park::wait_word(ring.news(side), news, None).expect("nobody cancels it");
+                    wait::for_word(ring.news(side), news, None).expect("nobody cancels it");
                 }
                 Found::Nothing => loop {
                     let rung = reopen::rung();

@@ -9,8 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backtrace, Limit, Printed, TaskInfo};
+use super::info::TaskInfo;
 use crate::sys::signal::signal_name;
+
+mod backtrace;
+mod limit;
+mod printed;
+
+pub use backtrace::Backtrace;
+pub use limit::Limit;
+pub(crate) use limit::bytes;
+pub(crate) use printed::Printed;
 
 /// Why a task has no value: what happened, and to which task.
 ///
