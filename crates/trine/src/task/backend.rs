@@ -35,7 +35,7 @@ impl<T> Core<T> {
     ///
     /// # Safety
     ///
-    /// As for [`Outcome::complete`]: called once.
+    /// Called once; see [`Outcome::complete`].
     pub(crate) unsafe fn complete(&self, result: Result<T, TaskError>) {
         self.entry.slot.set_state(TERMINATED);
         // SAFETY: the caller's promise.

@@ -15,10 +15,10 @@ use super::slot::Slot;
 use super::unwind::interruption;
 use super::wait;
 
-/// Whether the caller should end: its task was cancelled, or the time of a
+/// Returns true if the caller should end: its task was cancelled, or the time of a
 /// [`timeout`](crate::time::timeout) around it is up, and no [`shield`] holds that off.
 ///
-/// Waits look by themselves; code that computes for long asks here from time to time.
+/// Waits check for this by themselves. Code that computes for long calls this from time to time.
 ///
 /// ```
 /// use trine::thread;
@@ -40,20 +40,35 @@ pub fn cancelled() -> bool {
     checkpoint().is_err()
 }
 
-/// As [`cancelled`], for code that hands errors on.
+/// Returns an error if the caller should end; see [`cancelled`].
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::{Interrupted, time};
+///
+/// fn sum(numbers: &[u64]) -> Result<u64, Interrupted> {
+///     let parts = numbers.chunks(1024);
+///     parts.map(|part| trine::checkpoint().map(|()| part.iter().sum::<u64>())).sum()
+/// }
+/// assert_eq!(sum(&[1, 2, 3])?, 6);
+/// let late = time::timeout(Duration::ZERO, || sum(&[1, 2, 3])).unwrap();
+/// assert!(late.unwrap_err().is_timeout());
+/// # Ok::<(), Interrupted>(())
+/// ```
 ///
 /// # Errors
 ///
-/// [`Interrupted`] says whether the caller was cancelled, and why, or its time is up.
+/// [`Interrupted`], which knows whether the caller was cancelled, and for which reason, or its time
+/// is up.
 pub fn checkpoint() -> Result<(), Interrupted> {
     with_own_slot(|slot| wait::check(slot).map(drop)).unwrap_or(Ok(()))
 }
 
-/// Runs `f` and holds cancellation, and deadlines from outside `f`, off for at most `max`: for the
-/// few steps that must not be left half done.
+/// Runs `f` and holds off cancellation, and deadlines from outside `f`, for at most `max`.
 ///
-/// Waits inside `f` go on when the task is cancelled meanwhile; after `max` they are interrupted as
-/// everywhere. Deadlines set inside `f` hold. Inside another shield, the later end holds.
+/// It is meant for the few steps that must not be left half done. Waits inside `f` go on when the
+/// task is cancelled meanwhile; after `max` they are interrupted as everywhere. Deadlines set
+/// inside `f` hold. Inside another shield, the later end counts.
 ///
 /// ```
 /// use std::time::Duration;
@@ -86,7 +101,7 @@ pub fn shield<T>(max: Duration, f: impl FnOnce() -> T) -> T {
         }
     }
     let now = Instant::now();
-    // Longer than the clock can count is as good as a thousand years.
+    // Beyond the clock's range, a thousand years serve as well.
     let until = now.checked_add(max).unwrap_or(now + Duration::from_secs(1 << 35));
     let _restore = with_own_slot(|slot| {
         let (shield, deadline) = (slot.shield(), slot.deadline());
@@ -100,7 +115,7 @@ pub fn shield<T>(max: Duration, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Runs `f`, whose waits end at `deadline`; `None` if one of them has ended it so.
+/// Runs `f`, whose waits end at `deadline`. Returns `None` if such a wait has ended `f`.
 pub(crate) fn within<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
     struct Restore(Option<Instant>);
     impl Drop for Restore {
@@ -117,7 +132,7 @@ pub(crate) fn within<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
         slot.exchange_deadline(wait::earlier(outer, Some(deadline)));
         Restore(outer)
     });
-    // What `f` shares with others is theirs to check; anything but our own interruption goes on.
+    // Data that `f` shares is checked by its owners. Only our own interruption ends here.
     let result = panic::catch_unwind(AssertUnwindSafe(f));
     drop(restore);
     match result {
@@ -132,13 +147,13 @@ pub(crate) fn within<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// How many calls of `timeout` and `shield` the caller is in.
+/// Returns the number of calls of `timeout` and `shield` that the caller is in.
 #[inline]
 pub(crate) fn guards() -> u32 {
     with_own_slot(Slot::guards).unwrap_or(0)
 }
 
-/// When the caller's waits end.
+/// Returns the moment at which the caller's waits end.
 pub(crate) fn deadline() -> Option<Instant> {
     with_own_slot(Slot::deadline).flatten()
 }

@@ -53,20 +53,30 @@ impl<T> Task<T> {
 
     /// Waits until the task has ended, and takes its value.
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none.
+    /// Parks the calling coroutine, or the thread outside any coroutine.
+    ///
+    /// ```
+    /// let task = trine::coroutine::spawn(|| 40 + 2);
+    /// assert_eq!(task.join()?, 42);
+    ///
+    /// let task = trine::thread::spawn(|| panic!("no luck"));
+    /// assert!(task.join().unwrap_err().is_panic());
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// A [`TaskError`] if the task ended without a value: it panicked, was cancelled, its process died, a
-    /// limit kept it from starting.
+    /// A [`TaskError`] if the task ended without a value: it panicked, it was cancelled, its
+    /// process died, or a limit kept it from starting.
     ///
     /// If the *caller* is cancelled or its time is up meanwhile, the error is
-    /// [`Cause::Cancelled`] or [`Cause::TimedOut`] and names the caller; the task is detached.
+    /// [`Cause::Cancelled`](crate::Cause::Cancelled) or [`Cause::TimedOut`](crate::Cause::TimedOut)
+    /// and names the caller; the task is detached.
     ///
     /// # Panics
     ///
-    /// If a task joins itself, which would wait for good. Tasks that join each other in a circle are not
-    /// told.
+    /// If a task joins itself, which would wait forever. Tasks that join each other in a circle are
+    /// not detected.
     #[track_caller]
     pub fn join(self) -> Result<T, TaskError> {
         self.refuse_own();
@@ -75,7 +85,7 @@ impl<T> Task<T> {
         self.outcome()
     }
 
-    /// Panics if the task is the caller's own, whose end it would wait for in vain.
+    /// Panics if the task is the caller's own, which would wait for its own end.
     #[track_caller]
     pub(crate) fn refuse_own(&self) {
         let own = registry::current();
@@ -94,19 +104,20 @@ impl<T> Task<T> {
         unsafe { self.backend.wait(None) }.map(drop)
     }
 
-    /// The caller is about to wait for this task or another one like it, and may do something for them instead.
+    /// Lets the caller, which is about to wait for this task or one like it, do something for them
+    /// instead.
     pub(crate) fn linger(&self) {
         self.backend.linger_unless_done();
     }
 
-    /// As `join`, but for the caller's own cancellation, which changes nothing here.
+    /// Joins the task even if the caller is cancelled.
     pub(crate) fn join_uninterrupted(self) -> Result<T, TaskError> {
         // SAFETY: `self` is the one consumer.
         unsafe { self.backend.wait_uninterrupted() };
         self.outcome()
     }
 
-    /// Takes the outcome, which is there.
+    /// Takes the outcome of a task that has ended.
     fn outcome(self) -> Result<T, TaskError> {
         let this = ManuallyDrop::new(self);
         // SAFETY: the handle is moved out once, and `this` is not dropped.
@@ -116,17 +127,27 @@ impl<T> Task<T> {
         outcome.expect("a task's value is taken once, by join, which consumes it")
     }
 
-    /// Waits at most `timeout` for the task to end. A duration beyond what the clock can count waits
-    /// for good.
+    /// Waits for at most `timeout` until the task has ended. A duration beyond the clock's range
+    /// waits forever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::{coroutine, time};
+    ///
+    /// let task = coroutine::spawn(|| time::sleep(Duration::MAX));
+    /// let task = task.join_timeout(Duration::from_millis(1)).unwrap_err(); // still at work
+    /// task.cancel();
+    /// assert!(task.join().unwrap_err().is_cancelled());
+    /// ```
     ///
     /// # Errors
     ///
-    /// Gives the handle back if the task was still at work. If the caller is interrupted meanwhile,
-    /// it ends as [`join`](Task::join) does then.
+    /// Gives the handle back if the task is still at work. If the caller is interrupted meanwhile,
+    /// the inner error is the one that [`join`](Task::join) returns then.
     ///
     /// # Panics
     ///
-    /// As [`join`](Task::join), if the wait would be for good.
+    /// If a task joins itself with a duration that waits forever.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, Task<T>> {
         let deadline = Instant::now().checked_add(timeout);
@@ -141,16 +162,17 @@ impl<T> Task<T> {
         }
     }
 
-    /// Asks the task to end, and does not wait for it.
+    /// Requests the task to end, without waiting for it.
     ///
-    /// A task that has not begun ends at once and never runs. One that waits in a call of trine, or
-    /// comes to one, is interrupted there: a call that returns a `Result` returns an error that
-    /// says so, another unwinds the task, running its destructors. That is a level, not an event:
-    /// every later wait of the task ends in the same way. One that computes goes on until it
-    /// waits or asks [`cancelled`](crate::cancelled). What has ended stays as it is.
+    /// A task that has not begun ends at once and never runs. A task that waits in a call of trine,
+    /// or comes to one, is interrupted there. A call that returns a `Result` returns
+    /// [`Interrupted`](crate::Interrupted); any other call unwinds the task, running its destructors.
+    /// The request is a level, not an event: every later wait of the task ends in the same way. A
+    /// task that computes goes on until it waits or calls [`cancelled`](crate::cancelled). A task
+    /// that has ended stays as it is.
     ///
-    /// The function of a task that has not begun is dropped by the caller: a destructor of what it
-    /// captures must not wait for what the caller holds.
+    /// The caller drops the function of a task that has not begun. So a destructor of its captures
+    /// must not wait for a resource that the caller holds.
     ///
     /// ```
     /// use trine::{coroutine, time};
@@ -163,45 +185,110 @@ impl<T> Task<T> {
         Arc::clone(&self.backend).request(None);
     }
 
-    /// As [`cancel`](Task::cancel), with a reason that the task's error will name; the first one counts.
+    /// Cancels the task with a reason that its error names; the first reason counts. See
+    /// [`cancel`](Task::cancel).
+    ///
+    /// ```
+    /// use trine::{coroutine, time};
+    ///
+    /// let task = coroutine::spawn(|| time::sleep(std::time::Duration::MAX));
+    /// task.cancel_because("it took too long");
+    /// let error = task.join().unwrap_err();
+    /// assert!(error.to_string().ends_with("was cancelled: it took too long"));
+    /// ```
     pub fn cancel_because(&self, reason: impl Into<Arc<str>>) {
         Arc::clone(&self.backend).request(Some(reason.into()));
     }
 
-    /// A handle that can only cancel, to be given to others.
+    /// Returns a handle that can only cancel, to be given to others.
+    ///
+    /// ```
+    /// use trine::{coroutine, thread, time};
+    ///
+    /// let task = coroutine::spawn(|| time::sleep(std::time::Duration::MAX));
+    /// let canceller = task.canceller();
+    /// let other = thread::spawn(move || canceller.cancel());
+    /// assert!(task.join().unwrap_err().is_cancelled());
+    /// # other.join()?;
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn canceller(&self) -> Canceller {
         Canceller(Arc::clone(&self.backend) as Arc<dyn Cancel>)
     }
 
-    /// Whether the task has ended, so that `join` will not wait.
+    /// Returns true if the task has ended, so that `join` does not wait.
+    ///
+    /// ```
+    /// let task = trine::coroutine::spawn(|| 7);
+    /// while !task.is_finished() {
+    ///     trine::coroutine::yield_now(); // … or a part of some other work
+    /// }
+    /// assert_eq!(task.join()?, 7);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.backend.is_done()
     }
 
-    /// The task's number.
+    /// Returns the task's number.
+    ///
+    /// ```
+    /// let task = trine::coroutine::spawn(trine::task::current);
+    /// let id = task.id();
+    /// assert_eq!(task.join()?.unwrap().id, id);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn id(&self) -> TaskId {
         self.backend.entry().id()
     }
 
-    /// The name that its builder was given.
+    /// Returns the name that the task's builder was given.
+    ///
+    /// ```
+    /// let task = trine::thread::Builder::new().name("crunch").spawn(|| ());
+    /// assert_eq!(task.name().as_deref(), Some("crunch"));
+    /// # task.join()?;
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn name(&self) -> Option<Arc<str>> {
         self.info().name
     }
 
-    /// Which way the task runs.
+    /// Returns the way in which the task runs.
+    ///
+    /// ```
+    /// let task = trine::thread::spawn(|| ());
+    /// assert_eq!(task.kind(), trine::Kind::Thread);
+    /// # task.join()?;
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn kind(&self) -> Kind {
         self.info().kind
     }
 
-    /// Where the task is in its life.
+    /// Returns the task's state.
+    ///
+    /// ```
+    /// use trine::{State, coroutine, sync::channel};
+    ///
+    /// let (sender, receiver) = channel::bounded::<u32>(1);
+    /// let task = coroutine::spawn(move || receiver.recv());
+    /// while task.state() != State::Waiting {
+    ///     std::thread::yield_now();
+    /// }
+    /// sender.send(7).unwrap();
+    /// assert_eq!(task.join()?, Ok(7));
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn state(&self) -> State {
         if self.is_finished() { State::Terminated } else { self.info().state }
     }
 
-    /// How far the task says that it has come, by [`progress`](crate::progress()); `None` if it has said nothing.
+    /// Returns the progress that the task has reported by [`progress`](crate::progress()); `None`
+    /// if it has reported nothing.
     ///
-    /// After its end the last number stays. A task that is run again because its process has died has said
-    /// nothing until it says something anew; so has one that is queued.
+    /// After the task's end the last number stays. A retry of a task whose process has died begins
+    /// again with `None`.
     ///
     /// ```
     /// let task = trine::thread::spawn(|| trine::progress(0.5));
@@ -214,12 +301,22 @@ impl<T> Task<T> {
         self.backend.reported_progress()
     }
 
-    /// All that is known of the task.
+    /// Describes the task.
+    ///
+    /// ```
+    /// let task = trine::coroutine::spawn(|| ());
+    /// let info = task.info();
+    /// assert_eq!(info.location.file(), file!());
+    /// println!("{info}"); // coroutine #1 (spawned at src/main.rs:3:12)
+    /// # task.join()?;
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn info(&self) -> TaskInfo {
         self.backend.entry().info()
     }
 
-    /// Has `waker` woken when the task ends; `true` if it has ended, and nothing was registered.
+    /// Registers `waker` to be woken when the task ends. Returns true if it has ended already; then
+    /// the waker is not registered.
     #[track_caller]
     pub(crate) fn register(&mut self, waker: &Waker) -> bool {
         self.refuse_own();
@@ -230,9 +327,15 @@ impl<T> Task<T> {
 
 /// A task is a future of its outcome, in any executor.
 ///
+/// ```
+/// let task = trine::thread::spawn(|| 42);
+/// assert_eq!(trine::future::block_on(task)?, 42);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+///
 /// # Panics
 ///
-/// If it is polled again after it was ready, or by the task itself, which would wait for good.
+/// If it is polled again after it was ready, or by the task itself, which would wait forever.
 impl<T> Future for Task<T> {
     type Output = Result<T, TaskError>;
 
@@ -252,17 +355,26 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
-/// Cancels a task from anywhere, also while somebody else joins it; see [`Task::canceller`].
+/// A handle that cancels a task from anywhere, also while another task joins it; see
+/// [`Task::canceller`].
 #[derive(Clone)]
 pub struct Canceller(Arc<dyn Cancel>);
 
 impl Canceller {
-    /// As [`Task::cancel`].
+    /// Cancels the task; see [`Task::cancel`].
     pub fn cancel(&self) {
         Arc::clone(&self.0).request(None);
     }
 
-    /// As [`Task::cancel_because`].
+    /// Cancels the task with a reason; see [`Task::cancel_because`].
+    ///
+    /// ```
+    /// use trine::{coroutine, time};
+    ///
+    /// let task = coroutine::spawn(|| time::sleep(std::time::Duration::MAX));
+    /// task.canceller().cancel_because("enough");
+    /// assert!(task.join().unwrap_err().to_string().ends_with("enough"));
+    /// ```
     pub fn cancel_because(&self, reason: impl Into<Arc<str>>) {
         Arc::clone(&self.0).request(Some(reason.into()));
     }

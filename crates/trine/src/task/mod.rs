@@ -6,7 +6,7 @@
 //! | `job.rs` | a function that waits to be run, and its task |
 //! | `backend.rs` | the contract between a handle and the kind that runs the task |
 //! | `outcome.rs` | the cell in which a result waits for its joiner |
-//! | `cancel.rs` | [`cancelled`](cancel::cancelled), [`shield`](cancel::shield), deadlines and scopes of the caller |
+//! | `cancel.rs` | [`cancelled`](cancel::cancelled), [`shield`](cancel::shield), deadlines, scopes |
 //! | `wait.rs` | waits that cancellation and deadlines end |
 //! | `park.rs`, `thread_parker.rs` | waiting, for coroutines and threads alike |
 //! | `failure.rs`, `unwind.rs` | how a panic or an interruption travels up a stack, and the error it becomes |

@@ -115,7 +115,7 @@ fn host() -> Option<&'static dyn Host> {
 }
 
 /// Returns true if the caller is a coroutine, carried by a host.
-pub(super) fn is_carried() -> bool {
+pub(super) fn is_coroutine() -> bool {
     host().is_some()
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn has_neighbours() -> bool {
     HOST.get().is_some()
 }
 
-/// Returns true if the caller waits as a thread, without others beside it that would run meanwhile.
+/// Returns true if the caller waits as a thread, and no coroutine would run there meanwhile.
 pub(crate) fn is_plain_thread() -> bool {
     HOST.get().is_none_or(|host| !host.carries_caller() && !host.has_turns())
 }
@@ -148,8 +148,8 @@ pub(crate) fn waker() -> Waker {
     }
 }
 
-/// Waits until a waker of the caller was used, or until `deadline`, whatever becomes of the caller's
-/// task meanwhile. May return early.
+/// Waits until a waker of the caller was used, or until `deadline`, even if the caller's task is
+/// cancelled meanwhile. May return early.
 pub(crate) fn park(deadline: Option<Instant>) {
     let sleep_until = match HOST.get() {
         Some(host) if host.carries_caller() => {
@@ -200,8 +200,8 @@ impl Patience {
         Patience(AtomicU32::new(Patience::MOST))
     }
 
-    /// Yields to other threads until `done` returns true or the number is used up. Does nothing in a
-    /// coroutine.
+    /// Yields to other threads until `done` returns true or the number is used up. Does nothing in
+    /// a coroutine.
     pub(crate) fn linger(&self, done: impl Fn() -> bool) {
         if host().is_some() {
             return;

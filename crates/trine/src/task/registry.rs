@@ -1,13 +1,13 @@
-//! The registry of live tasks: always on, read by anybody, written for a few nanoseconds a task.
+//! The registry of live tasks: always on, readable by any thread, a few nanoseconds a task.
 //!
-//! Every task of this process owns one [`Slot`] from its spawn until its last handle is gone. Slots
-//! stand in pages that are never freed, so a reader may look at any slot at any time; the task's id,
-//! which is never used twice, tells whether two looks saw the same task (a sequence lock with the
-//! id as its sequence, after Boehm, "Can seqlocks get along with programming language memory
-//! models?", 2012).
+//! Every task of this process owns one [`Slot`] from its spawn until its last handle is dropped.
+//! Slots lie in pages that are never freed, so any thread may read any slot at any time. A task's
+//! id is never used twice, so a reader that sees the same id before and after has read one task. (A
+//! sequence lock with the id as its sequence, after Boehm, "Can seqlocks get along with programming
+//! language memory models?", 2012.)
 //!
-//! Taking and returning a slot goes through a free list of the calling thread; a global list under
-//! a lock evens out between threads in batches.
+//! A thread takes slots from a free list of its own and returns them there. A global list under a
+//! lock balances the threads in batches.
 //!
 //! ```text
 //!   PAGES ──► [slot slot slot … 512]   leaked, type-stable, atomics only
@@ -27,7 +27,7 @@ use super::info::{Kind, State, TaskId, TaskInfo};
 use super::slot::{NEW, PARKED, Reading, Slot, TERMINATED, lock};
 use crate::sys::observe::{self, RunState};
 
-/// A task's place in the registry; leaving it is dropping this.
+/// A task's place in the registry. Dropping it removes the task.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) slot: &'static Slot,
@@ -44,7 +44,8 @@ impl Entry {
         Entry::enter(slot, id, kind, name, location)
     }
 
-    /// Enters a task that another process has spawned, under the number it has there; 0 is none.
+    /// Enters a task that another process has spawned, under its number there. Returns `None` for
+    /// 0.
     pub(crate) fn adopt(
         id: u64,
         kind: Kind,
@@ -67,10 +68,12 @@ impl Entry {
         Entry { slot }
     }
 
+    /// Returns the task's id.
     pub(crate) fn id(&self) -> TaskId {
         TaskId::from_raw(self.slot.raw_id()).expect("the slot is this task's until the drop")
     }
 
+    /// Describes the task.
     pub(crate) fn info(&self) -> TaskInfo {
         self.slot.info().expect("the slot is this task's until the entry is dropped")
     }
@@ -86,10 +89,10 @@ impl Drop for Entry {
     }
 }
 
-/// A free slot and an unused number.
+/// Takes a free slot and an unused number.
 fn take() -> (&'static Slot, TaskId) {
     LOCAL.try_with(|local| local.borrow_mut().take()).unwrap_or_else(|_| {
-        // The thread's own storage is already gone: take one from the global list.
+        // The thread's own storage is already destroyed: take a slot from the global list.
         let mut local = Local::EMPTY;
         let taken = local.take();
         local.give_back();
@@ -97,7 +100,7 @@ fn take() -> (&'static Slot, TaskId) {
     })
 }
 
-/// All live tasks of this process, in no particular order.
+/// Returns all live tasks of this process, in no particular order.
 pub(crate) fn list() -> Vec<TaskInfo> {
     let pages: Vec<_> = lock(&GLOBAL).pages.clone();
     pages
@@ -115,7 +118,7 @@ thread_local! {
     static PLAIN: Slot = const { Slot::new() };
 }
 
-/// The task that the caller runs in.
+/// Returns the task that the caller runs in.
 #[inline]
 pub(crate) fn current() -> Option<&'static Slot> {
     CURRENT.try_with(Cell::get).ok().flatten()
@@ -130,8 +133,8 @@ pub(super) fn with_own_slot<R>(f: impl FnOnce(&Slot) -> R) -> Option<R> {
     }
 }
 
-/// A number that no other live task or thread has: the address of the task's slot or, outside any
-/// task, of a thread-local. Never 0, but in destructors of thread-locals.
+/// Returns a number that no other live task or thread has: the address of the task's slot or,
+/// outside any task, of a thread-local. It is 0 only in destructors of thread-locals.
 #[inline]
 pub(crate) fn caller() -> usize {
     let number = |current: &Cell<Option<&'static Slot>>| match current.get() {
@@ -141,18 +144,18 @@ pub(crate) fn caller() -> usize {
     CURRENT.try_with(number).unwrap_or(0)
 }
 
-/// Says which task the calling thread runs from now on.
+/// Notes the task that the calling thread runs from now on.
 #[inline]
 pub(crate) fn set_current(slot: Option<&'static Slot>) {
     CURRENT.set(slot);
 }
 
-/// In a carrier's word, beside the slot's address: the monitor has seen that this one runs. The next
-/// switch overwrites it.
+/// In a carrier's word, beside the slot's address: the monitor has seen that this coroutine runs.
+/// The next switch overwrites it.
 pub(crate) const SEEN: usize = 1;
 const _: () = assert!(align_of::<Slot>() > SEEN);
 
-/// Words in which carriers say which coroutine they run, by its slot.
+/// The carriers' words, each the slot of the coroutine that the carrier runs.
 static RUNNING: Mutex<Vec<&'static AtomicPtr<Slot>>> = Mutex::new(Vec::new());
 
 /// Adds a carrier's word: the slot of the coroutine on its core, or null.
@@ -160,7 +163,7 @@ pub(crate) fn add_carrier(running: &'static AtomicPtr<Slot>) {
     lock(&RUNNING).push(running);
 }
 
-/// Takes a carrier's word out again.
+/// Removes a carrier's word.
 pub(crate) fn remove_carrier(running: &'static AtomicPtr<Slot>) {
     lock(&RUNNING).retain(|word| !std::ptr::eq(*word, running));
 }
@@ -196,11 +199,11 @@ impl Slot {
     }
 }
 
-/// Slots in a page: 32 KiB of them.
+/// The number of slots in a page of 32 KiB.
 const PAGE: usize = 512;
-/// Slots that move between a thread and the global list at once.
+/// The number of slots that move between a thread and the global list at once.
 const BATCH: usize = 256;
-/// Ids that a thread takes at once.
+/// The number of ids that a thread takes at once.
 const IDS: u64 = 4096;
 
 /// A thread's own free slots and unused ids.

@@ -1,12 +1,13 @@
-//! What is known of one live task, in one cache line that is never freed.
+//! The record of one live task, in one cache line that is never freed.
 //!
-//! | word | who writes it |
+//! | word | written by |
 //! |---|---|
-//! | `id` … `location`, `kind` | whoever spawns the task, under the sequence lock of the id (`registry.rs`) |
-//! | `state` | the diagram of `coroutine/fiber.rs` for a coroutine, its runner else; `CANCELLED` by anybody |
+//! | `id` … `location`, `kind` | the spawner, under the sequence lock of the id (`registry.rs`) |
+//! | `state` | a coroutine: see the diagram in `coroutine/fiber.rs`; other kinds: the runner |
+//! | `CANCELLED` in `state` | any thread |
 //! | `deadline`, `flags` | the task itself |
 //! | `os_id` | the task's runner |
-//! | `extra` | anybody, under its lock |
+//! | `extra` | any thread, under its lock |
 
 use std::panic::Location;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -19,27 +20,28 @@ use super::cancel_scope::CancelScope;
 use super::error::Cause;
 use super::info::{Kind, TaskId};
 
-/// Spawned, its function not yet called.
+/// Spawned; the function was not called yet.
 pub(crate) const NEW: u32 = 0;
-/// Its function was called; it runs or is queued to run.
+/// Begun: the function was called, and the task runs or is queued to run.
 pub(crate) const RUNNABLE: u32 = 1;
-/// As `RUNNABLE`, and a wake-up is stored that its next wait consumes. Coroutines only.
+/// Runnable, with a stored wake-up that the next wait consumes. Coroutines only.
 pub(crate) const NOTIFIED: u32 = 2;
-/// Waits in a call of trine. For a coroutine: whoever moves the word from here to `RUNNABLE` must
-/// put the coroutine into its carrier's queue, nobody else may.
+/// Waiting in a call of trine. The waker that moves a coroutine's word from here to `RUNNABLE` must
+/// put the coroutine into its carrier's queue; no other may.
 pub(crate) const PARKED: u32 = 3;
-/// Its function has returned, panicked or died; or it was ended before it was called.
+/// Ended: the function has returned, panicked or died, or will never be called.
 pub(crate) const TERMINATED: u32 = 4;
 /// The bits of the state word that hold one of the above.
 pub(crate) const STATE: u32 = 0xff;
-/// In the state word: the task was asked to end. Set once, by anybody, in a task that was started
+/// In the state word: the task is cancelled. Set once, by any thread, in a task that was started
 /// and has not ended; excludes `NEW`.
 pub(crate) const CANCELLED: u32 = 1 << 8;
 
-/// In `kind`: `extra` is there, and has to be cleared with the task.
+/// In `kind`: `extra` is filled, and has to be cleared with the task.
 const EXTRA: u32 = 1 << 8;
 
-/// In `kind`: a call of `timeout` or `shield` that the task is in; the bits above count them.
+/// In `kind`: one call of `timeout` or `shield` that the task is in; the bits from here on count
+/// them.
 const GUARD: u32 = 1 << 16;
 /// The bits of `kind` that hold the kind's number.
 const KIND: u32 = 0xff;
@@ -48,20 +50,20 @@ const KIND: u32 = 0xff;
 pub(crate) const SHIELDED: u32 = 1;
 /// In `flags`: the waker of the thread that runs the task is in `extra`.
 const WAKER: u32 = 2;
-/// In `flags`: an unwinding of the task has begun, by a panic or a cancellation. Says nothing of its
-/// end.
+/// In `flags`: an unwinding of the task has begun, by a panic or a cancellation. It may have ended
+/// since.
 pub(crate) const UNWINDING: u32 = 4;
 
-/// In `flags`: the task is inside regions that others can end.
+/// In `flags`: the task is inside scopes whose waits others can end.
 const IN_SCOPE: u32 = 8;
 
-/// In `flags`: one of the unwindings that have begun; the bits above count them, modulo 2²⁴.
+/// In `flags`: one unwinding that has begun; the bits from here on count them, modulo 2²⁴.
 const BEGUN: u32 = 1 << 8;
 
-/// In `deadline`: there is none.
+/// In `deadline`: none.
 const NEVER: u64 = u64::MAX;
 
-/// What is known of one live task.
+/// The record of one live task.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Slot {
@@ -70,10 +72,10 @@ pub(crate) struct Slot {
     /// The id of the task that spawned it; 0 for none.
     parent: AtomicU64,
     location: AtomicPtr<Location<'static>>,
-    /// When the task's waits end, in nanoseconds of [`moment`]; touched by the task only.
+    /// The moment at which the task's waits end, in nanoseconds of [`moment`]; touched by the task
+    /// only.
     deadline: AtomicU64,
-    /// `NEW` … `TERMINATED`; for coroutines also the word that waits and wake-ups meet at. And
-    /// `CANCELLED`.
+    /// `NEW` … `TERMINATED`, and `CANCELLED`. A coroutine's waits and wake-ups meet at this word.
     pub(crate) state: AtomicU32,
     /// The kind's number, `EXTRA`, and a count of `GUARD`s.
     kind: AtomicU32,
@@ -86,21 +88,21 @@ pub(crate) struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 64);
 
-/// What few tasks have.
+/// The parts that few tasks have.
 #[derive(Debug, Default)]
 struct Extra {
     name: Option<Arc<str>>,
-    /// Why the task was cancelled.
+    /// The reason for which the task was cancelled.
     reason: Option<Arc<str>>,
-    /// Until when a shield holds its cancellation off.
+    /// The end of the shield that holds the task's cancellation off.
     shield: Option<Instant>,
-    /// What the task is inside of, the outermost first.
+    /// The scopes that the task is inside of, the outermost first.
     scopes: Vec<Arc<CancelScope>>,
-    /// How many of them are outside the innermost shield.
+    /// The number of scopes that are outside the innermost shield.
     shielded: usize,
     /// Wakes the thread that runs the task.
     waker: Option<Waker>,
-    /// How far the task says that it has come.
+    /// The progress that the task has reported.
     progress: Option<f64>,
 }
 
@@ -115,7 +117,7 @@ pub(super) struct Reading {
     pub(super) location: &'static Location<'static>,
 }
 
-/// One unwinding of one task.
+/// The identity of one unwinding of one task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unwinding {
     slot: usize,
@@ -123,20 +125,20 @@ pub(super) struct Unwinding {
     number: u32,
 }
 
-/// What a request to cancel has found, and what is left to do for whoever made it.
+/// The outcome of a request to cancel: the next step of the requester.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// The task had not begun. It is the requester's now, who ends it.
+    /// End the task, which had not begun: it is the requester's now.
     Claimed,
-    /// It had begun: wake it, so that its wait sees the request.
+    /// Wake the task, which had begun, so that its wait sees the request.
     Wake,
-    /// It had ended, or was asked before.
+    /// Do nothing: the task had ended, or was cancelled before.
     Nothing,
 }
 
 impl Slot {
-    /// A slot without a task.
+    /// Makes a slot without a task.
     pub(super) const fn new() -> Slot {
         Slot {
             id: AtomicU64::new(0),
@@ -151,46 +153,48 @@ impl Slot {
         }
     }
 
-    /// The id of the slot's task, 0 for none.
+    /// Returns the id of the slot's task, 0 for none.
     #[inline]
     pub(crate) fn raw_id(&self) -> u64 {
         self.id.load(Relaxed)
     }
 
-    /// The id of the slot's task, if it has one.
+    /// Returns the id of the slot's task, if it has one.
     pub(crate) fn id(&self) -> Option<TaskId> {
         TaskId::from_raw(self.raw_id())
     }
 
-    /// Shows the name of the slot's task to `show` without waiting or allocating, as a signal
-    /// handler has to; `None` if it has none, or somebody is at it.
+    /// Calls `show` with the name of the slot's task, without waiting or allocating, as a signal
+    /// handler needs it. Returns `None` if the task has no name or the record is locked.
     pub(crate) fn try_name<R>(&self, show: impl FnOnce(&str) -> R) -> Option<R> {
         self.extra.try_lock().ok()?.as_ref()?.name.as_deref().map(show)
     }
 
-    /// Notes which kernel thread or process runs the task.
+    /// Notes the kernel thread or process that runs the task.
     pub(crate) fn set_os_id(&self, id: u32) {
         self.os_id.store(id, Relaxed);
     }
 
+    /// Sets the state of a task that is no coroutine, or has ended.
     pub(crate) fn set_state(&self, state: u32) {
         self.state.store(state, Relaxed);
     }
 
-    /// Exchanges the state of a task that is none of a coroutine, and gives the one before.
+    /// Sets the state of a task that is no coroutine, and returns the previous one.
     pub(crate) fn exchange_state(&self, state: u32) -> u32 {
         let exchanged =
             self.state.fetch_update(Relaxed, Relaxed, |word| Some((word & !STATE) | state));
         exchanged.unwrap_or_else(|word| word) & STATE
     }
 
-    /// Makes the task the caller's to run or to end; `false` if somebody was quicker, who ends it.
-    #[must_use = "who has not claimed a task must not touch it"]
+    /// Claims the task, which the caller then runs or ends. Returns false if another thread was
+    /// quicker and ends it.
+    #[must_use = "only the thread that has claimed a task may touch it"]
     pub(crate) fn claim(&self) -> bool {
         self.state.compare_exchange(NEW, RUNNABLE, AcqRel, Relaxed).is_ok()
     }
 
-    /// Asks the task to end, by an owner of one of its references.
+    /// Requests the task to end. The caller owns a reference to it.
     pub(crate) fn request_cancel(&self, reason: Option<Arc<str>>) -> Request {
         let mut word = self.state.load(Relaxed);
         if word & CANCELLED == 0 && word != TERMINATED {
@@ -210,7 +214,7 @@ impl Slot {
         }
     }
 
-    /// Notes why a task was cancelled that keeps the request elsewhere.
+    /// Notes the reason for a cancellation that is recorded elsewhere.
     pub(crate) fn set_reason(&self, reason: Option<Arc<str>>) {
         if let Some(reason) = reason {
             self.with_extra(|extra| {
@@ -219,38 +223,38 @@ impl Slot {
         }
     }
 
-    /// Notes how far the task has come.
+    /// Notes the progress that the task reports.
     pub(crate) fn set_progress(&self, progress: f64) {
         self.with_extra(|extra| extra.progress = Some(progress));
     }
 
-    /// How far the task says that it has come.
+    /// Returns the progress that the task has reported.
     pub(crate) fn progress(&self) -> Option<f64> {
         lock(&self.extra).as_ref().and_then(|extra| extra.progress)
     }
 
-    /// Which way the task runs.
+    /// Returns the task's kind.
     pub(crate) fn kind(&self) -> Kind {
         Kind::from_raw(self.kind.load(Relaxed) & KIND)
     }
 
-    /// Whether the task was asked to end.
+    /// Returns true if the task is cancelled.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
         self.state.load(Acquire) & CANCELLED != 0
     }
 
-    /// Why the task was cancelled, if a reason was given.
+    /// Returns the reason for which the task was cancelled, if it has one.
     pub(crate) fn reason(&self) -> Option<Arc<str>> {
         lock(&self.extra).as_ref().and_then(|extra| extra.reason.clone())
     }
 
-    /// What a cancelled task ends with.
+    /// Returns the cause that a cancelled task ends with.
     pub(crate) fn cancellation(&self) -> Cause {
         Cause::Cancelled { reason: self.reason() }
     }
 
-    /// When the task's waits end; for the task itself.
+    /// Returns the moment at which the task's waits end; for the task itself.
     #[inline]
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.deadline.load(Relaxed) {
@@ -259,7 +263,7 @@ impl Slot {
         }
     }
 
-    /// Exchanges the task's deadline, and gives the one before; for the task itself.
+    /// Sets the task's deadline and returns the previous one; for the task itself.
     pub(crate) fn exchange_deadline(&self, deadline: Option<Instant>) -> Option<Instant> {
         let before = self.deadline();
         let nanos = deadline.map_or(NEVER, |deadline| {
@@ -270,7 +274,7 @@ impl Slot {
         before
     }
 
-    /// Until when a shield holds the task's cancellation off; for the task itself.
+    /// Returns the end of the shield that holds the task's cancellation off; for the task itself.
     pub(crate) fn shield(&self) -> Option<Instant> {
         if self.flags.load(Relaxed) & SHIELDED == 0 {
             return None;
@@ -284,21 +288,21 @@ impl Slot {
         self.with_extra(|extra| (extra.shield, extra.shielded) = (shield, shielded));
     }
 
-    /// How many regions the task is inside of, and how many of them are outside its shield; for the
-    /// task itself.
+    /// Returns the number of scopes that the task is inside of, and how many of them are outside
+    /// its shield; for the task itself.
     pub(crate) fn scopes(&self) -> (usize, usize) {
         let extra = lock(&self.extra);
         extra.as_ref().map_or((0, 0), |extra| (extra.scopes.len(), extra.shielded))
     }
 
-    /// Whether the task is inside any region; for the task itself.
+    /// Returns true if the task is inside a scope; for the task itself.
     #[inline]
     pub(crate) fn has_scopes(&self) -> bool {
         self.has_flag(IN_SCOPE)
     }
 
-    /// Whether a region around the task was ended, of those inside its shield or of all; for the
-    /// task itself.
+    /// Returns true if a scope around the task has ended, of all or only of those inside its
+    /// shield; for the task itself.
     pub(crate) fn is_scope_ended(&self, shielded: bool) -> bool {
         self.with_extra(|extra| {
             let outer = if shielded { extra.shielded } else { 0 };
@@ -306,14 +310,14 @@ impl Slot {
         })
     }
 
-    /// The task enters a region; for the task itself.
+    /// Enters a scope; for the task itself.
     pub(crate) fn enter_scope(&self, scope: Arc<CancelScope>) {
         self.with_extra(|extra| extra.scopes.push(scope));
         self.set_flag(IN_SCOPE, true);
     }
 
-    /// The task leaves a region, mostly the one that it has entered last; for the task itself. A
-    /// generator may leave its own in another order, and in another task.
+    /// Leaves a scope, mostly the last one entered; for the task itself. A generator may leave its
+    /// scopes in another order, and in another task.
     pub(crate) fn leave_scope(&self, scope: &Arc<CancelScope>) {
         let left = self.with_extra(|extra| {
             if let Some(at) = extra.scopes.iter().rposition(|other| Arc::ptr_eq(other, scope)) {
@@ -325,23 +329,23 @@ impl Slot {
         self.set_flag(IN_SCOPE, left > 0);
     }
 
-    /// The task enters a call of `timeout` or `shield`; for the task itself.
+    /// Enters a call of `timeout` or `shield`; for the task itself.
     pub(crate) fn enter_guard(&self) {
         self.kind.fetch_add(GUARD, Relaxed);
     }
 
-    /// The task leaves such a call; for the task itself.
+    /// Leaves a call of `timeout` or `shield`; for the task itself.
     pub(crate) fn leave_guard(&self) {
         self.kind.fetch_sub(GUARD, Relaxed);
     }
 
-    /// How many such calls the task is in; for the task itself.
+    /// Returns the number of such calls that the task is in; for the task itself.
     #[inline]
     pub(crate) fn guards(&self) -> u32 {
         self.kind.load(Relaxed) / GUARD
     }
 
-    /// Whether a bit of `flags` is set; for the task itself.
+    /// Returns true if a bit of `flags` is set; for the task itself.
     pub(crate) fn has_flag(&self, bit: u32) -> bool {
         self.flags.load(Relaxed) & bit != 0
     }
@@ -352,15 +356,15 @@ impl Slot {
         self.flags.store(if on { flags | bit } else { flags & !bit }, Relaxed);
     }
 
-    /// An unwinding of the task begins; for the task itself.
+    /// Notes that an unwinding of the task begins; for the task itself.
     pub(super) fn begin_unwinding(&self) -> Unwinding {
         let flags = self.flags.load(Relaxed).wrapping_add(BEGUN) | UNWINDING;
         self.flags.store(flags, Relaxed);
         self.unwinding(flags)
     }
 
-    /// An unwinding is over, of this task or of another one, unless a later one has begun; for the
-    /// task itself.
+    /// Notes that an unwinding has ended. Changes nothing if it was another task's, or if a later
+    /// unwinding has begun; for the task itself.
     pub(super) fn end_unwinding(&self, begun: Unwinding) {
         if self.unwinding(self.flags.load(Relaxed)) == begun {
             self.set_flag(UNWINDING, false);
@@ -372,8 +376,8 @@ impl Slot {
         Unwinding { slot, id: self.raw_id(), number: flags / BEGUN }
     }
 
-    /// Leaves a waker of the thread that runs the task, once; for the task itself, before it looks
-    /// whether it was cancelled.
+    /// Leaves a waker of the thread that runs the task, once; for the task itself, before it checks
+    /// for a cancellation.
     pub(crate) fn leave_waker(&self, waker: impl FnOnce() -> Waker) {
         if !self.has_flag(WAKER) {
             self.with_extra(|extra| extra.waker = Some(waker()));
@@ -381,9 +385,9 @@ impl Slot {
         }
     }
 
-    /// Wakes the thread that runs the task, if it has left a waker; after a request to cancel.
+    /// Wakes the thread that runs the task, if it has left a waker. Follows a request to cancel.
     pub(crate) fn wake_thread(&self) {
-        // The lock orders this with `leave_waker`: a thread that has left none yet will see the
+        // The lock orders this with `leave_waker`: a thread that has left no waker yet will see the
         // request.
         let waker = lock(&self.extra).as_ref().and_then(|extra| extra.waker.clone());
         if let Some(waker) = waker {
@@ -427,7 +431,7 @@ impl Slot {
         name: Option<Arc<str>>,
         at: &'static Location<'static>,
     ) {
-        // The id is 0 since the slot was returned. No store below may be seen before that.
+        // The id has been 0 since the slot was returned. No store below may be seen before that.
         fence(Release);
         self.parent.store(parent, Relaxed);
         self.location.store(std::ptr::from_ref(at).cast_mut(), Relaxed);
@@ -442,7 +446,7 @@ impl Slot {
         self.id.store(id.get(), Release);
     }
 
-    /// Forgets the task.
+    /// Clears the record.
     pub(super) fn empty(&self) {
         self.id.store(0, Relaxed);
         if self.kind.load(Relaxed) & EXTRA != 0 {
@@ -451,12 +455,12 @@ impl Slot {
     }
 }
 
-/// No code that can panic runs under these locks.
+/// Locks a mutex of the registry. No code that can panic runs under these locks.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Moments as words: nanoseconds since the first look.
+/// Moments as words: nanoseconds since the first call.
 mod moment {
     use std::sync::OnceLock;
     use std::time::Instant;

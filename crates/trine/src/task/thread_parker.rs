@@ -1,4 +1,4 @@
-//! Waiting as a thread: a word to sleep on in the kernel, and a bell that ends sleeps in `poll(2)`.
+//! Waiting as a thread: a word to sleep on, and a bell that ends sleeps in `poll(2)`.
 
 use std::cell::OnceCell;
 use std::mem::ManuallyDrop;
@@ -15,9 +15,9 @@ use crate::sys::io::poll::{self, Bell, Interest};
 
 thread_local! {
     static THREAD: OnceCell<OwnParker> = const { OnceCell::new() };
-    /// Stands in for `THREAD` once that is destroyed, for waits in the destructors of other
-    /// thread-locals. It needs no destructor, so it lasts as long as the thread. Such a thread leaks
-    /// one parker.
+    /// Replaces `THREAD` once that is destroyed, for waits in the destructors of other
+    /// thread-locals. It needs no destructor, so it lasts as long as the thread. Such a thread
+    /// leaks one parker.
     static LATE: OnceCell<ManuallyDrop<Arc<ThreadParker>>> = const { OnceCell::new() };
 }
 

@@ -1,4 +1,4 @@
-//! Unwinding: the interruption that travels up a stack, and the question whether the caller unwinds.
+//! Unwinding: the interruption that travels up a stack, and the check that none is under way.
 //!
 //! A wait that cannot fail ends a cancelled task by unwinding it with an [`Unwind`] as the payload.
 //! It must not do so while a destructor runs because of another unwinding, for a second one there

@@ -63,7 +63,7 @@ pub(crate) fn or_unwind(deadline: Option<Instant>) {
 ///
 /// # Errors
 ///
-/// As [`for_wake`].
+/// See [`for_wake`].
 pub(crate) fn until(moment: Instant) -> Result<(), Interrupted> {
     while Instant::now() < moment {
         for_wake(Some(moment))?;
@@ -76,7 +76,7 @@ pub(crate) fn until(moment: Instant) -> Result<(), Interrupted> {
 ///
 /// # Errors
 ///
-/// As [`for_wake`].
+/// See [`for_wake`].
 pub(crate) fn for_descriptor(
     descriptor: BorrowedFd<'_>,
     interest: Interest,
@@ -94,7 +94,7 @@ pub(crate) fn for_descriptor(
 ///
 /// # Errors
 ///
-/// As [`for_wake`].
+/// See [`for_wake`].
 pub(crate) fn for_word(
     word: &AtomicU32,
     expected: u32,
@@ -128,8 +128,8 @@ fn wait_of(
 
 /// Leaves the thread's waker in the caller's task, so that a request to cancel can wake the thread.
 fn leave_waker(slot: &Slot) {
-    // A carried task is woken by its handle, and a thread without a task by nobody.
-    if !park::is_carried() && slot.id().is_some() {
+    // A coroutine is woken by its handle, and a thread without a task cannot be cancelled.
+    if !park::is_coroutine() && slot.id().is_some() {
         slot.leave_waker(park::thread_waker);
     }
 }
@@ -213,7 +213,7 @@ mod tests {
             for_word(&WORD, 0, None).unwrap();
         }
         WORD.store(2, Release);
-        // Nobody changes the word any more.
+        // The word does not change any more.
         for_word(&WORD, 2, None).unwrap();
         other.join().unwrap();
         let deadline = Instant::now() + Duration::from_millis(1);

@@ -1,8 +1,8 @@
 //! Backtraces that are cheap to take and can cross to another process of the same program.
 //!
-//! Taking one walks the stack and notes addresses (microseconds); names and lines are looked up when
-//! it is printed (milliseconds, once). An address within the program travels as its offset from the
-//! load address, so a worker's backtrace is resolved by whoever prints it.
+//! Capturing one walks the stack and notes addresses (microseconds). Names and lines are looked up
+//! when it is printed (milliseconds, once). An address within the program travels as its offset
+//! from the load address, so the process that prints a worker's backtrace can resolve it.
 
 use std::fmt;
 
@@ -10,10 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::process::image;
 
-/// Frames noted at the most: deep recursion repeats itself, and a record has to stay small.
+/// The most frames noted: deep recursion repeats itself, and a record has to stay small.
 const MOST: usize = 128;
 
-/// Where a panic came from: the stack of calls, innermost first. Print it with `{}`.
+/// The stack of calls that led to a panic, innermost first. Print it with `{}`.
+///
+/// ```
+/// use trine::{Cause, thread};
+///
+/// let error = thread::spawn(|| panic!("no luck")).join().unwrap_err();
+/// let Cause::Panicked { backtrace, .. } = error.cause() else { panic!("{error}") };
+/// println!("{backtrace}"); // "   0: program::main::{closure#0}\n   at src/main.rs:3:31\n…"
+/// assert!(!backtrace.is_empty());
+/// ```
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Backtrace {
     frames: Vec<Frame>,
@@ -38,7 +47,7 @@ impl Frame {
 }
 
 impl Backtrace {
-    /// Notes the stack of the caller.
+    /// Captures the stack of the caller.
     pub(crate) fn capture() -> Backtrace {
         let pid = std::process::id();
         let mut frames = Vec::with_capacity(32);
@@ -49,13 +58,13 @@ impl Backtrace {
         Backtrace { frames }
     }
 
-    /// A stack that was found in another way, innermost first; the addresses are return addresses.
+    /// Makes a backtrace of return addresses that were found in another way, innermost first.
     pub(crate) fn from_addresses(addresses: &[usize]) -> Backtrace {
         let pid = std::process::id();
         Backtrace { frames: addresses.iter().take(MOST).map(|&at| Frame::new(pid, at)).collect() }
     }
 
-    /// Whether no frame could be noted.
+    /// Returns true if no frame could be noted.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
@@ -67,6 +76,7 @@ struct Line {
     place: Option<String>,
 }
 
+/// Appends the lines of a frame: several if functions were inlined.
 fn resolve(frame: Frame, lines: &mut Vec<Line>) {
     let address = match frame {
         Frame::Own(offset) => image::base() + offset,
@@ -90,7 +100,7 @@ fn resolve(frame: Frame, lines: &mut Vec<Line>) {
     }
 }
 
-/// The panic machinery that stands between the panic and this crate's hook.
+/// Returns true for a function of the panic machinery, between the panic and this crate's hook.
 fn is_machinery(function: &str) -> bool {
     [
         "rust_begin_unwind",
@@ -102,7 +112,7 @@ fn is_machinery(function: &str) -> bool {
     .any(|part| function.contains(part))
 }
 
-/// The frames in which tasks begin; what called them is the runtime's own business.
+/// Returns true for a function in which tasks begin. Its callers belong to the runtime.
 fn is_task_entry(function: &str) -> bool {
     ["trine::task::failure::catch", "trine::process::function::call", "trine::process::worker::"]
         .iter()
@@ -115,13 +125,13 @@ impl fmt::Display for Backtrace {
         for &frame in &self.frames {
             resolve(frame, &mut lines);
         }
-        // Begin behind the panic machinery, which our hook stands in.
+        // Begin behind the panic machinery, which calls our hook.
         let first = lines
             .iter()
             .take(24)
             .rposition(|line| is_machinery(&line.function))
             .map_or(0, |at| at + 1);
-        // The innermost is shown in any case: the task's function may be inlined into its entry.
+        // The innermost frame is always shown: the task's function may be inlined into its entry.
         let rest = lines.get(first + 1..).unwrap_or_default();
         let own = rest.iter().take_while(|line| !is_task_entry(&line.function));
         for (number, line) in lines.get(first).into_iter().chain(own).enumerate() {

@@ -1,9 +1,9 @@
-//! A limit that was set for a process, and that its task has met.
+//! The limits of a process that can end its task.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A limit that a process met, and that ended it. See [`process::Builder`](crate::process::Builder).
+/// A limit that ended a process; see [`process::Builder`](crate::process::Builder).
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,9 +21,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// Of memory, in bytes.
+    /// The memory, in bytes.
     Memory(u64),
-    /// Of processor time.
+    /// The processor time.
     CpuTime(Duration),
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Limit {
     }
 }
 
-/// A number of bytes as people read it: exact where it is a whole number of MiB or KiB.
+/// Formats a number of bytes for people: exact where it is a whole number of MiB or KiB.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["bytes", "KiB", "MiB", "GiB"];
     let unit = (1..UNITS.len()).rev().find(|unit| count >> (10 * unit) != 0).unwrap_or(0);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_told_in_the_unit_that_suits_them() {
+    fn bytes_are_shown_in_the_unit_that_suits_them() {
         let texts = [0, 1023, 1 << 10, 1_500, 512 << 20, (1 << 30) + (1 << 29), 1 << 45].map(bytes);
         let expected =
             ["0 bytes", "1023 bytes", "1 KiB", "1.5 KiB", "512 MiB", "1.5 GiB", "32768 GiB"];

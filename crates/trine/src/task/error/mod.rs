@@ -1,27 +1,33 @@
-//! The one error of a task, whichever way it ran and whichever way it ended.
+//! The one error of tasks, for every kind and every way to end.
+//!
+//! | file | content |
+//! |---|---|
+//! | `mod.rs` | [`TaskError`] |
+//! | `cause.rs` | [`Cause`], [`CodecStage`], [`SourceLocation`] |
+//! | `backtrace.rs` | [`Backtrace`]: cheap to capture, able to cross to another process |
+//! | `limit.rs` | [`Limit`] |
+//! | `printed.rs` | the end of a task's output |
 
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
-
 use super::info::TaskInfo;
-use crate::sys::signal::signal_name;
 
 mod backtrace;
+mod cause;
 mod limit;
 mod printed;
 
 pub use backtrace::Backtrace;
+pub use cause::{Cause, CodecStage, SourceLocation};
 pub use limit::Limit;
 pub(crate) use limit::bytes;
 pub(crate) use printed::Printed;
 
-/// Why a task has no value: what happened, and to which task.
+/// The error of a task that has no value: the cause, and the task that it happened to.
 ///
 /// ```
 /// let task = trine::thread::spawn(|| -> u32 { "seven".parse().unwrap() });
@@ -43,98 +49,9 @@ struct Inner {
     suppressed: Vec<TaskError>,
 }
 
-/// A panic's own payload, kept so that the panic can go on in the joiner; clones of the error share it. The
-/// lock makes the error `Sync`: a payload is `Send` and need not be more.
+/// A panic's payload, kept so that the joiner can resume the panic; clones of the error share it.
+/// The lock makes the error `Sync`: a payload is `Send` and need not be more.
 type Payload = Option<Arc<Mutex<Option<Box<dyn Any + Send>>>>>;
-
-/// What happened to a task that has no value.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Cause {
-    /// Its function panicked.
-    #[non_exhaustive]
-    Panicked {
-        /// What the panic said; empty if its payload was no string.
-        message: String,
-        /// Where it panicked; `None` if a panic hook set later by the program hides it.
-        location: Option<SourceLocation>,
-        /// The calls that led there.
-        backtrace: Backtrace,
-    },
-    /// It was cancelled, and gave up.
-    #[non_exhaustive]
-    Cancelled {
-        /// The reason given with the cancellation.
-        reason: Option<Arc<str>>,
-    },
-    /// A deadline around it has passed, and it gave up.
-    TimedOut,
-    /// Its process ended with this exit code before there was a result.
-    Exited {
-        /// The exit code.
-        code: i32,
-    },
-    /// Its process was ended by a signal: a crash, an `abort`, a `kill`.
-    #[non_exhaustive]
-    Signaled {
-        /// The signal's number.
-        signal: i32,
-        /// Whether the kernel wrote a core file.
-        core_dumped: bool,
-        /// Whether it died because memory had run out: an allocation failed, or the kernel has
-        /// killed it in its control group. `false` where that is not known, as when the kernel
-        /// kills because the whole machine is short of memory.
-        out_of_memory: bool,
-        /// The limit that it had met, if that is known.
-        limit: Option<Limit>,
-    },
-    /// Its process ran off the end of its stack; the process itself said so before it died.
-    StackOverflow,
-    /// Its process was lost, and how the task would have ended cannot be known: it closed its
-    /// connection, or sent what no worker sends.
-    #[non_exhaustive]
-    Lost {
-        /// What was seen.
-        reason: String,
-    },
-    /// It never ran, because a limit was met; the text names the limit and the remedy.
-    NotSpawned {
-        /// What was refused, and what to do.
-        reason: String,
-    },
-    /// Its argument or its result could not cross between the processes.
-    Codec {
-        /// Which value, and which way.
-        stage: CodecStage,
-        /// What the encoder or decoder said.
-        message: String,
-    },
-}
-
-/// Which value failed to cross between two processes, and on which side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum CodecStage {
-    /// Encoding the argument, in the caller's process.
-    EncodeArgument,
-    /// Decoding the argument, in the worker.
-    DecodeArgument,
-    /// Encoding the result, in the worker.
-    EncodeResult,
-    /// Decoding the result, in the caller's process.
-    DecodeResult,
-}
-
-/// A place in source code that can cross between processes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceLocation {
-    /// The file, as the compiler was told.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u32,
-    /// The column, from 1.
-    pub column: u32,
-}
 
 impl TaskError {
     pub(crate) fn new(cause: Cause, task: Option<TaskInfo>) -> TaskError {
@@ -174,42 +91,70 @@ impl TaskError {
         self
     }
 
-    /// What happened.
+    /// Returns the cause.
+    ///
+    /// ```
+    /// let error = trine::thread::spawn(|| panic!("no luck")).join().unwrap_err();
+    /// let trine::Cause::Panicked { message, .. } = error.cause() else { panic!("{error}") };
+    /// assert_eq!(message, "no luck");
+    /// ```
     pub fn cause(&self) -> &Cause {
         &self.0.cause
     }
 
-    /// To which task.
+    /// Returns the task that the error happened to.
+    ///
+    /// ```
+    /// let task = trine::thread::spawn(|| panic!("no luck"));
+    /// let id = task.id();
+    /// assert_eq!(task.join().unwrap_err().task().unwrap().id, id);
+    /// ```
     pub fn task(&self) -> Option<&TaskInfo> {
         self.0.task.as_ref()
     }
 
-    /// In which run of the task it happened, from 1; more than 1 only where retries were asked for.
+    /// Returns the number of the run in which the error happened, from 1. It is more than 1 only
+    /// in a pool with [retries](crate::process::PoolBuilder::retries).
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).retries(2).build();
+    /// let error = pool.spawn((), |()| -> () { std::process::abort() }).join().unwrap_err();
+    /// assert_eq!(error.attempt(), 3);
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.0.attempt
     }
 
-    /// Of a task of a [map](crate::Executor::map): which of the arguments it had, from 0.
+    /// Returns the index of the task's argument, from 0, if the task belongs to a
+    /// [map](crate::Executor::map).
     ///
     /// ```
     /// use trine::{Executor, Kind};
     ///
     /// let words = ["3", "1o", "5"].map(String::from);
-    /// let numbers = Kind::Thread.map(words.clone(), |word: String| word.parse::<u32>().unwrap()).unordered();
-    /// let errors: Vec<_> = numbers.filter_map(Result::err).collect();
+    /// let numbers = Kind::Thread.map(words.clone(), |word: String| word.parse::<u32>().unwrap());
+    /// let errors: Vec<_> = numbers.unordered().filter_map(Result::err).collect();
     /// assert_eq!(words[errors[0].argument().unwrap()], "1o");
     /// ```
     pub fn argument(&self) -> Option<usize> {
         self.0.argument
     }
 
-    /// The end of what the task had printed on its standard output, at most 8 KiB; empty if that was not
-    /// [captured](crate::process::Builder::capture_output). Not all programs print UTF-8.
+    /// Returns the end of the task's standard output, at most 8 KiB; empty if that was not
+    /// [captured](crate::process::Builder::capture_output). It need not be UTF-8.
+    ///
+    /// ```
+    /// let task = trine::process::Builder::new().capture_output().spawn((), |()| -> () {
+    ///     println!("step 1");
+    ///     std::process::abort()
+    /// });
+    /// assert_eq!(task.join().unwrap_err().stdout(), b"step 1\n");
+    /// ```
     pub fn stdout(&self) -> &[u8] {
         self.0.printed.as_ref().map_or(&[], |printed| &printed.stdout)
     }
 
-    /// As [`stdout`](Self::stdout), of its standard error.
+    /// Returns the end of the task's standard error; see [`stdout`](Self::stdout).
     ///
     /// ```
     /// let task = trine::process::Builder::new().capture_output().spawn((), |()| -> () {
@@ -224,7 +169,7 @@ impl TaskError {
         self.0.printed.as_ref().map_or(&[], |printed| &printed.stderr)
     }
 
-    /// The line on standard error that tells most of a process that could not report by itself.
+    /// Returns the last line on standard error of a process that could not report by itself.
     fn last_line(&self) -> Option<String> {
         let is_mute = matches!(
             self.0.cause,
@@ -233,47 +178,86 @@ impl TaskError {
         self.0.printed.as_ref().filter(|_| is_mute)?.last_line()
     }
 
-    /// The failures that came after this one in the same [`scope`](crate::scope()) or
+    /// Returns the failures that came after this one in the same [`scope`](crate::scope()) or
     /// [`race`](crate::race).
+    ///
+    /// ```
+    /// use trine::thread;
+    ///
+    /// let tasks = [thread::spawn(|| panic!("one")), thread::spawn(|| panic!("two"))];
+    /// let error = trine::race::<()>(tasks).unwrap_err();
+    /// assert_eq!(error.suppressed().len(), 1);
+    /// ```
     pub fn suppressed(&self) -> &[TaskError] {
         &self.0.suppressed
     }
 
-    /// Whether the task's function panicked.
+    /// Returns true if the task's function panicked.
     pub fn is_panic(&self) -> bool {
         matches!(self.0.cause, Cause::Panicked { .. })
     }
 
-    /// Whether the task was cancelled. The error of a `join` in a cancelled task is one too: then
-    /// [`task`](TaskError::task) names that task.
+    /// Returns true if the task was cancelled, or if the joining task was: then
+    /// [`task`](TaskError::task) names the joiner.
+    ///
+    /// ```
+    /// use trine::{coroutine, time};
+    ///
+    /// let task = coroutine::spawn(|| time::sleep(std::time::Duration::MAX));
+    /// task.cancel();
+    /// assert!(task.join().unwrap_err().is_cancelled());
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.cause, Cause::Cancelled { .. })
     }
 
-    /// Whether the task's time was up.
+    /// Returns true if the task's time was up.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.cause, Cause::TimedOut)
     }
 
-    /// Whether the task's process died under it: by a signal, by `exit`, by a stack overflow, or so
-    /// that nobody knows.
+    /// Returns true if the task's process died under it: by a signal, by `exit`, by a stack
+    /// overflow, or for an unknown reason.
+    ///
+    /// ```
+    /// let task = trine::process::spawn((), |()| -> () { std::process::abort() });
+    /// assert!(task.join().unwrap_err().is_crash());
+    /// ```
     pub fn is_crash(&self) -> bool {
         self.0.cause.is_crash()
     }
 
-    /// Whether the task's process died because memory had run out; `false` where that is not known.
+    /// Returns true if the task's process died because memory had run out; false where that is not
+    /// known.
+    ///
+    /// ```
+    /// use trine::process::Builder;
+    ///
+    /// let task = Builder::new()
+    ///     .memory_limit(64 << 20)
+    ///     .spawn((), |()| std::hint::black_box(vec![1_u8; 256 << 20]).len());
+    /// assert!(task.join().unwrap_err().is_out_of_memory());
+    /// ```
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self.0.cause, Cause::Signaled { out_of_memory: true, .. })
     }
 
-    /// Whether the task never ran because a limit was met.
+    /// Returns true if the task never ran, because a limit was met.
     pub fn is_not_spawned(&self) -> bool {
         matches!(self.0.cause, Cause::NotSpawned { .. })
     }
 
-    /// The panic's payload, to carry the panic on with [`std::panic::resume_unwind`]. A panic in
-    /// another process gives its message, as a `String`; so does a clone of an error whose payload
-    /// was taken.
+    /// Returns the panic's payload, to resume the panic by [`std::panic::resume_unwind`].
+    ///
+    /// The payload of a panic in another process is its message, as a `String`; so is that of a
+    /// clone of an error whose payload was taken.
+    ///
+    /// ```
+    /// let error = trine::thread::spawn(|| std::panic::panic_any(7_u32)).join().unwrap_err();
+    /// let payload = error.into_panic()?;
+    /// assert_eq!(payload.downcast_ref::<u32>(), Some(&7));
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -286,74 +270,6 @@ impl TaskError {
         let payload = payload
             .and_then(|payload| payload.lock().unwrap_or_else(PoisonError::into_inner).take());
         Ok(payload.unwrap_or_else(|| Box::new(message.clone())))
-    }
-}
-
-impl From<&Location<'_>> for SourceLocation {
-    fn from(at: &Location<'_>) -> SourceLocation {
-        SourceLocation { file: at.file().to_owned(), line: at.line(), column: at.column() }
-    }
-}
-
-impl fmt::Display for SourceLocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
-
-impl Cause {
-    pub(crate) fn is_crash(&self) -> bool {
-        matches!(
-            self,
-            Cause::Exited { .. }
-                | Cause::Signaled { .. }
-                | Cause::StackOverflow
-                | Cause::Lost { .. }
-        )
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Cause::Panicked { message, location, .. } => {
-                f.write_str("panicked")?;
-                if let Some(location) = location {
-                    write!(f, " at {location}")?;
-                }
-                if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
-            }
-            Cause::Cancelled { reason: Some(reason) } => write!(f, "was cancelled: {reason}"),
-            Cause::Cancelled { reason: None } => f.write_str("was cancelled"),
-            Cause::TimedOut => f.write_str("timed out"),
-            Cause::Exited { code } => {
-                write!(f, "its process exited with code {code} before it had a result")
-            }
-            Cause::Signaled { signal, core_dumped, out_of_memory, limit } => {
-                let core = if *core_dumped { ", core dumped" } else { "" };
-                write!(f, "its process was ended by {} ({signal}){core}", signal_name(*signal))?;
-                match limit {
-                    Some(limit @ Limit::Memory(_)) => write!(f, ": it needed more than its {limit}"),
-                    Some(limit @ Limit::CpuTime(_)) => write!(f, ": it had used up its {limit}"),
-                    None if *out_of_memory => f.write_str(": it ran out of memory"),
-                    None => Ok(()),
-                }
-            }
-            Cause::StackOverflow => f.write_str(
-                "its process overflowed its stack; raise the limit with `ulimit -s`, or recurse less",
-            ),
-            Cause::Lost { reason } => write!(f, "lost its process: {reason}"),
-            Cause::NotSpawned { reason } => write!(f, "could not be started: {reason}"),
-            Cause::Codec { stage, message } => {
-                let stage = match stage {
-                    CodecStage::EncodeArgument => "its argument could not be encoded",
-                    CodecStage::DecodeArgument => "its argument could not be decoded by the worker",
-                    CodecStage::EncodeResult => "its result could not be encoded by the worker",
-                    CodecStage::DecodeResult => "its result could not be decoded",
-                };
-                write!(f, "{stage}: {message}")
-            }
-        }
     }
 }
 
@@ -378,8 +294,9 @@ impl fmt::Display for TaskError {
     }
 }
 
-/// The text of [`Display`](fmt::Display), as `unwrap` and `main` show it; with `{:#?}` all parts. A text
-/// that quoted the message would double its backslashes in every task that unwraps the error of another.
+/// Shows the text of [`Display`](fmt::Display), for `unwrap` and `main`; with `{:#?}` all parts.
+/// Quoting the message would double its backslashes in every task that unwraps the error of
+/// another.
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !f.alternate() {
@@ -399,8 +316,8 @@ impl fmt::Debug for TaskError {
 
 impl Error for TaskError {}
 
-/// For functions that do I/O, so that `task.join()??` does: of the kind [`TimedOut`](io::ErrorKind::TimedOut) if the
-/// time was up, else [`Other`](io::ErrorKind::Other), with the error inside.
+/// Wraps the error, so that functions that do I/O can write `task.join()??`. The kind is
+/// [`TimedOut`](io::ErrorKind::TimedOut) if the time was up, else [`Other`](io::ErrorKind::Other).
 ///
 /// ```
 /// use std::io;

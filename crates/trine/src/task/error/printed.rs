@@ -1,4 +1,4 @@
-//! The end of what a task has printed, in its error.
+//! The end of a task's output, in its error.
 
 /// The last bytes of both streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -7,11 +7,11 @@ pub(crate) struct Printed {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Letters of a line that an error shows.
+/// The most letters of a line that an error shows.
 const MOST: usize = 200;
 
 impl Printed {
-    /// What an error shows: the last line on standard error that says something.
+    /// Returns the last line on standard error with a content, for the error's text.
     pub(crate) fn last_line(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.stderr);
         let line = without_backtraces(&text).rfind(|line| !line.is_empty())?;
@@ -23,8 +23,8 @@ impl Printed {
     }
 }
 
-/// The lines of a text, trimmed, but for std's backtraces and its advice about them: they stand behind what is of
-/// interest.
+/// Returns the lines of a text, trimmed, without std's backtraces and its advice about them: these
+/// follow the line of interest.
 fn without_backtraces(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     let is_advice = |line: &str| {
         line.starts_with("note: run with `RUST_BACKTRACE")
@@ -36,7 +36,7 @@ fn without_backtraces(text: &str) -> impl DoubleEndedIterator<Item = &str> {
             || (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
     };
     let lines = || text.lines().map(str::trim);
-    // The end of a backtrace, whose beginning was not kept.
+    // True at first for the end of a backtrace whose beginning was not kept.
     let mut within = lines().any(is_advice) && !lines().any(|line| line == "stack backtrace:");
     let mut kept = Vec::new();
     for line in lines() {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_that_says_something_is_shown() {
+    fn the_last_line_with_a_content_is_shown() {
         let last =
             |stderr: &[u8]| Printed { stdout: Vec::new(), stderr: stderr.to_owned() }.last_line();
         assert_eq!(last(b""), None);
@@ -63,7 +63,8 @@ mod tests {
         assert_eq!(last(b"\x1b[31mred\xff").as_deref(), Some("[31mred\u{fffd}"));
         let note = b"cause\nnote: run with `RUST_BACKTRACE=1` environment variable to display\n";
         assert_eq!(last(note).as_deref(), Some("cause"));
-        let backtrace = "   9: main\n             at ./main.rs:1:2\nnote: Some details are omitted, run with `RUST_BACKTRACE=full`\n";
+        let backtrace = "   9: main\n             at ./main.rs:1:2\n\
+                         note: Some details are omitted, run with `RUST_BACKTRACE=full`\n";
         let whole = format!("1: cause\nstack backtrace:\n   0: abort\n{backtrace}");
         assert_eq!(last(whole.as_bytes()).as_deref(), Some("1: cause"));
         assert_eq!(last((whole + "at the end\n").as_bytes()).as_deref(), Some("at the end"));
