@@ -1,0 +1,6 @@
+//! The rules of the house, checked on its sources: floors, rooms, and how they are written.
+
+mod layers;
+mod prose;
+mod rooms;
+mod sources;
