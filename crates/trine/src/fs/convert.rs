@@ -1,4 +1,4 @@
-//! An open file from and to std's, from and to a descriptor.
+//! Conversions of an open file from and to std's, from and to a descriptor.
 
 use std::fmt;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Stdio;
 use super::File;
 use crate::reactor::files::Opened;
 
-/// A descriptor that others have opened: it stays as it is, and is waited for all the same.
+/// Takes a file opened elsewhere. Its flags stay, and waiting for it works all the same.
 impl From<fs::File> for File {
     fn from(file: fs::File) -> File {
         File::of(Opened::of(file))
@@ -33,7 +33,7 @@ impl From<File> for OwnedFd {
     }
 }
 
-/// For a child to read from, or to write to.
+/// Lets a child process read from the file, or write to it.
 ///
 /// ```
 /// use trine::fs::{self, File};

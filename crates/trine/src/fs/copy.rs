@@ -7,17 +7,17 @@ use std::path::Path;
 use super::{File, OpenOptions};
 use crate::reactor::files::blocking;
 
-/// Bytes that a thread copies in one piece.
+/// Bytes copied in one piece.
 const PIECE: u64 = 8 << 20;
 
-/// Copies what the file `from` holds, and who may do what with it, to `to`; says how many bytes that were.
+/// Copies the contents and permissions of the file `from` to `to`, and returns the number of bytes.
 ///
-/// The kernel copies (`copy_file_range`), 8 MiB at a time; between two pieces, the caller can be cancelled, and
-/// leaves what was copied so far.
+/// The kernel copies (`copy_file_range`), 8 MiB at a time. Between two pieces the caller can be
+/// cancelled; the pieces copied so far stay.
 ///
 /// # Errors
 ///
-/// As [`std::fs::copy`]; what interrupts the caller.
+/// Fails as [`std::fs::copy`] does, and when the caller is interrupted.
 pub fn copy<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<u64> {
     let mut source = File::open(from)?;
     let found = source.metadata()?;
@@ -32,7 +32,7 @@ pub fn copy<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<u64> {
     if !target.metadata()?.is_file() {
         return io::copy(&mut source, &mut target);
     }
-    // The mask of the process was applied when it was created, and is not meant.
+    // Creation applied the process's umask, which a copy must not.
     target.set_permissions(permissions)?;
     let (mut reader, mut writer) = (source.as_std(), target.as_std());
     let mut copied = 0;

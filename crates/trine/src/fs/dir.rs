@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use crate::reactor::files::{asking, blocking};
 
-/// Entries taken from the kernel in one piece of work.
+/// Entries read from the kernel in one piece.
 const BATCH: usize = 256;
 
-/// The entries of a directory, in no order; made by [`read_dir`].
+/// Iterator over the entries of a directory, in no particular order; made by [`read_dir`].
 pub struct ReadDir {
     entries: fs::ReadDir,
     batch: VecDeque<io::Result<DirEntry>>,
@@ -24,7 +24,7 @@ pub struct ReadDir {
 #[derive(Debug)]
 pub struct DirEntry {
     entry: fs::DirEntry,
-    /// Unless the file system has not told, and asking failed.
+    /// None if the file system did not report it and `stat` failed.
     kind: Option<FileType>,
 }
 
@@ -32,7 +32,8 @@ pub struct DirEntry {
 ///
 /// # Errors
 ///
-/// As [`std::fs::read_dir`]; what interrupts the caller. So do the entries, of which such an error is the last.
+/// Fails as [`std::fs::read_dir`] does, and when the caller is interrupted. Entries fail for
+/// the same reasons; an interruption is the last entry.
 ///
 /// ```
 /// for entry in trine::fs::read_dir("/proc/self/fd")? {
@@ -87,35 +88,36 @@ impl fmt::Debug for ReadDir {
 }
 
 impl DirEntry {
-    /// Its path: that of the directory, as it was given, and its name.
+    /// Returns the directory's path, as it was given, joined with the entry's name.
     pub fn path(&self) -> PathBuf {
         self.entry.path()
     }
 
-    /// Its name.
+    /// Returns the entry's name.
     pub fn file_name(&self) -> OsString {
         self.entry.file_name()
     }
 
-    /// What it is itself, also if it is a symbolic link.
+    /// Returns the entry's metadata, without following a symbolic link.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::DirEntry::metadata`]; what interrupts the caller.
+    /// Fails as [`std::fs::DirEntry::metadata`] does, and when the caller is interrupted.
     pub fn metadata(&self) -> io::Result<Metadata> {
         blocking(|| self.entry.metadata())
     }
 
-    /// Which kind of file it is itself, also if it is a symbolic link; rarely has to ask.
+    /// Returns the entry's file type, without following a symbolic link. Rarely needs a system
+    /// call.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::DirEntry::file_type`]; what interrupts the caller.
+    /// Fails as [`std::fs::DirEntry::file_type`] does, and when the caller is interrupted.
     pub fn file_type(&self) -> io::Result<FileType> {
         self.kind.map_or_else(|| blocking(|| self.entry.file_type()), Ok)
     }
 
-    /// Its inode.
+    /// Returns the entry's inode number.
     pub fn ino(&self) -> u64 {
         self.entry.ino()
     }

@@ -2,21 +2,20 @@
 
 use std::fs::{self, FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::time::SystemTime;
 
-use super::OpenOptions;
 use crate::reactor::files::{Opened, Rests, blocking};
 use crate::task::park;
 
 /// An open file, as [`std::fs::File`].
 ///
-/// Reading and writing move the position that it shares with its clones. A read from a regular file may
-/// give less than was asked for though the file goes on: what was in the kernel's cache.
+/// Reads and writes move the position, which clones share. A read from a regular file may return
+/// fewer bytes than requested before the end of the file: those in the kernel's cache.
 ///
-/// In a coroutine, files are opened with `O_NONBLOCK`, which matters to FIFOs, terminals and devices alone; as a
-/// [`std::fs::File`] or an [`OwnedFd`](std::os::fd::OwnedFd) they block again. Dropping closes; errors of that are lost, so call
-/// [`sync_all`](File::sync_all) where they matter.
+/// Coroutines open files with `O_NONBLOCK`, which matters only to FIFOs, terminals and devices. As
+/// a [`std::fs::File`] or an [`OwnedFd`](std::os::fd::OwnedFd) they block again. Dropping closes
+/// the file and loses the errors of closing, so call [`sync_all`](File::sync_all) where they
+/// matter.
 ///
 /// ```
 /// use std::io::{Read, Seek, Write};
@@ -45,7 +44,7 @@ impl File {
         File { opened }
     }
 
-    /// For calls that do not sleep, or are made on a thread of the pool.
+    /// Returns std's file, for calls that do not sleep or that run on a pool thread.
     pub(super) fn into_std(self) -> fs::File {
         self.opened.into_inner()
     }
@@ -54,155 +53,126 @@ impl File {
         self.opened.get()
     }
 
-    /// Opens a file to read it.
+    /// Waits until the file's contents and metadata are on the disk.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::open`]; what interrupts the caller.
-    pub fn open<P: AsRef<Path>>(path: P) -> io::Result<File> {
-        OpenOptions::new().read(true).open(path)
-    }
-
-    /// Opens a file to write it; creates it, or drops what it holds.
-    ///
-    /// # Errors
-    ///
-    /// As [`std::fs::File::create`]; what interrupts the caller.
-    pub fn create<P: AsRef<Path>>(path: P) -> io::Result<File> {
-        OpenOptions::new().write(true).create(true).truncate(true).open(path)
-    }
-
-    /// Creates a file to read and write it; an error if the name is taken.
-    ///
-    /// # Errors
-    ///
-    /// As [`std::fs::File::create_new`]; what interrupts the caller.
-    pub fn create_new<P: AsRef<Path>>(path: P) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create_new(true).open(path)
-    }
-
-    /// Options to open a file with.
-    #[must_use]
-    pub fn options() -> OpenOptions {
-        OpenOptions::new()
-    }
-
-    /// Has what was written, and all that is known of the file, brought to the disk.
-    ///
-    /// # Errors
-    ///
-    /// As [`std::fs::File::sync_all`]; what interrupts the caller before it has begun.
+    /// Fails as [`std::fs::File::sync_all`] does, and when the caller is interrupted
+    /// before it begins.
     pub fn sync_all(&self) -> io::Result<()> {
         self.opened.sync(false)
     }
 
-    /// Has what was written brought to the disk.
+    /// Waits until the file's contents are on the disk.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::sync_data`]; what interrupts the caller before it has begun.
+    /// Fails as [`std::fs::File::sync_data`] does, and when the caller is interrupted
+    /// before it begins.
     pub fn sync_data(&self) -> io::Result<()> {
         self.opened.sync(true)
     }
 
-    /// Cuts the file, or fills it with zeros, to `size` bytes.
+    /// Truncates the file, or extends it with zeros, to `size` bytes.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::set_len`]; what interrupts the caller.
+    /// Fails as [`std::fs::File::set_len`] does, and when the caller is interrupted.
     pub fn set_len(&self, size: u64) -> io::Result<()> {
         blocking(|| self.as_std().set_len(size))
     }
 
-    /// What is known of the file.
+    /// Returns the file's metadata.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::metadata`].
+    /// Fails as [`std::fs::File::metadata`] does.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.opened.metadata()
     }
 
-    /// Another handle of the same open file, with the same position.
+    /// Returns another handle of the same open file, which shares its position.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::try_clone`].
+    /// Fails as [`std::fs::File::try_clone`] does.
     pub fn try_clone(&self) -> io::Result<File> {
         self.opened.try_clone().map(File::of)
     }
 
-    /// Changes who may do what with the file.
+    /// Changes the file's permissions.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::set_permissions`]; what interrupts the caller.
+    /// Fails as [`std::fs::File::set_permissions`] does, and when the caller is interrupted.
     pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
         blocking(|| self.as_std().set_permissions(permissions))
     }
 
-    /// Changes when the file was read and changed last.
+    /// Changes the file's times of last access and modification.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::set_times`]; what interrupts the caller.
+    /// Fails as [`std::fs::File::set_times`] does, and when the caller is interrupted.
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
         blocking(|| self.as_std().set_times(times))
     }
 
-    /// Changes when the file was changed last.
+    /// Changes the file's time of last modification.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::set_modified`]; what interrupts the caller.
+    /// Fails as [`std::fs::File::set_modified`] does, and when the caller is interrupted.
     pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
         self.set_times(FileTimes::new().set_modified(time))
     }
 
-    /// Locks the file (`flock(2)`) against others that ask, until [`unlock`](File::unlock) or the end of its last clone.
+    /// Takes an exclusive advisory lock (`flock(2)`) until [`unlock`](File::unlock) or the last
+    /// clone's drop.
     ///
-    /// The kernel tells nobody that a lock is free, so a coroutine tries again, after 1 ms up to 16: it can be
-    /// cancelled meanwhile, and is not served in turn. A plain thread sleeps in the kernel and cannot be.
+    /// The kernel notifies nobody of a free lock, so a coroutine retries after 1 ms up to 16. It
+    /// can be cancelled meanwhile, and is not served in turn. A plain thread sleeps in the kernel
+    /// and cannot be cancelled.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::lock`]; what interrupts the caller.
+    /// Fails as [`std::fs::File::lock`] does, and when the caller is interrupted.
     pub fn lock(&self) -> io::Result<()> {
         self.lock_by(fs::File::lock, fs::File::try_lock)
     }
 
-    /// As [`lock`](File::lock), beside others that do the same.
+    /// Takes a shared lock, as [`lock`](File::lock) takes an exclusive one.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::lock_shared`]; what interrupts the caller.
+    /// Fails as [`std::fs::File::lock_shared`] does, and when the caller is interrupted.
     pub fn lock_shared(&self) -> io::Result<()> {
         self.lock_by(fs::File::lock_shared, fs::File::try_lock_shared)
     }
 
-    /// As [`lock`](File::lock), if that can be done at once.
+    /// Takes an exclusive lock if it is free.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::try_lock`].
+    /// Fails as [`std::fs::File::try_lock`] does.
     pub fn try_lock(&self) -> Result<(), TryLockError> {
         self.as_std().try_lock()
     }
 
-    /// As [`lock_shared`](File::lock_shared), if that can be done at once.
+    /// Takes a shared lock if no exclusive one is held.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::try_lock_shared`].
+    /// Fails as [`std::fs::File::try_lock_shared`] does.
     pub fn try_lock_shared(&self) -> Result<(), TryLockError> {
         self.as_std().try_lock_shared()
     }
 
-    /// Gives the lock back.
+    /// Releases the lock.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::File::unlock`].
+    /// Fails as [`std::fs::File::unlock`] does.
     pub fn unlock(&self) -> io::Result<()> {
         self.as_std().unlock()
     }
@@ -225,20 +195,22 @@ impl File {
         }
     }
 
-    /// Reads at `offset`, wherever the file's position is.
+    /// Reads at `offset`, without using or moving the file's position.
     ///
     /// # Errors
     ///
-    /// As [`read_at`](std::os::unix::fs::FileExt::read_at); what interrupts the caller.
+    /// Fails as [`read_at`](std::os::unix::fs::FileExt::read_at) does, and when the caller is
+    /// interrupted.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.opened.read(&mut [IoSliceMut::new(buffer)], Some(offset))
     }
 
-    /// Fills `buffer` from `offset` on.
+    /// Fills `buffer` with the bytes from `offset` on.
     ///
     /// # Errors
     ///
-    /// As [`read_exact_at`](std::os::unix::fs::FileExt::read_exact_at); what interrupts the caller.
+    /// Fails as [`read_exact_at`](std::os::unix::fs::FileExt::read_exact_at) does, and when the
+    /// caller is interrupted.
     pub fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buffer.is_empty() {
             match self.read_at(buffer, offset) {
@@ -254,11 +226,13 @@ impl File {
         Ok(())
     }
 
-    /// Writes at `offset`, wherever the file's position is. A file opened to append is written at its end.
+    /// Writes at `offset`, without using or moving the file's position. A file opened with `append`
+    /// is written at its end.
     ///
     /// # Errors
     ///
-    /// As [`write_at`](std::os::unix::fs::FileExt::write_at); what interrupts the caller.
+    /// Fails as [`write_at`](std::os::unix::fs::FileExt::write_at) does, and when the caller is
+    /// interrupted.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.opened.write(&[IoSlice::new(bytes)], Some(offset))
     }
@@ -267,7 +241,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// As [`write_all_at`](std::os::unix::fs::FileExt::write_all_at); what interrupts the caller.
+    /// Fails as [`write_all_at`](std::os::unix::fs::FileExt::write_all_at) does, and when the
+    /// caller is interrupted.
     pub fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.write_at(bytes, offset) {
@@ -288,16 +263,16 @@ impl File {
         Ok(())
     }
 
-    /// Reads from the position to the end, behind what `bytes` holds; the file was just opened.
+    /// Appends the whole file to `bytes`. The file was just opened, so its position is 0.
     pub(super) fn read_whole(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
         let found = self.metadata()?;
         if !found.is_file() || found.len() == 0 {
             return self.read_rest(bytes);
         }
-        // One byte more: a read that does not fill it has come to the end.
+        // One byte more: a read that does not fill the buffer has reached the end.
         let size = usize::try_from(found.len()).unwrap_or(usize::MAX);
         bytes.try_reserve_exact(size.saturating_add(1))?;
-        // Nobody else has the file, so its position need not move along.
+        // No other handle exists, so the position need not move.
         let before = bytes.len();
         loop {
             let done = bytes.len() - before;
@@ -323,7 +298,7 @@ impl File {
         }
     }
 
-    /// How many bytes are left, as far as is known: what to make room for.
+    /// Returns the number of bytes left, as far as known, to reserve memory.
     fn left(&self) -> Option<usize> {
         let size = self.metadata().ok()?.len();
         let position = (&mut &*self).stream_position().ok()?;
@@ -331,10 +306,11 @@ impl File {
     }
 }
 
-/// Room for what tells no size, as the files of `/proc`: each of their reads may go to a thread.
+/// Bytes reserved for a file without a size, as in `/proc`. Each of its reads may go to a pool
+/// thread.
 const UNKNOWN: usize = 4096;
 
-/// A read that a signal's handler does not end.
+/// Reads once, and again after an interruption by a signal handler.
 fn read_once(opened: &Opened, bytes: &mut Vec<u8>, offset: Option<u64>) -> io::Result<usize> {
     loop {
         match opened.read_behind(bytes, offset) {
@@ -348,7 +324,7 @@ fn filled_too_little() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "failed to fill whole buffer")
 }
 
-/// `bytes` as text.
+/// Converts `bytes` to text.
 pub(super) fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8")

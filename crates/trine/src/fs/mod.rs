@@ -1,9 +1,10 @@
-//! Files and directories, with std's names: whoever knows [`std::fs`] knows them.
+//! Files and directories, with the names and meanings of [`std::fs`].
 //!
-//! A call that has to wait parks the coroutine it is called in, and its carrier goes on with others; on
-//! a plain thread it is std's call. What the kernel has in its caches is opened and read at once. Reads and
-//! writes at an offset, and [`sync_all`](File::sync_all), else go through the carrier's `io_uring`, if it has one; the rest is
-//! done on a pool of at most `max(16, 4 × cores)` threads, which block.
+//! In a coroutine, a call that has to wait parks the coroutine, and its carrier runs others. On a
+//! plain thread it is std's call. Files in the kernel's caches are opened and read at once. Other
+//! reads and writes at an offset, and [`sync_all`](File::sync_all), go through the carrier's
+//! `io_uring` if it has one. All other calls block a thread of a pool of at most `max(16, 4 ×
+//! cores)`.
 //!
 //! ```
 //! use trine::{coroutine, fs};
@@ -22,25 +23,42 @@
 //!
 //! # Cancellation
 //!
-//! A call whose task is cancelled, or whose time is up, while it waits for its turn in the pool fails with
-//! [`Interrupted`](crate::Interrupted) and has done nothing. Once a thread has begun it, it is waited for, and its result
-//! counts; unless it changes nothing: opening without creating, [`metadata`], [`canonicalize`], [`read_link`] and the begin of
-//! [`read_dir`] are left to their thread. Long calls are cut into pieces, so that they end between two: [`copy()`], [`read`], [`write()`], [`read_dir`]; they
-//! leave what they have done so far. [`remove_dir_all`] and [`File::sync_all`] are done in one piece. A [`shield`](crate::shield)
-//! holds interruption off: destructors of a cancelled task that remove, rename or write something need one, as
-//! their calls, too, end when they would have to wait.
+//! A call that is cancelled, or out of time, while it waits for its turn in the pool fails with
+//! [`Interrupted`](crate::Interrupted) and has done nothing.
 //!
-//! # What still blocks the carrier
+//! A call that changes something and has begun is awaited, and its result counts. A call that only
+//! asks is abandoned to its thread: opening without creating, [`metadata`], [`canonicalize`],
+//! [`read_link`] and the start of [`read_dir`].
 //!
-//! Closing a file, and opening one whose path is in the caches (some network file systems ask their server then), [`Seek`](std::io::Seek), [`File::metadata`]; a read or write at a
-//! file's own position while another one at the same position, through a clone or another task, is under way.
+//! [`copy()`], [`read`], [`write()`] and [`read_dir`] work in pieces and can end between two; the
+//! pieces done so far stay. [`remove_dir_all`] and [`File::sync_all`] are one piece.
 //!
-//! # What has two ends
+//! A [`shield`](crate::shield) holds interruption off. Destructors of a cancelled task need one to
+//! remove, rename or write files, since their calls also end where they would have to wait.
 //!
-//! FIFOs, terminals and other devices are waited for by readiness and hold no thread. Opening a FIFO from
-//! a coroutine to read it returns at once, and the first read waits for a writer; to write it, the open looks for a
-//! reader at intervals of up to 16 ms. A file of `/proc` or FUSE whose reads block for long holds a thread of the
-//! pool for as long.
+//! # Calls that still block the carrier
+//!
+//! - closing a file,
+//! - opening a file whose path is in the caches, where a network file system asks its server,
+//! - [`Seek`](std::io::Seek) and [`File::metadata`],
+//! - a read or write at the file's own position, while another task or clone uses the same
+//!   position.
+//!
+//! # FIFOs, terminals, devices
+//!
+//! These are awaited by readiness and hold no thread. In a coroutine, opening a FIFO for reading
+//! returns at once, and the first read waits for a writer. Opening one for writing retries at
+//! intervals of up to 16 ms until there is a reader. A file of `/proc` or FUSE whose reads block
+//! holds a pool thread for that time.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `mod.rs` | calls on paths |
+//! | `file.rs` | [`File`]: reading, writing, locking |
+//! | `options.rs` | opening: [`OpenOptions`], [`File::open`] |
+//! | `convert.rs` | a [`File`] from and to std's, from and to a descriptor |
+//! | `copy.rs` | [`copy()`], in pieces |
+//! | `dir.rs` | [`read_dir`], in batches |
 
 mod convert;
 mod copy;
@@ -66,7 +84,7 @@ use crate::reactor::files::{self, asking, blocking};
 ///
 /// # Errors
 ///
-/// As [`std::fs::read`]; what interrupts the caller.
+/// Fails as [`std::fs::read`] does, and when the caller is interrupted.
 ///
 /// ```
 /// let bytes = trine::fs::read("/proc/self/comm")?;
@@ -83,25 +101,25 @@ pub fn read<P: AsRef<Path>>(path: P) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// As [`std::fs::read_to_string`]; what interrupts the caller.
+/// Fails as [`std::fs::read_to_string`] does, and when the caller is interrupted.
 pub fn read_to_string<P: AsRef<Path>>(path: P) -> io::Result<String> {
     file::text(read(path)?)
 }
 
-/// Writes a whole file, creating it, or replacing what it holds.
+/// Writes a whole file: creates it, or replaces its contents.
 ///
 /// # Errors
 ///
-/// As [`std::fs::write`]; what interrupts the caller.
+/// Fails as [`std::fs::write`] does, and when the caller is interrupted.
 pub fn write<P: AsRef<Path>, C: AsRef<[u8]>>(path: P, contents: C) -> io::Result<()> {
     File::create(path)?.write_all(contents.as_ref())
 }
 
-/// What `path` leads to.
+/// Returns the metadata of the file that `path` leads to.
 ///
 /// # Errors
 ///
-/// As [`std::fs::metadata`]; what interrupts the caller.
+/// Fails as [`std::fs::metadata`] does, and when the caller is interrupted.
 ///
 /// ```
 /// assert!(trine::fs::metadata("/")?.is_dir());
@@ -111,20 +129,20 @@ pub fn metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     files::metadata(path.as_ref(), true)
 }
 
-/// What `path` is itself, also if it is a symbolic link.
+/// Returns the metadata of `path` itself, without following a symbolic link.
 ///
 /// # Errors
 ///
-/// As [`std::fs::symlink_metadata`]; what interrupts the caller.
+/// Fails as [`std::fs::symlink_metadata`] does, and when the caller is interrupted.
 pub fn symlink_metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     files::metadata(path.as_ref(), false)
 }
 
-/// Whether `path` leads to anything.
+/// Returns true if `path` leads to a file of any kind.
 ///
 /// # Errors
 ///
-/// As [`std::fs::exists`]; what interrupts the caller.
+/// Fails as [`std::fs::exists`] does, and when the caller is interrupted.
 pub fn exists<P: AsRef<Path>>(path: P) -> io::Result<bool> {
     match metadata(path) {
         Ok(_) => Ok(true),
@@ -137,17 +155,17 @@ pub fn exists<P: AsRef<Path>>(path: P) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// As [`std::fs::create_dir`]; what interrupts the caller.
+/// Fails as [`std::fs::create_dir`] does, and when the caller is interrupted.
 pub fn create_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
     let path = path.as_ref();
     blocking(|| std::fs::create_dir(path))
 }
 
-/// Creates a directory, and those it stands in where they are missing.
+/// Creates a directory and all missing directories above it.
 ///
 /// # Errors
 ///
-/// As [`std::fs::create_dir_all`]; what interrupts the caller.
+/// Fails as [`std::fs::create_dir_all`] does, and when the caller is interrupted.
 pub fn create_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
     let path = path.as_ref();
     blocking(|| std::fs::create_dir_all(path))
@@ -157,17 +175,18 @@ pub fn create_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`std::fs::remove_dir`]; what interrupts the caller.
+/// Fails as [`std::fs::remove_dir`] does, and when the caller is interrupted.
 pub fn remove_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
     let path = path.as_ref();
     blocking(|| std::fs::remove_dir(path))
 }
 
-/// Removes a directory and all that is in it, as one piece of work: once begun, it goes on to its end.
+/// Removes a directory with all its contents, as one piece: once begun, it runs to its end.
 ///
 /// # Errors
 ///
-/// As [`std::fs::remove_dir_all`]; what interrupts the caller before it has begun.
+/// Fails as [`std::fs::remove_dir_all`] does, and when the caller is interrupted
+/// before it begins.
 pub fn remove_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
     let path = path.as_ref();
     blocking(|| std::fs::remove_dir_all(path))
@@ -177,55 +196,55 @@ pub fn remove_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`std::fs::remove_file`]; what interrupts the caller.
+/// Fails as [`std::fs::remove_file`] does, and when the caller is interrupted.
 pub fn remove_file<P: AsRef<Path>>(path: P) -> io::Result<()> {
     let path = path.as_ref();
     blocking(|| std::fs::remove_file(path))
 }
 
-/// Gives a file or directory another name, in place of what had that name.
+/// Renames a file or directory, replacing the file that had the new name.
 ///
 /// # Errors
 ///
-/// As [`std::fs::rename`]; what interrupts the caller.
+/// Fails as [`std::fs::rename`] does, and when the caller is interrupted.
 pub fn rename<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<()> {
     let (from, to) = (from.as_ref(), to.as_ref());
     blocking(|| std::fs::rename(from, to))
 }
 
-/// Gives the file `original` another name, `link`.
+/// Gives the file `original` a second name, `link`.
 ///
 /// # Errors
 ///
-/// As [`std::fs::hard_link`]; what interrupts the caller.
+/// Fails as [`std::fs::hard_link`] does, and when the caller is interrupted.
 pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Result<()> {
     let (original, link) = (original.as_ref(), link.as_ref());
     blocking(|| std::fs::hard_link(original, link))
 }
 
-/// The absolute form of `path`, without links.
+/// Returns the absolute form of `path`, with all symbolic links resolved.
 ///
 /// # Errors
 ///
-/// As [`std::fs::canonicalize`]; what interrupts the caller.
+/// Fails as [`std::fs::canonicalize`] does, and when the caller is interrupted.
 pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
     asking(path.as_ref(), |path| std::fs::canonicalize(path))
 }
 
-/// What the symbolic link `path` says.
+/// Returns the target of the symbolic link `path`.
 ///
 /// # Errors
 ///
-/// As [`std::fs::read_link`]; what interrupts the caller.
+/// Fails as [`std::fs::read_link`] does, and when the caller is interrupted.
 pub fn read_link<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
     asking(path.as_ref(), |path| std::fs::read_link(path))
 }
 
-/// Changes who may do what with `path`.
+/// Changes the permissions of `path`.
 ///
 /// # Errors
 ///
-/// As [`std::fs::set_permissions`]; what interrupts the caller.
+/// Fails as [`std::fs::set_permissions`] does, and when the caller is interrupted.
 pub fn set_permissions<P: AsRef<Path>>(path: P, permissions: Permissions) -> io::Result<()> {
     let path = path.as_ref();
     blocking(|| std::fs::set_permissions(path, permissions))

@@ -1,4 +1,4 @@
-//! How a file is opened.
+//! Opening files: options, and the calls of [`File`] that open with common ones.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::File;
 use crate::reactor::files;
 use crate::sys::io::file::flags;
 
-/// How a file is opened, as [`std::fs::OpenOptions`].
+/// Options for opening a file, as [`std::fs::OpenOptions`].
 ///
 /// ```
 /// use std::io::Write;
@@ -34,7 +34,7 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// Options that allow nothing yet.
+    /// Returns options that allow nothing yet.
     #[must_use]
     pub fn new() -> OpenOptions {
         OpenOptions {
@@ -49,60 +49,60 @@ impl OpenOptions {
         }
     }
 
-    /// Whether the file may be read.
+    /// Allows or forbids reading.
     pub fn read(&mut self, read: bool) -> &mut OpenOptions {
         self.read = read;
         self
     }
 
-    /// Whether the file may be written.
+    /// Allows or forbids writing.
     pub fn write(&mut self, write: bool) -> &mut OpenOptions {
         self.write = write;
         self
     }
 
-    /// Whether each write goes to the end of the file, wherever that is by then.
+    /// Makes each write go to the end of the file, as it is at that moment.
     pub fn append(&mut self, append: bool) -> &mut OpenOptions {
         self.append = append;
         self
     }
 
-    /// Whether what the file holds is dropped.
+    /// Empties the file when it is opened.
     pub fn truncate(&mut self, truncate: bool) -> &mut OpenOptions {
         self.truncate = truncate;
         self
     }
 
-    /// Whether a missing file is created.
+    /// Creates the file if it is missing.
     pub fn create(&mut self, create: bool) -> &mut OpenOptions {
         self.create = create;
         self
     }
 
-    /// Whether the file must be a new one; `create` and `truncate` say nothing then.
+    /// Requires that the file is new; `create` and `truncate` are then ignored.
     pub fn create_new(&mut self, create_new: bool) -> &mut OpenOptions {
         self.create_new = create_new;
         self
     }
 
-    /// More flags of `open(2)`. With `O_NONBLOCK`, nothing waits for the other end of a FIFO: calls
-    /// say `WouldBlock`, as std's do.
+    /// Passes more flags to `open(2)`. With `O_NONBLOCK`, no call waits for the other end of a
+    /// FIFO: it returns `WouldBlock`, as in std.
     pub fn custom_flags(&mut self, flags: i32) -> &mut OpenOptions {
         self.custom_flags = flags;
         self
     }
 
-    /// Who may do what with a file that is created, less the mask of the process; 0o666 by default.
+    /// Sets the permissions of a created file, less the process's umask; 0o666 by default.
     pub fn mode(&mut self, mode: u32) -> &mut OpenOptions {
         self.mode = mode;
         self
     }
 
-    /// Opens `path` so.
+    /// Opens `path` with these options.
     ///
     /// # Errors
     ///
-    /// As [`std::fs::OpenOptions::open`]; what interrupts the caller.
+    /// Fails as [`std::fs::OpenOptions::open`] does, and when the caller is interrupted.
     pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
         let flags = self.access()? | self.creation()? | (self.custom_flags & !flags::ACCESS);
         files::open(path.as_ref(), flags, self.mode).map(File::of)
@@ -134,7 +134,7 @@ impl OpenOptions {
         })
     }
 
-    /// What std says to options that contradict each other.
+    /// Returns std's error for options that contradict each other.
     #[cold]
     fn refused(&self) -> io::Error {
         let mut options = std::fs::OpenOptions::new();
@@ -142,6 +142,41 @@ impl OpenOptions {
         options.truncate(self.truncate).create(self.create).create_new(self.create_new);
         let refused = options.open("").err();
         refused.unwrap_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+}
+
+impl File {
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`std::fs::File::open`] does, and when the caller is interrupted.
+    pub fn open<P: AsRef<Path>>(path: P) -> io::Result<File> {
+        OpenOptions::new().read(true).open(path)
+    }
+
+    /// Opens a file for writing: creates it, or empties it.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`std::fs::File::create`] does, and when the caller is interrupted.
+    pub fn create<P: AsRef<Path>>(path: P) -> io::Result<File> {
+        OpenOptions::new().write(true).create(true).truncate(true).open(path)
+    }
+
+    /// Creates a file for reading and writing; fails if the name is taken.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`std::fs::File::create_new`] does, and when the caller is interrupted.
+    pub fn create_new<P: AsRef<Path>>(path: P) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    }
+
+    /// Returns options for opening a file.
+    #[must_use]
+    pub fn options() -> OpenOptions {
+        OpenOptions::new()
     }
 }
 
