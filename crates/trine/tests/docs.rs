@@ -45,6 +45,7 @@ fn every_file_that_a_document_links_to_exists() {
     for document in [
         "README.md",
         "docs/ARCHITECTURE.md",
+        "docs/GUIDE.md",
         "docs/IPC.md",
         "docs/PERFORMANCE.md",
         "docs/SOUNDNESS.md",
