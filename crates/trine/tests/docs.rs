@@ -1,13 +1,34 @@
-//! What the documents say about the code is still so.
+//! Checks what the documents name: tests, files and links exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+const DOCUMENTS: &[&str] = &[
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "crates/trine-cli/README.md",
+    "docs/ARCHITECTURE.md",
+    "docs/GUIDE.md",
+    "docs/IPC.md",
+    "docs/PERFORMANCE.md",
+    "docs/SOUNDNESS.md",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All Rust code below a folder, in one text.
+fn read(document: &str) -> String {
+    fs::read_to_string(root().join(document)).unwrap()
+}
+
+/// The code of a document: everything between two backticks.
+fn code_marks(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// Appends all Rust code below a folder to `text`.
 fn code_below(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -21,14 +42,11 @@ fn code_below(folder: &Path, text: &mut String) {
 
 #[test]
 fn every_test_that_soundness_names_exists() {
-    let document = fs::read_to_string(root().join("docs/SOUNDNESS.md")).unwrap();
+    let document = read("docs/SOUNDNESS.md");
     let mut code = String::new();
     code_below(&root().join("crates/trine"), &mut code);
-    // A test's name is a sentence: in code marks, with three underscores at least.
-    let names: Vec<&str> = document
-        .split('`')
-        .skip(1)
-        .step_by(2)
+    // A test's name is a sentence: at least three underscores.
+    let names: Vec<&str> = code_marks(&document)
         .filter(|name| name.matches('_').count() >= 3)
         .filter(|name| {
             name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
@@ -41,23 +59,55 @@ fn every_test_that_soundness_names_exists() {
 }
 
 #[test]
-fn every_file_that_a_document_links_to_exists() {
-    for document in [
-        "README.md",
-        "docs/ARCHITECTURE.md",
-        "docs/GUIDE.md",
-        "docs/IPC.md",
-        "docs/PERFORMANCE.md",
-        "docs/SOUNDNESS.md",
-    ] {
-        let path = root().join(document);
-        let text = fs::read_to_string(&path).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = link.split('#').next().unwrap();
-            if !file.is_empty() && !file.contains("://") {
-                let target = path.parent().unwrap().join(file);
-                assert!(target.exists(), "{document} links to {file}: no such file");
-            }
+fn every_source_file_that_a_document_names_exists() {
+    let library = root().join("crates/trine");
+    let folders = [root(), library.join("src"), library];
+    let mut named = 0;
+    for document in DOCUMENTS {
+        let text = read(document);
+        let paths = code_marks(&text).filter(|path| {
+            let is_path = path.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
+            let is_source = path.contains('/') && path.ends_with(".rs");
+            is_path && (is_source || path.starts_with("tests/"))
+        });
+        for path in paths {
+            let exists = folders.iter().any(|folder| folder.join(path).exists());
+            assert!(exists, "{document} names `{path}`: no such file or folder");
+            named += 1;
         }
     }
+    assert!(named > 50, "the documents name {named} files only");
+}
+
+#[test]
+fn every_file_that_a_document_links_to_exists() {
+    for document in DOCUMENTS {
+        let text = read(document);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let own = root().join(document);
+            let target = if file.is_empty() { own } else { own.parent().unwrap().join(file) };
+            assert!(target.exists(), "{document} links to {file}: no such file");
+            let anchors = || headings(&fs::read_to_string(&target).unwrap());
+            assert!(
+                anchor.is_empty() || anchors().contains(&anchor.to_owned()),
+                "{document} links to {link}: no such heading"
+            );
+        }
+    }
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn headings(text: &str) -> Vec<String> {
+    text.lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            let kept = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.collect::<String>().replace(' ', "-")
+        })
+        .collect()
 }
