@@ -12,38 +12,30 @@
 //! That is `struct new_sem` of glibc, 64-bit, since 2.21 (`sysdeps/nptl/internaltypes.h`). A named one is the file
 //! `/dev/shm/sem.NAME`; an unnamed one is sealed memory, whose descriptor travels.
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, SealFlags};
+use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::limits;
-use super::memory::sealed;
+use super::memory::mapping::Mapping;
+use super::memory::memfd::{self, FIXED_SIZE};
 
 /// Bytes of a `sem_t`.
 const SIZE: u64 = 32;
 /// Most bytes of a name: that of a file, less `sem.`.
 pub(crate) const LONGEST_NAME: usize = 251;
 
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
-
 const _: () = assert!(cfg!(target_endian = "little"), "the permits are the first half of the word");
 
 /// A mapping of one semaphore.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    base: NonNull<c_void>,
+    mapping: Mapping,
 }
-
-// SAFETY: an address range whose contents are reached through one atomic only.
-unsafe impl Send for Memory {}
-// SAFETY: as above.
-unsafe impl Sync for Memory {}
 
 impl Memory {
     /// Makes an unnamed semaphore, and the descriptor by which another process can
@@ -54,9 +46,9 @@ impl Memory {
     /// No descriptor or no memory.
     pub(crate) fn create(permits: u32) -> io::Result<(Memory, OwnedFd)> {
         let make = || -> io::Result<OwnedFd> {
-            let memory = sealed::create(c"trine-semaphore")?;
+            let memory = memfd::create(c"trine-semaphore")?;
             fill(&memory, permits)?;
-            fs::fcntl_add_seals(&memory, SEALS)?;
+            fs::fcntl_add_seals(&memory, FIXED_SIZE)?;
             Ok(memory)
         };
         let explain = |error: io::Error| {
@@ -72,7 +64,7 @@ impl Memory {
     ///
     /// `InvalidData` if not.
     pub(crate) fn attach(memory: impl AsFd) -> io::Result<Memory> {
-        let sealed = fs::fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SEALS));
+        let sealed = fs::fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(FIXED_SIZE));
         if !sealed || u64::try_from(fs::fstat(&memory)?.st_size) != Ok(SIZE) {
             let text =
                 "the descriptor is not that of an unnamed semaphore: sealed memory of 32 bytes";
@@ -129,11 +121,7 @@ impl Memory {
     }
 
     fn map(memory: impl AsFd) -> io::Result<Memory> {
-        let (len, access) = (SIZE as usize, ProtFlags::READ | ProtFlags::WRITE);
-        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
-        let base =
-            unsafe { mm::mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, memory, 0) }?;
-        Ok(Memory { base: NonNull::new(base).expect("mmap does not return null") })
+        Ok(Memory { mapping: Mapping::shared(memory, 0, SIZE as usize)? })
     }
 
     /// Permits in the lower half, sleepers in the upper.
@@ -141,21 +129,14 @@ impl Memory {
         // SAFETY: the begin of the mapping, which is aligned and lives as long as `self`. Its page is in
         // memory and the file was large enough; that a named one stays so is the promise of whoever may
         // write it (docs/SOUNDNESS.md). Any bytes are a valid `AtomicU64`.
-        unsafe { self.base.cast::<AtomicU64>().as_ref() }
+        unsafe { self.mapping.base().cast::<AtomicU64>().as_ref() }
     }
 
     /// The half that is slept on; for the kernel only.
     pub(crate) fn futex(&self) -> &AtomicU32 {
         // SAFETY: as above, of the first half; nobody reads or writes by this reference, whose address is
         // handed to the kernel, so there are no accesses of two sizes in this process.
-        unsafe { self.base.cast::<AtomicU32>().as_ref() }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and no borrow of it is left.
-        let _ = unsafe { mm::munmap(self.base.as_ptr(), SIZE as usize) };
+        unsafe { self.mapping.base().cast::<AtomicU32>().as_ref() }
     }
 }
 

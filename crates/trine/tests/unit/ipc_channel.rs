@@ -199,7 +199,7 @@ fn ends_travel_with_their_descriptors_and_only_so() {
 #[test]
 fn memory_that_does_not_fit_is_told() {
     use super::AttachError;
-    use crate::sys::memory::shared_bytes::Region;
+    use crate::sys::memory::shared::SharedMemory;
     let (sender, _receiver) = channel_with::<u32>(4, 64).unwrap();
     let attach = |memory: &dyn AsFd, peers: &dyn AsFd, bell: &dyn AsFd| {
         let own = |it: &dyn AsFd| it.as_fd().try_clone_to_owned().unwrap();
@@ -208,7 +208,7 @@ fn memory_that_does_not_fit_is_told() {
     };
     let Descriptors { memory, peers, bell } = sender.end.descriptors().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
-    let (_map, empty) = Region::create(5000).unwrap();
+    let (_map, empty) = SharedMemory::create(c"trine-channel", 5000).unwrap();
     let none = |error| matches!(error, AttachError::NotAChannel(_));
     assert!(none(attach(&null, &peers, &bell)));
     assert!(none(attach(&memory, &null, &bell)));

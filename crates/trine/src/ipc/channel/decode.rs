@@ -10,19 +10,19 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::shared::SharedMemory;
 
 /// The rest of an encoded message.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
-    region: &'a Region,
+    region: &'a SharedMemory,
     at: usize,
     end: usize,
 }
 
 impl<'a> Reader<'a> {
     /// The `len` bytes at `at`.
-    pub(super) fn new(region: &'a Region, at: usize, len: usize) -> Reader<'a> {
+    pub(super) fn new(region: &'a SharedMemory, at: usize, len: usize) -> Reader<'a> {
         Reader { region, at, end: at + len }
     }
 
@@ -380,7 +380,7 @@ mod tests {
     struct Unit;
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Error> {
-        let (region, _memory) = Region::create(8192).unwrap();
+        let (region, _memory) = SharedMemory::create(c"trine-channel", 8192).unwrap();
         region.write(100, bytes);
         let mut reader = Reader::new(&region, 100, bytes.len());
         let value = T::deserialize(&mut reader)?;

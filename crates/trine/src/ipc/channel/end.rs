@@ -24,7 +24,7 @@ use super::spin::Spin;
 use crate::reactor::{Direction, Source};
 use crate::sys::io::reopen;
 use crate::sys::io::socket::{self, Patience};
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::shared::SharedMemory;
 use crate::sys::presence::Presence;
 use crate::task::{Interrupted, park};
 
@@ -68,7 +68,7 @@ const UNWATCHED: Duration = Duration::from_millis(50);
 impl End {
     pub(super) fn new(
         side: Side,
-        region: Region,
+        region: SharedMemory,
         layout: Layout,
         descriptors: Descriptors,
     ) -> io::Result<End> {
@@ -100,7 +100,7 @@ impl End {
         descriptors: Descriptors,
         fingerprint: u64,
     ) -> Result<End, AttachError> {
-        let region = Region::attach(&descriptors.memory)??;
+        let region = SharedMemory::attach(&descriptors.memory)?;
         let layout = Layout::read(&region, fingerprint)?;
         if socket::packet_pair_maker(descriptors.peers.as_fd()).is_err() {
             return Err(AttachError::NotAChannel("it has no socket to its other side"));

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use crate::sys::memory::shared_bytes::Unfit;
+use crate::sys::memory::memfd::Unfit;
 use crate::task::Interrupted;
 
 use super::layout::Strange;
@@ -226,8 +226,9 @@ impl From<Strange> for AttachError {
 impl From<Unfit> for AttachError {
     fn from(unfit: Unfit) -> AttachError {
         AttachError::NotAChannel(match unfit {
-            Unfit::Kind => "it is not memory that can be shared (a memfd)",
-            Unfit::Seals => "its memory is not sealed, so its size could change under us",
+            Unfit::NotMemory => "it is not memory that can be shared (a memfd)",
+            Unfit::Unsealed(_) => "its memory is not sealed, so its size could change under us",
+            Unfit::System(error) => return AttachError::Io(error),
         })
     }
 }

@@ -30,7 +30,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::shared::SharedMemory;
 
 /// Begins the memory of every channel. The last byte is the number of this layout.
 const MAGIC: u64 = u64::from_le_bytes(*b"trine/c\x02");
@@ -236,7 +236,7 @@ impl Layout {
     }
 
     /// Describes itself in memory that was just made.
-    pub(super) fn write(&self, region: &Region, fingerprint: u64) {
+    pub(super) fn write(&self, region: &SharedMemory, fingerprint: u64) {
         region.word(CAPACITY).store(self.capacity as u64, Relaxed);
         region.word(LONGEST).store(self.longest as u64, Relaxed);
         region.word(FINGERPRINT).store(fingerprint, Relaxed);
@@ -244,7 +244,7 @@ impl Layout {
     }
 
     /// Reads it once, and believes it if the memory has the size that follows.
-    pub(super) fn read(region: &Region, fingerprint: u64) -> Result<Layout, Strange> {
+    pub(super) fn read(region: &SharedMemory, fingerprint: u64) -> Result<Layout, Strange> {
         if region.len() < SLOTS {
             return Err(Strange::Memory);
         }

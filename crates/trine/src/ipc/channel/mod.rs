@@ -50,7 +50,8 @@ pub use receiver::{Iter, Receiver};
 pub use sender::Sender;
 
 use crate::sys::io::{reopen, socket};
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::memfd::Unfit;
+use crate::sys::memory::shared::SharedMemory;
 use end::{Descriptors, End};
 use layout::{Layout, MOST_SLOTS, fingerprint};
 use ring::Side;
@@ -113,15 +114,17 @@ where
             );
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
-    let (region, memory) = Region::create(layout.len)?;
+    let (region, memory) = SharedMemory::create(c"trine-channel", layout.len)?;
     layout.write(&region, fingerprint::<T>());
     let (senders, receivers) = socket::packet_pair()?;
     let bell = reopen::bell()?;
     let again = reopen::reopen(bell.as_fd())?;
     let sending = Descriptors { memory: memory.try_clone()?, peers: senders, bell: again };
     let receiving = Descriptors { memory, peers: receivers, bell };
-    let again = Region::attach(&receiving.memory)?
-        .map_err(|_| io::Error::other("the kernel does not seal memory"))?;
+    let again = SharedMemory::attach(&receiving.memory).map_err(|unfit| match unfit {
+        Unfit::System(error) => error,
+        _ => io::Error::other("the kernel does not seal memory"),
+    })?;
     let sender = End::new(Side::Sender, region, layout, sending)?;
     let receiver = End::new(Side::Receiver, again, layout, receiving)?;
     Ok((

@@ -31,7 +31,7 @@ use super::layout::{
 use crate::sys::atomic::{AtomicU32, AtomicU64};
 use crate::sys::futex;
 use crate::sys::io::reopen;
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::shared::SharedMemory;
 use crate::sys::presence::Presence;
 
 /// Of a side's first word: threads sleep on its second one.
@@ -88,7 +88,7 @@ pub(super) struct Unfinished {
 /// A channel's memory, as one process sees it.
 #[derive(Debug)]
 pub(super) struct Ring {
-    pub(super) region: Region,
+    pub(super) region: SharedMemory,
     pub(super) layout: Layout,
     pub(super) bell: Arc<OwnedFd>,
     presence: Presence,
@@ -100,7 +100,12 @@ pub(super) struct Ring {
 const CHASES: u32 = 1000;
 
 impl Ring {
-    pub(super) fn new(region: Region, layout: Layout, bell: OwnedFd, presence: Presence) -> Ring {
+    pub(super) fn new(
+        region: SharedMemory,
+        layout: Layout,
+        bell: OwnedFd,
+        presence: Presence,
+    ) -> Ring {
         let attachment = region.word(ATTACHMENTS).fetch_add(1, Relaxed) & ((1 << 48) - 1);
         let ring = Ring { region, layout, bell: Arc::new(bell), presence, attachment };
         let number = u64::from(ring.number());

@@ -27,7 +27,7 @@ use crate::reactor::{Direction, Source};
 use crate::sync;
 use crate::sys::io::reopen::{self, lock_byte, unlock_byte};
 use crate::sys::memory::sealed::Open;
-use crate::sys::process::lineage;
+use crate::sys::process::fork_detect;
 use crate::sys::random;
 use crate::task::Interrupted;
 use crate::task::park;
@@ -75,7 +75,7 @@ impl Attachment {
             turn: sync::Mutex::new(()),
             memory,
             number,
-            process: lineage::current(),
+            process: fork_detect::generation(),
             bell,
         })
     }
@@ -113,7 +113,7 @@ impl Attachment {
     /// Whether this process was forked off the one whose attachment this is.
     #[inline]
     pub(super) fn is_another_s(&self) -> bool {
-        self.process != lineage::current()
+        self.process != fork_detect::generation()
     }
 
     /// Gives the lock back.

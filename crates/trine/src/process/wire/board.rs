@@ -40,7 +40,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::sys::memory::shared_words::{Pages, Shared};
+use crate::sys::memory::shared::{Pages, SharedMemory};
 use crate::sys::{self, clock};
 
 /// Where in a page the words stand.
@@ -71,7 +71,7 @@ fn offset(place: u32) -> usize {
 /// The master's view.
 #[derive(Debug)]
 pub(in crate::process) struct Board {
-    memory: Shared,
+    memory: SharedMemory,
     free: Mutex<Free>,
 }
 
@@ -101,7 +101,7 @@ pub(in crate::process) struct WorkerSlot {
 impl Board {
     /// Makes a board, and the descriptor by which the template attaches to it.
     pub(in crate::process) fn create() -> io::Result<(Arc<Board>, OwnedFd)> {
-        let (memory, descriptor) = Shared::create(len())?;
+        let (memory, descriptor) = SharedMemory::create(c"trine", len())?;
         Ok((Arc::new(Board { memory, free: Mutex::default() }), descriptor))
     }
 
@@ -194,7 +194,7 @@ pub(in crate::process) struct Slots(Pages);
 
 impl Slots {
     pub(in crate::process) fn attach(descriptor: OwnedFd) -> io::Result<Slots> {
-        Ok(Slots(Pages::of(descriptor, len())?))
+        Ok(Slots(Pages::new(descriptor, len())?))
     }
 }
 
@@ -206,7 +206,7 @@ impl AsRawFd for Slots {
 
 /// A worker's view: its own place.
 #[derive(Debug)]
-pub(in crate::process) struct OwnSlot(Shared);
+pub(in crate::process) struct OwnSlot(SharedMemory);
 
 impl OwnSlot {
     /// Maps one place.

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::sys::atomic::AtomicU64;
-use crate::sys::memory::shared_words::Shared;
+use crate::sys::memory::shared::SharedMemory;
 
 /// The producer's. What memory is at first.
 const FREE: u64 = 0;
@@ -70,7 +70,7 @@ pub(in crate::process) struct Broken;
 /// The cells, as both sides see them.
 #[derive(Debug)]
 struct Cells {
-    memory: Arc<Shared>,
+    memory: Arc<SharedMemory>,
     /// Where in the memory the ring begins.
     offset: usize,
 }
@@ -114,7 +114,7 @@ pub(in crate::process) struct Consumer {
 }
 
 impl Producer {
-    pub(in crate::process) fn new(memory: Arc<Shared>, offset: usize) -> Producer {
+    pub(in crate::process) fn new(memory: Arc<SharedMemory>, offset: usize) -> Producer {
         Producer { cells: Cells { memory, offset }, next: 0 }
     }
 
@@ -170,7 +170,7 @@ impl Producer {
 }
 
 impl Consumer {
-    pub(in crate::process) fn new(memory: Arc<Shared>, offset: usize) -> Consumer {
+    pub(in crate::process) fn new(memory: Arc<SharedMemory>, offset: usize) -> Consumer {
         Consumer { cells: Cells { memory, offset }, next: 0 }
     }
 
@@ -263,8 +263,8 @@ fn u64_of(piece: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn ring() -> (Producer, Consumer, Arc<Shared>) {
-        let memory = Arc::new(Shared::create(BYTES).unwrap().0);
+    fn ring() -> (Producer, Consumer, Arc<SharedMemory>) {
+        let memory = Arc::new(SharedMemory::create(c"trine", BYTES).unwrap().0);
         let producer = Producer::new(Arc::clone(&memory), 0);
         (producer, Consumer::new(Arc::clone(&memory), 0), memory)
     }

@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use super::ring::{self, Consumer, Producer};
 use crate::sys;
 use crate::sys::atomic::{AtomicU32, fence};
-use crate::sys::memory::shared_words::Shared;
+use crate::sys::memory::shared::SharedMemory;
 
 /// Nobody is to be told: the master looks by itself, or has been told.
 pub(in crate::process) const NOBODY: u32 = 0;
@@ -42,7 +42,7 @@ fn rings() -> (usize, usize, usize) {
 
 /// The words, for both sides.
 #[derive(Clone, Debug)]
-pub(in crate::process) struct Words(Arc<Shared>);
+pub(in crate::process) struct Words(Arc<SharedMemory>);
 
 /// The master's side.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(in crate::process) struct WorkerRings {
 /// Makes the memory, and the descriptor by which the worker attaches to it.
 pub(in crate::process) fn create() -> io::Result<(MasterRings, OwnedFd)> {
     let (tasks, answers, end) = rings();
-    let (memory, descriptor) = Shared::create(end)?;
+    let (memory, descriptor) = SharedMemory::create(c"trine", end)?;
     let memory = Arc::new(memory);
     let lines = MasterRings {
         words: Words(Arc::clone(&memory)),
@@ -77,7 +77,7 @@ pub(in crate::process) fn create() -> io::Result<(MasterRings, OwnedFd)> {
 /// Attaches to what the master has made.
 pub(in crate::process) fn attach(descriptor: impl AsFd) -> io::Result<WorkerRings> {
     let (tasks, answers, end) = rings();
-    let memory = Arc::new(Shared::attach(descriptor, end)?);
+    let memory = Arc::new(SharedMemory::attach_len(descriptor, end)?);
     Ok(WorkerRings {
         words: Words(Arc::clone(&memory)),
         tasks: Consumer::new(Arc::clone(&memory), tasks),

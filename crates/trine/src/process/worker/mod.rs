@@ -53,7 +53,7 @@ impl Inherited {
     ///
     /// Says why no worker can be forked.
     pub(in crate::process) fn new(master: u32, places: Slots) -> Result<Inherited, String> {
-        fork_detect::prepare().map_err(|error| {
+        fork_detect::prepare_worker_mark().map_err(|error| {
             format!("no page for workers to know their copies by (MADV_WIPEONFORK): {error}")
         })?;
         let (directory, scratch) = (child::directory_of(master), inbox::scratch());
@@ -110,7 +110,7 @@ pub(in crate::process) fn become_worker(
         descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());
-    fork_detect::mark_original();
+    fork_detect::mark_worker();
     let place = cancel::keep(place);
     limits::keep(place, own_id());
     crash_point!("worker: arranged, not set up");
@@ -263,7 +263,7 @@ impl Running<'_> {
             || (self.trampoline)(argument, descriptors, reply),
         );
         drop(counting);
-        if fork_detect::is_one() {
+        if fork_detect::is_copy_of_worker() {
             // The task has forked, and the child has returned from it, too: there is one answer, the parent's.
             child::exit_now(0);
         }

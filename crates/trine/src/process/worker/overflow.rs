@@ -80,7 +80,7 @@ fn look(address: usize) -> bool {
     sys::write_stderr_raw(&[b"\ntrine: ", label, b" has overflowed its stack\n"]);
     let number = SOCKET.load(Relaxed);
     // What the task has forked does not speak for it.
-    if number >= 0 && !fork_detect::is_one() {
+    if number >= 0 && !fork_detect::is_copy_of_worker() {
         // SAFETY: the worker's socket, which it never closes; had the task closed it, the call would
         // be refused.
         let socket = unsafe { descriptors::inherited(number) };

@@ -10,8 +10,7 @@ pub(crate) mod io {
 pub(crate) mod life;
 pub(crate) mod memory {
     pub(crate) mod sealed;
-    pub(crate) mod shared_bytes;
-    pub(crate) mod shared_words;
+    pub(crate) mod shared;
 }
 pub(crate) mod presence;
 pub(crate) mod semaphore;

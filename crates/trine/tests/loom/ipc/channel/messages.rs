@@ -14,14 +14,14 @@ use super::layout::{
 use super::ring::{Found, OTHERS, Ring, Side, THREADS};
 use crate::check;
 use crate::sys::io::reopen;
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::shared::SharedMemory;
 use crate::sys::presence::{self, Presence, Table};
 use crate::sys::time::Naps;
 use crate::task::park;
 
 /// A channel, and what became of its messages. Each process has a number.
 pub(super) struct Channel {
-    region: Region,
+    region: SharedMemory,
     layout: Layout,
     pub(super) table: Table,
     rings: Vec<Ring>,
@@ -49,7 +49,7 @@ impl Channel {
         }
         let halves = [RECEIVERS, RECEIVERS + 4, SENDERS, SENDERS + 4, DEPARTURES];
         let mut channel = Channel {
-            region: Region::new(&words, &halves, &contents),
+            region: SharedMemory::new(&words, &halves, &contents),
             layout,
             table: presence::table(ends.iter().sum::<u32>() as usize),
             rings: Vec::new(),
