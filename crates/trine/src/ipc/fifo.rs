@@ -29,7 +29,7 @@ use crate::reactor::files::{asking, blocking};
 use crate::reactor::{Direction, Source, reactor};
 use crate::sys::io::fifo::{self as kernel, End, Opening, Probe};
 use crate::sys::io::file::{self, flags};
-use crate::sys::io::socket;
+use crate::sys::io::poll;
 use crate::task::cancel::shield;
 use crate::task::park;
 
@@ -231,7 +231,7 @@ impl Fifo {
         let mut paused = Ok(());
         loop {
             // It may also have come and gone.
-            if probe.has_writer(reader.as_fd()) || socket::is_hung_up(&reader) {
+            if probe.has_writer(reader.as_fd()) || poll::is_hung_up(&reader) {
                 return Ok(reader);
             }
             paused?;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::Stdio;
 
 use crate::reactor::{Direction, Source};
-use crate::sys::io::{socket, unix_socket};
+use crate::sys::io::{poll, unix_socket};
 use crate::sys::process::descriptors;
 
 /// A pipe: what is written at one end is read at the other. As [`std::io::pipe`].
@@ -106,7 +106,7 @@ impl PipeReader {
         mut read: impl FnMut(&io::PipeReader) -> io::Result<usize>,
     ) -> io::Result<usize> {
         self.source.retry(Direction::Read, None, |pipe| match read(pipe)? {
-            0 if self.may_be_first && !socket::is_hung_up(pipe) => {
+            0 if self.may_be_first && !poll::is_hung_up(pipe) => {
                 Err(io::ErrorKind::WouldBlock.into())
             }
             count => Ok(count),

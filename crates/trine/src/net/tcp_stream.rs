@@ -9,7 +9,8 @@ use super::address::first;
 use super::timeout::{Timeouts, refuse_zero};
 use crate::reactor::{Direction, Source};
 use crate::sys;
-use crate::sys::io::socket::{self, MOST_BUFFERS, Patience};
+use crate::sys::io::Blocking;
+use crate::sys::io::socket::{self, MOST_BUFFERS};
 
 /// Most bytes of one read; more than any socket holds.
 const MOST: usize = 1 << 30;
@@ -185,7 +186,7 @@ impl TcpStream {
             return Ok(0);
         }
         let limit = self.timeouts.read.get();
-        self.source.retry(Direction::Read, limit, |socket| sys::io::net::peek(socket, buffer))
+        self.source.retry(Direction::Read, limit, |socket| socket::peek(socket, buffer))
     }
 
     /// Whether small pieces are sent at once, and not collected for a moment (`TCP_NODELAY`).
@@ -281,17 +282,17 @@ impl Write for &TcpStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             // Needs no room; the kernel only says whether the connection is there.
-            return socket::send(&self.source, bytes, Patience::Now);
+            return socket::send(&self.source, bytes, Blocking::No);
         }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
-            socket::send(socket, bytes, Patience::Now)
+            socket::send(socket, bytes, Blocking::No)
         })
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
         if buffers.iter().all(|buffer| buffer.is_empty()) {
-            return socket::send(&self.source, &[], Patience::Now);
+            return socket::send(&self.source, &[], Blocking::No);
         }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
             socket::send_vectored(socket, buffers)

@@ -9,7 +9,7 @@ use super::address::invalid;
 use super::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
 use crate::sys;
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 
 /// A socket for packets; as [`std::net::UdpSocket`].
 ///
@@ -75,7 +75,7 @@ impl UdpSocket {
     /// a packet or nobody is connected; `TimedOut`; what interrupts the caller.
     pub fn send(&self, packet: &[u8]) -> io::Result<usize> {
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
-            socket::send(socket, packet, Patience::Now)
+            socket::send(socket, packet, Blocking::No)
         })
     }
 
@@ -101,7 +101,7 @@ impl UdpSocket {
     /// interrupts the caller.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
-            socket::receive(socket, buffer, Patience::Now)
+            socket::receive(socket, buffer, Blocking::No)
         })
     }
 
@@ -122,9 +122,8 @@ impl UdpSocket {
     ///
     /// As `recv`.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
-            sys::io::net::peek(socket, buffer)
-        })
+        self.source
+            .retry(Direction::Read, self.timeouts.read.get(), |socket| socket::peek(socket, buffer))
     }
 
     /// As [`recv_from`](Self::recv_from), but the packet stays there to be received again.

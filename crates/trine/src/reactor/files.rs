@@ -35,24 +35,24 @@ use std::time::{Duration, Instant};
 
 use super::operation::OwnRing;
 use super::{Direction, Source, blocking, budget};
-use crate::sys::io::file::{self, Patience, flags};
-use crate::sys::io::{poll, socket};
+use crate::sys::io::file::{self, flags};
+use crate::sys::io::{Blocking, poll};
 use crate::sys::process::descriptors;
 use crate::task::{Interrupted, park};
 
 /// Who makes a call on a file.
 enum By {
     /// The caller, or a thread for it.
-    Thread(Patience),
+    Thread(Blocking),
     /// The caller's ring.
     Ring(OwnRing),
 }
 
 impl By {
-    fn patience(self) -> Patience {
+    fn blocking(self) -> Blocking {
         match self {
-            By::Thread(patience) => patience,
-            By::Ring(_) => Patience::Now,
+            By::Thread(blocking) => blocking,
+            By::Ring(_) => Blocking::No,
         }
     }
 }
@@ -228,7 +228,7 @@ impl Opened {
             let file = self.get().as_fd();
             let count = match (by, offset) {
                 (By::Ring(ring), Some(offset)) => ring.read(file, buffers, offset)?,
-                (by, _) => file::read(file, buffers, offset, by.patience())?,
+                (by, _) => file::read(file, buffers, offset, by.blocking())?,
             };
             if count == 0 && !empty { self.check_end() } else { Ok(count) }
         });
@@ -246,7 +246,7 @@ impl Opened {
             let file = self.get().as_fd();
             let count = match (by, offset) {
                 (By::Ring(ring), Some(offset)) => ring.read_behind(file, buffer, offset)?,
-                (by, _) => file::read_behind(file, buffer, offset, by.patience())?,
+                (by, _) => file::read_behind(file, buffer, offset, by.blocking())?,
             };
             if count == 0 { self.check_end() } else { Ok(count) }
         });
@@ -260,14 +260,14 @@ impl Opened {
             if let (By::Ring(ring), Some(offset)) = (&by, offset) {
                 return ring.write(file, buffers, offset);
             }
-            let patience = by.patience();
-            if patience == Patience::Now || !self.is_known_to_wait_ready() {
-                return file::write(file, buffers, offset, patience);
+            let blocking = by.blocking();
+            if blocking == Blocking::No || !self.is_known_to_wait_ready() {
+                return file::write(file, buffers, offset, blocking);
             }
             // What is ready takes so much without sleeping.
             let first = buffers.iter().find(|buffer| !buffer.is_empty());
             let first = first.map_or(&[][..], |first| &first[..first.len().min(file::PIPE_BUFFER)]);
-            file::write(file, &[IoSlice::new(first)], offset, patience)
+            file::write(file, &[IoSlice::new(first)], offset, blocking)
         });
         written.inspect(|&count| budget::count_bytes(count))
     }
@@ -291,7 +291,7 @@ impl Opened {
         mut call: impl FnMut(By) -> io::Result<T> + Send,
     ) -> io::Result<T> {
         let plain = park::is_plain_thread();
-        let attempt = call(By::Thread(if plain { Patience::Wait } else { Patience::Now }));
+        let attempt = call(By::Thread(if plain { Blocking::Yes } else { Blocking::No }));
         match attempt {
             Err(error) if file::would_sleep(&error) => {
                 self.wait_and_perform(direction, at_offset, plain, error, call)
@@ -313,13 +313,13 @@ impl Opened {
             Wait::Nowhere if plain || refusal.kind() == io::ErrorKind::WouldBlock => {
                 return Err(refusal);
             }
-            Wait::Nowhere => return blocking(|| call(By::Thread(Patience::Wait))),
+            Wait::Nowhere => return blocking(|| call(By::Thread(Blocking::Yes))),
             // Said by a call that might have slept: its true answer, unless `O_NONBLOCK` has made it.
             Wait::Pool if plain && !self.is_ours(&refusal) => return Err(refusal),
             Wait::Pool if !plain => {
                 let called = match OwnRing::of_caller().filter(|_| at_offset) {
                     Some(ring) => call(By::Ring(ring)),
-                    None => blocking(|| call(By::Thread(Patience::Wait))),
+                    None => blocking(|| call(By::Thread(Blocking::Yes))),
                 };
                 match called {
                     Err(error) if self.is_ours(&error) => {}
@@ -332,14 +332,14 @@ impl Opened {
             Direction::Read => poll::Interest::Read,
             Direction::Write => poll::Interest::Write,
         };
-        self.source.retry(direction, None, |file| match call(By::Thread(Patience::Now)) {
+        self.source.retry(direction, None, |file| match call(By::Thread(Blocking::No)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             Err(error) if file::would_sleep(&error) => {
                 if !poll::is_ready(file.as_fd(), interest) {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 // Ready, so it sleeps only if somebody else comes first.
-                blocking(|| call(By::Thread(Patience::Wait)))
+                blocking(|| call(By::Thread(Blocking::Yes)))
             }
             done => done,
         })
@@ -374,7 +374,7 @@ impl Opened {
     /// A read has found an end: 0, unless it is that of a FIFO to which no writer has come yet.
     fn check_end(&self) -> io::Result<usize> {
         let no_writer_yet =
-            self.made_nonblocking && self.wait()? == Wait::Fifo && !socket::is_hung_up(self.get());
+            self.made_nonblocking && self.wait()? == Wait::Fifo && !poll::is_hung_up(self.get());
         if no_writer_yet { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(0) }
     }
 }

@@ -12,7 +12,7 @@ use super::operation::OwnRing;
 use super::registration::{Entry, Seen};
 use super::{budget, global, local};
 use crate::sys::io::poll;
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 use crate::sys::process::descriptors;
 use crate::task::park;
 
@@ -159,7 +159,7 @@ impl<D: AsFd> Source<D> {
         less_is_all: bool,
     ) -> io::Result<usize> {
         let most = buffer.len();
-        let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
+        let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Blocking::No);
         let count = match OwnRing::of_caller().filter(|_| most > 0) {
             None if less_is_all => self.read_stream(most, timeout, attempt)?,
             None => self.retry(Direction::Read, timeout, attempt)?,

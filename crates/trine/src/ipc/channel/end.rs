@@ -23,7 +23,7 @@ use super::ring::{Found, OTHERS, Ring, Side, THREADS};
 use super::spin::Spin;
 use crate::reactor::{Direction, Source};
 use crate::sys::io::reopen;
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, poll, socket};
 use crate::sys::memory::shared::SharedMemory;
 use crate::sys::presence::Presence;
 use crate::task::{Interrupted, park};
@@ -148,7 +148,7 @@ impl End {
         self.looks.store(0, Relaxed);
         self.departures.store(self.ring.departures(), Relaxed);
         self.alarm.suspicion.store(false, SeqCst);
-        if socket::is_hung_up(self.peers()) {
+        if poll::is_hung_up(self.peers()) {
             self.gone.store(true, SeqCst);
         }
         self.gone.load(Relaxed)
@@ -167,7 +167,7 @@ impl End {
                 Poll::Ready(Ok(())) if self.ask() => return true,
                 // Nobody has any business to send anything here.
                 Poll::Ready(Ok(())) => {
-                    let _ = socket::receive_packet(self.peers(), &mut [0; 64], Patience::Now);
+                    let _ = socket::receive_packet(self.peers(), &mut [0; 64], Blocking::No);
                 }
             }
         }

@@ -14,7 +14,7 @@ use super::layout::fingerprint;
 use super::ring::Side;
 use super::{Receiver, Sender};
 use crate::ipc::carry;
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 
 /// What an end is encoded as: its side, and the places of its descriptors.
 type Places = (u8, [u32; 3]);
@@ -81,7 +81,7 @@ fn wrap(end: &End) -> Result<OwnedFd, AttachError> {
     let packet = [&LABEL[..], &[side_number(end.side)]].concat();
     let Descriptors { memory, peers, bell } = end.descriptors()?;
     let descriptors = [memory.as_fd(), peers.as_fd(), bell.as_fd()];
-    socket::send_packet(inside, &packet, &descriptors, Patience::Now)?;
+    socket::send_packet(inside, &packet, &descriptors, Blocking::No)?;
     Ok(outside)
 }
 
@@ -92,7 +92,7 @@ fn unwrap(side: Side, socket: OwnedFd, fingerprint: u64) -> Result<End, AttachEr
     let nothing =
         AttachError::NotAChannel("no end lies in the socket, or somebody has taken it out");
     let mut label = [0; 16];
-    let Ok(packet) = socket::receive_packet(&socket, &mut label, Patience::Now) else {
+    let Ok(packet) = socket::receive_packet(&socket, &mut label, Blocking::No) else {
         return Err(nothing);
     };
     let number = match label[..packet.len].split_last() {

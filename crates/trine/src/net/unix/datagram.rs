@@ -11,8 +11,7 @@ use std::time::Duration;
 use super::room;
 use crate::net::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
-use crate::sys::io::socket::{self, Patience};
-use crate::sys::io::unix_socket;
+use crate::sys::io::{Blocking, poll, socket};
 use crate::sys::process::descriptors;
 
 /// A Unix socket for messages that keep their bounds, their order, and are not lost; as
@@ -135,7 +134,7 @@ impl UnixDatagram {
     /// `TimedOut` after the timeout for reading; [`Interrupted`](crate::Interrupted) if the wait is ended from outside; else as
     /// std's.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.receive(|socket| socket::receive(socket, buffer, Patience::Now), || Ok(0))
+        self.receive(|socket| socket::receive(socket, buffer, Blocking::No), || Ok(0))
     }
 
     /// As [`recv`](Self::recv), and says who sent it.
@@ -162,7 +161,7 @@ impl UnixDatagram {
         };
         self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
             let received = attempt(socket);
-            if !blocked(&received) || !unix_socket::receives_no_more(socket) {
+            if !blocked(&received) || !poll::receives_no_more(socket) {
                 return received;
             }
             // A message may have come before the end.
@@ -179,7 +178,7 @@ impl UnixDatagram {
     /// [`Interrupted`](crate::Interrupted) if the wait is ended from outside; else as std's.
     pub fn send(&self, message: &[u8]) -> io::Result<usize> {
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
-            socket::send(socket, message, Patience::Now)
+            socket::send(socket, message, Blocking::No)
         })
     }
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::room;
 use crate::net::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
-use crate::sys::io::socket::{self, Patience};
 use crate::sys::io::unix_socket;
+use crate::sys::io::{Blocking, socket};
 use crate::sys::process::descriptors;
 
 /// A connection between two processes of one machine, or within one; as
@@ -255,7 +255,7 @@ impl Write for &UnixStream {
             return Ok(0);
         }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |stream| {
-            socket::send(stream, bytes, Patience::Now)
+            socket::send(stream, bytes, Blocking::No)
         })
     }
 

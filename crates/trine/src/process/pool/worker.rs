@@ -16,7 +16,7 @@ use crate::process::wire::ring::{self, Producer};
 use crate::process::wire::rings::Words;
 use crate::process::wire::{self, Failure, FrameKind, HEAD, Head, RECORD_HEAD, REST};
 use crate::sys::io::poll::Interest;
-use crate::sys::io::socket;
+use crate::sys::io::{Blocking, socket};
 use crate::task::Cause;
 
 /// A frame on its way out.
@@ -439,8 +439,8 @@ fn send(
     descriptors: &Descriptors,
 ) -> io::Result<usize> {
     let Some(descriptors) = descriptors.as_ref().filter(|_| gone == 0) else {
-        return socket::send(socket, bytes, socket::Patience::Now);
+        return socket::send(socket, bytes, Blocking::No);
     };
     let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    socket::send_with(socket, bytes, &descriptors, socket::Patience::Now)
+    socket::send_with(socket, bytes, &descriptors, Blocking::No)
 }

@@ -9,7 +9,7 @@ use crate::process::pool::link::WorkerLink;
 use crate::process::wire::reader::{FrameReader, Stream};
 use crate::process::wire::{Frame, FrameKind};
 use crate::process::worker::limits::Evidence;
-use crate::sys::io::socket::Patience;
+use crate::sys::io::Blocking;
 use crate::sys::process::child::{self, Ended};
 use crate::task::Cause;
 
@@ -47,7 +47,7 @@ impl WorkerConnection {
 
     /// Takes what has come through its connection; `dead` says that no more can.
     pub(in crate::process) fn receive(&mut self, scratch: &mut [u8], dead: bool) -> Stream {
-        let stream = self.incoming.receive(self.link.socket.as_fd(), scratch, Patience::Now);
+        let stream = self.incoming.receive(self.link.socket.as_fd(), scratch, Blocking::No);
         while let Some(frame) = self.incoming.ready.pop_front() {
             if let Err(reason) = self.hear(frame, dead) {
                 return Stream::Broken(reason);

@@ -10,7 +10,7 @@ use super::template::TemplateSpec;
 use crate::process::wire::board::Board;
 use crate::process::wire::{Handshake, Preload};
 use crate::process::worker::entry;
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 use crate::sys::process::{child, image, spawn};
 use crate::sys::{limits, random};
 
@@ -67,10 +67,10 @@ pub(in crate::process) fn start(id: u64, origin: &TemplateSpec) -> Result<Templa
     let handshake = Handshake { token, fingerprint, master: std::process::id() };
     let packet = postcard::to_stdvec(&(handshake, &preload)).expect("numbers only");
     // Written before the template exists, so that it never has to wait for it.
-    socket::send_packet(&ours, &packet, &[memory.as_fd()], Patience::Now)
+    socket::send_packet(&ours, &packet, &[memory.as_fd()], Blocking::No)
         .map_err(refused("handshake with the template process"))?;
     if preload.is_some() {
-        socket::send_packet(&ours, &setup, &[], Patience::Now)
+        socket::send_packet(&ours, &setup, &[], Blocking::No)
             .map_err(refused("room for the environment of preload"))?;
     }
     crash_point!("master: handshake written, template not started");

@@ -19,7 +19,8 @@ use crate::process::wire::rings::MasterRings;
 use crate::process::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateSays};
 use crate::process::worker::limits::Evidence;
 use crate::process::worker::setup::Setup;
-use crate::sys::io::socket::{self, Packet, Patience};
+use crate::sys::io::Blocking;
+use crate::sys::io::socket::{self, Packet};
 use crate::sys::limits;
 use crate::sys::process::child::{self, Ended};
 
@@ -238,7 +239,7 @@ impl Template {
         let outputs = outputs.iter().flatten().map(AsFd::as_fd);
         let theirs: Vec<_> =
             [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).chain(outputs).collect();
-        match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
+        match socket::send_packet(&template.socket, &packet, &theirs, Blocking::No) {
             Ok(()) => {
                 crash_point!("master: fork asked for");
                 template.awaited.get_or_insert_with(Instant::now);
@@ -345,17 +346,17 @@ impl Template {
         loop {
             let Some(template) = &mut self.template else { return };
             let mut packet = [0; LONG_PACKET];
-            let received =
-                match socket::receive_packet(&template.socket, &mut packet, Patience::Now) {
-                    Ok(received) if received.len > 0 => received,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                    // The end. Its death follows; if it lives on without a master, it is of no use.
-                    Ok(_) | Err(_) => {
-                        births.service.poll.remove(&template.socket);
-                        child::kill(&template.pidfd);
-                        return;
-                    }
-                };
+            let received = match socket::receive_packet(&template.socket, &mut packet, Blocking::No)
+            {
+                Ok(received) if received.len > 0 => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The end. Its death follows; if it lives on without a master, it is of no use.
+                Ok(_) | Err(_) => {
+                    births.service.poll.remove(&template.socket);
+                    child::kill(&template.pidfd);
+                    return;
+                }
+            };
             match postcard::from_bytes(&packet[..received.len]) {
                 Ok(TemplateSays::Ready) => {
                     template.greeted = true;

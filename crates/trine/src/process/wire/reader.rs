@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::{Frame, FrameKind, HEAD, Head, LONGEST, MAGIC, half, word};
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 
 /// Puts frames together from a stream of bytes.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl FrameReader {
         &mut self,
         socket: BorrowedFd<'_>,
         scratch: &mut [u8],
-        patience: Patience,
+        blocking: Blocking,
     ) -> Stream {
         let mut room = scratch.len();
         let received = match &mut self.open {
@@ -60,14 +60,14 @@ impl FrameReader {
                 }
                 let most = *missing;
                 room = most.min(frame.body.capacity() - frame.body.len());
-                let count = socket::receive_behind(socket, &mut frame.body, most, patience);
+                let count = socket::receive_behind(socket, &mut frame.body, most, blocking);
                 if let Ok(count) = count {
                     *missing -= count;
                     self.close_full();
                 }
                 count
             }
-            _ => match socket::receive_with(socket, scratch, patience) {
+            _ => match socket::receive_with(socket, scratch, blocking) {
                 Ok(received) => {
                     self.arrived.extend(received.descriptors);
                     if let Err(reason) = self.push(&scratch[..received.len]) {
@@ -206,17 +206,17 @@ mod tests {
                 let piece = &frame[gone..(gone + 1 + below(3_000)).min(frame.len())];
                 let own = if gone == 0 { count } else { 0 };
                 let own = vec![theirs.as_fd(); own];
-                gone += socket::send_with(&theirs, piece, &own, Patience::Now).unwrap();
+                gone += socket::send_with(&theirs, piece, &own, Blocking::No).unwrap();
                 if below(3) == 0 {
                     let mut scratch = vec![0; 1 + below(5_000)];
-                    let stream = assembler.receive(ours.as_fd(), &mut scratch, Patience::Now);
+                    let stream = assembler.receive(ours.as_fd(), &mut scratch, Blocking::No);
                     assert!(!matches!(stream, Stream::Ended | Stream::Broken(_)), "{stream:?}");
                 }
             }
             sent.push_back((task, len, count));
             // Before the socket is full.
             while sent.len() > 5 && assembler.ready.is_empty() {
-                assembler.receive(ours.as_fd(), &mut [0; 700], Patience::Now);
+                assembler.receive(ours.as_fd(), &mut [0; 700], Blocking::No);
             }
             for frame in assembler.ready.drain(..) {
                 let came = (frame.head.task, frame.body.len(), frame.descriptors.len());

@@ -29,8 +29,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::template;
 use crate::process::wire::{Handshake, PACKET};
-use crate::sys::io::socket;
-use crate::sys::io::socket::Maker;
+use crate::sys::io::unix_socket::Credentials;
+use crate::sys::io::{poll, socket};
 use crate::sys::process::image::{self, Initialiser};
 use crate::sys::process::{child, descriptors};
 
@@ -109,7 +109,7 @@ fn say(text: &str) {
 /// A handshake that waits for this process, and who sent it.
 struct Found {
     number: RawFd,
-    maker: Maker,
+    maker: Credentials,
     handshake: Handshake,
 }
 
@@ -121,7 +121,7 @@ fn find_handshake(variable: &Variable) -> Result<Found, String> {
     let maker = socket::packet_pair_maker(socket)
         .map_err(|error| format!("descriptor {number} is not a template's socket: {error}"))?;
     let mut packet = [0; PACKET];
-    let len = socket::peek_packet(socket, &mut packet)
+    let len = socket::peek(socket, &mut packet)
         .map_err(|error| format!("no handshake waits at descriptor {number}: {error}"))?;
     let handshake: Handshake = postcard::from_bytes(&packet[..len])
         .map_err(|_| format!("what waits at descriptor {number} is no handshake"))?;
@@ -139,7 +139,7 @@ fn become_template(found: Found, call: impl Fn(Initialiser)) -> ! {
     let is_parent = maker.pid != 0 && maker.pid == child::parent();
     let refusal = if child::has_raised_rights() {
         "this program runs with more rights than its parent"
-    } else if !is_parent && socket::is_hung_up(&socket) {
+    } else if !is_parent && poll::is_hung_up(&socket) {
         // The master has died since. A template would have ended with it.
         child::exit_now(0)
     } else if !is_parent || maker.user != child::effective_user() {

@@ -23,7 +23,7 @@ use crate::process::wire::rings::{NOBODY, THREAD, Words, WorkerRings};
 use crate::process::wire::spin::Patience;
 use crate::process::wire::{self, Frame, FrameKind, HEAD, Head, RECORD_HEAD};
 use crate::sys::futex;
-use crate::sys::io::socket;
+use crate::sys::io::{Blocking, socket};
 
 /// Where orders come from.
 pub(in crate::process) struct Inbox {
@@ -181,7 +181,7 @@ impl Inbox {
 
 /// Sleeps until something comes through the socket. At its end the worker ends.
 fn receive(socket: &OwnedFd, incoming: &mut FrameReader, scratch: &mut [u8]) {
-    match incoming.receive(socket.as_fd(), scratch, socket::Patience::Wait) {
+    match incoming.receive(socket.as_fd(), scratch, Blocking::Yes) {
         Stream::More | Stream::Drained | Stream::WouldBlock => {}
         // Exit handlers run: C libraries flush their streams, profilers write their files.
         Stream::Ended => process::exit(0),
@@ -293,9 +293,9 @@ impl Outbox {
 
     fn send_part(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
         if descriptors.is_empty() {
-            socket::send(&self.socket, frame, socket::Patience::Wait)
+            socket::send(&self.socket, frame, Blocking::Yes)
         } else {
-            socket::send_with(&self.socket, frame, descriptors, socket::Patience::Wait)
+            socket::send_with(&self.socket, frame, descriptors, Blocking::Yes)
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize};
 
 use crate::process::wire::{self, FrameKind};
-use crate::sys::io::socket;
+use crate::sys::io::{Blocking, socket};
 use crate::sys::process::{descriptors, fork_detect};
 use crate::sys::signal::fault;
 use crate::sys::{self, limits};
@@ -85,7 +85,7 @@ fn look(address: usize) -> bool {
         // be refused.
         let socket = unsafe { descriptors::inherited(number) };
         // Between two frames: the worker's thread is in a task, so it is not within one.
-        let _ = socket::send(socket, &FRAME, socket::Patience::Now);
+        let _ = socket::send(socket, &FRAME, Blocking::No);
     }
     true
 }

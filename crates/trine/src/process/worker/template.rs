@@ -21,7 +21,7 @@ use crate::process::wire::board::Slots;
 use crate::process::wire::{
     ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, Preload, TemplateSays,
 };
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 use crate::sys::limits;
 use crate::sys::process::child;
 use crate::sys::process::clone::{self, Side};
@@ -67,7 +67,7 @@ pub(in crate::process) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     say(&socket, &TemplateSays::Ready);
     loop {
         let mut packet = [0; PACKET];
-        let Ok(mut received) = socket::receive_packet(&socket, &mut packet, Patience::Wait) else {
+        let Ok(mut received) = socket::receive_packet(&socket, &mut packet, Blocking::Yes) else {
             child::exit_now(1);
         };
         if received.len == 0 {
@@ -107,7 +107,7 @@ pub(in crate::process) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
 /// Takes the handshake that `entry` has seen; the board comes along with it.
 fn take_handshake(socket: &OwnedFd) -> Option<(Slots, Option<Preload>)> {
     let mut packet = [0; PACKET];
-    let received = socket::receive_packet(socket, &mut packet, Patience::Now).ok()?;
+    let received = socket::receive_packet(socket, &mut packet, Blocking::No).ok()?;
     let places = Slots::attach(received.descriptors.into_iter().next()?).ok()?;
     let (_, preload) =
         postcard::from_bytes::<(Handshake, Option<Preload>)>(&packet[..received.len]).ok()?;
@@ -121,7 +121,7 @@ fn take_handshake(socket: &OwnedFd) -> Option<(Slots, Option<Preload>)> {
 /// Says why no worker can be forked.
 fn prepare(socket: &OwnedFd, estate: &Inherited, preload: &Preload) -> Result<Vec<RawFd>, String> {
     let mut packet = vec![0; preload.setup];
-    let received = socket::receive_packet(socket, &mut packet, Patience::Now)
+    let received = socket::receive_packet(socket, &mut packet, Blocking::No)
         .map_err(|error| format!("the settings for preload did not come: {error}"))?;
     let setup: Setup = postcard::from_bytes(&packet[..received.len])
         .map_err(|error| format!("the settings for preload cannot be read: {error}"))?;
@@ -199,7 +199,7 @@ fn say(socket: &OwnedFd, what: &TemplateSays) {
 
 fn send(socket: &OwnedFd, packet: &[u8], pidfd: Option<OwnedFd>) {
     let pidfd = pidfd.as_ref().map(AsFd::as_fd);
-    if socket::send_packet(socket, packet, pidfd.as_slice(), Patience::Wait).is_err() {
+    if socket::send_packet(socket, packet, pidfd.as_slice(), Blocking::Yes).is_err() {
         child::exit_now(0);
     }
 }

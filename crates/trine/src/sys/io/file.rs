@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
-pub(crate) use super::socket::Patience;
+use super::Blocking;
 
 /// How a file is opened: flags of `open(2)`.
 pub(crate) mod flags {
@@ -102,10 +102,10 @@ pub(crate) fn read(
     file: BorrowedFd<'_>,
     buffers: &mut [IoSliceMut<'_>],
     offset: Option<u64>,
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
     // SAFETY: std lays an `IoSliceMut` out as an `iovec`, and the memory is exclusively ours.
-    unsafe { read_into(file, buffers.as_mut_ptr().cast(), buffers.len(), offset, patience) }
+    unsafe { read_into(file, buffers.as_mut_ptr().cast(), buffers.len(), offset, blocking) }
 }
 
 /// As [`read`], into memory that need not hold anything; says how much of it was written.
@@ -113,11 +113,11 @@ pub(crate) fn read_uninit(
     file: BorrowedFd<'_>,
     buffer: &mut [MaybeUninit<u8>],
     offset: Option<u64>,
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
     let vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: the kernel only writes to the memory, which is exclusively ours.
-    unsafe { read_into(file, &raw const vector, 1, offset, patience) }
+    unsafe { read_into(file, &raw const vector, 1, offset, blocking) }
 }
 
 /// Reads at most what `buffer` has room for behind what it holds.
@@ -125,9 +125,9 @@ pub(crate) fn read_behind(
     file: BorrowedFd<'_>,
     buffer: &mut Vec<u8>,
     offset: Option<u64>,
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
-    let count = read_uninit(file, buffer.spare_capacity_mut(), offset, patience)?;
+    let count = read_uninit(file, buffer.spare_capacity_mut(), offset, blocking)?;
     let len = buffer.len() + count;
     // SAFETY: the kernel has written the first `count` bytes behind the old length.
     unsafe { buffer.set_len(len) };
@@ -142,18 +142,18 @@ unsafe fn read_into(
     vectors: *const libc::iovec,
     count: usize,
     offset: Option<u64>,
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
     let (mut vectors, mut count) = (vectors, vector_count(count));
     // SAFETY: the caller's promise, for the first of them.
     let mut first = unsafe { vectors.as_ref() }.filter(|_| count > 0).copied();
     if let Some(first) = first.as_mut().filter(|first| first.iov_len > PIECE)
-        && patience == Patience::Now
+        && blocking == Blocking::No
     {
         first.iov_len = PIECE;
         (vectors, count) = (&raw const *first, 1);
     }
-    let (offset, flags) = (position(offset)?, call_flags(patience));
+    let (offset, flags) = (position(offset)?, call_flags(blocking));
     // SAFETY: the caller's promise; fewer vectors than it says are looked at, or a part of the first.
     answer(unsafe { libc::preadv2(file.as_raw_fd(), vectors, count, offset, flags) })
 }
@@ -163,10 +163,10 @@ pub(crate) fn write(
     file: BorrowedFd<'_>,
     buffers: &[IoSlice<'_>],
     offset: Option<u64>,
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
     let (vectors, count) = (buffers.as_ptr().cast(), vector_count(buffers.len()));
-    let (offset, flags) = (position(offset)?, call_flags(patience));
+    let (offset, flags) = (position(offset)?, call_flags(blocking));
     // SAFETY: std lays an `IoSlice` out as an `iovec`; the kernel only reads what they lead to.
     answer(unsafe { libc::pwritev2(file.as_raw_fd(), vectors, count, offset, flags) })
 }
@@ -186,10 +186,10 @@ fn vector_count(count: usize) -> i32 {
     i32::try_from(count.min(libc::UIO_MAXIOV as usize)).unwrap_or(libc::UIO_MAXIOV)
 }
 
-fn call_flags(patience: Patience) -> i32 {
-    match patience {
-        Patience::Wait => 0,
-        Patience::Now => libc::RWF_NOWAIT,
+fn call_flags(blocking: Blocking) -> i32 {
+    match blocking {
+        Blocking::Yes => 0,
+        Blocking::No => libc::RWF_NOWAIT,
     }
 }
 

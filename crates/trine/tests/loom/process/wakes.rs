@@ -15,7 +15,7 @@ use super::wire::rings::{self, Words, WorkerRings};
 use super::wire::{self, FrameKind, Head};
 use super::worker::inbox::{self, Inbox};
 use crate::check;
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 use crate::task::park;
 
 struct Pool {
@@ -77,8 +77,8 @@ fn serve(pool: &Pool) {
     let Pool { link, dispatcher, .. } = pool;
     let mut attended = false;
     loop {
-        let patience = if attended { Patience::Now } else { Patience::Wait };
-        let bytes = socket::receive_from_worker(patience).unwrap_or_default();
+        let blocking = if attended { Blocking::No } else { Blocking::Yes };
+        let bytes = socket::receive_from_worker(blocking).unwrap_or_default();
         for head in heads(&bytes) {
             match head.kind {
                 FrameKind::Bell if link.hear(dispatcher) >= MANY => {

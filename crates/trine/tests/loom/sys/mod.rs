@@ -6,6 +6,12 @@ pub(crate) mod futex;
 pub(crate) mod io {
     pub(crate) mod reopen;
     pub(crate) mod socket;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Blocking {
+        Yes,
+        No,
+    }
 }
 pub(crate) mod life;
 pub(crate) mod memory {

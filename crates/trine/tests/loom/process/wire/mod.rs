@@ -16,7 +16,7 @@ pub(super) mod reader {
     use std::os::fd::BorrowedFd;
 
     use crate::process::wire::{self, Frame, FrameKind, HEAD, Head};
-    use crate::sys::io::socket::{self, Patience};
+    use crate::sys::io::{Blocking, socket};
 
     /// Knows frames without bodies.
     #[derive(Default)]
@@ -39,9 +39,9 @@ pub(super) mod reader {
             &mut self,
             _: BorrowedFd<'_>,
             _: &mut [u8],
-            patience: Patience,
+            blocking: Blocking,
         ) -> Stream {
-            let Some(bytes) = socket::receive_from_master(patience) else {
+            let Some(bytes) = socket::receive_from_master(blocking) else {
                 return Stream::WouldBlock;
             };
             self.ready.extend(heads(&bytes).map(|head| Frame::of_record(head, Vec::new())));

@@ -7,13 +7,8 @@ use std::sync::atomic::Ordering::AcqRel;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
+use crate::sys::io::Blocking;
 use crate::task::park;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    Now,
-    Wait,
-}
 
 /// One direction.
 #[derive(Debug, Default)]
@@ -34,14 +29,14 @@ impl Stream {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    fn receive(&self, patience: Patience) -> Option<Vec<u8>> {
+    fn receive(&self, blocking: Blocking) -> Option<Vec<u8>> {
         loop {
             self.steps.fetch_add(1, AcqRel);
             let mut state = self.state.lock().unwrap();
             if !state.0.is_empty() {
                 return Some(std::mem::take(&mut state.0));
             }
-            if patience == Patience::Now {
+            if blocking == Blocking::No {
                 return None;
             }
             state.1 = Some(park::waker());
@@ -83,8 +78,8 @@ pub(crate) fn send_to_worker(bytes: &[u8]) {
 }
 
 /// The master receives what there is.
-pub(crate) fn receive_from_worker(patience: Patience) -> Option<Vec<u8>> {
-    pair().to_master.receive(patience)
+pub(crate) fn receive_from_worker(blocking: Blocking) -> Option<Vec<u8>> {
+    pair().to_master.receive(blocking)
 }
 
 /// Somebody wakes the master in its sleep.
@@ -97,7 +92,7 @@ pub(crate) fn send_all(_: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], _: Patience) -> io::Result<usize> {
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], _: Blocking) -> io::Result<usize> {
     send_all(socket, bytes).map(|()| bytes.len())
 }
 
@@ -105,14 +100,14 @@ pub(crate) fn send_with(
     socket: &OwnedFd,
     bytes: &[u8],
     _: &[BorrowedFd<'_>],
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
-    send(socket, bytes, patience)
+    send(socket, bytes, blocking)
 }
 
 /// The worker receives what there is.
-pub(crate) fn receive_from_master(patience: Patience) -> Option<Vec<u8>> {
-    pair().to_worker.receive(patience)
+pub(crate) fn receive_from_master(blocking: Blocking) -> Option<Vec<u8>> {
+    pair().to_worker.receive(blocking)
 }
 
 /// No model has too much on its way.
