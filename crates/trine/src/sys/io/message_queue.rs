@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use crate::sys::limits;
+use crate::sys::limits::{self, rlimit};
 
 /// Priorities are below this (`MQ_PRIO_MAX`).
 pub(crate) const PRIORITIES: u32 = 32_768;
@@ -171,7 +171,7 @@ pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
             (io::ErrorKind::QuotaExceeded, why)
         }
         // Either of two limits says this, and only one of them concerns other descriptors, too.
-        Some(libc::EMFILE) if how.create && limits::has_descriptor_left() => {
+        Some(libc::EMFILE) if how.create && rlimit::has_descriptor_left() => {
             let room = how.room.unwrap_or_else(|| Room {
                 messages: number("msg_default").unwrap_or(10),
                 message_size: number("msgsize_default").unwrap_or(8192),
@@ -184,7 +184,7 @@ pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
                 room.messages,
                 room.message_size,
                 room.bytes(),
-                limits::message_queue_bytes().map_or("unlimited".into(), |limit| limit.to_string())
+                rlimit::message_queue_bytes().map_or("unlimited".into(), |limit| limit.to_string())
             );
             (io::ErrorKind::QuotaExceeded, why)
         }

@@ -1,6 +1,17 @@
-//! Signals by name and number, and sending them.
+//! Signals: their names, sending them, and acting on them.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `mod.rs` | signals by name and number; sending and blocking them |
+//! | `action.rs` | what the process does on a signal (`sigaction`) |
+//! | `handler.rs` | receiving signals for listeners |
+//! | `sigterm.rs` | SIGTERM as a request from a master to its workers |
+//! | `fault.rs` | SIGSEGV and SIGBUS: stack overflows |
+//! | `abort.rs` | SIGABRT: memory that ran out |
+//! | `sample.rs` | SIGURG: where another thread is |
 
 pub(crate) mod abort;
+mod action;
 pub(crate) mod fault;
 pub(crate) mod handler;
 pub(crate) mod sample;
