@@ -3,7 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `file.rs` | opening, reading and writing files, also without sleeping |
-//! | `reopen.rs` | opening a file again through its descriptor; locks on bytes; bells between processes |
+//! | `reopen.rs` | opening a file again; locks on bytes; bells between processes |
 //! | `socket.rs` | sending and receiving on sockets, descriptors included |
 //! | `unix_socket.rs` | making Unix sockets and pipes; the credentials of a peer |
 //! | `net.rs` | Internet sockets |

@@ -68,7 +68,7 @@ pub(crate) fn receive_from(
     Ok((count, address(from)?))
 }
 
-/// As [`receive_from`], without removing the packet from the socket.
+/// Like [`receive_from`], without removing the packet from the socket.
 pub(crate) fn peek_from(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     let (count, _, from) = net::recvfrom(socket, buffer, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
     Ok((count, address(from)?))

@@ -27,7 +27,7 @@ pub(crate) enum Interest {
     ReadWrite,
 }
 
-/// What happened to one watched descriptor.
+/// A change of one watched descriptor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Happened {
     /// The number under which the descriptor is watched.

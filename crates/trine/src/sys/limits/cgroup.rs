@@ -273,7 +273,8 @@ mod tests {
         assert_eq!(find(&tree.mounts(), "0::/service\n").is_some(), !is_root);
         fs::write(tree.0.join("cgroup.events"), "populated 1\n").unwrap();
         assert_eq!(find(&tree.mounts(), "0::/service\n"), Some(tree.0.clone()));
-        // A service of root's, by systemd's attribute alone, if the test's file system has attributes.
+        // A service of root's, by systemd's attribute alone, if the test's file system has
+        // attributes.
         let tree = Imitation::new("noted", &["service"]);
         let service = tree.0.join("service");
         if is_root {
@@ -315,7 +316,7 @@ mod tests {
         assert_eq!(read("memory.max"), "2097152");
         assert!(enter(root, own, 1 << 20).is_err());
         assert_eq!(read("memory.max"), "2097152");
-        // Of a program that has exited, of one that runs, and of one that had this process's id.
+        // Groups of a program that has exited, of one that runs, and of one with this process's id.
         let [exited, parent, before] =
             [4_194_305, std::os::unix::process::parent_id(), own].map(|it| group_of(root, it, 9));
         for group in [&exited, &parent, &before] {

@@ -52,7 +52,7 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// As [`new`](Mapping::new).
+    /// The same as for [`new`](Mapping::new).
     pub(in crate::sys) fn shared(
         file: impl AsFd,
         offset: usize,

@@ -1,9 +1,9 @@
 //! Memory in a file without a name (memfd) that is sealed before any other process sees it.
 //!
 //! ```text
-//!   Draft::new(len)      pages allocated; one writable mapping; no other process has the descriptor
-//!      ├─ freeze() ───►  Frozen   seals SHRINK GROW WRITE SEAL, mapped read-only: nothing can change
-//!      └─ open() ─────►  Open     seals SHRINK GROW SEAL, mapped read-write: any process can write
+//!   Draft::new(len)     pages allocated; one writable mapping; only this process has it
+//!      ├─ freeze() ───► Frozen   seals SHRINK GROW WRITE SEAL, mapped read-only: nothing changes
+//!      └─ open() ─────► Open     seals SHRINK GROW SEAL, mapped read-write: any process can write
 //!   Frozen::attach(descriptor), Open::attach(descriptor): map checked memory of another process
 //! ```
 //!
@@ -199,19 +199,19 @@ impl Open {
     ///
     /// # Errors
     ///
-    /// As [`Frozen::attach`], and if the memory is also sealed against writing.
+    /// The same as for [`Frozen::attach`]; also if the memory is sealed against writing.
     pub(crate) fn attach(memory: OwnedFd) -> Result<Open, Unfit> {
         let len = memfd::check(&memory, FIXED_SIZE)?;
         let shared = SharedMemory::of(Mapping::shared(&memory, 0, len)?);
         Ok(Open { memory, shared })
     }
 
-    /// As [`attach`](Open::attach), through an open file of its own. No other process can hold or
+    /// Like [`attach`](Open::attach), through an open file of its own. No other process can hold or
     /// release the locks of that file.
     ///
     /// # Errors
     ///
-    /// As [`attach`](Open::attach), and if the file cannot be opened again.
+    /// The same as for [`attach`](Open::attach); also if the file cannot be opened again.
     pub(crate) fn attach_apart(memory: BorrowedFd<'_>) -> Result<Open, Unfit> {
         memfd::check(memory, FIXED_SIZE)?;
         Open::attach(reopen(memory)?)

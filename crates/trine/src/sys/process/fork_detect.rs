@@ -108,7 +108,7 @@ pub(crate) fn prepare_worker_mark() -> io::Result<()> {
 ///
 /// # Panics
 ///
-/// [`prepare_worker_mark`] was called neither here nor in a process that this one is a copy of.
+/// [`prepare_worker_mark`] was called neither here nor in a process that this is a copy of.
 pub(crate) fn mark_worker() {
     WORKER.get().expect("the mark is prepared before a worker is forked").renew();
 }

@@ -29,7 +29,7 @@ const NEWEST: ABI = ABI::V9;
 pub(crate) enum Allowed {
     /// Reading files, listing directories.
     Read,
-    /// As `Read`, and running programs.
+    /// Reading as above, and running programs.
     ReadAndRun,
     /// Reading, writing, making and removing all but device files; connecting to Unix sockets.
     ReadAndWrite,

@@ -39,8 +39,8 @@ static RETURN: AtomicUsize = AtomicUsize::new(0);
 
 /// The number of bytes at the beginning of `handle_alloc_error` that are searched for its call.
 const CODE: usize = 48;
-/// The number of words of the stack that are searched: between `raise` and `handle_alloc_error` there
-/// is less than 1 KiB.
+/// The number of words of the stack that are searched: between `raise` and `handle_alloc_error`
+/// there is less than 1 KiB.
 const WORDS: usize = 512;
 /// The number of bytes that an allocator asks the kernel for at a time, roughly.
 const LITTLE: usize = 256 * 1024;
@@ -86,8 +86,9 @@ fn stack_pointer(context: &libc::ucontext_t) -> usize {
     context.uc_mcontext.sp as usize
 }
 
-/// Returns the offset in a function that its first call returns to; `None` if there is no call before
-/// the function ends. Recognises the instructions that compilers begin functions with, byte by byte.
+/// Returns the offset in a function that its first call returns to; `None` if there is no call
+/// before the function ends. Recognises the instructions that compilers begin functions with, byte
+/// by byte.
 #[cfg(target_arch = "x86_64")]
 fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
     for (at, rest) in code.windows(2).enumerate() {
@@ -104,8 +105,8 @@ fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
     None
 }
 
-/// Returns the offset in a function that its first call returns to; `None` if there is no call before
-/// the function ends.
+/// Returns the offset in a function that its first call returns to; `None` if there is no call
+/// before the function ends.
 #[cfg(target_arch = "aarch64")]
 fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
     for (at, instruction) in code.chunks_exact(4).enumerate() {
@@ -127,8 +128,9 @@ fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
     None
 }
 
-/// Returns true if the address that the call in `handle_alloc_error` returns to is on the stack, not
-/// far above `stack`. It is there only if the function was called, and that function never returns.
+/// Returns true if the address that the call in `handle_alloc_error` returns to is on the stack,
+/// not far above `stack`. It is there only if the function was called, and that function never
+/// returns.
 fn is_in_alloc_error(stack: usize) -> bool {
     let wanted = RETURN.load(Relaxed);
     let begin = stack.next_multiple_of(size_of::<usize>());
@@ -152,8 +154,8 @@ fn is_in_alloc_error(stack: usize) -> bool {
     false
 }
 
-/// Returns true if the memory at `at` can be read: the kernel reads a set of signals there before it
-/// refuses the unknown operation. Sandboxes allow this call, but deny `process_vm_readv`.
+/// Returns true if the memory at `at` can be read: the kernel reads a set of signals there before
+/// it refuses the unknown operation. Sandboxes allow this call, but deny `process_vm_readv`.
 fn is_readable(at: usize) -> bool {
     const NOTHING: c_long = -1;
     let set_bytes = size_of::<u64>();

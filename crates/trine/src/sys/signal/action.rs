@@ -1,4 +1,4 @@
-//! What a process does on a signal (`sigaction`), and `errno` in a handler.
+//! The action of a process on a signal (`sigaction`), and `errno` in a handler.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -29,7 +29,7 @@ pub(super) fn current(signal: c_int) -> io::Result<libc::sigaction> {
     unsafe { exchange(signal, None) }
 }
 
-/// Sets the action on `signal`, if one is given, and returns the action from before.
+/// Sets the action on `signal` to `new`, if given, and returns the action from before.
 ///
 /// # Safety
 ///
@@ -54,8 +54,8 @@ pub(super) fn restore_default(signal: c_int) {
     let _ = unsafe { exchange(signal, Some(&default())) };
 }
 
-/// Sends `signal` to the calling thread. May be called from a signal handler, while which the
-/// signal is blocked: it then arrives when the handler returns.
+/// Sends `signal` to the calling thread. Its handler calls this: the signal is blocked until the
+/// handler returns, and arrives then.
 pub(super) fn raise_in_handler(signal: c_int) {
     // SAFETY: `raise` may be called from a signal handler, and touches no memory of ours.
     unsafe { libc::raise(signal) };

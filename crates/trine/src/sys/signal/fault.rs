@@ -1,7 +1,8 @@
 //! SIGSEGV and SIGBUS: recognising a stack overflow, and aborting as std does.
 //!
 //! std installs a handler on an alternate stack for its own threads. Ours runs before it, acts only
-//! on addresses that an [`Explain`] claims, and leaves every other fault to the handler from before.
+//! on addresses that an [`Explain`] claims, and leaves every other fault to the handler from
+//! before.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;

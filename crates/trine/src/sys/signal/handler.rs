@@ -8,8 +8,8 @@
 //!            call the handler from before
 //! ```
 //!
-//! The handler runs on the alternate stack of its thread if there is one, as a coroutine's stack may
-//! have no room for the kernel's frame (`SA_ONSTACK`). System calls continue after it
+//! The handler runs on the alternate stack of its thread if there is one, as a coroutine's stack
+//! may have no room for the kernel's frame (`SA_ONSTACK`). System calls continue after it
 //! (`SA_RESTART`).
 //!
 //! The action from before is restored only while the present action is ours. If another library has

@@ -1,7 +1,7 @@
 //! SIGTERM: a request between trine's own processes, and the end of a process otherwise.
 //!
-//! A signal that a master sends carries a mark, which `kill` and a terminal cannot set (`SI_QUEUE`).
-//! A process with the handler acts on a marked signal, and any other signal ends it.
+//! A signal that a master sends carries a mark, which `kill` and a terminal cannot set
+//! (`SI_QUEUE`). A process with the handler acts on a marked signal, and any other signal ends it.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::os::fd::{AsFd, AsRawFd};
