@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use super::pauses::Pauses;
 use super::{PipeReader, PipeWriter};
 use crate::config::Reactor;
-use crate::reactor::files::{asking, blocking};
+use crate::reactor::files::{blocking, query};
 use crate::reactor::{Direction, Source, reactor};
 use crate::sys::io::fifo::{self as kernel, End, Opening, Probe};
 use crate::sys::io::file::{self, flags};
@@ -115,7 +115,7 @@ impl Fifo {
             if park::is_plain_thread() { None } else { file::open_cached(path, flags::PATH) };
         let place = match cached {
             Some(opened) => opened?,
-            None => asking(path, |path| file::open(path, flags::PATH, 0))?,
+            None => query(path, |path| file::open(path, flags::PATH, 0))?,
         };
         match kernel::other_kind(&place)? {
             None => Ok(Fifo { place, path: path.to_owned() }),

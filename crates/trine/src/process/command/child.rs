@@ -243,7 +243,7 @@ fn read_both<'a>(
     let (mut open, mut happened) = (2, Vec::with_capacity(2));
     while open > 0 {
         either.retry(Direction::Read, None, |either| {
-            either.look(&mut happened);
+            either.take_ready(&mut happened);
             if happened.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         })?;
         for happened in &happened {

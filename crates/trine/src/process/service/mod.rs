@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::pool::dispatcher::Dispatcher;
 use super::wire::reader::{FrameReader, Stream};
 use super::worker::limits as worker_limits;
-use crate::sys::io::poll::{Bell, Happened, Poll};
+use crate::sys::io::poll::{Bell, Event, Poll};
 use crate::sys::process::child;
 use crate::sys::process::fork_detect::Mark;
 use crate::sys::{limits, observe};
@@ -284,7 +284,7 @@ impl Master {
         });
     }
 
-    fn handle(&mut self, happened: Happened) {
+    fn handle(&mut self, happened: Event) {
         let (id, is_pidfd) = (happened.token / 2, happened.token % 2 == 1);
         if happened.token == BELL {
             self.service.bell.quiet();

@@ -29,7 +29,7 @@ pub(crate) enum Interest {
 
 /// A change of one watched descriptor.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Happened {
+pub(crate) struct Event {
     /// The number under which the descriptor is watched.
     pub(crate) token: u64,
     /// There is something to read, an end of file, or an error that a read returns.
@@ -85,16 +85,16 @@ impl Poll {
     }
 
     /// Sleeps until something happens or `deadline` comes, and collects the events in `into`.
-    pub(crate) fn wait(&self, into: &mut Vec<Happened>, deadline: Option<Instant>) {
+    pub(crate) fn wait(&self, into: &mut Vec<Event>, deadline: Option<Instant>) {
         self.take(into, deadline.map(time_until));
     }
 
     /// Collects the events in `into` without sleeping.
-    pub(crate) fn look(&self, into: &mut Vec<Happened>) {
+    pub(crate) fn take_ready(&self, into: &mut Vec<Event>) {
         self.take(into, Some(NO_TIME));
     }
 
-    fn take(&self, into: &mut Vec<Happened>, timeout: Option<Timespec>) {
+    fn take(&self, into: &mut Vec<Event>, timeout: Option<Timespec>) {
         into.clear();
         let mut events = [const { MaybeUninit::uninit() }; Poll::MOST];
         // EINTR is the one possible error; it means that nothing happened yet.
@@ -105,7 +105,7 @@ impl Poll {
             // A read of a stream with urgent data stops before it, and there may be more behind.
             let last = epoll::EventFlags::RDHUP | epoll::EventFlags::PRI;
             let read_ended = ended || flags.intersects(last);
-            Happened {
+            Event {
                 token: data.u64(),
                 readable: ended || flags.contains(epoll::EventFlags::IN),
                 writable: ended || flags.contains(epoll::EventFlags::OUT),

@@ -1,4 +1,5 @@
-//! Stands in for `src/sys/socket.rs`: one stream of bytes each way, between a worker and its master.
+//! Stands in for `src/sys/io/socket.rs`: one stream of bytes each way, between a worker and its
+//! master.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,9 +14,9 @@ use crate::task::park;
 /// One direction.
 #[derive(Debug, Default)]
 struct Stream {
-    /// Each call is an access of it, for loom to order.
+    /// Each call accesses it, so that loom orders the calls.
     steps: loom::sync::atomic::AtomicU32,
-    /// In a mutex of std, which is free whenever loom lets another thread run.
+    /// A mutex of std, which is free whenever loom lets another thread run.
     state: Mutex<(Vec<u8>, Option<Waker>)>,
 }
 
@@ -67,22 +68,22 @@ pub(crate) fn connect() {
     PAIR.set(Some(Arc::default()));
 }
 
-/// Forgets it, before the model ends.
+/// Drops the connection, before the model ends.
 pub(crate) fn disconnect() {
     PAIR.take();
 }
 
-/// The master sends.
+/// Sends from the master.
 pub(crate) fn send_to_worker(bytes: &[u8]) {
     pair().to_worker.send(bytes);
 }
 
-/// The master receives what there is.
+/// Receives what there is, at the master.
 pub(crate) fn receive_from_worker(blocking: Blocking) -> Option<Vec<u8>> {
     pair().to_master.receive(blocking)
 }
 
-/// Somebody wakes the master in its sleep.
+/// Sends to the master from any thread, to wake it.
 pub(crate) fn send_to_master(bytes: &[u8]) {
     pair().to_master.send(bytes);
 }
@@ -105,12 +106,12 @@ pub(crate) fn send_with(
     send(socket, bytes, blocking)
 }
 
-/// The worker receives what there is.
+/// Receives what there is, at the worker.
 pub(crate) fn receive_from_master(blocking: Blocking) -> Option<Vec<u8>> {
     pair().to_worker.receive(blocking)
 }
 
-/// No model has too much on its way.
+/// No model has too much in flight.
 pub(crate) fn takes_more_later(_: &io::Error) -> bool {
     false
 }
