@@ -44,7 +44,7 @@ use std::task::{Wake, Waker};
 use corosensei::stack::Stack;
 use corosensei::{Coroutine, Yielder};
 
-use super::local::Storage;
+use super::local::storage::Storage;
 use super::remote::Remote;
 use super::stack::{CoStack, RESERVED};
 use crate::sys;

@@ -20,8 +20,7 @@ use std::mem;
 
 use corosensei::{Coroutine, CoroutineResult};
 
-use super::stack::CoStack;
-use super::thread_stacks;
+use super::stack::{CoStack, thread};
 use crate::task::cancel;
 
 type Context<R, Y, T> = Coroutine<R, Y, T, CoStack>;
@@ -178,7 +177,7 @@ impl<R: 'static, Y: 'static, T: 'static> Generator<R, Y, T> {
     where
         F: FnOnce(&Yielder<R, Y>, R) -> T + 'static,
     {
-        let stack = match thread_stacks::take() {
+        let stack = match thread::take() {
             Ok(stack) => stack,
             Err(reason) => panic!("no stack for a generator: {reason}"),
         };
@@ -256,7 +255,7 @@ impl<R, Y, T> Drop for RetireIfDone<'_, R, Y, T> {
 #[cold]
 fn retire<R, Y, T>(context: &mut Option<Context<R, Y, T>>) {
     let context = context.take().expect("only a context that is there is done");
-    thread_stacks::give_back(context.into_stack());
+    thread::release(context.into_stack());
 }
 
 impl<R, Y, T> Drop for Generator<R, Y, T> {

@@ -8,20 +8,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::{Builder, carrier, thread_host};
+use super::builder::Builder;
+use super::carrier::{self, thread};
 use crate::task::{Kind, State, Task, TaskError, TaskId, TaskInfo};
 
 /// Passes for `Send`: what is made, used and dropped on one thread, behind types that ask for it.
-struct Bound<T>(T);
+struct AssertSend<T>(T);
 
-// SAFETY: only this module makes a `Bound`, of the function of a local coroutine and of its result.
+// SAFETY: only this module makes a `AssertSend`, of the function of a local coroutine and of its result.
 // The function is in a queue of one thread until that thread runs or refuses it, and is used up
 // there; only the `LocalTask` can cancel it before, on that thread too: it gives no `Canceller` away. The result is made there, and taken or dropped there: by the `LocalTask`, which
 // stays on that thread, or, if that was dropped, by the coroutine itself. What others
 // may hold of the coroutine, its wakers, frees memory at most.
-unsafe impl<T> Send for Bound<T> {}
+unsafe impl<T> Send for AssertSend<T> {}
 
-impl<T> Bound<T> {
+impl<T> AssertSend<T> {
     /// By `self`, so that a closure captures the whole.
     fn into_inner(self) -> T {
         self.0
@@ -90,9 +91,9 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let f = Bound(f);
-        let (fiber, task) = self.make(Location::caller(), move || Bound(f.into_inner()()));
-        carrier::current().unwrap_or_else(thread_host::start).spawn_local(fiber);
+        let f = AssertSend(f);
+        let (fiber, task) = self.make(Location::caller(), move || AssertSend(f.into_inner()()));
+        carrier::current().unwrap_or_else(thread::start).spawn_local(fiber);
         LocalTask { task, _stays: PhantomData }
     }
 }
@@ -111,7 +112,7 @@ impl Builder {
 /// ```
 #[must_use = "a dropped handle detaches its coroutine; join it to see how it ended"]
 pub struct LocalTask<T> {
-    task: Task<Bound<T>>,
+    task: Task<AssertSend<T>>,
     /// Not `Send`: see above.
     _stays: PhantomData<*mut ()>,
 }
@@ -124,7 +125,7 @@ impl<T> LocalTask<T> {
     /// A [`TaskError`] if it ended without a value.
     #[track_caller]
     pub fn join(self) -> Result<T, TaskError> {
-        self.task.join().map(Bound::into_inner)
+        self.task.join().map(AssertSend::into_inner)
     }
 
     /// Waits at most `timeout` for the coroutine to end; see [`Task::join_timeout`].
@@ -135,7 +136,7 @@ impl<T> LocalTask<T> {
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, LocalTask<T>> {
         match self.task.join_timeout(timeout) {
-            Ok(result) => Ok(result.map(Bound::into_inner)),
+            Ok(result) => Ok(result.map(AssertSend::into_inner)),
             Err(task) => Err(LocalTask { task, _stays: PhantomData }),
         }
     }
@@ -190,7 +191,7 @@ impl<T> Future for LocalTask<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.task).poll(context).map(|result| result.map(Bound::into_inner))
+        Pin::new(&mut self.task).poll(context).map(|result| result.map(AssertSend::into_inner))
     }
 }
 

@@ -43,13 +43,13 @@ const REMEMBERED: usize = 64;
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// No carrier has run yet.
-const UNBORN: u32 = 0;
+const NOT_STARTED: u32 = 0;
 /// The monitor looks every 10 ms, or was called to, or is not wanted.
 const AWAKE: u32 = 1;
 /// It sleeps until a carrier calls it.
 const ASLEEP: u32 = 2;
 
-static STATE: AtomicU32 = AtomicU32::new(UNBORN);
+static STATE: AtomicU32 = AtomicU32::new(NOT_STARTED);
 
 /// A carrier that had nothing to do has found work: called after it has left the idle list.
 pub(super) fn arm(scheduler: &'static Scheduler) {
@@ -80,7 +80,7 @@ fn watch(scheduler: &'static Scheduler) -> ! {
             if number == watches.len() {
                 watches.push(Watch { since: Instant::now(), on_core: Duration::ZERO, hog: None });
             }
-            if watches[number].look(remote, &mut reports) && !remote.stealer.is_empty() {
+            if watches[number].look(remote, &mut reports) && scheduler.has_unstarted(number) {
                 // Those that were not started yet need not wait for it.
                 scheduler.notify();
             }

@@ -17,25 +17,22 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicUsize, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crossbeam_deque::{Injector, Steal, Worker};
+use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 
-use super::carrier;
 use super::fiber::Fiber;
-use super::future::Stackless;
-use super::overflow;
+use super::future::QueuedFuture;
 use super::remote::Remote;
-use crate::config;
 use crate::sys::limits;
 
 /// A task that was not started yet. Two words: the one variant leaves the place for the other.
-pub(super) enum Fresh {
+pub(super) enum Unstarted {
     Coroutine(Arc<Fiber>),
-    Future(Stackless),
+    Future(QueuedFuture),
 }
 
-const _: () = assert!(size_of::<Fresh>() == size_of::<Arc<Fiber>>());
+const _: () = assert!(size_of::<Unstarted>() == size_of::<Arc<Fiber>>());
 
-impl Fresh {
+impl Unstarted {
     /// Ends the task without starting it.
     ///
     /// # Safety
@@ -43,22 +40,33 @@ impl Fresh {
     /// It came out of a queue: it is the caller's.
     pub(super) unsafe fn refuse(self, reason: String) {
         match self {
-            Fresh::Coroutine(fiber) => {
+            Unstarted::Coroutine(fiber) => {
                 if fiber.slot().claim() {
                     // SAFETY: claimed, and not begun.
                     unsafe { fiber.refuse(reason) };
                 }
             }
-            Fresh::Future(future) => future.refuse(reason),
+            Unstarted::Future(future) => future.refuse(reason),
         }
     }
 }
 
+/// The life of a carrier's thread.
+pub(super) type Run = fn(&'static Scheduler, &'static Remote, Worker<Unstarted>) -> !;
+
+/// A carrier that was started, and the end of its deque that others steal from.
+struct Started {
+    remote: &'static Remote,
+    stealer: Stealer<Unstarted>,
+}
+
 /// The one scheduler of the process.
 pub(super) struct Scheduler {
-    injector: Injector<Fresh>,
-    most: usize,
-    carriers: Box<[OnceLock<&'static Remote>]>,
+    injector: Injector<Unstarted>,
+    /// The life of a carrier's thread. A field, since carriers stand above the scheduler.
+    run: Run,
+    max_carriers: usize,
+    carriers: Box<[OnceLock<Started>]>,
     started: AtomicUsize,
     /// Carriers that look for work, or were woken or started to.
     searching: AtomicUsize,
@@ -68,27 +76,23 @@ pub(super) struct Scheduler {
     idle: Mutex<Vec<usize>>,
 }
 
-/// The scheduler, made at the first spawn.
-pub(super) fn scheduler() -> &'static Scheduler {
-    static SCHEDULER: OnceLock<Scheduler> = OnceLock::new();
-    SCHEDULER.get_or_init(|| {
-        overflow::install();
-        let most = config::settings().carriers;
+impl Scheduler {
+    /// Makes a scheduler of at most `max_carriers` carriers, whose threads run `run`.
+    pub(super) fn new(max_carriers: usize, run: Run) -> Scheduler {
         Scheduler {
             injector: Injector::new(),
-            most,
-            carriers: std::iter::repeat_with(OnceLock::new).take(most).collect(),
+            run,
+            max_carriers,
+            carriers: std::iter::repeat_with(OnceLock::new).take(max_carriers).collect(),
             started: AtomicUsize::new(0),
             searching: AtomicUsize::new(0),
             idle_count: AtomicUsize::new(0),
             idle: Mutex::new(Vec::new()),
         }
-    })
-}
+    }
 
-impl Scheduler {
     /// Adds a task that no carrier has.
-    pub(super) fn inject(&'static self, task: Fresh) {
+    pub(super) fn inject(&'static self, task: Unstarted) {
         self.injector.push(task);
         self.notify();
     }
@@ -101,7 +105,7 @@ impl Scheduler {
         }
         if self.idle_count.load(SeqCst) > 0 {
             self.wake_one();
-        } else if self.started.load(Relaxed) < self.most {
+        } else if self.started.load(Relaxed) < self.max_carriers {
             self.start_one();
         }
     }
@@ -112,7 +116,7 @@ impl Scheduler {
         self.idle_count.store(idle.len(), SeqCst);
         self.searching.fetch_add(1, SeqCst);
         drop(idle);
-        self.carrier(number).wake();
+        self.carrier(number).remote.wake();
     }
 
     #[cold]
@@ -120,26 +124,27 @@ impl Scheduler {
         // Under the lock, so that no number is started twice.
         let idle = self.lock_idle();
         let number = self.started.load(Relaxed);
-        if number == self.most {
+        if number == self.max_carriers {
             return;
         }
-        let fresh = Worker::new_fifo();
-        let unborn = Box::into_raw(Box::new(Remote::new(number, fresh.stealer(), None)));
-        // SAFETY: a `Box`'s own pointer; freed below only if nobody came to know the reference.
-        let remote: &'static Remote = unsafe { &*unborn };
+        let unstarted = Worker::new_fifo();
+        let stealer = unstarted.stealer();
+        let boxed = Box::into_raw(Box::new(Remote::new(number, None)));
+        // SAFETY: a `Box`'s own pointer; freed below only if no other copy of the reference is left.
+        let remote: &'static Remote = unsafe { &*boxed };
         let name = format!("trine-co-{number}");
         self.searching.fetch_add(1, SeqCst);
         let thread = std::thread::Builder::new().name(name);
-        match thread.spawn(move || carrier::run(self, remote, fresh)) {
+        match thread.spawn(move || (self.run)(self, remote, unstarted)) {
             Ok(_) => {
-                let set = self.carriers[number].set(remote).is_ok();
+                let set = self.carriers[number].set(Started { remote, stealer }).is_ok();
                 assert!(set, "each number is started once");
                 self.started.store(number + 1, SeqCst);
             }
             Err(error) => {
-                // SAFETY: the refused thread's closure is gone, and it had the only other copy of
-                // the reference.
-                drop(unsafe { Box::from_raw(unborn) });
+                // SAFETY: the closure of the refused thread was dropped, and held the only other
+                // copy of the reference.
+                drop(unsafe { Box::from_raw(boxed) });
                 self.searching.fetch_sub(1, SeqCst);
                 drop(idle);
                 if number == 0 {
@@ -168,10 +173,10 @@ impl Scheduler {
     }
 
     /// Takes work from outside into `fresh`: from the injector, else from another carrier.
-    pub(super) fn find(&self, number: usize, fresh: &Worker<Fresh>) -> Option<Fresh> {
+    pub(super) fn find(&self, number: usize, unstarted: &Worker<Unstarted>) -> Option<Unstarted> {
         loop {
             let mut retry = false;
-            match self.injector.steal_batch_and_pop(fresh) {
+            match self.injector.steal_batch_and_pop(unstarted) {
                 Steal::Success(task) => return Some(task),
                 Steal::Retry => retry = true,
                 Steal::Empty => {}
@@ -179,7 +184,7 @@ impl Scheduler {
             // Begin behind oneself, so that thieves spread over the victims.
             let started = self.started.load(SeqCst);
             for other in (number + 1..started).chain(0..number.min(started)) {
-                match self.carrier(other).stealer.steal_batch_and_pop(fresh) {
+                match self.carrier(other).stealer.steal_batch_and_pop(unstarted) {
                     Steal::Success(task) => return Some(task),
                     Steal::Retry => retry = true,
                     Steal::Empty => {}
@@ -254,7 +259,7 @@ impl Scheduler {
         if self.started.load(SeqCst) == 0 {
             self.start_one();
         }
-        self.carriers[0].get().copied()
+        self.carriers[0].get().map(|carrier| carrier.remote)
     }
 
     /// Whether no carrier has anything to do.
@@ -266,10 +271,15 @@ impl Scheduler {
 
     /// The carriers started so far.
     pub(super) fn carriers(&self) -> impl Iterator<Item = &'static Remote> {
-        (0..self.started.load(SeqCst)).map(|number| self.carrier(number))
+        (0..self.started.load(SeqCst)).map(|number| self.carrier(number).remote)
     }
 
-    fn carrier(&self, number: usize) -> &'static Remote {
+    /// Returns true if other carriers may steal tasks of carrier `number`.
+    pub(super) fn has_unstarted(&self, number: usize) -> bool {
+        !self.carrier(number).stealer.is_empty()
+    }
+
+    fn carrier(&self, number: usize) -> &Started {
         self.carriers[number].get().expect("only numbers below `started` are asked for")
     }
 

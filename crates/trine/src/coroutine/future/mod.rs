@@ -1,7 +1,7 @@
 //! A future as a task: one allocation, polled on its carrier's own stack.
 //!
 //! ```text
-//!   Task ── Arc ─────────────┐      ┌─────────────────────────── Stackless, in a queue: one pointer
+//!   Task ── Arc ─────────────┐      ┌─────────────────────────── QueuedFuture, in a queue: one pointer
 //!                            ▼      ▼
 //!   Arc's counts │ Header: calls slot home word │ Core: outcome │ the future │
 //!                                   ▲
@@ -23,7 +23,7 @@
 //! that the future's destructor wants.
 
 pub(super) mod state;
-pub(crate) mod timers;
+pub(crate) mod timer;
 
 use std::cell::UnsafeCell;
 use std::mem::{self, ManuallyDrop};
@@ -38,19 +38,19 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use super::remote::Remote;
 use crate::task::registry::{PARKED, RUNNABLE, Slot};
 use crate::task::{Cause, Core, Handle, Kind, TaskError, failure};
-use state::{AfterPoll, Left, Turn, Word};
+use state::{AfterPoll, AfterRelease, State, Turn};
 
 /// The part of a future task that needs no knowledge of the future's type.
 struct Header {
-    calls: &'static Calls,
+    vtable: &'static Vtable,
     slot: &'static Slot,
     home: AtomicPtr<Remote>,
-    word: Word,
+    state: State,
 }
 
 /// What a task does that depends on the future's type. All take a pointer to a task that is alive; `poll`
 /// and `close` are for its carrier, in a turn, while the future is there.
-struct Calls {
+struct Vtable {
     /// Polls the future. If it is ready, or panics, drops it and leaves the outcome.
     poll: unsafe fn(NonNull<Header>) -> Poll<()>,
     /// Drops the future and leaves the cause as the outcome.
@@ -76,28 +76,28 @@ impl<F> FutureTask<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    const CALLS: Calls = Calls { poll: Self::poll, close: Self::close, free: Self::free };
+    const VTABLE: Vtable = Vtable { poll: Self::poll, close: Self::close, free: Self::free };
 
     /// Enters the task in the registry: what a handle holds, and what is to be queued.
     pub(super) fn new(
         name: Option<Arc<str>>,
         location: &'static Location<'static>,
         future: F,
-    ) -> (Arc<FutureTask<F>>, Stackless) {
+    ) -> (Arc<FutureTask<F>>, QueuedFuture) {
         failure::install_hook();
         let core = Core::new(Kind::Coroutine, name, location);
         let header = Header {
-            calls: &Self::CALLS,
+            vtable: &Self::VTABLE,
             slot: core.entry.slot,
             home: AtomicPtr::new(ptr::null_mut()),
-            word: Word::new(),
+            state: State::new(),
         };
         let future = UnsafeCell::new(ManuallyDrop::new(future));
         let task = Arc::new(FutureTask { header, core, future });
         let shared = Arc::into_raw(Arc::clone(&task));
         // `detached` makes the pointer anew.
         shared.expose_provenance();
-        (task, Stackless(NonNull::new(shared.cast_mut().cast()).expect("an Arc is not null")))
+        (task, QueuedFuture(NonNull::new(shared.cast_mut().cast()).expect("an Arc is not null")))
     }
 
     unsafe fn poll(task: NonNull<Header>) -> Poll<()> {
@@ -194,7 +194,7 @@ where
     }
 
     fn detached(&self) {
-        if self.header.word.detach() == Left::Queue {
+        if self.header.state.detach() == AfterRelease::Queue {
             // SAFETY: the word has made a reference for the queue, and was at rest.
             unsafe { self.queue() };
         }
@@ -202,8 +202,8 @@ where
 
     fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
         self.header.slot.set_reason(reason);
-        if self.header.word.close() {
-            self.header.word.refer();
+        if self.header.state.close() {
+            self.header.state.add_reference();
             // SAFETY: just made, by order of the word, which says that a turn has ended.
             unsafe { self.queue() };
         }
@@ -228,12 +228,12 @@ where
 }
 
 /// A future task in a queue: `QUEUED` is set in its word, and a reference is the queue's.
-pub(super) struct Stackless(NonNull<Header>);
+pub(super) struct QueuedFuture(NonNull<Header>);
 
 // SAFETY: a task is `Sync`, its future `Send`.
-unsafe impl Send for Stackless {}
+unsafe impl Send for QueuedFuture {}
 
-impl Stackless {
+impl QueuedFuture {
     pub(super) fn slot(&self) -> &'static Slot {
         self.header().slot
     }
@@ -248,30 +248,30 @@ impl Stackless {
     /// # Safety
     ///
     /// On the carrier of `home`, always the same for one task, and not from within another's turn.
-    pub(super) unsafe fn turn(self, home: &'static Remote) -> Option<Stackless> {
+    pub(super) unsafe fn turn(self, home: &'static Remote) -> Option<QueuedFuture> {
         let header = self.header();
         header.home.store(ptr::from_ref(home).cast_mut(), Relaxed);
-        match header.word.begin_turn() {
+        match header.state.begin_turn() {
             Turn::Poll => {
                 header.slot.set_state(RUNNABLE);
                 // SAFETY: its turn, on its carrier; the future is gone only after the last one.
-                if unsafe { (header.calls.poll)(self.0) }.is_pending() {
+                if unsafe { (header.vtable.poll)(self.0) }.is_pending() {
                     // Before the word says so: then it may be another's.
                     header.slot.set_state(PARKED);
-                    match header.word.end_poll() {
+                    match header.state.end_poll() {
                         AfterPoll::Rest => return None,
                         AfterPoll::Queue => {
                             header.slot.set_state(RUNNABLE);
                             return Some(self);
                         }
                         // SAFETY: still its turn.
-                        AfterPoll::Close => unsafe { (header.calls.close)(self.0, abandoned()) },
+                        AfterPoll::Close => unsafe { (header.vtable.close)(self.0, abandoned()) },
                     }
                 }
             }
             // Cancelled; or abandoned, and then nobody reads the cause.
             // SAFETY: as above.
-            Turn::Close => unsafe { (header.calls.close)(self.0, header.slot.cancellation()) },
+            Turn::Close => unsafe { (header.vtable.close)(self.0, header.slot.cancellation()) },
         }
         self.end();
         None
@@ -279,17 +279,17 @@ impl Stackless {
 
     /// Ends a task that has not had a turn, in place of the first.
     pub(super) fn refuse(self, reason: String) {
-        let _turn = self.header().word.begin_turn();
+        let _turn = self.header().state.begin_turn();
         // SAFETY: this is the turn: it came out of a queue, so it is the caller's.
-        unsafe { (self.header().calls.close)(self.0, Cause::NotSpawned { reason }) };
+        unsafe { (self.header().vtable.close)(self.0, Cause::NotSpawned { reason }) };
         self.end();
     }
 
     /// The future is gone, and with it the reference.
     fn end(self) {
-        if self.header().word.end() == Left::Free {
+        if self.header().state.end() == AfterRelease::Free {
             // SAFETY: the last reference.
-            unsafe { (self.header().calls.free)(self.0) };
+            unsafe { (self.header().vtable.free)(self.0) };
         }
     }
 }
@@ -306,7 +306,7 @@ fn abandoned() -> Cause {
 /// The word has said that the caller has to; the task has had a turn, is alive, and has a reference
 /// for the queue.
 unsafe fn queue(task: NonNull<Header>) {
-    let queued = Stackless(task);
+    let queued = QueuedFuture(task);
     queued.slot().set_state(RUNNABLE);
     let home = queued.header().home.load(Relaxed);
     // SAFETY: written in the first turn, whose end in the word is before this; a `Remote` is `'static`.
@@ -330,15 +330,15 @@ unsafe fn of_waker<'a>(data: *const ()) -> (&'a Header, NonNull<Header>) {
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: what std promises of the calls of a waker.
     let (header, _) = unsafe { of_waker(data) };
-    header.word.refer();
+    header.state.add_reference();
     RawWaker::new(data, &WAKER)
 }
 
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: what std promises of the calls of a waker.
     let (header, task) = unsafe { of_waker(data) };
-    if header.word.wake() {
-        header.word.refer();
+    if header.state.wake() {
+        header.state.add_reference();
         // SAFETY: just made, by order of the word, which says that a turn has ended.
         unsafe { queue(task) };
     }
@@ -347,7 +347,7 @@ unsafe fn wake_by_ref(data: *const ()) {
 unsafe fn wake(data: *const ()) {
     // SAFETY: what std promises of the calls of a waker.
     let (header, task) = unsafe { of_waker(data) };
-    if header.word.wake() {
+    if header.state.wake() {
         // SAFETY: the waker's own reference becomes the queue's.
         unsafe { queue(task) };
     } else {
@@ -359,12 +359,12 @@ unsafe fn wake(data: *const ()) {
 unsafe fn release(data: *const ()) {
     // SAFETY: what std promises of the calls of a waker.
     let (header, task) = unsafe { of_waker(data) };
-    let calls = header.calls;
-    match header.word.release() {
-        Left::Nothing => {}
+    let vtable = header.vtable;
+    match header.state.release() {
+        AfterRelease::Nothing => {}
         // SAFETY: the word has made a reference for the queue; it was at rest, so it has had a turn.
-        Left::Queue => unsafe { queue(task) },
+        AfterRelease::Queue => unsafe { queue(task) },
         // SAFETY: the last reference.
-        Left::Free => unsafe { (calls.free)(task) },
+        AfterRelease::Free => unsafe { (vtable.free)(task) },
     }
 }

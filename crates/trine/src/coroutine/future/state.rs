@@ -43,7 +43,7 @@ const REFERENCE: usize = 1 << 5;
 
 /// The word of one future task.
 #[derive(Debug)]
-pub(in crate::coroutine) struct Word(AtomicUsize);
+pub(in crate::coroutine) struct State(AtomicUsize);
 
 /// What a turn has to do.
 #[must_use]
@@ -69,7 +69,7 @@ pub(in crate::coroutine) enum AfterPoll {
 /// What is left to do for whoever gave something up.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::coroutine) enum Left {
+pub(in crate::coroutine) enum AfterRelease {
     Nothing,
     /// Queue the task, with a reference that was made for it: its turn will drop the future.
     Queue,
@@ -77,14 +77,14 @@ pub(in crate::coroutine) enum Left {
     Free,
 }
 
-impl Word {
+impl State {
     /// A task that is about to be queued for the first time.
-    pub(in crate::coroutine) fn new() -> Word {
-        Word(AtomicUsize::new(QUEUED | HANDLE | REFERENCE))
+    pub(in crate::coroutine) fn new() -> State {
+        State(AtomicUsize::new(QUEUED | HANDLE | REFERENCE))
     }
 
     /// Adds a reference, for an owner of one.
-    pub(in crate::coroutine) fn refer(&self) {
+    pub(in crate::coroutine) fn add_reference(&self) {
         self.0.fetch_add(REFERENCE, Relaxed);
     }
 
@@ -94,7 +94,7 @@ impl Word {
         self.0.fetch_or(QUEUED, AcqRel) & (QUEUED | POLLING | GONE) == 0
     }
 
-    /// The next turn is to drop the future. `true`: as of [`wake`](Word::wake).
+    /// The next turn is to drop the future. `true`: as of [`wake`](State::wake).
     #[must_use]
     pub(in crate::coroutine) fn close(&self) -> bool {
         self.0.fetch_or(CLOSED | QUEUED, AcqRel) & (QUEUED | POLLING | GONE) == 0
@@ -126,24 +126,24 @@ impl Word {
     }
 
     /// A turn ends with the future gone.
-    pub(in crate::coroutine) fn end(&self) -> Left {
+    pub(in crate::coroutine) fn end(&self) -> AfterRelease {
         let before = self.0.fetch_sub(POLLING + REFERENCE - GONE, AcqRel);
-        if before / REFERENCE == 1 { Left::Free } else { Left::Nothing }
+        if before / REFERENCE == 1 { AfterRelease::Free } else { AfterRelease::Nothing }
     }
 
     /// Gives a waker's reference up.
     ///
     /// In one step: whoever is without a reference may not look at the word again, since a canceller
     /// may queue the task, and its turn free it.
-    pub(in crate::coroutine) fn release(&self) -> Left {
+    pub(in crate::coroutine) fn release(&self) -> AfterRelease {
         let mut before = self.0.load(Relaxed);
         loop {
             let rest = before - REFERENCE;
             let (next, left) = match rest {
-                REFERENCE.. => (rest, Left::Nothing),
-                _ if rest & GONE != 0 => (rest, Left::Free),
-                _ if is_abandoned(rest) => (QUEUED | CLOSED | REFERENCE, Left::Queue),
-                _ => (rest, Left::Nothing),
+                REFERENCE.. => (rest, AfterRelease::Nothing),
+                _ if rest & GONE != 0 => (rest, AfterRelease::Free),
+                _ if is_abandoned(rest) => (QUEUED | CLOSED | REFERENCE, AfterRelease::Queue),
+                _ => (rest, AfterRelease::Nothing),
             };
             match self.0.compare_exchange_weak(before, next, AcqRel, Relaxed) {
                 Ok(_) => return left,
@@ -153,15 +153,15 @@ impl Word {
     }
 
     /// The handle is detached, by one who keeps the task alive.
-    pub(in crate::coroutine) fn detach(&self) -> Left {
+    pub(in crate::coroutine) fn detach(&self) -> AfterRelease {
         let rest = self.0.fetch_and(!HANDLE, AcqRel) & !HANDLE;
         if !is_abandoned(rest) {
-            return Left::Nothing;
+            return AfterRelease::Nothing;
         }
         // A canceller that is quicker has to queue the task.
         match self.0.compare_exchange(rest, QUEUED | CLOSED | REFERENCE, AcqRel, Relaxed) {
-            Ok(_) => Left::Queue,
-            Err(_) => Left::Nothing,
+            Ok(_) => AfterRelease::Queue,
+            Err(_) => AfterRelease::Nothing,
         }
     }
 }
@@ -175,82 +175,82 @@ fn is_abandoned(word: usize) -> bool {
 mod tests {
     use super::*;
 
-    /// A word after a first poll that has left `wakers` wakers somewhere.
-    fn at_rest(wakers: usize) -> Word {
-        let word = Word::new();
-        assert_eq!(word.begin_turn(), Turn::Poll);
-        (0..wakers).for_each(|_| word.refer());
-        assert_eq!(word.end_poll(), AfterPoll::Rest);
-        word
+    /// A state after a first poll that has left `wakers` wakers somewhere.
+    fn at_rest(wakers: usize) -> State {
+        let state = State::new();
+        assert_eq!(state.begin_turn(), Turn::Poll);
+        (0..wakers).for_each(|_| state.add_reference());
+        assert_eq!(state.end_poll(), AfterPoll::Rest);
+        state
     }
 
     #[test]
     fn many_wake_ups_queue_a_task_once() {
-        let word = at_rest(2);
-        assert!(word.wake());
-        assert!(!word.wake());
-        word.refer();
-        assert_eq!(word.begin_turn(), Turn::Poll);
+        let state = at_rest(2);
+        assert!(state.wake());
+        assert!(!state.wake());
+        state.add_reference();
+        assert_eq!(state.begin_turn(), Turn::Poll);
         // During a poll they queue nothing, but make its end do so.
-        assert!(!word.wake() && !word.wake());
-        assert_eq!(word.end_poll(), AfterPoll::Queue);
-        assert_eq!(word.begin_turn(), Turn::Poll);
-        assert_eq!(word.end_poll(), AfterPoll::Rest);
+        assert!(!state.wake() && !state.wake());
+        assert_eq!(state.end_poll(), AfterPoll::Queue);
+        assert_eq!(state.begin_turn(), Turn::Poll);
+        assert_eq!(state.end_poll(), AfterPoll::Rest);
     }
 
     #[test]
     fn the_last_reference_frees_what_is_gone() {
-        let word = at_rest(2);
-        assert!(word.wake());
-        word.refer();
-        assert_eq!(word.begin_turn(), Turn::Poll);
-        assert_eq!(word.end(), Left::Nothing);
-        assert!(!word.wake());
-        assert_eq!(word.release(), Left::Nothing);
-        assert_eq!(word.release(), Left::Free);
-        assert_eq!(word.detach(), Left::Nothing);
+        let state = at_rest(2);
+        assert!(state.wake());
+        state.add_reference();
+        assert_eq!(state.begin_turn(), Turn::Poll);
+        assert_eq!(state.end(), AfterRelease::Nothing);
+        assert!(!state.wake());
+        assert_eq!(state.release(), AfterRelease::Nothing);
+        assert_eq!(state.release(), AfterRelease::Free);
+        assert_eq!(state.detach(), AfterRelease::Nothing);
     }
 
     #[test]
     fn a_cancellation_queues_what_rests_and_closes_what_is_on_its_way() {
-        let word = at_rest(1);
-        assert!(word.close());
-        word.refer();
-        assert!(!word.close() && !word.wake());
-        assert_eq!(word.begin_turn(), Turn::Close);
-        assert_eq!(word.end(), Left::Nothing);
-        assert!(!word.close());
-        assert_eq!(word.release(), Left::Free);
+        let state = at_rest(1);
+        assert!(state.close());
+        state.add_reference();
+        assert!(!state.close() && !state.wake());
+        assert_eq!(state.begin_turn(), Turn::Close);
+        assert_eq!(state.end(), AfterRelease::Nothing);
+        assert!(!state.close());
+        assert_eq!(state.release(), AfterRelease::Free);
 
-        let word = Word::new();
-        assert!(!word.close(), "it is queued already");
-        assert_eq!(word.begin_turn(), Turn::Close);
+        let state = State::new();
+        assert!(!state.close(), "it is queued already");
+        assert_eq!(state.begin_turn(), Turn::Close);
 
-        let word = Word::new();
-        assert_eq!(word.begin_turn(), Turn::Poll);
-        assert!(!word.close());
-        assert_eq!(word.end_poll(), AfterPoll::Queue);
-        assert_eq!(word.begin_turn(), Turn::Close);
+        let state = State::new();
+        assert_eq!(state.begin_turn(), Turn::Poll);
+        assert!(!state.close());
+        assert_eq!(state.end_poll(), AfterPoll::Queue);
+        assert_eq!(state.begin_turn(), Turn::Close);
     }
 
     #[test]
     fn who_leaves_last_closes_what_nobody_can_wake() {
-        let word = at_rest(1);
-        assert_eq!(word.release(), Left::Nothing);
-        assert_eq!(word.detach(), Left::Queue);
-        assert_eq!(word.begin_turn(), Turn::Close);
-        assert_eq!(word.end(), Left::Free);
+        let state = at_rest(1);
+        assert_eq!(state.release(), AfterRelease::Nothing);
+        assert_eq!(state.detach(), AfterRelease::Queue);
+        assert_eq!(state.begin_turn(), Turn::Close);
+        assert_eq!(state.end(), AfterRelease::Free);
 
-        let word = at_rest(1);
-        assert_eq!(word.detach(), Left::Nothing);
-        assert_eq!(word.release(), Left::Queue);
-        assert_eq!(word.begin_turn(), Turn::Close);
-        assert_eq!(word.end(), Left::Free);
+        let state = at_rest(1);
+        assert_eq!(state.detach(), AfterRelease::Nothing);
+        assert_eq!(state.release(), AfterRelease::Queue);
+        assert_eq!(state.begin_turn(), Turn::Close);
+        assert_eq!(state.end(), AfterRelease::Free);
 
-        let word = Word::new();
-        assert_eq!(word.detach(), Left::Nothing);
-        assert_eq!(word.begin_turn(), Turn::Poll);
-        assert_eq!(word.end_poll(), AfterPoll::Close);
-        assert_eq!(word.end(), Left::Free);
+        let state = State::new();
+        assert_eq!(state.detach(), AfterRelease::Nothing);
+        assert_eq!(state.begin_turn(), Turn::Poll);
+        assert_eq!(state.end_poll(), AfterPoll::Close);
+        assert_eq!(state.end(), AfterRelease::Free);
     }
 }

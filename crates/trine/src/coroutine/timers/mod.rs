@@ -26,9 +26,12 @@
 //! (R. Ahuja, K. Mehlhorn, J. Orlin and R. Tarjan, 1990), which make the fine grain affordable: the wheels
 //! turn from deadline to deadline, not from tick to tick.
 
+pub(super) mod shared;
+pub(super) mod slab;
+
 use std::time::{Duration, Instant};
 
-use super::timer_slab::{Key, NONE, Nodes};
+use slab::{Key, NONE, Slab};
 
 const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;
@@ -55,7 +58,7 @@ pub(super) struct Timers<T> {
     wheels_in_use: u16,
     in_use: [u64; WHEELS],
     slots: [[Slot; SLOTS]; WHEELS],
-    nodes: Nodes<T>,
+    slab: Slab<T>,
 }
 
 impl<T> Timers<T> {
@@ -66,7 +69,7 @@ impl<T> Timers<T> {
             wheels_in_use: 0,
             in_use: [0; WHEELS],
             slots: [[EMPTY; SLOTS]; WHEELS],
-            nodes: Nodes::new(),
+            slab: Slab::new(),
         }
     }
 
@@ -76,26 +79,26 @@ impl<T> Timers<T> {
             self.reached = self.reached.max(self.time(now));
         }
         let deadline = self.time(deadline).max(self.reached);
-        let key = self.nodes.insert(deadline, payload);
-        let place = self.nodes.find(key).expect("just inserted");
-        self.link(place, deadline);
+        let key = self.slab.insert(deadline, payload);
+        let index = self.slab.find(key).expect("just inserted");
+        self.link(index, deadline);
         key
     }
 
     /// Takes a wait back; `None` if it has expired already.
     pub(super) fn cancel(&mut self, key: Key) -> Option<T> {
-        let place = self.nodes.find(key)?;
-        self.unlink(place);
-        Some(self.nodes.remove(place))
+        let index = self.slab.find(key)?;
+        self.unlink(index);
+        Some(self.slab.remove(index))
     }
 
     /// What was given with a wait that is pending.
     pub(super) fn payload_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.nodes.payload_mut(key)
+        self.slab.payload_mut(key)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.slab.is_empty()
     }
 
     /// The time before which no wait is due; `None` if there is no wait.
@@ -123,32 +126,32 @@ impl<T> Timers<T> {
             // waits stand where they should.
             self.reached = earliest;
             if wheel == 0 {
-                let place = self.slots[0][slot].head;
-                self.unlink(place);
-                return Some(self.nodes.remove(place));
+                let index = self.slots[0][slot].head;
+                self.unlink(index);
+                return Some(self.slab.remove(index));
             }
             self.spread(wheel, slot);
         }
     }
 
-    pub(super) fn wants_trim(&self) -> bool {
-        self.nodes.wants_trim()
+    pub(super) fn needs_trim(&self) -> bool {
+        self.slab.needs_trim()
     }
 
     /// Gives memory without use back.
     pub(super) fn trim(&mut self) {
-        self.nodes.trim();
+        self.slab.trim();
     }
 
     /// Moves the waits of a slot, whose digit the wheels have reached, to lower wheels.
     fn spread(&mut self, wheel: usize, slot: usize) {
-        let mut place = self.slots[wheel][slot].head;
+        let mut index = self.slots[wheel][slot].head;
         self.clear(wheel, slot);
-        while place != NONE {
-            let node = self.nodes.get(place);
+        while index != NONE {
+            let node = self.slab.get(index);
             let (deadline, next) = (node.deadline, node.next);
-            self.link(place, deadline);
-            place = next;
+            self.link(index, deadline);
+            index = next;
         }
     }
 
@@ -170,24 +173,24 @@ impl<T> Timers<T> {
     }
 
     /// Puts a wait at the end of its slot.
-    fn link(&mut self, place: u32, deadline: u64) {
+    fn link(&mut self, index: u32, deadline: u64) {
         let (wheel, number) = self.slot_of(deadline);
         let slot = &mut self.slots[wheel][number];
-        let tail = std::mem::replace(&mut slot.tail, place);
+        let tail = std::mem::replace(&mut slot.tail, index);
         slot.earliest = slot.earliest.min(deadline);
-        let node = self.nodes.get_mut(place);
+        let node = self.slab.get_mut(index);
         (node.previous, node.next) = (tail, NONE);
         if tail != NONE {
-            self.nodes.get_mut(tail).next = place;
+            self.slab.get_mut(tail).next = index;
         } else {
-            slot.head = place;
+            slot.head = index;
             self.in_use[wheel] |= 1 << number;
             self.wheels_in_use |= 1 << wheel;
         }
     }
 
-    fn unlink(&mut self, place: u32) {
-        let node = self.nodes.get(place);
+    fn unlink(&mut self, index: u32) {
+        let node = self.slab.get(index);
         let (previous, next) = (node.previous, node.next);
         let (wheel, number) = self.slot_of(node.deadline);
         if previous == NONE && next == NONE {
@@ -195,11 +198,11 @@ impl<T> Timers<T> {
         }
         match previous {
             NONE => self.slots[wheel][number].head = next,
-            previous => self.nodes.get_mut(previous).next = next,
+            previous => self.slab.get_mut(previous).next = next,
         }
         match next {
             NONE => self.slots[wheel][number].tail = previous,
-            next => self.nodes.get_mut(next).previous = previous,
+            next => self.slab.get_mut(next).previous = previous,
         }
     }
 
@@ -379,8 +382,8 @@ mod tests {
         let expired = std::iter::from_fn(|| timers.pop_expired(later)).count();
         assert_eq!(expired, half.len());
         half.into_iter().for_each(|key| _ = timers.cancel(key));
-        assert!(timers.is_empty() && (timers.wants_trim() || cfg!(miri)));
+        assert!(timers.is_empty() && (timers.needs_trim() || cfg!(miri)));
         timers.trim();
-        assert!(!timers.wants_trim());
+        assert!(!timers.needs_trim());
     }
 }

@@ -6,22 +6,45 @@ use std::time::Instant;
 
 use corosensei::Yielder;
 
-use super::carrier::Carrier;
-use super::fiber::{BeforePark, Fiber, Suspend};
-use crate::task::park::{Host, Turn};
+use super::super::fiber::{BeforePark, Fiber, Suspend};
+use super::{CARRIER, Carrier};
+use crate::task::park::{self, Host, Turn};
 use crate::task::registry::{self, Slot};
 
+/// Makes `carrier` the calling thread's.
+pub(super) fn enter(carrier: &'static Carrier) {
+    CARRIER.set(Some(carrier));
+    carrier.ready.enter();
+    registry::add_carrier(&carrier.remote.running);
+    park::install(carrier);
+}
+
+/// Takes the calling thread's carrier away. Its started coroutines never run again; its unstarted
+/// ones end as refused.
+pub(in crate::coroutine) fn leave() -> Option<&'static Carrier> {
+    let carrier = CARRIER.take()?;
+    carrier.ready.leave();
+    park::uninstall();
+    registry::remove_carrier(&carrier.remote.running);
+    while let Some(fiber) = carrier.next_local() {
+        if fiber.slot().claim() {
+            carrier.refuse(&fiber, "its thread has ended before it had its first turn".into());
+        }
+    }
+    Some(carrier)
+}
+
 impl Carrier {
-    /// The fiber that the caller is.
+    /// Returns the fiber that the caller is.
     #[inline]
     fn caller(&self) -> &Fiber {
-        self.running().expect("the host is asked only by a caller that it carries")
+        self.running().expect("only a coroutine of this carrier calls its host")
     }
 
-    /// The pointer of the `Arc` of the fiber that the caller is.
+    /// Returns the pointer of the `Arc` of the fiber that the caller is.
     #[inline]
     fn caller_pointer(&self) -> NonNull<Fiber> {
-        self.running.get().expect("the host is asked only by a caller that it carries")
+        self.running.get().expect("only a coroutine of this carrier calls its host")
     }
 }
 
@@ -36,16 +59,16 @@ impl Host for Carrier {
     }
 
     fn turn(&self, deadline: Option<Instant>) -> Turn {
-        // In a turn, the destructor of what a refused coroutine owns may wait; as a thread.
+        // During a turn, the destructors of a refused coroutine's values may wait, as a thread.
         if self.has_own_thread() || self.in_turn.get() {
             return Turn::Sleep(deadline);
         }
-        self.open_inbox();
+        self.remote.drain_inbox(&self.ready);
         if !self.timers.borrow().is_empty() {
             self.expire(Instant::now());
         }
         if self.has_nothing() {
-            self.stacks().borrow_mut().trim_if_many();
+            self.stacks.borrow_mut().trim_if_many();
             let timer = self.timers.borrow().next_deadline();
             return Turn::Sleep(deadline.into_iter().chain(timer).min());
         }
@@ -70,11 +93,11 @@ impl Host for Carrier {
             Some(deadline) => {
                 let now = Instant::now();
                 if deadline <= now {
-                    // Not without a turn for the others: the caller may look again and again.
+                    // The others get a turn first: the caller may poll again and again.
                     // SAFETY: the caller is the fiber.
                     return unsafe { fiber.suspend(Suspend::Yield) };
                 }
-                // Without a reference of its own: the wait is taken back below, by the fiber itself.
+                // The timer holds no reference: the fiber itself cancels it below.
                 Some(self.timers.borrow_mut().insert(now, deadline, self.caller_pointer()))
             }
         };
@@ -101,15 +124,13 @@ impl Host for Carrier {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
-
     use std::sync::atomic::Ordering::SeqCst;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use super::super::carrier::current;
-    use super::super::{spawn, yield_now};
+    use super::super::current;
     use super::*;
-    use crate::task::park;
+    use crate::coroutine::{spawn, yield_now};
 
     #[test]
     fn a_hundred_thousand_timers_cancelled_by_early_wake_ups_leave_no_trace() {

@@ -17,6 +17,10 @@
 //! wants them warm; a carrier that has been idle for a while gives back what its free stacks hold
 //! ([`StackCache::trim`]).
 
+mod current;
+pub(super) mod overflow;
+pub(super) mod thread;
+
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,7 +41,7 @@ const STAGGER: usize = 16;
 const CACHE_LINE: usize = 64;
 
 /// Bytes at the top of each stack that are not the coroutine's.
-pub(super) const RESERVED: usize = 2 * CACHE_LINE;
+pub(in crate::coroutine) const RESERVED: usize = 2 * CACHE_LINE;
 
 /// Free stacks that stay warm through a trim: the ones that are reused first.
 const KEEP_WARM: usize = 16;
@@ -48,27 +52,27 @@ const MOST_WARM: usize = 256;
 /// What a trim leaves of each of them: more was a deep chain of calls, once.
 const KEEP_BYTES: usize = 8 * 1024;
 
-/// The stack of one coroutine. Given back with [`StackCache::give_back`], not by dropping.
+/// The stack of one coroutine. Given back with [`StackCache::release`], not by dropping.
 #[derive(Debug)]
-pub(super) struct CoStack {
+pub(in crate::coroutine) struct CoStack {
     top: NonZeroUsize,
     limit: NonZeroUsize,
-    home: Home,
+    source: Source,
 }
 
 impl CoStack {
     /// [`RESERVED`] bytes at the top, aligned to a cache line, that belong to the stack's owner.
-    pub(super) fn reserved(&self) -> *mut u8 {
+    pub(in crate::coroutine) fn reserved(&self) -> *mut u8 {
         (self.top.get() - RESERVED) as *mut u8
     }
 }
 
 #[derive(Debug)]
-enum Home {
+enum Source {
     /// The number of the slot among the carrier's.
     Slot(u32),
     /// A mapping of its own, for a size of its own.
-    Own { _region: Box<Region> },
+    Dedicated { _region: Box<Region> },
 }
 
 // SAFETY: `top` and `limit` are the bounds of a mapping that nobody else uses until the stack is
@@ -87,7 +91,7 @@ unsafe impl Stack for CoStack {
 }
 
 /// The stacks of one carrier.
-pub(super) struct StackCache {
+pub(in crate::coroutine) struct StackCache {
     slot_size: usize,
     guard: Guard,
     slabs: Vec<Slab>,
@@ -106,7 +110,7 @@ struct Slab {
 #[derive(Default)]
 struct Counts {
     /// Slots taken for a first time so far, from the lowest; these have their guard page.
-    begun: AtomicUsize,
+    opened: AtomicUsize,
     /// Slots in use.
     used: AtomicUsize,
 }
@@ -114,7 +118,7 @@ struct Counts {
 /// The counts of all slabs.
 static SLABS: Mutex<Vec<Weak<Counts>>> = Mutex::new(Vec::new());
 /// Stacks in use that have a mapping of their own.
-static OWN: AtomicUsize = AtomicUsize::new(0);
+static DEDICATED: AtomicUsize = AtomicUsize::new(0);
 
 impl Slab {
     fn new(region: Region) -> Slab {
@@ -123,8 +127,8 @@ impl Slab {
         Slab { region, counts }
     }
 
-    fn begun(&self) -> usize {
-        self.counts.begun.load(Relaxed)
+    fn opened(&self) -> usize {
+        self.counts.opened.load(Relaxed)
     }
 
     fn used(&self) -> usize {
@@ -149,21 +153,21 @@ pub struct StackStats {
     pub slabs: usize,
 }
 
-pub(super) fn stats() -> StackStats {
+pub(in crate::coroutine) fn stats() -> StackStats {
     let mut slabs = SLABS.lock().unwrap_or_else(PoisonError::into_inner);
     slabs.retain(|slab| slab.strong_count() > 0);
-    let mut stats = StackStats { in_use: OWN.load(Relaxed), ..StackStats::default() };
+    let mut stats = StackStats { in_use: DEDICATED.load(Relaxed), ..StackStats::default() };
     for counts in slabs.iter().filter_map(Weak::upgrade) {
         let used = counts.used.load(Relaxed);
         stats.in_use += used;
-        stats.free += counts.begun.load(Relaxed).saturating_sub(used);
+        stats.free += counts.opened.load(Relaxed).saturating_sub(used);
         stats.slabs += 1;
     }
     stats
 }
 
 /// Rounds a wish for a stack to whole pages within the bounds.
-pub(super) fn round_size(bytes: usize) -> usize {
+pub(in crate::coroutine) fn round_size(bytes: usize) -> usize {
     let page = sys::page_size();
     bytes.clamp(MIN_STACK_SIZE.max(4 * page), MAX_STACK_SIZE).next_multiple_of(page)
 }
@@ -176,7 +180,7 @@ fn spread(size: usize) -> usize {
 }
 
 impl StackCache {
-    pub(super) fn new() -> StackCache {
+    pub(in crate::coroutine) fn new() -> StackCache {
         let settings = config::settings();
         let markers = !settings.mprotect_guards && stacks::guard_markers_work();
         StackCache {
@@ -194,11 +198,14 @@ impl StackCache {
     ///
     /// A text that names the limit which was met and the remedy.
     #[inline]
-    pub(super) fn take(&mut self, size: Option<NonZeroUsize>) -> Result<CoStack, String> {
+    pub(in crate::coroutine) fn take(
+        &mut self,
+        size: Option<NonZeroUsize>,
+    ) -> Result<CoStack, String> {
         if let Some(size) = size {
             let size = round_size(size.get());
             if spread(size) != self.slot_size {
-                return self.take_own(size);
+                return self.take_dedicated(size);
             }
         }
         let slot = match self.free.pop() {
@@ -206,39 +213,39 @@ impl StackCache {
                 self.cold = self.cold.min(self.free.len());
                 slot
             }
-            None => self.begin_slot()?,
+            None => self.open_slot()?,
         };
-        let (slab, offset) = self.place(slot);
+        let (slab, offset) = self.location(slot);
         self.slabs[slab].set_used(self.slabs[slab].used() + 1);
         let limit = self.slabs[slab].region.base() + offset;
         let top = limit + self.slot_size - slot as usize % STAGGER * CACHE_LINE;
-        Ok(CoStack::new(limit, top, Home::Slot(slot)))
+        Ok(CoStack::new(limit, top, Source::Slot(slot)))
     }
 
     /// Takes a stack back from a coroutine that has ended.
     #[inline]
-    pub(super) fn give_back(&mut self, stack: CoStack) {
-        match stack.home {
-            Home::Slot(slot) => {
+    pub(in crate::coroutine) fn release(&mut self, stack: CoStack) {
+        match stack.source {
+            Source::Slot(slot) => {
                 let slab = &self.slabs[slot as usize / SLOTS];
                 slab.set_used(slab.used() - 1);
                 self.free.push(slot);
             }
             // Unmapped by its drop.
-            Home::Own { .. } => {
-                OWN.fetch_sub(1, Relaxed);
+            Source::Dedicated { .. } => {
+                DEDICATED.fetch_sub(1, Relaxed);
             }
         }
     }
 
     /// Whether free stacks may hold memory that [`trim`](Self::trim) would give back.
-    pub(super) fn wants_trim(&self) -> bool {
+    pub(in crate::coroutine) fn needs_trim(&self) -> bool {
         self.free.len() > self.cold + KEEP_WARM
     }
 
     /// Gives memory back if many free stacks may hold some: for threads that have no idle moment for it,
     /// as the carriers have.
-    pub(super) fn trim_if_many(&mut self) {
+    pub(in crate::coroutine) fn trim_if_many(&mut self) {
         if self.free.len() > self.cold + MOST_WARM {
             self.trim();
         }
@@ -257,17 +264,17 @@ impl StackCache {
 
     /// Gives the memory of free stacks back to the system, but for the uppermost [`KEEP_BYTES`] of
     /// the [`KEEP_WARM`] that are reused first.
-    pub(super) fn trim(&mut self) {
+    pub(in crate::coroutine) fn trim(&mut self) {
         let page = sys::page_size();
         let warm_from = self.free.len().saturating_sub(KEEP_WARM).max(self.cold);
         // Slabs that have no stack in use, among those with something to give back.
         let mut unused = vec![false; self.slabs.len()];
         for &slot in &self.free[self.cold..warm_from] {
-            let (slab, _) = self.place(slot);
+            let (slab, _) = self.location(slot);
             unused[slab] = self.slabs[slab].used() == 0;
         }
         for &slot in &self.free[warm_from..] {
-            let (slab, offset) = self.place(slot);
+            let (slab, offset) = self.location(slot);
             unused[slab] = false;
             let deep = (self.slot_size - page).saturating_sub(KEEP_BYTES);
             // SAFETY: the slot is free, so nobody relies on what it holds.
@@ -279,7 +286,7 @@ impl StackCache {
             unsafe { slab.region.discard(0, SLOTS * self.slot_size) };
         }
         for &slot in &self.free[self.cold..warm_from] {
-            let (slab, offset) = self.place(slot);
+            let (slab, offset) = self.location(slot);
             if !unused[slab] {
                 // SAFETY: the slot is free.
                 unsafe { self.slabs[slab].region.discard(offset + page, self.slot_size - page) };
@@ -289,43 +296,43 @@ impl StackCache {
     }
 
     /// The slab of a slot, and the slot's offset in it.
-    fn place(&self, slot: u32) -> (usize, usize) {
+    fn location(&self, slot: u32) -> (usize, usize) {
         (slot as usize / SLOTS, slot as usize % SLOTS * self.slot_size)
     }
 
     /// Takes a slot that was never used, from a new slab if there is none.
     #[cold]
-    fn begin_slot(&mut self) -> Result<u32, String> {
-        if self.slabs.last().is_none_or(|slab| slab.begun() == SLOTS) {
+    fn open_slot(&mut self) -> Result<u32, String> {
+        if self.slabs.last().is_none_or(|slab| slab.opened() == SLOTS) {
             let region = Region::reserve(SLOTS * self.slot_size);
             let region = region.map_err(|error| stacks::explain_refusal(&error))?;
             self.slabs.push(Slab::new(region));
         }
         let number = self.slabs.len() - 1;
         let slab = &mut self.slabs[number];
-        let begun = slab.begun();
-        let guarded = slab.region.guard(begun * self.slot_size, self.guard);
+        let opened = slab.opened();
+        let guarded = slab.region.guard(opened * self.slot_size, self.guard);
         guarded.map_err(|error| stacks::explain_refusal(&error))?;
-        slab.counts.begun.store(begun + 1, Relaxed);
-        u32::try_from(number * SLOTS + begun)
+        slab.counts.opened.store(opened + 1, Relaxed);
+        u32::try_from(number * SLOTS + opened)
             .map_err(|_| "a carrier cannot number more than 2^32 stacks".into())
     }
 
     #[cold]
-    fn take_own(&self, size: usize) -> Result<CoStack, String> {
+    fn take_dedicated(&self, size: usize) -> Result<CoStack, String> {
         let explain = |error| stacks::explain_refusal(&error);
         let mut region = Region::reserve(size).map_err(explain)?;
         region.guard(0, self.guard).map_err(explain)?;
         let limit = region.base();
-        OWN.fetch_add(1, Relaxed);
-        Ok(CoStack::new(limit, limit + size, Home::Own { _region: Box::new(region) }))
+        DEDICATED.fetch_add(1, Relaxed);
+        Ok(CoStack::new(limit, limit + size, Source::Dedicated { _region: Box::new(region) }))
     }
 }
 
 impl CoStack {
-    fn new(limit: usize, top: usize, home: Home) -> CoStack {
+    fn new(limit: usize, top: usize, source: Source) -> CoStack {
         let nonzero = |address| NonZeroUsize::new(address).expect("no mapping is at address 0");
-        CoStack { top: nonzero(top), limit: nonzero(limit), home }
+        CoStack { top: nonzero(top), limit: nonzero(limit), source }
     }
 }
 
@@ -350,7 +357,7 @@ mod tests {
         let tops: Vec<_> = stacks.iter().map(|stack| stack.top).collect();
         for stack in stacks {
             assert!(stack.top.get() - stack.limit.get() > 250_000 && stack.top.get() % 64 == 0);
-            cache.give_back(stack);
+            cache.release(stack);
         }
         for &top in tops.iter().rev() {
             let stack = cache.take(None).unwrap();
@@ -369,11 +376,11 @@ mod tests {
         }
         let used = stacks.swap_remove(0);
         for stack in stacks {
-            cache.give_back(stack);
+            cache.release(stack);
         }
-        assert!(cache.wants_trim());
+        assert!(cache.needs_trim());
         cache.trim();
-        assert!(!cache.wants_trim());
+        assert!(!cache.needs_trim());
         assert_eq!((look(&used, 64), look(&used, 100_000)), (1, 1));
         let again = cache.take(None).unwrap();
         assert_eq!((look(&again, 64), look(&again, 100_000)), (1, 0));
@@ -389,6 +396,6 @@ mod tests {
         let mut cache = StackCache::new();
         let own = cache.take(NonZeroUsize::new(1 << 20)).unwrap();
         touch(&own, 1_000_000);
-        cache.give_back(own);
+        cache.release(own);
     }
 }

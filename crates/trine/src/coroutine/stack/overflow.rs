@@ -1,26 +1,29 @@
-//! A coroutine or a generator that runs into its guard page: says which one it was and what to
-//! change, and dies as a thread of std would.
+//! The handler of stack overflows: names the coroutine or generator that ran into its guard page,
+//! prints the remedy, and aborts as std does for a thread.
 
-use super::{carrier, thread_stacks};
+use super::current;
+use crate::coroutine::carrier::{self, Carrier};
 use crate::sys;
 use crate::sys::signal::fault;
 
-/// Puts the handler in place; called before the first coroutine runs.
-pub(super) fn install() {
-    fault::install(look);
+/// Installs the handler. Called before the first coroutine or generator runs.
+pub(in crate::coroutine) fn install() {
+    fault::install(report);
 }
 
+/// Reports a fault at `address`, if that is a stack overflow.
+///
 /// Runs in the signal handler: no allocation, no lock that could wait.
-fn look(address: usize) -> bool {
-    let fiber = carrier::current().and_then(carrier::Carrier::running);
+fn report(address: usize) -> bool {
+    let fiber = carrier::current().and_then(Carrier::running);
     let of_fiber = fiber.and_then(|fiber| {
         // SAFETY: the fiber runs, on the carrier whose thread has faulted, which is this one.
         let (limit, top) = unsafe { fiber.bounds() };
         let guard_end = limit + sys::page_size();
         (limit..guard_end).contains(&address).then(|| top - guard_end)
     });
-    // What else runs on a stack of this thread is a generator.
-    let Some(size) = of_fiber.or_else(|| thread_stacks::size_above_guard(address)) else {
+    // Any other stack of this thread is a generator's.
+    let Some(size) = of_fiber.or_else(|| current::size_above_guard(address)) else {
         return false;
     };
     let (mut id, mut kib) = ([0; 20], [0; 20]);
@@ -46,7 +49,7 @@ fn look(address: usize) -> bool {
     true
 }
 
-/// The digits of `number`.
+/// Writes the decimal digits of `number` into `buffer`.
 fn decimal(mut number: u64, buffer: &mut [u8; 20]) -> &[u8] {
     let mut at = buffer.len();
     loop {

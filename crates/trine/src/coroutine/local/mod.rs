@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   static A: Local<…>    key 1 ─┐         Storage of one coroutine, made at its first use
-//!   static B: Local<…>    key 2 ─┼──────►  places: [ Empty │ Live(rc) │ Live(rc) ]   by key
+//!   static B: Local<…>    key 2 ─┼──────►  entries: [ Empty │ Live(rc) │ Live(rc) ]   by key
 //!                                │         order:  [ 2, 1 ]                          as initialised
 //! ```
 //!
 //! The storage hangs on the frame at the top of the coroutine's stack, where a null pointer is all that a
 //! coroutine pays that has no such values; a thread has one as a thread-local.
+
+pub(super) mod storage;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -19,6 +21,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use self::storage::{Entry, Storage};
 use super::carrier::{self, Carrier};
 use crate::task::failure;
 
@@ -62,7 +65,7 @@ use crate::task::failure;
 /// A future that runs on a carrier, outside of coroutines, uses those of the carrier's thread.
 pub struct Local<T: 'static> {
     make: fn() -> T,
-    /// The number of its place in each storage, from 1; 0 before the first use.
+    /// The number of its entry in each storage, from 1; 0 before the first use.
     key: AtomicUsize,
 }
 
@@ -119,7 +122,7 @@ impl<T: 'static> Local<T> {
             None => self.first_use()?,
         };
         debug_assert!(value.is::<T>());
-        // SAFETY: the place of a key holds what the one `Local` with that key has put there: a `T`.
+        // SAFETY: the entry of a key holds what the one `Local` with that key has put there: a `T`.
         let value_ref = unsafe { &*Rc::as_ptr(&value).cast::<T>() };
         Ok(f(value_ref))
     }
@@ -134,22 +137,22 @@ impl<T: 'static> Local<T> {
             key = self.key.compare_exchange(0, new, Relaxed, Relaxed).err().unwrap_or(new);
         }
         // A thread that has ended says so below.
-        let _ = ENDS.try_with(|_| ());
+        let _ = THREAD_END.try_with(|_| ());
         with_storage(|storage| storage.begin(key))?;
-        let making = Making(key);
+        let initializing = Initializing(key);
         let value: Rc<dyn Any> = Rc::new((self.make)());
-        mem::forget(making);
-        with_storage(|storage| storage.put(key, Place::Live(Rc::clone(&value))));
+        mem::forget(initializing);
+        with_storage(|storage| storage.put(key, Entry::Live(Rc::clone(&value))));
         Ok(value)
     }
 }
 
 /// The function of a `Local` runs; if it panics, the next use runs it again.
-struct Making(usize);
+struct Initializing(usize);
 
-impl Drop for Making {
+impl Drop for Initializing {
     fn drop(&mut self) {
-        with_storage(|storage| storage.put(self.0, Place::Empty));
+        with_storage(|storage| storage.put(self.0, Entry::Empty));
     }
 }
 
@@ -234,105 +237,16 @@ impl<T: 'static> fmt::Debug for Local<T> {
     }
 }
 
-/// The value of one `Local` in one storage.
-#[derive(Default)]
-enum Place {
-    #[default]
-    Empty,
-    Making,
-    Live(Rc<dyn Any>),
-    Dropped,
-}
-
-/// The values of one coroutine or thread.
-pub(super) struct Storage {
-    places: RefCell<Vec<Place>>,
-    /// The keys of live values, as they were initialised.
-    order: RefCell<Vec<usize>>,
-    /// Of a thread that has ended.
-    ended: Cell<bool>,
-}
-
-impl Storage {
-    const fn new() -> Storage {
-        Storage {
-            places: RefCell::new(Vec::new()),
-            order: RefCell::new(Vec::new()),
-            ended: Cell::new(false),
-        }
-    }
-
-    #[inline]
-    fn get(&self, key: usize) -> Option<Rc<dyn Any>> {
-        match self.places.borrow().get(key) {
-            Some(Place::Live(value)) => Some(Rc::clone(value)),
-            _ => None,
-        }
-    }
-
-    /// Begins to make a value that is not there.
-    #[track_caller]
-    fn begin(&self, key: usize) -> Result<(), AccessError> {
-        if self.ended.get() {
-            return Err(AccessError);
-        }
-        let mut places = self.places.borrow_mut();
-        if places.len() <= key {
-            places.resize_with(key + 1, Place::default);
-        }
-        match &mut places[key] {
-            Place::Dropped => Err(AccessError),
-            Place::Making => {
-                drop(places);
-                panic!("a coroutine::Local was used in the function that makes its value")
-            }
-            place => {
-                *place = Place::Making;
-                Ok(())
-            }
-        }
-    }
-
-    fn put(&self, key: usize, place: Place) {
-        if matches!(place, Place::Live(_)) {
-            self.order.borrow_mut().push(key);
-        }
-        self.places.borrow_mut()[key] = place;
-    }
-
-    /// Drops all values. A destructor's panic is caught; the payload of the last one is handed back.
-    pub(super) fn drop_values(&self) -> Option<Box<dyn Any + Send>> {
-        let mut panicked = None;
-        // A destructor may use values, and have others made.
-        while let Some(key) = { self.order.borrow_mut().pop() } {
-            let value = mem::replace(&mut self.places.borrow_mut()[key], Place::Dropped);
-            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
-                // The destructor of a payload could panic again, and there is no end to that.
-                mem::forget(panicked.replace(payload));
-            }
-        }
-        panicked
-    }
-
-    /// The thread has ended: there will be no more values.
-    fn end(&self) {
-        mem::forget(self.drop_values());
-        self.ended.set(true);
-        self.places.take();
-        self.order.take();
-    }
-}
-
 thread_local! {
     /// The values of a thread. There to the end, for the destructors of others.
     static THREAD: ManuallyDrop<Storage> = const { ManuallyDrop::new(Storage::new()) };
-    static ENDS: Ends = const { Ends };
+    static THREAD_END: ThreadEnd = const { ThreadEnd };
 }
 
 /// Drops the values of a thread when it ends.
-struct Ends;
+struct ThreadEnd;
 
-impl Drop for Ends {
+impl Drop for ThreadEnd {
     fn drop(&mut self) {
         THREAD.with(|storage| storage.end());
     }

@@ -7,10 +7,10 @@
 //!   open   ─► chunks that have room, the one to fill next at the end
 //! ```
 //!
-//! Taking and returning a place costs O(1) and allocates only for a new chunk. A key names its wait
+//! Taking and returning a index costs O(1) and allocates only for a new chunk. A key names its wait
 //! for good: places are used again, the number of the wait is not.
 
-/// Nodes in a chunk: 10 KiB of them, with a payload of 16 bytes.
+/// Slab in a chunk: 10 KiB of them, with a payload of 16 bytes.
 const CHUNK: usize = 256;
 /// No node.
 pub(super) const NONE: u32 = u32::MAX;
@@ -18,20 +18,20 @@ pub(super) const NONE: u32 = u32::MAX;
 /// One pending wait, as a link of the list that it stands in.
 pub(super) struct Node<T> {
     pub(super) deadline: u64,
-    /// The number of the wait; 0 in a free place.
-    begun: u64,
-    /// The next in the list; in a free place, the next free one of the chunk.
+    /// The number of the wait; 0 in a free index.
+    serial: u64,
+    /// The next in the list; in a free index, the next free one of the chunk.
     pub(super) next: u32,
     pub(super) previous: u32,
-    /// `None` in a free place.
+    /// `None` in a free index.
     payload: Option<T>,
 }
 
 /// Names one wait, also when it has ended.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key {
-    place: u32,
-    begun: u64,
+pub(in crate::coroutine) struct Key {
+    index: u32,
+    serial: u64,
 }
 
 struct Chunk<T> {
@@ -41,32 +41,32 @@ struct Chunk<T> {
     used: usize,
 }
 
-pub(super) struct Nodes<T> {
+pub(super) struct Slab<T> {
     chunks: Vec<Chunk<T>>,
     /// The chunks that are not full.
-    open: Vec<usize>,
-    /// Waits begun so far.
-    begun: u64,
+    with_room: Vec<usize>,
+    /// Waits serial so far.
+    serial: u64,
     used: usize,
     /// Chunks that have memory and no wait.
-    idle: usize,
+    unused: usize,
 }
 
-impl<T> Nodes<T> {
-    pub(super) const fn new() -> Nodes<T> {
-        Nodes { chunks: Vec::new(), open: Vec::new(), begun: 0, used: 0, idle: 0 }
+impl<T> Slab<T> {
+    pub(super) const fn new() -> Slab<T> {
+        Slab { chunks: Vec::new(), with_room: Vec::new(), serial: 0, used: 0, unused: 0 }
     }
 
-    /// A place for a new wait, not linked yet.
+    /// A index for a new wait, not linked yet.
     pub(super) fn insert(&mut self, deadline: u64, payload: T) -> Key {
-        let number = self.open.last().copied().unwrap_or_else(|| self.add_chunk());
+        let number = self.with_room.last().copied().unwrap_or_else(|| self.add_chunk());
         let chunk = &mut self.chunks[number];
-        self.begun += 1;
-        let begun = self.begun;
+        self.serial += 1;
+        let serial = self.serial;
         let payload = Some(payload);
-        let node = Node { deadline, begun, next: NONE, previous: NONE, payload };
+        let node = Node { deadline, serial, next: NONE, previous: NONE, payload };
         if chunk.used == 0 && chunk.nodes.capacity() > 0 {
-            self.idle -= 1;
+            self.unused -= 1;
         }
         let within = if chunk.free != NONE {
             let within = chunk.free as usize;
@@ -81,11 +81,11 @@ impl<T> Nodes<T> {
         };
         chunk.used += 1;
         if chunk.used == CHUNK {
-            self.open.pop();
+            self.with_room.pop();
         }
         self.used += 1;
         // A chunk is added only while its places have numbers.
-        Key { place: (number * CHUNK + within) as u32, begun }
+        Key { index: (number * CHUNK + within) as u32, serial }
     }
 
     #[cold]
@@ -93,46 +93,46 @@ impl<T> Nodes<T> {
         let number = self.chunks.len();
         assert!(number < NONE as usize / CHUNK, "more than four thousand million waits");
         self.chunks.push(Chunk { nodes: Vec::new(), free: NONE, used: 0 });
-        self.open.push(number);
+        self.with_room.push(number);
         number
     }
 
-    /// The place of a wait that is pending.
+    /// The index of a wait that is pending.
     pub(super) fn find(&self, key: Key) -> Option<u32> {
-        let chunk = self.chunks.get(key.place as usize / CHUNK)?;
-        let node = chunk.nodes.get(key.place as usize % CHUNK)?;
-        (node.begun == key.begun).then_some(key.place)
+        let chunk = self.chunks.get(key.index as usize / CHUNK)?;
+        let node = chunk.nodes.get(key.index as usize % CHUNK)?;
+        (node.serial == key.serial).then_some(key.index)
     }
 
     /// What was given with a wait that is pending.
     pub(super) fn payload_mut(&mut self, key: Key) -> Option<&mut T> {
-        let place = self.find(key)?;
-        self.get_mut(place).payload.as_mut()
+        let index = self.find(key)?;
+        self.get_mut(index).payload.as_mut()
     }
 
-    pub(super) fn get(&self, place: u32) -> &Node<T> {
-        &self.chunks[place as usize / CHUNK].nodes[place as usize % CHUNK]
+    pub(super) fn get(&self, index: u32) -> &Node<T> {
+        &self.chunks[index as usize / CHUNK].nodes[index as usize % CHUNK]
     }
 
-    pub(super) fn get_mut(&mut self, place: u32) -> &mut Node<T> {
-        &mut self.chunks[place as usize / CHUNK].nodes[place as usize % CHUNK]
+    pub(super) fn get_mut(&mut self, index: u32) -> &mut Node<T> {
+        &mut self.chunks[index as usize / CHUNK].nodes[index as usize % CHUNK]
     }
 
-    /// Frees the place of a wait that is linked nowhere any more.
-    pub(super) fn remove(&mut self, place: u32) -> T {
-        let number = place as usize / CHUNK;
-        let within = place as usize % CHUNK;
+    /// Frees the index of a wait that is linked nowhere any more.
+    pub(super) fn remove(&mut self, index: u32) -> T {
+        let number = index as usize / CHUNK;
+        let within = index as usize % CHUNK;
         let chunk = &mut self.chunks[number];
         let node = &mut chunk.nodes[within];
-        node.begun = 0;
+        node.serial = 0;
         node.next = std::mem::replace(&mut chunk.free, within as u32);
-        let payload = node.payload.take().expect("the place of a wait that is pending");
+        let payload = node.payload.take().expect("the index of a wait that is pending");
         if chunk.used == CHUNK {
-            self.open.push(number);
+            self.with_room.push(number);
         }
         chunk.used -= 1;
         if chunk.used == 0 {
-            self.idle += 1;
+            self.unused += 1;
         }
         self.used -= 1;
         payload
@@ -143,22 +143,22 @@ impl<T> Nodes<T> {
     }
 
     /// Whether more than two chunks are without use.
-    pub(super) fn wants_trim(&self) -> bool {
-        self.idle > 2
+    pub(super) fn needs_trim(&self) -> bool {
+        self.unused > 2
     }
 
     /// Gives the memory of chunks without use back.
     pub(super) fn trim(&mut self) {
-        self.idle = 0;
+        self.unused = 0;
         if self.used == 0 {
-            (self.chunks, self.open) = (Vec::new(), Vec::new());
+            (self.chunks, self.with_room) = (Vec::new(), Vec::new());
             return;
         }
         for chunk in self.chunks.iter_mut().filter(|chunk| chunk.used == 0) {
             *chunk = Chunk { nodes: Vec::new(), free: NONE, used: 0 };
         }
         // Those with memory are filled first, the fullest before the others.
-        self.open.sort_by_key(|&number| self.chunks[number].used);
+        self.with_room.sort_by_key(|&number| self.chunks[number].used);
     }
 }
 
@@ -168,35 +168,35 @@ mod tests {
 
     #[test]
     fn a_key_names_its_wait_and_no_later_one_in_the_same_place() {
-        let mut nodes = Nodes::new();
+        let mut nodes = Slab::new();
         let first = nodes.insert(1, 'a');
         assert_eq!(nodes.remove(nodes.find(first).unwrap()), 'a');
         let second = nodes.insert(2, 'b');
-        assert_eq!(first.place, second.place);
+        assert_eq!(first.index, second.index);
         assert_eq!(nodes.find(first), None);
         nodes.remove(nodes.find(second).unwrap());
         nodes.trim();
         assert_eq!(nodes.find(second), None);
         let third = nodes.insert(3, 'c');
-        assert_eq!(second.place, third.place);
+        assert_eq!(second.index, third.index);
         assert_eq!(nodes.find(second), None);
     }
 
     #[test]
     fn memory_without_use_is_given_back_around_those_that_stay() {
-        let memory = |nodes: &Nodes<usize>| -> usize {
+        let memory = |nodes: &Slab<usize>| -> usize {
             nodes.chunks.iter().map(|chunk| chunk.nodes.capacity()).sum()
         };
-        let mut nodes = Nodes::new();
+        let mut nodes = Slab::new();
         let keys: Vec<_> = (0..100 * CHUNK).map(|n| nodes.insert(0, n)).collect();
-        assert!(!nodes.wants_trim());
-        let (stay, go): (Vec<_>, Vec<_>) = keys.iter().partition(|key| key.place % 5000 == 7);
+        assert!(!nodes.needs_trim());
+        let (stay, go): (Vec<_>, Vec<_>) = keys.iter().partition(|key| key.index % 5000 == 7);
         go.iter().for_each(|&key| _ = nodes.remove(nodes.find(key).unwrap()));
         assert_eq!(memory(&nodes), 100 * CHUNK);
-        assert!(nodes.wants_trim());
+        assert!(nodes.needs_trim());
         nodes.trim();
         assert_eq!(memory(&nodes), stay.len() * CHUNK);
-        assert!(!nodes.wants_trim());
+        assert!(!nodes.needs_trim());
         // New ones fill the chunks that are there, then those that were given back.
         let more: Vec<_> = (0..stay.len()).map(|n| nodes.insert(0, n)).collect();
         assert_eq!(memory(&nodes), stay.len() * CHUNK);
@@ -206,6 +206,6 @@ mod tests {
             nodes.remove(nodes.find(key).unwrap());
         }
         nodes.trim();
-        assert!(nodes.is_empty() && nodes.chunks.capacity() == 0 && !nodes.wants_trim());
+        assert!(nodes.is_empty() && nodes.chunks.capacity() == 0 && !nodes.needs_trim());
     }
 }
