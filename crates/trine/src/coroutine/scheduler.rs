@@ -1,17 +1,18 @@
-//! What the carriers share: what was spawned and not started yet, and who sleeps.
+//! The state that carriers share: unstarted tasks, and the list of carriers that sleep.
 //!
 //! ```text
 //!   spawn from a thread ──► injector ─┐
-//!                                     ├─► a carrier: deque of not-started ones ─► first run ─► ready queue
+//!                                     ├─► a carrier: deque of unstarted tasks ─► first run ─► ready
 //!   spawn from a coroutine ───────────┘        ▲ stolen by carriers that have nothing
 //! ```
 //!
-//! Nobody spins. Whoever adds work wakes one sleeping carrier, unless one is already looking; the
-//! one that finds work wakes the next while there is more (the scheme of Go and tokio, after
-//! D. Vyukov, "Scalable Go scheduler design", 2012).
+//! No carrier spins. A task that adds work wakes one sleeping carrier, unless a carrier is already
+//! searching. A carrier that finds work wakes the next one while there is more. This is the scheme
+//! of Go and tokio, after D. Vyukov, "Scalable Go scheduler design", 2012.
 //!
-//! Ordering: adding work and looking for sleepers is one side of a Dekker handshake, announcing
-//! sleep and looking for work the other; a `SeqCst` fence stands between the two steps of each.
+//! Ordering: this is a Dekker handshake. One side adds work and then looks for sleepers; the other
+//! announces its sleep and then looks for work. A `SeqCst` fence separates the two steps of each
+//! side.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicUsize, fence};
@@ -24,7 +25,7 @@ use super::future::QueuedFuture;
 use super::remote::Remote;
 use crate::sys::limits;
 
-/// A task that was not started yet. Two words: the one variant leaves the place for the other.
+/// A task that was not started yet. Two words: the null pointer of one variant marks the other.
 pub(super) enum Unstarted {
     Coroutine(Arc<Fiber>),
     Future(QueuedFuture),
@@ -37,7 +38,7 @@ impl Unstarted {
     ///
     /// # Safety
     ///
-    /// It came out of a queue: it is the caller's.
+    /// The caller has taken the task out of a queue, so that it owns it.
     pub(super) unsafe fn refuse(self, reason: String) {
         match self {
             Unstarted::Coroutine(fiber) => {
@@ -68,7 +69,7 @@ pub(super) struct Scheduler {
     max_carriers: usize,
     carriers: Box<[OnceLock<Started>]>,
     started: AtomicUsize,
-    /// Carriers that look for work, or were woken or started to.
+    /// Carriers that search for work, or that were woken or started to search.
     searching: AtomicUsize,
     /// The length of `idle`.
     idle_count: AtomicUsize,
@@ -97,7 +98,7 @@ impl Scheduler {
         self.notify();
     }
 
-    /// Says that there is work which any carrier may take.
+    /// Announces work that any carrier may take.
     pub(super) fn notify(&'static self) {
         fence(SeqCst);
         if self.searching.load(SeqCst) > 0 {
@@ -150,14 +151,14 @@ impl Scheduler {
                 if number == 0 {
                     self.refuse_all(&error);
                 } else {
-                    // Whoever added work meanwhile has counted on the searcher that is none.
+                    // A spawner meanwhile may have counted on this searcher, which never started.
                     self.wake_one();
                 }
             }
         }
     }
 
-    /// There is no carrier and none can be started: what was spawned ends here.
+    /// Ends all spawned tasks: there is no carrier, and none can be started.
     #[cold]
     fn refuse_all(&self, error: &std::io::Error) {
         loop {
@@ -172,7 +173,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes work from outside into `fresh`: from the injector, else from another carrier.
+    /// Takes work from outside into `unstarted`: from the injector, else from another carrier.
     pub(super) fn find(&self, number: usize, unstarted: &Worker<Unstarted>) -> Option<Unstarted> {
         loop {
             let mut retry = false;
@@ -181,7 +182,7 @@ impl Scheduler {
                 Steal::Retry => retry = true,
                 Steal::Empty => {}
             }
-            // Begin behind oneself, so that thieves spread over the victims.
+            // Begin behind this carrier, so that thieves spread over the victims.
             let started = self.started.load(SeqCst);
             for other in (number + 1..started).chain(0..number.min(started)) {
                 match self.carrier(other).stealer.steal_batch_and_pop(unstarted) {
@@ -196,6 +197,7 @@ impl Scheduler {
         }
     }
 
+    /// Returns true if the injector holds tasks.
     pub(super) fn has_injected(&self) -> bool {
         !self.injector.is_empty()
     }
@@ -205,20 +207,20 @@ impl Scheduler {
         self.has_injected() || (0..started).any(|other| !self.carrier(other).stealer.is_empty())
     }
 
-    /// A carrier begins to look for work.
+    /// Counts a carrier that begins to search for work.
     pub(super) fn begin_search(&self) {
         self.searching.fetch_add(1, SeqCst);
     }
 
-    /// A carrier that was looking has found work, and leaves the next to others.
+    /// Ends the search of a carrier that has found work, and leaves the next task to others.
     pub(super) fn end_search(&'static self) {
         if self.searching.fetch_sub(1, SeqCst) == 1 && self.has_work() {
             self.notify();
         }
     }
 
-    /// A carrier that was looking has found nothing and will sleep. `false`: there is work after
-    /// all, and it is not idle.
+    /// Lists a carrier as idle that has found nothing and will sleep. Returns false if there is
+    /// work after all; then the carrier is not idle.
     #[must_use = "a carrier must not sleep over work"]
     pub(super) fn begin_idle(&self, number: usize) -> bool {
         let mut idle = self.lock_idle();
@@ -230,15 +232,15 @@ impl Scheduler {
         if !self.has_work() {
             return true;
         }
-        // If somebody has woken us meanwhile, we were made a searcher with it.
+        // If another thread has woken this carrier meanwhile, it also counted it as a searcher.
         if self.end_idle(number) {
             self.begin_search();
         }
         false
     }
 
-    /// A carrier sleeps no more. `false`: somebody woke it to look for work, and it counts as
-    /// searching already.
+    /// Takes a carrier that sleeps no more off the idle list. Returns false if another thread woke
+    /// it to search for work, which counts it as searching already.
     pub(super) fn end_idle(&self, number: usize) -> bool {
         let mut idle = self.lock_idle();
         let Some(at) = idle.iter().position(|&other| other == number) else {
@@ -249,12 +251,12 @@ impl Scheduler {
         true
     }
 
-    /// Whether a carrier that announced its idleness has not been called since.
+    /// Returns true if a carrier that announced its idleness has not been woken since.
     pub(super) fn is_idle(&self, number: usize) -> bool {
         self.lock_idle().contains(&number)
     }
 
-    /// The first carrier, started if it was not yet; `None` if no thread could be had.
+    /// Returns the first carrier, and starts it if need be. `None` if no thread could be started.
     pub(super) fn first(&'static self) -> Option<&'static Remote> {
         if self.started.load(SeqCst) == 0 {
             self.start_one();
@@ -262,14 +264,14 @@ impl Scheduler {
         self.carriers[0].get().map(|carrier| carrier.remote)
     }
 
-    /// Whether no carrier has anything to do.
+    /// Returns true if no carrier has anything to do.
     pub(super) fn all_idle(&self) -> bool {
-        // A carrier that is being started counts: the lock is held until it is known.
+        // A carrier that is being started counts as busy: the lock is held until it is listed.
         let idle = self.lock_idle();
         idle.len() == self.started.load(SeqCst)
     }
 
-    /// The carriers started so far.
+    /// Returns the carriers started so far, by number.
     pub(super) fn carriers(&self) -> impl Iterator<Item = &'static Remote> {
         (0..self.started.load(SeqCst)).map(|number| self.carrier(number).remote)
     }
