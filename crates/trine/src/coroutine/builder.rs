@@ -1,4 +1,4 @@
-//! The settings of one coroutine, and the first step of every task of the carriers.
+//! The settings of one coroutine, and the queues that every new task of the carriers goes to.
 
 use std::num::NonZeroUsize;
 use std::panic::Location;
@@ -13,6 +13,14 @@ use crate::task::job::Job;
 use crate::task::{Kind, Task};
 
 /// Settings of one coroutine.
+///
+/// ```
+/// let builder = trine::coroutine::Builder::new().name("parser").stack_size(1 << 20);
+/// let task = builder.spawn(|| "a megabyte of stack");
+/// assert_eq!(task.name().as_deref(), Some("parser"));
+/// assert_eq!(task.join()?, "a megabyte of stack");
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 #[derive(Debug, Default, Clone)]
 #[must_use = "a builder does nothing until spawn"]
 pub struct Builder {
@@ -21,7 +29,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The settings of [`spawn`].
+    /// Returns the settings of [`spawn`](crate::coroutine::spawn()).
     pub fn new() -> Builder {
         Builder::default()
     }
@@ -32,11 +40,11 @@ impl Builder {
         self
     }
 
-    /// The size of the stack in bytes, its guard page included; rounded up to whole pages and to at
-    /// least 16 KiB. Default: [`Config::stack_size`](crate::Config::stack_size). A size of its own
-    /// costs a mapping of its own.
+    /// Sets the size of the stack in bytes, its guard page included. It is rounded up to whole
+    /// pages and to at least 16 KiB. Default: [`Config::stack_size`](crate::Config::stack_size).
     ///
-    /// Running off the end of the stack prints the coroutine's name and aborts the program.
+    /// A size that differs from the default costs a mapping of its own. Running off the end of the
+    /// stack prints the coroutine's name and aborts the program.
     ///
     /// # Panics
     ///
@@ -52,7 +60,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// None here: if there is no memory for a stack, or no thread to carry it, the task ends with
+    /// None here. If there is no memory for a stack, or no thread to carry it, the task ends with
     /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), which names the limit, at `join`.
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> Task<T>
@@ -86,7 +94,7 @@ impl Builder {
         let job = Job::new(Kind::Coroutine, self.name, location, local::with_end(f));
         let fiber = Arc::new(Fiber::new(job, self.stack_size));
         let queued: Arc<Fiber> = fiber.clone();
-        // SAFETY: the one handle of this fiber.
+        // SAFETY: the only handle of this fiber.
         (queued, unsafe { Task::from_handle(fiber) })
     }
 }
@@ -102,7 +110,7 @@ where
 {
     let (handle, queued) = FutureTask::new(name, location, future);
     queue(Unstarted::Future(queued));
-    // SAFETY: the one handle of this task.
+    // SAFETY: the only handle of this task.
     unsafe { Task::from_handle(handle) }
 }
 

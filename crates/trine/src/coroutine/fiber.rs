@@ -20,7 +20,7 @@
 //!
 //! | field | touched by |
 //! |---|---|
-//! | `frame` and all it points to, `depth`, `acts_for_another` | the carrier that took the fiber at its first run, permanently |
+//! | `frame` and all it points to, `depth`, `acts_for_another` | the carrier of its first run |
 //! | `home` | written by that carrier, before the state first leaves `NEW`; read by wakers |
 //! | `job` | see [`Job`] |
 //!
@@ -335,8 +335,8 @@ impl Fiber {
         }
     }
 
-    /// As [`bounds`](Self::bounds), for the signal handler, which may find a fiber that has not
-    /// begun or has ended.
+    /// Returns the same as [`bounds`](Self::bounds), for the signal handler, which may find a fiber
+    /// that has not begun or has ended.
     pub(super) fn bounds_if_begun(&self) -> Option<(usize, usize)> {
         // SAFETY: the frame is there from the beginning to the end, and the handler runs on the
         // carrier's own thread.

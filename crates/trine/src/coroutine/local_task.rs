@@ -12,32 +12,36 @@ use super::builder::Builder;
 use super::carrier::{self, thread};
 use crate::task::{Kind, State, Task, TaskError, TaskId, TaskInfo};
 
-/// Passes for `Send`: what is made, used and dropped on one thread, behind types that ask for it.
+/// Asserts `Send` for a value that is made, used and dropped on one thread, behind types that ask
+/// for it.
 struct AssertSend<T>(T);
 
-// SAFETY: only this module makes a `AssertSend`, of the function of a local coroutine and of its result.
-// The function is in a queue of one thread until that thread runs or refuses it, and is used up
-// there; only the `LocalTask` can cancel it before, on that thread too: it gives no `Canceller` away. The result is made there, and taken or dropped there: by the `LocalTask`, which
-// stays on that thread, or, if that was dropped, by the coroutine itself. What others
-// may hold of the coroutine, its wakers, frees memory at most.
+// SAFETY: only this module makes an `AssertSend`, of the function of a local coroutine and of its
+// result. The function is in a queue of one thread until that thread runs or refuses it, and is
+// used up there. Only the `LocalTask` can cancel it before, on that thread too: it gives no
+// `Canceller` away. The result is made there, and taken or dropped there: by the `LocalTask`, which
+// stays on that thread, or, if that was dropped, by the coroutine itself. Other threads may hold
+// wakers of the coroutine, which free memory at most.
 unsafe impl<T> Send for AssertSend<T> {}
 
 impl<T> AssertSend<T> {
-    /// By `self`, so that a closure captures the whole.
+    /// Takes `self`, so that a closure captures the whole.
     fn into_inner(self) -> T {
         self.0
     }
 }
 
-/// Runs `f` as a coroutine on this thread: neither `f` nor its result need be `Send`, so local
+/// Runs `f` as a coroutine on this thread. Neither `f` nor its result need be `Send`, so local
 /// coroutines share `Rc`s and `Cell`s without locks.
 ///
 /// Called in a coroutine, the new one runs on the same carrier, after those that are ready there.
-/// Called on any other thread, such as `main`, it runs whenever that thread waits in a call
-/// of trine (`join`, `sleep`, [`yield_now`](super::yield_now), …), and only then. What is unfinished
-/// when such a thread ends is never run again: what has begun is leaked, what has not is dropped. So
-/// join it; on a thread of a [`Pool`](crate::thread::Pool) in the task that spawned it, since the
-/// pool's threads do not run it between tasks.
+/// Called on any other thread, such as `main`, it runs while that thread waits in a call of trine
+/// (`join`, `sleep`, [`yield_now`](super::yield_now), …), and only then.
+///
+/// A local coroutine that is unfinished when such a thread ends never runs again: if it has
+/// started, it is leaked; if not, it is dropped. So join it. On a thread of a
+/// [`Pool`](crate::thread::Pool), join it in the task that spawned it, since the pool's threads do
+/// not run it between tasks.
 ///
 /// Local coroutines start in the order in which they were spawned, and take turns.
 ///
@@ -68,7 +72,8 @@ impl<T> AssertSend<T> {
 ///
 /// # Panics
 ///
-/// In the destructor of a thread-local at the end of a thread, since nothing would run it.
+/// In the destructor of a thread-local at the end of a thread, since nothing would run the
+/// coroutine.
 #[track_caller]
 pub fn spawn_local<F, T>(f: F) -> LocalTask<T>
 where
@@ -82,9 +87,17 @@ impl Builder {
     /// Runs `f` as a coroutine on this thread with these settings; see
     /// [`coroutine::spawn_local`](spawn_local()).
     ///
+    /// ```
+    /// let shared = std::rc::Rc::new(5);
+    /// let mine = shared.clone();
+    /// let task = trine::coroutine::Builder::new().name("local").spawn_local(move || *mine);
+    /// assert_eq!(task.join()?, 5);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    ///
     /// # Panics
     ///
-    /// As [`coroutine::spawn_local`](spawn_local()).
+    /// The same as [`coroutine::spawn_local`](spawn_local()).
     #[track_caller]
     pub fn spawn_local<F, T>(self, f: F) -> LocalTask<T>
     where
@@ -100,7 +113,13 @@ impl Builder {
 
 /// The handle of a coroutine that was spawned by [`spawn_local`].
 ///
-/// A [`Task`] in all but one: it stays on its thread, as what it brings may be bound to that:
+/// ```
+/// let task = trine::coroutine::spawn_local(|| std::rc::Rc::new(1));
+/// assert_eq!(*task.join()?, 1);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+///
+/// It is a [`Task`], except that it stays on its thread, since its value may be bound to that:
 ///
 /// ```compile_fail,E0277
 /// let shared = std::rc::Rc::new(1);
@@ -130,9 +149,18 @@ impl<T> LocalTask<T> {
 
     /// Waits at most `timeout` for the coroutine to end; see [`Task::join_timeout`].
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let task = trine::coroutine::spawn_local(|| trine::sync::Event::new().wait());
+    /// let task = task.join_timeout(Duration::from_millis(1)).unwrap_err();
+    /// task.cancel();
+    /// # task.join().unwrap_err();
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Gives the handle back if it was still at work.
+    /// The handle itself, if the coroutine has not ended in time.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, LocalTask<T>> {
         match self.task.join_timeout(timeout) {
@@ -141,42 +169,49 @@ impl<T> LocalTask<T> {
         }
     }
 
-    /// Asks the coroutine to end; see [`Task::cancel`].
+    /// Requests the cancellation of the coroutine; see [`Task::cancel`].
+    ///
+    /// ```
+    /// let task = trine::coroutine::spawn_local(|| trine::sync::Event::new().wait());
+    /// assert!(!task.is_finished());
+    /// task.cancel();
+    /// assert!(task.join().unwrap_err().is_cancelled());
+    /// ```
     pub fn cancel(&self) {
         self.task.cancel();
     }
 
-    /// As [`cancel`](LocalTask::cancel), with a reason.
+    /// Requests the cancellation with a reason; see [`Task::cancel_because`].
     pub fn cancel_because(&self, reason: impl Into<Arc<str>>) {
         self.task.cancel_because(reason);
     }
 
-    /// Whether the coroutine has ended, so that `join` will not wait.
+    /// Returns true if the coroutine has ended, so that `join` will not wait.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// The task's number.
+    /// Returns the task's number.
     pub fn id(&self) -> TaskId {
         self.task.id()
     }
 
-    /// The name that its builder was given.
+    /// Returns the name that its builder was given.
     pub fn name(&self) -> Option<Arc<str>> {
         self.task.name()
     }
 
-    /// [`Kind::Coroutine`].
+    /// Returns [`Kind::Coroutine`].
     pub fn kind(&self) -> Kind {
         self.task.kind()
     }
 
-    /// Where the coroutine is in its life.
+    /// Returns the state of the coroutine.
     pub fn state(&self) -> State {
         self.task.state()
     }
 
-    /// All that is known of the task.
+    /// Returns all that is known of the task.
     pub fn info(&self) -> TaskInfo {
         self.task.info()
     }

@@ -1,38 +1,52 @@
 //! Coroutines: functions with a stack of their own, switched in user space, many on one thread.
 //!
-//! A coroutine is plain blocking-looking code. Where it waits in a call of trine, its thread, the
-//! *carrier*, goes on with another one; a switch costs nanoseconds. Once started, a coroutine stays
-//! on its carrier, so `Rc`s and thread-locals may live across a wait.
+//! A coroutine is plain blocking-looking code. While it waits in a call of trine, its thread, the
+//! *carrier*, runs other coroutines; a switch costs nanoseconds. Once started, a coroutine stays on
+//! its carrier, so `Rc`s and thread-locals may live across a wait.
 //!
 //! ```text
 //!  carrier 0 (thread)                       carrier 1 (thread)
 //!  ┌──────────────┐  resume   ┌─────────┐   ┌──────────────┐   ┌─────────┐
 //!  │ scheduler    │ ────────► │ stack A │   │ scheduler    │ ◄►│ stack D │
 //!  │ ready: B C   │ ◄──────── │ running │   │ ready:       │   └─────────┘
-//!  │ fresh: e f g │  suspend  └─────────┘   │ fresh:       │ ── steals e, f: not started yet
+//!  │ new:   e f g │  suspend  └─────────┘   │ new:         │ ── steals e, f: not started yet
 //!  └──────────────┘  B, C: suspended        └──────────────┘
 //! ```
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `builder.rs` | the settings of a coroutine, and the queue that it goes to |
 //! | `fiber.rs` | a coroutine: its states, how it suspends and is woken |
-//! | `carrier.rs` | the thread that runs them, and its queues |
-//! | `remote.rs`, `host.rs` | what others touch of it; how its coroutines wait |
-//! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
-//! | `stack.rs` | where stacks come from and go |
-//! | `timers.rs`, `timer_slab.rs` | waiting for a time; where the waits stand |
+//! | `carrier/` | the thread that runs coroutines, its turns and its sleep |
+//! | `remote.rs` | a carrier as others know it: ready queues, inbox, wake-up |
+//! | `scheduler.rs` | the state that carriers share: unstarted tasks, sleeping carriers |
+//! | `stack/` | the memory of stacks; overflows |
+//! | `timers/` | waits for a time |
 //! | `monitor.rs` | coroutines that hold their carrier for long |
-//! | `overflow.rs` | running off the end of a stack |
-//! | `local.rs` | values of which each coroutine has its own |
-//! | `local_task.rs`, `thread_host.rs` | coroutines that stay on their thread; those of `main` and the like |
-//! | `generator.rs`, `thread_stacks.rs` | functions that hand out values on the way; the stacks of any thread |
+//! | `local/` | values of which each coroutine has its own |
+//! | `local_task.rs` | coroutines that stay on their thread |
+//! | `generator.rs` | functions that hand out values on the way |
 //! | `future/` | the second form: a future as a task, without a stack |
+//!
+//! A file imports only files of its own line and of the lines below:
+//!
+//! ```text
+//!   builder  local_task  generator      carrier/run  carrier/thread   first steps; the loop
+//!   monitor  local/  future/timer       stack/thread  stack/overflow  they ask for the carrier
+//!   carrier/mod  carrier/turns  carrier/host                          turns and waits
+//!   scheduler                                                         idle, searching carriers
+//!   fiber  future/mod  remote                                         tasks and their home
+//!   timers/  stack/mod  local/storage  future/state                   memory, time
+//! ```
+//!
+//! One circle is left, of `fiber.rs`, `future/mod.rs` and `remote.rs`: a task stores its home,
+//! whose queues store tasks.
 //!
 //! # What a coroutine must not do
 //!
-//! Block its thread: `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
-//! slow descriptor hold up every coroutine of the carrier. Use what trine has instead, or a
-//! [thread](crate::thread). [`hogs`] says which ones did.
+//! Block its thread. `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
+//! slow descriptor hold up every coroutine of the carrier. Use the calls of trine instead, or a
+//! [thread](crate::thread). [`hogs`] lists the coroutines that held up others.
 
 use crate::task::{Task, park};
 
@@ -60,8 +74,8 @@ pub use stack::StackStats;
 
 /// Runs `f` as a coroutine.
 ///
-/// Called from a coroutine, the new one starts on the same carrier unless another has nothing to
-/// do; from a thread, on whichever carrier is free.
+/// Spawned by a coroutine, the new one starts on the same carrier unless another carrier is idle.
+/// Spawned by a thread, it starts on any free carrier.
 ///
 /// ```
 /// use std::time::Duration;
@@ -86,7 +100,7 @@ where
     Builder::new().spawn(f)
 }
 
-/// Lets the other coroutines of this carrier run, then goes on. On a plain thread, as std's.
+/// Lets the other coroutines of this carrier run, then goes on. On a plain thread it acts as std's.
 ///
 /// ```
 /// let a = trine::coroutine::spawn(|| for _ in 0..3 { trine::coroutine::yield_now() });
@@ -96,8 +110,7 @@ where
 /// ```
 #[inline]
 pub fn yield_now() {
-    // Inlined down to the switch: a return that crosses a switch is one that the processor
-    // predicts wrongly.
+    // Inlined down to the switch: the processor mispredicts a return that crosses a switch.
     match carrier::current().and_then(carrier::Carrier::running) {
         // SAFETY: the fiber that runs on this carrier is the caller.
         Some(fiber) => unsafe { fiber.suspend(fiber::Suspend::Yield) },
@@ -113,7 +126,8 @@ fn yield_thread() {
     std::thread::yield_now();
 }
 
-/// How many stacks there are in this process, at about this moment: for tests, which show that none is lost.
+/// Returns the number of stacks in this process, at about this moment. For tests, which prove that
+/// no stack is lost.
 #[doc(hidden)]
 pub fn stack_stats() -> StackStats {
     stack::stats()

@@ -219,8 +219,8 @@ fn remember(task: &TaskInfo, held: Duration, again: bool) {
 /// Such a coroutine computes, or it blocks its thread. Such code belongs on a
 /// [thread](crate::thread), or yields now and then.
 ///
-/// Counted as long as the program runs. A hold is noticed after 10 to 20 ms; a shorter one may be
-/// missed. With `TRINE_HOGS=trace` or [`HogWatch::Trace`] each one is also reported on standard
+/// Counted as long as the program runs. A hold is noticed after 10 to 20 ms; a shorter hold may be
+/// missed. With `TRINE_HOGS=trace` or [`HogWatch::Trace`] the monitor also reports each on standard
 /// error.
 ///
 /// ```

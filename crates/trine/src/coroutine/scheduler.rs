@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   spawn from a thread ──► injector ─┐
-//!                                     ├─► a carrier: deque of unstarted tasks ─► first run ─► ready
+//!                                     ├─► a carrier: deque of unstarted tasks ─► first run
 //!   spawn from a coroutine ───────────┘        ▲ stolen by carriers that have nothing
 //! ```
 //!
@@ -131,7 +131,7 @@ impl Scheduler {
         let unstarted = Worker::new_fifo();
         let stealer = unstarted.stealer();
         let boxed = Box::into_raw(Box::new(Remote::new(number, None)));
-        // SAFETY: a `Box`'s own pointer; freed below only if no other copy of the reference is left.
+        // SAFETY: a `Box`'s own pointer; freed below only if no other copy is left.
         let remote: &'static Remote = unsafe { &*boxed };
         let name = format!("trine-co-{number}");
         self.searching.fetch_add(1, SeqCst);

@@ -8,8 +8,8 @@
 //! is due.
 //!
 //! ```text
-//!   park(deadline) ──► turn: a round of what is ready ──► more is ready: return, the caller looks again
-//!                                                    └──► nothing: sleep until woken, or a time
+//!   park(deadline) ──► turn: a round of ready tasks ──► more are ready: return, to look again
+//!                                                  └──► none: sleep until woken, or a time
 //! ```
 //!
 //! [`spawn_local`]: crate::coroutine::spawn_local()

@@ -3,11 +3,11 @@
 //! ```text
 //!   static A: Local<…>    key 1 ─┐         Storage of one coroutine, made at its first use
 //!   static B: Local<…>    key 2 ─┼──────►  entries: [ Empty │ Live(rc) │ Live(rc) ]   by key
-//!                                │         order:  [ 2, 1 ]                          as initialised
+//!                                │         order:   [ 2, 1 ]                     as initialised
 //! ```
 //!
-//! The storage hangs on the frame at the top of the coroutine's stack, where a null pointer is all that a
-//! coroutine pays that has no such values; a thread has one as a thread-local.
+//! The storage hangs on the frame at the top of the coroutine's stack. A coroutine without such
+//! values pays for a null pointer there, no more. A thread has its storage as a thread-local.
 
 pub(super) mod storage;
 
@@ -27,11 +27,11 @@ use crate::task::failure;
 
 /// A value of which each coroutine has its own, and so does each thread outside of coroutines.
 ///
-/// What [`thread_local!`] is to threads. (A `thread_local!` that is used in a coroutine is shared by
-/// all coroutines of its carrier.) The value is made at a coroutine's first use. It is dropped at
-/// its end, before [`join`](crate::Task::join) returns, and in the coroutine, so that its destructor
-/// may wait; the one that was made last is dropped first. A coroutine that never uses one pays
-/// nothing.
+/// It is to coroutines as [`thread_local!`] is to threads. (A `thread_local!` that is used in a
+/// coroutine is shared by all coroutines of its carrier.) The value is made at a coroutine's first
+/// use. It is dropped at the coroutine's end, before [`join`](crate::Task::join) returns, and in
+/// the coroutine, so that its destructor may wait. The value that was made last is dropped first. A
+/// coroutine that never uses such a value pays nothing.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -55,21 +55,30 @@ use crate::task::failure;
 /// assert_eq!(COUNT.get(), 0); // the value of this thread
 /// ```
 ///
-/// A destructor that panics is reported by the panic hook, and the coroutine ends with that panic, unless
-/// it has ended with another; the other values are dropped all the same. At the end of a thread, where nobody
-/// asks, that is all.
+/// The panic hook reports a destructor that panics, and the coroutine ends with that panic, unless
+/// it has already ended with another. The other values are dropped all the same. At the end of a
+/// thread, the report is all: nothing waits for the outcome.
 ///
-/// A [generator](super::Generator) has none of its own: it uses those of its caller. One that stands
-/// still inside of [`with`](Local::with) keeps the value until it leaves it, and then drops it.
+/// A [generator](super::Generator) has no values of its own: it uses those of its caller. A
+/// generator that is suspended inside of [`with`](Local::with) keeps the value until it leaves
+/// `with`, and then drops it.
 ///
-/// A future that runs on a carrier, outside of coroutines, uses those of the carrier's thread.
+/// A future that runs on a carrier, outside of coroutines, uses the values of the carrier's thread.
 pub struct Local<T: 'static> {
     make: fn() -> T,
-    /// The number of its entry in each storage, from 1; 0 before the first use.
+    /// The index of its entry in each storage, from 1; 0 before the first use.
     key: AtomicUsize,
 }
 
-/// A [`Local`] of this coroutine or thread was asked for when it had been dropped already, at the end.
+/// The error of a [`Local`] that was used after it was dropped, at the end of its coroutine or
+/// thread.
+///
+/// ```
+/// use trine::coroutine::Local;
+///
+/// static NAME: Local<String> = Local::new(|| String::from("main"));
+/// assert_eq!(NAME.try_with(String::len), Ok(4)); // an `AccessError` in a late destructor
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccessError;
@@ -83,17 +92,33 @@ impl fmt::Display for AccessError {
 impl Error for AccessError {}
 
 impl<T: 'static> Local<T> {
-    /// A value that `make` makes for each coroutine or thread that uses it.
+    /// Declares a value that `make` makes for each coroutine or thread that uses it.
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// use trine::coroutine::Local;
+    ///
+    /// static LOG: Local<RefCell<Vec<u32>>> = Local::new(RefCell::default);
+    /// LOG.with_borrow_mut(|log| log.push(1));
+    /// assert_eq!(LOG.take(), [1]);
+    /// ```
     pub const fn new(make: fn() -> T) -> Local<T> {
         Local { make, key: AtomicUsize::new(0) }
     }
 
     /// Calls `f` with the caller's value.
     ///
+    /// ```
+    /// use trine::coroutine::Local;
+    ///
+    /// static GREETING: Local<String> = Local::new(|| String::from("hello"));
+    /// assert_eq!(GREETING.with(|text| text.len()), 5);
+    /// ```
+    ///
     /// # Panics
     ///
-    /// If the value was dropped already, which only other destructors at the end of the coroutine or
-    /// thread can find; if the value is being made.
+    /// If the value is being made. If it was dropped already, which only other destructors at the
+    /// end of the coroutine or thread can observe.
     #[inline]
     #[track_caller]
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
@@ -103,7 +128,15 @@ impl<T: 'static> Local<T> {
         }
     }
 
-    /// Calls `f` with the caller's value.
+    /// Calls `f` with the caller's value, unless it was dropped already.
+    ///
+    /// ```
+    /// use trine::coroutine::{AccessError, Local};
+    ///
+    /// static GREETING: Local<String> = Local::new(|| String::from("hello"));
+    /// assert_eq!(GREETING.try_with(|text| text.len())?, 5);
+    /// # Ok::<(), AccessError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -116,13 +149,13 @@ impl<T: 'static> Local<T> {
     #[track_caller]
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let key = self.key.load(Relaxed);
-        // The reference of one's own keeps the value alive where `f` is left unfinished by a generator.
+        // A reference of its own keeps the value alive if a generator leaves `f` unfinished.
         let value = match with_storage(|storage| storage.get(key)) {
             Some(value) => value,
             None => self.first_use()?,
         };
         debug_assert!(value.is::<T>());
-        // SAFETY: the entry of a key holds what the one `Local` with that key has put there: a `T`.
+        // SAFETY: only the one `Local` with a key fills the entry of that key, with a `T`.
         let value_ref = unsafe { &*Rc::as_ptr(&value).cast::<T>() };
         Ok(f(value_ref))
     }
@@ -136,7 +169,7 @@ impl<T: 'static> Local<T> {
             let new = KEYS.fetch_add(1, Relaxed);
             key = self.key.compare_exchange(0, new, Relaxed, Relaxed).err().unwrap_or(new);
         }
-        // A thread that has ended says so below.
+        // If the thread has ended, `begin` below returns the error.
         let _ = THREAD_END.try_with(|_| ());
         with_storage(|storage| storage.begin(key))?;
         let initializing = Initializing(key);
@@ -147,7 +180,7 @@ impl<T: 'static> Local<T> {
     }
 }
 
-/// The function of a `Local` runs; if it panics, the next use runs it again.
+/// Guards the call of a `Local`'s function: if that panics, the next use calls it again.
 struct Initializing(usize);
 
 impl Drop for Initializing {
@@ -157,11 +190,20 @@ impl Drop for Initializing {
 }
 
 impl<T: 'static> Local<Cell<T>> {
-    /// A copy of the caller's value.
+    /// Returns a copy of the caller's value.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use trine::coroutine::Local;
+    ///
+    /// static DEPTH: Local<Cell<u32>> = Local::new(|| Cell::new(0));
+    /// DEPTH.set(DEPTH.get() + 1);
+    /// assert_eq!((DEPTH.replace(5), DEPTH.take(), DEPTH.get()), (1, 5, 0));
+    /// ```
     ///
     /// # Panics
     ///
-    /// As [`with`](Local::with), here and in all methods below.
+    /// The same as [`with`](Local::with), here and in all methods below.
     #[track_caller]
     pub fn get(&'static self) -> T
     where
@@ -185,7 +227,7 @@ impl<T: 'static> Local<Cell<T>> {
         self.with(Cell::take)
     }
 
-    /// Exchanges the caller's value.
+    /// Replaces the caller's value, and returns the old one.
     #[track_caller]
     pub fn replace(&'static self, value: T) -> T {
         self.with(|cell| cell.replace(value))
@@ -195,15 +237,25 @@ impl<T: 'static> Local<Cell<T>> {
 impl<T: 'static> Local<RefCell<T>> {
     /// Calls `f` with the caller's value.
     ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// use trine::coroutine::Local;
+    ///
+    /// static PATH: Local<RefCell<Vec<&str>>> = Local::new(RefCell::default);
+    /// PATH.with_borrow_mut(|path| path.extend(["usr", "bin"]));
+    /// assert_eq!(PATH.with_borrow(|path| path.join("/")), "usr/bin");
+    /// ```
+    ///
     /// # Panics
     ///
-    /// As [`with`](Local::with), and if the value is borrowed in the other way, here and below.
+    /// The same as [`with`](Local::with). Also if the value is borrowed in the other way, here and
+    /// below.
     #[track_caller]
     pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.with(|cell| f(&cell.borrow()))
     }
 
-    /// Calls `f` with the caller's value, to change it.
+    /// Calls `f` with the caller's value, which it may change.
     #[track_caller]
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| f(&mut cell.borrow_mut()))
@@ -224,7 +276,7 @@ impl<T: 'static> Local<RefCell<T>> {
         self.with(RefCell::take)
     }
 
-    /// Exchanges the caller's value.
+    /// Replaces the caller's value, and returns the old one.
     #[track_caller]
     pub fn replace(&'static self, value: T) -> T {
         self.with(|cell| cell.replace(value))
@@ -238,7 +290,8 @@ impl<T: 'static> fmt::Debug for Local<T> {
 }
 
 thread_local! {
-    /// The values of a thread. There to the end, for the destructors of others.
+    /// The values of a thread. They stay until its very end, for the destructors of other
+    /// thread-locals.
     static THREAD: ManuallyDrop<Storage> = const { ManuallyDrop::new(Storage::new()) };
     static THREAD_END: ThreadEnd = const { ThreadEnd };
 }
@@ -262,7 +315,7 @@ fn with_storage<R>(f: impl FnOnce(&Storage) -> R) -> R {
     }
 }
 
-/// The function of a coroutine, with the end of its values behind it.
+/// Wraps the function of a coroutine so that its values are dropped after it.
 pub(super) fn with_end<F, T>(function: F) -> impl FnOnce() -> T
 where
     F: FnOnce() -> T,
@@ -280,7 +333,7 @@ where
         let value = function();
         mem::forget(unwinding);
         if let Some(payload) = drop_values() {
-            // Should the value's destructor panic too, one is enough.
+            // The value's destructor may panic too; only the first panic is carried on.
             mem::forget(panic::catch_unwind(AssertUnwindSafe(|| drop(value))));
             panic::resume_unwind(payload);
         }
@@ -288,7 +341,7 @@ where
     }
 }
 
-/// Drops the values of the coroutine that calls this.
+/// Drops the values of the calling coroutine.
 fn drop_values() -> Option<Box<dyn Any + Send>> {
     let fiber = carrier::current().and_then(Carrier::running)?;
     // SAFETY: as in `with_storage`.

@@ -21,9 +21,9 @@ pub(super) enum Entry {
 /// The values of one coroutine or thread.
 pub(in crate::coroutine) struct Storage {
     entries: RefCell<Vec<Entry>>,
-    /// The keys of live values, as they were initialised.
+    /// The keys of live values, in the order of their initialisation.
     order: RefCell<Vec<usize>>,
-    /// Of a thread that has ended.
+    /// True once the thread has ended.
     ended: Cell<bool>,
 }
 
@@ -74,21 +74,22 @@ impl Storage {
         self.entries.borrow_mut()[key] = entry;
     }
 
-    /// Drops all values. A destructor's panic is caught; the payload of the last one is handed back.
+    /// Drops all values. A destructor's panic is caught; returns the payload of the last one.
     pub(in crate::coroutine) fn drop_values(&self) -> Option<Box<dyn Any + Send>> {
         let mut panicked = None;
         // A destructor may use values, and have others made.
         while let Some(key) = { self.order.borrow_mut().pop() } {
             let value = mem::replace(&mut self.entries.borrow_mut()[key], Entry::Dropped);
             if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
-                // The destructor of a payload could panic again, and there is no end to that.
+                // The destructor of a payload could panic again, without end, so payloads are
+                // leaked.
                 mem::forget(panicked.replace(payload));
             }
         }
         panicked
     }
 
-    /// The thread has ended: there will be no more values.
+    /// Drops all values at the end of a thread, which gets no more of them.
     pub(super) fn end(&self) {
         mem::forget(self.drop_values());
         self.ended.set(true);

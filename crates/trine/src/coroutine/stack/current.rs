@@ -36,8 +36,8 @@ pub(super) fn take() -> Option<StackCache> {
     (!cache.is_null()).then(|| unsafe { Box::from_raw(cache) }.into_inner())
 }
 
-/// Returns the size of the stack of this thread whose guard page holds `address`, if there is such a
-/// stack. For signal handlers.
+/// Returns the size of the stack of this thread whose guard page holds `address`, if there is one.
+/// For signal handlers.
 pub(super) fn size_above_guard(address: usize) -> Option<usize> {
     cache()?.try_borrow().ok()?.size_above_guard(address)
 }

@@ -1,4 +1,4 @@
-//! Stacks of one carrier: cut from slabs of address space, taken at a first run, reused last-in
+//! The stacks of one carrier: cut from slabs of address space, taken at a first run, reused last-in
 //! first-out.
 //!
 //! ```text
@@ -10,12 +10,19 @@
 //!                                         different sets of the first-level cache
 //! ```
 //!
-//! The uppermost [`RESERVED`] bytes hold what the carrier has to know of the coroutine while it
-//! runs (`fiber.rs`): next to the registers that a switch saves, so that a switch touches few lines.
+//! The uppermost [`RESERVED`] bytes hold the carrier's data of the running coroutine (`fiber.rs`).
+//! They are next to the registers that a switch saves, so that a switch touches few lines.
 //!
-//! Only touched pages are memory. A finished coroutine's stack keeps its pages, since the next one
-//! wants them warm; a carrier that has been idle for a while gives back what its free stacks hold
+//! Only touched pages use memory. A finished coroutine's stack keeps its pages warm for the next
+//! one. A carrier that has been idle for a while gives back the memory of its free stacks
 //! ([`StackCache::trim`]).
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mod.rs` | the stacks of one carrier or thread |
+//! | `current.rs` | the calling thread's |
+//! | `thread.rs` | stacks for generators, on any thread; the end of a thread |
+//! | `overflow.rs` | the report of an overflow |
 
 mod current;
 pub(super) mod overflow;
@@ -32,27 +39,28 @@ use crate::config::{self, MAX_STACK_SIZE, MIN_STACK_SIZE};
 use crate::sys;
 use crate::sys::memory::stacks::{self, Guard, Region};
 
-/// Stacks cut from one mapping.
+/// The number of stacks cut from one mapping.
 const SLOTS: usize = 64;
 
-/// Tops of neighbouring slots differ by one cache line, sixteen times over: page-aligned tops would
-/// all share the same few sets of a cache whose ways are a page (most first-level caches).
+/// The number of different positions of a stack's top, one cache line apart. Page-aligned tops
+/// would all share the same few sets of a cache whose ways are a page (most first-level caches).
 const STAGGER: usize = 16;
 const CACHE_LINE: usize = 64;
 
-/// Bytes at the top of each stack that are not the coroutine's.
+/// The bytes at the top of each stack that are not the coroutine's.
 pub(in crate::coroutine) const RESERVED: usize = 2 * CACHE_LINE;
 
-/// Free stacks that stay warm through a trim: the ones that are reused first.
+/// The number of free stacks that stay warm through a trim: those that are reused first.
 const KEEP_WARM: usize = 16;
 
-/// Free stacks that may hold memory on a thread without idle moments.
+/// The number of free stacks that may hold memory on a thread without idle moments.
 const MOST_WARM: usize = 256;
 
-/// What a trim leaves of each of them: more was a deep chain of calls, once.
+/// The bytes that a trim leaves of each warm stack. Deeper pages come from a single deep chain of
+/// calls.
 const KEEP_BYTES: usize = 8 * 1024;
 
-/// The stack of one coroutine. Given back with [`StackCache::release`], not by dropping.
+/// The stack of one coroutine. Released with [`StackCache::release`], not by dropping.
 #[derive(Debug)]
 pub(in crate::coroutine) struct CoStack {
     top: NonZeroUsize,
@@ -61,7 +69,7 @@ pub(in crate::coroutine) struct CoStack {
 }
 
 impl CoStack {
-    /// [`RESERVED`] bytes at the top, aligned to a cache line, that belong to the stack's owner.
+    /// Returns the [`RESERVED`] bytes at the top, aligned to a cache line, for the stack's owner.
     pub(in crate::coroutine) fn reserved(&self) -> *mut u8 {
         (self.top.get() - RESERVED) as *mut u8
     }
@@ -71,16 +79,17 @@ impl CoStack {
 enum Source {
     /// The number of the slot among the carrier's.
     Slot(u32),
-    /// A mapping of its own, for a size of its own.
+    /// A dedicated mapping, for a stack of a size of its own.
     Dedicated { _region: Box<Region> },
 }
 
-// SAFETY: `top` and `limit` are the bounds of a mapping that nobody else uses until the stack is
-// given back, at least 15 KiB apart, aligned to 64, as is `RESERVED`; the lowest page is a guard.
+// SAFETY: `top` and `limit` are the bounds of a mapping that only this stack's owner uses until the
+// stack is released. They are at least 15 KiB apart and aligned to 64, as is `RESERVED`. The lowest
+// page is a guard.
 unsafe impl Stack for CoStack {
     #[inline]
     fn base(&self) -> StackPointer {
-        // Never 0: a stack is larger than what is reserved of it.
+        // Never 0: a stack is larger than its reserved part.
         NonZeroUsize::new(self.top.get() - RESERVED).expect("within the stack")
     }
 
@@ -90,14 +99,14 @@ unsafe impl Stack for CoStack {
     }
 }
 
-/// The stacks of one carrier.
+/// The stacks of one carrier, or of one thread without a carrier.
 pub(in crate::coroutine) struct StackCache {
     slot_size: usize,
     guard: Guard,
     slabs: Vec<Slab>,
-    /// Slots in use at some time, now free: their guard page is in place.
+    /// Slots that were in use and are free now: their guard page is in place.
     free: Vec<u32>,
-    /// How many at the bottom of `free` are known to hold no memory.
+    /// The number of slots at the bottom of `free` that are known to hold no memory.
     cold: usize,
 }
 
@@ -109,7 +118,7 @@ struct Slab {
 /// Written by the cache's thread only, read by [`stats`].
 #[derive(Default)]
 struct Counts {
-    /// Slots taken for a first time so far, from the lowest; these have their guard page.
+    /// Slots that were ever taken, from the lowest; these have their guard page.
     opened: AtomicUsize,
     /// Slots in use.
     used: AtomicUsize,
@@ -117,7 +126,7 @@ struct Counts {
 
 /// The counts of all slabs.
 static SLABS: Mutex<Vec<Weak<Counts>>> = Mutex::new(Vec::new());
-/// Stacks in use that have a mapping of their own.
+/// The number of stacks in use with a dedicated mapping.
 static DEDICATED: AtomicUsize = AtomicUsize::new(0);
 
 impl Slab {
@@ -135,21 +144,21 @@ impl Slab {
         self.counts.used.load(Relaxed)
     }
 
-    /// No read-modify-write: there is one writer.
+    /// Stores without a read-modify-write: there is only one writer.
     #[inline]
     fn set_used(&self, used: usize) {
         self.counts.used.store(used, Relaxed);
     }
 }
 
-/// The stacks of all threads; see [`stack_stats`](super::stack_stats).
+/// The number of stacks of all threads; see [`stack_stats`](super::stack_stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StackStats {
     /// Stacks that a coroutine or generator has.
     pub in_use: usize,
-    /// Stacks that were in use and wait for the next one.
+    /// Stacks that were in use and are free.
     pub free: usize,
-    /// Mappings of 64 stacks each; they are kept for good.
+    /// Mappings of 64 stacks each, kept permanently.
     pub slabs: usize,
 }
 
@@ -166,14 +175,14 @@ pub(in crate::coroutine) fn stats() -> StackStats {
     stats
 }
 
-/// Rounds a wish for a stack to whole pages within the bounds.
+/// Rounds a requested size to whole pages within the bounds.
 pub(in crate::coroutine) fn round_size(bytes: usize) -> usize {
     let page = sys::page_size();
     bytes.clamp(MIN_STACK_SIZE.max(4 * page), MAX_STACK_SIZE).next_multiple_of(page)
 }
 
-/// The distance of stacks of `size` bytes: an odd number of pages, since tops at a distance of a power
-/// of two would share the same few sets of every cache, whatever their stagger within a page.
+/// Returns the distance of stacks of `size` bytes: an odd number of pages. Tops at a distance of a
+/// power of two would share the same few sets of every cache, whatever their stagger within a page.
 fn spread(size: usize) -> usize {
     let page = sys::page_size();
     if (size / page).is_multiple_of(2) { size + page } else { size }
@@ -192,11 +201,11 @@ impl StackCache {
         }
     }
 
-    /// A stack of the usual size, or of `size` bytes.
+    /// Takes a stack of the usual size, or of `size` bytes.
     ///
     /// # Errors
     ///
-    /// A text that names the limit which was met and the remedy.
+    /// A text that names the exceeded limit and the remedy.
     #[inline]
     pub(in crate::coroutine) fn take(
         &mut self,
@@ -231,27 +240,27 @@ impl StackCache {
                 slab.set_used(slab.used() - 1);
                 self.free.push(slot);
             }
-            // Unmapped by its drop.
+            // The drop of the stack unmaps it.
             Source::Dedicated { .. } => {
                 DEDICATED.fetch_sub(1, Relaxed);
             }
         }
     }
 
-    /// Whether free stacks may hold memory that [`trim`](Self::trim) would give back.
+    /// Returns true if free stacks may hold memory that [`trim`](Self::trim) would give back.
     pub(in crate::coroutine) fn needs_trim(&self) -> bool {
         self.free.len() > self.cold + KEEP_WARM
     }
 
-    /// Gives memory back if many free stacks may hold some: for threads that have no idle moment for it,
-    /// as the carriers have.
+    /// Trims if many free stacks may hold memory: for threads that have no idle moment for it, as
+    /// carriers have.
     pub(in crate::coroutine) fn trim_if_many(&mut self) {
         if self.free.len() > self.cold + MOST_WARM {
             self.trim();
         }
     }
 
-    /// If `address` lies in the guard page of a slot: how many bytes that stack has.
+    /// Returns the size of the stack whose guard page holds `address`, if that is a slot's.
     pub(super) fn size_above_guard(&self, address: usize) -> Option<usize> {
         let page = sys::page_size();
         let within = |slab: &Slab| {
@@ -262,12 +271,12 @@ impl StackCache {
         (offset < page).then_some(self.slot_size - page)
     }
 
-    /// Gives the memory of free stacks back to the system, but for the uppermost [`KEEP_BYTES`] of
+    /// Gives the memory of free stacks back to the system, except the uppermost [`KEEP_BYTES`] of
     /// the [`KEEP_WARM`] that are reused first.
     pub(in crate::coroutine) fn trim(&mut self) {
         let page = sys::page_size();
         let warm_from = self.free.len().saturating_sub(KEEP_WARM).max(self.cold);
-        // Slabs that have no stack in use, among those with something to give back.
+        // Slabs without a stack in use, among those with memory to give back.
         let mut unused = vec![false; self.slabs.len()];
         for &slot in &self.free[self.cold..warm_from] {
             let (slab, _) = self.location(slot);
@@ -277,10 +286,10 @@ impl StackCache {
             let (slab, offset) = self.location(slot);
             unused[slab] = false;
             let deep = (self.slot_size - page).saturating_sub(KEEP_BYTES);
-            // SAFETY: the slot is free, so nobody relies on what it holds.
+            // SAFETY: the slot is free, so its contents are not used any more.
             unsafe { self.slabs[slab].region.discard(offset + page, deep) };
         }
-        // One call for such a slab, one for each free stack of the others.
+        // One call for each such slab, one for each free stack of the others.
         for (slab, _) in self.slabs.iter().zip(&unused).filter(|(_, unused)| **unused) {
             // SAFETY: all slots of the slab are free.
             unsafe { slab.region.discard(0, SLOTS * self.slot_size) };
@@ -295,7 +304,7 @@ impl StackCache {
         self.cold = warm_from;
     }
 
-    /// The slab of a slot, and the slot's offset in it.
+    /// Returns the slab of a slot, and the slot's offset in it.
     fn location(&self, slot: u32) -> (usize, usize) {
         (slot as usize / SLOTS, slot as usize % SLOTS * self.slot_size)
     }

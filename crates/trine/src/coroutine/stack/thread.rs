@@ -67,7 +67,7 @@ fn make_cache() {
 ///
 /// # Errors
 ///
-/// As [`StackCache::take`].
+/// The same as [`StackCache::take`].
 pub(in crate::coroutine) fn take() -> Result<CoStack, String> {
     if current::cache().is_none() {
         make_cache();

@@ -1,9 +1,8 @@
-//! The coroutines of one carrier that wait for a time: a hierarchical timer wheel that counts
-//! nanoseconds.
+//! The timers of one carrier's coroutines: a hierarchical timer wheel that counts nanoseconds.
 //!
-//! Eleven wheels of 64 slots turn with the 64 bits of a time, six bits each. A wait stands on the
+//! Eleven wheels of 64 slots turn with the 64 bits of a time, six bits each. A timer is on the
 //! wheel of the highest digit in which its deadline differs from the time that the wheels have
-//! reached, in the slot of that digit; a word for each wheel says which slots are in use.
+//! reached, in the slot of that digit. A word for each wheel marks the slots in use.
 //!
 //! ```text
 //!   digit         10 … 3      2      1      0
@@ -12,19 +11,19 @@
 //!   deadline       0 … 7     40      5      2      wheel 2, slot 40: due in about 115 µs
 //! ```
 //!
-//! So whatever stands on a lower wheel is due before all on a higher one, and of a wheel the first
-//! slot in use is due first. That slot knows the earliest deadline in it. When that has come, the
-//! wheels turn to it and the slot's waits move to lower wheels, in order; those on wheel 0 are due to the
-//! nanosecond. Each moves ten times at most, and about twice when the waits are a few.
+//! So every timer on a lower wheel is due before all timers on a higher one, and the first slot in
+//! use of a wheel is due first. Each slot stores the earliest deadline in it. When that has come,
+//! the wheels turn to it, and the slot's timers move to lower wheels, in order; those on wheel 0
+//! are due to the nanosecond. Each timer moves ten times at most, and about twice if there are few.
 //!
-//! Insert and cancel cost O(1), the time to sleep until is found in two words, and waits end in
-//! the order of their deadlines, those for the same nanosecond in the order in which they began. A wait that
-//! is cancelled may leave its deadline behind as its slot's earliest; the carrier then wakes for
-//! nothing once.
+//! Insert and cancel cost O(1). The time to sleep until is found in two words. Timers expire in the
+//! order of their deadlines, those for the same nanosecond in the order of their insertion. A
+//! cancelled timer may leave its deadline behind as its slot's earliest; the carrier then wakes
+//! once for nothing.
 //!
-//! After G. Varghese and T. Lauck, "Hashed and hierarchical timing wheels" (1987), with the slots of a radix heap
-//! (R. Ahuja, K. Mehlhorn, J. Orlin and R. Tarjan, 1990), which make the fine grain affordable: the wheels
-//! turn from deadline to deadline, not from tick to tick.
+//! After G. Varghese and T. Lauck, "Hashed and hierarchical timing wheels" (1987), with the slots
+//! of a radix heap (R. Ahuja, K. Mehlhorn, J. Orlin and R. Tarjan, 1990). These make the fine grain
+//! affordable: the wheels turn from deadline to deadline, not from tick to tick.
 
 pub(super) mod shared;
 pub(super) mod slab;
@@ -37,24 +36,24 @@ const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;
 const WHEELS: usize = u64::BITS.div_ceil(BITS) as usize;
 
-/// A list of waits in the order in which they began.
+/// A list of timers in the order of their insertion.
 #[derive(Clone, Copy)]
 struct Slot {
     head: u32,
     tail: u32,
-    /// No wait in the slot is due before.
+    /// No timer in the slot is due before.
     earliest: u64,
 }
 
 const EMPTY: Slot = Slot { head: NONE, tail: NONE, earliest: u64::MAX };
 
-/// Pending waits, by time; `T` says who waits.
+/// Pending timers, by time; `T` is the waiting party.
 pub(super) struct Timers<T> {
-    /// Times are nanoseconds since then; those after 584 years count as the last one of them.
+    /// The origin of times, which are in nanoseconds; those after 584 years count as the last one.
     epoch: Instant,
-    /// The time that the wheels stand at: no wait is due before.
+    /// The time that the wheels have reached: no timer is due before.
     reached: u64,
-    /// Which wheels have slots in use, and which of a wheel's slots are.
+    /// The wheels that have slots in use, and the slots in use of each wheel.
     wheels_in_use: u16,
     in_use: [u64; WHEELS],
     slots: [[Slot; SLOTS]; WHEELS],
@@ -73,7 +72,7 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Begins a wait for `deadline`; `now` is at or after every time that was given before.
+    /// Adds a timer for `deadline`. `now` is at or after every time that was passed before.
     pub(super) fn insert(&mut self, now: Instant, deadline: Instant, payload: T) -> Key {
         if self.is_empty() {
             self.reached = self.reached.max(self.time(now));
@@ -85,14 +84,14 @@ impl<T> Timers<T> {
         key
     }
 
-    /// Takes a wait back; `None` if it has expired already.
+    /// Removes a timer; `None` if it has expired already.
     pub(super) fn cancel(&mut self, key: Key) -> Option<T> {
         let index = self.slab.find(key)?;
         self.unlink(index);
         Some(self.slab.remove(index))
     }
 
-    /// What was given with a wait that is pending.
+    /// Returns the payload of a pending timer.
     pub(super) fn payload_mut(&mut self, key: Key) -> Option<&mut T> {
         self.slab.payload_mut(key)
     }
@@ -101,19 +100,19 @@ impl<T> Timers<T> {
         self.slab.is_empty()
     }
 
-    /// The time before which no wait is due; `None` if there is no wait.
+    /// Returns a time before which no timer is due; `None` if there is no timer.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        // Past what the clock can count is as good as no deadline.
+        // A deadline beyond the clock's range is as good as none.
         self.epoch.checked_add(Duration::from_nanos(self.next_time()?))
     }
 
-    /// The same, in nanoseconds since the epoch.
+    /// Returns the same, in nanoseconds since the epoch.
     pub(super) fn next_time(&self) -> Option<u64> {
         let (wheel, slot) = self.first()?;
         Some(self.slots[wheel][slot].earliest)
     }
 
-    /// Takes the first wait whose time has come.
+    /// Takes the first timer whose time has come.
     pub(super) fn pop_expired(&mut self, now: Instant) -> Option<T> {
         let now = self.time(now);
         loop {
@@ -122,8 +121,8 @@ impl<T> Timers<T> {
             if earliest > now {
                 return None;
             }
-            // It changes no digit above this wheel's, and there it becomes the slot's own: all other
-            // waits stand where they should.
+            // This changes no digit above this wheel's, and there it becomes the slot's own. So all
+            // other timers are where they should be.
             self.reached = earliest;
             if wheel == 0 {
                 let index = self.slots[0][slot].head;
@@ -138,12 +137,12 @@ impl<T> Timers<T> {
         self.slab.needs_trim()
     }
 
-    /// Gives memory without use back.
+    /// Gives unused memory back.
     pub(super) fn trim(&mut self) {
         self.slab.trim();
     }
 
-    /// Moves the waits of a slot, whose digit the wheels have reached, to lower wheels.
+    /// Moves the timers of a slot, whose digit the wheels have reached, to lower wheels.
     fn spread(&mut self, wheel: usize, slot: usize) {
         let mut index = self.slots[wheel][slot].head;
         self.clear(wheel, slot);
@@ -155,7 +154,8 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Where a wait for `deadline` stands. It stays there until its own slot is spread.
+    /// Returns the wheel and slot of a timer for `deadline`. It stays there until that slot is
+    /// spread.
     fn slot_of(&self, deadline: u64) -> (usize, usize) {
         let differing = (deadline ^ self.reached) | 1;
         let wheel = differing.ilog2() / BITS;
@@ -163,7 +163,7 @@ impl<T> Timers<T> {
         (wheel as usize, digit)
     }
 
-    /// The slot in which the first wait stands.
+    /// Returns the wheel and slot of the first timer.
     fn first(&self) -> Option<(usize, usize)> {
         if self.wheels_in_use == 0 {
             return None;
@@ -172,7 +172,7 @@ impl<T> Timers<T> {
         Some((wheel, self.in_use[wheel].trailing_zeros() as usize))
     }
 
-    /// Puts a wait at the end of its slot.
+    /// Puts a timer at the end of its slot.
     fn link(&mut self, index: u32, deadline: u64) {
         let (wheel, number) = self.slot_of(deadline);
         let slot = &mut self.slots[wheel][number];
@@ -215,7 +215,7 @@ impl<T> Timers<T> {
         }
     }
 
-    /// A time in nanoseconds since the epoch.
+    /// Converts a time to nanoseconds since the epoch.
     fn time(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.epoch);
         let nanoseconds = u64::from(since.subsec_nanos());
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// Numbers without pattern, the same ones for the same seed (xorshift*, Marsaglia 2003).
+    /// Pseudo-random numbers, the same for the same seed (xorshift*, Marsaglia 2003).
     struct Random(u64);
 
     impl Random {
@@ -244,14 +244,14 @@ mod tests {
             self.next() % end
         }
 
-        /// From nothing to about a hundred years, all orders of magnitude alike.
+        /// Returns a duration from zero to about a hundred years, all orders of magnitude alike.
         fn duration(&mut self) -> Duration {
             let bits = self.below(62);
             Duration::from_nanos(self.next() & ((1 << bits) - 1))
         }
     }
 
-    /// What the wheels must do, said plainly.
+    /// The specification of the wheels: a sorted map.
     #[derive(Default)]
     struct Model {
         pending: BTreeMap<(Instant, u64), u64>,
@@ -274,7 +274,8 @@ mod tests {
         for step in 0..steps {
             match random.below(10) {
                 0..5 if keys.len() < most => {
-                    // Every fourth for the same instant as another; else from the past to years on.
+                    // Every fourth deadline equals another one; the others range from the past to
+                    // years on.
                     let deadline = match random.below(8) {
                         0 | 1 => last_deadline,
                         2 => now,
@@ -286,7 +287,7 @@ mod tests {
                     model.pending.insert((deadline, step), step);
                     keys.push((key, (deadline, step)));
                 }
-                // Also what has expired long ago, which must change nothing.
+                // Cancelling a timer that has expired long ago must change nothing.
                 0..8 if !keys.is_empty() => {
                     let (key, in_model) =
                         keys.swap_remove(random.below(keys.len() as u64) as usize);
@@ -297,7 +298,8 @@ mod tests {
                     now += random.duration() / 1000;
                 }
                 _ => {
-                    // To the nanosecond before the next, when it must not end, or on it.
+                    // To the nanosecond before the next deadline, when it must not expire, or on
+                    // it.
                     if let Some((&(deadline, _), _)) = model.pending.first_key_value() {
                         let before = deadline - Duration::from_nanos(random.below(2));
                         now = now.max(before);

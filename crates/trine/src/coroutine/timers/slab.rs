@@ -1,33 +1,33 @@
-//! Where the pending waits of a carrier stand in memory: numbered places in chunks that never move.
+//! The memory of a carrier's pending timers: numbered nodes in chunks that never move.
 //!
 //! ```text
-//!   chunks ─► [ node node free node … 256 ]   used 3, free ─► 2
-//!             [ free free free free … 256 ]   used 0: its memory goes back at the next trim
-//!             [ ]                             given back; grows again when it is needed
-//!   open   ─► chunks that have room, the one to fill next at the end
+//!   chunks ───► [ node node free node … 256 ]   used 3, free ─► 2
+//!               [ free free free free … 256 ]   used 0: its memory goes back at the next trim
+//!               [ ]                             given back; grows again when it is needed
+//!   with_room ► chunks that are not full, the one to fill next at the end
 //! ```
 //!
-//! Taking and returning a index costs O(1) and allocates only for a new chunk. A key names its wait
-//! for good: places are used again, the number of the wait is not.
+//! Taking and returning a node costs O(1) and allocates only for a new chunk. A key names its timer
+//! permanently: nodes are used again, the timer's serial number is not.
 
-/// Slab in a chunk: 10 KiB of them, with a payload of 16 bytes.
+/// Nodes in a chunk: 10 KiB of them, with a payload of 16 bytes.
 const CHUNK: usize = 256;
 /// No node.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// One pending wait, as a link of the list that it stands in.
+/// One pending timer, as a link of the list of its slot.
 pub(super) struct Node<T> {
     pub(super) deadline: u64,
-    /// The number of the wait; 0 in a free index.
+    /// The number of the timer; 0 in a free node.
     serial: u64,
-    /// The next in the list; in a free index, the next free one of the chunk.
+    /// The next in the list; in a free node, the next free one of the chunk.
     pub(super) next: u32,
     pub(super) previous: u32,
-    /// `None` in a free index.
+    /// `None` in a free node.
     payload: Option<T>,
 }
 
-/// Names one wait, also when it has ended.
+/// The name of one timer, also when it has expired.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::coroutine) struct Key {
     index: u32,
@@ -45,10 +45,10 @@ pub(super) struct Slab<T> {
     chunks: Vec<Chunk<T>>,
     /// The chunks that are not full.
     with_room: Vec<usize>,
-    /// Waits serial so far.
+    /// Timers inserted so far.
     serial: u64,
     used: usize,
-    /// Chunks that have memory and no wait.
+    /// Chunks that have memory and no timer.
     unused: usize,
 }
 
@@ -57,7 +57,7 @@ impl<T> Slab<T> {
         Slab { chunks: Vec::new(), with_room: Vec::new(), serial: 0, used: 0, unused: 0 }
     }
 
-    /// A index for a new wait, not linked yet.
+    /// Makes a node for a new timer, not linked yet.
     pub(super) fn insert(&mut self, deadline: u64, payload: T) -> Key {
         let number = self.with_room.last().copied().unwrap_or_else(|| self.add_chunk());
         let chunk = &mut self.chunks[number];
@@ -84,7 +84,7 @@ impl<T> Slab<T> {
             self.with_room.pop();
         }
         self.used += 1;
-        // A chunk is added only while its places have numbers.
+        // A chunk is added only while its nodes have numbers.
         Key { index: (number * CHUNK + within) as u32, serial }
     }
 
@@ -97,14 +97,14 @@ impl<T> Slab<T> {
         number
     }
 
-    /// The index of a wait that is pending.
+    /// Returns the node of a pending timer.
     pub(super) fn find(&self, key: Key) -> Option<u32> {
         let chunk = self.chunks.get(key.index as usize / CHUNK)?;
         let node = chunk.nodes.get(key.index as usize % CHUNK)?;
         (node.serial == key.serial).then_some(key.index)
     }
 
-    /// What was given with a wait that is pending.
+    /// Returns the payload of a pending timer.
     pub(super) fn payload_mut(&mut self, key: Key) -> Option<&mut T> {
         let index = self.find(key)?;
         self.get_mut(index).payload.as_mut()
@@ -118,7 +118,7 @@ impl<T> Slab<T> {
         &mut self.chunks[index as usize / CHUNK].nodes[index as usize % CHUNK]
     }
 
-    /// Frees the index of a wait that is linked nowhere any more.
+    /// Frees the node of a timer that is linked nowhere any more.
     pub(super) fn remove(&mut self, index: u32) -> T {
         let number = index as usize / CHUNK;
         let within = index as usize % CHUNK;
@@ -142,12 +142,12 @@ impl<T> Slab<T> {
         self.used == 0
     }
 
-    /// Whether more than two chunks are without use.
+    /// Returns true if more than two chunks are unused.
     pub(super) fn needs_trim(&self) -> bool {
         self.unused > 2
     }
 
-    /// Gives the memory of chunks without use back.
+    /// Gives the memory of unused chunks back.
     pub(super) fn trim(&mut self) {
         self.unused = 0;
         if self.used == 0 {
@@ -157,7 +157,7 @@ impl<T> Slab<T> {
         for chunk in self.chunks.iter_mut().filter(|chunk| chunk.used == 0) {
             *chunk = Chunk { nodes: Vec::new(), free: NONE, used: 0 };
         }
-        // Those with memory are filled first, the fullest before the others.
+        // Chunks with memory are filled first, the fullest before the others.
         self.with_room.sort_by_key(|&number| self.chunks[number].used);
     }
 }
@@ -197,7 +197,7 @@ mod tests {
         nodes.trim();
         assert_eq!(memory(&nodes), stay.len() * CHUNK);
         assert!(!nodes.needs_trim());
-        // New ones fill the chunks that are there, then those that were given back.
+        // New nodes fill the chunks that are there, then those that were given back.
         let more: Vec<_> = (0..stay.len()).map(|n| nodes.insert(0, n)).collect();
         assert_eq!(memory(&nodes), stay.len() * CHUNK);
         let many: Vec<_> = (0..100 * CHUNK).map(|n| nodes.insert(0, n)).collect();
