@@ -9,6 +9,7 @@
 //! | `cancel.rs`, `interrupt.rs` | what ends a wait from outside |
 //! | `progress.rs` | how far a task says that it has come |
 //! | `park.rs` | waiting, for coroutines and threads alike |
+//! | `spin.rs` | spinning for a moment before a sleep |
 //! | `registry.rs`, `slot.rs` | the live tasks of this process, and what is known of each |
 //! | `failure.rs`, `backtrace.rs` | what is kept of a panic |
 
@@ -36,6 +37,7 @@ mod printed;
 pub(crate) mod progress;
 pub(crate) mod registry;
 mod slot;
+pub(crate) mod spin;
 
 pub use backtrace::Backtrace;
 pub use error::{Cause, CodecStage, SourceLocation, TaskError};

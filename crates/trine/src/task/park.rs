@@ -124,6 +124,12 @@ pub(crate) fn begin_anew() {
     with_parker(|parker| drop(parker.bell().take()));
 }
 
+/// Returns true if the caller runs in a coroutine.
+#[inline]
+pub(super) fn is_coroutine() -> bool {
+    host().is_some()
+}
+
 /// The host that carries the caller; `None` for a plain thread.
 #[inline]
 fn host() -> Option<&'static dyn Host> {
@@ -196,36 +202,6 @@ pub(crate) fn pass() -> bool {
             true
         }
         None => false,
-    }
-}
-
-/// How often a thread lets other threads run before it sleeps, by what that brought earlier at the same place.
-#[derive(Debug)]
-pub(crate) struct Patience(AtomicU32);
-
-impl Patience {
-    const LEAST: u32 = 8;
-    const MOST: u32 = 256;
-
-    pub(crate) const fn new() -> Patience {
-        Patience(AtomicU32::new(Patience::MOST))
-    }
-
-    /// Lets other threads run until `done`, or patience is at its end. Does nothing in a coroutine.
-    pub(crate) fn linger(&self, done: impl Fn() -> bool) {
-        if host().is_some() {
-            return;
-        }
-        let patience = self.0.load(Relaxed);
-        for _ in 0..patience {
-            if done() {
-                let more = (2 * patience).min(Patience::MOST);
-                return self.0.store(more, Relaxed);
-            }
-            std::thread::yield_now();
-        }
-        let less = (patience - patience / 8).max(Patience::LEAST);
-        self.0.store(less, Relaxed);
     }
 }
 

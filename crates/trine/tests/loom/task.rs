@@ -152,16 +152,18 @@ pub(crate) mod park {
     pub(crate) fn pass() -> bool {
         false
     }
+}
 
-    /// Lingering only repeats a look that the model takes.
-    pub(crate) struct Patience;
+pub(crate) mod spin {
+    /// A spin that probes nothing: it would only repeat a look that the model takes.
+    pub(crate) struct AdaptiveSpin<const LEAST: u32, const MOST: u32>;
 
-    impl Patience {
-        pub(crate) const fn new() -> Patience {
-            Patience
+    impl<const LEAST: u32, const MOST: u32> AdaptiveSpin<LEAST, MOST> {
+        pub(crate) const fn new() -> AdaptiveSpin<LEAST, MOST> {
+            AdaptiveSpin
         }
 
-        pub(crate) fn linger(&self, _: impl Fn() -> bool) {}
+        pub(crate) fn yield_until(&self, _: impl Fn() -> bool) {}
     }
 }
 

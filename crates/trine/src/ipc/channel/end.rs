@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::error::{AttachError, Reason};
 use super::layout::{Layout, MOST_ATTACHED};
 use super::ring::{Found, OTHERS, Ring, Side, THREADS};
-use super::spin::Spin;
+use super::spin::ProbeSpin;
 use crate::reactor::{Direction, Source};
 use crate::sys::io::reopen;
 use crate::sys::io::socket::{self, Patience};
@@ -43,7 +43,7 @@ pub(super) struct End {
     departures: AtomicU32,
     /// Looks since the kernel was asked whether somebody is left.
     looks: AtomicU32,
-    spin: Spin,
+    spin: ProbeSpin,
 }
 
 /// The descriptors of an end, in the order in which they travel.
@@ -89,7 +89,7 @@ impl End {
             gone: AtomicBool::new(false),
             departures: AtomicU32::new(0),
             looks: AtomicU32::new(0),
-            spin: Spin::new(),
+            spin: ProbeSpin::new(),
             ring,
         })
     }

@@ -14,7 +14,7 @@ use crate::process::wire::Head;
 use crate::process::wire::board::WorkerSlot;
 use crate::process::wire::ring::{self, Consumer, Producer};
 use crate::process::wire::rings::{MasterRings, THREAD, Words};
-use crate::process::wire::spin::Patience;
+use crate::process::wire::spin::TimedSpin;
 use crate::sys::atomic::{Mutex, MutexGuard};
 use crate::sys::process::child;
 use crate::sys::signal::sigterm;
@@ -43,7 +43,7 @@ struct Rings {
     answers: Mutex<Answers>,
     /// Why nothing that the worker says is heard any more.
     broken: OnceLock<String>,
-    patience: Patience,
+    spin: TimedSpin,
 }
 
 struct Answers {
@@ -70,8 +70,8 @@ impl WorkerLink {
         let (lines, tasks) = lines
             .map(|MasterRings { words, tasks, answers }| {
                 let answers = Answers { ring: answers, bytes: Vec::new(), ends: Vec::new() };
-                let (broken, patience) = (OnceLock::new(), Patience::new());
-                (Rings { words, answers: Mutex::new(answers), broken, patience }, tasks)
+                let (broken, spin) = (OnceLock::new(), TimedSpin::new());
+                (Rings { words, answers: Mutex::new(answers), broken, spin }, tasks)
             })
             .unzip();
         let ready = AtomicBool::new(false);
@@ -194,7 +194,7 @@ impl WorkerLink {
     /// A joiner is about to wait: takes answers itself until it is `done` or that does not pay.
     pub(in crate::process) fn linger(&self, dispatcher: &Arc<Dispatcher>, done: &dyn Fn() -> bool) {
         if let Some(lines) = &self.lines {
-            lines.patience.spin(park::pass, || {
+            lines.spin.spin(park::pass, || {
                 self.hear(dispatcher);
                 done()
             });

@@ -20,7 +20,7 @@ use super::limits;
 use crate::process::wire::reader::{FrameReader, Stream};
 use crate::process::wire::ring::{self, Consumer, Producer};
 use crate::process::wire::rings::{NOBODY, THREAD, Words, WorkerRings};
-use crate::process::wire::spin::Patience;
+use crate::process::wire::spin::TimedSpin;
 use crate::process::wire::{self, Frame, FrameKind, HEAD, Head, RECORD_HEAD};
 use crate::sys::futex;
 use crate::sys::io::socket;
@@ -33,7 +33,7 @@ pub(in crate::process) struct Inbox {
     scratch: Box<[u8]>,
     /// Memory for the next record.
     spare: Vec<u8>,
-    patience: Patience,
+    spin: TimedSpin,
     /// Whether the master knows that the worker is there: by an answer, or because it was told.
     offered: bool,
 }
@@ -52,7 +52,7 @@ struct Ring {
     /// Where the last answer stands that nobody was told of.
     untold: Option<u64>,
     /// How long a joiner that looks by itself is given to take it.
-    patience: Patience,
+    spin: TimedSpin,
     /// Whether the master has ever been told: whoever waits for a fresh worker sleeps, so its first answer does not wait.
     told: bool,
 }
@@ -80,10 +80,7 @@ impl Inbox {
     ) -> Inbox {
         let (ring, tasks) = lines
             .map(|WorkerRings { words, tasks, answers }| {
-                (
-                    Ring { words, answers, untold: None, patience: Patience::new(), told: false },
-                    tasks,
-                )
+                (Ring { words, answers, untold: None, spin: TimedSpin::new(), told: false }, tasks)
             })
             .unzip();
         Inbox {
@@ -92,7 +89,7 @@ impl Inbox {
             incoming: FrameReader::default(),
             scratch,
             spare: Vec::new(),
-            patience: Patience::new(),
+            spin: TimedSpin::new(),
             offered: false,
         }
     }
@@ -129,7 +126,7 @@ impl Inbox {
                 continue;
             }
             self.outbox.settle(|| tasks.is_ready());
-            if tasks.is_ready() || self.patience.spin(|| false, || tasks.is_ready()) {
+            if tasks.is_ready() || self.spin.spin(|| false, || tasks.is_ready()) {
                 continue;
             }
             let words = &self.outbox.ring.as_ref().expect("both rings or none").words;
@@ -258,7 +255,7 @@ impl Outbox {
         let Some(last) = ring.untold else { return };
         let is_taken = || ring.answers.is_consumed(last);
         if ring.told && !is_ready() {
-            ring.patience.watch(is_taken, is_ready);
+            ring.spin.watch(is_taken, is_ready);
         }
         if is_taken() {
             ring.untold = None;

@@ -85,11 +85,11 @@ pub(super) mod board {
 
 pub(super) mod spin {
     /// Each look is taken once: looking again only repeats it.
-    pub(in crate::process) struct Patience;
+    pub(in crate::process) struct TimedSpin;
 
-    impl Patience {
-        pub(in crate::process) fn new() -> Patience {
-            Patience
+    impl TimedSpin {
+        pub(in crate::process) fn new() -> TimedSpin {
+            TimedSpin
         }
 
         pub(in crate::process) fn spin(
