@@ -16,7 +16,7 @@ use crate::process::pool::link::WorkerLink;
 use crate::process::task::hook::Hook;
 use crate::process::wire::board::{SLOTS, WorkerSlot};
 use crate::process::wire::rings::MasterRings;
-use crate::process::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateSays};
+use crate::process::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateReply};
 use crate::process::worker::limits::Evidence;
 use crate::process::worker::setup::Setup;
 use crate::sys::io::socket::{self, Packet, Patience};
@@ -229,8 +229,8 @@ impl Template {
         let (capture, outputs) = capture.map_err(NotAsked::Because)?.unzip();
         let request = ForkRequest {
             request: births.number(),
-            place: place.number,
-            has_lines: lines.is_some(),
+            slot: place.number,
+            has_rings: lines.is_some(),
             captures: capture.is_some(),
             awaits_setup: dispatcher.setup().is_some(),
         };
@@ -357,11 +357,11 @@ impl Template {
                     }
                 };
             match postcard::from_bytes(&packet[..received.len]) {
-                Ok(TemplateSays::Ready) => {
+                Ok(TemplateReply::Ready) => {
                     template.greeted = true;
                     template.awaited = (!self.asked.is_empty()).then(Instant::now);
                 }
-                Ok(TemplateSays::Unfit(reason)) => {
+                Ok(TemplateReply::Unfit(reason)) => {
                     template.dismiss();
                     self.failed_starts.clear();
                     // It has forked nobody: what was asked of it before it was ready is refused, too.
@@ -370,7 +370,7 @@ impl Template {
                     self.wanted.extend(asked);
                     self.refuse_all(&reason, births);
                 }
-                Ok(TemplateSays::Forked(reply)) => self.forked(reply, received, births),
+                Ok(TemplateReply::Forked(reply)) => self.forked(reply, received, births),
                 Err(_) => {}
             }
         }

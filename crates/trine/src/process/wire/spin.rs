@@ -1,7 +1,7 @@
 //! Spinning before a sleep, on either side of a pool's ring.
 //!
 //! The budget is a time, not a count as in the other loops over [`AdaptiveSpin`] (`task/spin.rs`
-//! compares them): a reply takes as long as its task runs, so what pays off is a span of time.
+//! compares them): an answer takes as long as its task runs, so what pays off is a span of time.
 //! 50 µs is about what a wake-up costs.
 
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
-//! What is different in a worker from the other workers: set before its first task.
+//! Settings of a worker, applied before its first task.
 //!
-//! A [`Setup`] crosses in a `SETUP` frame: for a fresh process with the task that wanted it, for the
-//! workers of a pool as their first frame, before they say that they are ready. The part of it that
-//! a preload sees goes to its template with the handshake.
+//! A [`Setup`] travels in a `SETUP` frame: for a fresh process before its task, for the workers of a
+//! pool as their first frame, before they are ready. The part of it that a preload sees goes to its
+//! template with the handshake.
 
 use std::env;
 use std::ffi::{CString, OsString};
@@ -20,19 +20,19 @@ use crate::sys::process::child;
 pub(in crate::process) struct Setup {
     pub(in crate::process) environment: Vec<(OsString, OsString)>,
     pub(in crate::process) current_dir: Option<OsString>,
-    /// What `ps` shows.
+    /// The worker's name in `ps`.
     pub(in crate::process) name: Option<String>,
-    /// What the user runs in it before its first task.
+    /// The user's function that runs before the first task.
     pub(in crate::process) initializer: Option<Hook>,
     pub(in crate::process) sandbox: Option<Sandbox>,
     pub(in crate::process) limits: Limits,
-    /// Whether what its tasks print is kept for their errors; the worker has nothing to do for it.
+    /// True if the output of tasks is captured for their errors; the worker itself needs no setting.
     #[serde(skip)]
     pub(in crate::process) captures: bool,
 }
 
 impl Setup {
-    /// What is done in the template, too, before its preload.
+    /// Returns the part that also applies to a template, before its preload.
     pub(in crate::process) fn for_template(&self) -> Setup {
         Setup {
             environment: self.environment.clone(),
@@ -41,21 +41,21 @@ impl Setup {
         }
     }
 
-    /// Completes what the worker has to know; in the master, before it crosses.
+    /// Completes the settings in the master, before they are sent.
     ///
     /// # Errors
     ///
-    /// Says what makes no sense on any machine.
+    /// A setting is invalid on any machine; the text names it.
     pub(in crate::process) fn prepare(&mut self) -> Result<(), String> {
         self.check_environment()?;
         self.limits.prepare()
     }
 
-    /// Changes the calling process: a worker that has run no task yet, or a template.
+    /// Applies the settings to the calling process: a worker that has run no task yet, or a template.
     ///
     /// # Errors
     ///
-    /// Says what could not be done, and why; the process is of no use then.
+    /// A setting cannot be applied; the text says why. Such a process must not run tasks.
     pub(in crate::process) fn apply(self) -> Result<(), String> {
         self.check_environment()?;
         for (name, value) in &self.environment {
@@ -72,19 +72,21 @@ impl Setup {
             child::set_short_name(&CString::new(text).expect("no byte is 0"));
         }
         self.limits.apply()?;
-        // What follows finds the process as its tasks will.
+        // The initializer sees the process as the tasks will.
         if let Some(initializer) = self.initializer {
             // SAFETY: the offset comes from the master, which runs the same build (the template has
             // checked the fingerprint).
             unsafe { initializer.run("initializer") }?;
         }
-        // Last: nothing above may be possible after it.
+        // Last, because the sandbox may deny the steps above.
         self.sandbox.map_or(Ok(()), |sandbox| sandbox.enforce())
     }
 
+    /// Checks the variables.
+    ///
     /// # Errors
     ///
-    /// Names a variable that `setenv` does not accept.
+    /// `setenv` does not accept a variable; the text names it.
     fn check_environment(&self) -> Result<(), String> {
         match self.environment.iter().find(|(name, value)| !is_variable(name, value)) {
             Some((name, value)) => Err(format!("the environment cannot hold {name:?} = {value:?}")),
@@ -93,7 +95,7 @@ impl Setup {
     }
 }
 
-/// What `setenv` accepts.
+/// Returns true if `setenv` accepts the variable.
 fn is_variable(name: &OsString, value: &OsString) -> bool {
     let name = name.as_bytes();
     !name.is_empty()
@@ -119,7 +121,7 @@ mod tests {
     use crate::sys::limits::cpu_clock;
     use crate::task::{Cause, Limit, TaskError};
 
-    /// One worker that is kept.
+    /// Starts a dispatcher with one worker, which is never retired.
     fn kept(mut setup: Setup) -> Arc<Dispatcher> {
         setup.prepare().unwrap();
         let dispatcher = Dispatcher::new(Policy::new(Plan::Kept(1)), &setup);
@@ -158,7 +160,7 @@ mod tests {
             panic!("{error}")
         };
         assert_eq!(*limit, most);
-        // The next worker has the same limit, and an end by another signal is not taken for it.
+        // The next worker has the same limit, and an end by another signal is not taken for the limit.
         assert_ne!(run(&dispatcher, most / 2, work).unwrap(), pid);
         let error = run(&dispatcher, (), |()| -> () { std::process::abort() }).unwrap_err();
         assert!(matches!(error.cause(), Cause::Signaled { limit: None, .. }), "{error}");
@@ -166,11 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_tasks_of_a_worker_print_is_kept_apart() {
+    fn the_output_of_each_task_of_a_worker_is_kept_apart() {
         let dispatcher = kept(Setup { captures: true, ..Setup::default() });
         let mut pids = Vec::new();
         for n in 0..200_u32 {
-            // Every other one has a value.
+            // Every other task returns a value.
             let result = run(&dispatcher, n, |n| {
                 println!("task {n}");
                 eprintln!("error {n}");
@@ -187,7 +189,7 @@ mod tests {
         }
         pids.dedup();
         assert_eq!(pids.len(), 1);
-        // A worker that dies takes nothing of its own along into the next one's.
+        // The output of a dead worker does not appear in that of the next.
         for n in 0..10 {
             let error = run(&dispatcher, n, |n: u32| -> () {
                 println!("task {n}");
@@ -199,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn a_set_up_that_is_refused_in_a_pool_is_an_error_of_its_tasks() {
+    fn a_set_up_that_a_worker_refuses_is_an_error_of_its_pools_tasks() {
         let limits = Limits { memory: Some(4096), ..Limits::default() };
         let dispatcher = kept(Setup { limits, ..Setup::default() });
         let error = run(&dispatcher, (), |()| ()).unwrap_err();
         let Cause::NotSpawned { reason } = error.cause() else { panic!("{error}") };
         assert!(reason.contains("a memory limit of 4 KiB is too low"), "{reason}");
         dispatcher.close();
-        // Others are not concerned.
+        // Tasks without these settings are not affected.
         assert_eq!(crate::process::spawn(3, |n: u8| n).join().unwrap(), 3);
     }
 }

@@ -53,7 +53,7 @@ fn pool() -> Pool {
 fn work(pool: &Pool) {
     let lines = pool.worker.lock().unwrap().take();
     let mut inbox = Inbox::new(no_descriptor(), lines, inbox::scratch());
-    pool.link.place.get_ready();
+    pool.link.place.set_ready();
     loop {
         let order = inbox.next();
         match order.head.kind {

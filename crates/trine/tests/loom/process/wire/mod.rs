@@ -51,8 +51,8 @@ pub(super) mod reader {
 
     pub(in crate::process) fn heads(bytes: &[u8]) -> impl Iterator<Item = Head> {
         bytes.chunks(HEAD).map(|head| {
-            let kind = FrameKind::from_raw(wire::half(head, 4)).expect("somebody has sent it");
-            Head::of(kind, wire::word(head, 8))
+            let kind = FrameKind::from_raw(wire::u32_at(head, 4)).expect("somebody has sent it");
+            Head::of(kind, wire::u64_at(head, 8))
         })
     }
 }
@@ -70,7 +70,7 @@ pub(super) mod board {
             WorkerSlot(AtomicU32::new(0))
         }
 
-        pub(in crate::process) fn get_ready(&self) {
+        pub(in crate::process) fn set_ready(&self) {
             self.0.store(1, Release);
         }
 
