@@ -30,9 +30,9 @@
 //! | `progress`, `of` | the progress that a task has published, and the task's number |
 //! | `memory`, `cpu end`, `cpu most` | evidence of limits it met ([`limits`](crate::process::worker::limits)) |
 //!
-//! A worker maps its own page only, so it cannot touch the words of others. `check` is the number of
-//! the begun task with all bits inverted: it detects a worker that has overwritten its own page. The
-//! task that such a worker was to begin first then counts as begun. It is not handed to another
+//! A worker maps its own page only, so it cannot touch the words of others. `check` is the number
+//! of the begun task with all bits inverted: it detects a worker that has overwritten its own page.
+//! The task that such a worker was to begin first then counts as begun. It is not handed to another
 //! worker, whose page it might overwrite, too.
 //!
 //! Ordering: the worker's store before the task releases, the master's load after the death
@@ -240,7 +240,8 @@ impl OwnSlot {
         self.0.word(CHECK).store(!task, Release);
     }
 
-    /// Notes the time at which a task with a limit begins; called just before [`begin`](Self::begin).
+    /// Notes the time at which a task with a limit begins; called just before
+    /// [`begin`](Self::begin).
     pub(in crate::process) fn begin_clock(&self) {
         let nanos = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
         self.0.word(BEGUN_AT).store(nanos, Release);

@@ -7,17 +7,17 @@
 //!          ─►            ForkRequest + socket one for each worker
 //!          ◄─            Forked + pidfd       one for each request
 //!
-//!   master ─► worker     SETUP                before all else if its pool has one; before RUN if its
-//!                                             task has one
+//!   master ─► worker     SETUP                before all else if its pool has one; before RUN if
+//!                                             its task has one
 //!          ─►            RUN                  one task
-//!          ─►            BELL                 the worker's ring holds a record; with a task's number, a
-//!                                             query: does the worker have anything to do?
+//!          ─►            BELL                 the worker's ring holds a record; with a task's
+//!                                             number, a query: has the worker anything to do?
 //!          ◄─ worker     READY                it can take tasks, and has none; sent once
 //!          ◄─            REFUSED              its SETUP has failed, or has made a task impossible
 //!          ◄─            VALUE or FAILED      one for each item of a RUN
-//!          ◄─            PROGRESS             before that, the last progress that the task published
-//!          ◄─            BELL                 the master's ring holds a record; with a task's number,
-//!                                             the reply to a query: nothing to do
+//!          ◄─            PROGRESS             before that, the last progress of the task
+//!          ◄─            BELL                 the master's ring holds a record; with a task's
+//!                                             number, the reply to a query: nothing to do
 //!          ◄─            OVERFLOW             from the fault handler: the stack is used up
 //! ```
 //!
@@ -43,8 +43,8 @@
 //! in which they were handed over. Answers are matched by number and need no order. If the ring has
 //! no room even for that record, the worker reads the RUN once the ring is empty.
 //!
-//! A worker may die, or send corrupted bytes, at any point. So the master rejects every head that is
-//! invalid, and allocates memory for a body only as its bytes arrive.
+//! A worker may die, or send corrupted bytes, at any point. So the master rejects every head that
+//! is invalid, and allocates memory for a body only as its bytes arrive.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -65,14 +65,16 @@ pub(in crate::process) struct Handshake {
     pub(in crate::process) master: u32,
 }
 
-/// The function that a template runs before it is ready. It follows the handshake in the same packet.
+/// The function that a template runs before it is ready. It follows the handshake in the same
+/// packet.
 ///
 /// It is no field of the handshake, whose encoding never changes: a template of another build can
 /// still recognise a handshake.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::process) struct Preload {
     pub(in crate::process) function: Hook,
-    /// The length of the packet with the [`Setup`](crate::process::worker::setup::Setup) that follows.
+    /// The length of the packet with the [`Setup`](crate::process::worker::setup::Setup) that
+    /// follows.
     pub(in crate::process) setup: usize,
 }
 
@@ -128,8 +130,8 @@ pub(in crate::process) struct Call {
     pub(in crate::process) deadline: Option<Duration>,
     /// The time that it may run.
     pub(in crate::process) limit: Option<Duration>,
-    /// The number of arguments that follow, each after a head of its own (see [`item_head`]); `None`
-    /// for one argument without a head.
+    /// The number of arguments that follow, each after a head of its own (see [`item_head`]);
+    /// `None` for one argument without a head.
     pub(in crate::process) items: Option<u32>,
 }
 

@@ -1,4 +1,5 @@
-//! The wire between master, template and worker: the protocol, and the shared memory that carries it.
+//! The wire between master, template and worker: the protocol, and the shared memory that carries
+//! it.
 //!
 //! | file | contents |
 //! |---|---|

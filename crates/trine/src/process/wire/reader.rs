@@ -49,7 +49,7 @@ impl FrameReader {
         let received = match &mut self.open {
             // The rest of a long body is received without a copy.
             Some((frame, missing)) if *missing > scratch.len() => {
-                // At most double what has arrived: the stated length is untrusted.
+                // At most doubles the bytes that have arrived: the stated length is untrusted.
                 let more = (*missing).min(frame.body.len().max(scratch.len()));
                 if frame.body.try_reserve(more).is_err() {
                     self.too_large = Some(frame.head);

@@ -19,8 +19,8 @@
 //! | `WITHDRAWN` + length | the consumer, which skips it |
 //!
 //! `FULL` → `TAKEN` and `FULL` → `WITHDRAWN` are compare-and-swaps on one word, so a record is
-//! either taken or withdrawn, never both. A side that is killed between two steps leaves the word in
-//! one of these states.
+//! either taken or withdrawn, never both. A side that is killed between two steps leaves the word
+//! in one of these states.
 //!
 //! The other side is untrusted: a task may have corrupted its memory. All of the memory is read by
 //! atomic loads, a length is checked before it is used, and invalid words make the reader return
@@ -121,8 +121,8 @@ impl Producer {
         Producer { cells: Cells { memory, offset }, next: 0 }
     }
 
-    /// Writes a record of `head` followed by `body`, and returns its position; `None` if there is no
-    /// room.
+    /// Writes a record of `head` followed by `body`, and returns its position; `None` if there is
+    /// no room.
     #[must_use = "without room nothing is sent"]
     pub(in crate::process) fn push(&mut self, head: &[u8], body: &[u8]) -> Option<u64> {
         let len = head.len() + body.len();
@@ -248,8 +248,8 @@ struct Bytes<'a> {
 }
 
 impl Bytes<'_> {
-    /// Moves the next bytes into a cell; returns their number, rounded up to whole words. The rest of
-    /// the cell stays zero.
+    /// Moves the next bytes into a cell; returns their number, rounded up to whole words. The rest
+    /// of the cell stays zero.
     #[inline]
     fn fill(&mut self, cell: &mut [u8; ROOM]) -> usize {
         let mut filled = 0;

@@ -1,10 +1,11 @@
-//! The shared memory of a master and one worker of a pool: two rings, and a word for each side's sleep.
+//! The shared memory of a master and one worker of a pool: a ring for each direction, and a word for
+//! each side that sleeps.
 //!
 //! ```text
-//!   page 0   │ notify_target   the worker must notify it     set by the master, taken by the worker
-//!            │ asleep          the worker reads its socket   set by the worker, taken by the master
-//!   page 1   │ tasks           ring, master ─► worker
-//!     …      │ answers         ring, worker ─► master
+//!   page 0   │ notify_target  gets the worker's notice     set by the master, taken by the worker
+//!            │ asleep         the worker reads its socket  set by the worker, taken by the master
+//!   page 1   │ tasks          ring, master ─► worker
+//!     …      │ answers        ring, worker ─► master
 //! ```
 //!
 //! A side that is awake is never notified. A side that is about to sleep sets its word here, then
@@ -26,7 +27,7 @@ use crate::sys::atomic::{AtomicU32, fence};
 use crate::sys::memory::shared_words::Shared;
 
 /// No notify target: the master looks by itself, or has been notified.
-pub(in crate::process) const NOBODY: u32 = 0;
+pub(in crate::process) const NO_TARGET: u32 = 0;
 /// The service is the notify target; it is notified through the socket.
 pub(in crate::process) const SERVICE: u32 = 1;
 /// A thread is the notify target; it sleeps on the word.
@@ -88,7 +89,7 @@ pub(in crate::process) fn attach(descriptor: impl AsFd) -> io::Result<WorkerRing
 }
 
 impl Words {
-    /// Returns the word of the notify target: [`NOBODY`], [`SERVICE`] or [`THREAD`].
+    /// Returns the word of the notify target: [`NO_TARGET`], [`SERVICE`] or [`THREAD`].
     pub(in crate::process) fn notify_target(&self) -> &AtomicU32 {
         self.0.half(NOTIFY_TARGET)
     }
@@ -121,10 +122,10 @@ impl Words {
     #[must_use = "the master may sleep"]
     pub(in crate::process) fn take_notify_target(&self) -> u32 {
         fence(SeqCst);
-        if self.notify_target().load(Relaxed) == NOBODY {
-            NOBODY
+        if self.notify_target().load(Relaxed) == NO_TARGET {
+            NO_TARGET
         } else {
-            self.notify_target().swap(NOBODY, SeqCst)
+            self.notify_target().swap(NO_TARGET, SeqCst)
         }
     }
 
@@ -133,20 +134,20 @@ impl Words {
         self.notify_target().load(Relaxed) == THREAD
     }
 
-    /// Makes the service the notify target, unless a thread is. After this the caller must look at the
-    /// ring once more.
+    /// Makes the service the notify target, unless a thread is. After this the caller must look at
+    /// the ring once more.
     pub(in crate::process) fn listen(&self) {
-        _ = self.notify_target().compare_exchange(NOBODY, SERVICE, SeqCst, Relaxed);
+        _ = self.notify_target().compare_exchange(NO_TARGET, SERVICE, SeqCst, Relaxed);
         fence(SeqCst);
     }
 
     /// Removes the service as the notify target; a thread stays.
     pub(in crate::process) fn mute(&self) {
-        _ = self.notify_target().compare_exchange(SERVICE, NOBODY, SeqCst, Relaxed);
+        _ = self.notify_target().compare_exchange(SERVICE, NO_TARGET, SeqCst, Relaxed);
     }
 
-    /// Makes the calling thread the notify target; returns false if another thread is. After this the
-    /// caller must look at the ring once more.
+    /// Makes the calling thread the notify target; returns false if another thread is. After this
+    /// the caller must look at the ring once more.
     #[must_use = "another thread may be the target"]
     pub(in crate::process) fn listen_by_thread(&self) -> bool {
         let mut notify_target = self.notify_target().load(Relaxed);
@@ -162,8 +163,8 @@ impl Words {
         false
     }
 
-    /// Makes the service the notify target in place of the calling thread. After this the caller must
-    /// look at the ring once more.
+    /// Makes the service the notify target in place of the calling thread. After this the caller
+    /// must look at the ring once more.
     pub(in crate::process) fn listen_by_service(&self) {
         self.notify_target().store(SERVICE, SeqCst);
         fence(SeqCst);

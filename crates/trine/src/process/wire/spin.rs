@@ -40,8 +40,8 @@ impl TimedSpin {
         succeeded
     }
 
-    /// Probes `done` as [`spin`](TimedSpin::spin) does, but also ends when `otherwise` returns true:
-    /// the caller has other work then. The budget learns nothing from such an end.
+    /// Probes `done` as [`spin`](TimedSpin::spin) does, but also ends when `otherwise` returns
+    /// true: the caller has other work then. The budget learns nothing from such an end.
     ///
     /// The thread yields between two probes only while spins succeed: on a busy machine a yield
     /// takes milliseconds.

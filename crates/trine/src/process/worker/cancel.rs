@@ -10,8 +10,8 @@
 //!                                   drop:  TASK := none, after the last answer
 //! ```
 //!
-//! The master writes before it sends, and the worker sets `TASK` before it looks. So either the look
-//! or the handler sees the word. A signal after the task's end finds no task, or another one.
+//! The master writes before it sends, and the worker sets `TASK` before it looks. So either the
+//! look or the handler sees the word. A signal after the task's end finds no task, or another one.
 
 use std::ptr;
 use std::sync::OnceLock;
@@ -68,7 +68,8 @@ fn on_signal(on_first_thread: bool) -> bool {
     let Some((board, waker)) = WORKER.get() else { return false };
     let task = slot.raw_id();
     let cancelled = board.is_cancelled(task);
-    // On the first thread the handler interrupts the task, so the task cannot end before the request.
+    // On the first thread the handler interrupts the task, so the task cannot end before the
+    // request.
     if cancelled && on_first_thread && slot.request_cancel(None) == Request::Wake {
         waker.wake_by_ref();
     }

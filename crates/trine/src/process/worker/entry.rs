@@ -1,24 +1,25 @@
 //! The entry before `main`, which decides between the program and its template.
 //!
 //! The loader calls [`enter`] with the other initialisers of the program. Almost always it finds no
-//! variable and returns. With the variable it looks for a proof that the variable is genuine. It never
-//! sleeps, and leaves alone what may belong to other code:
+//! variable and returns. With the variable it looks for a proof that the variable is genuine. It
+//! never sleeps, and does not touch variables and descriptors of other code:
 //!
 //! 1. the variable names this very entry: another copy of trine in the same process (in a plug-in,
 //!    or a second version) leaves it alone,
 //! 2. the variable names a descriptor that is one end of a Unix packet socket pair,
 //! 3. the first packet in it is a handshake with the variable's token.
 //!
-//! If one of these fails, the variable is stale or forged: it is removed, one line reports it, and the
-//! program starts normally. If all hold, the process was started to be a template, so it never runs
-//! `main`: that would be the program a second time. It goes on as a template if
+//! If one of these fails, the variable is stale or forged: it is removed, one line reports it, and
+//! the program starts normally. If all hold, the process was started to be a template, so it never
+//! runs `main`: that would be the program a second time. It goes on as a template if
 //!
 //! 4. the program has no more rights than its parent (otherwise the parent is not trusted),
 //! 5. the pair was made by this process's parent, with this process's user,
 //! 6. the handshake holds the fingerprint of this build,
 //!
-//! and exits otherwise; silently if the master has died in the meantime. A process that fulfils 1 to 6
-//! is the parent and runs this very program as this very user; it could as well attach a debugger.
+//! and exits otherwise; silently if the master has died in the meantime. A process that fulfils 1
+//! to 6 is the parent and runs this very program as this very user; it could as well attach a
+//! debugger.
 
 use std::env;
 use std::ffi::{c_char, c_int};
@@ -34,14 +35,15 @@ use crate::sys::io::socket::Maker;
 use crate::sys::process::image::{self, Initialiser};
 use crate::sys::process::{child, descriptors};
 
-/// Name of the variable. Its value is `<descriptor>:<token>:<offset of the entry in the program>`, the
-/// latter two in hexadecimal digits.
+/// Name of the variable. Its value is `<descriptor>:<token>:<offset of the entry in the program>`,
+/// the latter two in hexadecimal digits.
 pub(in crate::process) const VARIABLE: &str = "TRINE_TEMPLATE";
 
 /// The descriptor of a template's socket at its start.
 pub(in crate::process) const DESCRIPTOR: RawFd = 3;
 
-/// The loader's entry. `used` keeps it in its object file, [`state`] keeps that file in the program.
+/// The loader's entry. `used` keeps it in its object file, [`state`] keeps that file in the
+/// program.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static ENTRY: Initialiser = enter;
@@ -61,8 +63,8 @@ pub(in crate::process) enum State {
 
 /// Returns the state of the entry. The call makes the linker keep it.
 pub(in crate::process) fn state() -> State {
-    // SAFETY: reads a static through a reference. No optimiser removes a volatile read, so the linker
-    // sees this file used wherever process tasks are.
+    // SAFETY: reads a static through a reference. No optimiser removes a volatile read, so the
+    // linker sees this file used wherever process tasks are.
     let entry = unsafe { std::ptr::read_volatile(&raw const ENTRY) };
     if !image::contains(entry as usize) {
         State::InSharedLibrary
@@ -85,9 +87,9 @@ extern "C" fn enter(
     if !is_ours || !image::contains(ENTRY as usize) {
         return;
     }
-    // SAFETY: `main` has not run, so there is one thread, unless another initialiser has started one.
-    // A thread that reads the environment at this moment would do so through the C library, whose
-    // `environ` this changes as `unsetenv` in any initialiser does.
+    // SAFETY: `main` has not run, so there is one thread, unless another initialiser has started
+    // one. A thread that reads the environment at this moment would do so through the C library,
+    // whose `environ` this changes as `unsetenv` in any initialiser does.
     unsafe { env::remove_var(VARIABLE) };
     let Some(parsed) = parsed else { return warn_stale("it is not of the form that trine writes") };
     match find_handshake(&parsed) {
@@ -135,7 +137,8 @@ fn find_handshake(variable: &Variable) -> Result<Found, String> {
 /// Serves as the template, or exits.
 fn become_template(found: Found, call: impl Fn(Initialiser)) -> ! {
     let Found { number, maker, handshake } = found;
-    // SAFETY: the process that has written the token into both places left the descriptor to this one.
+    // SAFETY: the process that has written the token into both places left the descriptor to this
+    // one.
     let socket = unsafe { descriptors::take_inherited(number) };
     let is_parent = maker.pid != 0 && maker.pid == child::parent();
     let refusal = if child::has_raised_rights() {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | short tasks and answers of a pool's worker | rings |
 //! | long ones, those with descriptors, all of a fresh process | socket |
-//! | "look into your ring", to a sleeping side | socket; to a thread of the master, the futex of its word |
+//! | a wake-up for a sleeping side | socket; for a thread of the master, the futex of its word |
 //!
 //! After an answer the worker spins for a moment. A joiner that is awake takes the answer in that
 //! time and hands over the next task, so neither side has to be woken.
@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::limits;
 use crate::process::wire::reader::{FrameReader, Stream};
 use crate::process::wire::ring::{self, Consumer, Producer};
-use crate::process::wire::rings::{NOBODY, THREAD, Words, WorkerRings};
+use crate::process::wire::rings::{NO_TARGET, THREAD, Words, WorkerRings};
 use crate::process::wire::spin::TimedSpin;
 use crate::process::wire::{self, Frame, FrameKind, HEAD, Head, RECORD_HEAD};
 use crate::sys::futex;
@@ -106,8 +106,9 @@ impl Inbox {
 
     /// Waits for the next order. The worker exits when the master has hung up.
     ///
-    /// A worker that finds no order at its first look sends READY: tasks may be waiting for a worker
-    /// that is not ready. A task that the master has withdrawn from it does not count as an order.
+    /// A worker that finds no order at its first look sends READY: tasks may be waiting for a
+    /// worker that is not ready. A task that the master has withdrawn from it does not count as an
+    /// order.
     pub(in crate::process) fn next(&mut self) -> Frame {
         loop {
             let Some(tasks) = &mut self.tasks else { return self.frame() };
@@ -126,7 +127,8 @@ impl Inbox {
                 self.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
                 continue;
             }
-            // A frame with a record in the ring is read right after that record, so this one has none.
+            // If a frame is announced by a record in the ring, it is read right after that record. No
+            // record announces this frame.
             if let Some(frame) = self.incoming.ready.pop_front() {
                 self.outbox.settle(|| true);
                 if frame.head.kind != FrameKind::Bell {
@@ -275,8 +277,8 @@ impl Outbox {
         }
     }
 
-    /// Handles a bell while there is nothing to do. A bell with a task's number is a query; the reply
-    /// says that the worker is idle.
+    /// Handles a bell while there is nothing to do. A bell with a task's number is a query; the
+    /// reply says that the worker is idle.
     fn reply_to(&self, bell: &Head) {
         if bell.task != 0 {
             self.send(&wire::head(FrameKind::Bell, bell.task, 0), &[]);
@@ -314,7 +316,7 @@ fn notify(ring: &mut Ring, socket: &OwnedFd) {
     ring.unnotified = None;
     ring.has_notified = true;
     match ring.words.take_notify_target() {
-        NOBODY => {}
+        NO_TARGET => {}
         THREAD => {
             crash_point!("worker: notify_target taken, thread not woken");
             let _ = futex::wake_shared(ring.words.notify_target());

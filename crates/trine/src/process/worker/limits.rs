@@ -1,10 +1,11 @@
-//! Limits of a worker: set before its first task, with evidence for the master that one was met.
+//! The limits of a worker, set before its first task, and the evidence by which the master sees that
+//! a task has met it.
 //!
-//! | limit | set by | the task ends by | evidence |
+//! | limit | set by | task ends by | evidence |
 //! |---|---|---|---|
-//! | memory | a control group, where one may be made | SIGKILL | `oom_kill` in `memory.events` of the group |
-//! | memory | else `RLIMIT_DATA` | SIGABRT | a note on the board, by the handler of SIGABRT ([`abort`]) |
-//! | processor time | two timers, armed for each task | SIGXCPU, later SIGKILL | the time on the board, and the dead worker's clock |
+//! | memory | a control group, if allowed | SIGKILL | `oom_kill` in the group's `memory.events` |
+//! | memory | else `RLIMIT_DATA` | SIGABRT | a note on the board by its handler ([`abort`]) |
+//! | processor time | timers for each task | SIGXCPU, SIGKILL | the board, and the dead worker's clock |
 //!
 //! The others (descriptors, file size, core files, niceness, processors) end nothing by themselves.
 
@@ -175,8 +176,8 @@ fn pin_to(processors: &[usize]) -> Result<(), String> {
 fn set_limit(resource: Resource, most: u64, what: &str) -> Result<(), String> {
     rlimit::set(resource, most).map_err(|error| match rlimit::most(resource) {
         Some(hard) if hard < most => format!(
-            "cannot allow {most} {what}: this program itself may have {hard} (`ulimit -H`); ask for \
-             no more, or raise that"
+            "cannot allow {most} {what}: this program itself may have {hard} (`ulimit -H`); ask \
+             for no more, or raise that"
         ),
         _ => format!("cannot limit a worker to {most} {what}: {error}"),
     })
@@ -213,8 +214,8 @@ fn note_memory() {
     }
 }
 
-/// Aborts the calling worker, which has no memory for the frame of `task`, and reports the task as its
-/// victim.
+/// Aborts the calling worker, which has no memory for the frame of `task`, and reports the task as
+/// its victim.
 pub(super) fn abort_out_of_memory(task: &Head, reason: &str) -> ! {
     // Not `eprintln!`, which panics if standard error cannot be written.
     let _ = writeln!(io::stderr(), "trine: a worker ends: {reason}");

@@ -1,4 +1,5 @@
-//! The worker: forked from the template, runs one task after the other, exits when its master hangs up.
+//! The worker: forked from the template, runs one task after the other, exits when its master hangs
+//! up.
 //!
 //! | file | contents |
 //! |---|---|
@@ -8,7 +9,7 @@
 //! | `setup.rs` | settings of one worker, applied before its first task |
 //! | `inbox.rs` | receives orders and sends answers |
 //! | `run.rs` | runs one task |
-//! | `limits.rs` | limits of a worker, and the evidence that one was met |
+//! | `limits.rs` | limits of a worker, and evidence for its master |
 //! | `cancel.rs` | the signal that ends a task |
 //! | `overflow.rs` | the report of a stack overflow |
 
@@ -86,9 +87,9 @@ impl Inherited {
     }
 }
 
-/// Does in the template what each worker would do first: takes a task's slot, the thread's waker and
-/// the time, and encodes an answer. A fork copies the memory that this touches for less than the page
-/// faults that each worker would take.
+/// Does in the template what each worker would do first: takes a task's slot, the thread's waker
+/// and the time, and encodes an answer. A fork copies the memory that this touches for less than
+/// the page faults that each worker would take.
 fn warm_up() {
     // Adopts a number of the master's, so that no number of this process is used up.
     let entry = Entry::adopt(1, Kind::Process, None, Location::caller());
@@ -97,8 +98,9 @@ fn warm_up() {
     drop(entry);
 }
 
-/// Turns the calling process, just forked, into a worker. `theirs` is its end of the socket, `memory`
-/// that of its rings, and `outputs` are its standard output and error if those are captured.
+/// Turns the calling process, just forked, into a worker. `theirs` is its end of the socket,
+/// `memory` that of its rings, and `outputs` are its standard output and error if those are
+/// captured.
 fn become_worker(
     (theirs, memory, outputs): (OwnedFd, Option<OwnedFd>, Vec<OwnedFd>),
     request: &ForkRequest,
@@ -117,9 +119,9 @@ fn become_worker(
     inherited.follow_master();
     let Inherited { slots, scratch, descriptors: mut kept, .. } = inherited;
     kept.push(socket.as_raw_fd());
-    // SAFETY: `theirs`, `memory`, `outputs`, `slots` and the template's socket are closed here while
-    // they have owners. Those never run again in this process: this function does not return, and the
-    // first four are forgotten.
+    // SAFETY: `theirs`, `memory`, `outputs`, `slots` and the template's socket are closed here
+    // while they have owners. Those never run again in this process: this function does not return,
+    // and the first four are forgotten.
     unsafe {
         std::mem::forget((theirs, memory, outputs, slots));
         descriptors::close_all_but(kept);

@@ -70,7 +70,8 @@ fn on_fault(address: usize) -> bool {
         return false;
     }
     let label = LABEL.load(Relaxed);
-    // SAFETY: `with_label` has set it to its own parameter, and removes it before it returns; only read.
+    // SAFETY: `with_label` has set it to its own parameter, and removes it before it returns; only
+    // read.
     let label = unsafe { label.as_ref() };
     let mut text = Text { bytes: [0; 512], len: 0 };
     // A label without room is cut. Formatting one takes no lock and no memory.
@@ -83,8 +84,8 @@ fn on_fault(address: usize) -> bool {
     let number = SOCKET.load(Relaxed);
     // A process that the task has forked must not report for the worker.
     if number >= 0 && !fork_detect::is_one() {
-        // SAFETY: the worker's socket, which the worker never closes. If the task has closed it, the
-        // kernel refuses the call.
+        // SAFETY: the worker's socket, which the worker never closes. If the task has closed it,
+        // the kernel refuses the call.
         let socket = unsafe { descriptors::inherited(number) };
         // The worker's thread is in a task, so it is not in the middle of another frame.
         let _ = socket::send(socket, &FRAME, socket::Patience::Now);

@@ -85,7 +85,8 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Calls the function for each item from `first` on, until the task is cancelled or its time is up.
+    /// Calls the function for each item from `first` on, until the task is cancelled or its time is
+    /// up.
     fn run_items(&mut self, first: u32, mut arguments: &[u8], descriptors: Vec<OwnedFd>) {
         let (task, start, board) = (self.task, self.start, self.board);
         let mut descriptors = descriptors.into_iter();
@@ -129,8 +130,8 @@ impl Running<'_> {
         );
         drop(counting);
         if fork_detect::is_one() {
-            // The task has forked, and its child has returned from the function, too. Only the parent
-            // answers.
+            // The task has forked, and its child has returned from the function, too. Only the
+            // parent answers.
             child::exit_now(0);
         }
         // Again, as the task may have overwritten the page: this task ends now, and no other.

@@ -1,8 +1,8 @@
 //! Settings of a worker, applied before its first task.
 //!
-//! A [`Setup`] travels in a `SETUP` frame: for a fresh process before its task, for the workers of a
-//! pool as their first frame, before they are ready. The part of it that a preload sees goes to its
-//! template with the handshake.
+//! A [`Setup`] travels in a `SETUP` frame: for a fresh process before its task, for the workers of
+//! a pool as their first frame, before they are ready. The part of it that a preload sees goes to
+//! its template with the handshake.
 
 use std::env;
 use std::ffi::{CString, OsString};
@@ -26,7 +26,8 @@ pub(in crate::process) struct Setup {
     pub(in crate::process) initializer: Option<Hook>,
     pub(in crate::process) sandbox: Option<Sandbox>,
     pub(in crate::process) limits: Limits,
-    /// True if the output of tasks is captured for their errors; the worker itself needs no setting.
+    /// True if the output of tasks is captured for their errors; the worker itself needs no
+    /// setting.
     #[serde(skip)]
     pub(in crate::process) captures: bool,
 }
@@ -51,7 +52,8 @@ impl Setup {
         self.limits.prepare()
     }
 
-    /// Applies the settings to the calling process: a worker that has run no task yet, or a template.
+    /// Applies the settings to the calling process: a worker that has run no task yet, or a
+    /// template.
     ///
     /// # Errors
     ///
@@ -160,7 +162,8 @@ mod tests {
             panic!("{error}")
         };
         assert_eq!(*limit, most);
-        // The next worker has the same limit, and an end by another signal is not taken for the limit.
+        // The next worker has the same limit, and an end by another signal is not taken for the
+        // limit.
         assert_ne!(run(&dispatcher, most / 2, work).unwrap(), pid);
         let error = run(&dispatcher, (), |()| -> () { std::process::abort() }).unwrap_err();
         assert!(matches!(error.cause(), Cause::Signaled { limit: None, .. }), "{error}");

@@ -1,12 +1,12 @@
 //! The template: a fresh, single-threaded copy of the program that only forks workers.
 //!
-//! It has run the program's initialisers but not its `main`. So its forks are small and clean, however
-//! many threads and locks and however much memory the master has. It never starts a thread, and the
-//! one function of the user that it calls, a pool's `preload`, must leave none behind. Hence the child
-//! of each fork finds every lock free.
+//! It has run the program's initialisers but not its `main`. So its forks are small and clean,
+//! however many threads and locks and however much memory the master has. It never starts a thread,
+//! and the one function of the user that it calls, a pool's `preload`, must leave none behind.
+//! Hence the child of each fork finds every lock free.
 //!
-//! The template must not use randomness before it forks (a `HashMap`'s keys, for example): all workers
-//! would share it.
+//! The template must not use randomness before it forks (a `HashMap`'s keys, for example): all
+//! workers would share it.
 
 use std::ffi::CStr;
 use std::io::{self, Write};
@@ -42,8 +42,8 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     child::die_with_parent(handshake.master);
     child::set_short_name(SHORT_NAME);
     child::ignore_broken_pipes();
-    // SAFETY: only the program's initialisers have run. The documentation says that a descriptor which
-    // one of them has opened for later use is closed in the workers.
+    // SAFETY: only the program's initialisers have run. The documentation says that a descriptor
+    // which one of them has opened for later use is closed in the workers.
     unsafe { descriptors::close_all_but(vec![socket.as_raw_fd()]) };
     failure::install_hook();
     overflow::install();
@@ -93,8 +93,8 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
         let memory = descriptors.by_ref().take(has_rings).next();
         let outputs: Vec<OwnedFd> = descriptors.collect();
         crash_point!("template: fork requested");
-        // SAFETY: the template has one thread (see above), and the new side turns into a worker, which
-        // closes all descriptors of the template.
+        // SAFETY: the template has one thread (see above), and the new side turns into a worker,
+        // which closes all descriptors of the template.
         match unsafe { clone::fork_sibling() } {
             Ok(Side::New) => super::become_worker((theirs, memory, outputs), &request, inherited),
             Ok(Side::Caller { pid, pidfd }) => {
@@ -176,9 +176,9 @@ fn wait_for_other_threads() -> Result<(), String> {
         }
         if Instant::now() >= until {
             return Err(format!(
-                "preload started a thread that still runs ({}); workers are forked from its process, and \
-                 a fork has one thread only: join it before preload returns, or start it in \
-                 `initializer`, which runs in each worker",
+                "preload started a thread that still runs ({}); workers are forked from its \
+                 process, and a fork has one thread only: join it before preload returns, or start \
+                 it in `initializer`, which runs in each worker",
                 others.join(", ")
             ));
         }
@@ -197,8 +197,8 @@ fn truncate(mut text: String) -> String {
     text
 }
 
-/// Replies to a request for a fork. Does not write to the heap: the worker shares its pages now, so a
-/// write would copy one.
+/// Replies to a request for a fork. Does not write to the heap: the worker shares its pages now, so
+/// a write would copy one.
 fn reply(socket: &OwnedFd, request: u64, forked: Result<u32, i32>, pidfd: Option<OwnedFd>) {
     let mut packet = [0; PACKET];
     let reply = TemplateReply::Forked(ForkReply { request, forked });
