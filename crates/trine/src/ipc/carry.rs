@@ -1,8 +1,9 @@
 //! Descriptors that travel with an encoded value.
 //!
-//! serde knows bytes only. So a value that is a descriptor (shared memory, the end of a channel) is encoded as
-//! a number: its place in a list that whoever sends the bytes sends along. Whoever encodes opens that
-//! list for the time of the encoding ([`packing`]); whoever decodes provides the list that has arrived ([`unpacking`]).
+//! serde encodes bytes only. A value that owns a descriptor (shared memory, the end of a channel)
+//! is encoded as an index into a list of descriptors that is sent beside the bytes. The sender
+//! opens that list while it encodes ([`packing`]); the receiver provides the list that has arrived
+//! while it decodes ([`unpacking`]).
 //!
 //! ```text
 //!   sender:   packing(|| encode(value)) ──► bytes, descriptors ──► socket
@@ -11,15 +12,15 @@
 //!                                                    └► take(0) = fd
 //! ```
 //!
-//! A list belongs to the thread and the task that opened it: an encoder may wait, and other coroutines of
-//! its thread may encode meanwhile.
+//! A list belongs to the thread and the task that opened it: an encoder may wait, and other
+//! coroutines of its thread may encode meanwhile.
 
 use std::cell::RefCell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::task::registry;
 
-/// One list, and whose it is.
+/// A list of descriptors, and the task that it belongs to.
 struct Bag {
     owner: usize,
     packing: bool,
@@ -30,12 +31,12 @@ thread_local! {
     static BAGS: RefCell<Vec<Bag>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The current task, as a number; 0 for none.
+/// Returns the current task as a number; 0 outside any task.
 fn owner() -> usize {
     registry::current().map_or(0, |slot| std::ptr::from_ref(slot) as usize)
 }
 
-/// Takes a list off again, also when the encoder or decoder unwinds.
+/// Removes its list when dropped, so also when the encoder or decoder unwinds.
 struct Open {
     owner: usize,
 }
@@ -52,7 +53,7 @@ impl Open {
     fn close(&self) -> Vec<Option<OwnedFd>> {
         BAGS.with_borrow_mut(|bags| match bags.pop_if(|bag| bag.owner == self.owner) {
             Some(bag) => bag.descriptors,
-            // Another coroutine of the thread is within its encoder, too.
+            // Another coroutine of this thread has a list open, too.
             None => {
                 let last = bags.iter().rposition(|bag| bag.owner == self.owner);
                 last.map_or_else(Vec::new, |last| bags.remove(last).descriptors)
@@ -67,18 +68,18 @@ impl Drop for Open {
     }
 }
 
-/// Calls `encode`, and returns the descriptors that it has [`put`], in order.
+/// Calls `encode`, and returns its result with the descriptors that it has [`put`], in order.
 pub(crate) fn packing<T>(encode: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
     let open = Open::new(true, Vec::new());
     let encoded = encode();
     let descriptors = open.close();
     std::mem::forget(open);
-    // Nearly always, and much shorter.
+    // Nearly every message has none; this path is much shorter.
     let none = descriptors.is_empty();
     (encoded, if none { Vec::new() } else { descriptors.into_iter().flatten().collect() })
 }
 
-/// Calls `decode`, which may [`take`] each of `descriptors` once; the others are closed.
+/// Calls `decode`, which may [`take`] each of `descriptors` once, and closes the others.
 pub(crate) fn unpacking<T>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> T) -> T {
     if descriptors.is_empty() {
         return decode();
@@ -87,11 +88,12 @@ pub(crate) fn unpacking<T>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> T
     decode()
 }
 
-/// Adds a copy of `descriptor` to what is sent along; its place there is what is encoded.
+/// Adds a copy of `descriptor` to the list, and returns its index, which is what gets encoded.
 ///
 /// # Errors
 ///
-/// If the bytes are not for another process of this program, or no descriptor is left for the copy.
+/// Fails if no list is open, because the bytes are not for another process of this program, and if
+/// no descriptor is left for the copy.
 pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u32, E> {
     with_bag(true, |bag| {
         let copy = descriptor.try_clone_to_owned().map_err(E::custom)?;
@@ -105,11 +107,11 @@ pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u3
     })
 }
 
-/// The descriptor at a place, once.
+/// Takes the descriptor at `index` from the list.
 ///
 /// # Errors
 ///
-/// If there is none: the bytes did not come from a process task.
+/// Fails if it is not there: taken before, or the bytes did not come from a process task.
 pub(crate) fn take<E: serde::de::Error>(place: u32) -> Result<OwnedFd, E> {
     with_bag(false, |bag| bag.descriptors.get_mut(place as usize)?.take())
         .flatten()

@@ -1,4 +1,4 @@
-//! Messages as bytes (postcard), written straight to where they travel.
+//! Encoding and decoding of messages (postcard), directly into and out of the shared memory.
 
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
@@ -10,25 +10,26 @@ use super::error::Reason;
 use super::layout::{self, Described, INLINE, Position};
 use super::ring::Ring;
 
-/// An encoded message that has no place in the queue yet.
+/// An encoded message that has no position in the queue yet.
 #[derive(Debug)]
 pub(super) struct Packed<'a> {
     ring: &'a Ring,
     short: [u8; INLINE],
     len: usize,
-    /// Where all of it lies, if it is too long for a slot: so many bytes behind the beginning of a block.
+    /// The block that holds the whole message if it is too long for a slot, and the padding before
+    /// it.
     block: Option<(Held<'a>, usize)>,
 }
 
-/// Why there is no encoded message.
+/// The reason why there is no encoded message.
 #[derive(Debug)]
 pub(super) enum Unpacked {
-    /// All blocks are in use: again, when somebody has taken a message.
+    /// All blocks are in use; retry when a message has been received.
     NoBlock,
     Failed(Reason),
 }
 
-/// Encodes `value` for `ring`; a long one into a block of its memory.
+/// Encodes `value` for `ring`; a long message goes into a block.
 #[inline]
 pub(super) fn pack<'a, T: Serialize>(ring: &'a Ring, value: &T) -> Result<Packed<'a>, Unpacked> {
     let mut packed = Packed { ring, short: [0; INLINE], len: 0, block: None };
@@ -38,7 +39,7 @@ pub(super) fn pack<'a, T: Serialize>(ring: &'a Ring, value: &T) -> Result<Packed
         Ok(()) => Ok(packed),
         Err(error) => Err(trouble.unwrap_or_else(|| {
             let text = match error {
-                // The message is lost in postcard's error.
+                // postcard drops the encoder's own message.
                 postcard::Error::SerdeSerCustom => {
                     "its own encoder refused. What is or holds a descriptor (`Shared`, the end of a channel) travels as \
                      the argument or result of a process task, not in a message"
@@ -51,7 +52,7 @@ pub(super) fn pack<'a, T: Serialize>(ring: &'a Ring, value: &T) -> Result<Packed
     }
 }
 
-/// What postcard writes to.
+/// The output that postcard writes to.
 struct Writer<'p, 'a> {
     packed: &'p mut Packed<'a>,
     trouble: &'p mut Option<Unpacked>,
@@ -98,7 +99,7 @@ impl Packed<'_> {
             Some(block) => block,
             None => {
                 let block = self.ring.take_block().ok_or(Unpacked::NoBlock)?;
-                // What makes a message long is mostly one string of bytes.
+                // Long messages mostly consist of one string of bytes, which begins here.
                 let lead = layout::lead(self.len);
                 self.ring.region.write(block.offset() + lead, &self.short[..self.len]);
                 self.block.insert((block, lead))
@@ -109,7 +110,8 @@ impl Packed<'_> {
         Ok(())
     }
 
-    /// Puts the message into the slot at `position`, which the caller has claimed, and ends the claim.
+    /// Writes the message into the slot at `position`, which the caller has claimed, and publishes
+    /// it.
     #[inline]
     pub(super) fn put(self, position: Position) {
         let ring = self.ring;
@@ -136,7 +138,7 @@ impl Packed<'_> {
 
 /// Takes the message at `position`, which the caller has claimed, out of the queue and decodes it.
 ///
-/// No byte is read twice: another process may still write to them.
+/// No byte is read twice, because another process may still write to the memory.
 #[inline]
 pub(super) fn unpack<T: DeserializeOwned>(ring: &Ring, position: Position) -> Result<T, Reason> {
     const NONSENSE: Reason = Reason::Broken("a message that says nonsense of itself");

@@ -1,4 +1,4 @@
-//! One end of a channel in one process: its memory, its descriptors, and how it waits.
+//! One end of a channel in one process: its memory, its descriptors, and its waits.
 //!
 //! ```text
 //!   memory   sealed; the messages
@@ -28,20 +28,20 @@ use crate::sys::memory::shared_bytes::Region;
 use crate::sys::presence::Presence;
 use crate::task::{Interrupted, park};
 
-/// What the clones of a sender or receiver share.
+/// The state that all clones of a sender or receiver share.
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) ring: Arc<Ring>,
     pub(super) side: Side,
-    /// `None` when it is dropped.
+    /// `None` once the end is dropped.
     peers: Option<Source<OwnedFd>>,
     bell: Source<Arc<OwnedFd>>,
     memory: OwnedFd,
     alarm: Arc<Alarm>,
-    /// Nobody is left on the other side: for good.
+    /// No end is left on the other side. Never changes back.
     gone: AtomicBool,
     departures: AtomicU32,
-    /// Looks since the kernel was asked whether somebody is left.
+    /// Calls of `is_disconnected` since the kernel was last asked.
     looks: AtomicU32,
     spin: Spin,
 }
@@ -54,15 +54,15 @@ pub(super) struct Descriptors {
     pub(super) bell: OwnedFd,
 }
 
-/// Looks without an answer between two questions to the kernel whether somebody is left, where nobody has
-/// said goodbye.
+/// Calls of `is_disconnected` between two queries to the kernel, while no process has reported its
+/// departure.
 const LOOKS: u32 = 64;
 
-/// Between two looks at a claim that somebody else has not ended: at first, and at last.
+/// First and longest pause between two looks at another process's unfinished claim.
 const PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// Between two looks of one who sleeps, where the death of the others could not be watched.
+/// Interval between two looks of a sleeper that gets no notice of the other side's death.
 const UNWATCHED: Duration = Duration::from_millis(50);
 
 impl End {
@@ -94,7 +94,7 @@ impl End {
         })
     }
 
-    /// Takes what has travelled, after a look at each of it.
+    /// Checks descriptors that have been received, and makes an end of them.
     pub(super) fn attach(
         side: Side,
         descriptors: Descriptors,
@@ -111,11 +111,11 @@ impl End {
         Ok(End::new(side, region, layout, Descriptors { bell, ..descriptors })?)
     }
 
-    /// What another process makes an end of the same side of.
+    /// Duplicates the descriptors, so that another process can make an end of the same side.
     ///
     /// # Errors
     ///
-    /// If there are no descriptors left.
+    /// Fails if no descriptors are left.
     pub(super) fn descriptors(&self) -> io::Result<Descriptors> {
         Ok(Descriptors {
             memory: self.memory.try_clone()?,
@@ -128,7 +128,8 @@ impl End {
         self.peers.as_ref().expect("it is there until the end is dropped")
     }
 
-    /// Whether nobody is left on the other side, as far as that is known without asking each time.
+    /// Returns true if no end is left on the other side, as far as is known without a system call
+    /// each time.
     #[inline]
     pub(super) fn is_gone(&self) -> bool {
         let looks = self.looks.load(Relaxed);
@@ -142,7 +143,7 @@ impl End {
         self.ask()
     }
 
-    /// Asks the kernel.
+    /// Asks the kernel whether an end is left on the other side.
     #[cold]
     fn ask(&self) -> bool {
         self.looks.store(0, Relaxed);
@@ -154,7 +155,8 @@ impl End {
         self.gone.load(Relaxed)
     }
 
-    /// Has the alarm go off when nobody is left on the other side; `false` if that cannot be had.
+    /// Registers for a wake-up when no end is left on the other side; returns false if that is
+    /// impossible.
     fn watch(&self) -> bool {
         if self.alarm.set.swap(true, SeqCst) {
             return true;
@@ -165,7 +167,8 @@ impl End {
                 Poll::Pending => return true,
                 Poll::Ready(Err(_)) => break,
                 Poll::Ready(Ok(())) if self.ask() => return true,
-                // Nobody has any business to send anything here.
+                // No process sends anything through this socket; discard what a corrupted peer has
+                // sent.
                 Poll::Ready(Ok(())) => {
                     let _ = socket::receive_packet(self.peers(), &mut [0; 64], Patience::Now);
                 }
@@ -175,13 +178,14 @@ impl End {
         false
     }
 
-    /// Looks until there is something or `deadline` comes, and sleeps in between.
+    /// Calls `look` until it finds something or `deadline` comes, and sleeps in between.
     ///
-    /// What is there in the end counts, whatever has ended the wait.
+    /// Something found in the last look counts, even if the deadline or an interruption has ended
+    /// the wait.
     ///
     /// # Errors
     ///
-    /// `Disconnected`, `TimedOut`, `Interrupted`, `Broken`.
+    /// Fails with `Disconnected`, `TimedOut`, `Interrupted` or `Broken`.
     pub(super) fn wait<T>(
         &self,
         deadline: Option<Instant>,
@@ -203,14 +207,15 @@ impl End {
             let gone = self.is_gone();
             let soon = match look() {
                 Found::Nothing if gone => return Err(Reason::Disconnected),
-                // Its owner is one of those who are gone, or a lie.
+                // The claim's owner is dead, or the claim was never real.
                 Found::Soon(_) if gone && pause >= LONGEST_PAUSE => {
                     return Err(Reason::Disconnected);
                 }
                 Found::Nothing => false,
                 Found::Soon(unfinished) => {
                     if unfinished.is_some_and(|claim| self.ring.settle(claim)) {
-                        // The next one may be another's, with messages behind it.
+                        // The next unfinished claim may be another process's, with messages behind
+                        // it.
                         pause = PAUSE;
                     }
                     true
@@ -223,7 +228,7 @@ impl End {
                 if park::is_plain_thread() {
                     return Err(Reason::TimedOut);
                 }
-                // Not without a turn for the others: the caller may look again and again.
+                // Lets others run first: the caller may call again and again.
                 let turn = park::wait(Some(now));
                 return match look() {
                     Found::Claimed(value) => Ok(value),
@@ -249,7 +254,7 @@ impl End {
         }
     }
 
-    /// What is seen of a handle.
+    /// Shows an end for `Debug`.
     pub(super) fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
             .field("len", &self.ring.len())
@@ -261,7 +266,8 @@ impl End {
         if park::is_plain_thread() { THREADS } else { OTHERS }
     }
 
-    /// Sleeps until `until`, or until those of this side are woken since they had this `news`. May return early.
+    /// Sleeps until `until`, or until this side has been woken since `epoch` was read. May return
+    /// early.
     fn sleep(&self, news: u32, until: Option<Instant>) -> Result<(), Interrupted> {
         let word = self.ring.news(self.side);
         if park::is_plain_thread() {
@@ -276,7 +282,7 @@ impl End {
             Err(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
                 Some(interrupted) => Err(Interrupted::clone(interrupted)),
                 None if error.kind() == io::ErrorKind::TimedOut => Ok(()),
-                // There is no room to watch the bell.
+                // The reactor has no room to watch the bell.
                 None => park::wait(Some(Instant::now() + LONGEST_PAUSE)),
             },
             Ok(()) => Ok(()),
@@ -286,20 +292,20 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        // Closed first: whoever is woken asks the kernel who is left.
+        // Close the socket first: those that are woken next ask the kernel whether an end is left.
         drop(self.peers.take());
         self.ring.depart(self.side);
     }
 }
 
-/// Wakes those of one end when there may be nobody left on the other side.
+/// Wakes the waiters of one end when the other side may have no end left.
 #[derive(Debug)]
 struct Alarm {
     ring: Arc<Ring>,
     side: Side,
-    /// It has gone off, and nobody has asked the kernel since.
+    /// True from its wake-up until the kernel is next asked.
     suspicion: AtomicBool,
-    /// It is set.
+    /// True while it is registered with the reactor.
     set: AtomicBool,
 }
 
@@ -311,5 +317,5 @@ impl Wake for Alarm {
     }
 }
 
-/// The error of [`Found::Broken`].
+/// The error for [`Found::Broken`].
 pub(super) const BROKEN: Reason = Reason::Broken("a place in its queue that cannot be");

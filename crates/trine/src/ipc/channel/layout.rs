@@ -1,4 +1,4 @@
-//! What lies where in the memory of a channel, and what its words mean.
+//! The memory of a channel: offsets, words and their meanings.
 //!
 //! ```text
 //!   0        header: magic, capacity, longest message, fingerprint of the type; written once
@@ -13,8 +13,8 @@
 //!   …        blocks, one for each longer message:   lead │ message
 //! ```
 //!
-//! A *position* counts the messages: a lap and a slot's index. A slot's word is its whole truth; head and tail
-//! are hints that whoever finds them late moves on:
+//! A *position* counts messages: a lap and a slot's index. A slot's word alone determines its
+//! state. Head and tail are hints; a process that finds one out of date advances it.
 //!
 //! ```text
 //!   slot's word:   │ lap, 42 bits │ owner, 12 bits │ state, 8 bits │
@@ -26,13 +26,14 @@
 //!                      a dead owner's, and one whose position has been passed, can be taken as if free
 //! ```
 //!
-//! Each arrow is one atomic step, so a process that is killed at any instruction leaves one of these states.
+//! Each arrow is one atomic step. So a process that is killed at any instruction leaves one of
+//! these states.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::sys::memory::shared_bytes::Region;
 
-/// Begins the memory of every channel. The last byte is the number of this layout.
+/// First word of every channel's memory. The last byte is the version of this layout.
 const MAGIC: u64 = u64::from_le_bytes(*b"trine/c\x02");
 const MAGIC_OF_ALL: u64 = u64::MAX >> 8;
 
@@ -41,39 +42,41 @@ const LONGEST: usize = 16;
 const FINGERPRINT: usize = 24;
 pub(super) const TAIL: usize = 128;
 pub(super) const HEAD: usize = 256;
-/// Of each side: a word of the kinds that sleep, and one that they sleep on.
+/// Two words of each side: the kinds of waiters that sleep, and the word that threads sleep on.
 pub(super) const RECEIVERS: usize = 384;
 pub(super) const SENDERS: usize = 512;
-/// How often a process has given up its last end of a side.
+/// Counts how often a process has closed its last end of a side.
 pub(super) const DEPARTURES: usize = 640;
-/// The numbers below have been somebody's.
+/// All numbers below this one have been in use.
 pub(super) const NUMBERS: usize = 648;
-/// How many have attached so far.
+/// Counts the attachments so far.
 pub(super) const ATTACHMENTS: usize = 656;
-/// Where a free block may be.
+/// Hint to a free block.
 pub(super) const NEXT_BLOCK: usize = 768;
 const SLOTS: usize = 1024;
 const SLOT: usize = 128;
-/// Longest message that lies in its slot.
+/// Longest message that is stored in its slot.
 pub(super) const INLINE: usize = SLOT - 16;
-/// Between the words of two blocks: whoever changes one takes no other from the processors that use them.
+/// Distance between the words of two blocks: changing one invalidates no cache line of another.
 const BLOCK_WORD: usize = 128;
-/// A long string of bytes begins in a cache line as it does in memory of its own, behind the allocator's 16 bytes. A copy
-/// is slower to what lies askew, and on some processors (Zen) several times so to a place a little further behind the
-/// beginning of a page than where it comes from.
+/// Alignment of a long string of bytes within a cache line: the same as on the heap, behind the
+/// allocator's header of 16 bytes. Copies between different alignments are slower. On some
+/// processors (Zen) a copy is several times slower if its target lies a little further behind the
+/// beginning of a page than its source.
 const START: usize = 16;
 const ALIGNMENT: usize = 64;
 
-/// How many bytes behind the beginning of a block a message begins that has a long string behind its first `len` bytes.
+/// Returns the padding at the beginning of a block for a message whose long string comes behind
+/// `len` other bytes.
 pub(super) fn lead(len: usize) -> usize {
     (START + ALIGNMENT - len % ALIGNMENT) % ALIGNMENT
 }
-/// Blocks for messages that are being written or read, beside those in slots.
+/// Blocks for messages that are being written or read, beside those that belong to slots.
 const SPARE_BLOCKS: usize = 8;
 
-/// Most processes that can be attached at a time.
+/// Limit of the processes that are attached at a time.
 pub(super) const MOST_ATTACHED: u32 = 1 << 12;
-/// Most messages in a channel.
+/// Limit of the messages in a channel.
 pub(super) const MOST_SLOTS: usize = 1 << 20;
 
 const INDEX_BITS: u32 = 20;
@@ -94,35 +97,36 @@ impl Position {
         self.0 >> INDEX_BITS
     }
 
-    /// Whether it can be one at all.
+    /// Returns true if a channel of this capacity has this position.
     #[inline]
     pub(super) fn is_sane(self, capacity: usize) -> bool {
         self.index() < capacity && self.lap() >> LAP_BITS == 0
     }
 }
 
-/// How many laps `a` is ahead of `b`; laps wrap around.
+/// Returns how many laps `a` is ahead of `b`; laps wrap around.
 #[inline]
 pub(super) fn laps_ahead(a: u64, b: u64) -> i64 {
     (a.wrapping_sub(b) << (64 - LAP_BITS)).cast_signed() >> (64 - LAP_BITS)
 }
 
-/// What a slot holds.
+/// The state of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing; the sender at this position may claim it.
+    /// Empty; the sender at this position may claim it.
     Free,
-    /// What its owner, a sender, writes just now.
+    /// Its owner, a sender, is writing a message.
     Writing,
-    /// A message.
+    /// Holds a message.
     Full,
-    /// What its owner, a receiver, takes out just now.
+    /// Its owner, a receiver, is taking the message out.
     Reading,
-    /// In a word only: as `Free` of the next lap, but one change of the lowest bits away from `Reading`.
+    /// Only in a word: means `Free` of the next lap, but differs from `Reading` only in its lowest
+    /// bits, so one atomic operation of the kernel can make the change.
     Emptied,
 }
 
-/// A slot's word.
+/// The word of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
@@ -143,7 +147,7 @@ impl Word {
         (self.0 >> 8) as u32 & (MOST_ATTACHED - 1)
     }
 
-    /// `None`: somebody has written nonsense.
+    /// Returns the state; `None` if the word is corrupted.
     #[inline]
     pub(super) fn state(self) -> Option<State> {
         Some(match self.0 as u8 {
@@ -156,23 +160,24 @@ impl Word {
         })
     }
 
-    /// The word of the same slot when what it holds is done with.
+    /// Returns the word of the same slot once its content is done with.
     #[inline]
     pub(super) fn freed(self) -> Word {
         Word::new(State::Free, 0, self.lap().wrapping_add(1))
     }
 }
 
-/// What a slot says of its message, in one word:
+/// A slot's description of its message, in one word:
 ///
 /// ```text
 ///   │ block's lead, 8 bits │ block's number + 1, 24 bits │ length, 32 bits │
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Described {
-    /// In bytes.
+    /// Length in bytes.
     pub(super) len: usize,
-    /// The number of the block in which it lies, if that is not the slot, and how many bytes behind its beginning.
+    /// Index of the block that holds the message, and the padding before it; `None` if the slot
+    /// itself holds it.
     pub(super) block: Option<(usize, usize)>,
 }
 
@@ -191,35 +196,36 @@ impl Described {
     }
 }
 
-/// What the memory of one channel looks like; a private copy, so that nobody else can change it.
+/// The layout of one channel's memory. It is a private copy, so that no other process can change
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// How many slots.
+    /// Number of slots.
     pub(super) capacity: usize,
-    /// Longest message, in bytes.
+    /// Size limit of a message in bytes.
     pub(super) longest: usize,
-    /// How many blocks.
+    /// Number of blocks.
     pub(super) blocks: usize,
     block_words: usize,
     block_area: usize,
     block_stride: usize,
-    /// Bytes in all.
+    /// Total length in bytes.
     pub(super) len: usize,
 }
 
-/// Why memory is not that of a channel of this type.
+/// The reason why memory is not that of a channel of this type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Strange {
-    /// It is none of a channel's.
+    /// It was never a channel's.
     Memory,
     /// It has another layout.
     Build,
-    /// It carries other messages.
+    /// It carries messages of another type.
     Type,
 }
 
 impl Layout {
-    /// `None` if no address space can hold it.
+    /// Returns `None` if no address space can hold it.
     pub(super) fn new(capacity: usize, longest: usize) -> Option<Layout> {
         let blocks = if longest <= INLINE { 0 } else { capacity.checked_add(SPARE_BLOCKS)? };
         let round = |bytes: usize, to: usize| bytes.checked_next_multiple_of(to);
@@ -235,7 +241,7 @@ impl Layout {
         Some(Layout { capacity, longest, blocks, block_words, block_area, block_stride, len })
     }
 
-    /// Describes itself in memory that was just made.
+    /// Writes the header into fresh memory.
     pub(super) fn write(&self, region: &Region, fingerprint: u64) {
         region.word(CAPACITY).store(self.capacity as u64, Relaxed);
         region.word(LONGEST).store(self.longest as u64, Relaxed);
@@ -243,7 +249,8 @@ impl Layout {
         region.word(0).store(MAGIC, Release);
     }
 
-    /// Reads it once, and believes it if the memory has the size that follows.
+    /// Reads the header once, and accepts it if the memory has exactly the length that follows from
+    /// it.
     pub(super) fn read(region: &Region, fingerprint: u64) -> Result<Layout, Strange> {
         if region.len() < SLOTS {
             return Err(Strange::Memory);
@@ -281,7 +288,7 @@ impl Layout {
         self.block_area + block * self.block_stride
     }
 
-    /// Whether there is room for such a message where it says that it lies.
+    /// Returns true if the message fits into the place that its header names.
     #[inline]
     pub(super) fn holds(&self, message: &Described) -> bool {
         match message.block {
@@ -303,7 +310,7 @@ impl Layout {
         }
     }
 
-    /// How many positions lie between both.
+    /// Returns the number of positions between both.
     pub(super) fn distance(&self, from: Position, to: Position) -> usize {
         let laps = laps_ahead(to.lap(), from.lap());
         let indices = to.index() as i64 - from.index() as i64;
@@ -312,7 +319,7 @@ impl Layout {
     }
 }
 
-/// What tells types apart that travel: their name and size.
+/// Returns a hash of the type's name and size: both sides of a channel must have the same.
 pub(super) fn fingerprint<T>() -> u64 {
     let name = std::any::type_name::<T>();
     let size = (size_of::<T>() as u64).to_le_bytes();

@@ -13,14 +13,15 @@ use super::end::{self, End};
 use super::error::{Reason, SendError};
 use super::ring::Found;
 
-/// The sending end of a channel between processes. Clones send into the same channel; it is disconnected for the
-/// receivers when the last one, in all processes, is gone.
+/// The sending end of a channel between processes. Clones send into the same channel.
+///
+/// The receivers are disconnected when the last clone, in all processes, is dropped.
 pub struct Sender<T> {
     pub(super) end: Arc<End>,
     pub(super) messages: PhantomData<fn(T)>,
 }
 
-/// How long a send may wait.
+/// The longest wait of a send.
 #[derive(Clone, Copy)]
 enum Patience {
     Now,
@@ -28,9 +29,9 @@ enum Patience {
 }
 
 impl<T: Serialize + DeserializeOwned> Sender<T> {
-    /// Sends `value`: encodes it into the channel's memory, and waits until there is room for it.
+    /// Encodes `value` into the channel's memory, and waits until there is room for it.
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none.
+    /// Parks the calling coroutine, or the thread outside a coroutine.
     ///
     /// ```
     /// let (sender, receiver) = trine::ipc::channel(8)?;
@@ -41,9 +42,9 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     ///
     /// # Errors
     ///
-    /// With the value, if no receiver is left in any process, the task was cancelled while it waited, the
-    /// message is too long or cannot be encoded, or another process has damaged the channel. That the last
-    /// receiver was killed may be told some sends later, while there is room.
+    /// Returns the value if no receiver is left in any process, if the task is cancelled while it
+    /// waits, if the message is too long or cannot be encoded, and if another process has corrupted
+    /// the channel. After the last receiver was killed, some sends may succeed while there is room.
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.put(value, Patience::Until(None))
@@ -61,23 +62,33 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     ///
     /// # Errors
     ///
-    /// With the value, as [`send`](Self::send), and if there is no room.
+    /// Returns the value as [`send`](Self::send) does, and if there is no room.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
         self.put(value, Patience::Now)
     }
 
-    /// As [`send`](Self::send), for at most `timeout`.
+    /// Sends `value`, and waits for room for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = trine::ipc::channel(1)?;
+    /// sender.send(1)?;
+    /// let error = sender.send_timeout(2, Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// # drop(receiver);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// With the value, as `send`, and if the time was up first.
+    /// Returns the value as [`send`](Self::send) does, and when the timeout is over.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
         self.put(value, Patience::Until(Instant::now().checked_add(timeout)))
     }
 
-    /// As [`send`](Self::send), of a value that the caller keeps: to send its buffer's next contents, say, or the
-    /// same once more.
+    /// Sends a copy of a value that the caller keeps, for example to reuse its buffer.
     ///
     /// ```
     /// let (sender, receiver) = trine::ipc::channel::<Vec<u32>>(4)?;
@@ -92,7 +103,7 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     ///
     /// # Errors
     ///
-    /// As `send`, without the value.
+    /// Fails as [`send`](Self::send) does; the error holds no value.
     pub fn send_ref(&self, value: &T) -> Result<(), SendError<()>> {
         let sent = self.try_put(value, Patience::Until(None));
         sent.map_err(|reason| SendError { value: (), reason })
@@ -126,7 +137,8 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
             Found::Nothing => self.wait_for(patience, || ring.claim_to_write())?,
             Found::Soon(claim) => {
                 let again = match (patience, claim) {
-                    // One who never waits also has to end what the dead have begun.
+                    // A caller that never waits must also reclaim what a dead process has left
+                    // unfinished.
                     (Patience::Now, Some(claim)) if ring.settle(claim) => ring.claim_to_write(),
                     _ => Found::Nothing,
                 };
