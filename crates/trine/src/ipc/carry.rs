@@ -21,14 +21,14 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use crate::task::registry;
 
 /// A list of descriptors, and the task that it belongs to.
-struct Bag {
+struct List {
     owner: usize,
     packing: bool,
     descriptors: Vec<Option<OwnedFd>>,
 }
 
 thread_local! {
-    static BAGS: RefCell<Vec<Bag>> = const { RefCell::new(Vec::new()) };
+    static LISTS: RefCell<Vec<List>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Returns the current task as a number; 0 outside any task.
@@ -37,32 +37,32 @@ fn owner() -> usize {
 }
 
 /// Removes its list when dropped, so also when the encoder or decoder unwinds.
-struct Open {
+struct ListGuard {
     owner: usize,
 }
 
-impl Open {
+impl ListGuard {
     #[inline]
-    fn new(packing: bool, descriptors: Vec<Option<OwnedFd>>) -> Open {
+    fn new(packing: bool, descriptors: Vec<Option<OwnedFd>>) -> ListGuard {
         let owner = owner();
-        BAGS.with_borrow_mut(|bags| bags.push(Bag { owner, packing, descriptors }));
-        Open { owner }
+        LISTS.with_borrow_mut(|lists| lists.push(List { owner, packing, descriptors }));
+        ListGuard { owner }
     }
 
     #[inline]
     fn close(&self) -> Vec<Option<OwnedFd>> {
-        BAGS.with_borrow_mut(|bags| match bags.pop_if(|bag| bag.owner == self.owner) {
-            Some(bag) => bag.descriptors,
+        LISTS.with_borrow_mut(|lists| match lists.pop_if(|list| list.owner == self.owner) {
+            Some(list) => list.descriptors,
             // Another coroutine of this thread has a list open, too.
             None => {
-                let last = bags.iter().rposition(|bag| bag.owner == self.owner);
-                last.map_or_else(Vec::new, |last| bags.remove(last).descriptors)
+                let last = lists.iter().rposition(|list| list.owner == self.owner);
+                last.map_or_else(Vec::new, |last| lists.remove(last).descriptors)
             }
         })
     }
 }
 
-impl Drop for Open {
+impl Drop for ListGuard {
     fn drop(&mut self) {
         self.close();
     }
@@ -70,7 +70,7 @@ impl Drop for Open {
 
 /// Calls `encode`, and returns its result with the descriptors that it has [`put`], in order.
 pub(crate) fn packing<T>(encode: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
-    let open = Open::new(true, Vec::new());
+    let open = ListGuard::new(true, Vec::new());
     let encoded = encode();
     let descriptors = open.close();
     std::mem::forget(open);
@@ -84,7 +84,7 @@ pub(crate) fn unpacking<T>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> T
     if descriptors.is_empty() {
         return decode();
     }
-    let _open = Open::new(false, descriptors.into_iter().map(Some).collect());
+    let _open = ListGuard::new(false, descriptors.into_iter().map(Some).collect());
     decode()
 }
 
@@ -95,10 +95,10 @@ pub(crate) fn unpacking<T>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> T
 /// Fails if no list is open, because the bytes are not for another process of this program, and if
 /// no descriptor is left for the copy.
 pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u32, E> {
-    with_bag(true, |bag| {
+    with_list(true, |list| {
         let copy = descriptor.try_clone_to_owned().map_err(E::custom)?;
-        bag.descriptors.push(Some(copy));
-        Ok(bag.descriptors.len() as u32 - 1)
+        list.descriptors.push(Some(copy));
+        Ok(list.descriptors.len() as u32 - 1)
     })
     .unwrap_or_else(|| {
         Err(E::custom(
@@ -112,16 +112,20 @@ pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u3
 /// # Errors
 ///
 /// Fails if it is not there: taken before, or the bytes did not come from a process task.
-pub(crate) fn take<E: serde::de::Error>(place: u32) -> Result<OwnedFd, E> {
-    with_bag(false, |bag| bag.descriptors.get_mut(place as usize)?.take())
+pub(crate) fn take<E: serde::de::Error>(index: u32) -> Result<OwnedFd, E> {
+    with_list(false, |list| list.descriptors.get_mut(index as usize)?.take())
         .flatten()
         .ok_or_else(|| E::custom("the descriptor that belongs to it has not come along"))
 }
 
-fn with_bag<T>(packing: bool, f: impl FnOnce(&mut Bag) -> T) -> Option<T> {
+fn with_list<T>(packing: bool, f: impl FnOnce(&mut List) -> T) -> Option<T> {
     let owner = owner();
-    BAGS.with_borrow_mut(|bags| {
-        bags.iter_mut().rfind(|bag| bag.owner == owner).filter(|bag| bag.packing == packing).map(f)
+    LISTS.with_borrow_mut(|lists| {
+        lists
+            .iter_mut()
+            .rfind(|list| list.owner == owner)
+            .filter(|list| list.packing == packing)
+            .map(f)
     })
 }
 

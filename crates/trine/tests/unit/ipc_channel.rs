@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::codec::pack;
 use super::end::{Descriptors, End};
 use super::error::Reason;
-use super::layout::{Described, INLINE, fingerprint};
+use super::layout::{INLINE, MessageHeader, fingerprint};
 use super::ring::{Found, Ring, Side};
 use super::{Receiver, Sender, channel_with};
 use crate::ipc::carry;
@@ -38,7 +38,7 @@ fn send_up_to(ring: &Ring, step: u32, text: &Text) {
     let position = claimed(ring.claim_to_write());
     match step {
         1 => std::mem::forget(packed),
-        2 => packed.place(position),
+        2 => packed.write_to(position),
         _ => packed.put(position),
     }
 }
@@ -46,7 +46,7 @@ fn send_up_to(ring: &Ring, step: u32, text: &Text) {
 /// What a receiver does, up to a step.
 fn receive_up_to(ring: &Ring, step: u32) {
     let position = claimed(ring.claim_to_read());
-    let block = ring.description(position).unwrap().block;
+    let block = ring.read_header(position).unwrap().block;
     if step == 0 {
         return;
     }
@@ -319,7 +319,7 @@ fn a_message_that_is_none_is_an_error_and_the_next_one_arrives() {
     for (len, block) in bad {
         let position = claimed(ring.claim_to_write());
         ring.region.write(ring.inline(position), &[1, 0xff]);
-        ring.describe(position, Described { len, block });
+        ring.write_header(position, MessageHeader { len, block });
         ring.publish(position);
         let error = receiver.recv().unwrap_err();
         assert!(matches!(error.reason(), Reason::Codec(_) | Reason::Broken(_)), "{error}");

@@ -7,7 +7,7 @@
 use std::mem;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::layout::{MOST_ATTACHED, NEXT_BLOCK, Position, State, Word, laps_ahead};
+use super::layout::{MAX_ATTACHED, NEXT_BLOCK, Position, State, Word, laps_ahead};
 use super::ring::{Ring, Side};
 use crate::sys::atomic::AtomicU64;
 
@@ -62,7 +62,7 @@ impl Ring {
         let block = free.or_else(|| {
             (0..blocks).find(|&block| {
                 let word = self.block_word(block).load(Acquire);
-                self.is_lost(word) && self.exchange_for_held(block, word)
+                self.is_abandoned(word) && self.exchange_for_held(block, word)
             })
         })?;
         Some(Held { ring: self, block })
@@ -75,15 +75,15 @@ impl Ring {
     /// Returns true if nobody will free the block: its owner is dead, or its message was passed
     /// over.
     #[cold]
-    fn is_lost(&self, word: u64) -> bool {
+    fn is_abandoned(&self, word: u64) -> bool {
         match word & TAG {
             HELD => {
-                let owner = (word >> 2) as u32 & (MOST_ATTACHED - 1);
-                !self.is_there(owner)
+                let owner = (word >> 2) as u32 & (MAX_ATTACHED - 1);
+                !self.is_alive(owner)
             }
             IN_SLOT => {
                 let position = Position(word >> 2);
-                if !position.is_sane(self.layout.capacity) {
+                if !position.is_valid(self.layout.capacity) {
                     return true;
                 }
                 let slot = Word(self.slot(position.index()).load(Acquire));
@@ -100,7 +100,7 @@ impl Ring {
     pub(super) fn free_blocks_of_predecessor(&self) {
         for block in 0..self.layout.blocks {
             let word = self.block_word(block).load(Acquire);
-            let owner = (word >> 2) as u32 & (MOST_ATTACHED - 1);
+            let owner = (word >> 2) as u32 & (MAX_ATTACHED - 1);
             if word & TAG == HELD && owner == self.number() && word != self.held() {
                 let _ = self.block_word(block).compare_exchange(word, FREE, AcqRel, Relaxed);
             }
@@ -117,7 +117,7 @@ impl Ring {
 
 impl Held<'_> {
     /// Hands the block over to the message at `position`.
-    pub(super) fn give_to(self, position: Position) {
+    pub(super) fn hand_to(self, position: Position) {
         self.ring.block_word(self.block).store((position.0 << 2) | IN_SLOT, Release);
         mem::forget(self);
     }

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   memory   sealed; the messages
-//!   peers    one end of a pair of sockets: all senders, in whatever process, hold the one, all receivers the other.
-//!            When the last of them is closed, by whatever death, the kernel says so to the other side
-//!   bell     a pipe, rung for those that do not sleep on a word of the memory: coroutines. Each end has an open file of its
-//!            own: on one that it shared, a peer could have a write block
+//!   peers    an end of a socket pair: the senders of all processes hold the one end, the receivers
+//!            the other. When the last holder closes it or dies, the kernel notifies the other side
+//!   bell     a pipe that wakes coroutines, which do not sleep on a word of the memory. Each end has
+//!            its own open file description: on a shared one, a peer could make writes block
 //! ```
 
 use std::fmt;
@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::error::{AttachError, Reason};
-use super::layout::{Layout, MOST_ATTACHED};
+use super::layout::{Layout, MAX_ATTACHED};
 use super::ring::{Found, OTHERS, Ring, Side, THREADS};
 use super::spin::Spin;
 use crate::reactor::{Direction, Source};
@@ -37,12 +37,12 @@ pub(super) struct End {
     peers: Option<Source<OwnedFd>>,
     bell: Source<Arc<OwnedFd>>,
     memory: OwnedFd,
-    alarm: Arc<Alarm>,
+    hangup: Arc<HangupWaker>,
     /// No end is left on the other side. Never changes back.
-    gone: AtomicBool,
+    disconnected: AtomicBool,
     departures: AtomicU32,
     /// Calls of `is_disconnected` since the kernel was last asked.
-    looks: AtomicU32,
+    checks: AtomicU32,
     spin: Spin,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Descriptors {
 
 /// Calls of `is_disconnected` between two queries to the kernel, while no process has reported its
 /// departure.
-const LOOKS: u32 = 64;
+const CHECKS_PER_QUERY: u32 = 64;
 
 /// First and longest pause between two looks at another process's unfinished claim.
 const PAUSE: Duration = Duration::from_micros(100);
@@ -73,22 +73,22 @@ impl End {
         descriptors: Descriptors,
     ) -> io::Result<End> {
         let Descriptors { memory, peers, bell } = descriptors;
-        let presence = Presence::new(&memory, MOST_ATTACHED)?;
+        let presence = Presence::new(&memory, MAX_ATTACHED)?;
         let ring = Arc::new(Ring::new(region, layout, bell, presence));
         Ok(End {
             side,
             peers: Some(Source::of_nonblocking(peers)),
             bell: Source::of_nonblocking(Arc::clone(&ring.bell)),
             memory,
-            alarm: Arc::new(Alarm {
+            hangup: Arc::new(HangupWaker {
                 ring: Arc::clone(&ring),
                 side,
-                suspicion: AtomicBool::new(true),
-                set: AtomicBool::new(false),
+                has_fired: AtomicBool::new(true),
+                is_registered: AtomicBool::new(false),
             }),
-            gone: AtomicBool::new(false),
+            disconnected: AtomicBool::new(false),
             departures: AtomicU32::new(0),
-            looks: AtomicU32::new(0),
+            checks: AtomicU32::new(0),
             spin: Spin::new(),
             ring,
         })
@@ -106,7 +106,7 @@ impl End {
             return Err(AttachError::NotAChannel("it has no socket to its other side"));
         }
         let Some(bell) = reopen::same_bell(descriptors.bell.as_fd())? else {
-            return Err(AttachError::NotAChannel("it has no pipe to wake by"));
+            return Err(AttachError::NotAChannel("it has no pipe for wake-ups"));
         };
         Ok(End::new(side, region, layout, Descriptors { bell, ..descriptors })?)
     }
@@ -131,42 +131,42 @@ impl End {
     /// Returns true if no end is left on the other side, as far as is known without a system call
     /// each time.
     #[inline]
-    pub(super) fn is_gone(&self) -> bool {
-        let looks = self.looks.load(Relaxed);
-        if looks < LOOKS
+    pub(super) fn is_disconnected(&self) -> bool {
+        let checks = self.checks.load(Relaxed);
+        if checks < CHECKS_PER_QUERY
             && self.ring.departures() == self.departures.load(Relaxed)
-            && !self.alarm.suspicion.load(SeqCst)
+            && !self.hangup.has_fired.load(SeqCst)
         {
-            self.looks.store(looks + 1, Relaxed);
-            return self.gone.load(Relaxed);
+            self.checks.store(checks + 1, Relaxed);
+            return self.disconnected.load(Relaxed);
         }
-        self.ask()
+        self.query_kernel()
     }
 
     /// Asks the kernel whether an end is left on the other side.
     #[cold]
-    fn ask(&self) -> bool {
-        self.looks.store(0, Relaxed);
+    fn query_kernel(&self) -> bool {
+        self.checks.store(0, Relaxed);
         self.departures.store(self.ring.departures(), Relaxed);
-        self.alarm.suspicion.store(false, SeqCst);
+        self.hangup.has_fired.store(false, SeqCst);
         if socket::is_hung_up(self.peers()) {
-            self.gone.store(true, SeqCst);
+            self.disconnected.store(true, SeqCst);
         }
-        self.gone.load(Relaxed)
+        self.disconnected.load(Relaxed)
     }
 
     /// Registers for a wake-up when no end is left on the other side; returns false if that is
     /// impossible.
-    fn watch(&self) -> bool {
-        if self.alarm.set.swap(true, SeqCst) {
+    fn watch_peers(&self) -> bool {
+        if self.hangup.is_registered.swap(true, SeqCst) {
             return true;
         }
-        let waker = Waker::from(Arc::clone(&self.alarm));
+        let waker = Waker::from(Arc::clone(&self.hangup));
         for _ in 0..8 {
             match self.peers().poll_ready(Direction::Read, &mut Context::from_waker(&waker)) {
                 Poll::Pending => return true,
                 Poll::Ready(Err(_)) => break,
-                Poll::Ready(Ok(())) if self.ask() => return true,
+                Poll::Ready(Ok(())) if self.query_kernel() => return true,
                 // No process sends anything through this socket; discard what a corrupted peer has
                 // sent.
                 Poll::Ready(Ok(())) => {
@@ -174,7 +174,7 @@ impl End {
                 }
             }
         }
-        self.alarm.set.store(false, SeqCst);
+        self.hangup.is_registered.store(false, SeqCst);
         false
     }
 
@@ -192,7 +192,7 @@ impl End {
         mut look: impl FnMut() -> Found<T>,
     ) -> Result<T, Reason> {
         if let Some(found) = self.spin.until(deadline, || match look() {
-            Found::Nothing | Found::Soon(_) => None,
+            Found::Nothing | Found::Busy(_) => None,
             found => Some(found),
         }) {
             return match found {
@@ -202,18 +202,18 @@ impl End {
         }
         let mut pause = PAUSE;
         loop {
-            let news = self.ring.arm(self.side, self.kind());
-            let watched = self.watch();
-            let gone = self.is_gone();
-            let soon = match look() {
-                Found::Nothing if gone => return Err(Reason::Disconnected),
+            let epoch = self.ring.arm(self.side, self.kind());
+            let watched = self.watch_peers();
+            let disconnected = self.is_disconnected();
+            let busy = match look() {
+                Found::Nothing if disconnected => return Err(Reason::Disconnected),
                 // The claim's owner is dead, or the claim was never real.
-                Found::Soon(_) if gone && pause >= LONGEST_PAUSE => {
+                Found::Busy(_) if disconnected && pause >= LONGEST_PAUSE => {
                     return Err(Reason::Disconnected);
                 }
                 Found::Nothing => false,
-                Found::Soon(unfinished) => {
-                    if unfinished.is_some_and(|claim| self.ring.settle(claim)) {
+                Found::Busy(unfinished) => {
+                    if unfinished.is_some_and(|claim| self.ring.reclaim(claim)) {
                         // The next unfinished claim may be another process's, with messages behind
                         // it.
                         pause = PAUSE;
@@ -235,17 +235,17 @@ impl End {
                     _ => Err(turn.map_or_else(Reason::Interrupted, |()| Reason::TimedOut)),
                 };
             }
-            let bound = match (soon, watched) {
+            let bound = match (busy, watched) {
                 (true, _) => Some(pause),
                 (false, false) => Some(UNWATCHED),
                 (false, true) => None,
             };
-            pause = if soon { (2 * pause).min(LONGEST_PAUSE) } else { PAUSE };
+            pause = if busy { (2 * pause).min(LONGEST_PAUSE) } else { PAUSE };
             let until = match (deadline, bound.map(|bound| now + bound)) {
                 (Some(deadline), Some(bound)) => Some(deadline.min(bound)),
                 (deadline, bound) => deadline.or(bound),
             };
-            if let Err(interrupted) = self.sleep(news, until) {
+            if let Err(interrupted) = self.sleep(epoch, until) {
                 return match look() {
                     Found::Claimed(value) => Ok(value),
                     _ => Err(Reason::Interrupted(interrupted)),
@@ -255,7 +255,7 @@ impl End {
     }
 
     /// Shows an end for `Debug`.
-    pub(super) fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(super) fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
             .field("len", &self.ring.len())
             .field("capacity", &self.ring.layout.capacity)
@@ -268,14 +268,14 @@ impl End {
 
     /// Sleeps until `until`, or until this side has been woken since `epoch` was read. May return
     /// early.
-    fn sleep(&self, news: u32, until: Option<Instant>) -> Result<(), Interrupted> {
-        let word = self.ring.news(self.side);
+    fn sleep(&self, epoch: u32, until: Option<Instant>) -> Result<(), Interrupted> {
+        let word = self.ring.epoch(self.side);
         if park::is_plain_thread() {
-            return park::wait_word(word, news, until);
+            return park::wait_word(word, epoch, until);
         }
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         let woken = self.bell.retry(Direction::Read, timeout, |_| match word.load(SeqCst) {
-            same if same == news => Err(io::ErrorKind::WouldBlock.into()),
+            same if same == epoch => Err(io::ErrorKind::WouldBlock.into()),
             _ => Ok(()),
         });
         match woken {
@@ -300,22 +300,22 @@ impl Drop for End {
 
 /// Wakes the waiters of one end when the other side may have no end left.
 #[derive(Debug)]
-struct Alarm {
+struct HangupWaker {
     ring: Arc<Ring>,
     side: Side,
     /// True from its wake-up until the kernel is next asked.
-    suspicion: AtomicBool,
+    has_fired: AtomicBool,
     /// True while it is registered with the reactor.
-    set: AtomicBool,
+    is_registered: AtomicBool,
 }
 
-impl Wake for Alarm {
+impl Wake for HangupWaker {
     fn wake(self: Arc<Self>) {
-        self.suspicion.store(true, SeqCst);
-        self.set.store(false, SeqCst);
+        self.has_fired.store(true, SeqCst);
+        self.is_registered.store(false, SeqCst);
         self.ring.wake_all(self.side);
     }
 }
 
 /// The error for [`Found::Broken`].
-pub(super) const BROKEN: Reason = Reason::Broken("a place in its queue that cannot be");
+pub(super) const BROKEN: Reason = Reason::Broken("a position in its queue that cannot exist");

@@ -7,7 +7,7 @@ use std::io;
 use crate::sys::memory::shared_bytes::Unfit;
 use crate::task::Interrupted;
 
-use super::layout::Strange;
+use super::layout::Mismatch;
 
 /// The reason why nothing was sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,18 +37,18 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Disconnected => f.write_str("nobody is left on its other side"),
+            Reason::Disconnected => f.write_str("no end is left on its other side"),
             Reason::Full => f.write_str("it is full"),
             Reason::Empty => f.write_str("it is empty"),
-            Reason::TimedOut => f.write_str("the time was up"),
+            Reason::TimedOut => f.write_str("the timeout was over"),
             Reason::Interrupted(interrupted) => interrupted.fmt(f),
             Reason::TooLarge { most } => write!(
                 f,
-                "the message is longer than the {most} bytes that the channel carries: make the channel with \
-                 `channel_with` and more of them, or send `Shared` memory"
+                "the message is longer than the {most} bytes that the channel allows: create the \
+                 channel with `channel_with` and a higher limit, or send `Shared` memory"
             ),
             Reason::Codec(text) => write!(f, "the message could not be encoded or decoded: {text}"),
-            Reason::Broken(what) => write!(f, "another process has damaged it: {what}"),
+            Reason::Broken(what) => write!(f, "another process has corrupted it: {what}"),
         }
     }
 }
@@ -207,14 +207,14 @@ pub enum AttachError {
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AttachError::NotAChannel(why) => write!(f, "it is no end of a channel: {why}"),
+            AttachError::NotAChannel(why) => write!(f, "it is not an end of a channel: {why}"),
             AttachError::OtherSide => f.write_str("it is the end of the channel's other side"),
             AttachError::OtherBuild => {
-                f.write_str("it is a channel of another build of trine, with another layout of its memory")
+                f.write_str("it is a channel of another build of trine, with another memory layout")
             }
             AttachError::OtherType => f.write_str(
-                "its messages are of another type, or of another build of the program: both sides name \
-                 the type alike and have it of one size",
+                "its messages are of another type, or of another build of the program: the type \
+                 must have the same name and size on both sides",
             ),
             AttachError::Io(error) => error.fmt(f),
         }
@@ -245,12 +245,12 @@ impl From<AttachError> for io::Error {
     }
 }
 
-impl From<Strange> for AttachError {
-    fn from(strange: Strange) -> AttachError {
-        match strange {
-            Strange::Memory => AttachError::NotAChannel("its memory holds something else"),
-            Strange::Build => AttachError::OtherBuild,
-            Strange::Type => AttachError::OtherType,
+impl From<Mismatch> for AttachError {
+    fn from(mismatch: Mismatch) -> AttachError {
+        match mismatch {
+            Mismatch::Memory => AttachError::NotAChannel("its memory holds something else"),
+            Mismatch::Build => AttachError::OtherBuild,
+            Mismatch::Type => AttachError::OtherType,
         }
     }
 }
@@ -259,7 +259,7 @@ impl From<Unfit> for AttachError {
     fn from(unfit: Unfit) -> AttachError {
         AttachError::NotAChannel(match unfit {
             Unfit::Kind => "it is not memory that can be shared (a memfd)",
-            Unfit::Seals => "its memory is not sealed, so its size could change under us",
+            Unfit::Seals => "its memory is not sealed, so its size could change while in use",
         })
     }
 }

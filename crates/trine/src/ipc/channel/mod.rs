@@ -60,7 +60,7 @@ pub use sender::Sender;
 use crate::sys::io::{reopen, socket};
 use crate::sys::memory::shared_bytes::Region;
 use end::{Descriptors, End};
-use layout::{Layout, MOST_SLOTS, fingerprint};
+use layout::{Layout, MAX_SLOTS, fingerprint};
 use ring::Side;
 
 /// Size limit of a message where the caller gives none.
@@ -115,12 +115,13 @@ where
     T: Serialize + DeserializeOwned,
 {
     let layout = Some(max_message_bytes)
-        .filter(|_| (1..=MOST_SLOTS).contains(&capacity))
-        .and_then(|longest| Layout::new(capacity, longest))
+        .filter(|_| (1..=MAX_SLOTS).contains(&capacity))
+        .and_then(|max_message| Layout::new(capacity, max_message))
         .ok_or_else(|| {
             let text = format!(
-                "a channel of {capacity} messages of {max_message_bytes} bytes: the capacity is to be 1 to \
-                 {MOST_SLOTS}, a message less than 4 GiB, and all of them fit into an address space"
+                "a channel of {capacity} messages of {max_message_bytes} bytes: the capacity must \
+                 be 1 to {MAX_SLOTS}, a message shorter than 4 GiB, and all of them must fit into \
+                 an address space"
             );
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;

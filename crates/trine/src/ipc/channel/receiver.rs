@@ -69,13 +69,13 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
         let reason = match self.look() {
             Found::Claimed(position) => return open(codec::unpack(ring, position)),
             Found::Broken => end::BROKEN,
-            Found::Soon(_) => Reason::Empty,
-            Found::Nothing => match self.end.is_gone() {
+            Found::Busy(_) => Reason::Empty,
+            Found::Nothing => match self.end.is_disconnected() {
                 false => Reason::Empty,
                 // Messages that were sent before are visible now.
                 true => match self.look() {
                     Found::Claimed(position) => return open(codec::unpack(ring, position)),
-                    Found::Soon(_) => Reason::Empty,
+                    Found::Busy(_) => Reason::Empty,
                     _ => Reason::Disconnected,
                 },
             },
@@ -108,7 +108,7 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     fn look(&self) -> Found<Position> {
         let ring = &*self.end.ring;
         match ring.claim_to_read() {
-            Found::Soon(Some(claim)) if ring.settle(claim) => ring.claim_to_read(),
+            Found::Busy(Some(claim)) if ring.reclaim(claim) => ring.claim_to_read(),
             found => found,
         }
     }
@@ -119,7 +119,7 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
         let position = match ring.claim_to_read() {
             Found::Claimed(position) => position,
             Found::Broken => return Err(RecvError { reason: end::BROKEN }),
-            Found::Nothing | Found::Soon(_) => self
+            Found::Nothing | Found::Busy(_) => self
                 .end
                 .wait(deadline, || ring.claim_to_read())
                 .map_err(|reason| RecvError { reason })?,
@@ -170,7 +170,7 @@ impl<T> Receiver<T> {
 
     /// Most bytes of an encoded message.
     pub fn max_message_bytes(&self) -> usize {
-        self.end.ring.layout.longest
+        self.end.ring.layout.max_message
     }
 }
 
@@ -182,7 +182,7 @@ impl<T> Clone for Receiver<T> {
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.end.show("Receiver", f)
+        self.end.fmt_as("Receiver", f)
     }
 }
 

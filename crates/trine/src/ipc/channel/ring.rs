@@ -29,8 +29,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use super::layout::{
-    ATTACHMENTS, DEPARTURES, Described, HEAD, Layout, NUMBERS, Position, RECEIVERS, SENDERS, State,
-    TAIL, Word, laps_ahead,
+    ATTACHMENTS, DEPARTURES, HEAD, Layout, MessageHeader, NUMBERS, Position, RECEIVERS, SENDERS,
+    State, TAIL, Word, laps_ahead,
 };
 use crate::sys::atomic::{AtomicU32, AtomicU64};
 use crate::sys::futex;
@@ -77,7 +77,7 @@ pub(super) enum Found<T> {
     /// No message, or no room. A wake-up reports when that changes.
     Nothing,
     /// Another process is in the middle of a step, of the claim if one is given: look again soon.
-    Soon(Option<Unfinished>),
+    Busy(Option<Unfinished>),
     /// The memory is corrupted, which another process must have done.
     Broken,
 }
@@ -101,7 +101,7 @@ pub(super) struct Ring {
 }
 
 /// Attempts to claim a slot while others advance the hints, before the caller backs off.
-const CHASES: u32 = 1000;
+const MAX_CLAIM_ATTEMPTS: u32 = 1000;
 
 impl Ring {
     pub(super) fn new(region: Region, layout: Layout, bell: OwnedFd, presence: Presence) -> Ring {
@@ -109,14 +109,14 @@ impl Ring {
         let ring = Ring { region, layout, bell: Arc::new(bell), presence, attachment };
         let number = u64::from(ring.number());
         if ring.region.word(NUMBERS).fetch_max(number + 1, AcqRel) > number {
-            ring.free_of_predecessor();
+            ring.free_claims_of_predecessor();
         }
         ring
     }
 
     /// Frees the unfinished claims of a dead process that had this process's number; others would
     /// take them for its own.
-    fn free_of_predecessor(&self) {
+    fn free_claims_of_predecessor(&self) {
         for index in 0..self.layout.capacity {
             let slot = self.slot(index);
             let word = Word(slot.load(Acquire));
@@ -138,7 +138,7 @@ impl Ring {
         self.attachment
     }
 
-    pub(super) fn is_there(&self, number: u32) -> bool {
+    pub(super) fn is_alive(&self, number: u32) -> bool {
         self.presence.is_there(number)
     }
 
@@ -150,12 +150,12 @@ impl Ring {
     #[inline]
     fn hint(&self, offset: usize) -> Option<Position> {
         let position = Position(self.region.word(offset).load(Acquire));
-        position.is_sane(self.layout.capacity).then_some(position)
+        position.is_valid(self.layout.capacity).then_some(position)
     }
 
     /// Advances a hint past `position`, unless another process has.
     #[inline]
-    fn pass(&self, offset: usize, position: Position) {
+    fn advance(&self, offset: usize, position: Position) {
         let next = self.layout.next(position);
         let _ = self.region.word(offset).compare_exchange(position.0, next.0, AcqRel, Relaxed);
     }
@@ -163,7 +163,7 @@ impl Ring {
     /// Claims a free slot. The caller then writes a message and [publishes](Ring::publish) it.
     #[inline]
     pub(super) fn claim_to_write(&self) -> Found<Position> {
-        for _ in 0..CHASES {
+        for _ in 0..MAX_CLAIM_ATTEMPTS {
             let Some(tail) = self.hint(TAIL) else { return Found::Broken };
             let slot = self.slot(tail.index());
             let word = Word(slot.load(SeqCst));
@@ -171,18 +171,18 @@ impl Ring {
             match (laps_ahead(word.lap(), tail.lap()), state) {
                 (0, State::Free) => {
                     if self.claim(slot, word, State::Writing) {
-                        self.pass(TAIL, tail);
+                        self.advance(TAIL, tail);
                         self.prefetch_behind(tail);
                         return Found::Claimed(tail);
                     }
                 }
-                (0.., _) => self.pass(TAIL, tail),
+                (0.., _) => self.advance(TAIL, tail),
                 (-1, State::Full) => return Found::Nothing,
                 (-1, State::Reading | State::Writing) => return unfinished(tail, word),
                 _ => return Found::Broken,
             }
         }
-        Found::Soon(None)
+        Found::Busy(None)
     }
 
     /// Returns true if there was no room a moment ago; claims nothing.
@@ -197,7 +197,7 @@ impl Ring {
     /// Claims a message. The caller then takes it out and [releases](Ring::release) the slot.
     #[inline]
     pub(super) fn claim_to_read(&self) -> Found<Position> {
-        for _ in 0..CHASES {
+        for _ in 0..MAX_CLAIM_ATTEMPTS {
             let Some(head) = self.hint(HEAD) else { return Found::Broken };
             let slot = self.slot(head.index());
             let word = Word(slot.load(SeqCst));
@@ -205,21 +205,21 @@ impl Ring {
             match (laps_ahead(word.lap(), head.lap()), state) {
                 (0, State::Full) => {
                     if self.claim(slot, word, State::Reading) {
-                        self.pass(HEAD, head);
+                        self.advance(HEAD, head);
                         self.prefetch_behind(head);
                         return Found::Claimed(head);
                     }
                 }
                 (0, State::Free) => return Found::Nothing,
                 (0, State::Writing) => return unfinished(head, word),
-                (0.., _) => self.pass(HEAD, head),
+                (0.., _) => self.advance(HEAD, head),
                 // The message of one lap ago is being taken out, so none can have been written
                 // behind it.
                 (-1, State::Reading) => return unfinished(head, word),
                 _ => return Found::Broken,
             }
         }
-        Found::Soon(None)
+        Found::Busy(None)
     }
 
     /// Prefetches the next slot, which is used next when many messages are sent.
@@ -237,8 +237,8 @@ impl Ring {
 
     /// Ends a claim if its owner is dead; returns true if it is.
     #[cold]
-    pub(super) fn settle(&self, Unfinished { index, word }: Unfinished) -> bool {
-        let dead = !self.is_there(word.owner());
+    pub(super) fn reclaim(&self, Unfinished { index, word }: Unfinished) -> bool {
+        let dead = !self.is_alive(word.owner());
         if dead {
             self.free_abandoned(self.slot(index), word);
         }
@@ -255,16 +255,17 @@ impl Ring {
 
     /// Writes the header of the message in a claimed slot.
     #[inline]
-    pub(super) fn describe(&self, position: Position, message: Described) {
-        let text = self.region.word(self.layout.slot(position.index()) + 8);
-        text.store(message.to_word(), Relaxed);
+    pub(super) fn write_header(&self, position: Position, message: MessageHeader) {
+        let header = self.region.word(self.layout.slot(position.index()) + 8);
+        header.store(message.to_word(), Relaxed);
     }
 
     /// Reads a message's header; `None` if it is not valid.
     #[inline]
-    pub(super) fn description(&self, position: Position) -> Option<Described> {
-        let text = self.region.word(self.layout.slot(position.index()) + 8);
-        Some(Described::of_word(text.load(Relaxed))).filter(|message| self.layout.holds(message))
+    pub(super) fn read_header(&self, position: Position) -> Option<MessageHeader> {
+        let header = self.region.word(self.layout.slot(position.index()) + 8);
+        Some(MessageHeader::from_word(header.load(Relaxed)))
+            .filter(|message| self.layout.holds(message))
     }
 
     /// Returns the offset of a short message's bytes.
@@ -298,15 +299,15 @@ impl Ring {
 
     #[cold]
     fn finish_waking(&self, position: Position, from: State, to: State, side: Side, marks: u32) {
-        let news = self.news(side);
-        news.fetch_add(1, SeqCst);
+        let epoch = self.epoch(side);
+        epoch.fetch_add(1, SeqCst);
         if marks & OTHERS != 0 {
             reopen::ring_for_all(self.bell.as_fd());
         }
         let slot = self.layout.slot(position.index());
         let difference = from as u32 ^ to as u32;
         let woken = marks & THREADS != 0
-            && futex::change_and_wake(self.region.low_half(slot), difference, news).is_ok();
+            && futex::change_and_wake(self.region.low_half(slot), difference, epoch).is_ok();
         if !woken {
             let word = Word::new(to, 0, position.lap());
             self.slot(position.index()).store(word.0, Release);
@@ -315,7 +316,7 @@ impl Ring {
         let later = armed.compare_exchange(marks, marks & !KINDS, SeqCst, SeqCst);
         // Wakes those that the bell has woken too early.
         if later.is_err_and(|marks| marks & OTHERS != 0) {
-            news.fetch_add(1, SeqCst);
+            epoch.fetch_add(1, SeqCst);
             reopen::ring_for_all(self.bell.as_fd());
         }
     }
@@ -330,15 +331,15 @@ impl Ring {
 
     /// Records that the caller is about to sleep, and returns its side's current epoch.
     pub(super) fn arm(&self, side: Side, kind: u32) -> u32 {
-        let news = self.news(side).load(SeqCst);
+        let epoch = self.epoch(side).load(SeqCst);
         // Marks never repeat, so a process that clears them has woken all waiters that set them.
         let mark = |marks: u32| Some(marks.wrapping_add(KINDS + 1) | kind);
         let _ = self.region.half(side.words()).fetch_update(SeqCst, SeqCst, mark);
-        news
+        epoch
     }
 
     /// Returns the word that a side's threads sleep on. It counts the side's wake-ups.
-    pub(super) fn news(&self, side: Side) -> &AtomicU32 {
+    pub(super) fn epoch(&self, side: Side) -> &AtomicU32 {
         self.region.half(side.words() + 4)
     }
 
@@ -349,10 +350,10 @@ impl Ring {
         if marks & KINDS == 0 {
             return;
         }
-        let news = self.news(side);
-        news.fetch_add(1, SeqCst);
+        let epoch = self.epoch(side);
+        epoch.fetch_add(1, SeqCst);
         // Fails only if the page cannot be accessed, and then no thread sleeps on it.
-        let _ = futex::wake_shared(news);
+        let _ = futex::wake_shared(epoch);
         if marks & OTHERS != 0 {
             reopen::ring_for_all(self.bell.as_fd());
         }
@@ -371,5 +372,5 @@ impl Ring {
 }
 
 fn unfinished(at: Position, word: Word) -> Found<Position> {
-    Found::Soon(Some(Unfinished { index: at.index(), word }))
+    Found::Busy(Some(Unfinished { index: at.index(), word }))
 }

@@ -18,7 +18,7 @@ use crate::ipc::carry;
 use crate::sys::io::socket::{self, Patience};
 
 /// An end's encoding: its side, and the indices of its descriptors.
-type Places = (u8, [u32; 3]);
+type Encoded = (u8, [u32; 3]);
 
 fn side_number(side: Side) -> u8 {
     match side {
@@ -29,13 +29,13 @@ fn side_number(side: Side) -> u8 {
 
 fn serialize<S: Serializer>(end: &End, serializer: S) -> Result<S::Ok, S::Error> {
     let Descriptors { memory, peers, bell } = end.descriptors().map_err(S::Error::custom)?;
-    let places =
+    let indices =
         [carry::put(memory.as_fd())?, carry::put(peers.as_fd())?, carry::put(bell.as_fd())?];
-    (side_number(end.side), places).serialize(serializer)
+    (side_number(end.side), indices).serialize(serializer)
 }
 
 fn deserialize<'de, T, D: Deserializer<'de>>(side: Side, from: D) -> Result<Arc<End>, D::Error> {
-    let (number, [memory, peers, bell]) = Places::deserialize(from)?;
+    let (number, [memory, peers, bell]) = Encoded::deserialize(from)?;
     let descriptors = Descriptors {
         memory: carry::take(memory)?,
         peers: carry::take(peers)?,
@@ -89,25 +89,23 @@ fn wrap(end: &End) -> Result<OwnedFd, AttachError> {
 }
 
 fn unwrap(side: Side, socket: OwnedFd, fingerprint: u64) -> Result<End, AttachError> {
-    socket::packet_pair_maker(socket.as_fd()).map_err(|_| {
-        AttachError::NotAChannel("it is not the kind of socket in which an end lies")
-    })?;
-    let nothing =
-        AttachError::NotAChannel("no end lies in the socket, or somebody has taken it out");
+    socket::packet_pair_maker(socket.as_fd())
+        .map_err(|_| AttachError::NotAChannel("it is not the kind of socket that holds an end"))?;
+    let empty = AttachError::NotAChannel("the socket holds no end, or it was taken out before");
     let mut label = [0; 16];
     let Ok(packet) = socket::receive_packet(&socket, &mut label, Patience::Now) else {
-        return Err(nothing);
+        return Err(empty);
     };
     let number = match label[..packet.len].split_last() {
         Some((number, text)) if text == LABEL => number,
-        _ => return Err(nothing),
+        _ => return Err(empty),
     };
     if *number != side_number(side) {
         return Err(AttachError::OtherSide);
     }
     let Ok([memory, peers, bell]) = <[OwnedFd; 3]>::try_from(packet.descriptors) else {
         return Err(AttachError::NotAChannel(
-            "its descriptors are missing: is there room for more?",
+            "its descriptors are missing; check the limit of open files (`ulimit -n`)",
         ));
     };
     End::attach(side, Descriptors { memory, peers, bell }, fingerprint)
