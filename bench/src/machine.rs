@@ -2,8 +2,6 @@
 
 use std::process::Command;
 
-use anyhow::Context;
-
 const LOCK: &str = include_str!("../../Cargo.lock");
 const PEERS: [&str; 14] = [
     "corosensei",
@@ -27,8 +25,8 @@ pub fn describe(quick: bool, rounds: u32) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let machine = format!("{}, {cores} cores, Linux {}", processor(), kernel());
     let peers: Vec<_> = PEERS.iter().map(|name| format!("{name} {}", version(name))).collect();
-    let python = crate::python::version().unwrap_or_else(|| "—".into());
-    let go = crate::go::version().unwrap_or_else(|| "—".into());
+    let python = crate::foreign::python::version().unwrap_or_else(|| "—".into());
+    let go = crate::foreign::go::version().unwrap_or_else(|| "—".into());
     let nginx = crate::io::nginx::version().unwrap_or_else(|| "—".into());
     let rounds = if rounds == 1 { "1 round".into() } else { format!("{rounds} rounds") };
     let size = if quick { ", quick: with less work than said below" } else { "" };
@@ -55,14 +53,6 @@ fn processor() -> String {
 fn kernel() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     release.trim().to_owned()
-}
-
-/// A figure of one of the kernel's files, in kilobytes.
-pub fn kilobytes(file: &str, field: &str) -> anyhow::Result<usize> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let number = line.and_then(|rest| rest.split_whitespace().next());
-    number.and_then(|n| n.parse().ok()).with_context(|| format!("{file} has no {field}"))
 }
 
 /// The version that this program was built with, after the lock file.

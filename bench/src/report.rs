@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::row::{Better, Column, Row};
+use crate::row::{Better, Column, Row, Sample, median};
 use crate::series::Results;
 
 const BEGIN: &str = "<!-- bench:begin -->";
@@ -25,7 +25,7 @@ pub fn section(row: &Row, all: &[Results]) -> String {
     let lines = all.iter().map(|results| {
         let mut cells = vec![results.peer.name.to_owned()];
         for (i, column) in row.columns.iter().enumerate() {
-            let (ours, theirs) = (median(&all[0], column), median(results, column));
+            let (ours, theirs) = (median_of(&all[0], column), median_of(results, column));
             cells.push(cell(theirs));
             if column.competes() {
                 cells.extend((i == 0).then(|| spread(results, column)));
@@ -44,25 +44,21 @@ fn line(cells: &[String]) -> String {
     format!("| {} |", cells.join(" | "))
 }
 
-fn values(results: &Results, column: &Column) -> Vec<f64> {
-    let value = |sample: &crate::row::Sample| sample.values.get(column.key).copied();
+/// Returns the column's numbers, the smallest first.
+fn sorted_values(results: &Results, column: &Column) -> Vec<f64> {
+    let value = |sample: &Sample| sample.values.get(column.key).copied();
     let mut values: Vec<f64> = results.samples.iter().filter_map(value).collect();
     values.sort_by(f64::total_cmp);
     values
 }
 
-fn median(results: &Results, column: &Column) -> Option<f64> {
-    let values = values(results, column);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
-    }
+fn median_of(results: &Results, column: &Column) -> Option<f64> {
+    let values = sorted_values(results, column);
+    (!values.is_empty()).then(|| median(values))
 }
 
 fn spread(results: &Results, column: &Column) -> String {
-    match values(results, column)[..] {
+    match sorted_values(results, column)[..] {
         [] => "—".into(),
         [least, .., most] => format!("{}–{}", number(least), number(most)),
         [only] => number(only),

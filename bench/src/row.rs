@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::io::example::Example;
-
 /// One question, put to ours and to every peer.
 pub struct Row {
     /// What `--only` takes.
@@ -115,6 +113,13 @@ pub enum Program {
     Go(&'static str),
     /// An example of trine's, at an address of its choice, with these arguments after it.
     Example { example: Example, args: &'static [&'static str] },
+}
+
+/// An example, and the feature of trine that it needs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Example {
+    pub name: &'static str,
+    pub feature: Option<&'static str>,
 }
 
 /// Variables that keep each runtime on one core.

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::serve::socket::free_address;
 use super::server::Server;
 
 /// It needs a directory of its own, which the caller removes when the server has ended.
 pub fn start(dir: &Path) -> anyhow::Result<Server> {
-    let address = super::free_address()?;
+    let address = free_address()?;
     let file = dir.join("nginx.conf");
     std::fs::write(&file, configuration(&address))?;
     let mut command = Command::new("nginx");

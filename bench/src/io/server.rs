@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::{LOAD, SERVER, pin};
-use crate::foreign::Absent;
+use super::cores::{LOAD, SERVER, pin};
+use crate::foreign::absent::Absent;
 
 /// Killed when dropped.
 pub struct Server {
@@ -61,7 +61,7 @@ impl Server {
 
     /// A figure of its `/proc/PID/status`, in kilobytes.
     pub fn kilobytes(&self, field: &str) -> anyhow::Result<usize> {
-        crate::machine::kilobytes(&format!("/proc/{}/status", self.child.id()), field)
+        crate::procfs::kilobytes(&format!("/proc/{}/status", self.child.id()), field)
     }
 
     /// How many descriptors it holds.

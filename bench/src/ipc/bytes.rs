@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use trine::ipc::{Fifo, MessageQueue, Semaphore};
 
-use super::{Boxed, Ends, Link, fresh_name};
+use super::link::{Boxed, Ends, Link, fresh_name};
 
 /// A number at the front of as many bytes as a message has.
 struct Frame(Vec<u8>);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trine::ipc::channel::{Receiver, Sender};
 
-use super::{Boxed, Ends, Link, capacity};
+use super::link::{Boxed, Ends, Link, capacity};
 
 /// One side, for messages that begin with a number.
 struct Channel<T> {

@@ -9,7 +9,7 @@ use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 use iceoryx2::service::ipc::Service;
 
-use super::{Ends, Link, capacity, fresh_name};
+use super::link::{Ends, Link, capacity, fresh_name};
 
 /// How long an event is waited for before the queue is looked at again: without a limit, one measurement in ten hung.
 const PATIENCE: Duration = Duration::from_millis(10);

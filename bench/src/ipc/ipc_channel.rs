@@ -6,7 +6,7 @@ use ipc_channel::ipc::{
 };
 use serde_bytes::ByteArray;
 
-use super::{Boxed, Ends, Link, SHORT};
+use super::link::{Boxed, Ends, Link, SHORT};
 
 type Message = ByteArray<SHORT>;
 /// One side, for messages of [`SHORT`] bytes.

@@ -8,10 +8,11 @@ use serde_bytes::{ByteArray, ByteBuf};
 use trine::ipc::{PipeReader, PipeWriter};
 
 use super::bytes::{Bytes, Fifos, Queues, Semaphores};
+use super::channel;
 use super::iceoryx::Iceoryx;
 use super::ipc_channel::{Long, Short};
+use super::link::{Boxed, Ends, SHORT};
 use super::signals::BySignals;
-use super::{Boxed, Ends, SHORT, channel};
 
 /// A means, and who waits for it: a thread unless it says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

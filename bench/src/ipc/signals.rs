@@ -5,7 +5,7 @@ use std::os::unix::process::parent_id;
 
 use trine::signal::{self, Signal, Signals};
 
-use super::{Boxed, Ends, Link};
+use super::link::{Boxed, Ends, Link};
 
 /// A signal each way, one at a time: two that wait are one.
 pub struct BySignals {
