@@ -3,16 +3,22 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `main.rs` | the command line and the exit codes |
-//! | `measure/` | what is measured, and how |
-//! | `report/` | how it is shown: a table, or JSON |
+//! | `run.rs` | the command `measure`: its options, its steps, its document |
+//! | `measure/` | the measurements |
+//! | `report/` | their presentation: tables, or JSON |
+//! | `bad_input.rs` | the error that the user has to put right |
 
 use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bad_input;
 mod measure;
 mod report;
+mod run;
+
+use bad_input::BadInput;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -38,28 +44,16 @@ struct Cli {
 enum Command {
     /// Run the same work as coroutines, on threads and in processes, and report what each costs
     #[command(after_help = AFTER_HELP)]
-    Measure(measure::Options),
+    Measure(run::Options),
     /// One measurement in a program of its own; request on standard input, answer as JSON lines
     #[command(hide = true)]
     Part,
 }
 
-/// What the user has to put right: told without further ado, with exit code 2.
-#[derive(Debug)]
-struct BadInput(String);
-
-impl std::fmt::Display for BadInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadInput {}
-
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Measure(options) => measure::run(&options),
-        Command::Part => measure::part::answer().map(|()| true),
+        Command::Measure(options) => run::run(&options),
+        Command::Part => measure::answer().map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

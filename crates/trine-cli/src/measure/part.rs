@@ -13,18 +13,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use super::{first_use, memory, poison};
-
-/// What a part is asked to do.
-#[derive(Serialize, Deserialize)]
-pub(crate) enum Request {
-    FirstUse(first_use::Request),
-    Memory(memory::Request),
-    Poison(poison::Request),
-}
+use super::request::Request;
 
 /// A part that takes longer hangs: it is ended, and its measurement has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,15 +56,15 @@ pub(crate) fn ask<T: DeserializeOwned>(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let talk = talk(&mut child, request, &mut take);
-    if talk.is_err() {
+    let exchange = exchange(&mut child, request, &mut take);
+    if exchange.is_err() {
         child.kill()?;
     }
     let status = child.wait()?;
-    talk.map(|last_words| Ended { status, last_words })
+    exchange.map(|last_words| Ended { status, last_words })
 }
 
-fn talk<T: DeserializeOwned>(
+fn exchange<T: DeserializeOwned>(
     child: &mut Child,
     request: &Request,
     take: &mut impl FnMut(T),
@@ -96,22 +88,34 @@ fn talk<T: DeserializeOwned>(
     })
 }
 
-/// Does what the request on standard input says, and writes the answers to standard output.
-pub(crate) fn answer() -> anyhow::Result<()> {
+/// Runs `runs` parts that answer with numbers, and returns the numbers.
+///
+/// # Errors
+///
+/// A part that fails or gives no answer.
+pub(crate) fn numbers(request: &Request, runs: usize) -> anyhow::Result<Vec<f64>> {
+    let mut numbers = Vec::new();
+    for _ in 0..runs {
+        let before = numbers.len();
+        ask(request, |number| numbers.push(number))?.check()?;
+        anyhow::ensure!(numbers.len() > before, "its own program gave no answer");
+    }
+    Ok(numbers)
+}
+
+/// Makes this program a part: bounds its time, forbids core files, and reads the request from
+/// standard input.
+pub(crate) fn receive() -> io::Result<Request> {
     forbid_core_files();
     std::thread::spawn(|| {
         std::thread::sleep(PATIENCE);
         std::process::exit(OUT_OF_PATIENCE);
     });
-    match serde_json::from_reader(io::stdin().lock())? {
-        Request::FirstUse(request) => first_use::answer(&request),
-        Request::Memory(request) => memory::answer(&request),
-        Request::Poison(request) => poison::answer(request),
-    }
+    Ok(serde_json::from_reader(io::stdin().lock())?)
 }
 
 /// Writes one answer.
-pub(crate) fn say(answer: &impl Serialize) -> io::Result<()> {
+pub(crate) fn send(answer: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     io::stdout().lock().write_all(&line)

@@ -12,33 +12,10 @@ use serde::{Deserialize, Serialize};
 use trine::{Cause, Executor, Kind};
 
 use super::by_kind::kind_as_word;
-use super::digest::{self, digest};
 use super::part::{self, Ended};
-use super::tree::Tree;
-
-/// How an item goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Poison {
-    /// Its function panics.
-    Panic,
-    /// Its function dereferences a null pointer.
-    Crash,
-}
-
-/// What a scene is about, for the program that plays it.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Request {
-    #[serde(with = "kind_as_word")]
-    kind: Kind,
-    items: Vec<Item>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-enum Item {
-    File(OsString),
-    Poisoned(Poison),
-}
+use super::request::{Item, Poison, Request};
+use super::workload::digest::{self, digest};
+use super::workload::tree::Tree;
 
 /// One result, or how the item failed.
 #[derive(Serialize, Deserialize)]
@@ -137,7 +114,7 @@ fn play(tree: &Tree, poison: Poison, kind: Kind) -> Scene {
         as_expected: false,
     };
     let mut item = 0;
-    let ended = part::ask(&part::Request::Poison(Request { kind, items }), |answer| {
+    let ended = part::ask(&Request::Poison { kind, items }, |answer| {
         match answer {
             Answer::Result(outcome) if item != POISONED && expected.get(item) == Some(&outcome) => {
                 scene.results += 1;
@@ -186,9 +163,9 @@ impl Scene {
 const SIGSEGV: i32 = rustix::process::Signal::SEGV.as_raw();
 
 /// Maps the items and tells the results: the program that a scene is played in.
-pub(crate) fn answer(request: Request) -> anyhow::Result<()> {
-    for (item, result) in request.kind.map(request.items, digest_or_die).enumerate() {
-        part::say(&match result {
+pub(crate) fn answer(kind: Kind, items: Vec<Item>) -> anyhow::Result<()> {
+    for (item, result) in kind.map(items, digest_or_die).enumerate() {
+        part::send(&match result {
             Ok(outcome) => Answer::Result(outcome),
             Err(error) => {
                 let (cause, signal) = in_words(error.cause());

@@ -8,7 +8,8 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use super::unit;
 use crate::measure::costs::{Figure, Row, Unit};
 use crate::measure::machine::Machine;
-use crate::measure::poison::{Poison, Scene};
+use crate::measure::poison::Scene;
+use crate::measure::request::Poison;
 use crate::measure::workload::{Run, Workload};
 
 /// One line on what the figures were taken on.

@@ -11,20 +11,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde::{Deserialize, Serialize};
 use trine::{Executor, Kind, State, Task};
 
-use super::by_kind::kind_as_word;
-use super::part;
-use super::sample::{Limits, Spread};
-
-/// What to measure, for the program that does it.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Request {
-    #[serde(with = "kind_as_word")]
-    kind: Kind,
-    tasks: usize,
-}
+use crate::measure::part;
+use crate::measure::request::Request;
+use crate::measure::sample::{Limits, Spread};
 
 /// Runs for coroutines and threads; of processes, every worker is a sample.
 const RUNS: usize = 3;
@@ -33,26 +24,18 @@ const RUNS: usize = 3;
 pub(crate) fn idle(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
     let tasks = limits.tasks(kind);
     let (runs, operations) = if kind == Kind::Process { (1, 1) } else { (RUNS, tasks) };
-    let mut samples: Vec<f64> = Vec::new();
-    for _ in 0..runs {
-        let request = part::Request::Memory(Request { kind, tasks });
-        part::ask(&request, |bytes| samples.push(bytes))?.check()?;
-    }
-    if samples.is_empty() {
-        bail!("its own program gave no answer");
-    }
+    let samples = part::numbers(&Request::Memory { kind, tasks }, runs)?;
     Ok(Spread::of(samples, operations))
 }
 
-/// Measures, and says the bytes of one task: one figure, or one for each worker.
-pub(crate) fn answer(request: &Request) -> anyhow::Result<()> {
-    let tasks = request.tasks;
-    match request.kind {
-        Kind::Coroutine => part::say(&waiting(tasks, trine::coroutine::spawn)?)?,
-        Kind::Thread => part::say(&waiting(tasks, trine::thread::spawn)?)?,
+/// Measures, and sends the bytes of one task: one figure, or one for each worker.
+pub(crate) fn answer(kind: Kind, tasks: usize) -> anyhow::Result<()> {
+    match kind {
+        Kind::Coroutine => part::send(&waiting(tasks, trine::coroutine::spawn)?)?,
+        Kind::Thread => part::send(&waiting(tasks, trine::thread::spawn)?)?,
         Kind::Process => {
             for bytes in workers(tasks)? {
-                part::say(&bytes)?;
+                part::send(&bytes)?;
             }
         }
     }

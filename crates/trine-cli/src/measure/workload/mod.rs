@@ -5,17 +5,20 @@
 //! loop and the kinds take turns, round after round, so that a machine that gets slower or faster
 //! meanwhile does so for all of them.
 
+mod cpu;
+pub(super) mod digest;
+pub(crate) mod tree;
+
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use serde::Serialize;
 use trine::{Executor, Kind, TaskError};
 
+use self::digest::{Outcome, digest};
+use self::tree::Tree;
 use super::by_kind::{ByKind, kind_as_word};
-use super::cpu;
-use super::digest::{Outcome, digest};
 use super::sample::{Limits, Spread, nanoseconds};
-use super::tree::Tree;
 
 /// What came of the workload.
 #[derive(Serialize)]
@@ -211,7 +214,7 @@ mod tests {
     fn a_lost_a_wrong_and_a_surplus_result_are_told() {
         let tree =
             Tree { root: "/".into(), files: vec!["/a".into(), "/b".into()], unlisted: Vec::new() };
-        let digest = |words| Ok(super::super::digest::Digest { bytes: 1, words, sha256: [0; 32] });
+        let digest = |words| Ok(digest::Digest { bytes: 1, words, sha256: [0; 32] });
         let expected = [digest(1), digest(2)];
         let mut found =
             Comparison { tree: &tree, expected: &expected, differing: 0, differences: Vec::new() };

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use trine::coroutine::yield_now;
 
-use super::sample::{Limits, Spread, calibrated, nanoseconds};
+use crate::measure::sample::{Limits, Spread, calibrated, nanoseconds};
 
 /// Between the calling coroutine and another one on the same carrier.
 pub(crate) fn coroutines(limits: &Limits) -> anyhow::Result<Spread> {

@@ -3,6 +3,10 @@
 //! A measurement of coroutines runs in a coroutine, where a program that uses them would stand;
 //! one of threads or processes runs in the main thread.
 
+pub(super) mod first_use;
+pub(super) mod memory;
+mod switch;
+
 use std::hint::black_box;
 
 use indicatif::ProgressBar;
@@ -11,7 +15,6 @@ use trine::{Executor, Kind, Task, TaskError};
 
 use super::by_kind::ByKind;
 use super::sample::{Limits, Spread, calibrated, fixed, time_each};
-use super::{first_use, memory, switch};
 
 /// One cost, for all three kinds.
 #[derive(Serialize)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-use crate::BadInput;
+use crate::bad_input::BadInput;
 
 /// The regular files below a directory.
 pub(crate) struct Tree {
