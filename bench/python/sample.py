@@ -1,11 +1,10 @@
-"""Shared by every script: the size of the run, pools, processes, and the line of JSON at the end."""
+"""Shared by the scripts: the size of the run, pools, processes, the line of JSON at the end."""
 
 import json
 import multiprocessing
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import util
 
 AT_END = []
@@ -31,6 +30,9 @@ def pool(workers):
 
 def executor(workers):
     """An executor of concurrent.futures, whose workers are forked."""
+    # Not at the top: a spawned process imports this file, and its start is measured.
+    from concurrent.futures import ProcessPoolExecutor
+
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
 
 

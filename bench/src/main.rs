@@ -151,7 +151,11 @@ fn compare(args: &Args) -> anyhow::Result<()> {
     let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
     if let Some(file) = &args.write {
         let whole = file.canonicalize().ok() == Path::new(DEFAULT_FILE).canonicalize().ok();
-        anyhow::ensure!(args.only.is_empty() || !whole, "{} needs all rows: leave out --only, or name another file", display(file));
+        anyhow::ensure!(
+            args.only.is_empty() || !whole,
+            "{} needs all rows: leave out --only, or name another file",
+            display(file)
+        );
         report::check(file)?;
     }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-/// A figure of one of the kernel's files, in kilobytes.
+/// Reads a field of one of the kernel's files, in kilobytes.
 pub fn kilobytes(file: &str, field: &str) -> anyhow::Result<usize> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(field));

@@ -1,4 +1,4 @@
-//! The table: medians, spread and ratios, as Markdown.
+//! The table in Markdown: medians, spreads and ratios.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::series::Results;
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
 
-/// A row as a heading, its description and a table.
+/// Formats a row: its heading, its description and its table.
 pub fn section(row: &Row, all: &[Results]) -> String {
     let (main, others) = row.columns.split_first().expect("a row has a column");
     let mut head = vec!["", main.heading];
@@ -65,7 +65,7 @@ fn spread(results: &Results, column: &Column) -> String {
     }
 }
 
-/// How many times better ours is: the peer's cost over ours, or our rate over the peer's.
+/// Formats how many times better trine is: the peer's cost over ours, or our rate over the peer's.
 fn ratio(column: &Column, ours: Option<f64>, peers: Option<f64>) -> String {
     let (Some(ours), Some(peers)) = (ours, peers) else { return "—".into() };
     let ratio = if column.better == Better::More { ours / peers } else { peers / ours };
@@ -76,13 +76,13 @@ fn cell(value: Option<f64>) -> String {
     value.map_or_else(|| "—".into(), number)
 }
 
-/// Three digits that count, with commas among the thousands.
+/// Formats a number with three significant digits, and commas between the thousands.
 fn number(value: f64) -> String {
     let magnitude = value.abs();
     if magnitude == magnitude.trunc() && magnitude < 10.0 {
         return format!("{value:.0}");
     } else if magnitude < 0.1 {
-        // Two, here.
+        // Two significant digits.
         let places = 1.0 - magnitude.log10().floor();
         return format!("{value:.*}", places.min(9.0) as usize);
     } else if magnitude < 10.0 {
@@ -101,7 +101,7 @@ fn number(value: f64) -> String {
     text
 }
 
-/// What the samples say beside their numbers, each saying once, and why samples are missing.
+/// Joins the notes of the samples, each note once, and the reasons for missing samples.
 fn remarks(results: &Results) -> String {
     let mut remarks: Vec<String> = vec![];
     let mut add = |remark: String| {
@@ -109,7 +109,7 @@ fn remarks(results: &Results) -> String {
             remarks.push(remark);
         }
     };
-    // More than two sayings are a spread, and its first two show it.
+    // Two different notes are enough to show that the notes vary.
     let mut notes: Vec<_> = results.samples.iter().filter_map(|s| s.note.clone()).collect();
     notes.sort();
     notes.dedup();
@@ -124,7 +124,7 @@ fn remarks(results: &Results) -> String {
     remarks.join("; ").replace('|', "\\|").replace('\n', " ")
 }
 
-/// Fails if a table could not be written to `file`: better before the measuring than after it.
+/// Checks that a table can be written to `file`, before the measurements take their time.
 pub fn check(file: &Path) -> anyhow::Result<()> {
     splice(&read(file)?, "").with_context(|| format!("{}", file.display())).map(drop)
 }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_replaces_what_stood_between_the_markers() {
+    fn a_table_replaces_the_text_between_the_markers() {
         let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
         let once = splice(&text, "new").unwrap();
         assert_eq!(once, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));

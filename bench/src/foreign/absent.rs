@@ -1,6 +1,6 @@
 //! The error of a program that is not installed on this machine.
 
-/// A program is not on this machine.
+/// A program is not installed; the text is the whole message.
 #[derive(Debug)]
 pub struct Absent(pub String);
 

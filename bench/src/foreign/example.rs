@@ -1,4 +1,4 @@
-//! trine's own examples as servers: what the repository shows is what is measured.
+//! trine's own examples as servers, measured as they are in the repository.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,16 +9,16 @@ use serde::Deserialize;
 
 use crate::row::Example;
 
-/// The examples of a run, each built when it is first asked for.
+/// The examples of a run, each built at its first use.
 #[derive(Default)]
 pub struct Examples(RefCell<HashMap<Example, Result<PathBuf, String>>>);
 
 impl Examples {
-    /// The command that runs `example` at an address of its choice.
+    /// Returns the command that runs `example` at an address that the example chooses.
     ///
     /// # Errors
     ///
-    /// Why there is no program.
+    /// The reason why the example cannot be built.
     pub fn command(&self, example: Example) -> Result<Command, String> {
         let mut built = self.0.borrow_mut();
         let file = built.entry(example).or_insert_with(|| build(example)).as_ref()?;
@@ -28,9 +28,9 @@ impl Examples {
     }
 }
 
-/// A line of cargo's; most say other things.
+/// A message of cargo, of which only some name an executable.
 #[derive(Deserialize)]
-struct Said {
+struct CargoMessage {
     executable: Option<PathBuf>,
 }
 
@@ -41,7 +41,7 @@ fn build(example: Example) -> Result<PathBuf, String> {
     cargo.args(["--example", example.name]);
     cargo.args(example.feature.iter().flat_map(|feature| ["--features", feature]));
     let output = cargo.output().map_err(|error| format!("cargo does not start: {error}"))?;
-    let executable = |line: &str| serde_json::from_str::<Said>(line).ok()?.executable;
+    let executable = |line: &str| serde_json::from_str::<CargoMessage>(line).ok()?.executable;
     let stdout = String::from_utf8_lossy(&output.stdout);
     if output.status.success()
         && let Some(file) = stdout.lines().find_map(executable)
@@ -50,5 +50,5 @@ fn build(example: Example) -> Result<PathBuf, String> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let why = stderr.lines().find(|line| line.starts_with("error"));
-    Err(format!("the example {}: {}", example.name, why.unwrap_or("cargo said nothing")))
+    Err(format!("the example {}: {}", example.name, why.unwrap_or("cargo printed no error")))
 }

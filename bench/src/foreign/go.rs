@@ -1,4 +1,4 @@
-//! The Go peers: one program without dependencies, built for a run where there is Go.
+//! The Go peers: one program without dependencies, built once per run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,21 +27,21 @@ const SOURCES: [(&str, &str); 12] = [
 /// A directory with the sources and the program, removed when dropped.
 pub struct Program {
     dir: TempDir,
-    /// The program's file, or why there is none.
+    /// The program's file, or the reason why it could not be built.
     built: OnceLock<Result<PathBuf, String>>,
 }
 
 impl Program {
-    /// Writes the sources out.
+    /// Writes the sources to files.
     pub fn unpack() -> anyhow::Result<Program> {
         Ok(Program { dir: unpack(&SOURCES)?, built: OnceLock::new() })
     }
 
-    /// The command that measures `row`. The first call builds the program.
+    /// Returns the command that measures `row`. The first call builds the program.
     ///
     /// # Errors
     ///
-    /// Why there is no program.
+    /// The reason why the program cannot be built.
     pub fn command(&self, row: &str, quick: bool) -> Result<Command, String> {
         let file = self.built.get_or_init(|| build(self.dir.path())).as_ref()?;
         let mut command = Command::new(file);
@@ -54,7 +54,7 @@ fn build(dir: &Path) -> Result<PathBuf, String> {
     let file = dir.join("bench");
     let mut go = Command::new("go");
     go.args(["build", "-o"]).arg(&file).arg(".").current_dir(dir);
-    // Settings of the caller's shell are no part of the comparison, and nothing is downloaded.
+    // Settings of the caller's shell must not change the comparison. Nothing is downloaded.
     go.env_remove("GOFLAGS").envs([
         ("GOWORK", "off"),
         ("GOTOOLCHAIN", "local"),
@@ -64,11 +64,11 @@ fn build(dir: &Path) -> Result<PathBuf, String> {
     if output.status.success() {
         return Ok(file);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("go build: {}", said.trim().lines().last().unwrap_or("said nothing")))
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(format!("go build: {}", errors.trim().lines().last().unwrap_or("printed no error")))
 }
 
-/// The tool chain's version, if there is one.
+/// Returns the version of the installed tool chain, if there is one.
 pub fn version() -> Option<String> {
     let output = Command::new("go").args(["env", "GOVERSION"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

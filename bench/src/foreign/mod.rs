@@ -1,5 +1,15 @@
-//! Peers that are other programs. The sources of those that are not Rust travel in this program, and stand
-//! in files for the length of a run.
+//! Peers that are other programs.
+//!
+//! The sources in Python and Go are embedded in this program, and written to files for the length
+//! of a run.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `python.rs` | the Python scripts |
+//! | `go.rs` | the Go program |
+//! | `example.rs` | trine's own examples |
+//! | `sources.rs` | the directory that holds the sources |
+//! | `absent.rs` | the error of a program that is not installed |
 
 pub mod absent;
 pub mod example;
@@ -12,7 +22,7 @@ use std::process::Command;
 use self::example::Examples;
 use crate::row::{Program, Size};
 
-/// What runs them.
+/// The programs of a run.
 pub struct Foreign {
     pub python: python::Scripts,
     pub go: go::Program,
@@ -20,17 +30,17 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// Writes the sources out.
+    /// Writes the sources to files.
     pub fn unpack() -> anyhow::Result<Foreign> {
         let (python, go) = (python::Scripts::unpack()?, go::Program::unpack()?);
         Ok(Foreign { python, go, examples: Examples::default() })
     }
 
-    /// The command that runs `program`.
+    /// Returns the command that runs `program`.
     ///
     /// # Errors
     ///
-    /// Why there is no program.
+    /// The reason why the program cannot be built.
     pub fn command(&self, program: Program, size: Size) -> Result<Command, String> {
         match program {
             Program::Go(row) => self.go.command(row, size.quick),

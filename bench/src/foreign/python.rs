@@ -1,7 +1,7 @@
-//! The Python peers: their scripts, for the length of a run, as files.
+//! The Python peers: scripts, written to files for the length of a run.
 //!
-//! They have to be files: a worker that `multiprocessing` starts by `spawn` or `forkserver` imports
-//! its parent's script again.
+//! They have to be files, because a worker started by `multiprocessing`'s `spawn` or `forkserver`
+//! imports its parent's script again.
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ const SCRIPTS: [(&str, &str); 7] = [
     ("worker_kill.py", include_str!("../../python/worker_kill.py")),
 ];
 
-/// The one peer that does not come with Python, from its registry.
+/// The one peer that is not part of Python, as pip names it.
 const LOKY: &str = "loky==3.7.0";
 
 /// A directory with the scripts, removed when dropped.
@@ -31,12 +31,12 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Writes the scripts out.
+    /// Writes the scripts to files.
     pub fn unpack() -> anyhow::Result<Scripts> {
         Ok(Scripts { dir: unpack(&SCRIPTS)?, loky: OnceCell::new() })
     }
 
-    /// The command that runs `function` of `script`.
+    /// Returns the command that runs `function` of `script`.
     pub fn command(&self, script: &str, function: &str, quick: bool) -> Command {
         let mut command = Command::new("python3");
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("TMPDIR", self.dir.path());
@@ -45,11 +45,11 @@ impl Scripts {
         command
     }
 
-    /// Where loky is, put beside the scripts when it is first asked for.
+    /// Returns the directory of loky. The first call installs it beside the scripts.
     ///
     /// # Errors
     ///
-    /// Why it is nowhere.
+    /// The reason why it cannot be installed.
     pub fn loky(&self) -> Result<PathBuf, String> {
         let install = || {
             let site = self.dir.path().join("site");
@@ -61,16 +61,16 @@ impl Scripts {
             if output.status.success() {
                 return Ok(site);
             }
-            let said = String::from_utf8_lossy(&output.stderr);
+            let errors = String::from_utf8_lossy(&output.stderr);
             let last =
-                said.lines().rfind(|line| line.starts_with("ERROR")).unwrap_or("no reason given");
-            Err(format!("pip does not install {LOKY}: {}", last.trim_start_matches("ERROR: ")))
+                errors.lines().rfind(|line| line.starts_with("ERROR")).unwrap_or("no reason given");
+            Err(format!("pip could not install {LOKY}: {}", last.trim_start_matches("ERROR: ")))
         };
         self.loky.get_or_init(install).clone()
     }
 }
 
-/// The interpreter's version, if there is one.
+/// Returns the version of the installed interpreter, if there is one.
 pub fn version() -> Option<String> {
     let output = Command::new("python3").arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

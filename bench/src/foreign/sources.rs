@@ -1,4 +1,4 @@
-//! Source files of peers, written out for the length of a run.
+//! Source files of peers, kept for the length of a run.
 
 use anyhow::Context;
 use tempfile::TempDir;

@@ -2,13 +2,13 @@
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// Where the server runs.
+/// The core of the server.
 pub const SERVER: usize = 0;
 
-/// Where the load runs.
+/// The core of the load.
 pub const LOAD: usize = 1;
 
-/// Keeps this thread, and what it starts, on one core.
+/// Pins this thread, and the threads and processes that it starts, to one core.
 pub fn pin(core: usize) -> rustix::io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);

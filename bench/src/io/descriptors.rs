@@ -2,10 +2,11 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Lets this process, and those it starts, have `wanted` descriptors, or as many as it may. How many it may.
+/// Raises the limit on descriptors of this process, and of those that it starts, to `wanted`, or as
+/// far as allowed. Returns the new limit.
 pub fn raise_limit(wanted: u64) -> anyhow::Result<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Beyond the hard limit only with privilege.
+    // Only a privileged process can exceed its hard limit.
     let more = Rlimit { current: Some(wanted), maximum: maximum.map(|hard| hard.max(wanted)) };
     if setrlimit(Resource::Nofile, more).is_ok() {
         return Ok(wanted);

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 
-/// One side of a means: a way there, and a way back.
+/// One side of a means, which sends to the other side and receives from it.
 pub trait Link {
     fn send(&mut self, n: u64) -> anyhow::Result<()>;
     fn receive(&mut self) -> anyhow::Result<u64>;
 
-    /// Whether what arrives is what was sent, and not only that something was.
+    /// Returns true if messages carry their number, false if only their arrival is known.
     fn numbered(&self) -> bool {
         true
     }
@@ -18,16 +18,18 @@ pub trait Link {
 
 pub type Boxed = anyhow::Result<Box<dyn Link>>;
 
-/// Bytes of a short message, and of a long one.
+/// Bytes of a short message.
 pub const SHORT: usize = 64;
+
+/// Bytes of a long message.
 pub const LONG: usize = 64 << 10;
 
-/// How many messages may be under way, where that can be chosen.
+/// Returns the number of messages that a means may hold, where it can be chosen.
 pub const fn capacity(len: usize) -> usize {
     if len > SHORT { 16 } else { 1_024 }
 }
 
-/// What the far side connects by.
+/// The descriptors or names by which the far side connects.
 #[derive(Default)]
 pub struct Ends {
     pub fds: Vec<OwnedFd>,
@@ -43,18 +45,18 @@ impl Ends {
         Ends { fds: vec![], names: names.into_iter().collect() }
     }
 
-    /// The descriptors, as many as the means has.
+    /// Returns the descriptors, of which the means has `N`.
     pub fn fds<const N: usize>(self) -> anyhow::Result<[OwnedFd; N]> {
-        self.fds.try_into().ok().context("so many descriptors it does not have")
+        self.fds.try_into().ok().context("the means has another number of descriptors")
     }
 
-    /// The names, as many as the means has.
+    /// Returns the names, of which the means has `N`.
     pub fn names<const N: usize>(self) -> anyhow::Result<[String; N]> {
-        self.names.try_into().ok().context("so many names it does not have")
+        self.names.try_into().ok().context("the means has another number of names")
     }
 }
 
-/// A name that no other measurement has.
+/// Returns a name that no other measurement uses.
 pub fn fresh_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

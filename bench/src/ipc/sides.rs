@@ -14,45 +14,45 @@ use super::means::Means;
 use crate::io::cores::{SERVER, pin};
 use crate::row::us_each;
 
-/// What the two do.
+/// The work of the two sides.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Work {
-    /// A message there and back, and at once the next.
+    /// Messages there and back, one right after the other.
     RoundTrip,
-    /// The same, and each side sleeps before it sends.
+    /// Messages there and back, where each side sleeps before it sends.
     Blocked,
-    /// Messages one way, as fast as they are taken.
+    /// Messages one way, as fast as the far side takes them.
     Stream,
 }
 
-/// How long either side sleeps where it does.
+/// The time that a side sleeps before it sends.
 const ASLEEP: Duration = Duration::from_micros(300);
 
-/// What the far side is told.
+/// The arguments of the far side.
 #[derive(Args)]
 pub struct Far {
     means: Means,
     work: Work,
     /// Bytes of a message
     len: usize,
-    /// How many messages
+    /// Number of messages
     count: u64,
-    /// Descriptors that it was given
+    /// Inherited descriptors of the means
     #[arg(long)]
     fd: Vec<RawFd>,
-    /// Names by which it finds the means
+    /// Names of the means
     #[arg(long)]
     name: Vec<String>,
 }
 
-/// What a run took.
+/// The times of a run.
 pub struct Took {
     pub total: Duration,
-    /// The microseconds of each message, without what either side has slept, where they do.
+    /// The microseconds of each message, without the sleep; empty unless the sides sleep.
     pub each: Vec<f64>,
 }
 
-/// Does the work, on the near side of a fresh link.
+/// Does the work on the near side of a fresh link.
 pub fn run(means: Means, work: Work, len: usize, count: u64) -> anyhow::Result<Took> {
     means.placed(move || {
         let mut far = None;
@@ -62,7 +62,7 @@ pub fn run(means: Means, work: Work, len: usize, count: u64) -> anyhow::Result<T
         };
         let mut link = means.near(len, start)?;
         let took = drive(means, &mut *link, work, count)?;
-        // What is in a link may need both sides to arrive.
+        // The link is still open here: messages in it may need both sides to arrive.
         let output = far.context("there is no far side")?.wait_with_output()?;
         anyhow::ensure!(output.status.success(), "the far side: {}", output.status);
         let slept: Vec<f64> = serde_json::from_slice(&output.stdout)?;
@@ -78,7 +78,7 @@ fn start(means: Means, work: Work, len: usize, count: u64, ends: Ends) -> anyhow
     command.arg("far").args(names.iter().flatten().map(|name| name.get_name()));
     command.args([len.to_string(), count.to_string()]);
     for fd in &ends.fds {
-        // Nobody else starts a process meanwhile.
+        // No other thread starts a process meanwhile, so only the far side inherits it.
         fcntl_setfd(fd, FdFlags::empty())?;
         command.arg("--fd").arg(fd.as_raw_fd().to_string());
     }
@@ -88,12 +88,13 @@ fn start(means: Means, work: Work, len: usize, count: u64, ends: Ends) -> anyhow
     Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?)
 }
 
+/// Does the work of the near side, and takes the times.
 fn drive(means: Means, link: &mut dyn Link, work: Work, count: u64) -> anyhow::Result<Took> {
     link.receive()?;
     let numbered = link.numbered();
     let there_and_back = |link: &mut dyn Link, n| {
         link.send(n)?;
-        anyhow::ensure!(link.receive()? == n || !numbered, "a message that was not sent");
+        anyhow::ensure!(link.receive()? == n || !numbered, "received a message that was not sent");
         Ok(())
     };
     let mut each = vec![];
@@ -118,11 +119,11 @@ fn drive(means: Means, link: &mut dyn Link, work: Work, count: u64) -> anyhow::R
     Ok(Took { total, each })
 }
 
-/// The far side.
+/// Runs the far side, and prints the times that it has slept.
 pub fn far(far: Far) -> anyhow::Result<()> {
     let Far { means, work, len, count, fd, name } = far;
     pin(SERVER)?;
-    // SAFETY: whoever started this process has left them open for it, and nothing else uses them.
+    // SAFETY: the near side has left them open for this process, and nothing else here uses them.
     let fds = fd.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
     let ends = Ends { fds, names: name };
     let slept = means.placed(move || serve(means, &mut *means.far(len, ends)?, work, count))?;
@@ -130,7 +131,7 @@ pub fn far(far: Far) -> anyhow::Result<()> {
     Ok(std::io::stdout().flush()?)
 }
 
-/// Answers, and says how many microseconds it has slept each time.
+/// Does the work of the far side, and returns the microseconds of each sleep.
 fn serve(means: Means, link: &mut dyn Link, work: Work, count: u64) -> anyhow::Result<Vec<f64>> {
     link.send(0)?;
     let numbered = link.numbered();

@@ -1,7 +1,7 @@
-//! The load of `echo`: connections that each send 64 bytes, wait for them, and send the next 64.
+//! The load of `echo`: each connection sends 64 bytes, waits for their echo, and sends the next 64.
 //!
-//! One thread and one epoll, edge-triggered. Every byte that comes back is looked at: an echo of
-//! another connection's, or of an older message, is an error.
+//! One thread and one epoll, edge-triggered. Every byte that comes back is checked: the echo of
+//! another connection, or of an older message, is an error.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,42 +16,42 @@ use rustix::fd::OwnedFd;
 use super::latency::Latency;
 use crate::io::server::Server;
 
-/// What is said at a time.
+/// Bytes of a message.
 pub const MESSAGE: usize = 64;
 
-/// Silence after which the server is given up.
+/// The time without any answer after which the load gives up.
 const SILENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
-/// What became of a load.
-pub struct Heard {
+/// The result of a load.
+pub struct Measured {
     pub per_second: f64,
     pub p99: Duration,
     /// The server's processor time for each answer.
     pub cpu: Duration,
-    /// Connections that got no answer while it was measured.
+    /// Connections that got no answer during the measurement.
     pub starved: usize,
 }
 
-/// One connection.
-struct Talk {
+/// A connection with one message in flight.
+struct Connection {
     stream: TcpStream,
-    /// Which message is under way.
+    /// The number of the message.
     number: u64,
-    /// When it was sent.
+    /// The time at which it was sent.
     sent: Instant,
-    /// How much of it has come back.
+    /// Bytes of it that have come back.
     back: usize,
-    /// Answers since measuring began.
+    /// Answers since the measurement began.
     answers: u64,
 }
 
-/// Talks over `n` connections, and measures for `window` after `warm_up`.
+/// Loads the server over `n` connections, and measures for `window` after `warm_up`.
 pub fn run(
     server: &Server,
     n: usize,
     warm_up: Duration,
     window: Duration,
-) -> anyhow::Result<Heard> {
+) -> anyhow::Result<Measured> {
     let mut crowd = Crowd::connect(server, n)?;
     crowd.begin()?;
     let begin = Instant::now();
@@ -59,7 +59,7 @@ pub fn run(
         crowd.turn(|_| ())?;
     }
 
-    crowd.talks.iter_mut().for_each(|talk| talk.answers = 0);
+    crowd.connections.iter_mut().for_each(|connection| connection.answers = 0);
     let mut latency = Latency::new();
     let (start, cpu) = (Instant::now(), server.cpu()?);
     while start.elapsed() < window {
@@ -68,86 +68,90 @@ pub fn run(
     let (elapsed, cpu) = (start.elapsed(), server.cpu()? - cpu);
 
     anyhow::ensure!(latency.count() > 0, "no answer in {window:?}");
-    Ok(Heard {
+    Ok(Measured {
         per_second: latency.count() as f64 / elapsed.as_secs_f64(),
         p99: latency.quantile(0.99),
         cpu: cpu.div_f64(latency.count() as f64),
-        starved: crowd.talks.iter().filter(|talk| talk.answers == 0).count(),
+        starved: crowd.connections.iter().filter(|connection| connection.answers == 0).count(),
     })
 }
 
 struct Crowd {
     epoll: OwnedFd,
-    talks: Vec<Talk>,
+    connections: Vec<Connection>,
     events: Vec<Event>,
 }
 
 impl Crowd {
     fn connect(server: &Server, n: usize) -> anyhow::Result<Crowd> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let talk = |i| {
+        let open = |i| {
             let stream = TcpStream::connect(server.address).context("cannot connect")?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             let events = EventFlags::IN | EventFlags::ET;
             epoll::add(&epoll, &stream, EventData::new_u64(i as u64), events)?;
-            Ok(Talk { stream, number: 0, sent: Instant::now(), back: 0, answers: 0 })
+            Ok(Connection { stream, number: 0, sent: Instant::now(), back: 0, answers: 0 })
         };
-        let talks = (0..n).map(talk).collect::<anyhow::Result<_>>()?;
-        Ok(Crowd { epoll, talks, events: Vec::with_capacity(256) })
+        let connections = (0..n).map(open).collect::<anyhow::Result<_>>()?;
+        Ok(Crowd { epoll, connections, events: Vec::with_capacity(256) })
     }
 
-    /// The first message of each.
+    /// Sends the first message of each connection.
     fn begin(&mut self) -> anyhow::Result<()> {
-        self.talks.iter_mut().enumerate().try_for_each(|(i, talk)| talk.send(i, Instant::now()))
+        let mut connections = self.connections.iter_mut().enumerate();
+        connections.try_for_each(|(i, connection)| connection.send(i, Instant::now()))
     }
 
-    /// Hears what has come, and answers it; says how long each took.
-    fn turn(&mut self, mut heard: impl FnMut(Duration)) -> anyhow::Result<()> {
+    /// Receives all echoes that have arrived, reports the time of each, and sends the next messages.
+    fn turn(&mut self, mut report: impl FnMut(Duration)) -> anyhow::Result<()> {
         self.events.clear();
         epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&SILENCE))?;
         anyhow::ensure!(!self.events.is_empty(), "no connection was answered for 5 s");
         for event in &self.events {
             let i = event.data.u64() as usize;
-            let talk = &mut self.talks[i];
+            let connection = &mut self.connections[i];
             let now = Instant::now();
-            if talk.hear(i)? {
-                heard(now - talk.sent);
-                talk.send(i, now)?;
+            if connection.receive(i)? {
+                report(now - connection.sent);
+                connection.send(i, now)?;
             }
         }
         Ok(())
     }
 }
 
-impl Talk {
-    fn send(&mut self, connection: usize, now: Instant) -> anyhow::Result<()> {
+impl Connection {
+    fn send(&mut self, index: usize, now: Instant) -> anyhow::Result<()> {
         self.number += 1;
         self.back = 0;
         self.sent = now;
-        // It goes out whole: the connection has room for more than one.
-        self.stream.write_all(&message(connection, self.number)).context("cannot send")
+        // Never blocks: the socket's buffer has room for more than one message.
+        self.stream.write_all(&message(index, self.number)).context("cannot send")
     }
 
-    /// Hears what has come; whether the message is whole.
-    fn hear(&mut self, connection: usize) -> anyhow::Result<bool> {
+    /// Receives bytes of the echo, and returns true once the echo is complete.
+    fn receive(&mut self, index: usize) -> anyhow::Result<bool> {
         let mut buffer = [0; MESSAGE];
-        let come = match self.stream.read(&mut buffer[self.back..]) {
-            Ok(0) => anyhow::bail!("the server has hung up"),
+        let received = match self.stream.read(&mut buffer[self.back..]) {
+            Ok(0) => anyhow::bail!("the server has closed a connection"),
             Ok(count) => self.back..self.back + count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error).context("cannot hear"),
+            Err(error) => return Err(error).context("cannot receive"),
         };
-        self.back = come.end;
-        let sent = message(connection, self.number);
-        anyhow::ensure!(buffer[come.clone()] == sent[come], "what came back is not what was sent");
-        let whole = self.back == MESSAGE;
-        self.answers += u64::from(whole);
-        Ok(whole)
+        self.back = received.end;
+        let sent = message(index, self.number);
+        anyhow::ensure!(
+            buffer[received.clone()] == sent[received],
+            "the echo differs from the message"
+        );
+        let complete = self.back == MESSAGE;
+        self.answers += u64::from(complete);
+        Ok(complete)
     }
 }
 
-/// No two connections say the same, and none says the same twice.
+/// Makes the `number`th message of a connection. All messages of all connections differ.
 fn message(connection: usize, number: u64) -> [u8; MESSAGE] {
     let seed = ((connection as u64) << 40 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut bytes = [0; MESSAGE];

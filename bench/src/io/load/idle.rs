@@ -1,4 +1,4 @@
-//! The load of `connections`: as many as possible that say nothing, then one message of each.
+//! The load of `connections`: many silent connections, then one message on each.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -13,17 +13,17 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_
 use super::echo::MESSAGE;
 use crate::io::server::Server;
 
-/// Connections from one address: each takes one of its ports, of which there are 28,000 or so.
+/// Connections from one address. Each uses a port, and an address has about 28,000.
 const PORTS: usize = 2_500;
 
-/// How long the server may take to be done with something.
+/// The longest wait for a step of the server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Connections that a server holds.
+/// Connections to a server.
 pub struct Crowd(Vec<TcpStream>);
 
 impl Crowd {
-    /// Connects `n` times, and waits until the server has accepted them all and does nothing.
+    /// Connects `n` times, and waits until the server has accepted all of them and is idle.
     pub fn connect(server: &Server, n: usize) -> anyhow::Result<Crowd> {
         let std::net::SocketAddr::V4(to) = server.address else {
             anyhow::bail!("{} is no address of IPv4", server.address);
@@ -39,7 +39,7 @@ impl Crowd {
         Ok(Crowd(streams))
     }
 
-    /// Sends one message over each, and waits until all have come back. How long that took.
+    /// Sends one message on each connection, waits for all echoes, and returns the time that took.
     pub fn speak(&mut self) -> anyhow::Result<Duration> {
         let message = [7; MESSAGE];
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -62,8 +62,8 @@ impl Crowd {
             for event in &events {
                 let i = event.data.u64() as usize;
                 let mut buffer = [0; MESSAGE];
-                let count = self.0[i].read(&mut buffer[..left[i]]).context("cannot hear")?;
-                anyhow::ensure!(count > 0, "the server has hung up");
+                let count = self.0[i].read(&mut buffer[..left[i]]).context("cannot receive")?;
+                anyhow::ensure!(count > 0, "the server has closed a connection");
                 left[i] -= count;
                 if left[i] == 0 {
                     waiting -= 1;
@@ -75,7 +75,7 @@ impl Crowd {
     }
 }
 
-/// The `i`th connection, from an address of the loopback that has ports left.
+/// Opens the `i`th connection, from an address of the loopback that has ports left.
 fn stream(i: usize, to: SocketAddrV4) -> anyhow::Result<TcpStream> {
     let from = Ipv4Addr::new(127, 0, 0, 2 + (i / PORTS) as u8);
     let family = AddressFamily::INET;
@@ -87,18 +87,18 @@ fn stream(i: usize, to: SocketAddrV4) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Until the server's processor time stands still.
+/// Waits until the server uses no more processor time.
 pub fn settle(server: &Server) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut before = server.cpu()?;
     loop {
         std::thread::sleep(Duration::from_millis(100));
         let now = server.cpu()?;
-        // A millisecond is a timer of the runtime's own.
+        // Less than a millisecond may be a timer of the runtime itself.
         if now - before < Duration::from_millis(1) {
             return Ok(());
         }
-        anyhow::ensure!(start.elapsed() < PATIENCE, "the server does not come to rest");
+        anyhow::ensure!(start.elapsed() < PATIENCE, "the server does not become idle");
         before = now;
     }
 }

@@ -1,8 +1,8 @@
-//! How long answers took, in bins that are three per cent wide.
+//! A histogram of response times, in bins that are three per cent wide.
 
 use std::time::Duration;
 
-/// Steps in each power of two.
+/// Bins in each power of two.
 const STEPS: u64 = 32;
 
 /// A histogram, exact below 32 ns, log-linear above.
@@ -26,7 +26,7 @@ impl Latency {
         self.count
     }
 
-    /// What all but `1 - share` of the answers took at most.
+    /// Returns the time within which `share` of the answers arrived.
     pub fn quantile(&self, share: f64) -> Duration {
         let mut left = (self.count as f64 * share) as u64;
         for (i, &n) in self.bins.iter().enumerate() {
@@ -47,7 +47,7 @@ fn bin(ns: u64) -> usize {
     (u64::from(power) * STEPS + (ns >> power)) as usize
 }
 
-/// The least that is in a bin.
+/// Returns the smallest value in a bin.
 fn beginning(bin: usize) -> u64 {
     let bin = bin as u64;
     match bin / STEPS {

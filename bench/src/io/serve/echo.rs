@@ -1,4 +1,4 @@
-//! Echo by the runtimes: a task for each connection, as a user of each would write it.
+//! Echo by the runtimes: a task for each connection, written as a user of each runtime would.
 
 use std::io::{Read, Write};
 
@@ -50,11 +50,11 @@ pub fn tokio(runtime: Runtime) -> anyhow::Result<()> {
             });
         }
     };
-    // In a task, so that it runs on a worker where there are workers.
+    // In a task, so that a runtime with workers accepts on one of them.
     runtime.block_on(async { tokio::spawn(accept).await? })
 }
 
-/// tokio's runtime of many threads, with one of them.
+/// Builds tokio's multi-thread runtime with one worker.
 pub fn one_worker() -> anyhow::Result<Runtime> {
     Ok(Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }

@@ -1,11 +1,11 @@
-//! Echo by a bare loop on epoll: edge-triggered, and a short read ends it.
+//! Echo by a bare loop on epoll, edge-triggered: a short read ends the reading.
 //!
 //! ```text
 //!   epoll_wait ──► recv ──► send ──► full buffer? recv again
-//!                                    short read: nothing is left, the next edge tells
+//!                                    short read: the socket is empty, wait for the next edge
 //! ```
 //!
-//! Two calls for each message beside the wait, which many share.
+//! Each message takes two system calls, and a share of the wait.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,8 +16,8 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use super::socket::{BUFFER, listener};
 
-/// A connection with its buffer, as a coroutine would have it.
-struct Talk {
+/// A connection with its buffer, the state that a coroutine would have.
+struct Connection {
     stream: TcpStream,
     buffer: [u8; BUFFER],
 }
@@ -27,8 +27,8 @@ pub fn serve() -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
-    // By descriptor: they are small numbers, and given again.
-    let mut talks: Vec<Option<Box<Talk>>> = vec![];
+    // Indexed by descriptor: the kernel hands out the smallest free number.
+    let mut connections: Vec<Option<Box<Connection>>> = vec![];
     let mut events = Vec::with_capacity(256);
     loop {
         events.clear();
@@ -42,13 +42,13 @@ pub fn serve() -> anyhow::Result<()> {
                     let fd = stream.as_raw_fd() as usize;
                     let edges = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
                     epoll::add(&epoll, &stream, EventData::new_u64(fd as u64), edges)?;
-                    talks.resize_with(talks.len().max(fd + 1), || None);
-                    talks[fd] = Some(Box::new(Talk { stream, buffer: [0; BUFFER] }));
+                    connections.resize_with(connections.len().max(fd + 1), || None);
+                    connections[fd] = Some(Box::new(Connection { stream, buffer: [0; BUFFER] }));
                 }
-            } else if let Some(talk) = &mut talks[fd as usize]
-                && !talk.echo()
+            } else if let Some(connection) = &mut connections[fd as usize]
+                && !connection.echo()
             {
-                talks[fd as usize] = None;
+                connections[fd as usize] = None;
             }
         }
     }
@@ -56,15 +56,15 @@ pub fn serve() -> anyhow::Result<()> {
 
 const LISTENER: u64 = u64::MAX;
 
-impl Talk {
-    /// Sends back what has come; whether the connection goes on.
+impl Connection {
+    /// Sends back all that has arrived; returns false once the connection has ended.
     #[inline]
     fn echo(&mut self) -> bool {
         loop {
             match self.stream.read(&mut self.buffer) {
                 Ok(0) => return false,
                 Ok(count) => {
-                    // The answers of a load that waits for them always have room.
+                    // Never blocks: the load sends nothing more before it has the answer.
                     if self.stream.write_all(&self.buffer[..count]).is_err() {
                         return false;
                     }

@@ -15,12 +15,12 @@ use super::socket::{announce, free_address, listener};
 
 const BODY: &str = "Hello, world!";
 
-/// tokio on this thread.
+/// Builds tokio's current-thread runtime, with sockets.
 pub fn current() -> anyhow::Result<Runtime> {
     Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
-/// hyper on tokio, as trine's example `hyper` has it.
+/// Serves with hyper on tokio, set up like trine's example `hyper`.
 pub fn tokio() -> anyhow::Result<()> {
     let listener = listener()?;
     listener.set_nonblocking(true)?;
@@ -32,7 +32,7 @@ pub fn tokio() -> anyhow::Result<()> {
             tokio::spawn(async move {
                 let mut http = http1::Builder::new();
                 http.timer(TokioTimer::new());
-                // How a connection ends is the client's business.
+                // A connection that fails concerns its client alone.
                 let _ = http.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
             });
         }

@@ -33,7 +33,7 @@ pub enum Served {
 }
 
 impl Served {
-    /// The process that serves it.
+    /// Makes the command that runs this server in a process of its own.
     pub fn command(self) -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         let name = self.to_possible_value().expect("none is skipped");
@@ -41,7 +41,7 @@ impl Served {
         Ok(command)
     }
 
-    /// Serves, in this process, until it is killed.
+    /// Serves in this process until it is killed.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Served::EchoEpoll => epoll::serve(),

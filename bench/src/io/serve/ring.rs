@@ -2,18 +2,19 @@
 //!
 //! ```text
 //!   Receive   RECV in the ring ─► send(2) ─► RECV …         as trine's coroutines do it
-//!   Poll      POLL_ADD, once for all ─► RECV ─► SEND, both in the ring
+//!   Poll      POLL_ADD, multishot ─► RECV ─► SEND, all in the ring
 //! ```
 //!
-//! One ring for one thread, which does its completions' work when it asks for them
-//! (`SINGLE_ISSUER`, `DEFER_TASKRUN`). Accepting is an operation of its own, asked for once.
+//! One thread has one ring. The kernel runs the work of a completion when the thread waits for
+//! completions (`SINGLE_ISSUER`, `DEFER_TASKRUN`). One multishot operation accepts all connections.
 //!
-//! A connection's stream and buffer stay where they are until no operation of it is under way:
+//! A connection's stream and buffer stay in place while one of its operations is in flight:
 //!
-//! | | is under way | ends |
+//! | way | in flight | end of the connection |
 //! |---|---|---|
-//! | Receive | its RECV, always | when that says that the client has gone |
-//! | Poll | its POLL_ADD, always; a RECV or SEND while `busy` | RECV says that the client has gone: POLL_ADD is removed, and its last completion is awaited |
+//! | Receive | its RECV, always | RECV reports that the client has closed |
+//! | Poll | its POLL_ADD, always; a RECV or SEND while `busy` | RECV reports that the client has |
+//! | | | closed: POLL_ADD is removed, then its last completion arrives |
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -24,42 +25,42 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::socket::{BUFFER, listener};
 
-/// How messages come and go.
+/// The way messages are received and sent.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Way {
     Receive,
     Poll,
 }
 
-/// What was asked for: the upper half of a completion's `user_data`; the lower is the descriptor.
+/// Operations: the upper half of a completion's `user_data`. The lower half is the descriptor.
 const ACCEPT: u64 = 0;
 const RECEIVE: u64 = 1;
 const SEND: u64 = 2;
 const POLL: u64 = 3;
 const UNPOLL: u64 = 4;
 
-/// RECV: do not try before the socket has said that it is readable.
+/// A flag of RECV: wait until the socket is readable before the first try.
 const POLL_FIRST: u16 = 1;
 
-/// Room for operations, and for completions.
+/// Entries of the submission queue; a quarter of the completion queue's.
 const ENTRIES: u32 = 4_096;
 
-struct Talk {
+struct Connection {
     stream: TcpStream,
     buffer: [u8; BUFFER],
-    /// A RECV or a SEND is under way.
+    /// True while a RECV or a SEND is in flight.
     busy: bool,
-    /// More came meanwhile.
+    /// True if the socket became readable while the connection was busy.
     more: bool,
-    /// The client has gone.
-    gone: bool,
+    /// True once the client has closed.
+    closed: bool,
 }
 
 struct Loop {
     ring: IoUring,
     way: Way,
-    /// By descriptor: they are small numbers, and given again.
-    talks: Vec<Option<Box<Talk>>>,
+    /// Indexed by descriptor: the kernel hands out the smallest free number.
+    connections: Vec<Option<Box<Connection>>>,
 }
 
 pub fn serve(way: Way) -> anyhow::Result<()> {
@@ -69,7 +70,7 @@ pub fn serve(way: Way) -> anyhow::Result<()> {
     let ring = builder.build(ENTRIES)?;
     ring.submitter().register_ring_fd()?;
     let listener = listener()?;
-    let mut this = Loop { ring, way, talks: vec![] };
+    let mut this = Loop { ring, way, connections: vec![] };
     let accept = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()));
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     this.push(accept.flags(flags).build().user_data(tag(ACCEPT, 0)));
@@ -97,11 +98,17 @@ fn tag(operation: u64, fd: RawFd) -> u64 {
 
 impl Loop {
     #[inline]
-    fn complete(&mut self, what: u64, fd: RawFd, result: i32, goes_on: bool) -> anyhow::Result<()> {
-        match what {
+    fn complete(
+        &mut self,
+        operation: u64,
+        fd: RawFd,
+        result: i32,
+        goes_on: bool,
+    ) -> anyhow::Result<()> {
+        match operation {
             ACCEPT => {
                 anyhow::ensure!(result >= 0 && goes_on, "accepting ended with {result}");
-                // SAFETY: the ring has just made this descriptor, for us.
+                // SAFETY: the ring has just created this descriptor for us.
                 let stream = unsafe { TcpStream::from_raw_fd(result) };
                 self.begin(stream)?;
             }
@@ -118,9 +125,14 @@ impl Loop {
         stream.set_nodelay(true)?;
         let fd = stream.as_raw_fd();
         let slot = fd as usize;
-        self.talks.resize_with(self.talks.len().max(slot + 1), || None);
-        let (busy, more, gone) = (false, false, false);
-        self.talks[slot] = Some(Box::new(Talk { stream, buffer: [0; BUFFER], busy, more, gone }));
+        self.connections.resize_with(self.connections.len().max(slot + 1), || None);
+        self.connections[slot] = Some(Box::new(Connection {
+            stream,
+            buffer: [0; BUFFER],
+            busy: false,
+            more: false,
+            closed: false,
+        }));
         match self.way {
             Way::Receive => self.receive(fd, POLL_FIRST, 0),
             Way::Poll => self.poll(fd),
@@ -128,31 +140,31 @@ impl Loop {
         Ok(())
     }
 
-    /// `Receive`: the answer goes out by a call, and the next message is asked for.
+    /// `Receive`: sends the answer with a system call, and starts to receive the next message.
     #[inline]
     fn answer_at_once(&mut self, fd: RawFd, received: i32) {
-        let talk = self.talk(fd);
+        let connection = self.connection(fd);
         let count = received.max(0) as usize;
-        // The answers of a load that waits for them always have room.
-        if count > 0 && talk.stream.write_all(&talk.buffer[..count]).is_ok() {
+        // Never blocks: the load sends nothing more before it has the answer.
+        if count > 0 && connection.stream.write_all(&connection.buffer[..count]).is_ok() {
             self.receive(fd, POLL_FIRST, 0);
         } else {
-            self.talks[fd as usize] = None;
+            self.connections[fd as usize] = None;
         }
     }
 
-    /// `Poll`: something has come, or the watch has ended.
+    /// `Poll`: handles a readable socket, or the end of its POLL_ADD.
     #[inline]
     fn polled(&mut self, fd: RawFd, goes_on: bool) {
-        let talk = self.talk(fd);
-        if talk.gone {
+        let connection = self.connection(fd);
+        if connection.closed {
             if !goes_on {
-                self.talks[fd as usize] = None;
+                self.connections[fd as usize] = None;
             }
             return;
         }
-        let busy = std::mem::replace(&mut talk.busy, true);
-        talk.more = busy;
+        let busy = std::mem::replace(&mut connection.busy, true);
+        connection.more = busy;
         if !goes_on {
             self.poll(fd);
         }
@@ -161,35 +173,36 @@ impl Loop {
         }
     }
 
-    /// `Poll`: the answer goes out by the ring.
+    /// `Poll`: sends the answer through the ring.
     #[inline]
     fn answer(&mut self, fd: RawFd, received: i32) {
-        let talk = self.talk(fd);
+        let connection = self.connection(fd);
         if received > 0 {
-            let send = opcode::Send::new(Fd(fd), talk.buffer.as_ptr(), received.cast_unsigned());
+            let buffer = connection.buffer.as_ptr();
+            let send = opcode::Send::new(Fd(fd), buffer, received.cast_unsigned());
             self.push(send.flags(libc::MSG_NOSIGNAL).build().user_data(tag(SEND, fd)));
         } else if received == -libc::EAGAIN {
             self.sent(fd);
         } else {
-            talk.gone = true;
+            connection.closed = true;
             let remove = opcode::PollRemove::new(tag(POLL, fd));
             self.push(remove.build().user_data(tag(UNPOLL, fd)));
         }
     }
 
-    /// `Poll`: the buffer is free.
+    /// `Poll`: the buffer is free again; receives if more has arrived meanwhile.
     #[inline]
     fn sent(&mut self, fd: RawFd) {
-        let talk = self.talk(fd);
-        talk.busy = std::mem::take(&mut talk.more);
-        if talk.busy {
+        let connection = self.connection(fd);
+        connection.busy = std::mem::take(&mut connection.more);
+        if connection.busy {
             self.receive(fd, 0, libc::MSG_DONTWAIT);
         }
     }
 
     #[inline]
     fn receive(&mut self, fd: RawFd, when: u16, flags: i32) {
-        let buffer = self.talk(fd).buffer.as_mut_ptr();
+        let buffer = self.connection(fd).buffer.as_mut_ptr();
         let receive = opcode::Recv::new(Fd(fd), buffer, BUFFER as u32).ioprio(when).flags(flags);
         self.push(receive.build().user_data(tag(RECEIVE, fd)));
     }
@@ -201,16 +214,17 @@ impl Loop {
     }
 
     #[inline]
-    fn talk(&mut self, fd: RawFd) -> &mut Talk {
-        self.talks[fd as usize].as_mut().expect("an operation of it was under way")
+    fn connection(&mut self, fd: RawFd) -> &mut Connection {
+        self.connections[fd as usize].as_mut().expect("one of its operations was in flight")
     }
 
     #[inline]
     fn push(&mut self, entry: squeue::Entry) {
-        // SAFETY: an operation's buffer is in its `Talk`, boxed, which stands until no operation of it is
-        // under way (the table above), and is not looked at meanwhile.
+        // SAFETY: an operation's buffer is in its boxed `Connection`, which lives until none of its
+        // operations is in flight (the table above), and is not accessed meanwhile.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
-            // No room: what stands there is handed in. It fails only for want of room, which passes.
+            // The queue is full: hand its entries to the kernel, which makes room. An error means
+            // that the kernel has no room either, and passes.
             let _ = self.ring.submit();
         }
     }

@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 
-/// The room that every echo server has for what it reads.
+/// The size of every echo server's buffer.
 pub const BUFFER: usize = 2_048;
 
-/// Connections that the kernel keeps until they are accepted.
+/// Connections that the kernel queues until the server accepts them.
 const BACKLOG: i32 = 4_096;
 
-/// A listener on the loopback with a long backlog, announced.
+/// Listens on the loopback, with a long backlog, and announces the address.
 pub fn listener() -> anyhow::Result<TcpListener> {
     let family = AddressFamily::INET;
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -22,13 +22,13 @@ pub fn listener() -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Tells the measurement where the server is.
+/// Prints the server's address for the measurement.
 pub fn announce(address: &str) -> anyhow::Result<()> {
     println!("{address}");
     Ok(std::io::stdout().flush()?)
 }
 
-/// An address that is free now, for servers that cannot say which one they were given.
+/// Returns an unused address, for servers that cannot report the address they are bound to.
 pub fn free_address() -> anyhow::Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }

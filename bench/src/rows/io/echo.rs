@@ -56,13 +56,13 @@ fn echo(server: Command, size: Size) -> anyhow::Result<Sample> {
     let mut starved = vec![];
     for n in [100, 1_000] {
         let (warm_up, window) = (Duration::from_millis(warm_up), Duration::from_millis(window));
-        let heard = load::run(&server, n, warm_up, window)?;
+        let measured = load::run(&server, n, warm_up, window)?;
         sample = sample
-            .and(&format!("rate_{n}"), heard.per_second)
-            .and(&format!("p99_{n}"), heard.p99.as_secs_f64() * 1e6)
-            .and(&format!("cpu_{n}"), heard.cpu.as_secs_f64() * 1e6);
-        if heard.starved > 0 {
-            starved.push(format!("{} of {n} connections got no answer at all", heard.starved));
+            .and(&format!("rate_{n}"), measured.per_second)
+            .and(&format!("p99_{n}"), measured.p99.as_secs_f64() * 1e6)
+            .and(&format!("cpu_{n}"), measured.cpu.as_secs_f64() * 1e6);
+        if measured.starved > 0 {
+            starved.push(format!("{} of {n} connections got no answer at all", measured.starved));
         }
     }
     Ok(if starved.is_empty() { sample } else { sample.with_note(starved.join(", ")) })

@@ -73,13 +73,13 @@ fn load(server: &Server, size: Size) -> anyhow::Result<Sample> {
     let mut errors = vec![];
     for n in [64, 1_000] {
         let before = server.cpu()?;
-        let heard = wrk::run(server.address, n, size.of(3, 1))?;
+        let measured = wrk::run(server.address, n, size.of(3, 1))?;
         let cpu = server.cpu()? - before;
         sample = sample
-            .and(&format!("rate_{n}"), heard.per_second)
-            .and(&format!("p99_{n}"), heard.p99.as_secs_f64() * 1e6)
-            .and(&format!("cpu_{n}"), cpu.as_secs_f64() * 1e6 / heard.requests as f64);
-        errors.extend(heard.errors.map(|errors| format!("{n} connections: {errors}")));
+            .and(&format!("rate_{n}"), measured.per_second)
+            .and(&format!("p99_{n}"), measured.p99.as_secs_f64() * 1e6)
+            .and(&format!("cpu_{n}"), cpu.as_secs_f64() * 1e6 / measured.requests as f64);
+        errors.extend(measured.errors.map(|errors| format!("{n} connections: {errors}")));
     }
     Ok(if errors.is_empty() { sample } else { sample.with_note(errors.join(", ")) })
 }

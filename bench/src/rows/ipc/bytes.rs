@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ipc::{Asked, Means, measure};
+use crate::ipc::{Means, Plan, measure};
 use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
@@ -38,5 +38,5 @@ pub const ROW: Row = Row {
 };
 
 fn run(means: Means, size: Size) -> anyhow::Result<Sample> {
-    measure(means, Asked { blocked: true, short: 400_000, long: 20_000 }, size)
+    measure(means, Plan { blocked: true, short: 400_000, long: 20_000 }, size)
 }

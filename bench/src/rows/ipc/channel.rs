@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ipc::{Asked, Means, measure};
+use crate::ipc::{Means, Plan, measure};
 use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
@@ -52,9 +52,9 @@ const FAST: Counts = (4_000_000, 100_000);
 const SLOW: Counts = (400_000, 20_000);
 
 fn run(means: Means, (short, long): Counts, size: Size) -> anyhow::Result<Sample> {
-    measure(means, Asked { blocked: true, short, long }, size)
+    measure(means, Plan { blocked: true, short, long }, size)
 }
 
 fn polling(means: Means, (short, long): Counts, size: Size) -> anyhow::Result<Sample> {
-    measure(means, Asked { blocked: false, short, long }, size)
+    measure(means, Plan { blocked: false, short, long }, size)
 }
