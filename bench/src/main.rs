@@ -1,8 +1,8 @@
 //! trine beside its peers: the same work, in alternation, in one run.
 //!
 //! Each measurement runs in a process of its own, so no runtime shares threads, heap or memory with
-//! another. trine and its peers take turns, so a machine that is slow for a while is slow for all of
-//! them. The table in `docs/PERFORMANCE.md` shows the medians and their ratios.
+//! another. trine and its peers take turns, so a machine that is slow for a while is slow for all.
+//! The table in `docs/PERFORMANCE.md` shows the medians and their ratios.
 //!
 //! | file | what it holds |
 //! |---|---|

@@ -8,7 +8,7 @@
 //! | `process/` | tasks in processes |
 //! | `ipc/` | communication between processes |
 //!
-//! `runtimes.rs` builds tokio's runtimes for all of them.
+//! `runtimes.rs` builds tokio's runtimes for several of them.
 
 mod io;
 mod ipc;

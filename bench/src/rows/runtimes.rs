@@ -2,12 +2,12 @@
 
 use tokio::runtime::{Builder, Runtime};
 
-/// tokio on this thread.
+/// Builds tokio's current-thread runtime.
 pub fn current() -> anyhow::Result<Runtime> {
     Ok(Builder::new_current_thread().enable_time().build()?)
 }
 
-/// tokio on all cores.
+/// Builds tokio's multi-thread runtime.
 pub fn multi() -> anyhow::Result<Runtime> {
     Ok(Builder::new_multi_thread().enable_time().build()?)
 }

@@ -103,7 +103,7 @@ impl Crowd {
         connections.try_for_each(|(i, connection)| connection.send(i, Instant::now()))
     }
 
-    /// Receives all echoes that have arrived, reports the time of each, and sends the next messages.
+    /// Receives all arrived echoes, reports the time of each, and sends the next messages.
     fn turn(&mut self, mut report: impl FnMut(Duration)) -> anyhow::Result<()> {
         self.events.clear();
         epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&SILENCE))?;

@@ -1,4 +1,4 @@
-//! `connections`: what a connection costs that says nothing, and whether all can be served at once.
+//! `connections`: the memory of a silent connection, and the time to serve all at once.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,10 +14,11 @@ use crate::row::{
 
 pub const ROW: Row = Row {
     name: "connections",
-    about: "20,000 connections at once to the servers of `echo`, each with its task that reads: growth of the server's \
-            `VmRSS` per connection while none has said anything, then the time until all are answered who send 64 bytes at once, and the \
-            growth after that. Each task has a buffer of 2 KiB. The kernel's memory for the sockets, some KiB for each, is not in \
-            these figures.",
+    about: "20,000 connections at once to the servers of `echo`, each with a task that reads. The \
+            row shows the growth of the server's `VmRSS` per connection while all are silent, the \
+            time until all are answered after each has sent 64 bytes, and the growth after that. \
+            Each task has a buffer of 2 KiB. The kernel's memory for the sockets, a few KiB for \
+            each, is not included.",
     columns: &[
         Column { key: "bytes", heading: "bytes resident, idle", better: Better::Less },
         Column { key: "ms", heading: "ms until all are answered", better: Better::Less },
@@ -34,7 +35,7 @@ pub const ROW: Row = Row {
     limit: Duration::from_secs(240),
 };
 
-/// What either side needs beside its connections.
+/// Descriptors that either side needs beside its connections.
 const SPARE: u64 = 64;
 
 fn own(server: Served, size: Size) -> anyhow::Result<Sample> {
@@ -46,7 +47,7 @@ fn hold(server: Command, size: Size) -> anyhow::Result<Sample> {
     let allowed = raise_limit(wanted + SPARE)?;
     let n = wanted.min(allowed.saturating_sub(SPARE)) as usize;
     let server = Server::start(server)?;
-    // What a runtime makes for its first connection is no part of the price of the others.
+    // The first connection makes the runtime allocate its shared state, which must not count.
     drop(Crowd::connect(&server, 1)?);
     settle(&server)?;
 

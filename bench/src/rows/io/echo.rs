@@ -1,4 +1,4 @@
-//! `echo`: what it costs to be asked and to answer over TCP.
+//! `echo`: the cost of a request and its answer over TCP.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,12 +14,13 @@ use crate::row::{
 
 pub const ROW: Row = Row {
     name: "echo",
-    about: "A server on core 0 sends back what it is sent, to a load on core 1: 100 and 1,000 connections \
-            that each send 64 bytes, wait for them, and send the next 64, for 3 s after a start of 0.5 s. \
-            CPU is the processor time of all of the server's threads. Where CPU × requests/s is less than a \
-            core, the load was the limit. The bare loops do the same with no runtime: they are what the kernel's \
-            ways cost. io_uring's first is RECV in the ring and send(2), as trine does it; its second a poll, RECV and SEND, \
-            all in the ring.",
+    about: "A server on core 0 echoes the messages of a load on core 1. 100 and 1,000 connections \
+            each send 64 bytes, wait for the echo, and send the next 64, for 3 s after a warm-up \
+            of 0.5 s. CPU is the processor time of all threads of the server. Where CPU × \
+            requests/s is less than a core, the load was the limit. The bare loops do the same \
+            without a runtime, and show the cost of the kernel's interfaces. The first loop on \
+            io_uring does RECV in the ring and send(2), like trine; the second does poll, RECV and \
+            SEND, all in the ring.",
     columns: &[
         Column { key: "rate_100", heading: "requests/s, 100 connections", better: Better::More },
         Column { key: "p99_100", heading: "µs, p99", better: Better::Less },

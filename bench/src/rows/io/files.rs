@@ -14,9 +14,10 @@ use crate::row::{Better, Column, Peer, Program, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "files",
-    about: "10,000 files of 4 to 64 KiB, 340 MB in all, are read whole by 1,000 tasks, each ten of them one after the \
-            other. All are in the page cache. Six times in one process; of the last five the median is shown. CPU is the \
-            processor time of all threads. std reads them in a loop, on one thread and on two.",
+    about: "1,000 tasks read 10,000 files of 4 to 64 KiB, 340 MB in all; each task reads ten of \
+            them, one after the other. All are in the page cache. They are read six times in one \
+            process; of the last five the median is shown. CPU is the processor time of all \
+            threads. std reads them in a loop, on one thread and on two.",
     columns: &[
         Column { key: "rate", heading: "files/s", better: Better::More },
         Column { key: "cpu", heading: "µs CPU per file", better: Better::Less },
@@ -39,7 +40,7 @@ pub const ROW: Row = Row {
 /// Tasks that read.
 const TASKS: usize = 1_000;
 
-/// Times that all are read.
+/// Times that all files are read.
 const PASSES: usize = 6;
 
 /// Files in a directory of their own, removed when dropped.
@@ -50,7 +51,7 @@ struct Files {
 }
 
 impl Files {
-    /// Writes them: of sizes from 4 to 64 KiB, in no order.
+    /// Writes the files, of sizes from 4 to 64 KiB in pseudo-random order.
     fn write(size: Size) -> anyhow::Result<Arc<Files>> {
         let dir = tempfile::Builder::new().prefix("trine-bench-files-").tempdir()?;
         let mut files = Files { dir, count: size.of(10_000, 2_000), bytes: 0 };
@@ -69,12 +70,12 @@ impl Files {
         self.dir.path().join(i.to_string())
     }
 
-    /// Those that the `task`th of `tasks` reads.
+    /// Returns the files that the `task`th of `tasks` tasks reads.
     fn share(&self, task: usize, tasks: usize) -> impl Iterator<Item = PathBuf> {
         (task..self.count).step_by(tasks).map(|i| self.path(i))
     }
 
-    /// Reads all, some times, by `read`, which says how many bytes that were.
+    /// Measures `read`, which reads all files and returns the number of their bytes.
     fn measure(&self, read: impl Fn() -> anyhow::Result<u64>) -> anyhow::Result<Sample> {
         let mut passes = vec![];
         for _ in 0..PASSES {
@@ -83,7 +84,7 @@ impl Files {
             passes.push((start.elapsed(), self::cpu() - cpu));
             anyhow::ensure!(bytes == self.bytes, "{bytes} bytes read of {}", self.bytes);
         }
-        // The first finds memory that the program never had.
+        // The first pass touches fresh memory.
         passes.remove(0);
         passes.sort();
         let (elapsed, cpu) = passes[passes.len() / 2];
@@ -92,7 +93,7 @@ impl Files {
     }
 }
 
-/// The processor time of this process.
+/// Returns the processor time of this process.
 fn cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
@@ -154,7 +155,7 @@ fn std(size: Size, threads: usize) -> anyhow::Result<Sample> {
     })
 }
 
-/// Go reads the files that this program has written.
+/// Measures the Go program, which reads the files that this program has written.
 fn go(mut program: Command, size: Size) -> anyhow::Result<Sample> {
     let files = Files::write(size)?;
     program.env("BENCH_FILES", files.dir.path()).env("BENCH_BYTES", files.bytes.to_string());

@@ -1,4 +1,4 @@
-//! `http`: a web server's least answer.
+//! `http`: the smallest answer of a web server.
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use crate::row::{
 
 pub const ROW: Row = Row {
     name: "http",
-    about: "\"Hello, world!\" over HTTP/1.1 with keep-alive: the server on core 0, `wrk -t 1 --latency` on core 1 with \
-            64 and with 1,000 connections, for 3 s each after a start of 1 s. CPU is the processor time of all of the \
-            server's threads. trine's servers are its examples `http_hello` and `hyper`, as they stand in the repository; \
-            the others answer the same, `return 200` in nginx.",
+    about: "\"Hello, world!\" over HTTP/1.1 with keep-alive: the server on core 0, `wrk -t 1 \
+            --latency` on core 1 with 64 and with 1,000 connections, for 3 s each after a warm-up \
+            of 1 s. CPU is the processor time of all threads of the server. trine's servers are \
+            its examples `http_hello` and `hyper`, unchanged; the other servers send the same \
+            body, nginx with `return 200`.",
     columns: &[
         Column { key: "rate_64", heading: "requests/s, 64 connections", better: Better::More },
         Column { key: "p99_64", heading: "µs, p99", better: Better::Less },

@@ -1,4 +1,4 @@
-//! `ipc_bytes`: what the kernel has between processes.
+//! `ipc_bytes`: the kernel's own means of IPC.
 
 use std::time::Duration;
 
@@ -7,11 +7,12 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "ipc_bytes",
-    about: "Messages of 64 bytes between two processes, each on a core of its own: there and back, back to back; the same with both sides asleep for \
-            300 µs before they send (the median, without what they sleep); and one way, as fast as they are taken. Then \
-            messages of 64 KiB one way, of a queue 8 KiB, which is the kernel's limit. A semaphore carries nothing but permits, a signal nothing but its number, \
-            and one at a time. \
-            std's are the same system calls with nothing around them.",
+    about: "Messages of 64 bytes between two processes, each on a core of its own: there and back, \
+            back to back; the same with both sides asleep for 300 µs before they send (the median, \
+            without the sleep); and one way, as fast as they are taken. Then messages of 64 KiB \
+            one way; a queue's have 8 KiB, the kernel's limit. A semaphore carries only permits, a \
+            signal only its number, and one at a time. The lines of std are the same system calls \
+            without a wrapper.",
     columns: &[
         Column { key: "us", heading: "µs there and back", better: Better::Less },
         Column { key: "blocked", heading: "µs, both asleep before", better: Better::Less },

@@ -1,4 +1,4 @@
-//! `ipc_channel`, `ipc_channel_polling`: messages through memory that two processes share.
+//! `ipc_channel`, `ipc_channel_polling`: messages through memory shared by two processes.
 
 use std::time::Duration;
 
@@ -7,12 +7,14 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "ipc_channel",
-    about: "Messages of 64 bytes between two processes, each on a core of its own, through a channel that holds 1,024: there and back, back to back; \
-            the same with both sides asleep for 300 µs before they send (the median, without what they sleep); and one \
-            way, as fast as they are taken. Then messages of 64 KiB one way, through one that holds 16. Each is written from and \
-            read into memory of the program's own, by iceoryx2 too, whose users may do without. Whoever finds nothing \
-            sleeps: trine spins before it does, iceoryx2 is waited for by its events, 10 ms at a time (with no limit, some \
-            measurements hung).",
+    about: "Messages of 64 bytes between two processes, each on a core of its own, through a \
+            channel that holds 1,024: there and back, back to back; the same with both sides \
+            asleep for 300 µs before they send (the median, without the sleep); and one way, as \
+            fast as they are taken. Then messages of 64 KiB one way, through a channel that holds \
+            16. Each message is copied from and to the program's own memory, with iceoryx2 too, \
+            whose users can avoid the copies. A receiver that finds no message sleeps: trine spins \
+            first, iceoryx2's receivers wait for its events, 10 ms at a time (without a limit, \
+            some measurements hung).",
     columns: &[
         Column { key: "us", heading: "µs there and back", better: Better::Less },
         Column { key: "blocked", heading: "µs, both asleep before", better: Better::Less },
@@ -31,7 +33,7 @@ pub const ROW: Row = Row {
 
 pub const POLLING: Row = Row {
     name: "ipc_channel_polling",
-    about: "The same where both sides ask until there is something, and never sleep.",
+    about: "The same with both sides polling: they never sleep.",
     columns: &[
         Column { key: "us", heading: "µs there and back", better: Better::Less },
         Column { key: "rate", heading: "M messages/s", better: Better::More },
@@ -45,7 +47,7 @@ pub const POLLING: Row = Row {
     limit: Duration::from_secs(60),
 };
 
-/// How many messages fill the time, short and long ones.
+/// Numbers of short and of long messages that take a measurable time.
 type Counts = (u64, u64);
 
 const FAST: Counts = (4_000_000, 100_000);

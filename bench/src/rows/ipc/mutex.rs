@@ -16,9 +16,10 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size, ns_each};
 
 pub const ROW: Row = Row {
     name: "ipc_mutex",
-    about: "A number in shared memory is counted up behind a lock: by one thread alone, and by one thread of each of two \
-            processes at once (all countings by the time until both have done theirs). The pthread mutex is robust, as \
-            trine's is: who takes it after a holder that died is told. `flock` locks a file.",
+    about: "A number in shared memory is incremented under a lock: by one thread alone, and by one \
+            thread of each of two processes at once (all increments, divided by the time until \
+            both are done). The pthread mutex is robust, like trine's: it reports that its last \
+            holder has died. `flock` locks a file.",
     columns: &[
         Column { key: "ns", heading: "ns, alone", better: Better::Less },
         Column { key: "rate", heading: "M countings/s, two processes", better: Better::More },
@@ -31,34 +32,35 @@ pub const ROW: Row = Row {
     limit: Duration::from_secs(60),
 };
 
-/// What the two processes share beside the lock.
+/// The memory that the two processes share, beside trine's lock.
 struct Page {
-    /// The far side is there; the near side has begun.
+    /// True once the far side has started.
     ready: AtomicBool,
+    /// True once the near side has begun to count.
     go: AtomicBool,
-    /// Counted by steps that only a lock makes one.
+    /// The counter. A load and a store increment it, so it needs a lock.
     count: AtomicU64,
     mutex: UnsafeCell<libc::pthread_mutex_t>,
 }
 
 impl Page {
-    /// Zeroes, in memory that a fork shares; it stays until the process ends.
+    /// Maps a page of zeroes that forks share. It stays mapped until the process ends.
     fn map() -> anyhow::Result<&'static Page> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let len = size_of::<Page>();
-        // SAFETY: the kernel chooses a place where nothing is. It is aligned to a page, and zeroes are a valid `Page`:
-        // an unlocked mutex of the ordinary kind.
+        // SAFETY: the kernel chooses an unused address, aligned to a page. Zeroes are a valid
+        // `Page`: false, 0, and an unlocked mutex of the default kind.
         Ok(unsafe { &*mmap_anonymous(std::ptr::null_mut(), len, access, MapFlags::SHARED)?.cast() })
     }
 
-    /// The step that needs the lock.
+    /// Increments the counter; the caller holds the lock.
     fn count(&self) {
         let n = self.count.load(SeqCst);
         self.count.store(n + 1, SeqCst);
     }
 }
 
-/// A way to hold the lock during `Page::count`, in either process.
+/// A lock that either process holds during `Page::count`.
 trait Lock {
     fn count(&mut self, page: &Page) -> anyhow::Result<()>;
 }
@@ -72,12 +74,12 @@ impl Lock for Mutex<u64> {
     }
 }
 
-/// The mutex in the page, once it is made.
+/// The initialized mutex in the page.
 struct Pthread;
 
 impl Lock for Pthread {
     fn count(&mut self, page: &Page) -> anyhow::Result<()> {
-        // SAFETY: it was made before the fork, and only these functions touch it.
+        // SAFETY: it was initialized before the fork, and only these functions access it.
         let error = unsafe { libc::pthread_mutex_lock(page.mutex.get()) };
         anyhow::ensure!(error == 0, "pthread_mutex_lock: {error}");
         page.count();
@@ -129,7 +131,7 @@ fn measure<L: Lock>(
     let rate = 1e3 / ns_each(start.elapsed(), 2 * n);
     anyhow::ensure!(status.success(), "the other process: {status}");
     let counted = page.count.load(SeqCst);
-    anyhow::ensure!(counted == 3 * n as u64, "{counted} countings instead of {}", 3 * n);
+    anyhow::ensure!(counted == 3 * n as u64, "{counted} increments instead of {}", 3 * n);
     Ok(Sample::of("ns", alone).and("rate", rate))
 }
 
@@ -144,7 +146,8 @@ fn trine(size: Size) -> anyhow::Result<Sample> {
 fn pthread(size: Size) -> anyhow::Result<Sample> {
     let page = Page::map()?;
     let mut attributes = MaybeUninit::uninit();
-    // SAFETY: the attributes are made by the first call and taken by the others; nobody else has the page yet.
+    // SAFETY: the first call initializes the attributes, which the others take. No other process
+    // has the page yet.
     let errors = unsafe {
         [
             libc::pthread_mutexattr_init(attributes.as_mut_ptr()),
@@ -156,7 +159,7 @@ fn pthread(size: Size) -> anyhow::Result<Sample> {
             libc::pthread_mutex_init(page.mutex.get(), attributes.as_ptr()),
         ]
     };
-    anyhow::ensure!(errors == [0; 4], "there is no robust mutex: {errors:?}");
+    anyhow::ensure!(errors == [0; 4], "cannot make a robust mutex: {errors:?}");
     measure(size.of(1_000_000, 200_000), page, Pthread, || Ok(Pthread))
 }
 

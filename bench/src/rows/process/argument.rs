@@ -11,9 +11,11 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size, median};
 
 pub const ROW: Row = Row {
     name: "process_argument",
-    about: "100 MiB as an argument of a task that looks at its first and last byte, to a warm pool of one worker, until \
-            the result is here: the median of several. To make the argument does not count; to free it does, on both \
-            sides. The memcpy lines copy as much once, and twice, into memory that is mapped for it and unmapped again.",
+    about: "100 MiB go as an argument to a warm pool of one worker; the task reads the first and \
+            the last byte. The row shows the time until the result is here, the median of \
+            several. Making the argument does not count; freeing it does, on both sides. The \
+            memcpy lines copy as much once, and twice, into memory that is mapped for the copy \
+            and unmapped again.",
     columns: &[Column { key: "ms", heading: "ms per task", better: Better::Less }],
     peers: &[
         Peer::rust("trine, plain bytes (serde_bytes)", trine_bytes),
@@ -30,12 +32,12 @@ pub const ROW: Row = Row {
 
 const BYTES: usize = 100 << 20;
 
-/// The ends, so that the task depends on what it was given.
+/// Returns a number that depends on the first byte, the last byte and the length.
 fn ends(bytes: &[u8]) -> u64 {
     u64::from(bytes[0]) + u64::from(bytes[bytes.len() - 1]) + bytes.len() as u64
 }
 
-/// The median over several arguments, each made anew.
+/// Measures the median of several calls of `run`, each with a fresh argument.
 fn measure<A>(
     size: Size,
     make: impl Fn() -> anyhow::Result<A>,
@@ -78,24 +80,24 @@ fn procspawn(size: Size) -> anyhow::Result<Sample> {
 fn memcpy(size: Size, times: usize) -> anyhow::Result<Sample> {
     measure(size, bytes, |from| {
         for _ in 1..times {
-            copied(&from)?;
+            ends_of_copy(&from)?;
         }
-        copied(&from)
+        ends_of_copy(&from)
     })
 }
 
-/// What the ends of a copy in fresh memory are.
-fn copied(from: &[u8]) -> anyhow::Result<u64> {
-    // SAFETY: the kernel chooses a place where nothing is.
+/// Copies bytes into fresh memory, and returns the `ends` of the copy.
+fn ends_of_copy(from: &[u8]) -> anyhow::Result<u64> {
+    // SAFETY: the kernel chooses an unused address.
     let place = unsafe {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         mmap_anonymous(std::ptr::null_mut(), from.len(), access, MapFlags::PRIVATE)?
     };
-    // SAFETY: the mapping is as long as `from`, and nobody else knows of it.
+    // SAFETY: the mapping is as long as `from`, and nothing else refers to it.
     let to = unsafe { std::slice::from_raw_parts_mut(place.cast::<u8>(), from.len()) };
     to.copy_from_slice(from);
     let ends = ends(black_box(to));
-    // SAFETY: it was mapped above with this length, and `to` is not used any more.
+    // SAFETY: it was mapped above with this length, and `to` is no longer used.
     unsafe { munmap(place, from.len())? };
     Ok(ends)
 }

@@ -1,4 +1,4 @@
-//! `process_crashes`: tasks that crash now and then, and are run again.
+//! `process_crashes`: tasks that sometimes crash, and are run again.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,17 +10,19 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size, median};
 
 pub const ROW: Row = Row {
     name: "process_crashes",
-    about: "10,000 tasks at a pool of two workers, each of which aborts its process at random, one time in a hundred, and is then \
-            run again, at most twice: how much longer that takes than 10,000 tasks of which none crashes, for tasks that \
-            compute for 100 µs and for empty ones (medians of several, in turn). Every result is looked at. One run \
-            in a hundred has a task that crashes three times, and fails for good. trine is told `retries(2)`; of procspawn the \
-            caller spawns again what has failed. Pools of Python are in `worker_kill`.",
+    about: "10,000 tasks run in a pool of two workers. Each aborts its process at random, one time \
+            in a hundred, and is then run again, at most twice. The row shows how much longer \
+            that takes than 10,000 tasks that never crash, for tasks that compute for 100 µs and \
+            for empty ones (medians of several, in turn). Every result is checked. One run in a \
+            hundred has a task that crashes three times, and fails permanently. trine runs with \
+            `retries(2)`; for procspawn, the caller spawns the failed tasks again. Pools of \
+            Python are in `worker_kill`.",
     columns: &[
         Column { key: "busy", heading: "× the time, 100 µs", better: Better::Less },
         Column { key: "empty", heading: "× the time, empty", better: Better::Less },
         Column { key: "busy_ms", heading: "ms with crashes, 100 µs", better: Better::Less },
         Column { key: "empty_ms", heading: "ms with crashes, empty", better: Better::Less },
-        Column { key: "failed", heading: "failed for good", better: Better::Neither },
+        Column { key: "failed", heading: "failed permanently", better: Better::Neither },
     ],
     peers: &[
         Peer::rust("trine, process::Pool, retries(2)", trine),
@@ -38,14 +40,14 @@ struct Order {
     n: u64,
     /// Microseconds to compute for.
     busy: u64,
-    /// Whether it may crash.
-    deadly: bool,
+    /// True if the task may crash.
+    may_crash: bool,
 }
 
 fn task(order: Order) -> u64 {
     let start = Instant::now();
-    if order.deadly {
-        // Not from a generator of the process's own: workers are copies of each other.
+    if order.may_crash {
+        // From the kernel: workers are forked, so generators in their memory would all agree.
         let mut random = [0; 8];
         let drawn = getrandom(&mut random, GetRandomFlags::empty());
         if drawn == Ok(8) && u64::from_ne_bytes(random).is_multiple_of(100) {
@@ -58,26 +60,26 @@ fn task(order: Order) -> u64 {
     order.n + 1
 }
 
-/// `run` puts the orders through, and says how many have failed for good.
+/// Measures `run`, which runs the tasks and returns the number of those that failed permanently.
 fn measure(size: Size, run: impl Fn(Vec<Order>) -> anyhow::Result<u64>) -> anyhow::Result<Sample> {
     let mut sample = Sample::default();
     let mut failed = 0;
     for (key, key_ms, busy) in [("busy", "busy_ms", 100), ("empty", "empty_ms", 0)] {
-        let mut once = |deadly| {
+        let mut once = |may_crash| {
             let tasks = size.of(10_000, 4_000);
-            let orders = (0..tasks).map(|n| Order { n, busy, deadly }).collect();
+            let orders = (0..tasks).map(|n| Order { n, busy, may_crash }).collect();
             let start = Instant::now();
             failed += run(orders)?;
             anyhow::Ok(start.elapsed().as_secs_f64() * 1e3)
         };
         once(false)?;
-        let (mut clean, mut deadly) = (vec![], vec![]);
+        let (mut clean, mut crashing) = (vec![], vec![]);
         for _ in 0..size.of(5, 3) {
             clean.push(once(false)?);
-            deadly.push(once(true)?);
+            crashing.push(once(true)?);
         }
-        let (clean, deadly) = (median(clean), median(deadly));
-        sample = sample.and(key, deadly / clean).and(key_ms, deadly);
+        let (clean, crashing) = (median(clean), median(crashing));
+        sample = sample.and(key, crashing / clean).and(key_ms, crashing);
     }
     Ok(sample.and("failed", failed as f64))
 }
@@ -114,7 +116,7 @@ fn procspawn(size: Size) -> anyhow::Result<Sample> {
         let mut outstanding = VecDeque::new();
         let mut failed = 0;
         loop {
-            // Each takes up to four descriptors.
+            // Each outstanding task takes up to four descriptors.
             while outstanding.len() < 200
                 && let Some((order, run)) = orders.pop_front()
             {

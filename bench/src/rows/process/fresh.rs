@@ -1,4 +1,4 @@
-//! `process_spawn`: a process of its own for one task.
+//! `process_spawn`: a fresh process for each task.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "process_spawn",
-    about: "A fresh process for each task, its result awaited, one at a time. `true` runs no task: \
-            it is what starting any program costs here.",
+    about: "Each task runs in a fresh process, one at a time, until its result is here. `true` \
+            runs no task: its line shows the cost of starting any program here.",
     columns: &[Column { key: "us", heading: "µs per process", better: Better::Less }],
     peers: &[
         Peer::rust("trine, process::spawn", trine),

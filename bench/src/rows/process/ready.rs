@@ -1,4 +1,4 @@
-//! `process_ready`: a worker for a program that holds much memory.
+//! `process_ready`: a new worker of a program that holds much memory.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,12 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size, median};
 
 pub const ROW: Row = Row {
     name: "process_ready",
-    about: "How long it takes until a new worker is ready, while the program holds 10 MiB, and while it holds 4 GiB, \
-            all touched, in small pages: the median of many. Of a pool it is the first answer of a new one with one worker, less a \
-            round trip to it; else a whole process, from its start to its end, with a result but for the bare ones. The \
-            first pool of the program, whose template has to start, does not count.",
+    about: "The time until a new worker is ready, while the program holds 10 MiB, and while it \
+            holds 4 GiB, all touched, in small pages: the median of many. For a pool, it is the \
+            time until the first answer of a new pool of one worker, less a later round trip to \
+            it. For the others, it is the whole life of a process, with a result except for the \
+            bare ones. The first pool of the program has to start its template, and does not \
+            count.",
     columns: &[
         Column { key: "small", heading: "ms, 10 MiB held", better: Better::Less },
         Column { key: "large", heading: "ms, 4 GiB held", better: Better::Less },
@@ -38,14 +40,15 @@ const LARGE: usize = 4 << 30;
 const LARGE_QUICK: usize = 1 << 30;
 const PAGE: usize = 4096;
 
-/// Maps and touches memory, in small pages, which stays until the process ends: a measurement has its own.
+/// Maps and touches memory, in small pages. It stays mapped until the process ends, which serves
+/// this measurement alone.
 fn hold(bytes: usize) -> anyhow::Result<()> {
     let free = kilobytes("/proc/meminfo", "MemAvailable:")?;
     if free < bytes / 1024 * 3 / 2 {
-        return Err(Absent(format!("{} MiB are free: too few", free / 1024)).into());
+        return Err(Absent(format!("only {} MiB of memory are free", free / 1024)).into());
     }
     let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: the kernel chooses a place where nothing is, and nobody else knows of it.
+    // SAFETY: the kernel chooses an unused address, and nothing else refers to the mapping.
     let place = unsafe {
         let place = mmap_anonymous(std::ptr::null_mut(), bytes, access, MapFlags::PRIVATE)?;
         madvise(place, bytes, Advice::LinuxNoHugepage).context("no small pages")?;
@@ -55,7 +58,7 @@ fn hold(bytes: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `run` gives the milliseconds of one.
+/// Measures `run`, which makes one worker ready and returns the milliseconds that this took.
 fn measure(size: Size, n: usize, run: impl Fn() -> anyhow::Result<f64>) -> anyhow::Result<Sample> {
     let all = || Ok(median((0..n).map(|_| run()).collect::<anyhow::Result<Vec<_>>>()?));
     run()?;
@@ -64,10 +67,10 @@ fn measure(size: Size, n: usize, run: impl Fn() -> anyhow::Result<f64>) -> anyho
     hold(size.of(LARGE, LARGE_QUICK) - SMALL)?;
     let large: anyhow::Result<f64> = all();
     let sample = Sample::of("small", small?).and("large", large?);
-    Ok(if size.quick { sample.with_note("1 GiB held for 4") } else { sample })
+    Ok(if size.quick { sample.with_note("1 GiB held instead of 4") } else { sample })
 }
 
-/// The milliseconds that `run` takes.
+/// Returns the milliseconds that `run` takes.
 fn took(run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     let start = Instant::now();
     run()?;
@@ -107,7 +110,7 @@ fn fork(size: Size) -> anyhow::Result<Sample> {
             // SAFETY: the child calls nothing but `_exit`.
             let pid = match unsafe { libc::fork() } {
                 -1 => return Err(std::io::Error::last_os_error().into()),
-                // SAFETY: it ends the process, and runs nothing of it.
+                // SAFETY: it ends the process, without running any of its code.
                 0 => unsafe { libc::_exit(0) },
                 pid => pid,
             };

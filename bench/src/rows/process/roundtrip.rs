@@ -11,10 +11,11 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size, median, us_each};
 
 pub const ROW: Row = Row {
     name: "process_roundtrip",
-    about: "A `u64` to a warm pool of two workers and a `u64` back, one task at a time: back to back, where nobody has \
-            reason to sleep, and with both sides asleep in between: the caller sleeps 300 µs before each task, and each \
-            task sleeps 300 µs, which it measures itself and which do not count (the median). The pipes are what two bare \
-            system calls on either side cost: no pool, no tasks.",
+    about: "A `u64` goes to a warm pool of two workers and a `u64` comes back, one task at a time. \
+            First back to back, where neither side has reason to sleep. Then with both sides \
+            asleep in between: the caller sleeps 300 µs before each task, and each task sleeps \
+            300 µs; tasks measure their sleep, and it does not count (the median). The pipes show \
+            the cost of two bare system calls on either side, without pool or tasks.",
     columns: &[
         Column { key: "us", heading: "µs per task, back to back", better: Better::Less },
         Column { key: "blocked", heading: "µs, both asleep before", better: Better::Less },
@@ -30,16 +31,16 @@ pub const ROW: Row = Row {
     limit: Duration::from_secs(60),
 };
 
-/// Tasks before the counting begins.
+/// Tasks before the measurement.
 const WARM: u64 = 200;
 
-/// How long either side sleeps where it does.
+/// The time that a side sleeps.
 const ASLEEP: Duration = Duration::from_micros(300);
 
-/// The argument that asks for a task that sleeps.
+/// The argument that makes a task sleep.
 const SLEEP: u64 = u64::MAX;
 
-/// The next number; where it is asked to sleep, the nanoseconds that it has slept.
+/// Returns the next number; for [`SLEEP`], sleeps and returns the nanoseconds that it has slept.
 fn task(n: u64) -> u64 {
     if n != SLEEP {
         return next(n);
@@ -96,7 +97,7 @@ fn pipes(size: Size) -> anyhow::Result<Sample> {
     sample
 }
 
-/// The other end of the pipes: answers on standard output what comes on standard input, to its end.
+/// Runs the child's end of the pipes: answers each number on standard input until its end.
 pub fn answer() -> anyhow::Result<()> {
     let (mut from, mut to) = (std::io::stdin().lock(), std::fs::File::from(stdout()?));
     let mut n = [0; 8];
@@ -106,7 +107,7 @@ pub fn answer() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Standard output without a buffer.
+/// Returns standard output without a buffer.
 fn stdout() -> std::io::Result<std::os::fd::OwnedFd> {
     std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned()
 }

@@ -10,11 +10,12 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "process_throughput",
-    about: "Many `u64` → `u64` tasks through a warm pool of two workers (`Kind::Process`: one for \
-            each core), all results taken. Where spawn is used, 2,000 tasks are kept outstanding, \
-            of procspawn 200: it takes up to four descriptors for each. trine's map sends tiny tasks many \
-            at a time by itself, and each has an answer and a fate of its own. A chunk of Python's \
-            fails as one. Each peer has as many tasks as fill its time.",
+    about: "Many `u64` → `u64` tasks go through a warm pool of two workers (`Kind::Process`: one \
+            for each core), and all results are taken. Where tasks are spawned, 2,000 are kept \
+            outstanding; procspawn has 200, because each takes up to four of its descriptors. \
+            trine's map packs many tiny tasks into one message by itself, and each still succeeds \
+            or fails alone. A chunk of Python's fails as a whole. Each peer gets enough tasks for \
+            a measurable time.",
     columns: &[Column { key: "rate", heading: "tasks/s", better: Better::More }],
     peers: &[
         Peer::rust("trine, process::Pool, map", trine_map),
@@ -37,10 +38,10 @@ pub const ROW: Row = Row {
     limit: Duration::from_secs(60),
 };
 
-/// Tasks before the counting begins.
+/// Tasks before the measurement.
 const WARM: u64 = 1_000;
 
-/// `run` puts this many tasks through and returns the sum of their results.
+/// Measures `run`, which runs `n` tasks and returns the sum of their results.
 fn measure(n: u64, run: impl Fn(u64) -> anyhow::Result<u64>) -> anyhow::Result<Sample> {
     run(WARM)?;
     let start = Instant::now();
@@ -50,15 +51,15 @@ fn measure(n: u64, run: impl Fn(u64) -> anyhow::Result<u64>) -> anyhow::Result<S
     Ok(Sample::of("rate", rate))
 }
 
-/// Tasks of ours: enough for half a second, at the least.
+/// Returns a number of trine's tasks that takes half a second at least.
 const fn many(size: Size, full: u64) -> u64 {
     if size.quick { full / 4 } else { full }
 }
 
-/// Of a map, which keeps as many outstanding as it thinks right.
+/// Tasks of a map, which chooses itself how many it keeps outstanding.
 const MAPPED: u64 = 8_000_000;
 
-/// One by one.
+/// Tasks that are spawned one by one.
 const SPAWNED: u64 = 1_000_000;
 
 fn trine_map(size: Size) -> anyhow::Result<Sample> {
@@ -86,7 +87,7 @@ fn trine_spawn(size: Size) -> anyhow::Result<Sample> {
     })
 }
 
-/// Each call takes two channels of sockets: far more would meet the usual limit on descriptors.
+/// A call takes two channels of sockets, so many more would exceed the usual limit on descriptors.
 fn procspawn_pool(size: Size) -> anyhow::Result<Sample> {
     let pool = procspawn::Pool::new(2)?;
     measure(size.of(20_000, 4_000), |n| {
@@ -94,7 +95,7 @@ fn procspawn_pool(size: Size) -> anyhow::Result<Sample> {
     })
 }
 
-/// Keeps `window` tasks outstanding, joins the oldest first, and sums up.
+/// Keeps `window` tasks outstanding, joins the oldest first, and returns the sum of the results.
 fn windowed<T>(
     n: u64,
     window: usize,

@@ -1,4 +1,4 @@
-//! `worker_kill`: what becomes of a queue when a worker dies.
+//! `worker_kill`: the results of a queue of tasks after a worker was killed.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size};
 
 pub const ROW: Row = Row {
     name: "worker_kill",
-    about: "1,000 tasks are queued at a pool of two workers; one worker is killed by SIGKILL in \
-            the midst of a task. What came of them within 20 s; a task without an answer by then \
-            would hang its caller for good.",
+    about: "1,000 tasks are queued at a pool of two workers; one worker is killed by SIGKILL \
+            during a task. The row counts the outcomes within 20 s. A task without an answer by \
+            then would hang its caller forever.",
     columns: &[
         Column { key: "results", heading: "results", better: Better::Neither },
         Column { key: "errors", heading: "errors", better: Better::Neither },
@@ -29,7 +29,8 @@ pub const ROW: Row = Row {
 const TASKS: u64 = 1_000;
 const FATAL: u64 = 100;
 
-/// The first two hold both workers until all are queued.
+/// Returns the next number, or kills its worker. The first two tasks keep both workers busy until
+/// all are queued.
 fn task(n: u64) -> u64 {
     if n == FATAL {
         let _ = kill_process(getpid(), Signal::KILL);
@@ -38,14 +39,14 @@ fn task(n: u64) -> u64 {
     n + 1
 }
 
-/// What one task came to before the deadline.
+/// The outcome of a task at the deadline.
 enum Answer {
     Result(u64),
     Error(String),
     Unanswered,
 }
 
-/// Takes the answers one after the other, as far as they come before the bound.
+/// Counts the answers that arrive before the deadline.
 fn measure<T>(
     size: Size,
     tasks: Vec<T>,

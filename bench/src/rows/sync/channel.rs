@@ -1,4 +1,4 @@
-//! `channel`, `channel_1_core`, `channel_threads`: how much goes through a bounded channel.
+//! `channel`, `channel_1_core`, `channel_threads`: the throughput of a bounded channel.
 
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::runners::{self, AsyncJob, Job};
 use crate::row::{Better, Column, ONE_CARRIER, ONE_PROCESSOR, Peer, Row, Sample, Size};
 use crate::rows::runtimes::{current, multi};
 
-/// How many messages a channel holds.
+/// Messages that a channel holds.
 const CAPACITY: usize = 128;
 
 const COLUMNS: &[Column] = &[
@@ -22,11 +22,11 @@ const COLUMNS: &[Column] = &[
 
 pub const ROW: Row = Row {
     name: "channel",
-    about: "4,000,000 messages, each a `u64`, through a channel that holds 128, from one task to \
-            one and from four to four, on all cores. In ten portions, each with tasks and a channel \
-            of its own: which core a task is put on decides much. tokio's has but one receiver; may's is \
-            unbounded, and never makes a sender wait. flume, kanal and async-channel run on \
-            tokio's multi-thread runtime.",
+    about: "4,000,000 messages, each a `u64`, go through a channel that holds 128, from one task \
+            to one and from four to four, on all cores. They go in ten portions, each with tasks \
+            and a channel of its own, because the placement of the tasks on the cores decides \
+            much. tokio's channel has one receiver only. may's is unbounded, and never makes a \
+            sender wait. flume, kanal and async-channel run on tokio's multi-thread runtime.",
     columns: COLUMNS,
     peers: &[
         Peer::rust("trine", trine),
@@ -62,8 +62,8 @@ pub const ONE_CORE: Row = Row {
 
 pub const THREADS: Row = Row {
     name: "channel_threads",
-    about: "The same between threads. std's has but one receiver. crossbeam, kanal and std spin \
-            before they sleep.",
+    about: "The same between threads. std's channel has one receiver only. crossbeam, kanal and \
+            std spin before they sleep.",
     columns: COLUMNS,
     peers: &[
         Peer::rust("trine", |size| threads(size, channel::bounded)),
@@ -77,14 +77,14 @@ pub const THREADS: Row = Row {
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How many senders and as many receivers, with the column they belong to.
+/// A column, and its number of senders, which is also that of receivers.
 type Pairs = (&'static str, usize);
 
 const ONE: Pairs = ("one", 1);
 const FOUR: Pairs = ("four", 4);
 
-/// Measures by `transfer`, in which each sender of so many pairs sends so many messages, counted
-/// from zero, and which gives the sum of what arrived.
+/// Measures `transfer`. It is passed a number of pairs and a number of messages; each sender sends
+/// that many messages, counted from zero, and `transfer` returns the sum of the received ones.
 fn measure(
     size: Size,
     shapes: &[Pairs],
@@ -111,7 +111,7 @@ fn trine(size: Size) -> anyhow::Result<Sample> {
     })
 }
 
-/// Each end keeps its carrier until the other has begun, on another one then.
+/// Each end blocks its carrier until the other has started, so they start on two carriers.
 fn trine_apart(size: Size) -> anyhow::Result<Sample> {
     anyhow::ensure!(std::thread::available_parallelism()?.get() > 1, "there is one core");
     measure(size, &[ONE], |_, each| {
@@ -128,7 +128,7 @@ fn trine_apart(size: Size) -> anyhow::Result<Sample> {
     })
 }
 
-/// Tasks on `runtime`, at a channel whose ends can be cloned.
+/// Measures tasks on `runtime`, with a channel whose ends can be cloned.
 fn tasks<T: AsyncTx, R: AsyncRx + Clone>(
     size: Size,
     runtime: Runtime,
@@ -147,7 +147,7 @@ fn tokio_mpsc(size: Size, runtime: Runtime) -> anyhow::Result<Sample> {
     })
 }
 
-/// Threads, at a channel whose ends can be cloned.
+/// Measures threads, with a channel whose ends can be cloned.
 fn threads<T: Tx, R: Rx + Clone>(
     size: Size,
     make: impl Fn(usize) -> (T, R),

@@ -1,26 +1,26 @@
-//! The two ends of every peer's channel of `u64`, so that what goes through them is written once.
+//! The two ends of every peer's channel of `u64`, so that the work at them is written once.
 
 use std::future::Future;
 
-/// The end that messages go into, and that waits by blocking whoever calls.
+/// The sending end of a channel; it blocks the caller.
 pub trait Tx: Clone + Send + 'static {
     /// Waits until the channel takes the message.
     fn send(&self, message: u64);
 }
 
-/// The end that messages come out of; see [`Tx`].
+/// The receiving end of a channel; it blocks the caller.
 pub trait Rx: Send + 'static {
     /// Waits for a message; `None` when no sender is left.
     fn recv(&self) -> Option<u64>;
 }
 
-/// As [`Tx`], waiting by a future.
+/// The sending end of an async channel.
 pub trait AsyncTx: Clone + Send + Sync + 'static {
     /// Waits until the channel takes the message.
     fn send(&self, message: u64) -> impl Future<Output = ()> + Send;
 }
 
-/// As [`Rx`], waiting by a future.
+/// The receiving end of an async channel.
 pub trait AsyncRx: Send + 'static {
     /// Waits for a message; `None` when no sender is left.
     fn recv(&mut self) -> impl Future<Output = Option<u64>> + Send;

@@ -19,10 +19,10 @@ const COLUMNS: &[Column] = &[
 pub const ROW: Row = Row {
     name: "ping_pong",
     about: "Two tasks on one core send a `u64` there and back, 1,000,000 times, over a pair of \
-            channels that hold one message, and over a pair of rendezvous channels; in ten portions, \
-            each with tasks of its own. tokio's and \
-            async-channel's cannot hold nothing; may's are unbounded. flume, kanal and \
-            async-channel run on tokio's current-thread runtime.",
+            channels that hold one message, and over a pair of rendezvous channels. They do so in \
+            ten portions, each with tasks of its own. tokio and async-channel have no rendezvous \
+            channel; may's channels are unbounded. flume, kanal and async-channel run on tokio's \
+            current-thread runtime.",
     columns: COLUMNS,
     peers: &[
         Peer::rust("trine, 1 carrier", trine).with_env(ONE_CARRIER),
@@ -38,9 +38,9 @@ pub const ROW: Row = Row {
 
 pub const THREADS: Row = Row {
     name: "ping_pong_threads",
-    about: "The same between two threads that the kernel places as it likes, 100,000 times. \
-            crossbeam, kanal \
-            and std spin before they sleep, and are at their best where that is enough.",
+    about: "The same between two threads, 100,000 times; the kernel chooses their cores. \
+            crossbeam, kanal and std spin before they sleep, and are at their best where spinning \
+            is enough.",
     columns: COLUMNS,
     peers: &[
         Peer::rust("trine", |size| threads(size, channel::bounded)),
@@ -52,14 +52,14 @@ pub const THREADS: Row = Row {
     limit: Duration::from_secs(60),
 };
 
-/// Capacities, with the columns they belong to.
+/// Columns, and the capacity of the channels of each.
 type Capacities = &'static [(&'static str, usize)];
 
 const BOTH: Capacities = &[("one", 1), ("zero", 0)];
 const ONE: Capacities = &[("one", 1)];
 
-/// Measures by `play`, which sends so many messages over channels of that capacity and gives the
-/// sum of what came back.
+/// Measures `play`. It is passed a number of messages and a capacity, sends the messages over
+/// channels of that capacity, and returns the sum of the answers.
 fn measure(
     n: usize,
     capacities: Capacities,
@@ -111,7 +111,8 @@ fn may(size: Size) -> anyhow::Result<Sample> {
         .map(|sample| sample.with_note("unbounded"))
 }
 
-/// One sends and takes back, the other answers each with the next number.
+/// Makes two jobs: one sends numbers and receives the answers, the other answers each with the next
+/// number.
 fn players<T: Tx, R: Rx>(n: u64, there: (T, R), back: (T, R)) -> [Job; 2] {
     let ((there, arrives), (answer, back)) = (there, back);
     let first = move || {

@@ -1,4 +1,4 @@
-//! `cancel`: many waiting tasks are told to end.
+//! `cancel`: many waiting tasks are cancelled.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use crate::rows::runtimes::{current, multi};
 
 pub const ROW: Row = Row {
     name: "cancel",
-    about: "100,000 tasks, each asleep for an hour with a value on its stack or in its future whose \
-            destructor counts, are cancelled at once: the time until all have ended. A coroutine's \
-            stack is unwound, a future is only dropped. A goroutine cannot be cancelled: it selects \
-            on its timer and on its context, and defers the count.",
+    about: "100,000 tasks sleep for an hour, each with a value on its stack or in its future whose \
+            destructor counts. All are cancelled at once; the row shows the time until all have \
+            ended. A coroutine's stack is unwound, a future is only dropped. A goroutine cannot \
+            be cancelled: it selects on its timer and on its context, and defers the count.",
     columns: &[
         Column { key: "ms", heading: "ms until all have ended", better: Better::Less },
         Column { key: "dropped", heading: "destructors run", better: Better::Neither },
@@ -41,7 +41,7 @@ static ASLEEP: AtomicUsize = AtomicUsize::new(0);
 /// Tasks whose destructor has run.
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// What each task holds while it sleeps.
+/// The value that each task holds while it sleeps.
 struct Counted;
 
 impl Counted {
@@ -61,7 +61,7 @@ fn tasks(size: Size) -> usize {
     size.of(100_000, 20_000)
 }
 
-/// After the last ones have counted themselves, they may still be on their way to sleep.
+/// The extra time for the last tasks, which count themselves shortly before they sleep.
 const SETTLE: Duration = Duration::from_millis(200);
 
 fn sample(since: Instant) -> anyhow::Result<Sample> {
@@ -69,7 +69,7 @@ fn sample(since: Instant) -> anyhow::Result<Sample> {
     Ok(Sample::of("ms", ms).and("dropped", DROPPED.load(Ordering::Relaxed) as f64))
 }
 
-/// Until `n` tasks of trine sleep.
+/// Waits until `n` tasks of trine sleep.
 fn settle(n: usize) {
     while ASLEEP.load(Ordering::Acquire) < n {
         trine::time::sleep(Duration::from_millis(1));
@@ -77,13 +77,13 @@ fn settle(n: usize) {
     trine::time::sleep(SETTLE);
 }
 
-/// What a coroutine does.
+/// The body of a coroutine.
 fn sleep() {
     let _held = Counted::new();
     trine::time::sleep(LONG);
 }
 
-/// The coroutine that waits in the scope is cancelled, and with it those of the scope.
+/// Cancels the coroutine that waits in the scope, which cancels all coroutines of the scope.
 fn scope(size: Size) -> anyhow::Result<Sample> {
     let n = tasks(size);
     let owner = trine::coroutine::spawn(move || {
@@ -109,7 +109,7 @@ fn future() -> trine::Task<()> {
     })
 }
 
-/// Each task is cancelled by its handle.
+/// Cancels each task by its handle.
 fn one_by_one(size: Size, spawn: fn() -> trine::Task<()>) -> anyhow::Result<Sample> {
     let n = tasks(size);
     let tasks: Vec<_> = (0..n).map(|_| spawn()).collect();

@@ -1,4 +1,4 @@
-//! `yield_crowd`: the same among 20,000, where the stacks and run queue no longer fit the caches.
+//! `yield_crowd`: 20,000 coroutines yield, so the stacks and run queue no longer fit the caches.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `idle`: what a task that only waits costs in memory.
+//! `idle`: the memory of a task that only waits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,10 +9,10 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size, ns_each};
 
 pub const ROW: Row = Row {
     name: "idle",
-    about: "1,000,000 tasks (10,000 threads) that all sleep at once: growth of `VmRSS` and of the \
-            page tables, `VmPTE`, per task, and the time until all of them sleep. A coroutine has \
-            its stack with a guard page; a goroutine's is 2 KiB of the heap, without one; a future and \
-            a tokio task have no stack.",
+    about: "1,000,000 tasks (10,000 threads) sleep at once. The row shows the growth of `VmRSS` \
+            and of the page tables, `VmPTE`, per task, and the time until all of them sleep. A \
+            coroutine has a stack with a guard page; a goroutine's stack is 2 KiB of the heap, \
+            without one; a future and a tokio task have no stack.",
     columns: &[
         Column { key: "bytes", heading: "bytes resident", better: Better::Less },
         Column { key: "pte", heading: "bytes of page table", better: Better::Less },
@@ -36,8 +36,8 @@ const LONG: Duration = Duration::from_secs(3_600);
 /// Tasks that are about to sleep.
 static ASLEEP: AtomicUsize = AtomicUsize::new(0);
 
-/// Creates up to `n` tasks by `create`, which says whether it could, and looks at the memory when
-/// all of them sleep.
+/// Creates up to `n` tasks with `create`, until it fails, and measures the memory when all of them
+/// sleep.
 fn measure(n: usize, mut create: impl FnMut() -> Result<(), String>) -> anyhow::Result<Sample> {
     let before = Memory::now()?;
     let start = Instant::now();
@@ -47,11 +47,11 @@ fn measure(n: usize, mut create: impl FnMut() -> Result<(), String>) -> anyhow::
         std::thread::sleep(Duration::from_millis(1));
     }
     let elapsed = start.elapsed();
-    // The last ones have counted themselves and may still be on their way to sleep.
+    // The last tasks count themselves shortly before they sleep.
     std::thread::sleep(Duration::from_millis(200));
     let after = Memory::now()?;
 
-    anyhow::ensure!(created > 0, "not one task: {}", refused.unwrap_or_default());
+    anyhow::ensure!(created > 0, "no task could be created: {}", refused.unwrap_or_default());
     let sample = Sample::of("bytes", after.resident.since(before.resident, created))
         .and("pte", after.tables.since(before.tables, created))
         .and("ns", ns_each(elapsed, created))
@@ -62,7 +62,7 @@ fn measure(n: usize, mut create: impl FnMut() -> Result<(), String>) -> anyhow::
     })
 }
 
-/// A million, or as many as half of the free memory holds at a coroutine's price.
+/// Returns a million, or the number of coroutines that fit half of the free memory.
 fn many(size: Size) -> anyhow::Result<usize> {
     let free = kilobytes("/proc/meminfo", "MemAvailable:")?;
     Ok(size.of(1_000_000, 100_000).min(free / 2 / 5))
@@ -100,7 +100,7 @@ fn may(size: Size) -> anyhow::Result<Sample> {
             })
         }
     };
-    // Out of mappings there may be no memory for a message either: nothing is printed.
+    // Without mappings left, the panic message may find no memory: print nothing.
     std::panic::set_hook(Box::new(|_| ()));
     measure(many(size)?, || {
         let spawned = catch_unwind(AssertUnwindSafe(spawn));
@@ -130,7 +130,7 @@ fn threads(size: Size) -> anyhow::Result<Sample> {
     })
 }
 
-/// What this process holds, in kilobytes.
+/// The memory of this process.
 struct Memory {
     resident: Kilobytes,
     tables: Kilobytes,
@@ -147,7 +147,7 @@ impl Memory {
 }
 
 impl Kilobytes {
-    /// The growth since `before`, in bytes for each of `n`.
+    /// Returns the growth since `before`, in bytes for each of `n` tasks.
     fn since(self, before: Kilobytes, n: usize) -> f64 {
         self.0.saturating_sub(before.0) as f64 * 1_024.0 / n as f64
     }

@@ -1,4 +1,4 @@
-//! `os_thread`: threads of the kernel, created and joined.
+//! `os_thread`: kernel threads, created and joined.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size, us_each};
 
 pub const ROW: Row = Row {
     name: "os_thread",
-    about: "Threads with nothing to do are created and joined: 20,000 one at a time, and 20,000 in \
+    about: "Threads that do nothing are created and joined: 20,000 one at a time, and 20,000 in \
             batches of 100.",
     columns: &[
         Column { key: "one", heading: "µs per thread", better: Better::Less },
@@ -19,7 +19,7 @@ pub const ROW: Row = Row {
     limit: Duration::from_secs(60),
 };
 
-/// `batch` creates this many threads, then joins them.
+/// Measures `batch`, which creates as many threads as it is passed, then joins them.
 fn measure(size: Size, batch: impl Fn(usize) -> anyhow::Result<()>) -> anyhow::Result<Sample> {
     let threads = size.of(20_000, 2_000);
     let measure = |at_once: usize| {

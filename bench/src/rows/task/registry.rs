@@ -1,4 +1,4 @@
-//! `registry`: what the always-on registry of live tasks adds to a task.
+//! `registry`: the cost that the always-on registry of live tasks adds to a task.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use crate::row::{Better, Column, Peer, Row, Sample, Size, ns_each};
 
 pub const ROW: Row = Row {
     name: "registry",
-    about: "A task enters the registry of live tasks and leaves it, 10,000,000 times on one thread: \
-            the part of every spawn + join above that pays for being listed.",
+    about: "A task enters the registry of live tasks and leaves it, 10,000,000 times on one \
+            thread. This cost is part of every spawn + join above.",
     columns: &[Column { key: "ns", heading: "ns per task", better: Better::Less }],
     peers: &[
         Peer::rust("trine", |size| measure(size, None)),

@@ -1,4 +1,4 @@
-//! `skynet`: a tree of tasks, ten to a node, whose leaves are added up.
+//! `skynet`: a tree of tasks, ten to a node, which adds up its leaves.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,10 +13,11 @@ use crate::rows::runtimes::{current, multi};
 
 pub const ROW: Row = Row {
     name: "skynet",
-    about: "A task starts ten, each of them ten more, down to 1,000,000 leaves; each adds up what \
-            its ten give. Four times in one process; of the last three the median is shown. The \
-            sums travel through `join`, in Go through unbuffered channels, as the benchmark was \
-            written. rayon's tasks cannot wait for anything but each other.",
+    about: "A task starts ten tasks, each of them ten more, down to 1,000,000 leaves; each task \
+            adds up the results of its ten. It runs four times in one process; of the last three \
+            the median is shown. The sums travel through `join`, in Go through unbuffered \
+            channels, as in the original benchmark. rayon's tasks cannot wait for anything but \
+            each other.",
     columns: &[
         Column { key: "again", heading: "ms per run, later runs", better: Better::Less },
         Column { key: "first", heading: "ms, first run", better: Better::Less },
@@ -34,7 +35,7 @@ pub const ROW: Row = Row {
     limit: Duration::from_secs(60),
 };
 
-/// How many each node has below it.
+/// Children of each node.
 const CHILDREN: u64 = 10;
 
 fn measure(size: Size, tree: impl Fn(u64) -> anyhow::Result<u64>) -> anyhow::Result<Sample> {
@@ -49,7 +50,7 @@ fn measure(size: Size, tree: impl Fn(u64) -> anyhow::Result<u64>) -> anyhow::Res
     Ok(Sample::of("again", ms(again)).and("first", ms(first)))
 }
 
-/// The first leaves of a node's children, and how many leaves each of them has.
+/// Returns, for each child of a node, its first leaf and its number of leaves.
 fn below(first: u64, leaves: u64) -> impl Iterator<Item = (u64, u64)> {
     let each = leaves / CHILDREN;
     (0..CHILDREN).map(move |i| (first + i * each, each))

@@ -11,11 +11,11 @@ use crate::rows::runtimes::{current, multi};
 
 pub const ROW: Row = Row {
     name: "spawn_join",
-    about: "1,000,000 empty tasks: all are spawned by `main`, or by a task where the line says so, \
-            then all are joined. A batch of a tenth comes first, to start the workers, then five of \
-            a million. The first touches memory that the program never had; of the other four the \
-            median is shown. rayon's and Go's tasks have no handle: a scope or a `WaitGroup` waits \
-            for all, and no result is kept.",
+    about: "1,000,000 empty tasks are spawned, then all are joined, by `main`, or by a task where \
+            the line says so. A batch of a tenth starts the workers; then come five batches of a \
+            million. The first of them touches fresh memory; of the other four the median is \
+            shown. rayon's and Go's tasks have no handle: a scope or a `WaitGroup` waits for all \
+            of them, and no result is kept.",
     columns: &[
         Column { key: "again", heading: "ns per task, later batches", better: Better::Less },
         Column { key: "first", heading: "ns per task, first batch", better: Better::Less },
@@ -93,7 +93,7 @@ async fn tokio_batch(n: usize) -> anyhow::Result<()> {
 
 fn may(n: usize) -> anyhow::Result<()> {
     let spawn = |_| {
-        // SAFETY: the coroutine is empty: it touches no thread-local storage and no deep stack.
+        // SAFETY: the coroutine is empty: it touches no thread-local storage and needs no stack.
         unsafe { may::coroutine::spawn(|| ()) }
     };
     let tasks: Vec<_> = (0..n).map(spawn).collect();

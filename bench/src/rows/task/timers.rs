@@ -1,4 +1,4 @@
-//! `timers`: the price of a timer alone, without a task that waits for it.
+//! `timers`: the cost of a timer alone, without a task that waits for it.
 
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::rows::runtimes::current;
 
 pub const ROW: Row = Row {
     name: "timers",
-    about: "1,000,000 timers are made, one after the other, then cancelled, each pending together \
-            with all the others; they would ring after a minute to an hour, in no order. A sleep is \
-            a future in a box, polled once by a waker that does nothing, then dropped. Go's is a \
-            `time.Timer`, stopped; what Go still does later to forget it is not counted.",
+    about: "1,000,000 timers are created, one after the other, then cancelled, so that all are \
+            pending at once. They would fire after a minute to an hour, in random order. A sleep \
+            is a boxed future, polled once with a waker that does nothing, then dropped. Go's \
+            is a `time.Timer`, which is stopped; Go's later work to remove it is not counted.",
     columns: &[
         Column { key: "insert", heading: "ns to make", better: Better::Less },
         Column { key: "cancel", heading: "ns to cancel", better: Better::Less },
@@ -27,7 +27,7 @@ pub const ROW: Row = Row {
     limit: Duration::from_secs(60),
 };
 
-/// From a minute to an hour, in no order.
+/// Returns a time from a minute to an hour, in pseudo-random order.
 fn deadline(i: u64) -> Duration {
     Duration::from_secs(60)
         + Duration::from_millis(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 3_540_000)
@@ -40,7 +40,7 @@ fn measure<F: Future>(size: Size, sleep: impl Fn(Duration) -> F) -> anyhow::Resu
     Ok(Sample::of("insert", ns_each(insert, n)).and("cancel", ns_each(cancel, n)))
 }
 
-/// How long it took to make and to cancel so many.
+/// Measures the creation of `n` timers, and their cancellation.
 fn round<F: Future>(
     n: usize,
     sleep: impl Fn(Duration) -> F,
@@ -50,7 +50,7 @@ fn round<F: Future>(
     let insert = timed(|| {
         for i in 0..n {
             let mut timer = Box::pin(sleep(deadline(i as u64)));
-            anyhow::ensure!(timer.as_mut().poll(&mut context).is_pending(), "it rang at once");
+            anyhow::ensure!(timer.as_mut().poll(&mut context).is_pending(), "it fired at once");
             pending.push(timer);
         }
         Ok(())
@@ -66,14 +66,14 @@ fn trine_carrier(size: Size) -> anyhow::Result<Sample> {
     trine::coroutine::spawn(move || measure(size, trine::future::sleep)).join()?
 }
 
-/// Which leaves the timers to a carrier.
+/// Measures on a plain thread, which leaves its timers to a carrier.
 fn trine_thread(size: Size) -> anyhow::Result<Sample> {
     measure(size, trine::future::sleep)
 }
 
 fn tokio(size: Size) -> anyhow::Result<Sample> {
     let runtime = current()?;
-    // Not in a task: after 128 polls in one turn a task of tokio's is told to wait, timer or not.
+    // Not in a task: tokio makes a task yield after 128 polls in one turn, whatever it polls.
     let _entered = runtime.enter();
     measure(size, tokio::time::sleep)
 }

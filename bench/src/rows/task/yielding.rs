@@ -1,4 +1,4 @@
-//! `yield`: two coroutines on one carrier hand over to each other.
+//! `yield`: two coroutines on one carrier yield to each other.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub const ROW: Row = Row {
     limit: Duration::from_secs(60),
 };
 
-/// How many coroutines, and how often each of them yields.
+/// A number of coroutines, and the number of yields of each.
 pub struct Load {
     pub tasks: usize,
     pub yields: usize,
@@ -38,9 +38,10 @@ fn pair(size: Size) -> Load {
     Load { tasks: 2, yields: size.of(2_000_000, 500_000) }
 }
 
-/// From the first coroutine's first counted yield to the last one's last. All yield some more before
-/// and after, so that nobody starts, with the page faults of a fresh stack, and nobody ends, with
-/// the unmapping of its stack, while somebody counts.
+/// The time from the first counted yield of any coroutine to the last one.
+///
+/// Each coroutine yields some more before and after. So no coroutine starts (page faults of a fresh
+/// stack) or ends (unmapping of its stack) while another one counts.
 struct Span {
     base: Instant,
     first: AtomicU64,
@@ -48,7 +49,7 @@ struct Span {
 }
 
 impl Span {
-    /// Yields before the counting begins, and after it.
+    /// Yields of each coroutine before it counts, and after it.
     const AROUND: usize = 10;
 
     fn leak() -> &'static Span {
@@ -64,7 +65,7 @@ impl Span {
         self.last.fetch_max(self.base.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 
-    /// What one coroutine does, where a yield is a call.
+    /// Does the work of a coroutine, where a yield is a call.
     fn run(&self, yields: usize, hand_over: impl Fn()) {
         for _ in 0..Span::AROUND {
             hand_over();
@@ -96,7 +97,7 @@ pub fn trine(load: Load) -> anyhow::Result<Sample> {
     span.sample(&load)
 }
 
-/// The least that a scheduler does: resumes all in turn, and forgets who has ended.
+/// The smallest scheduler: resumes all coroutines in turn, and drops those that have ended.
 pub fn bare(load: Load) -> anyhow::Result<Sample> {
     let (span, yields) = (Span::leak(), load.yields);
     let mut coroutines: Vec<_> = (0..load.tasks)
@@ -164,7 +165,7 @@ fn tokio(runtime: tokio::runtime::Runtime, load: Load) -> anyhow::Result<Sample>
     })
 }
 
-/// Two threads on one core; each wakes the other and sleeps until it is woken.
+/// Two threads on one core: each wakes the other, then sleeps until it is woken.
 fn threads(size: Size) -> anyhow::Result<Sample> {
     static TURN: AtomicBool = AtomicBool::new(false);
     static THREADS: [OnceLock<Thread>; 2] = [OnceLock::new(), OnceLock::new()];
@@ -193,7 +194,7 @@ fn threads(size: Size) -> anyhow::Result<Sample> {
     span.sample(&load)
 }
 
-/// Keeps this thread, and those it starts, on the first core it may use.
+/// Pins this thread, and those that it starts, to the first core that it may use.
 fn pin_to_one_core() -> anyhow::Result<()> {
     let allowed = sched_getaffinity(None)?;
     let first = (0..CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu));
