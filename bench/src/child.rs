@@ -2,8 +2,8 @@
 //!
 //! The child leads a process group of its own, and the whole group is killed at the end, so its
 //! workers never outlive it. The leader is still unreaped then, so the group's id cannot have been
-//! reused. Output goes to memory files, not to pipes: a pipe that a stray worker has inherited never
-//! ends.
+//! reused. Output goes to memory files, not to pipes: a pipe that a stray worker has inherited
+//! never ends.
 
 use std::fs::File;
 use std::os::fd::AsFd;

@@ -1,6 +1,6 @@
-//! The error that the user has to put right.
+//! The error of bad input.
 
-/// Bad input: the text is the whole message, and the exit code is 2.
+/// Bad input, which the user has to correct. The text is the whole message; the exit code is 2.
 #[derive(Debug)]
 pub(crate) struct BadInput(pub(crate) String);
 

@@ -58,10 +58,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        // Whoever read the output has seen enough, as `head` has after its last line.
+        // The reader of the output has closed it, like `head` after its last line.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // With standard error closed too there is nobody left to tell.
+            // If standard error is closed too, the error cannot be printed anywhere.
             let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("trine: {error:#}\n"));
             ExitCode::from(if error.is::<BadInput>() { 2 } else { 1 })
         }

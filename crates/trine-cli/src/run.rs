@@ -11,7 +11,7 @@ use crate::measure::workload::tree;
 use crate::measure::{costs, machine, poison, workload};
 use crate::report;
 
-/// What `trine measure` is asked for.
+/// The options of `trine measure`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Directory whose files are read and digested: regular files only, symbolic links are not
@@ -33,22 +33,22 @@ pub(crate) struct Options {
 /// Everything that was measured: the document that `--json` prints.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    /// The name and version of this schema. It changes when a field is renamed, removed or means
-    /// something else, not when one is added.
+    /// The name and version of this schema. It changes when a field is renamed, removed or gets
+    /// another meaning, not when a field is added.
     schema: &'static str,
     quick: bool,
     machine: machine::Machine,
     costs: Vec<costs::Row>,
     workload: workload::Workload,
     poison: Vec<poison::Scene>,
-    /// Nothing failed, and the three kinds agreed.
+    /// True if nothing failed and the three kinds agreed.
     ok: bool,
 }
 
-/// Measures and prints; `false` if something failed or did not agree.
+/// Measures and prints. Returns false if something failed or did not agree.
 ///
-/// The tables are printed one by one as they are ready. When nobody reads them any more, the
-/// error of the first write that fails ends the measuring.
+/// Each table is printed as soon as it is ready. The first write that fails, because its reader has
+/// closed the output, ends the measurements.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let tree = tree::find(options.input.as_deref(), options.all)?;
     let limits = if options.quick { Limits::QUICK } else { Limits::FULL };
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     };
     progress.set_length(costs::STEPS + workload::steps(&limits) + poison::STEPS);
 
-    let machine = machine::look();
+    let machine = machine::describe();
     show(report::table::machine(&machine))?;
     let costs = costs::measure(&limits, &progress);
     show(report::table::costs(&costs))?;
@@ -86,8 +86,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     Ok(ok)
 }
 
-/// A bar on standard error, hidden where that is no terminal. It is drawn only between
-/// measurements: a thread that redraws it would take part in them.
+/// Makes a progress bar on standard error, hidden unless that is a terminal. It is drawn only
+/// between measurements, because a thread that redraws it would disturb them.
 fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}");

@@ -7,7 +7,7 @@ use trine::Kind;
 
 use super::by_kind::kind_as_word;
 
-/// A measurement that a program of its own is to make.
+/// A measurement for a program of its own.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Request {
     /// The time of the program's first task.
@@ -21,7 +21,7 @@ pub(crate) enum Request {
         kind: Kind,
         tasks: usize,
     },
-    /// The results of items of which one is poisoned.
+    /// The results of items, one of them poisoned.
     Poison {
         #[serde(with = "kind_as_word")]
         kind: Kind,
@@ -36,7 +36,7 @@ pub(crate) enum Item {
     Poisoned(Poison),
 }
 
-/// How an item goes wrong.
+/// The fault of a poisoned item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Poison {

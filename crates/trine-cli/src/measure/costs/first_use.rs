@@ -1,6 +1,5 @@
-//! How long the first task of a program takes: what starts without being asked to (carriers,
-//! threads, the template of the workers) is paid for here. Measured in a program of its own, once
-//! in each.
+//! The time of the first task of a program. It includes everything that starts implicitly:
+//! carriers, threads, the template of the workers. Each sample needs a program of its own.
 
 use std::time::Instant;
 

@@ -1,9 +1,9 @@
-//! What an idle task occupies.
+//! The memory of an idle task.
 //!
-//! Measured in a program of its own, where no stack that an earlier task used is left to be used
-//! again. Coroutines and threads: the program's resident memory before and after it has started
-//! many that wait, each for the one before it. Processes: the memory of each idle worker that it
-//! shares with nobody. What the kernel keeps of a task (its stack in the kernel, page tables) is in
+//! It is measured in a program of its own, where no stack of an earlier task can be reused. For
+//! coroutines and threads, it is the growth of the program's resident memory by many tasks, each of
+//! which waits for the task before it. For processes, it is the memory that each idle worker shares
+//! with no other process. The kernel's own memory for a task (kernel stack, page tables) is in
 //! neither figure.
 
 use std::fs;
@@ -17,10 +17,10 @@ use crate::measure::part;
 use crate::measure::request::Request;
 use crate::measure::sample::{Limits, Spread};
 
-/// Runs for coroutines and threads; of processes, every worker is a sample.
+/// Runs for coroutines and threads. For processes, every worker is a sample.
 const RUNS: usize = 3;
 
-/// Bytes that an idle task of this kind occupies.
+/// Measures the bytes that an idle task of this kind occupies.
 pub(crate) fn idle(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
     let tasks = limits.tasks(kind);
     let (runs, operations) = if kind == Kind::Process { (1, 1) } else { (RUNS, tasks) };
@@ -46,14 +46,14 @@ pub(crate) fn answer(kind: Kind, tasks: usize) -> anyhow::Result<()> {
 type Waiter = Task<Result<(), String>>;
 type Wait = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
-/// How much the resident memory grows by one of `tasks` tasks that wait.
+/// Measures the growth of the resident memory by each of `tasks` waiting tasks.
 ///
-/// The first waits for a channel, each of the others for the one before it, so that they all
-/// end when the first one does.
+/// The first task waits for a channel, each of the others for the task before it, so all end when
+/// the first does.
 fn waiting(tasks: usize, spawn: fn(Wait) -> Waiter) -> anyhow::Result<f64> {
     let (release, released) = mpsc::channel::<()>();
     let gate: Waiter = trine::thread::spawn(move || {
-        // An error says that the sender is gone, which releases as well as a message does.
+        // An error means that the sender was dropped, which releases the task like a message.
         let _ = released.recv();
         Ok(())
     });
@@ -61,7 +61,7 @@ fn waiting(tasks: usize, spawn: fn(Wait) -> Waiter) -> anyhow::Result<f64> {
         spawn(Box::new(move || before.join().unwrap_or_else(|error| Err(error.to_string()))))
     };
     let chain = |gate: Waiter, length: usize| (0..length).fold(gate, |last, _| wait_for(last));
-    // What the first tasks bring into being (carriers, tables) belongs to no single one.
+    // The first tasks allocate shared state (carriers, tables), which must not count.
     let last = until_waiting(64, chain(gate, 64))?;
     let before = resident()?;
     let last = until_waiting(64 + tasks, chain(last, tasks))?;
@@ -71,8 +71,8 @@ fn waiting(tasks: usize, spawn: fn(Wait) -> Waiter) -> anyhow::Result<f64> {
     Ok(grown as f64 / tasks as f64)
 }
 
-/// Waits until so many tasks wait, and gives back the last of them. The gate itself is not counted:
-/// that thread waits in `std`.
+/// Waits until `tasks` tasks wait, and returns `last`. The gate itself is not counted: its thread
+/// waits in `std`.
 fn until_waiting(tasks: usize, last: Waiter) -> anyhow::Result<Waiter> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -82,21 +82,21 @@ fn until_waiting(tasks: usize, last: Waiter) -> anyhow::Result<Waiter> {
             return Ok(last);
         }
         if last.is_finished() {
-            // Before the gate has opened: one of them failed, and the others after it.
+            // The gate has not opened, so a task failed, and with it all after it.
             last.join()?.map_err(anyhow::Error::msg)?;
             bail!("the tasks did not wait");
         }
         if Instant::now() > deadline {
-            bail!("only {waiting} of {tasks} tasks came to wait within 20 s");
+            bail!("only {waiting} of {tasks} tasks were waiting after 20 s");
         }
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// What each of `count` workers that are idle after a task holds for itself alone.
+/// Measures the private memory of each of `count` workers that are idle after a task.
 fn workers(count: usize) -> anyhow::Result<Vec<f64>> {
     let pool = trine::process::Pool::new(count);
-    // One task for each, long enough that no worker gets two and none stays untouched.
+    // One task for each worker, long enough that no worker gets two.
     for done in pool.map(0..count as u64, |_| std::thread::sleep(Duration::from_millis(50))) {
         done?;
     }
@@ -117,7 +117,7 @@ fn rollup(pid: &str) -> anyhow::Result<String> {
     fs::read_to_string(&path).with_context(|| format!("could not read {path}"))
 }
 
-/// A field of `smaps_rollup`, in bytes.
+/// Returns a field of `smaps_rollup`, in bytes.
 fn field(rollup: &str, name: &str) -> anyhow::Result<u64> {
     let value = rollup
         .lines()

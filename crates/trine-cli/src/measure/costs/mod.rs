@@ -1,7 +1,13 @@
-//! What a task of each kind costs.
+//! The costs of a task of each kind.
 //!
-//! A measurement of coroutines runs in a coroutine, where a program that uses them would stand;
-//! one of threads or processes runs in the main thread.
+//! A measurement of coroutines runs in a coroutine, like the code of a program that uses them. A
+//! measurement of threads or processes runs on the main thread.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `switch.rs` | two tasks that hand over to each other, in each kind's own way |
+//! | `first_use.rs` | the time of the first task of a program |
+//! | `memory.rs` | the memory of an idle task |
 
 pub(super) mod first_use;
 pub(super) mod memory;
@@ -19,19 +25,19 @@ use super::sample::{Limits, Spread, calibrated, fixed, time_each};
 /// One cost, for all three kinds.
 #[derive(Serialize)]
 pub(crate) struct Row {
-    /// A name that does not change: `create_join`, `create_join_batch`, `switch`, `round_trip`,
-    /// `map_item`, `first_use`, `idle_memory`.
+    /// The stable name: `create_join`, `create_join_batch`, `switch`, `round_trip`, `map_item`,
+    /// `first_use`, `idle_memory`.
     pub(crate) name: &'static str,
-    /// The same for people.
+    /// The name for people.
     #[serde(skip)]
     pub(crate) title: &'static str,
-    /// What the figures count.
+    /// The unit of the figures.
     pub(crate) unit: Unit,
     pub(crate) kinds: ByKind<Cell>,
 }
 
 impl Row {
-    /// Whether all three could be measured.
+    /// Returns true if all three kinds could be measured.
     pub(crate) fn is_measured(&self) -> bool {
         self.kinds.each().iter().all(|(_, cell)| matches!(cell.figure, Figure::Measured(_)))
     }
@@ -47,7 +53,7 @@ pub(crate) enum Unit {
 /// One cost of one kind.
 #[derive(Serialize)]
 pub(crate) struct Cell {
-    /// What exactly was measured.
+    /// A description of the measurement.
     pub(crate) how: &'static str,
     #[serde(flatten)]
     pub(crate) figure: Figure,
@@ -60,7 +66,7 @@ pub(crate) enum Figure {
     Failed { error: String },
 }
 
-/// How to measure one cost.
+/// A cost, and its measurement.
 struct Cost {
     name: &'static str,
     title: &'static str,
@@ -70,7 +76,7 @@ struct Cost {
 }
 
 const IN_BATCH: &str = "the same, all spawned before the first is joined; each of them";
-const FIRST_USE: &str = "Kind.spawn and join, with all that starts for it unasked";
+const FIRST_USE: &str = "Kind.spawn and join, with everything that it starts implicitly";
 const MAP_ITEM: &str = "Kind.map of u64 to u64, called by the main thread; each item";
 
 static COSTS: [Cost; 7] = [
@@ -135,13 +141,13 @@ static COSTS: [Cost; 7] = [
         how: ByKind {
             coroutine: "growth of the resident memory by a coroutine that waits in join",
             thread: "growth of the resident memory by a thread that waits in join",
-            process: "memory that a pool worker, idle after a task, shares with nobody",
+            process: "memory that a pool worker, idle after a task, shares with no process",
         },
         measure: memory::idle,
     },
 ];
 
-/// How many steps of progress [`measure`] makes.
+/// The steps of progress that [`measure`] makes.
 pub(crate) const STEPS: u64 = 3 * COSTS.len() as u64;
 
 /// Measures every cost of every kind.
@@ -171,8 +177,8 @@ fn empty(kind: Kind) -> Task<()> {
     }
 }
 
-/// Runs a measurement where it belongs: see the head of this file.
-fn at_home<T: Send + 'static>(
+/// Runs a measurement in a coroutine or on this thread: see the head of this file.
+fn in_place<T: Send + 'static>(
     kind: Kind,
     measure: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
@@ -184,7 +190,7 @@ fn at_home<T: Send + 'static>(
 
 fn create_join(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
     let limits = *limits;
-    at_home(kind, move || {
+    in_place(kind, move || {
         calibrated(&limits, |count| {
             time_each(count, || (0..count).try_for_each(|_| Ok(empty(kind).join()?)))
         })
@@ -193,7 +199,7 @@ fn create_join(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
 
 fn create_join_batch(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
     let limits = *limits;
-    at_home(kind, move || {
+    in_place(kind, move || {
         let count = limits.tasks(kind);
         let mut tasks = Vec::with_capacity(count);
         let mut batch = |count| {
@@ -209,7 +215,7 @@ fn create_join_batch(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
 
 fn switch(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
     let limits = *limits;
-    at_home(kind, move || match kind {
+    in_place(kind, move || match kind {
         Kind::Coroutine => switch::coroutines(&limits),
         Kind::Thread => switch::threads(&limits),
         Kind::Process => switch::processes(&limits),
@@ -218,7 +224,7 @@ fn switch(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
 
 fn round_trip(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
     let limits = *limits;
-    at_home(kind, move || {
+    in_place(kind, move || {
         Ok(match kind {
             Kind::Coroutine => ask(&Kind::Coroutine, &limits),
             Kind::Thread => ask(&trine::thread::Pool::new(1), &limits),
@@ -227,7 +233,7 @@ fn round_trip(kind: Kind, limits: &Limits) -> anyhow::Result<Spread> {
     })
 }
 
-/// Sends numbers and waits for each answer.
+/// Sends numbers, and waits for the answer to each.
 fn ask(executor: &impl Executor, limits: &Limits) -> Result<Spread, TaskError> {
     calibrated(limits, |count| {
         time_each(count, || {

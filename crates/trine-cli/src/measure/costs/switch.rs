@@ -1,12 +1,12 @@
 //! Two tasks that hand over to each other, in each kind's own way.
 //!
-//! | kind | how the one stops and the other goes on |
+//! | kind | the hand-over |
 //! |---|---|
 //! | coroutine | `yield_now`, both on the same carrier |
 //! | thread | `unpark` the other, `park` until the turn comes back |
-//! | process | write a byte to a socket, read until one comes back |
+//! | process | write a byte to a socket, read until a byte comes back |
 //!
-//! All three give nanoseconds for one hand-over, of which there are two in a round.
+//! All three return the nanoseconds of one hand-over. A round has two.
 
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -23,10 +23,10 @@ use trine::coroutine::yield_now;
 
 use crate::measure::sample::{Limits, Spread, calibrated, nanoseconds};
 
-/// Between the calling coroutine and another one on the same carrier.
+/// Measures hand-overs between the calling coroutine and another one on the same carrier.
 pub(crate) fn coroutines(limits: &Limits) -> anyhow::Result<Spread> {
     calibrated(limits, |rounds| {
-        // A carrier that has nothing to do may take the partner before it has started.
+        // An idle carrier may steal the partner before it has started.
         for _ in 0..1000 {
             if let Some(time) = yield_in_turn(rounds)? {
                 return Ok(time);
@@ -36,13 +36,13 @@ pub(crate) fn coroutines(limits: &Limits) -> anyhow::Result<Spread> {
     })
 }
 
-/// `None` if the two did not take turns all the time, as they do not on two carriers.
+/// Returns `None` if the two did not alternate strictly, as they do not on two carriers.
 fn yield_in_turn(rounds: usize) -> anyhow::Result<Option<f64>> {
     #[derive(Default)]
     struct Pair {
         started: AtomicBool,
         ended: AtomicBool,
-        /// Whether the partner was the last to run.
+        /// True if the partner was the last to run.
         partner_ran: AtomicBool,
     }
     let pair = Arc::new(Pair::default());
@@ -71,7 +71,7 @@ fn yield_in_turn(rounds: usize) -> anyhow::Result<Option<f64>> {
     Ok((together && turns == rounds).then(|| elapsed / (2 * rounds) as f64))
 }
 
-/// Between the calling thread and another one.
+/// Measures hand-overs between the calling thread and another one.
 pub(crate) fn threads(limits: &Limits) -> anyhow::Result<Spread> {
     const MINE: u32 = 0;
     const YOURS: u32 = 1;
@@ -80,7 +80,7 @@ pub(crate) fn threads(limits: &Limits) -> anyhow::Result<Spread> {
     let (introduce, partner) = mpsc::channel::<Thread>();
     let (me, shared) = (thread::current(), Arc::clone(&turn));
     let task = trine::thread::spawn(move || {
-        // Fails only if nobody wants to know any more.
+        // Fails only if the receiver has been dropped, and then the partner is not needed.
         let _ = introduce.send(thread::current());
         loop {
             match shared.load(Acquire) {
@@ -114,12 +114,12 @@ pub(crate) fn threads(limits: &Limits) -> anyhow::Result<Spread> {
     spread
 }
 
-/// Between this process and another one.
+/// Measures hand-overs between this process and another one.
 pub(crate) fn processes(limits: &Limits) -> anyhow::Result<Spread> {
     // An abstract name, so that no file is left behind.
     let name = format!("trine-measure-{}", std::process::id());
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
-    // If the other process dies, an error instead of a wait without end.
+    // If the other process dies, the wait fails instead of lasting forever.
     let patience = Some(Duration::from_secs(10));
     rustix::net::sockopt::set_socket_timeout(
         &listener,
@@ -143,7 +143,7 @@ pub(crate) fn processes(limits: &Limits) -> anyhow::Result<Spread> {
     spread
 }
 
-/// Gives every byte back until the other end closes; runs in the other process.
+/// Sends every byte back until the other end closes; runs in the other process.
 fn give_back(name: String) -> Result<(), String> {
     let serve = || -> std::io::Result<()> {
         let mut socket = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// CPU time, user and system, from one moment on: of this process, its dead children and its living
-/// ones. Worker processes are children that live on, so none of them is missed.
+/// A stopwatch of CPU time, user and system: of this process and of its children, dead or alive.
+/// Worker processes are living children.
 ///
-/// A living child counts by the kernel's scheduler statistics of its threads, in nanoseconds, or by
-/// the clock ticks (of 10 ms) of its `stat` file if those are more: where the kernel keeps no
-/// statistics, or where threads have ended.
+/// The time of a living child is the sum of the scheduler statistics of its threads, in
+/// nanoseconds. If the clock ticks (of 10 ms) in its `stat` file are more, they count instead: the
+/// kernel may keep no statistics, or threads may have ended.
 pub(crate) struct Stopwatch {
     own: Duration,
     children: Duration,
@@ -18,7 +18,8 @@ pub(crate) struct Stopwatch {
 
 impl Stopwatch {
     pub(crate) fn start() -> Stopwatch {
-        // To ask for the children costs some time itself. It stays outside, here and at the end.
+        // Reading the children's times takes CPU time itself, which must not count, here and at
+        // the end.
         let children = dead_children() + living_children();
         Stopwatch { own: own(), children }
     }
@@ -34,7 +35,7 @@ fn own() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// What the dead and waited-for children used: the two words of our own `stat`.
+/// Returns the CPU time of the reaped children, from two fields of our own `stat`.
 fn dead_children() -> Duration {
     stat("self").map_or(Duration::ZERO, |stat| ticks(stat.children_ticks))
 }
@@ -62,7 +63,7 @@ struct Stat {
 /// Reads `/proc/PID/stat`; see proc_pid_stat(5) for the order of its fields.
 fn stat(pid: &str) -> Option<Stat> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The command's name stands in parentheses and may hold anything, so begin after the last one.
+    // The command's name, in parentheses, may hold any byte, so parse after the last parenthesis.
     let after = text.iter().rposition(|&byte| byte == b')')? + 2;
     let fields = std::str::from_utf8(text.get(after..)?).ok()?;
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
@@ -74,7 +75,7 @@ fn stat(pid: &str) -> Option<Stat> {
     })
 }
 
-/// What the threads of a process have used by the scheduler's own count.
+/// Returns the CPU time of a process's threads from the scheduler's statistics.
 fn scheduled(pid: &str) -> Option<Duration> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let mut nanoseconds = 0;
@@ -97,7 +98,7 @@ mod tests {
     #[test]
     fn a_child_counts_while_it_lives() {
         let stopwatch = Stopwatch::start();
-        // A shell that computes, tells us, and stays until its standard input is closed.
+        // A shell that computes, prints a line, and stays until its standard input is closed.
         let mut child = std::process::Command::new("sh")
             .args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; read line"])
             .stdin(std::process::Stdio::piped())

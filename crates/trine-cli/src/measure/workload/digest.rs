@@ -1,4 +1,4 @@
-//! What is done with one file: the function that runs three ways.
+//! The digest of a file: the function that runs three ways.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::io::Read;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// What was found in a file.
+/// The digest of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Digest {
     pub(crate) bytes: u64,
@@ -23,7 +23,7 @@ impl std::fmt::Display for Digest {
     }
 }
 
-/// A file's digest, or why it could not be read. The error is text so that it can be compared.
+/// A file's digest, or the error of reading it, as text so that it can be compared.
 pub(crate) type Outcome = Result<Digest, String>;
 
 /// Reads and digests one file.
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_gone_is_an_error_with_a_text() {
+    fn a_missing_file_is_an_error_with_a_text() {
         let outcome = digest("/nonexistent/file".into());
         assert_eq!(outcome, Err("No such file or directory (os error 2)".into()));
     }

@@ -1,9 +1,14 @@
 //! The real work: every file of a tree, digested as coroutines, on threads and in processes.
 //!
-//! A plain loop goes first. It gives the digests that the others are compared with, and it brings
-//! the files into the page cache, so that the three kinds read them from the same place. Then the
-//! loop and the kinds take turns, round after round, so that a machine that gets slower or faster
-//! meanwhile does so for all of them.
+//! A plain loop goes first. Its digests are the expected ones, and it brings the files into the
+//! page cache, so all three kinds read them from there. Then the loop and the kinds take turns,
+//! round after round, so a machine that gets slower or faster meanwhile does so for all of them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `tree.rs` | the list of the files |
+//! | `digest.rs` | the function that runs three ways |
+//! | `cpu.rs` | CPU time of this program and its children |
 
 mod cpu;
 pub(super) mod digest;
@@ -20,27 +25,27 @@ use self::tree::Tree;
 use super::by_kind::{ByKind, kind_as_word};
 use super::sample::{Limits, Spread, nanoseconds};
 
-/// What came of the workload.
+/// The result of the workload.
 #[derive(Serialize)]
 pub(crate) struct Workload {
     /// The directory.
     pub(crate) input: String,
-    /// Regular files in it, readable or not.
+    /// The number of regular files in it, readable or not.
     pub(crate) files: usize,
     /// Bytes read in one round.
     pub(crate) bytes: u64,
     /// Words counted in one round.
     pub(crate) words: u64,
-    /// What could not be read, and why.
+    /// The files and directories that could not be read.
     pub(crate) unreadable: Vec<Unreadable>,
     /// The same work in a plain loop, without trine.
     pub(crate) plain_loop: Run,
     pub(crate) kinds: ByKind<Run>,
-    /// Every kind had the same outcome for every file as the plain loop, in every round.
+    /// True if every kind had the plain loop's outcome for every file in every round.
     pub(crate) agree: bool,
-    /// How many outcomes differed, over all kinds and rounds.
+    /// The number of outcomes that differed, over all kinds and rounds.
     pub(crate) differing: usize,
-    /// The first of them.
+    /// The first differences.
     pub(crate) differences: Vec<Difference>,
 }
 
@@ -61,27 +66,27 @@ pub(crate) struct Run {
     pub(crate) bytes_per_second: f64,
 }
 
-/// A file that came out differently.
+/// A file whose outcome differed.
 #[derive(Serialize)]
 pub(crate) struct Difference {
     #[serde(with = "kind_as_word")]
     pub(crate) kind: Kind,
     pub(crate) path: String,
-    /// What the plain loop found.
+    /// The outcome of the plain loop.
     pub(crate) expected: String,
-    /// What this kind found.
+    /// The outcome of this kind.
     pub(crate) got: String,
 }
 
-/// Differences that are kept with their text.
+/// The number of differences that are kept.
 const DIFFERENCES_SHOWN: usize = 20;
 
-/// How many steps of progress [`measure`] makes at the most.
+/// Returns the steps of progress that [`measure`] makes.
 pub(crate) fn steps(limits: &Limits) -> u64 {
     (1 + 4 * limits.rounds) as u64
 }
 
-/// Times of the rounds of one way to run the workload.
+/// The times of the rounds of one way to run the workload.
 #[derive(Clone, Default)]
 struct Times {
     wall: Vec<f64>,
@@ -148,7 +153,7 @@ pub(crate) fn measure(tree: &Tree, limits: &Limits, progress: &ProgressBar) -> W
     }
 }
 
-/// Whether one more round like those before would take too long.
+/// Returns true if one more round like those before would exceed the budget.
 fn over_budget(elapsed: Duration, rounds: usize, limits: &Limits) -> bool {
     elapsed + elapsed / rounds as u32 > limits.workload_budget
 }
@@ -163,7 +168,7 @@ fn unreadable(tree: &Tree, expected: &[Outcome]) -> Vec<Unreadable> {
     directories.chain(files).map(|(path, error)| Unreadable { path, error }).collect()
 }
 
-/// Compares what the kinds found with what the plain loop found.
+/// A comparison of the outcomes of the kinds with those of the plain loop.
 struct Comparison<'a> {
     tree: &'a Tree,
     expected: &'a [Outcome],
@@ -211,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_a_wrong_and_a_surplus_result_are_told() {
+    fn a_lost_a_wrong_and_a_surplus_result_are_reported() {
         let tree =
             Tree { root: "/".into(), files: vec!["/a".into(), "/b".into()], unlisted: Vec::new() };
         let digest = |words| Ok(digest::Digest { bytes: 1, words, sha256: [0; 32] });
@@ -224,7 +229,11 @@ mod tests {
         found.compare(Kind::Thread, vec![Ok(digest(1)), Ok(digest(3))]);
         found.compare(Kind::Process, vec![Ok(digest(1))]);
         found.compare(Kind::Coroutine, vec![Ok(digest(1)), Ok(digest(2)), Ok(digest(2))]);
-        let told: Vec<_> = found.differences.iter().map(|d| (d.kind, d.path.as_str())).collect();
-        assert_eq!(told, [(Kind::Thread, "/b"), (Kind::Process, "/b"), (Kind::Coroutine, "")]);
+        let differences: Vec<_> =
+            found.differences.iter().map(|d| (d.kind, d.path.as_str())).collect();
+        assert_eq!(
+            differences,
+            [(Kind::Thread, "/b"), (Kind::Process, "/b"), (Kind::Coroutine, "")]
+        );
     }
 }

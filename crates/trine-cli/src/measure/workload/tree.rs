@@ -1,4 +1,4 @@
-//! Which files there are to digest.
+//! The files to digest.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,10 +11,10 @@ use crate::bad_input::BadInput;
 /// The regular files below a directory.
 pub(crate) struct Tree {
     pub(crate) root: PathBuf,
-    /// In the order of their names, so that every run sees the same sequence. `OsString` and not
-    /// `PathBuf`, because serde takes only paths that are UTF-8.
+    /// The files in the order of their names, so that every run has the same sequence. They are
+    /// `OsString`s, because serde rejects a `PathBuf` that is not UTF-8.
     pub(crate) files: Vec<OsString>,
-    /// What could not be listed, and why: directories without permission, mostly.
+    /// Paths that could not be listed, and the reasons: directories without permission, mostly.
     pub(crate) unlisted: Vec<(PathBuf, String)>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn find(input: Option<&Path>, all: bool) -> anyhow::Result<Tree> {
             BadInput("found no source tree to measure with; name a directory: --input DIR".into())
         })?,
     };
-    // A walk only skips a root that it cannot read, so look first.
+    // Check the root first, because a walk merely skips a root that it cannot read.
     if let Err(error) = fs::read_dir(&root) {
         return Err(explain(&root, &error).into());
     }
@@ -72,7 +72,8 @@ fn walk(root: PathBuf, all: bool) -> Tree {
     tree
 }
 
-/// The source tree in the current directory, or else the one that this program was built from.
+/// Returns the source tree in the current directory, or else the one that this program was built
+/// from.
 fn own_source() -> Option<PathBuf> {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
     [Path::new("."), built_from]
@@ -81,7 +82,7 @@ fn own_source() -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// Names the cause and the remedy.
+/// Makes an error that names the cause and the remedy.
 fn explain(root: &Path, error: &std::io::Error) -> BadInput {
     use std::io::ErrorKind;
     let remedy = match error.kind() {
