@@ -3,29 +3,18 @@
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod common;
+
+use common::{alone, role, this_program, this_test};
 use trine::sync::channel::{self, Receiver, RecvError, SendError};
 use trine::sync::{Mutex, RwLock, Semaphore};
 use trine::{
     Cause, Kind, Task, coroutine, future, join_all, process, race, scope, shield, thread, time,
 };
-
-/// Runs this test alone in a process of its own, under a limit on its address space.
-fn child(name: &str, variables: &[(&str, &str)], kibibytes: Option<u64>) -> Output {
-    let limit = kibibytes.map(|most| format!("ulimit -v {most} && ")).unwrap_or_default();
-    let mut child = Command::new("sh");
-    child.args(["-c", &format!("{limit}exec \"$0\" --exact \"$1\" --nocapture")]);
-    child.arg(std::env::current_exe().unwrap()).arg(name);
-    child.env("BAD_INPUT_CHILD", "1").envs(variables.iter().copied());
-    child.output().unwrap()
-}
-
-fn is_child() -> bool {
-    std::env::var_os("BAD_INPUT_CHILD").is_some()
-}
 
 fn panic_of<T>(f: impl FnOnce() -> T) -> String {
     match panic::catch_unwind(AssertUnwindSafe(f)) {
@@ -248,7 +237,7 @@ fn a_stack_beyond_the_address_space_is_told() {
 
 #[test]
 fn a_stack_that_ulimit_has_no_room_for_is_an_error_that_names_it() {
-    if is_child() {
+    if role().is_some() {
         for task in [
             coroutine::Builder::new().stack_size(1 << 36).spawn(|| ()),
             thread::Builder::new().stack_size(1 << 36).spawn(|| ()),
@@ -260,20 +249,21 @@ fn a_stack_that_ulimit_has_no_room_for_is_an_error_that_names_it() {
         assert_eq!(coroutine::spawn(|| 7).join().unwrap(), 7);
         return;
     }
-    let name = "a_stack_that_ulimit_has_no_room_for_is_an_error_that_names_it";
-    let output = child(name, &[("TRINE_CARRIERS", "1")], Some(8 << 20));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -v 8388608 && exec \"$0\" --exact \"$1\" --nocapture"]);
+    shell.arg(this_program()).arg(this_test()).env("TRINE_CARRIERS", "1");
+    let output = shell.env("TRINE_TEST_ROLE", "alone").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
 fn an_absurd_stack_size_in_the_environment_is_reported_and_passed_over() {
-    if is_child() {
+    if role().is_some() {
         return assert_eq!(coroutine::spawn(|| 7).join().unwrap(), 7);
     }
-    let name = "an_absurd_stack_size_in_the_environment_is_reported_and_passed_over";
     for nonsense in ["-1", "2000000M", "18446744073709551615", ""] {
-        let output = child(name, &[("TRINE_STACK_SIZE", nonsense)], None);
+        let output = alone(&[("TRINE_STACK_SIZE", nonsense)]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && text.contains("trine: TRINE_STACK_SIZE="), "{text}");
     }

@@ -1,23 +1,15 @@
 //! What kills the whole program, seen from outside: this test program runs itself as a child.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+mod common;
+
+use common::{again, alone, role, this_program, this_test};
 use trine::{Cause, coroutine, future, thread, time};
-
-/// Runs the test `name` of this program with `variable` set.
-fn child(name: &str, variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env("TRINE_TEST_CHILD", "1");
-    command.envs(variables.iter().copied()).output().unwrap()
-}
-
-fn is_child() -> bool {
-    std::env::var_os("TRINE_TEST_CHILD").is_some()
-}
 
 fn endless(n: u64) -> u64 {
     let ballast = std::hint::black_box([n; 16]);
@@ -26,7 +18,7 @@ fn endless(n: u64) -> u64 {
 
 #[test]
 fn an_overflow_names_the_coroutine_and_the_remedy_and_aborts() {
-    if is_child() {
+    if role().is_some() {
         // A bystander on the same carriers makes sure that the right one is named.
         let bystander = coroutine::Builder::new().name("bystander").spawn(|| {
             for _ in 0..3 {
@@ -37,9 +29,8 @@ fn an_overflow_names_the_coroutine_and_the_remedy_and_aborts() {
         drop((bystander.join(), deep.join()));
         unreachable!("the overflow kills the program");
     }
-    let name = "an_overflow_names_the_coroutine_and_the_remedy_and_aborts";
     for variables in [&[][..], &[("TRINE_GUARD", "mprotect")], &[("TRINE_STACK_SIZE", "1M")]] {
-        let output = child(name, variables);
+        let output = alone(variables);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.signal(), Some(6), "dies as std does, of SIGABRT: {text}");
         assert!(text.contains("coroutine `deep thought` #"), "{text}");
@@ -53,7 +44,7 @@ fn an_overflow_names_the_coroutine_and_the_remedy_and_aborts() {
 
 #[test]
 fn a_null_dereference_in_a_coroutine_is_an_ordinary_segmentation_fault() {
-    if is_child() {
+    if role().is_some() {
         let task = coroutine::spawn(|| {
             // SAFETY: there is none; the child is to die of this.
             unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }
@@ -61,20 +52,20 @@ fn a_null_dereference_in_a_coroutine_is_an_ordinary_segmentation_fault() {
         drop(task.join());
         unreachable!("the fault kills the program");
     }
-    let output = child("a_null_dereference_in_a_coroutine_is_an_ordinary_segmentation_fault", &[]);
+    let output = alone(&[]);
     assert_eq!(output.status.signal(), Some(11));
     assert!(!String::from_utf8_lossy(&output.stderr).contains("overflowed"));
 }
 
 #[test]
 fn an_overflow_of_a_plain_thread_is_still_std_s_to_report() {
-    if is_child() {
+    if role().is_some() {
         coroutine::spawn(|| ()).join().unwrap();
         let thread = std::thread::Builder::new().name("plain".into()).spawn(|| endless(0));
         drop(thread.unwrap().join());
         unreachable!("the overflow kills the program");
     }
-    let output = child("an_overflow_of_a_plain_thread_is_still_std_s_to_report", &[]);
+    let output = alone(&[]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(6), "{text}");
     assert!(text.contains("thread 'plain'") && text.contains("has overflowed its stack"), "{text}");
@@ -82,11 +73,11 @@ fn an_overflow_of_a_plain_thread_is_still_std_s_to_report() {
 
 #[test]
 fn an_overflow_of_a_future_is_that_of_its_carrier_s_thread() {
-    if is_child() {
+    if role().is_some() {
         drop(future::spawn(async { endless(0) }).join());
         unreachable!("the overflow kills the program");
     }
-    let output = child("an_overflow_of_a_future_is_that_of_its_carrier_s_thread", &[]);
+    let output = alone(&[]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(6), "{text}");
     assert!(text.contains("'trine-co-0'") && text.contains("has overflowed its stack"), "{text}");
@@ -94,7 +85,7 @@ fn an_overflow_of_a_future_is_that_of_its_carrier_s_thread() {
 
 #[test]
 fn with_mprotect_guards_the_mapping_limit_is_named_and_the_rest_goes_on() {
-    if is_child() {
+    if role().is_some() {
         let limit: usize =
             std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap();
         if limit > 200_000 {
@@ -123,8 +114,7 @@ fn with_mprotect_guards_the_mapping_limit_is_named_and_the_rest_goes_on() {
         assert_eq!(coroutine::spawn(|| 7).join().unwrap(), 7);
         return;
     }
-    let name = "with_mprotect_guards_the_mapping_limit_is_named_and_the_rest_goes_on";
-    let output = child(name, &[("TRINE_GUARD", "mprotect")]);
+    let output = alone(&[("TRINE_GUARD", "mprotect")]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("not_spawned") && text.contains("vm.max_map_count"), "{text}");
@@ -132,20 +122,19 @@ fn with_mprotect_guards_the_mapping_limit_is_named_and_the_rest_goes_on() {
 
 #[test]
 fn nonsense_in_the_environment_is_reported_and_passed_over() {
-    if is_child() {
+    if role().is_some() {
         return assert_eq!(coroutine::spawn(|| 7).join().unwrap(), 7);
     }
-    let name = "nonsense_in_the_environment_is_reported_and_passed_over";
     let nonsense =
         [("TRINE_CARRIERS", "0"), ("TRINE_STACK_SIZE", "big"), ("TRINE_GUARD", "dragon")];
-    let output = child(name, &nonsense);
+    let output = alone(&nonsense);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     for (variable, _) in nonsense {
         assert!(text.contains(&format!("trine: {variable}=")), "{text}");
     }
     // More threads than any machine has room for.
-    let output = child(name, &[("TRINE_CARRIERS", "18446744073709551615")]);
+    let output = alone(&[("TRINE_CARRIERS", "18446744073709551615")]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("trine: TRINE_CARRIERS="), "{text}");
 }
@@ -158,7 +147,7 @@ fn what_a_refused_coroutine_owns_may_wait_while_it_is_dropped() {
             time::sleep(Duration::from_millis(2));
         }
     }
-    if is_child() {
+    if role().is_some() {
         let done = Arc::new(AtomicBool::new(false));
         let (here, there) = (Arc::clone(&done), Arc::clone(&done));
         let slow = thread::spawn(move || {
@@ -190,35 +179,30 @@ fn what_a_refused_coroutine_owns_may_wait_while_it_is_dropped() {
         assert!(started.unwrap() < 300);
         return;
     }
-    let name = "what_a_refused_coroutine_owns_may_wait_while_it_is_dropped";
-    let output = child(name, &[("TRINE_CARRIERS", "1")]);
+    let output = alone(&[("TRINE_CARRIERS", "1")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
 fn guard_pages_of_stacks_that_are_gone_do_not_count_towards_the_mapping_limit() {
-    if is_child() {
+    if role().is_some() {
         for _ in 0..40_000 {
             coroutine::Builder::new().stack_size(64 * 1024).spawn(|| ()).join().unwrap();
         }
         return;
     }
-    let name = "guard_pages_of_stacks_that_are_gone_do_not_count_towards_the_mapping_limit";
-    let output = child(name, &[("TRINE_GUARD", "mprotect")]);
+    let output = alone(&[("TRINE_GUARD", "mprotect")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
 fn a_panic_is_an_error_also_where_standard_error_cannot_be_written() {
-    if is_child() {
+    if role().is_some() {
         let error = coroutine::spawn(|| panic!("in silence")).join().unwrap_err();
         return assert!(error.is_panic());
     }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["a_panic_is_an_error_also_where_standard_error_cannot_be_written", "--exact"]);
-    command.args(["--nocapture", "--test-threads=1"]).env("TRINE_TEST_CHILD", "1");
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let status = command.env("TRINE_CARRIERS", "0").stderr(full).status().unwrap();
+    let status = again("alone").env("TRINE_CARRIERS", "0").stderr(full).status().unwrap();
     assert!(status.success(), "{status}");
 }
 
@@ -230,7 +214,7 @@ fn the_first_spawn_of_a_program_may_stand_in_a_destructor_during_a_panic() {
             assert_eq!(coroutine::spawn(|| 7).join().unwrap(), 7);
         }
     }
-    if is_child() {
+    if role().is_some() {
         let caught = std::panic::catch_unwind(|| {
             let _spawns = Spawns;
             panic!("with something to clean up");
@@ -241,8 +225,7 @@ fn the_first_spawn_of_a_program_may_stand_in_a_destructor_during_a_panic() {
         let Cause::Panicked { location, .. } = error.cause() else { panic!("{error}") };
         return assert!(location.is_some());
     }
-    let output =
-        child("the_first_spawn_of_a_program_may_stand_in_a_destructor_during_a_panic", &[]);
+    let output = alone(&[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -260,7 +243,7 @@ fn a_panic_whose_payload_panics_when_dropped_costs_no_carrier() {
             panic!("once more");
         }
     }
-    if is_child() {
+    if role().is_some() {
         for _ in 0..10 {
             drop(coroutine::spawn(|| First));
             drop(future::spawn(async { First }));
@@ -269,8 +252,7 @@ fn a_panic_whose_payload_panics_when_dropped_costs_no_carrier() {
         let task = coroutine::spawn(|| 7).join_timeout(Duration::from_secs(30));
         return assert_eq!(task.expect("the carrier is alive").unwrap(), 7);
     }
-    let name = "a_panic_whose_payload_panics_when_dropped_costs_no_carrier";
-    let output = child(name, &[("TRINE_CARRIERS", "1")]);
+    let output = alone(&[("TRINE_CARRIERS", "1")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -282,7 +264,7 @@ fn without_a_thread_to_carry_it_a_future_is_dropped_and_its_task_says_why() {
             self.0.store(true, Ordering::Relaxed);
         }
     }
-    if is_child() {
+    if role().is_some() {
         let dropped = Arc::new(AtomicBool::new(false));
         let owned = Dropped(Arc::clone(&dropped));
         let task = future::spawn(async move { drop(owned) });
@@ -292,30 +274,27 @@ fn without_a_thread_to_carry_it_a_future_is_dropped_and_its_task_says_why() {
         let sleep = || future::block_on(future::sleep(Duration::from_millis(1)));
         return assert!(std::panic::catch_unwind(sleep).is_err());
     }
-    let name = "without_a_thread_to_carry_it_a_future_is_dropped_and_its_task_says_why";
     // Threads with stacks that no address space has room for.
-    let output = child(name, &[("RUST_MIN_STACK", "140737488355328")]);
+    let output = alone(&[("RUST_MIN_STACK", "140737488355328")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
 fn a_spawn_while_settings_are_chosen_uses_the_old_ones_and_the_choice_is_too_late() {
-    if is_child() {
+    if role().is_some() {
         let late = trine::configure(|config| {
             config.carriers(1);
             assert_eq!(coroutine::spawn(|| 7).join().unwrap(), 7);
         });
         return assert_eq!(late, Err(trine::AlreadyStarted));
     }
-    let name = "a_spawn_while_settings_are_chosen_uses_the_old_ones_and_the_choice_is_too_late";
-    let output = child(name, &[]);
+    let output = alone(&[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
 fn a_segmentation_signal_that_the_program_ignores_stays_ignored() {
-    const NAME: &str = "a_segmentation_signal_that_the_program_ignores_stays_ignored";
-    if is_child() {
+    if role().is_some() {
         coroutine::spawn(|| ()).join().unwrap();
         let kill = format!("kill -SEGV {}", std::process::id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
@@ -324,7 +303,7 @@ fn a_segmentation_signal_that_the_program_ignores_stays_ignored() {
     // A shell that ignores a signal hands that on to what it executes.
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' SEGV; exec \"$0\" \"$1\" --exact --test-threads=1"]);
-    shell.arg(std::env::current_exe().unwrap()).arg(NAME).env("TRINE_TEST_CHILD", "1");
+    shell.arg(this_program()).arg(this_test()).env("TRINE_TEST_ROLE", "alone");
     let output = shell.output().unwrap();
     assert!(output.status.success(), "{}: {output:?}", output.status);
 }

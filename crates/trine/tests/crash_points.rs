@@ -20,7 +20,7 @@ mod common;
 use common::processes::{children, descriptors, shared_mappings};
 use common::temporary::TempPath;
 use common::waiting::{a_second, until_or};
-use common::{child, role, run, this_program};
+use common::{again, role, run};
 
 /// Where a run leaves what it has to tell.
 const FOLDER: &str = "TRINE_CRASH_DIR";
@@ -215,12 +215,11 @@ const PASSAGES: [u32; 2] = [1, 6];
 
 #[test]
 fn a_worker_or_a_template_dies_at_every_step() {
-    let name = "a_worker_or_a_template_dies_at_every_step";
     if role().is_some() {
         return master();
     }
     let unharmed = Folder::new();
-    let mut command = child(&this_program(), name, "master");
+    let mut command = again("master");
     command.env(FOLDER, unharmed.path());
     run(command);
     let most = left(&unharmed);
@@ -235,7 +234,7 @@ fn a_worker_or_a_template_dies_at_every_step() {
             let point = format!("{label}@{side}:{passage}");
             println!("{point}");
             let folder = Folder::new();
-            let mut command = child(&this_program(), name, "master");
+            let mut command = again("master");
             command.env(FOLDER, folder.path()).env("TRINE_CRASH_POINT", &point);
             run(command);
             assert!(folder.has_fired() || passage > 1, "nobody has come to {point}");
@@ -255,7 +254,6 @@ fn a_worker_or_a_template_dies_at_every_step() {
 
 #[test]
 fn a_master_dies_at_every_step() {
-    let name = "a_master_dies_at_every_step";
     if role().is_some() {
         return master();
     }
@@ -264,7 +262,7 @@ fn a_master_dies_at_every_step() {
             let point = format!("{label}@master:{passage}");
             println!("{point}");
             let folder = Folder::new();
-            let mut command = child(&this_program(), name, "master");
+            let mut command = again("master");
             command.env(FOLDER, folder.path()).env("TRINE_CRASH_POINT", &point);
             command.stdin(Stdio::null()).stdout(Stdio::null());
             let ended = command.stderr(Stdio::null()).spawn().unwrap().wait().unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::places::{PLACES, Place, ends_from_outside, every_byte_crosses, everywhere, pattern};
 use common::temporary::TempPath;
 use common::waiting::until_waiting;
-use common::{child, role, run, this_program, told};
+use common::{again, role, run, told};
 use trine::coroutine;
 use trine::ipc::Fifo;
 
@@ -20,9 +20,9 @@ fn new_fifo(path: &TempPath) -> Fifo {
 }
 
 /// Runs the test again with the other back end.
-fn also_with_epoll(name: &str) {
+fn also_with_epoll() {
     if role().is_none() && std::env::var_os("TRINE_REACTOR").is_none() {
-        let mut command = child(&this_program(), name, "epoll");
+        let mut command = again("epoll");
         command.env("TRINE_REACTOR", "epoll");
         run(command);
     }
@@ -40,7 +40,7 @@ fn every_byte_crosses_between_two_openings() {
 
 #[test]
 fn the_ends_wait_for_each_other() {
-    also_with_epoll("the_ends_wait_for_each_other");
+    also_with_epoll();
     for reading in PLACES {
         for writing in PLACES {
             for reader_first in [true, false] {
@@ -75,7 +75,7 @@ fn the_ends_wait_for_each_other() {
 
 #[test]
 fn an_opening_waits_for_a_writer_that_says_nothing() {
-    also_with_epoll("an_opening_waits_for_a_writer_that_says_nothing");
+    also_with_epoll();
     for place in PLACES {
         // Two FIFOs, opened in turn before anything is written: a usual way to begin.
         let (one, other) = (TempPath::new("fifo"), TempPath::new("fifo"));
@@ -99,7 +99,7 @@ fn an_opening_waits_for_a_writer_that_says_nothing() {
 
 #[test]
 fn other_programs_open_as_they_like() {
-    also_with_epoll("other_programs_open_as_they_like");
+    also_with_epoll();
     if role().is_some_and(|role| role.starts_with('/')) {
         // As any program does that knows nothing of trine.
         let path = PathBuf::from(role().unwrap());
@@ -114,8 +114,7 @@ fn other_programs_open_as_they_like() {
         let back = TempPath(there.0.with_extension("back"));
         let (writes, reads) = (new_fifo(&there), new_fifo(&back));
         let path = there.0.to_str().unwrap();
-        let other =
-            child(&this_program(), "other_programs_open_as_they_like", path).spawn().unwrap();
+        let other = again(path).spawn().unwrap();
         let task = place.spawn(move || {
             writes.open_writer().unwrap().write_all(&pattern(0, 200_000)).unwrap();
             let mut bytes = Vec::new();
@@ -130,7 +129,7 @@ fn other_programs_open_as_they_like() {
 
 #[test]
 fn openings_end_from_outside_and_by_their_timeout() {
-    also_with_epoll("openings_end_from_outside_and_by_their_timeout");
+    also_with_epoll();
     // Made here: a coroutine waits for that, too.
     let fifo = Arc::new(new_fifo(&TempPath::new("fifo")));
     let same = Arc::clone(&fifo);
@@ -317,11 +316,10 @@ fn what_was_looked_up_is_what_is_opened() {
 
 #[test]
 fn missing_rights_are_an_error_at_once() {
-    let this_test = "missing_rights_are_an_error_at_once";
     let Some(path) = role() else {
         let name = TempPath::new("fifo");
         let _fifo = new_fifo(&name);
-        run(child(&this_program(), this_test, name.0.to_str().unwrap()));
+        run(again(name.0.to_str().unwrap()));
         return;
     };
     // SAFETY: the one thread that matters gives its rights up.

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+mod common;
+
+use common::{again, alone, role};
 use trine::coroutine::{self, Generator, Step, Yielder};
 use trine::{Cause, scope, thread, time};
 
@@ -278,26 +281,15 @@ fn footprint() -> (usize, usize) {
     (rss, std::fs::read_to_string("/proc/self/maps").unwrap().lines().count())
 }
 
-/// Runs the test `name` of this program alone in a child.
-fn child(name: &str, variables: &[(&str, &str)]) -> std::process::Output {
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env("TRINE_TEST_CHILD", "1");
-    command.envs(variables.iter().copied()).output().unwrap()
-}
-
-fn is_child() -> bool {
-    std::env::var_os("TRINE_TEST_CHILD").is_some()
-}
-
-fn succeeds(name: &str) {
-    let output = child(name, &[]);
+fn succeeds_alone() {
+    let output = alone(&[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
 fn a_hundred_thousand_dropped_half_way_leave_nothing() {
-    if !is_child() {
-        return succeeds("a_hundred_thousand_dropped_half_way_leave_nothing");
+    if role().is_none() {
+        return succeeds_alone();
     }
     let drops = Rc::new(Cell::new(0));
     let half_way = || {
@@ -327,8 +319,8 @@ fn a_hundred_thousand_dropped_half_way_leave_nothing() {
 
 #[test]
 fn threads_that_end_leave_their_stacks_to_others() {
-    if !is_child() {
-        return succeeds("threads_that_end_leave_their_stacks_to_others");
+    if role().is_none() {
+        return succeeds_alone();
     }
     let one = || std::thread::spawn(|| upto(100).sum::<u32>()).join().unwrap();
     assert_eq!(one(), 4950);
@@ -391,21 +383,20 @@ fn deep() -> Generator<(), u64, ()> {
 
 #[test]
 fn an_overflow_in_a_generator_is_named_and_aborts() {
-    const NAME: &str = "an_overflow_in_a_generator_is_named_and_aborts";
-    match std::env::var("TRINE_TEST_WHERE").as_deref() {
-        Ok("thread") => drop(thread::spawn(|| deep().count()).join()),
-        Ok("coroutine") => {
+    match role().as_deref() {
+        Some("thread") => drop(thread::spawn(|| deep().count()).join()),
+        Some("coroutine") => {
             let builder = coroutine::Builder::new().name("outer").stack_size(1 << 20);
             drop(builder.spawn(|| deep().count()).join());
         }
-        Ok("main") => drop(deep().count()),
-        Ok("local") => {
+        Some("main") => drop(deep().count()),
+        Some("local") => {
             let builder = coroutine::Builder::new().name("near").stack_size(1 << 20);
             drop(builder.spawn_local(|| deep().count()).join());
         }
         _ => {}
     }
-    assert!(!is_child(), "the overflow kills the program");
+    assert!(role().is_none(), "the overflow kills the program");
     for guard in ["marker", "mprotect"] {
         for (place, who) in [
             ("main", "trine: a generator has overflowed its stack of 256 KiB"),
@@ -413,7 +404,7 @@ fn an_overflow_in_a_generator_is_named_and_aborts() {
             ("coroutine", "trine: a generator in coroutine `outer` #"),
             ("local", "trine: a generator in coroutine `near` #"),
         ] {
-            let output = child(NAME, &[("TRINE_TEST_WHERE", place), ("TRINE_GUARD", guard)]);
+            let output = again(place).env("TRINE_GUARD", guard).output().unwrap();
             let text = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.signal(), Some(6), "{place}: {text}");
             assert!(text.contains(who) && text.contains("of 256 KiB\nGive all"), "{place}: {text}");

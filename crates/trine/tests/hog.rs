@@ -1,12 +1,15 @@
 //! Coroutines that hold their carrier: counted, reported, and no hindrance for what was not started.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+mod common;
+
+use common::{again, role};
 use trine::coroutine;
 use trine::coroutine::{Builder, Hog, hogs, yield_now};
 
@@ -160,8 +163,7 @@ fn the_monitor_sleeps_while_there_is_nothing_to_run_and_wakes_after() {
 
 #[test]
 fn a_report_names_the_coroutine_and_the_functions_it_is_in() {
-    let name = "a_report_names_the_coroutine_and_the_functions_it_is_in";
-    if std::env::var_os("TRINE_TEST_CHILD").is_some() {
+    if role().is_some() {
         // Ends by the parent's hand, or with it.
         let parent = std::os::unix::process::parent_id();
         let task = Builder::new().name("the miller").spawn(move || {
@@ -178,10 +180,8 @@ fn a_report_names_the_coroutine_and_the_functions_it_is_in() {
         });
         return drop(task.join());
     }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([name, "--exact", "--nocapture"]);
-    command.env("TRINE_TEST_CHILD", "1").env("TRINE_HOGS", "trace").stderr(Stdio::piped());
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut command = again("miller");
+    let mut child = command.env("TRINE_HOGS", "trace").stdout(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let mut text = String::new();
     let mut read_until = |part: &str| {

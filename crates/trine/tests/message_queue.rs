@@ -9,7 +9,7 @@ use common::limits::limit;
 use common::places::{PLACES, Place, ends_from_outside, everywhere};
 use common::temporary::unique;
 use common::waiting::until_waiting;
-use common::{child, role, run, this_program, told};
+use common::{again, role, run, told};
 use rustix::process::Resource;
 use trine::ipc::MessageQueue;
 
@@ -158,8 +158,7 @@ fn another_program_sends_and_receives() {
         let questions = Name::new();
         let answers = Name(format!("{}-answers", questions.0));
         let (asks, hears) = (questions.small(), answers.small());
-        let this_test = "another_program_sends_and_receives";
-        let other = child(&this_program(), this_test, &questions.0).spawn().unwrap();
+        let other = again(&questions.0).spawn().unwrap();
         let task = place.spawn(move || {
             for n in 0..ROUNDS {
                 asks.send(&n.to_le_bytes(), 1).unwrap();
@@ -268,7 +267,6 @@ fn become_another(user: u32) -> bool {
 
 #[test]
 fn limits_of_the_kernel_are_explained() {
-    let this_test = "limits_of_the_kernel_are_explained";
     let options = || MessageQueue::options().create_new(true);
     let most = std::fs::read_to_string("/proc/sys/fs/mqueue/msg_max").unwrap();
     match role().as_deref() {
@@ -287,7 +285,7 @@ fn limits_of_the_kernel_are_explained() {
             let _queue = name.small();
             let roles = ["bytes", "descriptors", &name.0];
             for role in roles {
-                run(child(&this_program(), this_test, role));
+                run(again(role));
             }
         }
         Some("bytes") => {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use common::places::{PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern};
 use common::waiting::until_waiting;
-use common::{child, role, run, this_program};
+use common::{again, role, run};
 use rustix::pipe::{PipeFlags, pipe_with};
 use trine::coroutine;
 use trine::ipc::{self, PipeReader, PipeWriter};
@@ -184,9 +184,8 @@ fn the_standard_streams_of_children() {
 #[test]
 fn a_program_that_wants_sigpipe_gets_it() {
     if role().is_none() {
-        let name = "a_program_that_wants_sigpipe_gets_it";
-        run(child(&this_program(), name, "ignores"));
-        let status = child(&this_program(), name, "default").spawn().unwrap().wait().unwrap();
+        run(again("ignores"));
+        let status = again("default").spawn().unwrap().wait().unwrap();
         assert_eq!(status.signal(), Some(libc::SIGPIPE));
         return;
     }

@@ -16,7 +16,7 @@ mod common;
 use common::journal::{Journal, begin, own_folder};
 use common::processes::{children, spin_for_ever, stay_for_ever};
 use common::waiting::until;
-use common::{child, not_spawned, role, run, this_program};
+use common::{again, not_spawned, role, run};
 
 fn reason_of<T>(task: Task<T>) -> String {
     let error = task.join().err().expect("the pool has no worker");
@@ -236,7 +236,6 @@ fn the_next_task_tries_again() {
 
 #[test]
 fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
-    let name = "one_that_never_returns_holds_up_neither_deadlines_nor_the_end";
     if role().is_some() {
         let log = Journal::new("never");
         let stay = || {
@@ -255,5 +254,5 @@ fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
         until(|| children() == 1);
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }

@@ -11,7 +11,7 @@ use trine::{Cause, Task, TaskError, time};
 mod common;
 
 use common::processes::spin_for_ever;
-use common::{child, role, run, this_program};
+use common::{again, role, run};
 
 fn captured() -> Builder {
     Builder::new().capture_output()
@@ -198,9 +198,8 @@ fn many_tasks_at_once_have_each_its_own() {
 
 #[test]
 fn without_capture_tasks_print_where_the_program_does() {
-    let name = "without_capture_tasks_print_where_the_program_does";
     if role().is_none() {
-        let text = run(child(&this_program(), name, "master"));
+        let text = run(again("master"));
         assert!(text.contains("aloud") && !text.contains("in silence"), "{text}");
         return;
     }

@@ -10,15 +10,14 @@ use trine::process;
 
 mod common;
 
-use common::{child, children_of_all_threads, role, run, this_program};
+use common::{again, beside, child, children_of_all_threads, role, run, this_program};
 
 /// A program that got a variable it was not meant to get: works normally and says so.
 fn stale(
-    name: &str,
     variable: &str,
     prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static,
 ) -> String {
-    let mut command = child(&this_program(), name, "normal");
+    let mut command = again("normal");
     command.env("TRINE_TEMPLATE", variable);
     // SAFETY: what is prepared are descriptors, by calls that may be made between fork and exec.
     unsafe { command.pre_exec(prepare) };
@@ -37,7 +36,6 @@ fn duplicate(from: i32, to: i32) -> std::io::Result<()> {
 
 #[test]
 fn a_forged_or_stale_variable_is_ignored_aloud() {
-    let name = "a_forged_or_stale_variable_is_ignored_aloud";
     if role().is_some() {
         assert!(std::env::var_os("TRINE_TEMPLATE").is_none(), "the variable is gone");
         // The descriptor is untouched where there is one: what was written can be read.
@@ -54,28 +52,28 @@ fn a_forged_or_stale_variable_is_ignored_aloud() {
     }
     let token = token_for_this_program();
     for garbage in ["", "nonsense", "3", "3:", "-1:0", "2:0123456789abcdef0123456789abcdef"] {
-        assert!(stale(name, garbage, || Ok(())).contains("form"), "{garbage}");
+        assert!(stale(garbage, || Ok(())).contains("form"), "{garbage}");
     }
     // A closed descriptor.
-    stale(name, &format!("77:{token}"), || Ok(()));
+    stale(&format!("77:{token}"), || Ok(()));
 
     // A pipe: blocks for ever whoever reads from it.
     let (reader, _writer) = std::io::pipe().unwrap();
     let from = reader.as_raw_fd();
-    stale(name, &format!("77:{token}"), move || duplicate(from, 77));
+    stale(&format!("77:{token}"), move || duplicate(from, 77));
 
     // Sockets of other kinds.
     let (stream, _other) = UnixStream::pair().unwrap();
     let from = stream.as_raw_fd();
-    stale(name, &format!("77:{token}"), move || duplicate(from, 77));
+    stale(&format!("77:{token}"), move || duplicate(from, 77));
     let (datagram, _other) = UnixDatagram::pair().unwrap();
     let from = datagram.as_raw_fd();
-    stale(name, &format!("77:{token}"), move || duplicate(from, 77));
+    stale(&format!("77:{token}"), move || duplicate(from, 77));
 
     // The right kind: empty, with an older message of somebody else, with a wrong token.
     let pair = packet_pair();
     let from = pair[0];
-    let text = stale(name, &format!("77:{token}"), move || duplicate(from, 77));
+    let text = stale(&format!("77:{token}"), move || duplicate(from, 77));
     assert!(text.contains("no handshake waits"), "{text}");
     for message in [&b"!"[..], &[b'!'; 100], &[1; 24]] {
         let pair = packet_pair();
@@ -83,7 +81,7 @@ fn a_forged_or_stale_variable_is_ignored_aloud() {
         let sent = unsafe { libc::send(pair[1], message.as_ptr().cast(), message.len(), 0) };
         assert_eq!(sent, message.len() as isize);
         let from = pair[0];
-        stale(name, &format!("77:{token}"), move || duplicate(from, 77));
+        stale(&format!("77:{token}"), move || duplicate(from, 77));
     }
 }
 
@@ -94,7 +92,6 @@ fn handshake(token: u128) -> Vec<u8> {
 
 #[test]
 fn a_process_that_was_started_as_a_template_never_runs_main() {
-    let name = "a_process_that_was_started_as_a_template_never_runs_main";
     assert!(role().is_none(), "main runs a second time");
     let token = token_for_this_program();
     let number = u128::from_str_radix(token.split(':').next().unwrap(), 16).unwrap();
@@ -110,7 +107,7 @@ fn a_process_that_was_started_as_a_template_never_runs_main() {
         pair[0]
     };
     let started = |through: Option<&str>, from: i32| {
-        let mut command = child(&this_program(), name, "main");
+        let mut command = again("main");
         if let Some(script) = through {
             let direct = command;
             command = Command::new("sh");
@@ -138,12 +135,12 @@ fn a_process_that_was_started_as_a_template_never_runs_main() {
 
 #[test]
 fn a_descriptor_that_was_not_meant_for_it_is_left_alone() {
-    let name = "a_forged_or_stale_variable_is_ignored_aloud";
     let pair = packet_pair();
     // SAFETY: a valid buffer.
     assert_eq!(unsafe { libc::send(pair[1], b"!".as_ptr().cast(), 1, 0) }, 1);
     let from = pair[0];
-    let mut command = child(&this_program(), name, "normal");
+    let name = beside("a_forged_or_stale_variable_is_ignored_aloud");
+    let mut command = child(&this_program(), &name, "normal");
     command.env("TRINE_TEMPLATE", format!("77:{}", token_for_this_program()));
     command.env("TRINE_TEST_DESCRIPTOR", "77");
     // SAFETY: dup2 may be called between fork and exec.

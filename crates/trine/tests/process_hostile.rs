@@ -14,7 +14,7 @@ mod common;
 use common::processes::{descriptors, shared_mappings};
 use common::seeds::{Rng, seed, variable};
 use common::waiting::until_or;
-use common::{child, children_of_all_threads, role, run, this_program};
+use common::{again, children_of_all_threads, role, run};
 
 /// The mappings that this process shares with its master.
 fn shared() -> Vec<(usize, usize)> {
@@ -208,11 +208,10 @@ fn rounds() {
 
 #[test]
 fn mad_workers_harm_nobody_else() {
-    let name = "mad_workers_harm_nobody_else";
     if role().is_some() {
         return rounds();
     }
-    let mut command = child(&this_program(), name, "master");
+    let mut command = again("master");
     command.stdout(std::process::Stdio::inherit());
     run(command);
 }

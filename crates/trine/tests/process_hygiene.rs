@@ -12,7 +12,7 @@ mod common;
 
 use common::processes::{children, descriptors, die, shared_mappings, stay_for_ever};
 use common::waiting::{a_second, until_or};
-use common::{child, role, run, this_program};
+use common::{again, role, run};
 
 fn all_mappings() -> usize {
     fs::read_to_string("/proc/self/maps").unwrap().lines().count()
@@ -36,9 +36,8 @@ fn use_a_pool(pool: PoolBuilder, wait: bool) {
 
 #[test]
 fn a_hundred_pools_leave_nothing() {
-    let name = "a_hundred_pools_leave_nothing";
     if role().is_none() {
-        run(child(&this_program(), name, "master"));
+        run(again("master"));
         return;
     }
     for preload in [false, true] {
@@ -93,7 +92,6 @@ fn busy_master() {
 
 #[test]
 fn a_master_that_is_killed_leaves_no_process_within_a_second() {
-    let name = "a_master_that_is_killed_leaves_no_process_within_a_second";
     if let Some(role) = role() {
         busy_master();
         match role.as_str() {
@@ -105,7 +103,7 @@ fn a_master_that_is_killed_leaves_no_process_within_a_second() {
         stay_for_ever()
     }
     for role in ["first thread", "other thread", "coroutine"] {
-        let mut command = child(&this_program(), name, role);
+        let mut command = again(role);
         // Every process of the family has it as its standard error.
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut master = command.spawn().unwrap();

@@ -13,7 +13,7 @@ use trine::{Cause, Limit, TaskError, time};
 
 mod common;
 
-use common::{child, own_group, role, this_program, worker_group};
+use common::{again, own_group, role, worker_group};
 
 const LIMIT: u64 = 64 << 20;
 
@@ -128,10 +128,9 @@ fn a_pool_goes_on_after_a_kill_at_the_limit() {
 #[test]
 fn no_group_is_left_of_workers_that_have_ended() {
     let Some(beside) = worker_group() else { return };
-    let name = "no_group_is_left_of_workers_that_have_ended";
     if role().is_none() {
         // By itself, so that all groups of the program are of this test.
-        common::run(child(&this_program(), name, "master"));
+        common::run(again("master"));
         return;
     }
     let none_left = || groups_of(std::process::id(), &beside).is_empty();
@@ -182,7 +181,6 @@ fn what_a_killed_program_has_left_is_removed_by_the_next() {
     if worker_group().is_none() {
         return;
     }
-    let name = "what_a_killed_program_has_left_is_removed_by_the_next";
     if role().is_some() {
         let pool = limited_pool(1);
         let group = pool.spawn((), |()| own_group()).join().unwrap().unwrap();
@@ -193,7 +191,7 @@ fn what_a_killed_program_has_left_is_removed_by_the_next() {
         return;
     }
     let start = || {
-        let mut master = child(&this_program(), name, "master").spawn().unwrap();
+        let mut master = again("master").spawn().unwrap();
         let lines = BufReader::new(master.stdout.take().unwrap()).lines();
         let mut lines = lines.map_while(Result::ok);
         let group = lines.find_map(|line| Some(PathBuf::from(line.split_once("group ")?.1)));

@@ -10,7 +10,7 @@ use trine::process::Builder;
 mod common;
 
 use common::limits::limit;
-use common::{child, not_spawned, role, run, worker_group};
+use common::{child, not_spawned, role, run, this_test, worker_group};
 
 fn limit_of(resource: libc::__rlimit_resource_t) -> (u64, u64) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -100,9 +100,8 @@ fn niceness_is_set_for_all_that_the_task_does() {
 
 #[test]
 fn a_niceness_and_limits_that_take_a_privilege_are_refused_with_a_remedy() {
-    let name = "a_niceness_and_limits_that_take_a_privilege_are_refused_with_a_remedy";
     if role().is_none() {
-        run(child(&common::copy("privileges").0, name, "user"));
+        run(child(&common::copy("privileges").0, &this_test(), "user"));
         return;
     }
     // SAFETY: no memory involved.

@@ -20,11 +20,10 @@ mod common;
 
 use common::limits::limit;
 use common::waiting::until;
-use common::{child, children_of_all_threads, copy, not_spawned, role, run, this_program};
+use common::{again, child, children_of_all_threads, copy, not_spawned, role, run, this_test};
 
 #[test]
 fn two_thousand_processes_share_a_limit_of_a_thousand_descriptors() {
-    let name = "two_thousand_processes_share_a_limit_of_a_thousand_descriptors";
     if role().is_some() {
         let most = std::sync::atomic::AtomicUsize::new(0);
         let tasks: Vec<_> = (0..2_000_u64).map(|n| process::spawn(n, |n| n + 1)).collect();
@@ -37,7 +36,7 @@ fn two_thousand_processes_share_a_limit_of_a_thousand_descriptors() {
         assert!(most < 700, "{most} descriptors were open at once");
         return;
     }
-    run(limited(child(&this_program(), name, "master"), libc::RLIMIT_NOFILE, 1000));
+    run(limited(again("master"), libc::RLIMIT_NOFILE, 1000));
 }
 
 /// Has the child begin with a lower limit.
@@ -55,7 +54,6 @@ fn limited(mut command: Command, resource: libc::__rlimit_resource_t, most: u64)
 
 #[test]
 fn no_more_descriptors_is_an_error_that_names_the_limit() {
-    let name = "no_more_descriptors_is_an_error_that_names_the_limit";
     if role().is_some() {
         let pool = process::Pool::new(1);
         assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);
@@ -88,7 +86,7 @@ fn no_more_descriptors_is_an_error_that_names_the_limit() {
         pool.shutdown();
         return;
     }
-    run(limited(child(&this_program(), name, "master"), libc::RLIMIT_NOFILE, 100));
+    run(limited(again("master"), libc::RLIMIT_NOFILE, 100));
 }
 
 /// Has the kernel look older than 6.4, which gives the auxiliary vector by a file only: a page's size is known without.
@@ -106,7 +104,6 @@ fn take_auxiliary_vector_away() {
 
 #[test]
 fn no_descriptors_at_the_start_is_an_error_and_passes() {
-    let name = "no_descriptors_at_the_start_is_an_error_and_passes";
     if role().is_some() {
         take_auxiliary_vector_away();
         let mut hoard = Vec::new();
@@ -128,12 +125,11 @@ fn no_descriptors_at_the_start_is_an_error_and_passes() {
         assert_eq!(process::spawn(3, |n: u8| n).join().unwrap(), 3);
         return;
     }
-    run(limited(child(&this_program(), name, "master"), libc::RLIMIT_NOFILE, 100));
+    run(limited(again("master"), libc::RLIMIT_NOFILE, 100));
 }
 
 #[test]
 fn no_more_processes_is_an_error_that_names_the_limit() {
-    let name = "no_more_processes_is_an_error_that_names_the_limit";
     if role().is_some() {
         // The limit is for a user, and the superuser has none.
         // SAFETY: no memory involved.
@@ -180,15 +176,14 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
         assert_eq!(process::spawn(2, |n: u8| n).join().unwrap(), 2);
         return;
     }
-    run(child(&copy("no-more-processes").0, name, "master"));
+    run(child(&copy("no-more-processes").0, &this_test(), "master"));
 }
 
 /// A user may have as many descriptors in flight between processes as one of them may have open.
 #[test]
 fn what_no_descriptor_may_travel_for_arrives_later() {
-    let name = "what_no_descriptor_may_travel_for_arrives_later";
     if role().is_none() {
-        run(limited(child(&this_program(), name, "master"), libc::RLIMIT_NOFILE, 100));
+        run(limited(again("master"), libc::RLIMIT_NOFILE, 100));
         return;
     }
     // The superuser may have any number in flight.

@@ -13,7 +13,9 @@ use trine::{Cause, process};
 mod common;
 
 use common::processes::{descriptors, stay_for_ever};
-use common::{child, children_of_all_threads, copy, not_spawned, role, run, this_program};
+use common::{
+    again, child, children_of_all_threads, copy, not_spawned, role, run, this_program, this_test,
+};
 
 /// Waits until the child says a line that begins with `word`, and gives the rest of it.
 fn hear(child: &mut Child, word: &str) -> String {
@@ -67,7 +69,6 @@ fn shared_memory_files() -> usize {
 
 #[test]
 fn a_master_that_is_killed_leaves_nothing() {
-    let name = "a_master_that_is_killed_leaves_nothing";
     if role().is_some() {
         // A tree: workers that stay, one of which has workers of its own.
         let pool = process::Pool::new(2);
@@ -92,7 +93,7 @@ fn a_master_that_is_killed_leaves_nothing() {
         stay(());
     }
     let before = shared_memory_files();
-    let mut child = child(&this_program(), name, "master").spawn().unwrap();
+    let mut child = again("master").spawn().unwrap();
     let family = hear(&mut child, "FAMILY");
     let pids: Vec<u32> =
         family.split(|c: char| !c.is_ascii_digit()).filter_map(|pid| pid.parse().ok()).collect();
@@ -117,7 +118,6 @@ fn pipe_paths() -> (String, String) {
 
 #[test]
 fn a_master_that_ends_leaves_nothing() {
-    let name = "a_master_that_ends_leaves_nothing";
     if role().is_some() {
         let _detached = process::spawn((), |()| -> () { stay_for_ever() });
         process::pool().spawn((), |()| ()).join().unwrap();
@@ -126,7 +126,7 @@ fn a_master_that_ends_leaves_nothing() {
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         return;
     }
-    let mut child = child(&this_program(), name, "master").spawn().unwrap();
+    let mut child = again("master").spawn().unwrap();
     let family = hear(&mut child, "FAMILY");
     let pids = family.split(|c: char| !c.is_ascii_digit()).filter_map(|pid| pid.parse().ok());
     let handles: Vec<_> = pids.map(handle).collect();
@@ -140,7 +140,6 @@ fn a_master_that_ends_leaves_nothing() {
 
 #[test]
 fn nothing_is_left_open_when_pools_are_gone() {
-    let name = "nothing_is_left_open_when_pools_are_gone";
     if role().is_some() {
         let children = || children_of_all_threads(std::process::id()).len();
         let pool = process::Pool::new(1);
@@ -161,12 +160,11 @@ fn nothing_is_left_open_when_pools_are_gone() {
         assert_eq!((descriptors(), children()), (before, template));
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }
 
 #[test]
 fn the_program_s_file_may_be_replaced_or_removed_while_it_runs() {
-    let name = "the_program_s_file_may_be_replaced_or_removed_while_it_runs";
     if role().is_some() {
         say("HERE", "");
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -175,7 +173,7 @@ fn the_program_s_file_may_be_replaced_or_removed_while_it_runs() {
     }
     for replace in [true, false] {
         let copy = copy(if replace { "replaced" } else { "removed" });
-        let mut child = child(&copy.0, name, "master").spawn().unwrap();
+        let mut child = child(&copy.0, &this_test(), "master").spawn().unwrap();
         hear(&mut child, "HERE");
         fs::remove_file(&copy.0).unwrap();
         if replace {
@@ -188,7 +186,6 @@ fn the_program_s_file_may_be_replaced_or_removed_while_it_runs() {
 
 #[test]
 fn a_program_started_through_the_loader_is_told_and_not_run_twice() {
-    let name = "a_program_started_through_the_loader_is_told_and_not_run_twice";
     if role().is_some() {
         let error = process::spawn(1, |n: u8| n).join().unwrap_err();
         assert!(not_spawned(&error).contains("/proc/self/exe"), "{error}");
@@ -198,7 +195,7 @@ fn a_program_started_through_the_loader_is_told_and_not_run_twice() {
     if !loader.exists() {
         return;
     }
-    let direct = child(&this_program(), name, "master");
+    let direct = again("master");
     let mut command = Command::new(loader);
     command.arg(this_program()).args(direct.get_args()).env("TRINE_TEST_ROLE", "master");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -207,7 +204,6 @@ fn a_program_started_through_the_loader_is_told_and_not_run_twice() {
 
 #[test]
 fn a_template_that_is_killed_is_replaced_at_the_next_need() {
-    let name = "a_template_that_is_killed_is_replaced_at_the_next_need";
     if role().is_some() {
         process::spawn((), |()| ()).join().unwrap();
         for _ in 0..20 {
@@ -232,12 +228,11 @@ fn a_template_that_is_killed_is_replaced_at_the_next_need() {
         }
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }
 
 #[test]
 fn a_template_that_cannot_start_is_an_error_and_not_a_loop() {
-    let name = "a_template_that_cannot_start_is_an_error_and_not_a_loop";
     if role().is_some() {
         let variable = "LD_TRACE_LOADED_OBJECTS";
         // SAFETY: one test, and no other thread reads the environment. With this variable the loader
@@ -255,12 +250,11 @@ fn a_template_that_cannot_start_is_an_error_and_not_a_loop() {
         assert_eq!(process::spawn(7, |n: u8| n).join().unwrap(), 7);
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }
 
 #[test]
 fn the_first_use_may_be_by_many_threads_at_once() {
-    let name = "the_first_use_may_be_by_many_threads_at_once";
     if role().is_some() {
         let start = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {
@@ -276,12 +270,11 @@ fn the_first_use_may_be_by_many_threads_at_once() {
         });
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }
 
 #[test]
 fn a_program_that_ignores_its_children_gets_results_all_the_same() {
-    let name = "a_program_that_ignores_its_children_gets_results_all_the_same";
     if role().is_some() {
         // SAFETY: ignoring a signal installs no code.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
@@ -300,12 +293,11 @@ fn a_program_that_ignores_its_children_gets_results_all_the_same() {
         pool.shutdown();
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }
 
 #[test]
 fn a_bare_fork_of_the_program_is_told_that_it_has_no_process_tasks() {
-    let name = "a_bare_fork_of_the_program_is_told_that_it_has_no_process_tasks";
     if role().is_some() {
         process::spawn((), |()| ()).join().unwrap();
         // SAFETY: the child uses what a fork of a threaded program may hardly use; it is the
@@ -323,7 +315,7 @@ fn a_bare_fork_of_the_program_is_told_that_it_has_no_process_tasks() {
         assert_eq!(status, 0);
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }
 
 /// Waits until the thread that serves process tasks sleeps, so that a fork finds its locks free.
@@ -339,7 +331,6 @@ fn wait_for_the_service() {
 
 #[test]
 fn a_bare_fork_that_drops_a_pool_leaves_its_workers_alone() {
-    let name = "a_bare_fork_that_drops_a_pool_leaves_its_workers_alone";
     if role().is_some() {
         for drops in [true, false] {
             let pool = process::Pool::new(1);
@@ -367,7 +358,7 @@ fn a_bare_fork_that_drops_a_pool_leaves_its_workers_alone() {
         }
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }
 
 #[test]
@@ -418,7 +409,6 @@ fn signals_are_as_in_a_new_program() {
 
 #[test]
 fn a_bare_fork_that_joins_a_task_takes_nothing_of_what_is_the_programs() {
-    let name = "a_bare_fork_that_joins_a_task_takes_nothing_of_what_is_the_programs";
     if role().is_some() {
         let pool = process::Pool::new(1);
         let desk = common::desk::Desk::open();
@@ -448,5 +438,5 @@ fn a_bare_fork_that_joins_a_task_takes_nothing_of_what_is_the_programs() {
         assert_eq!(pool.stats().workers_lost, 0);
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }

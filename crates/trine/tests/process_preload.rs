@@ -16,7 +16,7 @@ mod common;
 use common::journal::{Journal, begin, own_folder};
 use common::processes::{children, descriptors, kill, shared_mappings, stay_for_ever};
 use common::waiting::until;
-use common::{child, children_of_all_threads, not_spawned, role, run, this_program};
+use common::{again, children_of_all_threads, not_spawned, role, run};
 
 fn reason_of<T>(task: Task<T>) -> String {
     let error = task.join().err().expect("the pool has no worker");
@@ -324,7 +324,6 @@ fn descriptors_that_it_leaves_are_open_in_workers_and_no_others() {
 
 #[test]
 fn what_it_prints_is_printed_once() {
-    let name = "what_it_prints_is_printed_once";
     if role().is_some() {
         let pool = Pool::builder()
             .workers(3)
@@ -339,7 +338,7 @@ fn what_it_prints_is_printed_once() {
         pool.shutdown();
         return;
     }
-    let child = child(&this_program(), name, "master").spawn().unwrap();
+    let child = again("master").spawn().unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
@@ -353,7 +352,6 @@ fn begin_and_stay() {
 
 #[test]
 fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
-    let name = "one_that_never_returns_holds_up_neither_deadlines_nor_the_end";
     if role().is_some() {
         let folder = Journal::new("never");
         // The template of all others is there, and stays.
@@ -382,7 +380,7 @@ fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
         until(|| children() == 1);
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }
 
 #[test]
@@ -409,7 +407,6 @@ fn a_template_that_is_killed_is_replaced_and_preloaded_again() {
 
 #[test]
 fn a_template_that_is_stopped_holds_up_neither_deadlines_nor_the_end() {
-    let name = "a_template_that_is_stopped_holds_up_neither_deadlines_nor_the_end";
     if role().is_some() {
         let folder = Journal::new("stopped");
         Pool::new(1).spawn((), |()| ()).join().unwrap();
@@ -434,12 +431,11 @@ fn a_template_that_is_stopped_holds_up_neither_deadlines_nor_the_end() {
         until(|| children_of_all_threads(std::process::id()) == [plain]);
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }
 
 #[test]
 fn nothing_is_left_of_a_hundred_pools() {
-    let name = "nothing_is_left_of_a_hundred_pools";
     if role().is_some() {
         let folder = Journal::new("hundred");
         let everything = || [descriptors(), children(), shared_mappings()];
@@ -466,5 +462,5 @@ fn nothing_is_left_of_a_hundred_pools() {
         until(|| !everything().into_iter().zip(before).any(is_left));
         return;
     }
-    run(child(&this_program(), name, "master"));
+    run(again("master"));
 }

@@ -3,13 +3,16 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+mod common;
+
+use common::{again, role};
 use trine::net::{TcpListener, TcpStream, UnixStream};
 use trine::{coroutine, thread, time};
 
@@ -220,15 +223,10 @@ fn what_was_chosen_can_be_asked() {
     }
 }
 
-/// Runs the test `name` of this program in a process of its own.
-fn child(name: &str, variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env("TRINE_TEST_CHILD", "1");
+/// Runs the test once more, in a process of its own with these variables and no other choice of a back end.
+fn alone(variables: &[(&str, &str)]) -> Output {
+    let mut command = again("alone");
     command.env_remove("TRINE_REACTOR").envs(variables.iter().copied()).output().unwrap()
-}
-
-fn is_child() -> bool {
-    std::env::var_os("TRINE_TEST_CHILD").is_some()
 }
 
 /// Has the kernel answer a system call with `errno` from now on, to this thread and those it starts:
@@ -262,7 +260,7 @@ const OLDER: &str = "the kernel is older than Linux 6.1";
 
 #[test]
 fn where_io_uring_is_forbidden_epoll_serves() {
-    if is_child() {
+    if role().is_some() {
         let errno = std::env::var("FORBIDDEN_BY").unwrap().parse().unwrap();
         let call = std::env::var("FORBIDDEN").unwrap().parse().unwrap();
         forbid(call, errno);
@@ -281,7 +279,6 @@ fn where_io_uring_is_forbidden_epoll_serves() {
         assert_eq!(trine::reactor().to_string(), format!("epoll: io_uring was refused ({why})"));
         return;
     }
-    let name = "where_io_uring_is_forbidden_epoll_serves";
     let (setup, enter) = (libc::SYS_io_uring_setup, libc::SYS_io_uring_enter);
     for (call, errno) in
         [(setup, libc::EPERM), (setup, libc::ENOSYS), (setup, libc::ENOMEM), (enter, libc::EPERM)]
@@ -290,7 +287,7 @@ fn where_io_uring_is_forbidden_epoll_serves() {
         for (wanted, is_told) in [("", false), ("uring", true)] {
             let mut variables = vec![("FORBIDDEN_BY", &*errno), ("FORBIDDEN", &*call)];
             variables.extend((!wanted.is_empty()).then_some(("TRINE_REACTOR", wanted)));
-            let output = child(name, &variables);
+            let output = alone(&variables);
             let text = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{text}");
             assert_eq!(text.contains("trine: no io_uring ("), is_told, "{text}");
@@ -301,7 +298,7 @@ fn where_io_uring_is_forbidden_epoll_serves() {
 #[test]
 fn more_completions_at_once_than_the_ring_holds() {
     const STREAMS: usize = 4_500;
-    if is_child() {
+    if role().is_some() {
         let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         limit.current = limit.maximum;
         rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
@@ -341,16 +338,15 @@ fn more_completions_at_once_than_the_ring_holds() {
         }
         return;
     }
-    let name = "more_completions_at_once_than_the_ring_holds";
     for reactor in ["uring", "epoll"] {
-        let output = child(name, &[("TRINE_CARRIERS", "1"), ("TRINE_REACTOR", reactor)]);
+        let output = alone(&[("TRINE_CARRIERS", "1"), ("TRINE_REACTOR", reactor)]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
 #[test]
 fn a_thread_that_has_ended_has_no_descriptor_left() {
-    if is_child() {
+    if role().is_some() {
         let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let (one, _other) = UnixStream::pair().unwrap();
         one.set_read_timeout(Some(Duration::from_micros(1))).unwrap();
@@ -370,6 +366,6 @@ fn a_thread_that_has_ended_has_no_descriptor_left() {
         assert_eq!(descriptors(), before);
         return;
     }
-    let output = child("a_thread_that_has_ended_has_no_descriptor_left", &[]);
+    let output = alone(&[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -7,7 +7,6 @@ use std::mem::MaybeUninit;
 use std::net::TcpStream as StdStream;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::pin;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -22,13 +21,14 @@ use trine::{Interrupted, State, coroutine, ipc, thread, time};
 mod common;
 
 use common::limits::limit_for_now;
+use common::{alone, role};
 
 /// Longer than any wait that ends.
 const LONG: Duration = Duration::from_secs(20);
 
 /// Runs `f` as a coroutine in a process of its own, with one carrier, by each back end.
-fn with_each_reactor(name: &str, f: impl FnOnce() + Send + 'static) {
-    if std::env::var_os("TRINE_TEST_CHILD").is_some() {
+fn with_each_reactor(f: impl FnOnce() + Send + 'static) {
+    if role().is_some() {
         // What hangs is to end, too.
         std::thread::spawn(|| {
             std::thread::sleep(2 * LONG);
@@ -37,10 +37,7 @@ fn with_each_reactor(name: &str, f: impl FnOnce() + Send + 'static) {
         return coroutine::spawn(f).join().unwrap();
     }
     for reactor in ["uring", "epoll"] {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
-        command.envs([("TRINE_TEST_CHILD", "1"), ("TRINE_CARRIERS", "1")]);
-        let output = command.env("TRINE_REACTOR", reactor).output().unwrap();
+        let output = alone(&[("TRINE_CARRIERS", "1"), ("TRINE_REACTOR", reactor)]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{reactor}: {text}");
     }
@@ -77,7 +74,7 @@ fn wait_once<S: Write + Send + 'static>(mut here: S, there: impl Read) -> S {
 
 #[test]
 fn a_descriptor_on_its_way_ends_a_read_and_more_is_behind_it() {
-    with_each_reactor("a_descriptor_on_its_way_ends_a_read_and_more_is_behind_it", || {
+    with_each_reactor(|| {
         let (here, there) = UnixStream::pair().unwrap();
         let mut here = wait_once(here, &there);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -94,7 +91,7 @@ fn a_descriptor_on_its_way_ends_a_read_and_more_is_behind_it() {
 
 #[test]
 fn a_byte_out_of_band_ends_a_read_and_more_is_behind_it() {
-    with_each_reactor("a_byte_out_of_band_ends_a_read_and_more_is_behind_it", || {
+    with_each_reactor(|| {
         let (here, there) = pair();
         here.set_nodelay(true).unwrap();
         let mut here = wait_once(here, &there);
@@ -114,7 +111,7 @@ fn a_byte_out_of_band_ends_a_read_and_more_is_behind_it() {
 
 #[test]
 fn a_read_that_others_are_quicker_than_ends_with_its_cancellation() {
-    with_each_reactor("a_read_that_others_are_quicker_than_ends_with_its_cancellation", || {
+    with_each_reactor(|| {
         // After 128 wake-ups that brought nothing, a ring no longer waits for the socket but in it.
         for wake_ups in 124..136 {
             let (mut here, there) = pair();
@@ -151,7 +148,7 @@ fn a_waker_that_panics_harms_nobody_else() {
             panic!("this panic is part of the test");
         }
     }
-    with_each_reactor("a_waker_that_panics_harms_nobody_else", || {
+    with_each_reactor(|| {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let reader = Readiness::new(reader);
         let waker = Waker::from(Arc::new(Panics));
@@ -174,7 +171,7 @@ fn a_waker_that_panics_harms_nobody_else() {
 
 #[test]
 fn who_never_has_to_wait_lets_others_run() {
-    with_each_reactor("who_never_has_to_wait_lets_others_run", || {
+    with_each_reactor(|| {
         let (mut here, there) = UnixStream::pair().unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
@@ -202,7 +199,7 @@ fn who_never_has_to_wait_lets_others_run() {
 
 #[test]
 fn a_first_wait_without_a_descriptor_for_the_epoll() {
-    with_each_reactor("a_first_wait_without_a_descriptor_for_the_epoll", || {
+    with_each_reactor(|| {
         let (here, mut there) = std::os::unix::net::UnixStream::pair().unwrap();
         let here = Arc::new(UnixStream::from(here));
         // The lowest number that is free is the first that is too high.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI8, AtomicU32, AtomicU64, AtomicUsize};
 
 use common::limits::limit_for_now;
 use common::processes::descriptors;
-use common::{child, role, run, this_program};
+use common::{again, role, run};
 use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create,
 };
@@ -229,7 +229,7 @@ fn met_limits_are_told() {
         }
         _ => {
             for role in ["size", "addresses", "memory", "descriptors"] {
-                run(child(&this_program(), "met_limits_are_told", role));
+                run(again(role));
             }
         }
     }
@@ -282,8 +282,7 @@ fn another_program_takes_it_by_its_descriptor() {
     let numbers = Shared::build(100_000, |place: &mut [u64]| {
         place.iter_mut().zip(0..).for_each(|(place, n)| *place = n);
     });
-    let mut command =
-        child(&this_program(), "another_program_takes_it_by_its_descriptor", "reader");
+    let mut command = again("reader");
     command.stdin(Stdio::from(copy(numbers.unwrap())));
     run(command);
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use std::{fs, iter};
 
-use common::{child, role, this_program};
+use common::{again, role};
 use trine::process::Command;
 use trine::signal::{self, Signal, Signals};
 use trine::{Interrupted, Kind, State, Task, coroutine, process, thread, time};
@@ -40,9 +40,9 @@ fn until_it_waits<T>(task: &Task<T>) {
     }
 }
 
-/// Runs this test program again, in which the test `name` plays a role, and says how that ended.
-fn play(name: &str) -> ExitStatus {
-    let output = Command::from(child(&this_program(), name, "plays")).output().unwrap();
+/// Runs this test program again, in which the running test plays a role, and says how that ended.
+fn play() -> ExitStatus {
+    let output = Command::from(again("plays")).output().unwrap();
     println!("{}", String::from_utf8_lossy(&output.stdout));
     println!("{}", String::from_utf8_lossy(&output.stderr));
     output.status
@@ -209,8 +209,7 @@ fn names_are_those_of_kill() {
 #[test]
 fn when_the_last_listener_is_gone_the_action_from_before_is_back() {
     if role().is_none() {
-        let name = "when_the_last_listener_is_gone_the_action_from_before_is_back";
-        assert_eq!(play(name).signal(), Some(Signal::TERM.as_raw()));
+        assert_eq!(play().signal(), Some(Signal::TERM.as_raw()));
         return;
     }
     // SAFETY: ignoring a signal installs no code.
@@ -245,7 +244,7 @@ extern "C" fn above(signal: libc::c_int) {
 #[test]
 fn other_handlers_below_and_above_are_called_too() {
     if role().is_none() {
-        assert!(play("other_handlers_below_and_above_are_called_too").success());
+        assert!(play().success());
         return;
     }
     // SAFETY: both only touch atomics, and call what was there before.

@@ -7,7 +7,7 @@ use trine::process::{Command, Stdio};
 use trine::signal::Signal;
 
 use super::common::limits::limit_for_now;
-use super::common::{child, children_of_all_threads, role, run, this_program};
+use super::common::{again, children_of_all_threads, role, run};
 use super::{everywhere, sh};
 
 #[test]
@@ -35,8 +35,7 @@ fn a_signal_that_there_is_not_is_an_error() {
 #[test]
 fn a_status_that_others_have_taken_is_an_error_not_a_hang() {
     if role().as_deref() != Some("thief") {
-        let name = "bad::a_status_that_others_have_taken_is_an_error_not_a_hang";
-        run(child(&this_program(), name, "thief"));
+        run(again("thief"));
         return;
     }
     let check = |waited: std::io::Result<std::process::ExitStatus>| match waited {
@@ -64,8 +63,7 @@ fn a_status_that_others_have_taken_is_an_error_not_a_hang() {
 #[test]
 fn a_child_that_cannot_be_watched_is_killed() {
     if role().as_deref() != Some("full") {
-        let name = "bad::a_child_that_cannot_be_watched_is_killed";
-        run(child(&this_program(), name, "full"));
+        run(again("full"));
         return;
     }
     limit_for_now(Resource::Nofile, 64);

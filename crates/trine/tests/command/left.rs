@@ -7,7 +7,7 @@ use trine::process::{Command, Stdio};
 use trine::{coroutine, time};
 
 use super::common::processes::descriptors;
-use super::common::{child, children_of_all_threads, role, run, this_program};
+use super::common::{again, children_of_all_threads, role, run};
 use super::{everywhere, sh};
 
 fn children() -> Vec<u32> {
@@ -25,8 +25,7 @@ fn until_dead(pid: u32) {
 #[test]
 fn nothing_is_left_of_programs_that_have_ended() {
     if role().as_deref() != Some("counts") {
-        let name = "left::nothing_is_left_of_programs_that_have_ended";
-        let mut counts = child(&this_program(), name, "counts");
+        let mut counts = again("counts");
         // Another carrier that starts late would open descriptors of its own.
         counts.env("TRINE_CARRIERS", "1");
         run(counts);
@@ -67,8 +66,7 @@ fn round() {
 #[test]
 fn a_dropped_child_is_buried_when_the_next_one_starts() {
     if role().as_deref() != Some("undertaker") {
-        let name = "left::a_dropped_child_is_buried_when_the_next_one_starts";
-        run(child(&this_program(), name, "undertaker"));
+        run(again("undertaker"));
         return;
     }
     let spawn = |_| Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();

@@ -15,7 +15,7 @@ pub mod waiting;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use temporary::TempPath;
 use trine::Cause;
@@ -27,6 +27,30 @@ pub fn child(program: &Path, name: &str, role: &str) -> Command {
     command.env("TRINE_TEST_ROLE", role).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.stderr(Stdio::piped());
     command
+}
+
+/// This test program, in which the running test plays `role`.
+pub fn again(role: &str) -> Command {
+    child(&this_program(), &this_test(), role)
+}
+
+/// The full name of the running test: the harness names the test's thread by it.
+pub fn this_test() -> String {
+    let name = std::thread::current().name().map(str::to_owned);
+    name.expect("the thread of a test has the test's name")
+}
+
+/// The full name of another test in the module of the running one.
+pub fn beside(test: &str) -> String {
+    match this_test().rsplit_once("::") {
+        Some((module, _)) => format!("{module}::{test}"),
+        None => test.to_owned(),
+    }
+}
+
+/// Runs the running test once more, in a process of its own with these variables.
+pub fn alone(variables: &[(&str, &str)]) -> Output {
+    again("alone").envs(variables.iter().copied()).output().unwrap()
 }
 
 pub fn this_program() -> PathBuf {

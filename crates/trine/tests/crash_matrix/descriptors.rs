@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trine::{TaskError, time};
 
-use crate::common::{child, not_spawned, role, run, this_program};
+use crate::common::{again, not_spawned, role, run};
 use crate::failure::{Charge, Failure::*, Folder, Limits, in_every_way, limit, pid_in};
 use crate::pools::{WORKERS, are_unharmed, builder, is_at_full_strength_after, others, until};
 use crate::starts::{initializer, preload, telling};
@@ -16,9 +16,9 @@ fn hoard() -> Vec<fs::File> {
 }
 
 /// Runs `test`, the caller's whole work, in a process that may have few descriptors.
-fn with_few_descriptors(name: &str, test: impl FnOnce()) {
+fn with_few_descriptors(test: impl FnOnce()) {
     if role().is_none() {
-        run(child(&this_program(), &format!("descriptors::{name}"), "master"));
+        run(again("master"));
         return;
     }
     limit(libc::RLIMIT_NOFILE, 100);
@@ -55,13 +55,13 @@ fn while_the_master_has_no_descriptors() {
             is_at_full_strength_after(pool);
         })
     };
-    with_few_descriptors("while_the_master_has_no_descriptors", every_way);
+    with_few_descriptors(every_way);
 }
 
 /// A worker that takes too long to start is killed and cannot be replaced: the other one does the tasks.
 #[test]
 fn while_a_worker_starts_and_the_master_has_no_descriptors() {
-    with_few_descriptors("while_a_worker_starts_and_the_master_has_no_descriptors", || {
+    with_few_descriptors(|| {
         let folder = Folder::new();
         let charge = Charge::new(TimeIsUp, &folder);
         let pool = telling(&charge).initializer(initializer).build();
@@ -80,7 +80,7 @@ fn while_a_worker_starts_and_the_master_has_no_descriptors() {
 /// A template that takes too long is killed, and none can be started: the tasks are told why, and none is lost.
 #[test]
 fn while_a_template_starts_and_the_master_has_no_descriptors() {
-    with_few_descriptors("while_a_template_starts_and_the_master_has_no_descriptors", || {
+    with_few_descriptors(|| {
         let folder = Folder::new();
         let charge = Charge::new(TimeIsUp, &folder);
         let pool = telling(&charge).preload(preload).build();

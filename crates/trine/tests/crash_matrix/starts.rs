@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trine::process::{Pool, PoolBuilder};
 
-use crate::common::{child, children_of_all_threads, not_spawned, role, run, this_program};
+use crate::common::{again, children_of_all_threads, not_spawned, role, run};
 use crate::failure::{Charge, Failure, Failure::*, Folder, Limits, in_every_way, signal};
 use crate::pools::{
     WORKERS, are_unharmed, builder, is_at_full_strength, is_at_full_strength_after, one_may_fail,
@@ -104,10 +104,9 @@ fn template_of(pool: impl Fn() -> Pool) -> (Pool, u32) {
 /// A template has nothing to do when it is stopped or killed: that shows when the next worker is asked of it.
 #[test]
 fn while_a_template_rests() {
-    let name = "starts::while_a_template_rests";
     if role().is_none() {
         // The only templates are those of these pools.
-        run(child(&this_program(), name, "master"));
+        run(again("master"));
         return;
     }
     for failure in [KilledFromOutside, StoppedFromOutside] {

@@ -24,9 +24,8 @@ fn is_interruption(error: &std::io::Error) -> bool {
 
 #[test]
 fn cancelled_at_any_moment_nothing_is_left() {
-    const NAME: &str = "cancel::cancelled_at_any_moment_nothing_is_left";
     if common::role().is_none() {
-        let mut alone = common::child(&common::this_program(), NAME, "alone");
+        let mut alone = common::again("alone");
         alone.env("TRINE_CARRIERS", "1");
         common::run(alone);
         return;

@@ -8,7 +8,7 @@ use std::process::Command;
 use trine::coroutine;
 use trine::fs::{self, File, OpenOptions};
 
-use super::common::{child, role, run, this_program};
+use super::common::{again, role, run};
 use super::{TempPath, everywhere};
 
 #[track_caller]
@@ -137,10 +137,9 @@ fn a_small_disk_takes_what_it_can() {
 
 #[test]
 fn without_descriptors_opening_fails_and_asking_does_not() {
-    const NAME: &str = "errors::without_descriptors_opening_fails_and_asking_does_not";
     if role().is_none() {
         // The shell sets the limit; the program counts its own.
-        let inner = child(&this_program(), NAME, "few");
+        let inner = again("few");
         let mut shell = Command::new("sh");
         shell.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(inner.get_program());
         shell.args(inner.get_args()).env("TRINE_TEST_ROLE", "few");

@@ -1,7 +1,7 @@
 //! Between processes, any of which may die.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use trine::ipc::channel::{AttachError, Receiver, Sender};
 use trine::{ipc, thread};
@@ -10,11 +10,11 @@ use crate::common::places::PLACES;
 use crate::common::processes::stay_for_ever;
 use crate::common::seeds::Rng;
 use crate::common::waiting::until_waiting;
-use crate::common::{child, role, this_program};
+use crate::common::{again, beside, child, role, this_program};
 use crate::{LONG, Message, descriptor, until_refused};
 
-fn start(name: &str, role: &str, end: OwnedFd) -> Child {
-    let mut command: Command = child(&this_program(), name, role);
+fn start(role: &str, end: OwnedFd) -> Child {
+    let mut command = again(role);
     command.stdin(Stdio::from(end)).stdout(Stdio::null()).stderr(Stdio::inherit());
     command.spawn().unwrap()
 }
@@ -43,15 +43,13 @@ fn a_child_answers() {
         return;
     }
     let (sender, receiver) = ipc::channel::<u64>(8).unwrap();
-    ended_well(start("processes::a_child_answers", "other", descriptor(receiver)));
+    ended_well(start("other", descriptor(receiver)));
     until_refused(&sender);
 
     let (to, requests) = ipc::channel::<u64>(8).unwrap();
     let (answers, from) = ipc::channel::<u64>(8).unwrap();
     let requests = descriptor(requests);
-    let echo = Command::new(this_program())
-        .args(["processes::echo_of_a_child", "--exact", "--nocapture", "--test-threads=1"])
-        .env("TRINE_TEST_ROLE", "echo")
+    let echo = child(&this_program(), &beside("echo_of_a_child"), "echo")
         .stdin(Stdio::from(requests))
         .stderr(Stdio::from(descriptor(answers)))
         .stdout(Stdio::null())
@@ -87,8 +85,7 @@ fn a_killed_sender_is_told_at_once_to_whoever_waits() {
     }
     for place in PLACES {
         let (sender, receiver) = ipc::channel::<u64>(4).unwrap();
-        let name = "processes::a_killed_sender_is_told_at_once_to_whoever_waits";
-        let mut child = start(name, "sender", descriptor(sender));
+        let mut child = start("sender", descriptor(sender));
         assert_eq!(receiver.recv().unwrap(), 7);
         let wait = move || receiver.recv().unwrap_err().is_disconnected();
         let task = place.spawn(wait);
@@ -100,7 +97,6 @@ fn a_killed_sender_is_told_at_once_to_whoever_waits() {
 
 #[test]
 fn senders_that_are_killed_at_any_moment_lose_no_message_of_others() {
-    let name = "processes::senders_that_are_killed_at_any_moment_lose_no_message_of_others";
     type Sent = (u32, u64, Vec<u8>);
     if role().is_some() {
         let sender = Sender::<Sent>::try_from(own_end()).unwrap();
@@ -114,7 +110,7 @@ fn senders_that_are_killed_at_any_moment_lose_no_message_of_others() {
         let capacity = [1, 2, 16][round % 3];
         let (sender, receiver) = ipc::channel_with::<Sent>(capacity, 2000).unwrap();
         let mut children: Vec<Child> =
-            (0..2).map(|_| start(name, "sender", descriptor(sender.clone()))).collect();
+            (0..2).map(|_| start("sender", descriptor(sender.clone()))).collect();
         drop(sender);
         let mut next = std::collections::HashMap::new();
         let mut take = |message: Sent| {
@@ -145,7 +141,6 @@ fn senders_that_are_killed_at_any_moment_lose_no_message_of_others() {
 
 #[test]
 fn receivers_that_are_killed_at_any_moment_lose_one_message_each() {
-    let name = "processes::receivers_that_are_killed_at_any_moment_lose_one_message_each";
     if role().is_some() {
         let receiver = Receiver::<(u64, Vec<u8>)>::try_from(own_end()).unwrap();
         let answers = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
@@ -156,7 +151,7 @@ fn receivers_that_are_killed_at_any_moment_lose_one_message_each() {
         return;
     }
     let start_with = |receiver: Receiver<(u64, Vec<u8>)>, answers: Sender<u64>| {
-        let mut command = child(&this_program(), name, "receiver");
+        let mut command = again("receiver");
         command.stdin(Stdio::from(descriptor(receiver))).stdout(Stdio::null());
         command.stderr(Stdio::from(descriptor(answers))).spawn().unwrap()
     };

@@ -8,7 +8,7 @@ use trine::{coroutine, ipc};
 
 use crate::common::limits::limit_for_now;
 use crate::common::processes::descriptors;
-use crate::common::{child, role, run, this_program};
+use crate::common::{again, role, run};
 use crate::descriptor;
 
 #[test]
@@ -42,8 +42,7 @@ fn what_is_no_end_is_told() {
 #[test]
 fn without_descriptors_it_is_an_error_and_nothing_is_left() {
     if role().is_none() {
-        let name = "refused::without_descriptors_it_is_an_error_and_nothing_is_left";
-        run(child(&this_program(), name, "exhausted"));
+        run(again("exhausted"));
         return;
     }
     let (sender, receiver) = ipc::channel::<u32>(4).unwrap();

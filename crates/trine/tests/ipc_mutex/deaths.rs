@@ -23,7 +23,6 @@ fn until_told_to_end() {
 
 #[test]
 fn the_next_one_is_told_of_a_death() {
-    const NAME: &str = "deaths::the_next_one_is_told_of_a_death";
     if role().is_some() {
         let mutex = inherited::<u64>();
         let mut guard = mutex.lock().unwrap();
@@ -35,7 +34,7 @@ fn the_next_one_is_told_of_a_death() {
     // Those who already wait, in every place.
     for place in PLACES {
         let mutex = Mutex::new(0_u64).unwrap();
-        let mut other = Other::start(&mutex, NAME, "hold");
+        let mut other = Other::start(&mutex, "hold");
         other.until("held");
         assert!(mutex.try_lock().is_none());
         let waiting = [mutex.clone(), another(&mutex), another(&mutex)].map(|mutex| {
@@ -60,7 +59,7 @@ fn the_next_one_is_told_of_a_death() {
     // Those who come later, by each call.
     for how in 0..3 {
         let mutex = Mutex::new(0_u64).unwrap();
-        let mut other = Other::start(&mutex, NAME, "hold");
+        let mut other = Other::start(&mutex, "hold");
         other.until("held");
         other.kill();
         let lock = || match how {
@@ -80,13 +79,12 @@ fn the_next_one_is_told_of_a_death() {
 
 #[test]
 fn a_process_that_ends_in_good_order_with_the_lock_has_died_with_it() {
-    const NAME: &str = "deaths::a_process_that_ends_in_good_order_with_the_lock_has_died_with_it";
     if role().is_some() {
         let _guard = std::mem::ManuallyDrop::new(Box::leak(Box::new(inherited::<u8>())).lock());
         std::process::exit(0);
     }
     let mutex = Mutex::new(1_u8).unwrap();
-    Other::start(&mutex, NAME, "exit").finish();
+    Other::start(&mutex, "exit").finish();
     assert_eq!(mutex.lock().unwrap_err().recover().get(), 1);
 }
 
@@ -107,7 +105,6 @@ impl Books {
 /// Children that lock and change all the time are killed at any instruction, beside others that go on.
 #[test]
 fn killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works() {
-    const NAME: &str = "deaths::killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works";
     if let Some(role) = role() {
         let mutex = inherited::<Books>();
         let me: usize = role.parse().unwrap();
@@ -126,7 +123,7 @@ fn killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works() {
     let (mut deaths, mut own) = (0, 0);
     for round in 0..13 {
         let mut others: Vec<_> =
-            (0..3).map(|n| Other::start(&mutex, NAME, &(1 + round * 3 + n).to_string())).collect();
+            (0..3).map(|n| Other::start(&mutex, &(1 + round * 3 + n).to_string())).collect();
         others.iter_mut().for_each(|other| other.until("begins"));
         while let Some(other) = others.pop() {
             for _ in 0..random.below(40) {

@@ -16,7 +16,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use trine::ipc::Mutex;
 use trine::ipc::bytemuck::Pod;
 
-use common::{child, this_program};
+use common::again;
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -26,17 +26,17 @@ fn another<T: Pod>(mutex: &Mutex<T>) -> Mutex<T> {
     Mutex::from_descriptors(mutex.descriptors().unwrap()).unwrap()
 }
 
-/// A child program which has the lock and plays `role`, in the test `name`.
+/// A child program which has the lock and plays a role in the running test.
 struct Other(Child);
 
 impl Other {
-    fn start<T: Pod>(mutex: &Mutex<T>, name: &str, role: &str) -> Other {
+    fn start<T: Pod>(mutex: &Mutex<T>, role: &str) -> Other {
         let descriptors = mutex.descriptors().unwrap();
         let [memory, bell] = descriptors.each_ref().map(|descriptor| {
             fcntl_setfd(descriptor, FdFlags::empty()).unwrap();
             descriptor.as_raw_fd()
         });
-        let mut command = child(&this_program(), name, role);
+        let mut command = again(role);
         command.env("TRINE_TEST_MUTEX", format!("{memory} {bell}"));
         Other(command.spawn().unwrap())
     }

@@ -22,9 +22,7 @@ fn processes_exclude_each_other() {
         return;
     }
     let mutex = Mutex::new([0_u64; 2]).unwrap();
-    let others: Vec<_> = (0..3)
-        .map(|_| Other::start(&mutex, "processes::processes_exclude_each_other", "count"))
-        .collect();
+    let others: Vec<_> = (0..3).map(|_| Other::start(&mutex, "count")).collect();
     for _ in 0..2000 {
         mutex.lock().unwrap().update(|[a, b]| {
             *a += 1;
@@ -37,7 +35,6 @@ fn processes_exclude_each_other() {
 
 #[test]
 fn nothing_is_left_open() {
-    const NAME: &str = "processes::nothing_is_left_open";
     if role().is_some() {
         let mutex = inherited::<u8>();
         drop(mutex.lock());
@@ -51,14 +48,13 @@ fn nothing_is_left_open() {
         assert_eq!(descriptors(), before);
         return;
     }
-    Other::start(&Mutex::new(0_u8).unwrap(), NAME, "count").finish();
+    Other::start(&Mutex::new(0_u8).unwrap(), "count").finish();
 }
 
 #[test]
 fn a_forked_process_is_not_taken_for_its_parent() {
-    const NAME: &str = "processes::a_forked_process_is_not_taken_for_its_parent";
     if role().is_none() {
-        return Other::start(&Mutex::new(0_u8).unwrap(), NAME, "fork").finish();
+        return Other::start(&Mutex::new(0_u8).unwrap(), "fork").finish();
     }
     let mutex = inherited::<u8>();
     let guard = mutex.lock().unwrap();

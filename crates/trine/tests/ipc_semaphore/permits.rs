@@ -12,7 +12,7 @@ use trine::ipc::Semaphore;
 
 use crate::common::places::{PLACES, ends_from_outside, everywhere};
 use crate::common::waiting::until_waiting;
-use crate::common::{child, role, run, this_program, told};
+use crate::common::{again, role, run, told};
 use crate::{Name, take_and_give_back};
 
 #[test]
@@ -143,9 +143,8 @@ fn without_waiting_for_many() {
 
 #[test]
 fn an_older_kernel_does_with_looking_again() {
-    let this_test = "permits::an_older_kernel_does_with_looking_again";
     if role().is_none() {
-        run(child(&this_program(), this_test, "old"));
+        run(again("old"));
         return;
     }
     without_waiting_for_many();

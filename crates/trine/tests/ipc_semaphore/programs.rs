@@ -7,20 +7,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use trine::ipc::Semaphore;
 
 use crate::common::places::PLACES;
-use crate::common::{child, role, this_program, told};
+use crate::common::{again, role, told};
 use crate::{Name, take_and_give_back};
 
 #[test]
 fn no_permit_and_no_wake_up_is_lost_among_processes() {
-    let this_test = "programs::no_permit_and_no_wake_up_is_lost_among_processes";
     if let Some(name) = role() {
         take_and_give_back(&Semaphore::open(name).unwrap(), 12, 60);
         return;
     }
     let name = Name::new();
     let semaphore = name.semaphore(2);
-    let others: Vec<_> =
-        (0..3).map(|_| child(&this_program(), this_test, &name.0).spawn().unwrap()).collect();
+    let others: Vec<_> = (0..3).map(|_| again(&name.0).spawn().unwrap()).collect();
     take_and_give_back(&semaphore, 12, 60);
     for other in others {
         let output = other.wait_with_output().unwrap();
@@ -75,8 +73,7 @@ fn a_program_in_c_takes_and_gives_too() {
         let there = Name::new();
         let back = Name(format!("{}-back", there.0));
         let (gives, takes) = (there.semaphore(0), back.semaphore(0));
-        let mut other =
-            child(&this_program(), "programs::a_program_in_c_takes_and_gives_too", &there.0);
+        let mut other = again(&there.0);
         let other = other.spawn().unwrap();
         let task = place.spawn(move || {
             for _ in 0..ROUNDS {
@@ -114,8 +111,7 @@ fn what_is_killed_gives_nothing_back_and_harms_nobody() {
     }
     let name = Name::new();
     let semaphore = name.semaphore(1);
-    let this_test = "programs::what_is_killed_gives_nothing_back_and_harms_nobody";
-    let mut other = child(&this_program(), this_test, &name.0).spawn().unwrap();
+    let mut other = again(&name.0).spawn().unwrap();
     let sleepers = || std::fs::read(name.path()).unwrap()[4];
     while sleepers() == 0 {
         std::thread::yield_now();
@@ -141,8 +137,7 @@ fn an_unnamed_one_crosses_by_its_descriptor() {
         return;
     }
     let semaphore = Semaphore::new(0).unwrap();
-    let mut command =
-        child(&this_program(), "programs::an_unnamed_one_crosses_by_its_descriptor", "takes");
+    let mut command = again("takes");
     command.stdin(OwnedFd::try_from(&semaphore).unwrap());
     let other = command.spawn().unwrap();
     (0..100).for_each(|_| semaphore.release(1).unwrap());

@@ -9,7 +9,7 @@ use rustix::fs::{CWD, MemfdFlags, Mode, SealFlags, fcntl_add_seals, memfd_create
 use trine::ipc::Semaphore;
 
 use crate::Name;
-use crate::common::{child, role, run, this_program, told};
+use crate::common::{again, role, run, told};
 
 #[test]
 fn memory_that_is_no_semaphore_is_refused() {
@@ -130,7 +130,6 @@ fn tiny_memory() -> bool {
 
 #[test]
 fn a_full_folder_and_missing_rights_are_explained() {
-    let this_test = "refused::a_full_folder_and_missing_rights_are_explained";
     match role().as_deref() {
         None => {
             let name = Name::new();
@@ -138,8 +137,8 @@ fn a_full_folder_and_missing_rights_are_explained() {
             // Its creator's mask takes bits away from the mode.
             let mode = std::fs::metadata(name.path()).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
-            run(child(&this_program(), this_test, &name.0));
-            run(child(&this_program(), this_test, "full"));
+            run(again(&name.0));
+            run(again("full"));
             assert_eq!(semaphore.available(), 1);
         }
         Some("full") => {

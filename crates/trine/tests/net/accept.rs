@@ -9,7 +9,7 @@ use trine::net::{TcpListener, TcpStream};
 use trine::{coroutine, time};
 
 use super::common::limits::limit_for_now;
-use super::common::{child, role, run, this_program};
+use super::common::{again, role, run};
 use super::{ANY, KINDS, SHORT, spawn, until_it_waits};
 
 /// Opens files until there is no room for one more.
@@ -35,9 +35,8 @@ fn processor_time() -> Duration {
 
 #[test]
 fn without_descriptors_accepting_pauses_and_goes_on() {
-    const NAME: &str = "accept::without_descriptors_accepting_pauses_and_goes_on";
     if role().is_none() {
-        let text = run(child(&this_program(), NAME, "child"));
+        let text = run(again("child"));
         let warnings: Vec<_> = text.lines().filter(|line| line.starts_with("trine:")).collect();
         assert_eq!(warnings.len(), 1, "{text}");
         assert!(warnings[0].contains("Too many open files"), "{text}");

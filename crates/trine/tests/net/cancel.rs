@@ -10,7 +10,7 @@ use trine::net::{TcpListener, TcpStream, UdpSocket};
 use trine::{Interrupted, State, time};
 
 use super::common::processes::descriptors;
-use super::common::{child, role, run, this_program};
+use super::common::{again, role, run};
 use super::{ANY, KINDS, SHORT, pair, spawn, until, until_it_waits};
 
 /// A call that waits for good; it says what it was ended with.
@@ -165,9 +165,8 @@ fn a_connection_that_takes_too_long_is_given_up() {
 
 #[test]
 fn a_connection_that_is_given_up_leaves_no_descriptor() {
-    const NAME: &str = "cancel::a_connection_that_is_given_up_leaves_no_descriptor";
     if role().is_none() {
-        let mut child = child(&this_program(), NAME, "child");
+        let mut child = again("child");
         // No second carrier comes with descriptors of its own.
         child.env("TRINE_CARRIERS", "1");
         return drop(run(child));

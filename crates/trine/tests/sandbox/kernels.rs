@@ -7,7 +7,7 @@ use trine::process::{Builder, Part, Sandbox};
 use trine::{Cause, coroutine, time};
 
 use crate::calls::attempts_are_refused;
-use crate::common::{child, not_spawned, role, run, this_program};
+use crate::common::{again, not_spawned, role, run};
 use crate::{call, error_of, landlock, run_in, tight};
 
 #[test]
@@ -47,9 +47,8 @@ fn take_away(call: libc::c_long, error: i32) {
 
 #[test]
 fn a_kernel_without_landlock_is_told_and_the_rest_is_enforced() {
-    let name = "kernels::a_kernel_without_landlock_is_told_and_the_rest_is_enforced";
     if role().is_none() {
-        return drop(run(child(&this_program(), name, "master")));
+        return drop(run(again("master")));
     }
     take_away(libc::SYS_landlock_create_ruleset, libc::EOPNOTSUPP);
     let report = tight().check();
@@ -75,9 +74,8 @@ fn a_kernel_without_landlock_is_told_and_the_rest_is_enforced() {
 
 #[test]
 fn a_kernel_without_filters_is_told_and_the_rest_is_enforced() {
-    let name = "kernels::a_kernel_without_filters_is_told_and_the_rest_is_enforced";
     if role().is_none() {
-        return drop(run(child(&this_program(), name, "master")));
+        return drop(run(again("master")));
     }
     take_away(libc::SYS_seccomp, libc::ENOSYS);
     let report = tight().check();

@@ -13,7 +13,7 @@ use crate::common::limits::limit_for_now;
 use crate::common::places::{PLACES, ends_from_outside, everywhere};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until_waiting;
-use crate::common::{child, role, run, this_program};
+use crate::common::{again, role, run};
 use crate::place;
 
 fn echo(stream: UnixStream) {
@@ -181,8 +181,7 @@ fn accepting_and_connecting_end_from_outside() {
 #[test]
 fn accepting_goes_on_when_there_are_descriptors_again() {
     if role().is_none() {
-        let name = "listener::accepting_goes_on_when_there_are_descriptors_again";
-        let said = run(child(&this_program(), name, "starve"));
+        let said = run(again("starve"));
         assert_eq!(said.matches("no connection can be accepted").count(), 1, "{said}");
         return;
     }
