@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use trine::{Kind, State, coroutine, future, process, task, thread, time};
 
-use crate::Probe;
+use super::Probe;
 use crate::common::waiting::until;
 
 #[test]

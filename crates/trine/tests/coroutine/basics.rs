@@ -103,7 +103,7 @@ fn a_panic_ends_one_coroutine_with_message_place_and_backtrace() {
     assert_eq!((info.id, info.kind, info.name.as_deref()), (id, Kind::Coroutine, Some("unlucky")));
     let Cause::Panicked { message, location, backtrace, .. } = error.cause() else { panic!() };
     assert_eq!(message, "no luck with 13");
-    assert!(location.as_ref().unwrap().file.ends_with("coroutine.rs"));
+    assert!(location.as_ref().unwrap().file.ends_with("basics.rs"));
     assert!(backtrace.to_string().contains("fails_on_purpose"), "{backtrace}");
     assert!(error.to_string().contains("coroutine `unlucky`"), "{error}");
     let payload = error.into_panic().unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use trine::{State, future, task, thread};
 
-use crate::Probe;
+use super::Probe;
 use crate::common::waiting::until;
 
 #[test]

@@ -1,7 +1,6 @@
 //! Future tasks: wakers under any caller, panics, drops, joins, sleeps, and nobody left to wake.
 
-#[path = "../common/mod.rs"]
-mod common;
+mod awaited;
 mod sleeps;
 mod tasks;
 mod wakers;
@@ -15,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 
 use trine::{State, Task, future};
 
-use common::waiting::until;
+use crate::common::waiting::until;
 
 /// What a test and its [`Probe`] share.
 #[derive(Default)]

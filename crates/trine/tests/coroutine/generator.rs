@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-mod common;
-
-use common::{again, alone, role};
+use crate::common::{again, alone, role};
 use trine::coroutine::{self, Generator, Step, Yielder};
 use trine::{Cause, scope, thread, time};
 

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-mod common;
-
-use common::{again, alone, role, this_program, this_test};
+use crate::common::{again, alone, role, this_program, this_test};
 use trine::{Cause, coroutine, future, thread, time};
 
 fn endless(n: u64) -> u64 {
