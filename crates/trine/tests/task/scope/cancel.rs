@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use trine::{State, Task, coroutine, ipc, scope, supervise, thread, time};
 
+use super::{FOR_GOOD, Notes, anywhere};
 use crate::common::waiting::until;
-use crate::{FOR_GOOD, Notes, anywhere};
 
 #[test]
 fn an_owner_that_is_cancelled_cancels_its_tasks_and_waits_for_them() {

@@ -7,9 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-mod common;
-
-use common::{alone, role, this_program, this_test};
+use crate::common::{alone, role, this_program, this_test};
 use trine::sync::channel::{self, Receiver, RecvError, SendError};
 use trine::sync::{Mutex, RwLock, Semaphore};
 use trine::{

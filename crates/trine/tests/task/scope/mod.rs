@@ -2,8 +2,6 @@
 
 mod basics;
 mod cancel;
-#[path = "../common/mod.rs"]
-mod common;
 mod failures;
 mod several;
 

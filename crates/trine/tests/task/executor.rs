@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use trine::{Cause, Executor, Kind, State, Task, TaskError, process, thread};
 
-mod common;
-
-use common::processes::spin_for_ever;
+use crate::common::processes::spin_for_ever;
 
 fn cube(n: u64) -> u64 {
     n * n * n

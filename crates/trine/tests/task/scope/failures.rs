@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use trine::{Cause, Kind, coroutine, scope, thread, time};
 
+use super::{FOR_GOOD, Notes, anywhere};
 use crate::common::waiting::until;
-use crate::{FOR_GOOD, Notes, anywhere};
 
 #[test]
 fn the_first_failure_cancels_the_others_and_is_the_error() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use trine::{Kind, coroutine, scope, supervise, time};
 
-use crate::{Notes, anywhere};
+use super::{Notes, anywhere};
 
 #[test]
 fn tasks_of_all_kinds_borrow_and_end_before_the_scope_does() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use trine::{State, Task, coroutine, process, supervise, thread, time};
 
+use super::{FOR_GOOD, Notes, anywhere};
 use crate::common::waiting::until;
-use crate::{FOR_GOOD, Notes, anywhere};
 
 #[test]
 fn a_supervised_scope_keeps_going() {
