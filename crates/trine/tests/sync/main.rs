@@ -1,13 +1,15 @@
-//! Locks and signals between coroutines, threads and `main`.
+//! Locks, signals and channels between coroutines, threads and `main`.
 
 mod barrier;
 mod cancel;
+mod channel;
 #[path = "../common/mod.rs"]
 mod common;
 mod condvar;
 mod event;
 mod mutex;
 mod rwlock;
+mod select;
 mod semaphore;
 
 use std::time::Duration;

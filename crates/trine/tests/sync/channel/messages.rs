@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use trine::sync::channel::{self, RecvError, SendError, TryRecvError, TrySendError};
 use trine::{Task, coroutine};
 
+use super::{flavours, spawn};
 use crate::common::waiting::until;
-use crate::{flavours, spawn};
 
 #[test]
 fn every_message_arrives_once_and_those_of_one_sender_in_order() {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use trine::sync::channel::{self, RecvTimeoutError};
 use trine::{State, Task, coroutine, time};
 
+use super::spawn;
 use crate::common::waiting::{until, until_waiting};
-use crate::spawn;
 
 #[test]
 fn a_timeout_hands_the_value_back_and_the_receiver_never_sees_it() {

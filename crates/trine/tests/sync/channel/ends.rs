@@ -7,8 +7,8 @@ use std::sync::{Arc, Barrier};
 use trine::sync::channel::{self, RecvError, SendError, Sender};
 use trine::{coroutine, thread};
 
+use super::{flavours, spawn};
 use crate::common::waiting::until;
-use crate::{flavours, spawn};
 
 /// A value that counts how many of its kind are alive.
 #[derive(Debug)]

@@ -1,8 +1,6 @@
 //! Channels, between coroutines, threads and both.
 
 mod cancel;
-#[path = "../common/mod.rs"]
-mod common;
 mod ends;
 mod futures;
 mod messages;

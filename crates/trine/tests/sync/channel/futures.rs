@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use trine::sync::channel::TrySendError;
 use trine::{coroutine, future};
 
-use crate::{flavours, spawn};
+use super::{flavours, spawn};
 
 #[test]
 fn futures_that_are_dropped_lose_nothing() {
