@@ -18,10 +18,8 @@ use rustix::process::{Resource, setrlimit};
 use trine::net::{Readiness, TcpListener, TcpStream, UnixStream};
 use trine::{Interrupted, State, coroutine, ipc, thread, time};
 
-mod common;
-
-use common::limits::limit_for_now;
-use common::{alone, role};
+use crate::common::limits::limit_for_now;
+use crate::common::{alone, role};
 
 /// Longer than any wait that ends.
 const LONG: Duration = Duration::from_secs(20);

@@ -1,6 +1,5 @@
 //! FIFOs: their ends find each other, within the process and between programs.
 
-mod common;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
@@ -8,10 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::places::{PLACES, Place, ends_from_outside, every_byte_crosses, everywhere, pattern};
-use common::temporary::TempPath;
-use common::waiting::until_waiting;
-use common::{again, role, run, told};
+use crate::common::places::{
+    PLACES, Place, ends_from_outside, every_byte_crosses, everywhere, pattern,
+};
+use crate::common::temporary::TempPath;
+use crate::common::waiting::until_waiting;
+use crate::common::{again, role, run, told};
 use trine::coroutine;
 use trine::ipc::Fifo;
 

@@ -8,8 +8,8 @@ use std::process::Command;
 use trine::coroutine;
 use trine::fs::{self, File, OpenOptions};
 
-use super::common::{again, role, run};
 use super::{TempPath, everywhere};
+use crate::common::{again, role, run};
 
 #[track_caller]
 fn same<T, U>(ours: io::Result<T>, std: io::Result<U>) {

@@ -8,9 +8,9 @@ use rustix::process::Resource;
 use trine::net::{TcpListener, TcpStream};
 use trine::{coroutine, time};
 
-use super::common::limits::limit_for_now;
-use super::common::{again, role, run};
 use super::{ANY, KINDS, SHORT, spawn, until_it_waits};
+use crate::common::limits::limit_for_now;
+use crate::common::{again, role, run};
 
 /// Opens files until there is no room for one more.
 fn exhaust() -> Vec<File> {

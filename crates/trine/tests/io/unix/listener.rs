@@ -9,12 +9,12 @@ use rustix::process::{Resource, setrlimit};
 use trine::coroutine;
 use trine::net::{UnixListener, UnixStream};
 
+use super::place;
 use crate::common::limits::limit_for_now;
 use crate::common::places::{PLACES, ends_from_outside, everywhere};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until_waiting;
 use crate::common::{again, role, run};
-use crate::place;
 
 fn echo(stream: UnixStream) {
     std::io::copy(&mut &stream, &mut &stream).unwrap();
@@ -186,7 +186,7 @@ fn accepting_goes_on_when_there_are_descriptors_again() {
         return;
     }
     for place in PLACES {
-        let at = crate::place();
+        let at = super::place();
         let listener = UnixListener::bind(&at).unwrap();
         let begin = UnixStream::connect(&at).unwrap();
         let (go, gate) = std::sync::mpsc::channel::<()>();

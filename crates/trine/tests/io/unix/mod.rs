@@ -1,12 +1,10 @@
 //! Unix sockets, of each kind and wherever they are used.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod datagram;
 mod listener;
 mod stream;
 
-use common::temporary::TempPath;
+use crate::common::temporary::TempPath;
 
 fn place() -> TempPath {
     TempPath::new("socket")

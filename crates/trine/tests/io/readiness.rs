@@ -1,7 +1,5 @@
 //! Waiting for descriptors of every kind.
 
-mod common;
-
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,8 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use common::places::{PLACES, ends_from_outside, everywhere};
-use common::waiting::until_waiting;
+use crate::common::places::{PLACES, ends_from_outside, everywhere};
+use crate::common::waiting::until_waiting;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::inotify;
 use trine::net::{self, Readiness};

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use trine::coroutine;
 use trine::net::UnixDatagram;
 
+use super::place;
 use crate::common::places::{PLACES, ends_from_outside, everywhere, pattern};
 use crate::common::waiting::until_waiting;
-use crate::place;
 
 #[test]
 fn each_message_keeps_its_bounds() {

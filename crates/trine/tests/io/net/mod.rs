@@ -4,8 +4,6 @@
 mod accept;
 mod address;
 mod cancel;
-#[path = "../common/mod.rs"]
-mod common;
 mod convert;
 mod errors;
 mod stream;
@@ -13,7 +11,7 @@ mod udp;
 
 use std::time::Duration;
 
-use common::waiting::{until, until_it_waits};
+use crate::common::waiting::{until, until_it_waits};
 use trine::coroutine::spawn_local;
 use trine::net::{TcpListener, TcpStream};
 use trine::{Kind, Task, coroutine, thread};

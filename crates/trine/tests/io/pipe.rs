@@ -1,14 +1,13 @@
 //! Pipes: within the process, and to children.
 
-mod common;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
-use common::places::{PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern};
-use common::waiting::until_waiting;
-use common::{again, role, run};
+use crate::common::places::{PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern};
+use crate::common::waiting::until_waiting;
+use crate::common::{again, role, run};
 use rustix::pipe::{PipeFlags, pipe_with};
 use trine::coroutine;
 use trine::ipc::{self, PipeReader, PipeWriter};

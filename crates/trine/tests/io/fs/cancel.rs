@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use trine::fs::{self, File, OpenOptions};
 use trine::{Interrupted, coroutine, time};
 
-use super::common::processes::descriptors;
-use super::{TempPath, common, pattern, until_it_waits};
+use crate::common;
+use crate::common::processes::descriptors;
+
+use super::{TempPath, pattern, until_it_waits};
 
 /// How the threads of the pool are: `S` for one that sleeps.
 fn pool_threads() -> Vec<String> {

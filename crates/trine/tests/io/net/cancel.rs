@@ -9,9 +9,9 @@ use trine::coroutine::spawn_local;
 use trine::net::{TcpListener, TcpStream, UdpSocket};
 use trine::{Interrupted, State, time};
 
-use super::common::processes::descriptors;
-use super::common::{again, role, run};
 use super::{ANY, KINDS, SHORT, pair, spawn, until, until_it_waits};
+use crate::common::processes::descriptors;
+use crate::common::{again, role, run};
 
 /// A call that waits for good; it says what it was ended with.
 type Call = Box<dyn FnOnce() -> io::Error + Send>;

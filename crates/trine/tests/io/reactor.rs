@@ -10,9 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-mod common;
-
-use common::{again, role};
+use crate::common::{again, role};
 use trine::net::{TcpListener, TcpStream, UnixStream};
 use trine::{coroutine, thread, time};
 

@@ -1,15 +1,13 @@
 //! Files and directories, from coroutines, threads and `main`.
 
 mod cancel;
-#[path = "../common/mod.rs"]
-mod common;
 mod contents;
 mod errors;
 mod names;
 mod two_ends;
 
-use common::temporary::TempPath;
-use common::waiting::until_it_waits;
+use crate::common::temporary::TempPath;
+use crate::common::waiting::until_it_waits;
 use trine::{coroutine, thread};
 
 /// Calls `f` in each kind of caller that shares this process's memory, one after the other.
