@@ -1,7 +1,5 @@
 //! The lock in shared memory: between tasks, between processes, over the death of its holder, and over hostile memory.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod deaths;
 mod hostile;
 mod processes;
@@ -16,7 +14,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use trine::ipc::Mutex;
 use trine::ipc::bytemuck::Pod;
 
-use common::again;
+use crate::common::again;
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);

@@ -1,7 +1,5 @@
 //! Memory that is shared between processes: what it holds, what is told of wrong descriptors and met limits.
 
-mod common;
-
 use std::ffi::c_void;
 use std::fs::{self, File};
 use std::io;
@@ -11,9 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI8, AtomicU32, AtomicU64, AtomicUsize};
 
-use common::limits::limit_for_now;
-use common::processes::descriptors;
-use common::{again, role, run};
+use crate::common::limits::limit_for_now;
+use crate::common::processes::descriptors;
+use crate::common::{again, role, run};
 use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create,
 };

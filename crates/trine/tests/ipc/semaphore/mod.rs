@@ -1,7 +1,5 @@
 //! Semaphores: within the process, between programs, and what they say to bad input.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod permits;
 mod programs;
 mod refused;
@@ -11,8 +9,8 @@ use std::time::Duration;
 use trine::coroutine;
 use trine::ipc::Semaphore;
 
-use common::places::Place;
-use common::temporary::unique;
+use crate::common::places::Place;
+use crate::common::temporary::unique;
 
 /// A name that no other test has; the semaphore is removed with it.
 struct Name(String);

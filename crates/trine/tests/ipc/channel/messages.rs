@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use trine::ipc::channel::Reason;
 use trine::{coroutine, ipc, thread, time};
 
+use super::{LONG, Message, until_refused};
 use crate::common::places::{PLACES, everywhere};
 use crate::common::waiting::until_waiting;
-use crate::{LONG, Message, until_refused};
 
 fn samples() -> Vec<Message> {
     let mut samples = vec![Message::Nothing, Message::Number(u64::MAX)];

@@ -6,12 +6,12 @@ use std::process::{Child, Stdio};
 use trine::ipc::channel::{AttachError, Receiver, Sender};
 use trine::{ipc, thread};
 
+use super::{LONG, Message, descriptor, until_refused};
 use crate::common::places::PLACES;
 use crate::common::processes::stay_for_ever;
 use crate::common::seeds::Rng;
 use crate::common::waiting::until_waiting;
 use crate::common::{again, beside, child, role, this_program};
-use crate::{LONG, Message, descriptor, until_refused};
 
 fn start(role: &str, end: OwnedFd) -> Child {
     let mut command = again(role);

@@ -1,7 +1,6 @@
 //! Channels between processes: this test program runs itself as a child, which gets an end as its standard input.
 
-#[path = "../common/mod.rs"]
-mod common;
+mod hostile;
 mod messages;
 mod processes;
 mod refused;

@@ -10,9 +10,9 @@ use trine::ipc::Mutex;
 use trine::ipc::bytemuck::{Pod, Zeroable};
 use trine::{State, coroutine, thread, time};
 
+use super::{LONG, another};
 use crate::common::places::{PLACES, everywhere};
 use crate::common::waiting::until_waiting;
-use crate::{LONG, another};
 
 #[test]
 fn one_at_a_time_whoever_they_are() {

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use trine::coroutine;
 use trine::ipc::Semaphore;
 
+use super::{Name, take_and_give_back};
 use crate::common::places::{PLACES, ends_from_outside, everywhere};
 use crate::common::waiting::until_waiting;
 use crate::common::{again, role, run, told};
-use crate::{Name, take_and_give_back};
 
 #[test]
 fn permits_are_taken_and_given() {

@@ -1,15 +1,14 @@
 //! Message queues: within the process, between programs, and what they say to bad input.
 
-mod common;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use common::limits::limit;
-use common::places::{PLACES, Place, ends_from_outside, everywhere};
-use common::temporary::unique;
-use common::waiting::until_waiting;
-use common::{again, role, run, told};
+use crate::common::limits::limit;
+use crate::common::places::{PLACES, Place, ends_from_outside, everywhere};
+use crate::common::temporary::unique;
+use crate::common::waiting::until_waiting;
+use crate::common::{again, role, run, told};
 use rustix::process::Resource;
 use trine::ipc::MessageQueue;
 

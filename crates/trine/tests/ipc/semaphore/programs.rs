@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use trine::ipc::Semaphore;
 
+use super::{Name, take_and_give_back};
 use crate::common::places::PLACES;
 use crate::common::{again, role, told};
-use crate::{Name, take_and_give_back};
 
 #[test]
 fn no_permit_and_no_wake_up_is_lost_among_processes() {

@@ -5,9 +5,9 @@ use std::panic::{self, AssertUnwindSafe};
 use trine::ipc::Mutex;
 use trine::{State, process};
 
+use super::{LONG, Other, another, inherited};
 use crate::common::processes::descriptors;
 use crate::common::role;
-use crate::{LONG, Other, another, inherited};
 
 #[test]
 fn processes_exclude_each_other() {

@@ -6,10 +6,10 @@ use rustix::process::Resource;
 use trine::ipc::channel::{AttachError, Receiver, Sender};
 use trine::{coroutine, ipc};
 
+use super::descriptor;
 use crate::common::limits::limit_for_now;
 use crate::common::processes::descriptors;
 use crate::common::{again, role, run};
-use crate::descriptor;
 
 #[test]
 fn what_is_no_end_is_told() {

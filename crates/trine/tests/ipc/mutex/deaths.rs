@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 use trine::ipc::Mutex;
 use trine::ipc::bytemuck::{Pod, Zeroable};
 
+use super::{LONG, Other, another, inherited};
 use crate::common::places::PLACES;
 use crate::common::role;
 use crate::common::seeds::{Rng, seed};
 use crate::common::waiting::until_waiting;
-use crate::{LONG, Other, another, inherited};
 
 fn say(word: &str) {
     // Past the harness, which begins its line without an end.

@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use rustix::fs::{CWD, MemfdFlags, Mode, SealFlags, fcntl_add_seals, memfd_create, mkfifoat};
 use trine::ipc::Semaphore;
 
-use crate::Name;
+use super::Name;
 use crate::common::{again, role, run, told};
 
 #[test]

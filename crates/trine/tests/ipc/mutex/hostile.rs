@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use trine::ipc::bytemuck::Pod;
 use trine::ipc::{Mutex, Shared, SharedError};
 
+use super::{LONG, another};
 use crate::common::places::PLACES;
 use crate::common::seeds::{Rng, seed};
 use crate::common::waiting::until_waiting;
-use crate::{LONG, another};
 
 /// The memory of the lock, to write there whatever one likes.
 fn memory<T: Pod>(mutex: &Mutex<T>) -> File {
