@@ -1,0 +1,60 @@
+//! Cancellation and deadlines of process tasks.
+
+mod begun;
+mod deadline;
+mod neighbours;
+mod queued;
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use trine::process::Pool;
+use trine::{Cause, TaskError, time};
+
+use crate::common::desk::report;
+use crate::common::waiting::until;
+
+/// Longer than any test lasts: whoever ends has done so by itself.
+const NEVER_KILLED: Duration = Duration::from_secs(3600);
+const SHORT: Duration = Duration::from_millis(20);
+
+/// In a worker: says when it is dropped.
+struct Farewell(UnixStream);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.write_all(b"unwound").unwrap();
+    }
+}
+
+fn wait_for_ever(path: String) {
+    let _farewell = Farewell(report(&path));
+    time::sleep(Duration::MAX);
+}
+
+fn until_full(pool: &Pool) {
+    until(|| pool.worker_pids().len() == pool.workers());
+}
+
+fn reason(error: &TaskError) -> Option<&str> {
+    match error.cause() {
+        Cause::Cancelled { reason, .. } => reason.as_deref(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// In a worker: blocks SIGTERM for the calling thread, or unblocks it.
+fn mask_sigterm(how: i32) {
+    // SAFETY: the set is made before its use.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
+    }
+}
+
+fn pid_of(pool: &Pool) -> u32 {
+    pool.spawn((), |()| std::process::id()).join().unwrap()
+}

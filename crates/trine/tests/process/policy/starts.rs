@@ -1,0 +1,86 @@
+//! Tasks of workers that are not ready yet, while another one has nothing to do.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use trine::process::Pool;
+
+use super::pid;
+use crate::common::desk::{Desk, wait_for_a_word};
+use crate::common::temporary::TempPath;
+use crate::common::waiting::until;
+
+const FOLDER: &str = "TRINE_TEST_FOLDER";
+const ALL: &str = "all";
+
+/// An initializer that the first worker leaves at once, the others when their gate is open.
+fn wait_at_the_gate() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    if File::create_new(folder.join("first")).is_ok() {
+        return;
+    }
+    let own = folder.join(std::process::id().to_string());
+    while !own.exists() && !folder.join(ALL).exists() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn open(folder: &Path, gate: impl ToString) {
+    File::create(folder.join(gate.to_string())).unwrap();
+}
+
+/// A pool of which one worker is ready, and that one; the others have been forked.
+fn one_of(workers: usize, folder: &Path) -> (Pool, u32) {
+    let builder = Pool::builder().workers(workers).env(FOLDER, folder.to_str().unwrap());
+    let pool = builder.initializer(wait_at_the_gate).build();
+    let ready = pool.spawn(0, pid).join().unwrap();
+    until(|| pool.worker_pids().len() == workers);
+    (pool, ready)
+}
+
+#[test]
+fn the_one_that_is_ready_finds_what_it_can_take_over() {
+    for _ in 0..8 {
+        let (desk, folder) = (Desk::open(), TempPath::folder("starts"));
+        let (pool, ready) = one_of(4, &folder.0);
+        let held = pool.spawn(desk.path.clone(), wait_for_a_word);
+        let (holder, stream) = desk.hear();
+        assert_eq!(holder, ready);
+        // These go through the socket, from where nobody takes them back.
+        let long = [1, 2].map(|_| pool.spawn(vec![0_u8; 100_000], |bytes: Vec<u8>| bytes.len()));
+        let short = pool.spawn(0, pid);
+        drop(stream);
+        assert_eq!(short.join().unwrap(), ready);
+        assert_eq!(held.join().unwrap(), ready);
+        open(&folder.0, ALL);
+        assert!(long.into_iter().all(|task| task.join().unwrap() == 100_000));
+        pool.shutdown();
+    }
+}
+
+#[test]
+fn one_whose_task_was_taken_over_tells_when_it_is_ready() {
+    for round in 0..8 {
+        let (desk, folder) = (Desk::open(), TempPath::folder("starts"));
+        let (pool, ready) = one_of(3, &folder.0);
+        let held = pool.spawn(desk.path.clone(), wait_for_a_word);
+        let (holder, stream) = desk.hear();
+        assert_eq!(holder, ready);
+        let tasks = [1, 2].map(|_| pool.spawn(desk.path.clone(), wait_for_a_word));
+        drop(stream);
+        let (second, stream) = desk.hear();
+        assert_eq!(second, ready);
+        // Either it has the third task, or it takes that over from the one that has it.
+        let others = pool.worker_pids().into_iter().filter(|worker| *worker != ready);
+        let next = others.collect::<Vec<_>>()[round % 2];
+        open(&folder.0, next);
+        let (third, other) = desk.hear();
+        assert_eq!(third, next);
+        drop((stream, other));
+        open(&folder.0, ALL);
+        assert!(held.join().is_ok() && tasks.into_iter().all(|task| task.join().is_ok()));
+        pool.shutdown();
+    }
+}
