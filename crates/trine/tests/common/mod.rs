@@ -9,6 +9,7 @@ pub mod limits;
 pub mod places;
 pub mod processes;
 pub mod seeds;
+pub mod starts;
 pub mod temporary;
 pub mod waiting;
 
@@ -17,6 +18,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use starts::start;
 use temporary::TempPath;
 use trine::Cause;
 
@@ -50,7 +52,8 @@ pub fn beside(test: &str) -> String {
 
 /// Runs the running test once more, in a process of its own with these variables.
 pub fn alone(variables: &[(&str, &str)]) -> Output {
-    again("alone").envs(variables.iter().copied()).output().unwrap()
+    let mut command = again("alone");
+    start(command.envs(variables.iter().copied())).unwrap().wait_with_output().unwrap()
 }
 
 pub fn this_program() -> PathBuf {
@@ -63,10 +66,11 @@ pub fn role() -> Option<String> {
 
 /// Runs a child to its end, which must be a good one, and gives what it wrote to standard error.
 pub fn run(mut command: Command) -> String {
-    let output = command.spawn().unwrap().wait_with_output().unwrap();
+    let output = start(&mut command).unwrap().wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{out}\n{text}", output.status);
+    assert!(!out.contains("running 0 tests"), "the child has no test of that name");
     text
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::common::places::{
     PLACES, Place, ends_from_outside, every_byte_crosses, everywhere, pattern,
 };
+use crate::common::starts::{no_child_starts, start};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until_waiting;
 use crate::common::{again, role, run, told};
@@ -115,7 +116,7 @@ fn other_programs_open_as_they_like() {
         let back = TempPath(there.0.with_extension("back"));
         let (writes, reads) = (new_fifo(&there), new_fifo(&back));
         let path = there.0.to_str().unwrap();
-        let other = again(path).spawn().unwrap();
+        let other = start(&mut again(path)).unwrap();
         let task = place.spawn(move || {
             writes.open_writer().unwrap().write_all(&pattern(0, 200_000)).unwrap();
             let mut bytes = Vec::new();
@@ -131,6 +132,7 @@ fn other_programs_open_as_they_like() {
 #[test]
 fn openings_end_from_outside_and_by_their_timeout() {
     also_with_epoll();
+    let _alone = no_child_starts();
     // Made here: a coroutine waits for that, too.
     let fifo = Arc::new(new_fifo(&TempPath::new("fifo")));
     let same = Arc::clone(&fifo);
@@ -158,6 +160,7 @@ fn openings_end_from_outside_and_by_their_timeout() {
 
 #[test]
 fn an_opening_that_is_cancelled_is_never_one_in_vain() {
+    let _alone = no_child_starts();
     // Whoever gets a reader by a writer's opening either reads what that writes, or hears of no writer.
     for place in PLACES {
         for round in 0..60_u32 {
@@ -195,6 +198,7 @@ fn an_opening_that_is_cancelled_is_never_one_in_vain() {
 
 #[test]
 fn ends_come_and_go() {
+    let _alone = no_child_starts();
     everywhere(|| {
         let fifo = new_fifo(&TempPath::new("fifo"));
         assert_eq!(told(fifo.try_open_writer()).0, ErrorKind::WouldBlock);
@@ -240,6 +244,7 @@ fn a_first_writer_that_says_nothing_is_an_end() {
 
 #[test]
 fn many_openings_wait_at_once() {
+    let _turn = crate::hundreds_of_descriptors();
     let fifos: Vec<_> =
         (0..100).map(|_| TempPath::new("fifo")).map(|name| (new_fifo(&name), name)).collect();
     let tasks: Vec<_> = fifos
@@ -336,6 +341,7 @@ fn missing_rights_are_an_error_at_once() {
 
 #[test]
 fn a_reader_that_does_not_block_is_met_too() {
+    let _alone = no_child_starts();
     for place in PLACES {
         let name = TempPath::new("fifo");
         let fifo = new_fifo(&name);

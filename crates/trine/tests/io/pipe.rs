@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use crate::common::places::{PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern};
+use crate::common::starts::{no_child_starts, start};
 use crate::common::waiting::until_waiting;
 use crate::common::{again, role, run};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -59,6 +60,7 @@ fn many_write_and_many_read_one_pipe() {
 
 #[test]
 fn ends_and_empty_calls_are_as_in_std() {
+    let _alone = no_child_starts();
     everywhere(|| {
         let (mut reader, mut writer) = ipc::pipe().unwrap();
         let parts = [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cde")];
@@ -167,7 +169,7 @@ fn the_standard_streams_of_children() {
     everywhere(|| {
         let (mut output, writer) = ipc::pipe().unwrap();
         let mut command = Command::new("cat");
-        let mut child = command.stdin(Stdio::piped()).stdout(writer).spawn().unwrap();
+        let mut child = start(command.stdin(Stdio::piped()).stdout(writer)).unwrap();
         // It holds an end of the pipe.
         drop(command);
         let mut input = PipeWriter::from(OwnedFd::from(child.stdin.take().unwrap()));
@@ -184,7 +186,7 @@ fn the_standard_streams_of_children() {
 fn a_program_that_wants_sigpipe_gets_it() {
     if role().is_none() {
         run(again("ignores"));
-        let status = again("default").spawn().unwrap().wait().unwrap();
+        let status = start(&mut again("default")).unwrap().wait().unwrap();
         assert_eq!(status.signal(), Some(libc::SIGPIPE));
         return;
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::common::starts::start;
 use crate::common::{again, role};
 use trine::net::{TcpListener, TcpStream, UnixStream};
 use trine::{coroutine, thread, time};
@@ -224,7 +225,8 @@ fn what_was_chosen_can_be_asked() {
 /// Runs the test once more, in a process of its own with these variables and no other choice of a back end.
 fn alone(variables: &[(&str, &str)]) -> Output {
     let mut command = again("alone");
-    command.env_remove("TRINE_REACTOR").envs(variables.iter().copied()).output().unwrap()
+    command.env_remove("TRINE_REACTOR").envs(variables.iter().copied());
+    start(&mut command).unwrap().wait_with_output().unwrap()
 }
 
 /// Has the kernel answer a system call with `errno` from now on, to this thread and those it starts:

@@ -27,9 +27,16 @@ fn stale(
     lines[0].to_owned()
 }
 
+/// Gives the descriptor that number in a child, which keeps it.
 fn duplicate(from: i32, to: i32) -> std::io::Result<()> {
-    // SAFETY: no memory involved.
-    if unsafe { libc::dup2(from, to) } < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: no memory involved. `dup2` to the same number would leave `FD_CLOEXEC` set.
+    let done = unsafe {
+        match from == to {
+            true => libc::fcntl(from, libc::F_SETFD, 0),
+            false => libc::dup2(from, to),
+        }
+    };
+    if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[test]

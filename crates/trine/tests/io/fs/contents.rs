@@ -13,6 +13,7 @@ fn size(n: usize) -> usize {
 
 #[test]
 fn a_thousand_tasks_read_a_thousand_files() {
+    let _turn = crate::hundreds_of_descriptors();
     let folder = TempPath::folder("fs");
     for n in 0..1000 {
         std::fs::write(folder.join(n.to_string()), pattern(n, size(n))).unwrap();
@@ -45,6 +46,7 @@ fn a_thousand_tasks_read_a_thousand_files() {
 
 #[test]
 fn two_hundred_coroutines_write_and_sync_their_files() {
+    let _turn = crate::hundreds_of_descriptors();
     let folder = TempPath::folder("fs");
     let tasks: Vec<_> = (0..200)
         .map(|n| {

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use trine::coroutine;
 use trine::fs::{self, File, OpenOptions};
 
 use super::{TempPath, everywhere};
+use crate::common::starts::{no_child_starts, start};
 use crate::common::{again, role, run};
 
 #[track_caller]
@@ -119,18 +120,22 @@ fn a_small_disk_takes_what_it_can() {
     let folder = TempPath::folder("fs");
     let mut mount = Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&folder.0);
-    if !mount.output().is_ok_and(|output| output.status.success()) {
+    mount.stdout(Stdio::null()).stderr(Stdio::null());
+    if !start(&mut mount).and_then(|mut mount| mount.wait()).is_ok_and(|ended| ended.success()) {
         eprintln!("not run: this user may not mount a file system");
         return;
     }
     let path = folder.join("file");
+    // A copy of the file's descriptor would keep the file system busy.
+    let alone = no_child_starts();
     let task = coroutine::spawn(move || {
         let error = fs::write(&path, vec![1; 1 << 20]).unwrap_err();
         (error.kind(), fs::metadata(&path).unwrap().len())
     });
     let (kind, len) = task.join().unwrap();
-    let unmounted = Command::new("umount").arg(&folder.0).status().unwrap();
-    assert!(unmounted.success());
+    drop(alone);
+    let mut unmount = start(Command::new("umount").arg(&folder.0)).unwrap();
+    assert!(unmount.wait().unwrap().success());
     assert_eq!(kind, ErrorKind::StorageFull);
     assert!(len > 0 && len <= 64 << 10, "{len}");
 }
@@ -143,9 +148,9 @@ fn without_descriptors_opening_fails_and_asking_does_not() {
         let mut shell = Command::new("sh");
         shell.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(inner.get_program());
         shell.args(inner.get_args()).env("TRINE_TEST_ROLE", "few");
-        shell.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+        shell.stdin(Stdio::null()).stdout(Stdio::piped());
         run({
-            shell.stderr(std::process::Stdio::piped());
+            shell.stderr(Stdio::piped());
             shell
         });
         return;

@@ -3,8 +3,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::Command;
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use trine::fs::{self, File, OpenOptions};
 use trine::{coroutine, thread};
 
@@ -12,12 +12,13 @@ use super::{TempPath, until_it_waits};
 
 fn fifo(folder: &TempPath, name: &str) -> PathBuf {
     let path = folder.join(name);
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
     path
 }
 
 #[test]
 fn a_hundred_fifos_are_waited_for_by_readers() {
+    let _turn = crate::hundreds_of_descriptors();
     let folder = TempPath::folder("fs");
     let paths: Vec<_> = (0..100).map(|n| fifo(&folder, &n.to_string())).collect();
     let readers: Vec<_> = paths
@@ -40,6 +41,7 @@ fn a_hundred_fifos_are_waited_for_by_readers() {
 
 #[test]
 fn forty_fifos_are_waited_for_by_writers() {
+    let _turn = crate::hundreds_of_descriptors();
     let folder = TempPath::folder("fs");
     let paths: Vec<_> = (0..40).map(|n| fifo(&folder, &n.to_string())).collect();
     let writers: Vec<_> = paths

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use trine::coroutine;
 use trine::net::{Shutdown, TcpListener, TcpStream};
 
+use crate::common::starts::no_child_starts;
+
 use super::{ANY, KINDS, LONG, SHORT, everywhere, pair, spawn, until_it_waits};
 
 /// An address where nobody listens.
@@ -16,6 +18,7 @@ fn deserted() -> SocketAddr {
 
 #[test]
 fn a_port_where_nobody_listens_refuses() {
+    let _alone = no_child_starts();
     everywhere(|| {
         let address = deserted();
         for refused in [
@@ -30,6 +33,7 @@ fn a_port_where_nobody_listens_refuses() {
 
 #[test]
 fn the_first_address_that_answers_is_taken() {
+    let _alone = no_child_starts();
     everywhere(|| {
         let listener = TcpListener::bind(ANY).unwrap();
         let here = listener.local_addr().unwrap();
@@ -45,6 +49,7 @@ fn the_first_address_that_answers_is_taken() {
 
 #[test]
 fn a_port_in_use_is_refused_and_can_be_had_again_afterwards() {
+    let _alone = no_child_starts();
     let listener = TcpListener::bind(ANY).unwrap();
     let address = listener.local_addr().unwrap();
     assert_eq!(TcpListener::bind(address).unwrap_err().kind(), ErrorKind::AddrInUse);
@@ -59,6 +64,7 @@ fn a_port_in_use_is_refused_and_can_be_had_again_afterwards() {
 
 #[test]
 fn a_peer_that_is_gone_is_an_error_and_no_signal() {
+    let _alone = no_child_starts();
     everywhere(|| {
         let (mut one, other) = pair();
         other.set_linger(Some(Duration::ZERO)).unwrap();

@@ -19,6 +19,7 @@ fn serve(mut stream: TcpStream) {
 
 #[test]
 fn many_connections_are_served_at_once() {
+    let _turn = crate::hundreds_of_descriptors();
     let listener = TcpListener::bind(ANY).unwrap();
     let address = listener.local_addr().unwrap();
     let server = coroutine::spawn(move || {
@@ -51,6 +52,7 @@ fn many_connections_are_served_at_once() {
 
 #[test]
 fn each_connection_is_accepted_by_one_of_several() {
+    let _turn = crate::hundreds_of_descriptors();
     const CLIENTS: usize = 120;
     let listener = Arc::new(TcpListener::bind(ANY).unwrap());
     let address = listener.local_addr().unwrap();

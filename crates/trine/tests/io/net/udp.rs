@@ -8,6 +8,8 @@ use std::time::Duration;
 use trine::net::UdpSocket;
 use trine::{coroutine, time};
 
+use crate::common::starts::no_child_starts;
+
 use super::{ANY, KINDS, LONG, SHORT, everywhere, spawn};
 
 fn pair() -> (UdpSocket, UdpSocket) {
@@ -116,6 +118,7 @@ fn what_cannot_be_sent_is_refused() {
 
 #[test]
 fn a_packet_that_found_nobody_is_told_to_a_connected_sender() {
+    let _alone = no_child_starts();
     everywhere(|| {
         let (one, other) = pair();
         drop(other);

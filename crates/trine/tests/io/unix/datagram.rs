@@ -10,6 +10,7 @@ use trine::net::UnixDatagram;
 
 use super::place;
 use crate::common::places::{PLACES, ends_from_outside, everywhere, pattern};
+use crate::common::starts::no_child_starts;
 use crate::common::waiting::until_waiting;
 
 #[test]
@@ -105,6 +106,7 @@ fn many_send_to_one_and_nothing_is_lost() {
 
 #[test]
 fn addresses_lengths_and_ends_are_as_in_std() {
+    let _alone = no_child_starts();
     everywhere(|| {
         let (a, b) = (place(), place());
         let one = UnixDatagram::bind(&a).unwrap();

@@ -12,6 +12,7 @@ use trine::net::{UnixListener, UnixStream};
 use super::place;
 use crate::common::limits::limit_for_now;
 use crate::common::places::{PLACES, ends_from_outside, everywhere};
+use crate::common::starts::no_child_starts;
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until_waiting;
 use crate::common::{again, role, run};
@@ -30,6 +31,7 @@ fn ask(mut stream: UnixStream, text: &str) {
 
 #[test]
 fn hundreds_are_served_at_once() {
+    let _turn = crate::hundreds_of_descriptors();
     let place = place();
     let listener = UnixListener::bind(&place).unwrap();
     let second = listener.try_clone().unwrap();
@@ -117,6 +119,7 @@ fn an_address_without_a_file() {
 
 #[test]
 fn bad_paths_are_std_s_errors() {
+    let _alone = no_child_starts();
     everywhere(|| {
         let bind = |path: &Path| UnixListener::bind(path).unwrap_err().kind();
         let connect = |path: &Path| UnixStream::connect(path).unwrap_err().kind();

@@ -9,6 +9,7 @@ use trine::coroutine;
 use trine::net::UnixStream;
 
 use crate::common::places::{PLACES, ends_from_outside, every_byte_crosses, everywhere, pattern};
+use crate::common::starts::no_child_starts;
 use crate::common::waiting::until_waiting;
 
 #[test]
@@ -18,6 +19,7 @@ fn every_byte_arrives_in_order_while_reader_and_writer_wait_for_each_other() {
 
 #[test]
 fn many_pairs_ping_and_pong_at_once() {
+    let _turn = crate::hundreds_of_descriptors();
     let tasks: Vec<_> = (0..100)
         .map(|n: usize| {
             let (mut here, mut there) = UnixStream::pair().unwrap();
@@ -47,6 +49,7 @@ fn many_pairs_ping_and_pong_at_once() {
 
 #[test]
 fn one_direction_ends_and_the_other_goes_on() {
+    let _alone = no_child_starts();
     everywhere(|| {
         let (mut here, mut there) = UnixStream::pair().unwrap();
         here.write_all(b"question").unwrap();

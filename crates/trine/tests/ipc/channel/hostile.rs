@@ -4,7 +4,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::{Errno, IoSlice, IoSliceMut};
@@ -17,7 +16,7 @@ use trine::coroutine;
 use trine::ipc::channel::{AttachError, Receiver, Sender};
 use trine::ipc::{self, Shared};
 
-const LONG: Duration = Duration::from_secs(60);
+use super::{LONG, until_refused};
 
 /// What an end is made of.
 struct Parts {
@@ -134,7 +133,7 @@ fn an_end_is_put_together_again_and_works() {
     sender.send(7).unwrap();
     assert_eq!(receiver.recv().unwrap(), 7);
     drop((receiver, parts));
-    assert!(sender.send_timeout(8, LONG).unwrap_err().is_disconnected());
+    until_refused(&sender);
 }
 
 #[test]

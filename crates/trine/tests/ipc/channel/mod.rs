@@ -8,6 +8,7 @@ mod refused;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use trine::ipc::channel::{AttachError, Sender};
 
@@ -17,9 +18,9 @@ fn descriptor<E: TryInto<OwnedFd, Error = AttachError>>(end: E) -> OwnedFd {
 
 /// Sends until nobody is left. A process that another test starts may hold a copy of the last end until it runs
 /// its program.
-fn until_refused(sender: &Sender<u64>) {
+fn until_refused<T: From<u8> + Serialize + DeserializeOwned>(sender: &Sender<T>) {
     loop {
-        if let Err(error) = sender.send_timeout(1, LONG) {
+        if let Err(error) = sender.send_timeout(T::from(1), LONG) {
             return assert!(error.is_disconnected(), "{error}");
         }
     }

@@ -7,6 +7,7 @@ mod tasks;
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::Child;
 use std::time::Duration;
 
@@ -30,12 +31,16 @@ struct Other(Child);
 impl Other {
     fn start<T: Pod>(mutex: &Mutex<T>, role: &str) -> Other {
         let descriptors = mutex.descriptors().unwrap();
-        let [memory, bell] = descriptors.each_ref().map(|descriptor| {
-            fcntl_setfd(descriptor, FdFlags::empty()).unwrap();
-            descriptor.as_raw_fd()
-        });
+        let [memory, bell] = descriptors.each_ref().map(OwnedFd::as_raw_fd);
         let mut command = again(role);
         command.env("TRINE_TEST_MUTEX", format!("{memory} {bell}"));
+        // The child alone inherits them: children of other tests must not.
+        let inherit = move || {
+            descriptors.iter().try_for_each(|end| fcntl_setfd(end, FdFlags::empty()))?;
+            Ok(())
+        };
+        // SAFETY: fcntl may be called between fork and exec.
+        unsafe { command.pre_exec(inherit) };
         Other(command.spawn().unwrap())
     }
 
