@@ -1,4 +1,4 @@
-//! What the documents say about the code is still so.
+//! The documents agree with the code about the names of tests and files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All Rust code below a folder, in one text.
+/// Appends all Rust code below a folder to one text.
 fn code_below(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -24,7 +24,7 @@ fn every_test_that_soundness_names_exists() {
     let document = fs::read_to_string(root().join("docs/SOUNDNESS.md")).unwrap();
     let mut code = String::new();
     code_below(&root().join("crates/trine"), &mut code);
-    // A test's name is a sentence: in code marks, with three underscores at least.
+    // The name of a test is a sentence in code marks, with at least three underscores.
     let names: Vec<&str> = document
         .split('`')
         .skip(1)

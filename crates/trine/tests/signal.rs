@@ -1,4 +1,4 @@
-//! Signals: who hears of which, and what becomes of them when nobody listens.
+//! Signals: their listeners, and their effect when there is no listener.
 //!
 //! Each test has signals of its own, as all run in one process.
 
@@ -22,7 +22,7 @@ use trine::{Interrupted, Kind, State, Task, coroutine, process, thread, time};
 const LONG: Duration = Duration::from_secs(600);
 const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
 
-/// A signal that the kernel and others have no use for.
+/// Returns a real-time signal that neither the kernel nor other code uses.
 fn real_time(n: i32) -> Signal {
     Signal::from_raw(40 + n)
 }
@@ -40,7 +40,7 @@ fn until_it_waits<T>(task: &Task<T>) {
     }
 }
 
-/// Runs this test program again, in which the running test plays a role, and says how that ended.
+/// Runs the running test once more, where it plays a role. Returns the exit status.
 fn play() -> ExitStatus {
     let output = Command::from(again("plays")).output().unwrap();
     println!("{}", String::from_utf8_lossy(&output.stdout));
@@ -105,7 +105,7 @@ fn what_came_before_is_not_heard_and_what_comes_between_two_waits_is() {
     signal::raise(signal).unwrap();
     for signals in [early, late] {
         assert_eq!(signals.recv().unwrap(), signal);
-        // Two that were not received are one.
+        // Two signals that were not received are one.
         assert_eq!(signals.try_recv(), None);
     }
 }
@@ -237,7 +237,7 @@ extern "C" fn before(_: libc::c_int) {
 extern "C" fn above(signal: libc::c_int) {
     ABOVE.fetch_add(1, SeqCst);
     let below = BELOW_ABOVE.load(SeqCst);
-    // SAFETY: the handler that `above` was put over, which looks at its first argument only.
+    // SAFETY: the handler that `above` replaced; it looks at its first argument only.
     unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(below)(signal) };
 }
 
@@ -247,7 +247,7 @@ fn other_handlers_below_and_above_are_called_too() {
         assert!(play().success());
         return;
     }
-    // SAFETY: both only touch atomics, and call what was there before.
+    // SAFETY: both only touch atomics, and call the previous handler.
     let set = |function: extern "C" fn(libc::c_int)| unsafe {
         libc::signal(libc::SIGUSR1, function as *const () as usize)
     };

@@ -1,4 +1,5 @@
-//! Where tasks in workers report: what they say, and their end, are events in the test.
+//! A socket on which tasks in workers report, so that their progress and end are events in the
+//! test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,7 +8,7 @@ use super::processes::spin_for_ever;
 use super::temporary::TempPath;
 
 pub struct Desk {
-    /// As tasks take it.
+    /// The path, in the form that tasks take as their argument.
     pub path: String,
     listener: UnixListener,
     _place: TempPath,
@@ -20,12 +21,12 @@ impl Desk {
         Desk { listener: UnixListener::bind(&path).unwrap(), path, _place: place }
     }
 
-    /// Waits for the next task that reports, and gives its process id and the rest of its words.
+    /// Waits for the next task that reports. Returns its process id and the rest of its output.
     pub fn hear(&self) -> (u32, BufReader<UnixStream>) {
         listen(self.listener.accept().unwrap().0)
     }
 
-    /// As `hear`, if one has reported already.
+    /// Returns the next report, if a task has reported already.
     pub fn heard(&self) -> Option<(u32, BufReader<UnixStream>)> {
         self.listener.set_nonblocking(true).unwrap();
         let accepted = self.listener.accept();
@@ -41,27 +42,27 @@ fn listen(stream: UnixStream) -> (u32, BufReader<UnixStream>) {
     (line.trim().parse().unwrap(), stream)
 }
 
-/// What a task says after its beginning, up to its end.
+/// Reads everything that a task writes after its report, until it ends.
 pub fn rest(mut stream: BufReader<UnixStream>) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
 }
 
-/// In a worker: says that the task has begun.
+/// Reports from a worker that the task has begun.
 pub fn report(path: &str) -> UnixStream {
     let mut stream = UnixStream::connect(path).unwrap();
     writeln!(stream, "{}", std::process::id()).unwrap();
     stream
 }
 
-/// A task that hears and waits for nothing.
+/// A task that ignores its cancellation and waits for nothing.
 pub fn be_deaf(path: String) {
     let _stream = report(&path);
     spin_for_ever()
 }
 
-/// A task that stays until it is told to go on, and gives its process id.
+/// A task that stays until the test closes its connection. Returns its process id.
 pub fn wait_for_a_word(path: String) -> u32 {
     let mut stream = report(&path);
     let _ = stream.read(&mut [0]);

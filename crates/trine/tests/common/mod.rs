@@ -1,6 +1,6 @@
-//! What the tests share; above all, running their own program as a child.
+//! Fixtures that all tests share, above all for running the test program as a child.
 
-// Each file uses its own part.
+// Each program uses its own part of them.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod desk;
@@ -22,7 +22,7 @@ use starts::start;
 use temporary::TempPath;
 use trine::Cause;
 
-/// A child program: this test program, in which the test `name` plays `role`.
+/// Makes a child of `program` that runs the test `name`, which plays `role` there.
 pub fn child(program: &Path, name: &str, role: &str) -> Command {
     let mut command = Command::new(program);
     command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
@@ -31,18 +31,18 @@ pub fn child(program: &Path, name: &str, role: &str) -> Command {
     command
 }
 
-/// This test program, in which the running test plays `role`.
+/// Makes a child of this program that runs the running test, which plays `role` there.
 pub fn again(role: &str) -> Command {
     child(&this_program(), &this_test(), role)
 }
 
-/// The full name of the running test: the harness names the test's thread by it.
+/// Returns the full name of the running test: the harness names the test's thread by it.
 pub fn this_test() -> String {
     let name = std::thread::current().name().map(str::to_owned);
     name.expect("the thread of a test has the test's name")
 }
 
-/// The full name of another test in the module of the running one.
+/// Returns the full name of another test in the module of the running test.
 pub fn beside(test: &str) -> String {
     match this_test().rsplit_once("::") {
         Some((module, _)) => format!("{module}::{test}"),
@@ -64,7 +64,7 @@ pub fn role() -> Option<String> {
     std::env::var("TRINE_TEST_ROLE").ok()
 }
 
-/// Runs a child to its end, which must be a good one, and gives what it wrote to standard error.
+/// Runs a child until it ends, and asserts its success. Returns its standard error.
 pub fn run(mut command: Command) -> String {
     let output = start(&mut command).unwrap().wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -83,13 +83,14 @@ pub fn children_of_all_threads(pid: u32) -> Vec<u32> {
     children
 }
 
-/// The directory of the control group that a worker with a memory limit has for itself, if it has one.
+/// Returns the directory of the control group that a worker with a memory limit has for itself, if
+/// it has one.
 pub fn worker_group() -> Option<PathBuf> {
     let worker = trine::process::Builder::new().memory_limit(64 << 20);
     worker.spawn((), |()| own_group()).join().unwrap()
 }
 
-/// The directory of the control group of this process, if it is one of a worker.
+/// Returns the directory of this process's control group, if it is a worker's.
 pub fn own_group() -> Option<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -104,17 +105,17 @@ pub fn not_spawned(error: &trine::TaskError) -> &str {
     }
 }
 
-/// The kind and the text of an error.
+/// Returns the kind and the text of an error.
 #[track_caller]
 pub fn told<T>(result: io::Result<T>) -> (ErrorKind, String) {
     let error = result.err().expect("an error");
     (error.kind(), error.to_string())
 }
 
-/// A copy of this program where any user may run it.
+/// Copies this program to a place where any user may run it.
 ///
-/// `cp` makes it: a descriptor open for writing in this process would be inherited by whatever
-/// another test starts just then, and a file that somebody writes cannot be run.
+/// `cp` makes the copy. A descriptor that this process has open for writing would be inherited by a
+/// child of another test, and a file that is open for writing cannot be run.
 pub fn copy(name: &str) -> TempPath {
     let copy = TempPath::new(name);
     let copied = Command::new("cp").arg(this_program()).arg(&copy.0).status().unwrap();

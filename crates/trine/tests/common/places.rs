@@ -1,4 +1,4 @@
-//! Every place that a call can wait in.
+//! The places in which a call can wait.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::waiting::{until, until_waiting};
 use trine::{Interrupted, State, Task, coroutine, thread, time};
 
-/// Runs `f` as a coroutine, on a thread of trine, on a plain thread and as a local coroutine of this one.
+/// Runs `f` as a coroutine, on a thread of trine, on a plain thread, and as a local coroutine of
+/// this thread.
 pub fn everywhere(f: impl Fn() + Clone + Send + 'static) {
     coroutine::spawn(f.clone()).join().unwrap();
     thread::spawn(f.clone()).join().unwrap();
@@ -14,7 +15,7 @@ pub fn everywhere(f: impl Fn() + Clone + Send + 'static) {
     coroutine::spawn_local(f).join().unwrap();
 }
 
-/// How one of two that work together runs.
+/// The kind of task in which one of two partners runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
     Coroutine,
@@ -32,7 +33,8 @@ impl Place {
     }
 }
 
-/// Bytes cross from `writer` to `reader`, both of which wait for the other again and again, in order and whole.
+/// Sends bytes from `writer` to `reader`, in every pair of places. Each waits for the other again
+/// and again, and the bytes arrive whole and in order.
 pub fn every_byte_crosses<R, W>(ends: impl Fn() -> (R, W))
 where
     R: Read + Send + 'static,
@@ -67,7 +69,8 @@ where
     }
 }
 
-/// Cancels a call, which would wait for good, in every place where that is possible; and lets its time be up.
+/// Cancels a call that would wait for ever, in every place where that is possible. Also lets its
+/// time run out.
 pub fn ends_from_outside(call: impl Fn() -> io::Result<()> + Clone + Send + 'static) {
     for place in PLACES {
         let task = place.spawn(call.clone());
@@ -95,7 +98,7 @@ fn is_cancelled(result: io::Result<()>) {
     assert_eq!(interrupted.reason(), Some("on purpose"));
 }
 
-/// The bytes number `from..from + len` of a stream in which each place has its own value.
+/// Returns the bytes `from..from + len` of a stream in which each place has its own value.
 pub fn pattern(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }

@@ -1,7 +1,7 @@
 //! Starting children beside tests that watch their descriptors.
 //!
 //! Between `fork` and `exec` a child holds a copy of every descriptor of this process. So the last
-//! end of a pipe or a socket may be open for a moment longer than its owner keeps it. A test that
+//! end of a pipe or a socket may stay open a moment longer than its owner keeps it. A test that
 //! expects an end to be closed at once keeps children from starting meanwhile.
 
 use std::io;

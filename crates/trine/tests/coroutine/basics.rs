@@ -67,7 +67,8 @@ fn a_coroutine_stays_on_its_thread_so_thread_bound_values_live_across_waits() {
 
 #[test]
 fn yields_let_the_other_coroutines_of_the_carrier_run() {
-    // A parent and its children share a carrier unless a child is stolen; either way all get on.
+    // A parent and its children share a carrier unless a child is stolen. Either way all make
+    // progress.
     let order = coroutine::spawn(|| {
         let turns = Arc::new(AtomicUsize::new(0));
         let children: Vec<_> = (0..2)
@@ -150,8 +151,8 @@ fn states_and_the_registry_tell_the_truth() {
     assert_eq!(parent.join().unwrap().unwrap(), Some(parent_id));
     let seen = coroutine::spawn(|| task::current().unwrap().state).join().unwrap();
     assert_eq!(seen, State::Running);
-    // The gate's thread waits in `std::thread::park`, which `unpark` by handle is not open to us
-    // for; it stays, as detached threads do.
+    // The gate's thread waits in `std::thread::park`, and its handle for `unpark` is out of reach.
+    // It stays, as detached threads do.
     drop(waits);
 }
 
@@ -174,7 +175,7 @@ fn an_unwanted_value_is_dropped_on_the_task_and_may_wait_and_panic() {
     while dropped.load(Ordering::SeqCst) < 50 {
         time::sleep(Duration::from_millis(1));
     }
-    // The carriers are alive and well.
+    // The carriers still work.
     assert_eq!(coroutine::spawn(|| 5).join().unwrap(), 5);
 }
 
@@ -208,7 +209,7 @@ fn a_wait_in_a_destructor_during_a_panic_lets_the_others_run() {
     impl Drop for Patient {
         fn drop(&mut self) {
             assert!(std::thread::panicking());
-            // The other task may be on the same carrier: it must get to run.
+            // The other task may be on the same carrier, where it has to run.
             let value = self.0.take().unwrap().join().unwrap();
             self.1.store(value as usize, Ordering::SeqCst);
         }
@@ -221,7 +222,7 @@ fn a_wait_in_a_destructor_during_a_panic_lets_the_others_run() {
                 for _ in 0..5 {
                     coroutine::yield_now();
                 }
-                // A panic of its own, meanwhile, is its own.
+                // A panic that another task catches meanwhile does not affect this one.
                 let caught = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(1_u8)));
                 caught.map(|()| 0).unwrap_or(77)
             });
@@ -232,7 +233,7 @@ fn a_wait_in_a_destructor_during_a_panic_lets_the_others_run() {
         assert!(error.is_panic() && error.to_string().contains("something to wait for"), "{error}");
         assert_eq!(seen.load(Ordering::SeqCst), 77);
     }
-    // The carriers' panic counts are back at zero.
+    // The carriers' panic counts are zero again.
     let calm = (0..100).map(|_| coroutine::spawn(std::thread::panicking));
     assert!(calm.collect::<Vec<_>>().into_iter().all(|task| !task.join().unwrap()));
 }
@@ -252,7 +253,7 @@ fn trees_of_tasks_that_join_detach_time_out_and_panic_end_and_leave_nothing() {
             ALIVE.fetch_sub(1, Ordering::SeqCst);
         }
     }
-    /// Xorshift (Marsaglia, 2003): which of `n` ways to go on.
+    /// Chooses one of `n` ways to go on (xorshift; Marsaglia, 2003).
     fn choose(state: &mut u64, n: u64) -> u64 {
         *state ^= *state << 13;
         *state ^= *state >> 7;

@@ -1,4 +1,4 @@
-//! What kills the whole program, seen from outside: this test program runs itself as a child.
+//! Failures that kill the whole program: the tests run themselves as a child and look at its end.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -17,7 +17,7 @@ fn endless(n: u64) -> u64 {
 #[test]
 fn an_overflow_names_the_coroutine_and_the_remedy_and_aborts() {
     if role().is_some() {
-        // A bystander on the same carriers makes sure that the right one is named.
+        // A bystander on the same carriers makes sure that the report names the right coroutine.
         let bystander = coroutine::Builder::new().name("bystander").spawn(|| {
             for _ in 0..3 {
                 coroutine::yield_now();
@@ -44,7 +44,7 @@ fn an_overflow_names_the_coroutine_and_the_remedy_and_aborts() {
 fn a_null_dereference_in_a_coroutine_is_an_ordinary_segmentation_fault() {
     if role().is_some() {
         let task = coroutine::spawn(|| {
-            // SAFETY: there is none; the child is to die of this.
+            // SAFETY: none; the child is to die of this write.
             unsafe { std::ptr::null_mut::<u8>().write_volatile(1) }
         });
         drop(task.join());
@@ -101,7 +101,7 @@ fn with_mprotect_guards_the_mapping_limit_is_named_and_the_rest_goes_on() {
                 })
             })
             .collect();
-        // The last one comes to its first run after all others; then the gate may open.
+        // The last one runs first after all others have run; then the gate may open.
         let mut tasks = tasks.into_iter();
         let last = tasks.next_back().unwrap().join();
         gate.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -153,7 +153,8 @@ fn what_a_refused_coroutine_owns_may_wait_while_it_is_dropped() {
                 time::sleep(Duration::from_millis(1));
             }
         });
-        // All on one carrier: address space is used up, one parks, and the next one is refused.
+        // All on one carrier: the address space is used up, one coroutine parks, and the next is
+        // refused.
         let all = coroutine::spawn(move || {
             let keepers: Vec<_> = (0..300)
                 .map(|_| {
@@ -218,7 +219,7 @@ fn the_first_spawn_of_a_program_may_stand_in_a_destructor_during_a_panic() {
             panic!("with something to clean up");
         });
         assert!(caught.is_err());
-        // From the next one on, panics are noted.
+        // Panics are recorded from the next one on.
         let error = coroutine::spawn(|| panic!("noted")).join().unwrap_err();
         let Cause::Panicked { location, .. } = error.cause() else { panic!("{error}") };
         return assert!(location.is_some());
@@ -268,7 +269,7 @@ fn without_a_thread_to_carry_it_a_future_is_dropped_and_its_task_says_why() {
         let task = future::spawn(async move { drop(owned) });
         let error = task.join().unwrap_err();
         assert!(error.is_not_spawned() && dropped.load(Ordering::Relaxed), "{error}");
-        // Nobody keeps the time, either.
+        // There is no timer thread, either.
         let sleep = || future::block_on(future::sleep(Duration::from_millis(1)));
         return assert!(std::panic::catch_unwind(sleep).is_err());
     }
@@ -298,7 +299,7 @@ fn a_segmentation_signal_that_the_program_ignores_stays_ignored() {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         return coroutine::spawn(|| ()).join().unwrap();
     }
-    // A shell that ignores a signal hands that on to what it executes.
+    // A program that a shell executes inherits the signals that the shell ignores.
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' SEGV; exec \"$0\" \"$1\" --exact --test-threads=1"]);
     shell.arg(this_program()).arg(this_test()).env("TRINE_TEST_ROLE", "alone");

@@ -1,4 +1,4 @@
-//! Generators: values both ways, waits inside, panics, dropping half-way, stacks.
+//! Generators: values in both directions, waits inside, panics, early drops, stacks.
 
 use std::cell::{Cell, RefCell};
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +12,7 @@ use crate::common::{again, alone, role};
 use trine::coroutine::{self, Generator, Step, Yielder};
 use trine::{Cause, scope, thread, time};
 
-/// Counts how often it is dropped.
+/// Counts its drops.
 struct Counted(Rc<Cell<usize>>);
 
 impl Drop for Counted {
@@ -177,7 +177,7 @@ fn generators_nest_a_thousand_deep() {
         })
     }
     assert!(nested(1000).eq((0..=1000).rev()));
-    // Half-way, the outermost takes the whole chain with it.
+    // Dropped half-way, the outermost generator drops the whole chain.
     let mut chain = nested(1000);
     assert_eq!(chain.nth(900), Some(100));
     drop(chain);
@@ -271,7 +271,7 @@ fn a_panic_in_a_generator_is_the_panic_of_its_coroutine() {
     assert!(location.as_ref().unwrap().file.ends_with("generator.rs"));
 }
 
-/// Resident memory in KiB, and the number of mappings.
+/// Returns the resident memory in KiB, and the number of mappings.
 fn footprint() -> (usize, usize) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -299,7 +299,7 @@ fn a_hundred_thousand_dropped_half_way_leave_nothing() {
         generator.next();
         generator
     };
-    // One after the other; and twenty thousand at a time, which touch 160 MB.
+    // One after the other, and then twenty thousand at a time, which touch 160 MB.
     (0..1000).for_each(|_| drop(half_way()));
     let before = footprint();
     (0..100_000).for_each(|_| drop(half_way()));
@@ -342,7 +342,7 @@ fn a_generator_may_be_forgotten_or_outlive_the_storage_of_its_thread() {
     thread_local! { static LATE: Late = const { Late(RefCell::new(None)) }; }
     for _ in 0..20 {
         std::thread::spawn(|| {
-            // Registered before the thread's stacks are, so destroyed after them.
+            // Registered before the thread's stacks, so destroyed after them.
             LATE.with(|late| assert!(late.0.borrow().is_none()));
             let mut generator = upto(3);
             assert_eq!(generator.next(), Some(0));
@@ -412,7 +412,7 @@ fn an_overflow_in_a_generator_is_named_and_aborts() {
 
 #[test]
 fn scopes_of_generators_end_in_any_order_and_in_another_task() {
-    /// Yields once inside a scope that waits for a task until `end`.
+    /// Makes a generator that yields once inside a scope, whose task runs until `end`.
     fn in_a_scope(end: &Arc<AtomicBool>) -> Generator<(), (), ()> {
         let end = Arc::clone(end);
         Generator::new(move |yielder, ()| {
@@ -428,7 +428,7 @@ fn scopes_of_generators_end_in_any_order_and_in_another_task() {
         })
     }
 
-    // The scope that was entered first is left first; the other one is told of a failure still.
+    // The scope that was entered first is left first. The other one still receives its failure.
     coroutine::spawn(|| {
         let mut generator = in_a_scope(&Arc::new(AtomicBool::new(true)));
         generator.next();
@@ -442,7 +442,7 @@ fn scopes_of_generators_end_in_any_order_and_in_another_task() {
     .join()
     .unwrap();
 
-    // The task that has begun the scope waits for something else while another one ends it.
+    // The task that has begun the scope waits for something else while another task ends the scope.
     let end = Arc::new(AtomicBool::new(false));
     let place = Rc::new(RefCell::new(None));
     let begins = coroutine::spawn_local({
@@ -479,11 +479,11 @@ fn a_yield_in_a_timeout_or_shield_is_told_and_leaves_the_caller_as_it_was() {
         let message = told.downcast::<&str>().unwrap();
         assert!(message.contains("put it around `send`"), "{message}");
         assert!(generator.is_done());
-        // The caller's waits do not end, and can be ended.
+        // The caller's waits do not end, and can still be ended.
         trine::time::sleep(Duration::from_millis(2));
         assert!(trine::time::timeout(Duration::ZERO, || trine::time::sleep(hour)).is_err());
     }
-    // Around `send` it is the caller's own.
+    // Around `send` the timeout is the caller's own.
     let mut counts = Generator::new(|yielder: &Yielder<(), u32>, ()| yielder.yield_(7));
     assert_eq!(trine::time::timeout(hour, || counts.send(())), Ok(Step::Yielded(7)));
 }

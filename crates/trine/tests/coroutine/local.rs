@@ -1,4 +1,4 @@
-//! `coroutine::Local`: one value for each coroutine, made late, dropped at its end.
+//! `coroutine::Local`: one value for each coroutine, made at first use, dropped at its end.
 
 use std::cell::{Cell, RefCell};
 use std::panic;
@@ -15,7 +15,7 @@ fn log(log: &Log, what: &'static str) {
     log.lock().unwrap().push(what);
 }
 
-/// Does something when it is dropped.
+/// Runs a function when it is dropped.
 struct AtDrop(Box<dyn FnMut()>);
 
 impl Drop for AtDrop {
@@ -79,7 +79,7 @@ fn values_are_dropped_last_first_before_join_returns_and_may_wait() {
             log(&inside, "end");
             assert!(kind < 2, "on purpose");
         };
-        // A thread task of its own, so that the values go with it.
+        // A thread of its own, so that the values are dropped with it.
         let ended = if kind % 2 == 0 {
             coroutine::spawn(f).join().is_ok()
         } else {
@@ -122,7 +122,7 @@ fn a_destructor_may_use_other_values_but_none_that_is_gone() {
 fn a_value_may_be_made_of_others_but_not_of_itself() {
     static BASE: Local<u32> = Local::new(|| 2);
     static SUM: Local<u32> = Local::new(|| {
-        // May wait: the coroutine's own storage is not locked meanwhile.
+        // The initializer may wait: the coroutine's storage is not locked meanwhile.
         coroutine::yield_now();
         BASE.with(|base| base + 1)
     });
@@ -162,7 +162,7 @@ fn a_destructor_that_panics_is_told_by_join_and_stops_no_other() {
         let expected = if function_panics { "from the function" } else { "from the destructor" };
         assert_eq!(message, expected);
         if function_panics {
-            // The place is that of the message, although other panics came after it.
+            // The location is that of the message, although other panics came after it.
             let text = include_str!("local.rs").lines().nth(line as usize - 1).unwrap();
             assert!(text.contains("from the function"), "{text}");
         }
@@ -215,7 +215,7 @@ fn a_generator_uses_those_of_its_caller_and_keeps_what_it_stands_in() {
     thread_local! {
         static HANDED_ON: RefCell<Vec<Generator<(), usize, ()>>> = const { RefCell::new(Vec::new()) };
     }
-    // What it stands in is used after the end of the coroutine whose it was.
+    // The generator uses the value of the coroutine that made it after the end of that coroutine.
     let counts = coroutine::spawn(|| {
         let first = coroutine::spawn_local(|| {
             NAME.set(vec![1, 2, 3]);

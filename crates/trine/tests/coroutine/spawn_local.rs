@@ -30,7 +30,7 @@ fn they_share_without_locks_and_bring_what_is_not_send() {
                     time::sleep(Duration::from_micros(n % 7 * 100));
                     shared.borrow_mut().push(n);
                     coroutine::yield_now();
-                    // A helper elsewhere wakes it from another thread.
+                    // A helper on another carrier wakes it from another thread.
                     assert_eq!(coroutine::spawn(move || n + 1).join().unwrap(), n + 1);
                     assert_eq!(std::thread::current().id(), home);
                     Rc::clone(&shared)
@@ -67,7 +67,7 @@ fn they_start_in_order_and_take_turns() {
             let starts = order.iter().filter(|step| step.0 == turn);
             assert!(starts.map(|step| step.1).eq(0..300), "in order, each turn");
         }
-        // The first has had its second turn before the last of so many has begun to end.
+        // The first has its second turn before the last of so many begins to end.
         let place = |step| order.iter().position(|other| *other == step).unwrap();
         assert!(place((1, 0)) < place((2, 299)) && place((2, 0)) < place((2, 299)));
     });
@@ -246,7 +246,7 @@ fn a_generator_moves_between_coroutines_of_its_thread() {
                 let (shared, sums) = (Rc::clone(&shared), Rc::clone(&sums));
                 spawn_local(move || {
                     for _ in 0..10 {
-                        // Whoever finds it has it; it waits within.
+                        // The task that finds the generator takes it, and waits inside it.
                         let mut generator = loop {
                             let found = shared.borrow_mut().take();
                             match found {
@@ -311,14 +311,14 @@ fn what_is_unfinished_when_a_thread_ends_never_runs_again() {
                 }));
             }));
             spawn_local(|| drop(Leaked)).join().unwrap();
-            // Has no turn: what it owns is dropped, where it cannot spawn another.
+            // It never runs. Its captures are dropped where it cannot spawn another.
             let (never, spawns) = (Leaked, Spawns);
             drop(spawn_local(move || drop((never, spawns))));
             drop(early);
         })
         .join()
         .unwrap();
-        // Its waker may still be used; and its stack is not given to others.
+        // Its waker may still be used, and its stack is not reused.
         let waker = waker.lock().unwrap().take().unwrap();
         waker.wake_by_ref();
         std::thread::spawn(|| spawn_local(|| Rc::new(7)).join().map(|seven| *seven).unwrap())
@@ -354,7 +354,7 @@ fn the_destructors_of_a_thread_that_panics_cancel_and_join_them() {
             panic!("of the thread");
         });
         assert!(panicked.is_err());
-        // One that has waited so is cancelled all the same when the unwinding is over.
+        // A task that has waited so can still be cancelled when the unwinding is over.
         struct Waits(Rc<Cell<Option<LocalTask<()>>>>);
         impl Drop for Waits {
             fn drop(&mut self) {
@@ -384,7 +384,7 @@ fn a_thread_that_unwinds_goes_on_with_its_waits_while_they_run() {
 
     impl Drop for Waits {
         fn drop(&mut self) {
-            // The time is up, but nothing unwinds out of an unwinding.
+            // The time is up, but an unwinding does not unwind again.
             for _ in 0..5 {
                 time::sleep(Duration::from_millis(2));
                 self.0.set(self.0.get() + 1);

@@ -1,4 +1,4 @@
-//! It happens while the master has no descriptor left.
+//! The failure happens while the master has no descriptor left.
 
 use std::fs;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::failure::{Charge, Failure::*, Folder, Limits, in_every_way, limit, pi
 use crate::pools::{WORKERS, are_unharmed, builder, is_at_full_strength_after, others, until};
 use crate::starts::{initializer, preload, telling};
 
-/// Takes all descriptors that there are.
+/// Takes all free descriptors.
 fn hoard() -> Vec<fs::File> {
     std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect()
 }
 
-/// Runs `test`, the caller's whole work, in a process that may have few descriptors.
+/// Runs `test` in a process that may have few descriptors. It must be the caller's whole work.
 fn with_few_descriptors(test: impl FnOnce()) {
     if role().is_none() {
         run(again("master"));
@@ -25,8 +25,8 @@ fn with_few_descriptors(test: impl FnOnce()) {
     test();
 }
 
-/// The task's error is what it would be otherwise; the other worker does the other tasks, and with descriptors there are
-/// two workers again.
+/// The task's error is the same as with descriptors, and the other worker does the other tasks.
+/// When there are descriptors again, there are two workers again.
 #[test]
 fn while_the_master_has_no_descriptors() {
     let every_way = || {
@@ -41,7 +41,7 @@ fn while_the_master_has_no_descriptors() {
                 Ok::<_, TaskError>(pool.spawn(charge.clone(), go_off))
             });
             let task = task.unwrap().unwrap();
-            // To find the process takes a descriptor.
+            // Finding the process takes a descriptor.
             let pid = charge.failure.comes_from_outside().then(|| pid_in(&charge.folder));
             let hoard = hoard();
             if let Some(pid) = pid {
@@ -58,7 +58,8 @@ fn while_the_master_has_no_descriptors() {
     with_few_descriptors(every_way);
 }
 
-/// A worker that takes too long to start is killed and cannot be replaced: the other one does the tasks.
+/// A worker that takes too long to start is killed and cannot be replaced. The other worker does
+/// the tasks.
 #[test]
 fn while_a_worker_starts_and_the_master_has_no_descriptors() {
     with_few_descriptors(|| {
@@ -77,7 +78,8 @@ fn while_a_worker_starts_and_the_master_has_no_descriptors() {
     });
 }
 
-/// A template that takes too long is killed, and none can be started: the tasks are told why, and none is lost.
+/// A template that takes too long is killed, and no other can be started. The tasks end with that
+/// reason, and none is lost.
 #[test]
 fn while_a_template_starts_and_the_master_has_no_descriptors() {
     with_few_descriptors(|| {

@@ -1,4 +1,4 @@
-//! It happens in a worker that has no task.
+//! The failure happens in a worker that has no task.
 
 use std::fs;
 use std::time::Duration;
@@ -10,9 +10,11 @@ use crate::pools::{
     WORKERS, are_unharmed, builder, is_at_full_strength, one_may_fail, others, until,
 };
 
-/// The worker has answered its task; what it has left behind goes off then. Nothing is to be told: there is no
-/// task. A panic on a thread harms nobody, a time is nobody's, an overflow there is a SIGSEGV. A pool limits the processor
-/// time of tasks, so what runs beside them limits its own.
+/// The worker has sent its result; the thread that the task has left behind fails then.
+///
+/// No error is reported, since there is no task. A panic on a thread does no harm, no time limit
+/// applies, and an overflow there is a SIGSEGV. A pool limits the processor time of tasks, so the
+/// thread limits its own.
 #[test]
 fn while_it_is_idle() {
     in_every_way(|charge, folder| {
@@ -40,7 +42,8 @@ fn while_it_is_idle() {
         let pid = pid_in(&folder.0);
         match charge.failure {
             StoppedFromOutside => {
-                // Each gets a task, of which one has no time to wait for the worker that was stopped.
+                // Each worker gets a task. One of them times out while it waits for the stopped
+                // worker.
                 let stopped = time::timeout(Duration::from_millis(300), || {
                     let tasks = (0..WORKERS).map(|_| pool.spawn((), |()| ()));
                     Ok::<_, TaskError>(tasks.collect::<Vec<_>>())
@@ -52,7 +55,7 @@ fn while_it_is_idle() {
                 }
                 signal(pid, libc::SIGKILL);
             }
-            // It lives on until it is asked for something.
+            // It lives on until it gets a request.
             ClosesItsDescriptors | OverwritesItsMemory => {
                 let done = folder.0.join("done");
                 until("what is left behind to go off", || {

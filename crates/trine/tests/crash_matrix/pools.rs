@@ -1,4 +1,5 @@
-//! The pools in which it happens, the tasks beside the one that fails, and what has to be true afterwards.
+//! The pools in which a failure happens, the tasks beside the failing one, and the checks
+//! afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use crate::failure::{Charge, Failure, MEMORY, PROCESSOR_TIME};
 
 pub const WORKERS: usize = 2;
 
-/// A pool in which it may happen: what a worker or a task may use is limited where it is to use that up. A worker that
-/// does not hear is given up soon.
+/// Makes the builder of a pool for a failure. It limits the resource that the failure uses up. A
+/// worker that ignores its cancellation is killed soon.
 pub fn builder(failure: Failure) -> PoolBuilder {
     let builder = Pool::builder().workers(WORKERS).grace(Duration::from_millis(10));
     match failure {
@@ -20,7 +21,7 @@ pub fn builder(failure: Failure) -> PoolBuilder {
     }
 }
 
-/// Waits for what has to come, however busy the machine is.
+/// Waits until `holds` returns true, however busy the machine is.
 pub fn until(what: &str, holds: impl Fn() -> bool) {
     let begin = Instant::now();
     while !holds() {
@@ -29,7 +30,7 @@ pub fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Tasks beside the one that fails.
+/// Spawns tasks beside the one that fails.
 pub fn others(pool: &Pool) -> Vec<Task<u64>> {
     (0..20).map(|n| pool.spawn(n, |n: u64| n + 1)).collect()
 }
@@ -41,7 +42,7 @@ pub fn are_unharmed(others: Vec<Task<u64>>, what: &str) {
     }
 }
 
-/// The worker lives on, and the next task that it is given may be the one that it dies with.
+/// The worker lives on, and may die in its next task.
 pub fn one_may_fail(charge: &Charge, tasks: Vec<Task<u64>>, place: &str) {
     let ends: Vec<_> = tasks.into_iter().map(Task::join).collect();
     let failed: Vec<_> = ends.iter().filter(|end| end.is_err()).collect();
@@ -55,8 +56,8 @@ pub fn is_at_full_strength(pool: Pool) {
     pool.shutdown();
 }
 
-/// As [`is_at_full_strength`]; a pool that was refused its workers asks for them with its next task. A refusal may come
-/// behind the first tasks.
+/// Checks a pool that was refused its workers. It asks for them with its next task, and the refusal
+/// may arrive after the first tasks.
 pub fn is_at_full_strength_after(pool: Pool) {
     until("tasks that bring the workers back", || {
         are_unharmed(others(&pool), "afterwards");

@@ -1,5 +1,6 @@
-//! It happens once where a worker comes from: in the worker before its first task, in its template, or in a template that
-//! has nothing to do. Nothing of it concerns a task, but for what it does to memory that workers share.
+//! The failure happens once at the origin of a worker: in the worker before its first task, in its
+//! template, or in a template that has nothing to do. No task is affected, except by damage to
+//! memory that workers share.
 
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use crate::pools::{
     others, until,
 };
 
-/// The variables by which a preload or an initializer knows what it is to do.
+/// The variables that tell a preload or an initializer what to do.
 const FAILURE: &str = "TRINE_TEST_FAILURE";
 const FOLDER: &str = "TRINE_TEST_FOLDER";
 
-/// How long a start may take where it is to take longer. On a machine so busy that another one does too, that one is
-/// repeated; three in a row would be an error.
+/// The longest time of a start that is to take longer. On a machine so busy that another start
+/// takes longer too, that start is repeated; three in a row would be an error.
 pub const BOUND: Duration = Duration::from_secs(4);
 
 fn go_off_once(limits: Limits) {
@@ -27,19 +28,20 @@ fn go_off_once(limits: Limits) {
     Charge { failure, folder }.go_off_once(limits);
 }
 
-/// The limits of its pool hold in an initializer, but that of processor time, which is each task's.
+/// Fails in an initializer. The limits of its pool hold there, except for processor time, which is
+/// limited for each task.
 pub fn initializer() {
     let number: u32 = std::env::var(FAILURE).unwrap().parse().unwrap();
     let own = number == OutOfProcessorTime as u32;
     go_off_once(if own { Limits::Own } else { Limits::OfThePool });
 }
 
-/// No limit of its pool holds in a template: limits are each worker's, or each task's.
+/// Fails in a template. No limit of its pool holds there: limits are each worker's, or each task's.
 pub fn preload() {
     go_off_once(Limits::Own);
 }
 
-/// A pool whose preload and initializer know what is to happen.
+/// Makes a pool whose preload and initializer know the failure.
 pub fn telling(charge: &Charge) -> PoolBuilder {
     let builder = builder(charge.failure)
         .env(FAILURE, (charge.failure as u32).to_string())
@@ -47,7 +49,8 @@ pub fn telling(charge: &Charge) -> PoolBuilder {
     if charge.failure.takes_time() { builder.start_timeout(BOUND) } else { builder }
 }
 
-/// A worker fails between its fork and its first task. No task had begun, so none fails; another is forked.
+/// A worker fails between its fork and its first task. No task had begun, so none fails, and
+/// another worker is forked.
 #[test]
 fn while_a_worker_is_forked() {
     in_every_way(|charge, _| {
@@ -64,7 +67,8 @@ fn while_a_worker_is_forked() {
     });
 }
 
-/// A template fails in its preload, and the next one goes on. A panic would come again, so it is told at once.
+/// A template fails in its preload, and the next one works. A panic would happen again, so it is
+/// reported at once.
 #[test]
 fn while_a_template_is_prepared() {
     in_every_way(|charge, _| {
@@ -72,7 +76,8 @@ fn while_a_template_is_prepared() {
         let tasks = others(&pool);
         charge.act();
         if charge.failure.is_panic() {
-            // A task that comes when the others have been told asks for another template, and all is well there.
+            // A task that comes after the others have failed asks for another template, which
+            // works.
             for (n, task) in (1..).zip(tasks) {
                 match task.join() {
                     Ok(value) => assert_eq!(value, n),
@@ -89,7 +94,7 @@ fn while_a_template_is_prepared() {
     });
 }
 
-/// Nobody has preloaded anything in it.
+/// Makes a pool, and finds its template, which has no preload.
 fn template_of(pool: impl Fn() -> Pool) -> (Pool, u32) {
     let pool = pool();
     are_unharmed(others(&pool), "before");
@@ -101,11 +106,12 @@ fn template_of(pool: impl Fn() -> Pool) -> (Pool, u32) {
     (pool, template)
 }
 
-/// A template has nothing to do when it is stopped or killed: that shows when the next worker is asked of it.
+/// A template has nothing to do when it is stopped or killed. That shows at the request for the
+/// next worker.
 #[test]
 fn while_a_template_rests() {
     if role().is_none() {
-        // The only templates are those of these pools.
+        // A process of its own, which has no templates but those of these pools.
         run(again("master"));
         return;
     }

@@ -1,4 +1,4 @@
-//! It happens within a task.
+//! The failure happens within a task.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use trine::{Cause, CodecStage, TaskError, time};
 use crate::failure::{Charge, Failure, Failure::OverwritesItsMemory, Limits, in_every_way};
 use crate::pools::{are_unharmed, builder, is_at_full_strength, one_may_fail, others};
 
-/// Runs a task in which `charge` goes off, among others.
+/// Runs a task in which the failure happens, among others.
 fn check<A, R>(
     charge: &Charge,
     place: &str,
@@ -23,7 +23,7 @@ fn check<A, R>(
     let pool = builder(charge.failure).build();
     let before = others(&pool);
     let task = if charge.failure.takes_time() {
-        // Long enough that the worker comes to the task, or else the folder has no process.
+        // Long enough that the worker begins the task, or else the folder has no process.
         let spawn = || Ok::<_, TaskError>(pool.spawn(arg, function));
         time::timeout(Duration::from_millis(700), spawn).unwrap().unwrap()
     } else {
@@ -34,7 +34,7 @@ fn check<A, R>(
     let end = task.join();
     charge.is_told_by(&end, place);
     if charge.failure == OverwritesItsMemory && end.is_ok() {
-        // Its value came through what it had overwritten, and so its worker lives on.
+        // Its value came through the overwritten memory, so its worker lives on.
         one_may_fail(charge, before.into_iter().chain(behind).collect(), place);
     } else {
         let what = format!("{:?}, {place}", charge.failure);
@@ -51,7 +51,7 @@ fn while_it_runs() {
     });
 }
 
-/// Goes off when it is decoded, in the worker.
+/// Fails when it is decoded, in the worker.
 #[derive(Serialize)]
 struct GoesOffDecoded(Charge);
 
@@ -70,7 +70,7 @@ fn while_its_argument_is_decoded() {
     });
 }
 
-/// Goes off when it is encoded, in the worker.
+/// Fails when it is encoded, in the worker.
 #[derive(Debug, Deserialize)]
 struct GoesOffEncoded(Charge);
 
@@ -86,7 +86,7 @@ fn while_its_result_is_encoded() {
     in_every_way(|charge, _| check(&charge, "result encode", charge.clone(), GoesOffEncoded));
 }
 
-/// Goes off when it is decoded, in the joiner.
+/// Fails when it is decoded, in the joiner.
 #[derive(Debug, Serialize)]
 struct Returned(Charge);
 
@@ -98,8 +98,8 @@ impl<'de> Deserialize<'de> for Returned {
     }
 }
 
-/// The joiner decodes a result, in its own process: what ends a process ends it, as anywhere in it, and a decoder that
-/// does not return is as any function of the joiner's that does not. Panics are the task's error.
+/// The joiner decodes a result in its own process. A failure that ends a process ends the joiner,
+/// and a decoder that does not return blocks the joiner. Panics are the task's error.
 #[test]
 fn while_its_result_is_decoded() {
     in_every_way(|charge, _| {
@@ -109,7 +109,7 @@ fn while_its_result_is_decoded() {
     });
 }
 
-/// A decoder may also fail as decoders do.
+/// A decoder may also return an error.
 #[test]
 fn what_cannot_be_decoded_is_an_error_of_its_task() {
     let pool: Pool = builder(Failure::ExitZero).build();

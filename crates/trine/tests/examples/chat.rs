@@ -1,4 +1,4 @@
-//! The room to chat in.
+//! The chat server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::running::Running;
 
-/// Somebody in the room.
+/// A client in the room.
 struct Client {
     lines: BufReader<TcpStream>,
 }
@@ -23,7 +23,7 @@ impl Client {
         self.lines.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    /// The next line; `None` once the server has hung up.
+    /// Reads the next line; `None` when the server has closed the connection.
     fn next(&mut self) -> Option<String> {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
@@ -63,7 +63,7 @@ fn three_chat_and_the_room_closes() {
     for client in [&mut ann, &mut bob] {
         client.hears("* cyd has left");
     }
-    // One that is gone without a word, one that says too much, and one that says no name.
+    // One client disconnects, one sends too long a line, and one never sends a name.
     let mut dan = Client::enter(&server, "dan");
     let mut eve = Client::enter(&server, "eve");
     let silent = server.connect();
@@ -97,13 +97,13 @@ fn who_does_not_read_holds_up_nobody() {
         quick.says(text);
         while quick.next().unwrap().strip_prefix("quick: ") != Some(text) {}
     };
-    // More than the sockets and the queue of the slow one hold. Each line is heard before the next is
-    // said, so the quick one's own queue holds them all.
+    // More than the sockets and the queue of the slow client hold. Each line is received before the
+    // next is sent, so the quick client's own queue holds them all.
     let much = "x".repeat(1000);
     for _ in 0..12_000 {
         talk(&much);
     }
-    // Once it reads it is told; if all this has taken long, it was hung up on.
+    // When it reads again, it gets a notice. If all this took long, the server has disconnected it.
     let reader = thread::spawn(move || {
         let mut line = String::new();
         while slow.read_line(&mut line).is_ok_and(|count| count > 0) {

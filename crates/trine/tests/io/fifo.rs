@@ -1,4 +1,4 @@
-//! FIFOs: their ends find each other, within the process and between programs.
+//! FIFOs: their ends meet, within the process and between programs.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -21,7 +21,7 @@ fn new_fifo(path: &TempPath) -> Fifo {
     Fifo::create_new(&path.0, 0o600).unwrap()
 }
 
-/// Runs the test again with the other back end.
+/// Runs the test once more with the other back end.
 fn also_with_epoll() {
     if role().is_none() && std::env::var_os("TRINE_REACTOR").is_none() {
         let mut command = again("epoll");
@@ -79,7 +79,7 @@ fn the_ends_wait_for_each_other() {
 fn an_opening_waits_for_a_writer_that_says_nothing() {
     also_with_epoll();
     for place in PLACES {
-        // Two FIFOs, opened in turn before anything is written: a usual way to begin.
+        // Two FIFOs, both opened before anything is written: a usual start of a conversation.
         let (one, other) = (TempPath::new("fifo"), TempPath::new("fifo"));
         let (questions, answers) = (new_fifo(&one), new_fifo(&other));
         let server = place.spawn(move || {
@@ -103,7 +103,7 @@ fn an_opening_waits_for_a_writer_that_says_nothing() {
 fn other_programs_open_as_they_like() {
     also_with_epoll();
     if role().is_some_and(|role| role.starts_with('/')) {
-        // As any program does that knows nothing of trine.
+        // Acts as a program that does not use trine.
         let path = PathBuf::from(role().unwrap());
         let mut bytes = Vec::new();
         File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
@@ -133,7 +133,7 @@ fn other_programs_open_as_they_like() {
 fn openings_end_from_outside_and_by_their_timeout() {
     also_with_epoll();
     let _alone = no_child_starts();
-    // Made here: a coroutine waits for that, too.
+    // Made outside: a coroutine waits for that, too.
     let fifo = Arc::new(new_fifo(&TempPath::new("fifo")));
     let same = Arc::clone(&fifo);
     ends_from_outside(move || same.open_reader().map(drop));
@@ -161,7 +161,8 @@ fn openings_end_from_outside_and_by_their_timeout() {
 #[test]
 fn an_opening_that_is_cancelled_is_never_one_in_vain() {
     let _alone = no_child_starts();
-    // Whoever gets a reader by a writer's opening either reads what that writes, or hears of no writer.
+    // A reader that a writer's opening lets in either reads the writer's bytes, or waits for a
+    // writer.
     for place in PLACES {
         for round in 0..60_u32 {
             let name = TempPath::new("fifo");
@@ -180,12 +181,12 @@ fn an_opening_that_is_cancelled_is_never_one_in_vain() {
                 read.unwrap();
                 Some(text)
             });
-            // One turn for those who share the processor, and then some time more.
+            // Lets other threads of this processor run once, and then waits some more.
             std::thread::yield_now();
             let begin = Instant::now();
             while begin.elapsed() < Duration::from_micros(u64::from(round % 16 * 20)) {}
             writer.cancel();
-            // Cancelled before it had begun, it has no result.
+            // It has no result if it was cancelled before it began.
             let wrote = writer.join().unwrap_or(false);
             if !wrote {
                 reader.cancel();
@@ -209,7 +210,7 @@ fn ends_come_and_go() {
         let mut writer = fifo.try_open_writer().unwrap();
         writer.write_all(b"first").unwrap();
         assert_eq!(waits.join().unwrap(), 5);
-        // The last writer goes: an end, again and again, and then another writer.
+        // The last writer leaves: the reader sees the end repeatedly, and then another writer.
         drop(writer);
         assert_eq!(reader.read(&mut [0]).unwrap(), 0);
         assert_eq!(reader.read(&mut [0]).unwrap(), 0);
@@ -218,7 +219,7 @@ fn ends_come_and_go() {
         let mut bytes = [0; 6];
         reader.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"second");
-        // The last reader goes, and another one comes.
+        // The last reader leaves, and another comes.
         drop(reader);
         assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
         let mut reader = fifo.open_reader().unwrap();
@@ -328,7 +329,7 @@ fn missing_rights_are_an_error_at_once() {
         run(again(name.0.to_str().unwrap()));
         return;
     };
-    // SAFETY: the one thread that matters gives its rights up.
+    // SAFETY: the only thread that matters gives up its rights.
     if unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) } != 0 {
         return;
     }

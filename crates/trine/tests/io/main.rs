@@ -1,4 +1,4 @@
-//! Sockets, files, pipes and FIFOs, and what waits for them.
+//! Sockets, files, pipes and FIFOs, and the reactor that waits for them.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -13,7 +13,8 @@ mod unix;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Taken by each test that needs hundreds of descriptors: a program may have a limit of 1024.
+/// Makes tests that need hundreds of descriptors take turns, since a program may have a limit of
+/// 1024.
 fn hundreds_of_descriptors() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

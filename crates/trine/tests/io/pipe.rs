@@ -37,7 +37,7 @@ fn many_write_and_many_read_one_pipe() {
             let reader = reader.try_clone().unwrap();
             PLACES[usize::from(n == 9)].spawn(move || {
                 let (mut seen, mut buffer) = (Vec::new(), [0; 80]);
-                // What is written at once stays together, and so is read in whole numbers.
+                // A write of this size is atomic, so each read has whole numbers.
                 loop {
                     let count = (&reader).read(&mut buffer).unwrap();
                     if count == 0 {
@@ -84,7 +84,7 @@ fn ends_and_empty_calls_are_as_in_std() {
         assert_eq!(writer.write(&[]).unwrap(), 0);
         assert_eq!(writer.write_vectored(&[IoSlice::new(b"")]).unwrap(), 0);
         assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
-        // The wrong end of a pipe says so.
+        // The wrong end of a pipe returns an error.
         let (reader, _writer) = io::pipe().unwrap();
         PipeWriter::from(OwnedFd::from(reader)).write(b"x").unwrap_err();
     });
@@ -139,7 +139,7 @@ fn to_std_and_back() {
         let (reader, writer) = ipc::pipe().unwrap();
         assert_ne!(reader.as_raw_fd(), writer.as_raw_fd());
         let (mut reader, writer) = (io::PipeReader::from(reader), io::PipeWriter::from(writer));
-        // Both block, or one of them would say `WouldBlock`.
+        // Both block, or one of them would return `WouldBlock`.
         let std_s = std::thread::spawn(move || {
             (&writer).write_all(&pattern(0, 300_000)).unwrap();
             writer
@@ -170,7 +170,7 @@ fn the_standard_streams_of_children() {
         let (mut output, writer) = ipc::pipe().unwrap();
         let mut command = Command::new("cat");
         let mut child = start(command.stdin(Stdio::piped()).stdout(writer)).unwrap();
-        // It holds an end of the pipe.
+        // The command holds an end of the pipe.
         drop(command);
         let mut input = PipeWriter::from(OwnedFd::from(child.stdin.take().unwrap()));
         let feeder = coroutine::spawn(move || input.write_all(&pattern(0, 1 << 20)).unwrap());

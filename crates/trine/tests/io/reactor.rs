@@ -1,5 +1,5 @@
-//! What the reactor promises whatever ends a wait, with both back ends (`TRINE_REACTOR`): no byte is lost or
-//! comes twice, and nothing is left behind.
+//! Promises of the reactor, whatever ends a wait, with both back ends (`TRINE_REACTOR`): no byte is
+//! lost or duplicated, and nothing is left behind.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ use crate::common::{again, role};
 use trine::net::{TcpListener, TcpStream, UnixStream};
 use trine::{coroutine, thread, time};
 
-/// Two ends of a connection.
+/// Makes two ends of a connection.
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -24,7 +24,8 @@ fn pair() -> (TcpStream, TcpStream) {
     (one, other.join().unwrap())
 }
 
-/// Numbers of a simple generator (Marsaglia's xorshift), so that moments differ from run to run of a loop.
+/// Makes a pseudo-random generator (Marsaglia's xorshift), so that the timing differs from one
+/// round to the next.
 fn numbers(mut seed: u64) -> impl FnMut(u64) -> u64 {
     move |below| {
         seed ^= seed << 13;
@@ -34,7 +35,7 @@ fn numbers(mut seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// Sends the bytes 0, 1, … in pieces, with pauses that are about as long as the reader's patience.
+/// Sends the bytes 0, 1, … in pieces, with pauses that are about as long as the reader's timeout.
 fn send_counted(mut stream: TcpStream, count: usize, seed: u64) {
     let mut number = numbers(seed);
     let bytes: Vec<u8> = (0..count).map(|at| at as u8).collect();
@@ -47,7 +48,7 @@ fn send_counted(mut stream: TcpStream, count: usize, seed: u64) {
     }
 }
 
-/// Reads until the end, giving up again and again; how often it did.
+/// Reads until the end, and gives up again and again. Returns how often it gave up.
 fn receive_counted(mut stream: TcpStream, count: usize, seed: u64) -> usize {
     let mut number = numbers(seed);
     let (mut seen, mut given_up) = (0, 0);
@@ -102,7 +103,8 @@ fn the_same_on_a_thread() {
 
 #[test]
 fn a_cancelled_read_ends_with_its_completion_or_without_one() {
-    // The peer's byte and the cancellation race: either the read has the byte, or the next one has.
+    // The peer's byte and the cancellation race: either this read gets the byte, or the next read
+    // does.
     for round in 0..400_u64 {
         let (mut here, there) = pair();
         let there = Arc::new(there);
@@ -179,8 +181,9 @@ fn two_thousand_reads_are_cancelled_at_once() {
     assert_eq!(rest, "still whole");
 }
 
-/// Several coroutines of one carrier wait for one descriptor: a change wakes all, one has what has come, one
-/// finds nothing, and the others see at their turn that it was for nothing. They wait on.
+/// Several coroutines of one carrier wait for one descriptor. A change wakes all: one gets the
+/// byte, one finds nothing, and the others see at their turn that they were woken in vain. They
+/// wait on.
 #[test]
 fn those_who_are_woken_for_nothing_wait_on() {
     const READERS: u8 = 6;
@@ -222,20 +225,21 @@ fn what_was_chosen_can_be_asked() {
     }
 }
 
-/// Runs the test once more, in a process of its own with these variables and no other choice of a back end.
+/// Runs the test once more, in a process of its own with these variables and no other choice of a
+/// back end.
 fn alone(variables: &[(&str, &str)]) -> Output {
     let mut command = again("alone");
     command.env_remove("TRINE_REACTOR").envs(variables.iter().copied());
     start(&mut command).unwrap().wait_with_output().unwrap()
 }
 
-/// Has the kernel answer a system call with `errno` from now on, to this thread and those it starts:
-/// what containers do.
+/// Installs a filter by which the kernel answers a system call with `errno`, for this thread and
+/// those that it starts. Containers do the same.
 fn forbid(call: libc::c_long, errno: i32) {
     let code = |code: u32| u16::try_from(code).unwrap();
     let statement = |operation, k| libc::sock_filter { code: code(operation), jt: 0, jf: 0, k };
     let mut filter = [
-        // The number of the system call stands first in what the filter sees.
+        // The number of the system call comes first in the filter's input.
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
         libc::sock_filter {
             code: code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
@@ -248,7 +252,7 @@ fn forbid(call: libc::c_long, errno: i32) {
     ];
     let program =
         libc::sock_fprog { len: u16::try_from(filter.len()).unwrap(), filter: filter.as_mut_ptr() };
-    // SAFETY: the program and its filter are there for the time of the calls, which copy them.
+    // SAFETY: the program and its filter live until the calls return, which copy them.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let mode = libc::SECCOMP_MODE_FILTER;
@@ -271,7 +275,7 @@ fn where_io_uring_is_forbidden_epoll_serves() {
         receiver.join().unwrap();
         assert_eq!(trine::reactor().kind(), trine::Reactor::Epoll);
         let mut why = io::Error::from_raw_os_error(errno).to_string();
-        // Such a kernel refuses the ring before anybody can enter it.
+        // Such a kernel refuses the ring before any call enters it.
         if call == libc::SYS_io_uring_enter && trine::reactor().refused() == Some(OLDER) {
             why = OLDER.to_owned();
         }
@@ -322,7 +326,7 @@ fn more_completions_at_once_than_the_ring_holds() {
         while waiting.load(SeqCst) < STREAMS {
             std::thread::yield_now();
         }
-        // The one carrier is held while all of them get what they wait for.
+        // The only carrier is blocked while all events arrive.
         let (held, is_held) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let hog = coroutine::spawn(move || {
@@ -355,7 +359,7 @@ fn a_thread_that_has_ended_has_no_descriptor_left() {
             let one = Arc::clone(&one);
             let thread = std::thread::spawn(move || {
                 (&*one).read(&mut [0]).unwrap_err();
-                // What a thread has for its coroutines stays, as they may be woken at any time.
+                // A thread keeps what it has for its coroutines, which may be woken at any time.
                 coroutine::spawn_local(|| ()).join().unwrap();
             });
             thread.join().unwrap();

@@ -1,5 +1,5 @@
-//! What the kernel does rarely, and those who wait for descriptors have to live with: reads that end short
-//! though there is more, wake-ups that bring nothing, wakers that panic. With both back ends.
+//! Rare behaviour of the kernel, with both back ends: reads that end short though there is more,
+//! wake-ups without a byte, wakers that panic.
 
 use std::future::Future;
 use std::io::{IoSlice, Read, Write};
@@ -24,10 +24,10 @@ use crate::common::{alone, role};
 /// Longer than any wait that ends.
 const LONG: Duration = Duration::from_secs(20);
 
-/// Runs `f` as a coroutine in a process of its own, with one carrier, by each back end.
+/// Runs `f` as a coroutine in a process of its own, with one carrier, with each back end.
 fn with_each_reactor(f: impl FnOnce() + Send + 'static) {
     if role().is_some() {
-        // What hangs is to end, too.
+        // Aborts a test that hangs.
         std::thread::spawn(|| {
             std::thread::sleep(2 * LONG);
             std::process::abort();
@@ -41,14 +41,14 @@ fn with_each_reactor(f: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Two ends of a connection.
+/// Makes two ends of a connection.
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (one, listener.accept().unwrap().0)
 }
 
-/// Reads as often as it takes to have `count` bytes, each time with room for more.
+/// Reads until there are `count` bytes, each time with room for more.
 fn read(mut from: impl Read, count: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 64];
@@ -60,7 +60,7 @@ fn read(mut from: impl Read, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// Waits in a read of `there`, so that it is watched from now on.
+/// Waits once in a read of `there`, so that the reactor watches it from now on.
 fn wait_once<S: Write + Send + 'static>(mut here: S, there: impl Read) -> S {
     let writer = coroutine::spawn(move || {
         here.write_all(b"!").unwrap();
@@ -95,7 +95,7 @@ fn a_byte_out_of_band_ends_a_read_and_more_is_behind_it() {
         let mut here = wait_once(here, &there);
         for _ in 0..3 {
             here.write_all(b"one").unwrap();
-            // SAFETY: the byte is there for the time of the call.
+            // SAFETY: the byte lives until the call returns.
             let sent =
                 unsafe { libc::send(here.as_raw_fd(), b"?".as_ptr().cast(), 1, libc::MSG_OOB) };
             assert_eq!(sent, 1);
@@ -110,7 +110,7 @@ fn a_byte_out_of_band_ends_a_read_and_more_is_behind_it() {
 #[test]
 fn a_read_that_others_are_quicker_than_ends_with_its_cancellation() {
     with_each_reactor(|| {
-        // After 128 wake-ups that brought nothing, a ring no longer waits for the socket but in it.
+        // After 128 wake-ups without a byte, a ring waits with a read in place of a poll.
         for wake_ups in 124..136 {
             let (mut here, there) = pair();
             let mut thief = StdStream::from(there.as_fd().try_clone_to_owned().unwrap());
@@ -118,7 +118,7 @@ fn a_read_that_others_are_quicker_than_ends_with_its_cancellation() {
             let reading = Arc::clone(&there);
             let reader = coroutine::spawn(move || (&*reading).read(&mut [0; 8]));
             time::sleep(Duration::from_micros(200));
-            // The reader may be the quicker one, once it waits in the socket.
+            // The reader may get the byte first once it waits with a read.
             let stolen = (0..wake_ups).all(|_| {
                 here.write_all(b"!").unwrap();
                 let stolen = thief.read(&mut [0]).is_ok();
@@ -161,7 +161,7 @@ fn a_waker_that_panics_harms_nobody_else() {
         writer.write_all(b"!").unwrap();
         second.1.write_all(b"?").unwrap();
         assert_eq!(other.join().unwrap(), b"?");
-        // The others who wait for the same descriptor are woken too.
+        // The other waiters of the descriptor are woken too.
         let mut two = pin!(reader.readable());
         assert!(two.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
     });
@@ -173,7 +173,7 @@ fn who_never_has_to_wait_lets_others_run() {
         let (mut here, there) = UnixStream::pair().unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
-        // Outside of the carrier: there is always something to read.
+        // The feeder is not on the carrier: there is always something to read.
         let feeder = thread::spawn(move || while here.write(&[0; 4096]).is_ok() {});
         let reader = coroutine::spawn(move || {
             let mut there = there;
@@ -181,7 +181,7 @@ fn who_never_has_to_wait_lets_others_run() {
                 assert_eq!(there.read(&mut [0; 1]).unwrap(), 1);
             }
         });
-        // Timers, descriptors, those who are ready and those who are not started yet all have their turns.
+        // Timers, descriptors, ready coroutines and new coroutines all have their turns.
         for _ in 0..20 {
             time::sleep(Duration::from_micros(50));
             let (here, there) = UnixStream::pair().unwrap();
@@ -200,7 +200,7 @@ fn a_first_wait_without_a_descriptor_for_the_epoll() {
     with_each_reactor(|| {
         let (here, mut there) = std::os::unix::net::UnixStream::pair().unwrap();
         let here = Arc::new(UnixStream::from(here));
-        // The lowest number that is free is the first that is too high.
+        // The lowest free number is the first that is too high.
         let free = here.as_fd().try_clone_to_owned().unwrap().as_raw_fd().unsigned_abs();
         let limit = limit_for_now(Resource::Nofile, u64::from(free));
 
@@ -228,7 +228,7 @@ fn a_first_wait_without_a_descriptor_for_the_epoll() {
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
         here.set_read_timeout(None).unwrap();
 
-        // One that waits goes on when there is room, and so do others.
+        // The waiting task goes on when there is room, and so do others.
         let task = reader();
         setrlimit(Resource::Nofile, limit).unwrap();
         there.write_all(b"2").unwrap();

@@ -57,7 +57,7 @@ fn what_is_left_unread_is_still_there() {
     everywhere(|| {
         let (one, mut other) = UnixStream::pair().unwrap();
         let one = Readiness::new(one);
-        // Known to a back end from here on.
+        // Registered with a back end from here on.
         one.wait_readable_timeout(Duration::from_millis(1)).unwrap_err();
         other.write_all(b"abc").unwrap();
         for rest in (0..3).rev() {
@@ -69,7 +69,7 @@ fn what_is_left_unread_is_still_there() {
         }
         let error = one.wait_readable_timeout(Duration::ZERO).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
-        // An operation that did not take all, and says it needs more.
+        // An operation that takes a part, and asks for more.
         other.write_all(b"defg").unwrap();
         let mut buffer = Vec::new();
         one.read_with(|mut stream| {

@@ -1,4 +1,4 @@
-//! What processes share: memory, channels, locks, semaphores and message queues.
+//! IPC: shared memory, channels, locks, semaphores and message queues.
 
 mod channel;
 #[path = "../common/mod.rs"]

@@ -1,4 +1,4 @@
-//! Message queues: within the process, between programs, and what they say to bad input.
+//! Message queues: within the process, between programs, and with bad input.
 
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ use crate::common::{again, role, run, told};
 use rustix::process::Resource;
 use trine::ipc::MessageQueue;
 
-/// A name that no other test has; the queue is removed with it.
+/// A name that no other test has; drop removes the queue.
 struct Name(String);
 
 impl Name {
@@ -136,7 +136,7 @@ fn waits_end_by_their_timeout_and_from_outside() {
 fn another_program_sends_and_receives() {
     const ROUNDS: u64 = 1000;
     if let Some(name) = role() {
-        // As a program in C does.
+        // Acts as a program in C does.
         let c_name = |end: &str| CString::new(format!("/{name}{end}")).unwrap();
         // SAFETY: the calls of C on names that end with NUL and a buffer that is large enough.
         unsafe {
@@ -228,7 +228,7 @@ fn openings_that_cannot_be_say_why() {
     );
     let queue = name.small();
     assert_eq!(told(MessageQueue::create_new(&name.0, 0o600)).0, ErrorKind::AlreadyExists);
-    // One that is there keeps its room.
+    // An existing queue keeps its size.
     let same = MessageQueue::options().create(true).max_messages(9).open(&name.0).unwrap();
     assert_eq!((same.max_messages(), same.message_size()), (2, 16));
 
@@ -258,9 +258,9 @@ fn openings_that_cannot_be_say_why() {
     assert!(kind == ErrorKind::PermissionDenied && text.ends_with("not opened to read"), "{text}");
 }
 
-/// Becomes a user who has nothing yet and may do no more than others; `false` for who may not even that.
+/// Becomes a user without queues and privileges. Returns false if this process may not.
 fn become_another(user: u32) -> bool {
-    // SAFETY: the one thread that matters gives its rights up.
+    // SAFETY: the only thread that matters gives up its rights.
     unsafe { libc::syscall(libc::SYS_setresuid, user, user, user) == 0 }
 }
 
@@ -269,7 +269,7 @@ fn limits_of_the_kernel_are_explained() {
     let options = || MessageQueue::options().create_new(true);
     let most = std::fs::read_to_string("/proc/sys/fs/mqueue/msg_max").unwrap();
     match role().as_deref() {
-        // What binds the privileged, too.
+        // Limits that bind the privileged, too.
         None => {
             let name = Name::new();
             let (kind, text) = told(options().max_messages(70_000).open(&name.0));
@@ -297,7 +297,7 @@ fn limits_of_the_kernel_are_explained() {
             assert!(text.contains("8 messages of 1000 bytes take 8768 bytes"), "{text}");
             assert!(text.contains("the 5000 that RLIMIT_MSGQUEUE (`ulimit -q`)"), "{text}");
             if other {
-                // What the text counts is what the kernel counts.
+                // The text counts bytes as the kernel does.
                 limit(Resource::Msgqueue, 1768);
                 drop(eight(125).unwrap());
                 MessageQueue::unlink(&name.0).unwrap();

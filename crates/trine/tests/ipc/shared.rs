@@ -1,4 +1,5 @@
-//! Memory that is shared between processes: what it holds, what is told of wrong descriptors and met limits.
+//! Memory that processes share: its values, and the errors of wrong descriptors and exceeded
+//! limits.
 
 use std::ffi::c_void;
 use std::fs::{self, File};
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use trine::ipc::{Shared, SharedError, SharedMut};
 use trine::process;
 
-/// A memfd of that many bytes, with these seals.
+/// Makes a memfd of that many bytes, with these seals.
 fn memory(bytes: u64, seals: SealFlags) -> OwnedFd {
     let memory = memfd_create(c"test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
     ftruncate(&memory, bytes).unwrap();
@@ -90,7 +91,7 @@ fn nobody_can_change_it_any_more() {
             mmap(std::ptr::null_mut(), 4096, ProtFlags::READ, MapFlags::SHARED, &file, 0)
         };
         if let Ok(read) = read {
-            // SAFETY: our own mapping, of which nobody borrows.
+            // SAFETY: our own mapping, which nothing borrows.
             let changed = unsafe { mprotect_writable(read) };
             assert!(!changed);
         }
@@ -154,7 +155,7 @@ fn descriptors_of_another_kind_are_told() {
         let error = Shared::<[u8]>::try_from(wrong).unwrap_err();
         assert!(matches!(error, SharedError::NotMemory), "{error}");
     }
-    // A file of a tmpfs has one seal, by which it cannot be given others.
+    // A file of a tmpfs has one seal, which forbids all others.
     let path = format!("/dev/shm/trine-test-{}", std::process::id());
     if let Ok(file) = File::create_new(&path) {
         fs::remove_file(path).unwrap();
@@ -166,7 +167,7 @@ fn descriptors_of_another_kind_are_told() {
 #[test]
 fn huge_pages_are_told() {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
-    // A kernel may have none.
+    // A kernel may have no huge pages.
     let Ok(memory) = memfd_create(c"huge", flags) else { return };
     fcntl_add_seals(&memory, ALL).unwrap();
     let error = Shared::<[u8]>::try_from(memory).unwrap_err();
@@ -210,7 +211,7 @@ fn met_limits_are_told() {
             assert_eq!(io::Error::from(error).kind(), io::ErrorKind::OutOfMemory);
         }
         Some("memory") => {
-            // Should it come to the worst, then for this process.
+            // If memory runs out after all, the kernel kills this process first.
             fs::write("/proc/self/oom_score_adj", "1000").unwrap();
             let info = fs::read_to_string("/proc/meminfo").unwrap();
             let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
@@ -272,12 +273,12 @@ fn atomics_are_in_memory_that_can_be_written_and_keeps_its_size() {
     let error = SharedMut::<AtomicU64>::try_from(memory(8, ALL)).unwrap_err();
     assert!(matches!(error, SharedError::NotMapped(_)), "{error}");
     assert!(SharedMut::<AtomicU64>::try_from(memory(8, SIZE)).is_ok());
-    // What can be written is not what nobody changes.
+    // Memory that can be written is not immutable.
     let error = Shared::<u64>::try_from(copy(&one)).unwrap_err();
     assert!(matches!(error, SharedError::NotSealed { missing: "F_SEAL_WRITE" }), "{error}");
 }
 
-/// A program of another origin, which has the memory as its standard input.
+/// Passes the memory to a program of its own, as its standard input.
 #[test]
 fn another_program_takes_it_by_its_descriptor() {
     if role().is_some() {
@@ -293,7 +294,8 @@ fn another_program_takes_it_by_its_descriptor() {
     run(command);
 }
 
-/// Sealing is refused while a forked child has the mapping; whoever fills meanwhile does not notice.
+/// The kernel refuses to seal memory while a forked child has it mapped. The code that fills the
+/// memory does not notice.
 #[test]
 fn programs_that_are_started_meanwhile_do_not_disturb() {
     let starter = std::thread::spawn(|| {
@@ -307,7 +309,7 @@ fn programs_that_are_started_meanwhile_do_not_disturb() {
     starter.join().unwrap();
 }
 
-/// How much memory of this process is there, in bytes: its own, and what it has touched of others'.
+/// Returns the resident bytes of this process, with the shared ones that it has touched.
 fn resident() -> usize {
     let pages = fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
@@ -325,7 +327,7 @@ fn it_is_an_argument_and_a_result_of_a_process_task() {
     };
     let evens: Shared<[u32]> = process::spawn(numbers.clone(), evens).join().unwrap();
     assert!(evens.iter().copied().eq((0..100_000).step_by(2)));
-    // It came from a process that has gone.
+    // It came from a process that has exited.
     let sum = process::spawn((evens, numbers), |(a, b): (Shared<[u32]>, Shared<[u32]>)| {
         a.iter().chain(b.iter()).map(|n| u64::from(*n)).sum::<u64>()
     });

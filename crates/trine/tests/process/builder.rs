@@ -1,4 +1,4 @@
-//! What a pool's builder sets, above all its initializer.
+//! Settings of a pool's builder, above all its initializer.
 
 use std::fs;
 use std::path::PathBuf;
@@ -131,13 +131,14 @@ fn preload_comes_before_the_initializer() {
     }
 }
 
-/// Why a pool whose initializer fails has no workers, of which one dies after the other.
+/// Returns the reason for which a pool has no workers: its initializer fails in one worker after
+/// the other.
 fn why_it_fails(name: &str, workers: usize, build: impl FnOnce(PoolBuilder) -> Pool) -> String {
     let log = Journal::new(&format!("{name}-{workers}"));
     let pool = build(log.pool(workers));
     let tasks: Vec<_> = (0..4_u8).map(|n| pool.spawn(n, |n| n)).collect();
     let reasons: Vec<_> = tasks.into_iter().map(reason_of).collect();
-    // Bounded: the pool's own attempt, and at most one of each task.
+    // Bounded: the pool's own attempt, and at most one for each task.
     let began = log.began().len();
     assert!((3..=5 * (workers + 3)).contains(&began), "{began}");
     pool.shutdown();
@@ -188,7 +189,7 @@ fn one_that_fails_now_and_then_costs_workers_and_no_tasks() {
         })
         .build();
     for n in 0..60_u32 {
-        // Each other task ends its worker, so that there is a new one all the time.
+        // Each second task ends its worker, so that there is a new one all the time.
         let task = pool.spawn(n, |n| -> u32 {
             if n % 2 == 0 { exit(0) } else { n }
         });
@@ -211,7 +212,7 @@ fn one_that_succeeds_once_leaves_a_worker_that_does_all_tasks() {
         })
         .build();
     for n in 0..50_u32 {
-        // Some are given to a worker that dies, and come back when no more workers are forked.
+        // Some go to a worker that dies, and come back when no more workers are forked.
         assert_eq!(pool.spawn(n, |n| n).join().unwrap(), n);
     }
     pool.shutdown();

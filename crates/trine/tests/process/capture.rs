@@ -1,4 +1,4 @@
-//! What a task has printed is in its error.
+//! The error of a task has the output of the task.
 
 use std::io::{self, Write};
 use std::process::{Command, Stdio, abort, exit};
@@ -23,7 +23,7 @@ fn printed(error: &TaskError) -> (&str, &str) {
     (str::from_utf8(error.stdout()).unwrap(), str::from_utf8(error.stderr()).unwrap())
 }
 
-/// Prints on both streams, so that a test knows them apart.
+/// Prints different lines on both streams.
 fn speak() {
     println!("something");
     eprintln!("something went wrong");
@@ -41,7 +41,7 @@ fn a_panic_has_what_was_printed_before_and_by_itself() {
     let (stdout, stderr) = printed(&error);
     assert_eq!(stdout, SPOKEN.0);
     assert!(stderr.starts_with(SPOKEN.1) && stderr.contains("no more"), "{stderr}");
-    // The message is there already.
+    // The message is not repeated.
     assert!(error.to_string().ends_with(": no more"), "{error}");
 }
 
@@ -79,7 +79,8 @@ fn a_task_whose_time_is_up_or_that_is_cancelled_has_it_too() {
         spin_for_ever()
     };
     let ends = |task: Task<()>| trine::shield(Duration::MAX, || task.join()).unwrap_err();
-    // The time may be up before the task has begun, or before it has printed; not with a longer one.
+    // The time may be up before the task has begun, or before it has printed. Then the test tries
+    // more time.
     let spoken = |run: &dyn Fn(Duration) -> TaskError| {
         (0..).map(|n| run(Duration::from_millis(20 << n))).find(|error| !error.stderr().is_empty())
     };
@@ -144,7 +145,7 @@ fn what_the_task_s_own_processes_print_is_captured() {
     let error = error_of(|()| {
         let script = "echo from a child; (echo from its child >&2)";
         Command::new("sh").args(["-c", script]).status().unwrap();
-        // One that outlives the task, and has its streams.
+        // A process that outlives the task and has its streams.
         let sleep = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
         println!("{}", sleep.id());
         abort();

@@ -1,4 +1,4 @@
-//! However a process ends, its task says how, and the pool goes on.
+//! The error of a task says how its process ended, and the pool goes on.
 
 use std::process::abort;
 
@@ -83,7 +83,7 @@ fn signals_arrive_as_what_they_were() {
     assert_eq!(signal_of(&error_of(|()| abort())), libc::SIGABRT);
     let null = error_of(|()| {
         let nowhere = std::hint::black_box(std::ptr::null_mut::<u8>());
-        // SAFETY: it is not; the crash is the point, and it is another process's.
+        // SAFETY: none; the crash is intended, and it is another process's.
         unsafe { nowhere.write_volatile(1) };
     });
     assert_eq!(signal_of(&null), libc::SIGSEGV);
@@ -154,7 +154,7 @@ fn a_worker_that_closes_its_connection_is_lost_and_replaced() {
     let pool = process::Pool::new(1);
     let task = pool.spawn((), |()| -> () {
         for descriptor in 0..1024 {
-            // SAFETY: not sound in general; here the worker's owner is never asked again.
+            // SAFETY: not sound in general; nothing uses the worker's descriptors again.
             unsafe { libc::close(descriptor) };
         }
         stay_for_ever()
@@ -172,7 +172,7 @@ fn a_worker_that_closes_its_connection_and_returns_is_an_error_as_well() {
             unsafe { libc::close(descriptor) };
         }
     });
-    // It notices that nobody can be told, and exits.
+    // The worker notices that it cannot reply, and exits.
     assert!(matches!(error.cause(), Cause::Exited { .. } | Cause::Lost { .. }), "{error:?}");
 }
 
@@ -189,13 +189,13 @@ fn a_worker_that_becomes_another_program_is_an_error_of_its_task() {
 #[test]
 fn nonsense_on_the_connection_harms_nobody() {
     fn sockets() -> impl Iterator<Item = i32> {
-        // SAFETY: asks only.
+        // SAFETY: only queries.
         (3..1024).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1)
     }
     let pool = process::Pool::new(1);
     let nonsense: [fn() -> Vec<u8>; 3] = [
         || vec![0x55; 4096],
-        // A head that announces more than any machine has.
+        // A frame head that announces more than any machine has.
         || {
             let mut head = Vec::from(*b"trn1\x05\0\0\0");
             head.extend([1, 0, 0, 0, 0, 0, 0, 0]);
@@ -203,7 +203,7 @@ fn nonsense_on_the_connection_harms_nobody() {
             head.extend([0; 16]);
             head
         },
-        // An answer to a task that the worker does not have.
+        // A reply for a task that the worker does not have.
         || {
             let mut head = Vec::from(*b"trn1\x05\0\0\0");
             head.extend(u64::MAX.to_le_bytes());
@@ -222,7 +222,7 @@ fn nonsense_on_the_connection_harms_nobody() {
         let error = task.join().unwrap_err();
         assert!(matches!(error.cause(), Cause::Lost { .. }), "{error:?}");
     }
-    // A long body announced and never sent costs nothing but its sender.
+    // A long body that is announced and never sent costs only its sender.
     let task = pool.spawn((), |()| -> () {
         let mut head = Vec::from(*b"trn1\x05\0\0\0");
         head.extend([9, 0, 0, 0, 0, 0, 0, 0]);
@@ -244,7 +244,7 @@ fn two(overflow: bool) -> i32 {
         let ballast = std::hint::black_box([depth; 32]);
         if depth == u64::MAX { 0 } else { deep(depth + 1) + ballast[1] }
     }
-    // SAFETY: the worker has one thread, so the child finds no lock of another one taken.
+    // SAFETY: the worker has one thread, so no lock is held by another thread in the child.
     let child = unsafe { libc::fork() };
     if child == 0 && overflow {
         deep(0);
@@ -252,7 +252,7 @@ fn two(overflow: bool) -> i32 {
     child
 }
 
-/// The status of a process that this one has forked.
+/// Reaps a child of this process. Returns its status.
 fn status_of(child: i32) -> i32 {
     let mut status = 0;
     // SAFETY: waits for a child of this process.
@@ -266,7 +266,8 @@ fn what_a_task_forks_is_no_second_worker() {
     for _ in 0..10 {
         let child = pool.spawn(false, two).join().unwrap();
         assert!(child > 0);
-        // Had the child gone on as a worker, some of these would have two answers, and it would not end.
+        // If the child went on as a worker, some of these would have two replies, and it would not
+        // end.
         let tasks: Vec<_> = (0..50_u64).map(|n| pool.spawn(n, |n| n)).collect();
         for (n, task) in (0..).zip(tasks) {
             assert_eq!(task.join().unwrap(), n);

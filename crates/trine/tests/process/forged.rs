@@ -1,4 +1,5 @@
-//! A variable, descriptor or handshake that was not meant for this program: it starts normally and says so.
+//! Variables, descriptors and handshakes that were not meant for this program. The program starts
+//! normally, and reports them.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -10,14 +11,15 @@ use trine::process;
 
 use crate::common::{again, beside, child, children_of_all_threads, role, run, this_program};
 
-/// A program that got a variable it was not meant to get: works normally and says so.
+/// Runs a program with a variable that was not meant for it. It works normally, and reports the
+/// variable.
 fn stale(
     variable: &str,
     prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static,
 ) -> String {
     let mut command = again("normal");
     command.env("TRINE_TEMPLATE", variable);
-    // SAFETY: what is prepared are descriptors, by calls that may be made between fork and exec.
+    // SAFETY: `prepare` makes only calls that are allowed between fork and exec.
     unsafe { command.pre_exec(prepare) };
     let text = run(command);
     let lines: Vec<_> =
@@ -27,7 +29,7 @@ fn stale(
     lines[0].to_owned()
 }
 
-/// Gives the descriptor that number in a child, which keeps it.
+/// Makes `from` available as `to` in a child, which keeps it.
 fn duplicate(from: i32, to: i32) -> std::io::Result<()> {
     // SAFETY: no memory involved. `dup2` to the same number would leave `FD_CLOEXEC` set.
     let done = unsafe {
@@ -43,7 +45,7 @@ fn duplicate(from: i32, to: i32) -> std::io::Result<()> {
 fn a_forged_or_stale_variable_is_ignored_aloud() {
     if role().is_some() {
         assert!(std::env::var_os("TRINE_TEMPLATE").is_none(), "the variable is gone");
-        // The descriptor is untouched where there is one: what was written can be read.
+        // The descriptor, if there is one, is untouched: its byte can still be read.
         if let Ok(number) = std::env::var("TRINE_TEST_DESCRIPTOR") {
             let mut byte = [0_u8; 1];
             let number: i32 = number.parse().unwrap();
@@ -51,7 +53,7 @@ fn a_forged_or_stale_variable_is_ignored_aloud() {
             assert_eq!(unsafe { libc::read(number, byte.as_mut_ptr().cast(), 1) }, 1);
             assert_eq!(byte, *b"!");
         }
-        // And process tasks work.
+        // Process tasks work as well.
         assert_eq!(process::spawn(1, |n: u8| n).join().unwrap(), 1);
         return;
     }
@@ -62,7 +64,7 @@ fn a_forged_or_stale_variable_is_ignored_aloud() {
     // A closed descriptor.
     stale(&format!("77:{token}"), || Ok(()));
 
-    // A pipe: blocks for ever whoever reads from it.
+    // A pipe, on which a read would block for ever.
     let (reader, _writer) = std::io::pipe().unwrap();
     let from = reader.as_raw_fd();
     stale(&format!("77:{token}"), move || duplicate(from, 77));
@@ -75,7 +77,7 @@ fn a_forged_or_stale_variable_is_ignored_aloud() {
     let from = datagram.as_raw_fd();
     stale(&format!("77:{token}"), move || duplicate(from, 77));
 
-    // The right kind: empty, with an older message of somebody else, with a wrong token.
+    // The right kind: empty, with an older message of another program, with a wrong token.
     let pair = packet_pair();
     let from = pair[0];
     let text = stale(&format!("77:{token}"), move || duplicate(from, 77));
@@ -90,7 +92,7 @@ fn a_forged_or_stale_variable_is_ignored_aloud() {
     }
 }
 
-/// A handshake as a master sends it, but for the fingerprint of the program.
+/// Encodes a handshake as a master does, with a wrong fingerprint of the program.
 fn handshake(token: u128) -> Vec<u8> {
     postcard::to_stdvec(&(token, 0_u64, std::process::id())).unwrap()
 }
@@ -102,7 +104,7 @@ fn a_process_that_was_started_as_a_template_never_runs_main() {
     let number = u128::from_str_radix(token.split(':').next().unwrap(), 16).unwrap();
     let send = |bytes: &[u8], close: bool| {
         let pair = packet_pair();
-        // SAFETY: a valid buffer; the second end is used no more where it is closed.
+        // SAFETY: a valid buffer; a closed second end is not used again.
         unsafe {
             assert!(libc::send(pair[1], bytes.as_ptr().cast(), bytes.len(), 0) > 0);
             if close {
@@ -130,10 +132,10 @@ fn a_process_that_was_started_as_a_template_never_runs_main() {
     // By a master of another build.
     let (code, text) = started(None, send(&handshake(number), false));
     assert!(code == Some(1) && text.contains("another build"), "{code:?} {text}");
-    // By somebody who is not its parent: a shell stands between.
+    // By a process that is not its parent: a shell is between them.
     let (code, text) = started(Some(r#""$0" "$@"; exit $?"#), send(&handshake(number), false));
     assert!(code == Some(1) && text.contains("not of this process's parent"), "{code:?} {text}");
-    // By a master that has died since: it ends without a word.
+    // By a master that has died since: it ends without output.
     let (code, text) = started(Some(r#""$0" "$@"; exit $?"#), send(&handshake(number), true));
     assert_eq!((code, &*text), (Some(0), ""));
 }
@@ -153,14 +155,14 @@ fn a_descriptor_that_was_not_meant_for_it_is_left_alone() {
     run(command);
 }
 
-/// The second and third part of a variable that this program would take for its own: a token of no
-/// meaning, and the entry's offset as a template is told it.
+/// Returns the second and third part of a variable that this program would accept: a meaningless
+/// token, and the entry's offset, as a template gets it.
 fn token_for_this_program() -> String {
     process::spawn((), |()| ()).join().unwrap();
-    // The kernel's list of children may leave some out while others end, so it is read again.
+    // The kernel's list of children may lack some while others end, so it is read again.
     let variable = loop {
         let variable = children_of_all_threads(std::process::id()).into_iter().find_map(|pid| {
-            // Not a child of another test, with a variable that is forged.
+            // Not a child of another test with a forged variable.
             let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let environment = fs::read_to_string(format!("/proc/{pid}/environ")).ok()?;
             let mut variables = environment.split('\0');

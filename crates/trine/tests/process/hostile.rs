@@ -1,5 +1,6 @@
-//! Workers that write whatever they like over what they share with their master, and into their socket: the master
-//! neither panics nor waits for ever nor loses descriptors, and the workers beside them are unharmed.
+//! Hostile workers overwrite the memory that they share with their master, and write into their
+//! socket. The master neither panics nor waits for ever nor loses descriptors, and the other
+//! workers are unharmed.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -14,7 +15,7 @@ use crate::common::seeds::{Rng, seed, variable};
 use crate::common::waiting::until_or;
 use crate::common::{again, children_of_all_threads, role, run};
 
-/// The mappings that this process shares with its master.
+/// Lists the mappings that this process shares with its master.
 fn shared() -> Vec<(usize, usize)> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let ours = maps.lines().filter(|line| line.contains("memfd:trine"));
@@ -26,18 +27,18 @@ fn shared() -> Vec<(usize, usize)> {
     .collect()
 }
 
-/// What a mad worker does while, and after, its task runs.
+/// The attack of a hostile worker, during its task and afterwards.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Madness {
-    /// A word here and there, many of which look as they should.
+    /// Overwrites some words, many of them with plausible values.
     Words,
-    /// All of it becomes the same word.
+    /// Overwrites all memory with the same word.
     Same(u64),
-    /// A thread goes on with it behind the task.
+    /// Overwrites words from a thread that outlives the task.
     Forever,
-    /// Frames of all kinds, with descriptors.
+    /// Sends frames of all kinds, with descriptors.
     Frames,
-    /// The front of a frame, and no more.
+    /// Sends the beginning of a frame, and no more.
     HalfAFrame,
 }
 
@@ -54,16 +55,17 @@ fn scribble(rng: &mut Rng, words: usize) {
     let shared = shared();
     for _ in 0..words {
         let (start, end) = shared[rng.below(shared.len())];
-        // The first cells are those in use.
+        // The first cells are in use.
         let near = if rng.one_in(2) { (end - start).min(8192) } else { end - start };
         let word = (start + rng.below(near / 8) * 8) as *mut u64;
-        // SAFETY: not sound in general; it is what a wild pointer does, within a mapping that can be written.
+        // SAFETY: not sound in general; it does what a wild pointer does, within a writable
+        // mapping.
         unsafe { word.write_volatile(strange_word(rng)) };
     }
 }
 
 fn send_frames(rng: &mut Rng) {
-    // SAFETY: asks only.
+    // SAFETY: only queries.
     let is_open = |fd: &i32| unsafe { libc::fcntl(*fd, libc::F_GETFD) } != -1;
     let Some(socket) = (200..300).find(is_open) else { return };
     for _ in 0..rng.below(20) {
@@ -81,13 +83,13 @@ fn send_frames(rng: &mut Rng) {
     }
 }
 
-/// Sends bytes and so many descriptors through a socket, and does not wait.
+/// Sends bytes and `count` descriptors through a socket, without waiting.
 fn send_with(socket: i32, bytes: &[u8], count: usize) {
     let file = fs::File::open("/dev/null").unwrap();
     let mut control = [0_u64; 16];
     let mut part = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
-    // SAFETY: all-zero is a valid `msghdr`; everything it points to lives until the call is over, and the control data
-    // has room for three descriptors.
+    // SAFETY: all-zero is a valid `msghdr`. Everything that it points to lives until the call
+    // returns, and the control data has room for three descriptors.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &raw mut part;
@@ -138,7 +140,8 @@ fn go_mad((madness, seed): (Madness, u64)) {
     }
 }
 
-/// Far longer than any of this takes: an end that does not come is the mistake that is looked for.
+/// Joins a task. The timeout is far longer than any task takes: a missing end is the bug that this
+/// test looks for.
 fn join<T: Send + 'static>(task: Task<T>, what: &str) -> Result<T, TaskError> {
     let task = task.join_timeout(Duration::from_secs(30));
     task.unwrap_or_else(|_| panic!("{what} does not end"))
@@ -148,7 +151,8 @@ fn left() -> (usize, usize) {
     (descriptors(), shared_mappings())
 }
 
-/// Each round has a pool of its own with one mad worker, and one beside it that goes on.
+/// Runs rounds. Each has a pool of its own with one hostile worker, and another pool beside it that
+/// goes on.
 fn rounds() {
     let seconds = variable("TRINE_STRESS_SECONDS").unwrap_or(10);
     let (begin, mut rng) = (Instant::now(), Rng(seed()));
@@ -166,7 +170,7 @@ fn rounds() {
             0..3 => Madness::Words,
             3 => Madness::Same(strange_word(&mut rng)),
             4 => Madness::Same(0),
-            // As if all records stood there still: none may begin anew for good.
+            // All records seem to be in that state: none may be restarted for ever.
             8 => Madness::Same((rng.below(300) << 8 | 2) as u64),
             5 => Madness::Forever,
             6 => Madness::Frames,
@@ -182,7 +186,8 @@ fn rounds() {
         _ = join(mad, &what);
         tasks.extend((20..30).map(|n| pool.spawn(n, |n: u64| n + 1)));
         for task in tasks {
-            // What a mad worker says is believed: a value may be wrong, but every task ends.
+            // The values of a hostile worker are trusted. A value may be wrong, but every task
+            // ends.
             match join(task, &what) {
                 Ok(_) => values += 1,
                 Err(_) => errors += 1,
@@ -191,11 +196,11 @@ fn rounds() {
         for (n, task) in (0..).zip(beside) {
             assert_eq!(join(task, &what).unwrap(), n * 3, "{what}");
         }
-        // Its workers die, or are dismissed.
+        // Its workers die, or are retired.
         drop(pool);
         rounds += 1;
         until_or(&format!("{what} leaves nothing: {:?} after {before:?}", left()), || {
-            // One descriptor is this thread's bell, from its first wait on.
+            // One descriptor is this thread's eventfd, which exists from its first wait on.
             let (descriptors, mappings) = left();
             let children = children_of_all_threads(std::process::id()).len();
             children <= 3 && descriptors <= before.0 + 1 && mappings <= before.1

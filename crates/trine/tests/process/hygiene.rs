@@ -1,4 +1,4 @@
-//! What is left when pools have gone, and when their master has: nothing.
+//! Nothing is left when pools have ended, or when their master has.
 
 use std::fs;
 use std::io::Read;
@@ -16,7 +16,7 @@ fn all_mappings() -> usize {
     fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }
 
-/// Makes, uses and drops a pool: singles, long ones, a chunked map, a crash.
+/// Makes, uses and drops a pool: single tasks, a long one, a chunked map, a crash.
 fn use_a_pool(pool: PoolBuilder, wait: bool) {
     let pool = pool.build();
     let short: Vec<_> = (0..10).map(|n| pool.spawn(n, |n: u64| n + 1)).collect();
@@ -44,14 +44,14 @@ fn a_hundred_pools_leave_nothing() {
             if preload { pool.preload(|| ()) } else { pool }
         };
         use_a_pool(builder(), true);
-        // The template of plain workers stays; one with a preload goes with its last pool.
+        // The template of plain workers stays. One with a preload ends with its last pool.
         until_or("the first pool's end", || children() == 1);
         let state = || (descriptors(), shared_mappings(), children());
         let (before, mappings) = (state(), all_mappings());
         for round in 0..50 {
             use_a_pool(builder(), round % 2 == 0);
         }
-        // The service may just have been about to close what the first template had.
+        // The service may be about to close descriptors of the first template.
         until_or("the end of all", || {
             let (descriptors, mappings, children) = state();
             descriptors <= before.0 && mappings <= before.1 && children <= before.2
@@ -61,14 +61,15 @@ fn a_hundred_pools_leave_nothing() {
     }
 }
 
-/// The processes that hold the pipe open in whose end `end` is: none when it ends.
+/// Waits until every process that holds the other end of the pipe has ended. Returns how long that
+/// took.
 fn family_ends(mut end: impl Read) -> Duration {
     let begin = Instant::now();
     end.read_to_end(&mut Vec::new()).unwrap();
     begin.elapsed()
 }
 
-/// Processes of all kinds are at work, whoever has started them: this thread, one that is gone, a coroutine.
+/// Starts processes of all kinds, from this thread, a thread that has ended, and a coroutine.
 fn busy_master() {
     let forever = |()| -> () { stay_for_ever() };
     let plain = Pool::new(2);

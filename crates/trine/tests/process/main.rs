@@ -1,4 +1,4 @@
-//! Process tasks, their pools and workers; and programs that are started and waited for.
+//! Process tasks, their pools and workers, and commands.
 
 mod builder;
 mod cancel;

@@ -1,4 +1,4 @@
-//! The life of a master and its template, seen from outside: this test program runs itself as a child.
+//! The life of a master and its template, seen from outside. The tests run themselves as a child.
 
 use std::ffi::CString;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::common::{
     again, child, children_of_all_threads, copy, not_spawned, role, run, this_program, this_test,
 };
 
-/// Waits until the child says a line that begins with `word`, and gives the rest of it.
+/// Waits until the child prints a line with `word`. Returns the rest of the line.
 fn hear(child: &mut Child, word: &str) -> String {
     let stdout = child.stdout.as_mut().unwrap();
     let mut line = Vec::new();
@@ -40,7 +40,7 @@ fn say(word: &str, rest: &str) {
     stdout.flush().unwrap();
 }
 
-/// A handle by which the end of any process can be waited for.
+/// A handle that can wait for the end of any process.
 struct Handle(std::os::fd::OwnedFd);
 
 fn handle(pid: u32) -> Handle {
@@ -48,12 +48,12 @@ fn handle(pid: u32) -> Handle {
     // SAFETY: no memory involved.
     let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     assert!(descriptor >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: a new descriptor, which nothing else owns.
     Handle(unsafe { std::os::fd::OwnedFd::from_raw_fd(descriptor as i32) })
 }
 
 impl Handle {
-    /// Waits for the end of the process; far longer than it can take.
+    /// Waits for the end of the process, far longer than it can take.
     fn wait(&self) {
         let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid `pollfd`.
@@ -84,7 +84,7 @@ fn a_master_that_is_killed_leaves_nothing() {
         let _stay = (pool.spawn((), stay), process::spawn((), stay));
         let deeper = fs::read_to_string(&read).unwrap();
         fs::remove_file(read).unwrap();
-        // Every worker and template is forked once these have answered.
+        // Every worker and template is forked when these have answered.
         process::pool().spawn((), |()| ()).join().unwrap();
         let mine = children_of_all_threads(std::process::id());
         say("FAMILY", &format!("{mine:?} {deeper}"));
@@ -105,7 +105,7 @@ fn a_master_that_is_killed_leaves_nothing() {
     assert!(shared_memory_files() <= before);
 }
 
-/// The path of a new FIFO, twice: to read from here, to write to from a worker.
+/// Makes a FIFO. Returns its path twice: to read from here, to write to from a worker.
 fn pipe_paths() -> (String, String) {
     let path = format!("{}/trine-master-{}", std::env::temp_dir().display(), std::process::id());
     let c_path = CString::new(path.clone()).unwrap();
@@ -120,7 +120,7 @@ fn a_master_that_ends_leaves_nothing() {
         let _detached = process::spawn((), |()| -> () { stay_for_ever() });
         process::pool().spawn((), |()| ()).join().unwrap();
         say("FAMILY", &format!("{:?}", children_of_all_threads(std::process::id())));
-        // The test holds on to the children before this program ends.
+        // The test opens handles of the children before this program ends.
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         return;
     }
@@ -209,8 +209,8 @@ fn a_template_that_is_killed_is_replaced_at_the_next_need() {
             for pid in children_of_all_threads(std::process::id()) {
                 let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
                 if comm.trim() == "trine-template" {
-                    // SAFETY: no memory involved. It may be a worker that has not renamed itself yet;
-                    // then its task goes to another one.
+                    // SAFETY: no memory involved. It may be a worker that has not renamed itself
+                    // yet. Then its task goes to another worker.
                     unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
                 }
             }
@@ -218,7 +218,7 @@ fn a_template_that_is_killed_is_replaced_at_the_next_need() {
                 assert_eq!(task.join().unwrap(), n + 1);
             }
         }
-        // Nor is anything left of workers that a template had forked and could not tell of.
+        // Nothing is left of workers that a template had forked and not reported.
         let patience = Instant::now() + Duration::from_secs(30);
         while children_of_all_threads(std::process::id()).len() > 1 {
             assert!(Instant::now() < patience, "children are left");
@@ -233,8 +233,8 @@ fn a_template_that_is_killed_is_replaced_at_the_next_need() {
 fn a_template_that_cannot_start_is_an_error_and_not_a_loop() {
     if role().is_some() {
         let variable = "LD_TRACE_LOADED_OBJECTS";
-        // SAFETY: one test, and no other thread reads the environment. With this variable the loader
-        // lists libraries and exits instead of running the program.
+        // SAFETY: one test, and no other thread reads the environment. With this variable the
+        // loader lists libraries and exits instead of running the program.
         unsafe { std::env::set_var(variable, "1") };
         for _ in 0..2 {
             let tasks: Vec<_> = (0..5_u8).map(|n| process::spawn(n, |n| n)).collect();
@@ -280,7 +280,7 @@ fn a_program_that_ignores_its_children_gets_results_all_the_same() {
         for n in 0..20_u64 {
             assert_eq!(pool.spawn(n, |n| n).join().unwrap(), n);
         }
-        // How it ended is known where the kernel keeps it, and never guessed.
+        // The exit code is known if the kernel keeps it, and never guessed.
         let error = pool.spawn((), |()| -> () { std::process::exit(9) }).join().unwrap_err();
         match error.cause() {
             Cause::Exited { code } => assert_eq!(*code, 9),
@@ -298,8 +298,8 @@ fn a_program_that_ignores_its_children_gets_results_all_the_same() {
 fn a_bare_fork_of_the_program_is_told_that_it_has_no_process_tasks() {
     if role().is_some() {
         process::spawn((), |()| ()).join().unwrap();
-        // SAFETY: the child uses what a fork of a threaded program may hardly use; it is the
-        // program that this test wants to see refused, and it hangs nowhere but in this test.
+        // SAFETY: not sound in general, since the child of a threaded program uses more than a fork
+        // allows. The test checks that trine refuses it, and only this test can hang.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             let error = process::spawn(1, |n: u8| n).join();
@@ -316,7 +316,7 @@ fn a_bare_fork_of_the_program_is_told_that_it_has_no_process_tasks() {
     run(again("master"));
 }
 
-/// Waits until the thread that serves process tasks sleeps, so that a fork finds its locks free.
+/// Waits until the thread that serves process tasks sleeps, so that its locks are free at a fork.
 fn wait_for_the_service() {
     let is_asleep = |thread: fs::DirEntry| {
         let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
@@ -337,7 +337,7 @@ fn a_bare_fork_that_drops_a_pool_leaves_its_workers_alone() {
             // SAFETY: as above.
             let pid = unsafe { libc::fork() };
             if pid == 0 {
-                // SAFETY: no memory involved. It must not wait for workers that are not its own.
+                // SAFETY: no memory involved. It must not wait for workers of its parent.
                 unsafe { libc::alarm(30) };
                 if drops {
                     drop(pool);
@@ -401,7 +401,7 @@ fn signals_are_as_in_a_new_program() {
     }
     let (blocked, ignored) = process::spawn((), move |()| read()).join().unwrap();
     assert_eq!(blocked, 0);
-    // The C library's own two signals (32, 33) are ignored after every `posix_spawn` of it.
+    // The C library's own two signals (32, 33) are ignored after each of its `posix_spawn` calls.
     assert_eq!(ignored & 0x7fff_ffff, 1 << (libc::SIGPIPE - 1));
 }
 
@@ -421,7 +421,7 @@ fn a_bare_fork_that_joins_a_task_takes_nothing_of_what_is_the_programs() {
             // SAFETY: ends the child without the test harness.
             unsafe { libc::_exit(0) };
         }
-        // Its end is what the task waits for: the child looks for the answer, and nobody else does.
+        // The task waits for the end of this connection. Only the child looks for the result.
         let address = stream.into_inner();
         let asleep = |stat: String| stat.contains(") S");
         while !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(asleep) {

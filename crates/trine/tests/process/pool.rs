@@ -1,4 +1,4 @@
-//! Pools: who gets which task, and what a death changes.
+//! Pools: the distribution of tasks to workers, and the death of workers.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::common::processes::{die, kill, signal_of, stay_for_ever};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until_or;
 
-/// Says that it has begun, and stays.
+/// Reports that the task has begun, and stays.
 fn announce_and_stay(path: String) {
     let _stream = report(&path);
     stay_for_ever()
@@ -117,7 +117,7 @@ fn thousands_of_fresh_processes_stay_within_their_share_of_descriptors() {
         assert_eq!(value, n);
         pids.insert(pid);
     }
-    // Each had a process of its own; the kernel may use a number again.
+    // Each had a process of its own; the kernel may reuse a number.
     assert!(pids.len() > 1000, "{}", pids.len());
 }
 
@@ -153,7 +153,7 @@ fn a_stopped_worker_stops_nobody_else() {
         7
     });
     let pid = desk.hear().0;
-    // More than a socket holds, so that a stopped worker would be noticed.
+    // More than a socket holds, so that a stopped worker would block.
     let text = "x".repeat(1 << 20);
     let tasks: Vec<_> =
         (0..50).map(|_| pool.spawn(text.clone(), |text: String| text.len())).collect();
@@ -170,7 +170,7 @@ fn an_idle_worker_that_is_stopped_and_killed_gives_its_task_to_another() {
     let pool = process::Pool::new(1);
     let pid = pool.spawn((), |()| std::process::id()).join().unwrap();
     kill(pid, libc::SIGSTOP);
-    // It is given the task and cannot begin it; the argument does not even fit into its socket.
+    // The worker gets the task and cannot begin it. The argument does not even fit into its socket.
     let task = pool.spawn("y".repeat(1 << 20), |text: String| (text.len(), std::process::id()));
     kill(pid, libc::SIGKILL);
     let (len, other) = task.join().unwrap();
@@ -199,7 +199,7 @@ fn shutting_down_waits_for_tasks_and_workers() {
     for pid in pids {
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{pid} is still there");
     }
-    // A pool that never had anything to do ends as well.
+    // A pool that never had a task ends as well.
     process::Pool::new(3).shutdown();
 }
 

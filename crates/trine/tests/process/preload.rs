@@ -1,4 +1,4 @@
-//! A pool's preload: run once, there in every worker, and an error when it fails.
+//! A pool's preload runs once, its effect is in every worker, and its failure is an error.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -43,13 +43,13 @@ fn it_runs_once_and_is_there_in_every_worker() {
             assert_eq!(value, n);
             assert_ne!(folder.began(), [worker]);
         }
-        // Those that replace a worker have it as well.
+        // Workers that replace another have it as well.
         let crash = pool.spawn((), |()| -> () { abort() });
         assert!(crash.join().unwrap_err().is_crash(), "round {round}");
     }
     pool.shutdown();
     assert_eq!(folder.began().len(), 1);
-    // Other pools are not concerned.
+    // Other pools are not affected.
     assert!(process::spawn((), |()| TABLE.get().is_none()).join().unwrap());
 }
 
@@ -102,7 +102,7 @@ fn it_sees_the_pool_s_environment_and_directory() {
     assert_eq!(greeting, "hello");
     let expected = folder.path().canonicalize().unwrap();
     assert_eq!((&directory, &own), (&expected, &expected));
-    // What cannot be is said by the tasks.
+    // Tasks report settings that cannot be applied.
     let pool =
         folder.pool(2).current_dir(folder.path().join("nowhere")).preload(|| _ = begin()).build();
     assert!(reason_of(pool.spawn(1, |n: u8| n)).contains("cannot work in the directory"));
@@ -128,7 +128,7 @@ fn a_thread_that_it_leaves_behind_is_an_error_that_says_what_to_do() {
         }
     }
     pool.shutdown();
-    // Whatever of trine's starts one, too.
+    // Threads that trine starts count, too.
     let pools = [
         folder.pool(1).preload(|| trine::coroutine::spawn(|| ()).join().unwrap()).build(),
         folder.pool(1).preload(|| process::spawn((), |()| ()).join().unwrap()).build(),
@@ -200,12 +200,13 @@ fn is_mended() -> bool {
     own_folder().join("mended").exists()
 }
 
-/// Why a pool whose preload crashes has no workers; one that is mended has some.
+/// Returns the reason for which a pool has no workers: its preload crashes. When the cause is
+/// mended, it gets workers.
 fn why_it_crashes(name: &str, build: impl FnOnce(PoolBuilder) -> Pool) -> String {
     let folder = Journal::new(name);
     let pool = build(folder.pool(4));
     let reasons: Vec<_> = (0..3_u8).map(|n| pool.spawn(n, |n| n)).map(reason_of).collect();
-    // The pool's own attempt, and those of the tasks that came after it.
+    // The pool's own attempt, and those of tasks that came after it.
     let began = folder.began().len();
     assert!(began.is_multiple_of(3) && (3..=12).contains(&began), "{began}");
     for reason in &reasons {
@@ -223,7 +224,7 @@ fn a_crash_is_tried_three_times_and_told() {
         let crash = || {
             if !is_mended() {
                 let nowhere = std::hint::black_box(std::ptr::null_mut::<u8>());
-                // SAFETY: it is not; the crash is the point, and it is another process's.
+                // SAFETY: none; the crash is intended, and it is another process's.
                 unsafe { nowhere.write_volatile(1) };
             }
         };
@@ -261,18 +262,18 @@ fn a_crash_is_tried_three_times_and_told() {
         let crash = || {
             if !is_mended() {
                 for descriptor in 3..100 {
-                    // SAFETY: not sound in general; here it is the template's socket that is meant.
+                    // SAFETY: not sound in general; the template's socket is to be closed.
                     unsafe { libc::close(descriptor) };
                 }
             }
         };
         pool.preload(crash).build()
     });
-    // Its master hears of the closed connection first, and ends it.
+    // Its master notices the closed connection first, and kills it.
     assert!(reason.contains("exited with code") || reason.contains("SIGKILL"), "{reason}");
 }
 
-/// The byte at a place of the file that a preload has opened, and what else is open here.
+/// Returns a byte of the file that a preload has opened, and the other open descriptors.
 fn read_and_look(at: u64) -> (u8, Vec<String>) {
     let mut byte = [0];
     FILE.get().unwrap().read_exact_at(&mut byte, at).unwrap();
@@ -298,7 +299,7 @@ fn descriptors_that_it_leaves_are_open_in_workers_and_no_others() {
             let closed_again = File::open("/dev/null").unwrap();
             FILE.set(File::open(own_folder().join("data")).unwrap()).unwrap();
             drop(closed_again);
-            // A wait of trine's own takes a descriptor, which workers must not share.
+            // A wait of trine opens a descriptor, which workers must not share.
             let (mut reader, mut writer) = trine::ipc::pipe().unwrap();
             let writing = std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(5));
@@ -352,7 +353,7 @@ fn begin_and_stay() {
 fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
     if role().is_some() {
         let folder = Journal::new("never");
-        // The template of all others is there, and stays.
+        // The template of all others exists, and stays.
         process::spawn((), |()| ()).join().unwrap();
         let pool = folder.pool(40).preload(begin_and_stay).build();
         folder.wait_for(1);
@@ -365,7 +366,7 @@ fn one_that_never_returns_holds_up_neither_deadlines_nor_the_end() {
         cancelled.cancel();
         assert!(cancelled.join().unwrap_err().is_cancelled());
         pool.shutdown();
-        // A dropped one ends in the background, as soon as nobody waits for it.
+        // A dropped pool ends in the background, as soon as no task waits for it.
         let pool = folder.pool(2).env("ANOTHER", "template").preload(begin_and_stay).build();
         folder.wait_for(2);
         let task = pool.spawn(1, |n: u8| n);
@@ -425,7 +426,7 @@ fn a_template_that_is_stopped_holds_up_neither_deadlines_nor_the_end() {
         let waiting = process::spawn(9, |n: u8| n);
         kill(plain, libc::SIGCONT);
         assert_eq!(waiting.join().unwrap(), 9);
-        // The workers that nobody wanted any more are gone, and the template of the ended pool.
+        // The workers that were no longer needed have ended, and the template of the ended pool.
         until(|| children_of_all_threads(std::process::id()) == [plain]);
         return;
     }
@@ -437,7 +438,7 @@ fn nothing_is_left_of_a_hundred_pools() {
     if role().is_some() {
         let folder = Journal::new("hundred");
         let everything = || [descriptors(), children(), shared_mappings()];
-        // The template of all others is there, and stays.
+        // The template of all others exists, and stays.
         process::spawn((), |()| ()).join().unwrap();
         until(|| children() == 1);
         let before = everything();
@@ -455,7 +456,7 @@ fn nothing_is_left_of_a_hundred_pools() {
                 }
             }
         }
-        // No more than before: something of the first process may have been on its way out then.
+        // Not more than before: something of the first process may have been ending then.
         let is_left = |(now, before): (usize, usize)| now > before;
         until(|| !everything().into_iter().zip(before).any(is_left));
         return;

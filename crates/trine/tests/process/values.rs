@@ -1,4 +1,4 @@
-//! What crosses to a process and back: values, functions, and all that can go wrong with either.
+//! Values and functions cross to a process and back, and everything that can fail on the way.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
@@ -61,7 +61,7 @@ fn functions_cross_whatever_they_are() {
     assert_eq!(pool.spawn(7, Some::<u8>).join().unwrap(), Some(7));
     let closure = |n: u64| n + 1;
     assert_eq!(pool.spawn(pool.spawn(1, closure).join().unwrap(), closure).join().unwrap(), 3);
-    // Captures only what has no size: nothing has to cross.
+    // Captures only values without a size: nothing has to cross.
     let captures = move |n: u64| closure(n) + 1;
     assert_eq!(pool.spawn(1, captures).join().unwrap(), 3);
 }
@@ -81,7 +81,7 @@ fn a_task_runs_in_another_process_under_its_own_name() {
     assert_eq!(shown_there, shown, "the place of the spawn crosses as well");
 }
 
-/// Set before `main`, as crates do that register things and as C++ libraries do.
+/// Set before `main`, as registration crates and C++ libraries do.
 static INITIALISED: AtomicU32 = AtomicU32::new(0);
 
 #[used]
@@ -118,7 +118,7 @@ fn a_builder_changes_environment_and_directory_of_its_process_only() {
     assert!(error.is_not_spawned() && error.to_string().contains("a=b"), "{error}");
 }
 
-/// Panics or fails in one of the four places where code of the user encodes or decodes.
+/// Panics or fails in one of the four places where the user's code encodes or decodes.
 #[derive(Debug, PartialEq, Clone, Copy)]
 struct Touchy(u8);
 
@@ -216,7 +216,7 @@ fn why_a_value_does_not_cross_is_told() {
     let result = text(process::spawn((), |()| std::path::PathBuf::from(odd())).join().unwrap_err());
     assert!(result.ends_with("path contains invalid UTF-8 characters"), "{result}");
 
-    /// Takes less than it gives.
+    /// Accepts fewer values than it encodes.
     #[derive(Serialize)]
     struct Even(u32);
     impl<'de> Deserialize<'de> for Even {

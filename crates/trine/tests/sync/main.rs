@@ -19,7 +19,7 @@ use trine::{Kind, Task, coroutine, thread};
 
 /// Longer than any test runs, so that a wait with it ends for another reason.
 const LONG: Duration = Duration::from_secs(600);
-/// A wait that is to time out.
+/// The timeout of a wait that is to time out.
 const SHORT: Duration = Duration::from_millis(2);
 /// The kinds that share memory.
 const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
@@ -32,7 +32,7 @@ fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
-/// A coroutine or a thread, in turn.
+/// Returns the kinds in turn.
 fn kind_of(n: usize) -> Kind {
     KINDS[n % KINDS.len()]
 }

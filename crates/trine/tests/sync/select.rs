@@ -65,7 +65,7 @@ fn bodies_belong_to_the_code_around() {
                 }
             }
         }
-        // The arm is gone: what it borrowed can be moved.
+        // The arm has ended: the value that it borrowed can be moved.
         drop(receiver);
         Ok(sum)
     }
@@ -232,7 +232,7 @@ fn nothing_is_lost_between_channels_senders_and_timeouts() {
                 }
                 sum
             }));
-            // Plain ones among them.
+            // Plain senders among them.
             sending.push(spawn(nth * step + offset, move || {
                 (1..=EACH).inspect(|n| plain.send(*n).unwrap()).sum()
             }));

@@ -1,5 +1,5 @@
-//! Bad input: each ends in an error or a documented panic that says what is wrong and what to do, and
-//! never in a wait without end where that can be told.
+//! Bad input ends in an error or a documented panic that names the cause and the remedy. It never
+//! ends in an endless wait that could be detected.
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
@@ -26,7 +26,7 @@ fn text(payload: &(dyn Any + Send)) -> String {
     text.unwrap_or_else(|| (*payload.downcast_ref::<&str>().unwrap()).to_owned())
 }
 
-/// What a coroutine or thread is told that does `f` with its own handle.
+/// Runs `f` in a task with the task's own handle. Returns the message of the panic.
 fn with_own_handle(kind: Kind, f: impl FnOnce(Task<()>) + Send + 'static) -> String {
     let (handle, own) = channel::bounded::<Task<()>>(1);
     let (to_tell, told) = channel::bounded(1);
@@ -75,7 +75,7 @@ fn a_future_that_awaits_itself_is_told() {
     let (handle, own) = channel::bounded::<Task<()>>(1);
     let (to_tell, told) = channel::bounded(1);
     let task = future::spawn(async move {
-        // At its second turn, when the handle is there.
+        // At its second turn, when the handle has arrived.
         let own = loop {
             match own.try_recv() {
                 Ok(own) => break own,
@@ -130,7 +130,7 @@ fn a_pool_that_its_own_task_shuts_down_is_told() {
     });
     let error = task.join().unwrap_err();
     assert!(error.to_string().contains("a task of a pool waits for the pool's end"), "{error}");
-    // Another's is none of its business.
+    // A task may shut another pool down.
     let other = thread::Pool::new(1);
     thread::Pool::new(1).spawn(move || other.shutdown()).join().unwrap();
 }
@@ -190,7 +190,7 @@ fn absurd_durations_mean_at_once_or_for_good() {
     let begin = Instant::now();
     time::sleep(Duration::ZERO);
     time::sleep_until(begin.checked_sub(Duration::from_secs(1)).unwrap_or(begin));
-    // A time that has passed is a "negative" one: nothing waits, and nothing underflows.
+    // A deadline in the past acts as a negative duration: nothing waits, and nothing underflows.
     assert!(time::timeout(Duration::ZERO, || time::sleep(Duration::MAX)).is_err());
     assert_eq!(time::timeout(Duration::MAX, || 7), Ok(7));
     assert_eq!(shield(Duration::ZERO, || shield(Duration::MAX, || 7)), 7);

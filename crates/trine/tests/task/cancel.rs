@@ -18,7 +18,7 @@ impl Drop for Counted {
     }
 }
 
-/// The two ways of this process, as `spawn`.
+/// Spawns `f` as a coroutine and as a thread.
 fn both<T: Send + 'static>(f: impl FnOnce() -> T + Clone + Send + 'static) -> [Task<T>; 2] {
     [coroutine::spawn(f.clone()), thread::spawn(f)]
 }
@@ -88,7 +88,7 @@ fn a_cancelled_task_that_had_not_begun_ends_at_once_and_never_runs() {
     let counted = Counted(Arc::clone(&dropped));
     let queued = pool.spawn(move || -> () { panic!("it ran, {}", counted.0.load(Relaxed)) });
     queued.cancel();
-    // The one thread of the pool is still at the other task.
+    // The only thread of the pool is still running the other task.
     assert!(queued.join().unwrap_err().is_cancelled());
     assert_eq!(dropped.load(Acquire), 1);
     go.send(()).unwrap();
@@ -148,7 +148,8 @@ fn a_wait_in_a_destructor_goes_on_when_its_task_is_cancelled() {
     struct Waits(Arc<AtomicUsize>);
     impl Drop for Waits {
         fn drop(&mut self) {
-            // A wait that cannot fail never unwinds a second time; one that can says so.
+            // A wait that cannot fail never unwinds a second time. A wait with a result returns an
+            // error.
             time::sleep(Duration::from_millis(1));
             let endless = coroutine::spawn(|| time::sleep(Duration::MAX));
             let canceller = endless.canceller();
@@ -174,7 +175,7 @@ fn a_wait_in_a_destructor_goes_on_when_its_task_is_cancelled() {
 
 #[test]
 fn one_that_waits_while_it_unwinds_does_not_keep_its_neighbours_from_being_cancelled() {
-    // Many, so that on any number of carriers some share one.
+    // Many, so that some share a carrier on any machine.
     struct WaitsFor(Arc<AtomicUsize>, usize);
     impl Drop for WaitsFor {
         fn drop(&mut self) {
@@ -196,7 +197,7 @@ fn one_that_waits_while_it_unwinds_does_not_keep_its_neighbours_from_being_cance
         })
         .collect();
     tasks.iter().for_each(until_waiting);
-    // None ends before all of them unwind at once.
+    // No task ends before all of them unwind at once.
     for task in &tasks {
         task.cancel();
     }
@@ -270,23 +271,23 @@ fn the_earliest_deadline_counts_and_ends_its_own_function_only() {
         Duration::from_millis(ms)
     }
     let work = || {
-        // The inner one is earlier.
+        // The inner deadline is earlier.
         let outer = time::timeout(Duration::from_secs(3600), || {
             let inner = time::timeout(ms(1), || time::sleep(Duration::MAX));
             assert_eq!(inner.unwrap_err().after(), ms(1));
-            // And is over.
+            // It is over.
             time::sleep(ms(2));
             assert!(!trine::cancelled());
             1
         });
         assert_eq!(outer, Ok(1));
-        // The outer one is earlier: the inner function does not return.
+        // The outer deadline is earlier: the inner function does not return.
         let outer = time::timeout(ms(1), || {
             let _inner = time::timeout(Duration::from_secs(3600), || time::sleep(Duration::MAX));
             unreachable!("the outer time is up");
         });
         outer.map(|never: ()| never).unwrap_err();
-        // What returns in spite of the deadline has a value.
+        // A function that returns in spite of the deadline has a value.
         let late = time::timeout(ms(1), || {
             let error = thread::spawn(|| time::sleep(ms(50))).join().unwrap_err();
             assert!(error.is_timeout(), "{error}");
@@ -295,11 +296,11 @@ fn the_earliest_deadline_counts_and_ends_its_own_function_only() {
         });
         assert_eq!(late, Ok(2));
         assert!(!trine::cancelled());
-        // Absurd durations are none.
+        // Absurd durations set no deadline.
         assert_eq!(time::timeout(Duration::MAX, || 3), Ok(3));
         assert_eq!(time::timeout(Duration::ZERO, || 4), Ok(4));
         assert!(time::timeout(Duration::ZERO, || time::sleep(Duration::MAX)).is_err());
-        // A panic is the function's own.
+        // A panic belongs to the function.
         let panicked = panic::catch_unwind(|| {
             time::timeout(ms(1), || panic::resume_unwind(Box::new("its own")))
         });
@@ -373,7 +374,8 @@ fn whoever_comes_first_every_task_ends_once() {
         }
     }
     assert_eq!(values + cancelled, 2 * ROUNDS);
-    // Each has dropped what it owned, run or not; the closures of the first calls were cloned from.
+    // Each has dropped its captures, whether it ran or not. The closures of the first calls were
+    // cloned from.
     assert_eq!(Arc::strong_count(&dropped), 1);
 }
 

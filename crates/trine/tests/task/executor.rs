@@ -1,4 +1,4 @@
-//! One function, all kinds: `spawn` and `map` through the trait.
+//! One function on all kinds: `spawn` and `map` through the trait.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ fn cube(n: u64) -> u64 {
     n * n * n
 }
 
-/// As generic as a user would write it.
+/// A generic function, as a user writes it.
 fn sum_of_cubes(executor: &impl Executor) -> u64 {
     executor.map(1..=100, cube).map(Result::unwrap).sum()
 }
@@ -58,7 +58,7 @@ fn results_come_in_the_order_of_the_arguments() {
 
 #[test]
 fn unordered_gives_the_quick_ones_first() {
-    // The first argument's task waits for all others to have come out.
+    // The first argument's task waits until all other results have been yielded.
     static PASSED: AtomicUsize = AtomicUsize::new(0);
     fn quick_ones_come_first(executor: &impl Executor) {
         PASSED.store(0, Ordering::SeqCst);
@@ -79,7 +79,7 @@ fn unordered_gives_the_quick_ones_first() {
         assert_eq!(order.last(), Some(&0), "{order:?}");
     }
     quick_ones_come_first(&Kind::Coroutine);
-    // The default pool has one thread where there is one core: there the first would wait for good.
+    // The default pool has one thread on one core, where the first would wait for ever.
     quick_ones_come_first(&thread::Pool::new(2));
 }
 
@@ -164,7 +164,7 @@ fn the_states_of_a_process_task_are_true() {
         spin_for_ever()
     });
     let queued: Task<()> = pool.spawn((), |()| ());
-    // A worker that is killed before it has begun its task would hand it to the next.
+    // A worker that is killed before it has begun its task would pass it to the next worker.
     while !sign.exists() {
         std::thread::yield_now();
     }

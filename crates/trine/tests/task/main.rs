@@ -1,4 +1,4 @@
-//! Tasks of any kind: how they are run, cancelled and kept in scopes, and what they do with bad input.
+//! Tasks of any kind: how they run, are cancelled, and end in scopes. Also bad input to any part.
 
 mod bad_input;
 mod cancel;

@@ -1,4 +1,4 @@
-//! Threads and the first pool.
+//! Threads and the thread pool.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -119,7 +119,7 @@ fn a_coroutine_joins_a_pool_s_task_without_holding_its_carrier() {
     let (open, gate) = mpsc::channel::<u32>();
     let behind_the_gate = pool.spawn(move || gate.recv().unwrap());
     let waits = coroutine::spawn(move || behind_the_gate.join().unwrap());
-    // Should the wait hold its carrier, these would have to run on the others; with one carrier
+    // If the wait held its carrier, these would have to run on the others. With one carrier
     // (`taskset -c 0`) they would not run at all.
     let others: Vec<_> = (0..100).map(|n| coroutine::spawn(move || n)).collect();
     assert_eq!(others.into_iter().map(|task| task.join().unwrap()).sum::<u32>(), 4950);
@@ -148,7 +148,7 @@ fn a_thread_local_s_destructor_may_spawn_join_and_sleep() {
     struct Late(mpsc::Sender<u32>);
     impl Drop for Late {
         fn drop(&mut self) {
-            // The thread's other thread-locals, the runtime's among them, are gone already.
+            // The thread's other thread-locals, among them the runtime's, are destroyed already.
             let sum = coroutine::spawn(|| 1).join().unwrap() + thread::spawn(|| 2).join().unwrap();
             trine::time::sleep(Duration::from_millis(1));
             let slow = thread::spawn(|| trine::time::sleep(Duration::from_millis(2)));

@@ -41,7 +41,7 @@ fn an_awaited_task_that_fails_gives_its_error() {
 
 #[test]
 fn waiting_for_a_future_leaves_the_carrier_to_others() {
-    /// Ready once somebody has set the value.
+    /// Ready once its value is set.
     #[derive(Clone, Default)]
     struct Slot(Arc<Mutex<(Option<u32>, Option<Waker>)>>);
     impl Slot {
@@ -49,7 +49,7 @@ fn waiting_for_a_future_leaves_the_carrier_to_others() {
             let mut slot = self.0.lock().unwrap();
             slot.0 = Some(value);
             if let Some(waker) = slot.1.take() {
-                // A waker may be cloned and used as often as one likes, from any thread.
+                // A waker may be cloned and used any number of times, from any thread.
                 let clones: Vec<Waker> = (0..1000).map(|_| waker.clone()).collect();
                 clones.into_iter().for_each(Waker::wake);
             }
@@ -74,7 +74,7 @@ fn waiting_for_a_future_leaves_the_carrier_to_others() {
         .cloned()
         .map(|slot| coroutine::spawn(move || future::block_on(slot)))
         .collect();
-    // More waiters than carriers: each parks, or the later ones would never have their turn.
+    // More waiters than carriers: each parks, or the later ones would never run.
     let setters = [0, 1].map(|half| {
         let slots = slots.clone();
         std::thread::spawn(move || {

@@ -1,4 +1,5 @@
-//! Future tasks: wakers under any caller, panics, drops, joins, sleeps, and nobody left to wake.
+//! Future tasks: wakers under any caller, panics, drops, joins, sleeps, and futures that no waker
+//! can reach.
 
 mod awaited;
 mod sleeps;
@@ -16,7 +17,7 @@ use trine::{State, Task, future};
 
 use crate::common::waiting::until;
 
-/// What a test and its [`Probe`] share.
+/// The state that a test and its [`Probe`] share.
 #[derive(Default)]
 struct Watch {
     polls: AtomicUsize,
@@ -26,7 +27,7 @@ struct Watch {
     ended: AtomicBool,
     /// The waker of the latest poll.
     waker: Mutex<Option<Waker>>,
-    /// Where the future was dropped.
+    /// The name of the thread that dropped the future.
     dropped_on: Mutex<Option<String>>,
 }
 
@@ -44,7 +45,7 @@ impl Watch {
     }
 }
 
-/// A future that is ready when it is told to, and checks how it is treated.
+/// A future that is ready when the test says so, and checks how it is polled and dropped.
 struct Probe(Arc<Watch>);
 
 impl Probe {
@@ -53,7 +54,7 @@ impl Probe {
         (Probe(Arc::clone(&watch)), watch)
     }
 
-    /// A task that has been polled and waits.
+    /// Spawns a probe, and returns when its task has been polled and waits.
     fn waiting() -> (Task<u32>, Arc<Watch>) {
         let (probe, watch) = Probe::new();
         let task = future::spawn(probe);

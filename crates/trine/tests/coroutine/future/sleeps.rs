@@ -1,4 +1,4 @@
-//! The sleep of futures.
+//! `future::sleep`.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -68,7 +68,7 @@ fn a_sleep_works_in_any_executor_and_may_move_between_threads() {
     };
     let [early, late] =
         [(); 2].map(|()| Arc::new(Unpark(std::thread::current(), AtomicUsize::new(0))));
-    // Once more with a longer one, if it was over before it had moved.
+    // Tries a longer delay if the sleep was over before it had moved.
     for delay in [5, 50, 500, 5_000, 50_000].map(Duration::from_millis) {
         let deadline = Instant::now() + delay;
         let mut sleep = Box::pin(future::sleep_until(deadline));
@@ -91,10 +91,10 @@ fn a_sleep_works_in_any_executor_and_may_move_between_threads() {
         assert!(Instant::now() >= deadline);
         break;
     }
-    // Nothing is set that could keep a waker.
+    // No timer is left that could hold a waker.
     until(|| Arc::strong_count(&early) == 1);
     until(|| Arc::strong_count(&late) == 1);
-    // Dropped elsewhere than it was set.
+    // Dropped on another thread than the one that set its timer.
     let dropped = future::spawn(poll_fn(move |context| {
         let mut sleep = Box::pin(future::sleep(Duration::from_secs(3600)));
         assert!(sleep.as_mut().poll(context).is_pending());
@@ -107,7 +107,7 @@ fn a_sleep_works_in_any_executor_and_may_move_between_threads() {
 
 #[test]
 fn a_sleep_wakes_the_waker_of_its_last_poll() {
-    // Carriers that are awake ring on the spot.
+    // Carriers that are awake fire timers at once.
     let stop = Arc::new(AtomicBool::new(false));
     let busy = [(); 2].map(|()| {
         let stop = Arc::clone(&stop);
@@ -120,7 +120,7 @@ fn a_sleep_wakes_the_waker_of_its_last_poll() {
     for _ in 0..2000 {
         let mut sleep = Box::pin(future::sleep(Duration::from_micros(30)));
         let mut given = Vec::new();
-        // Each poll has a waker of its own; the last ones come about when the alarm rings.
+        // Each poll has a waker of its own. The last ones are set about when the timer fires.
         loop {
             let new = Arc::new(Unpark(std::thread::current(), AtomicUsize::new(0)));
             let waker = Waker::from(Arc::clone(&new));

@@ -1,4 +1,4 @@
-//! What a spawned future is as a task: its handle, its turns, its end.
+//! A spawned future as a task: its handle, its turns, its end.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -78,7 +78,7 @@ fn panics_in_poll_and_drop_end_the_task_alone() {
     assert!(error.is_panic() && error.to_string().contains("in the poll"), "{error}");
     assert!(error.to_string().contains("`fragile`"), "{error}");
 
-    // After the value was there: the destructor belongs to the task.
+    // After the value is there, the destructor still belongs to the task.
     let bomb = Bomb("in the destructor");
     let value = Arc::new(());
     let mut output = Some(Arc::clone(&value));
@@ -90,7 +90,7 @@ fn panics_in_poll_and_drop_end_the_task_alone() {
     assert!(error.to_string().contains("in the destructor"), "{error}");
     assert_eq!(Arc::strong_count(&value), 1);
 
-    // Two panics: the first one is the outcome.
+    // Two panics: the first is the outcome.
     let bomb = Bomb("the second");
     let task = future::spawn(poll_fn(move |_| -> Poll<()> {
         let _ = &bomb;
@@ -99,9 +99,9 @@ fn panics_in_poll_and_drop_end_the_task_alone() {
     let error = task.join().unwrap_err();
     assert!(error.to_string().contains("the first"), "{error}");
 
-    // A value that nobody wants.
+    // A value that is never joined.
     drop(future::spawn(async { Bomb("unwanted") }));
-    // And one whose future panics first.
+    // A value that is lost to a panic of its future's destructor.
     let bomb = Bomb("in the destructor, with a value that does so too");
     let task = future::spawn(poll_fn(move |_| {
         let _ = &bomb;
@@ -110,7 +110,7 @@ fn panics_in_poll_and_drop_end_the_task_alone() {
     let error = task.join().map(std::mem::forget).unwrap_err();
     assert!(error.to_string().contains("with a value"), "{error}");
 
-    // The carriers are whole.
+    // The carriers still work.
     let many: Vec<_> = (0..100).map(|n| future::spawn(async move { n })).collect();
     for (n, task) in many.into_iter().enumerate() {
         assert_eq!(task.join().unwrap(), n);
@@ -120,7 +120,7 @@ fn panics_in_poll_and_drop_end_the_task_alone() {
 #[test]
 fn futures_and_coroutines_do_not_starve_each_other() {
     let stop = Arc::new(AtomicBool::new(false));
-    // More than there are carriers, of each: every one is busy with both.
+    // More of each than there are carriers: every carrier is busy with both.
     let futures: Vec<_> = (0..16)
         .map(|_| {
             let stop = Arc::clone(&stop);
@@ -170,7 +170,7 @@ fn futures_spawn_futures_and_await_them() {
     assert_eq!(future::spawn(tree(12)).join().unwrap(), 4096);
 }
 
-/// Tells of its drop, wakes nobody.
+/// Counts its drop, and wakes nothing.
 struct Pending(Arc<AtomicUsize>);
 
 impl Drop for Pending {

@@ -1,4 +1,4 @@
-//! Wakers: used at any moment, from anywhere, for as long as one likes.
+//! Wakers may be used at any moment, from anywhere, and for any length of time.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -46,7 +46,7 @@ fn a_thousand_clones_are_used_from_several_threads_at_once() {
 
 #[test]
 fn a_wake_up_is_never_lost_and_its_writes_are_seen() {
-    // A thread and a future hand a number to and fro; each write is announced by a wake-up only.
+    // A thread and a future pass a number to and fro; only a wake-up announces each write.
     const ROUNDS: usize = 2_000;
     let shared: Arc<(AtomicUsize, Mutex<Option<Waker>>)> = Arc::default();
     let writer = {
@@ -128,12 +128,12 @@ fn a_waker_outlives_the_task_and_does_nothing_then() {
         }
     });
     KEPT.lock().unwrap()[0].wake_by_ref();
-    // Whatever a carrier does with a wake-up, it does it before what is spawned later.
+    // A carrier handles a wake-up before it runs anything that is spawned later.
     for _ in 0..100 {
         future::spawn(async {}).join().unwrap();
     }
     assert_eq!(watch.polls.load(SeqCst), polls);
-    // The one in the static stays for good, as does its task's memory.
+    // The waker in the static stays, as does its task's memory.
     drop(watch);
 }
 
@@ -179,7 +179,7 @@ fn who_nobody_can_wake_waits_as_long_as_there_is_a_handle() {
     assert_eq!((task.state(), watch.drops.load(SeqCst)), (State::Waiting, 0));
     assert!(task::list().iter().any(|info| info.id == id && info.state == State::Waiting));
     let task = task.join_timeout(Duration::from_millis(1)).unwrap_err();
-    // Without a handle it is dropped, by its carrier.
+    // Without a handle its carrier drops it.
     drop(task);
     until(|| watch.drops.load(SeqCst) == 1);
     let thread = watch.dropped_on.lock().unwrap().take().unwrap();
@@ -248,7 +248,7 @@ fn wakers_handles_and_turns_may_end_in_any_order() {
                 }
             });
         });
-        // Where it was woken it has left another waker.
+        // If it was woken, it has left another waker.
         drop(watch.waker.lock().unwrap().take());
         until(|| {
             drop(watch.waker.lock().unwrap().take());

@@ -1,4 +1,4 @@
-//! Whoever is cancelled leaves no descriptor, no thread and no half of a call.
+//! A cancelled task leaves no descriptor, no thread and no half-done call.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::common::processes::descriptors;
 
 use super::{TempPath, pattern, until_it_waits};
 
-/// How the threads of the pool are: `S` for one that sleeps.
+/// Reads the states of the pool's threads: `S` is sleeping.
 fn pool_threads() -> Vec<String> {
     let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let lines =
@@ -68,7 +68,7 @@ fn cancelled_at_any_moment_nothing_is_left() {
             Err(error) => assert!(error.is_cancelled(), "{error}"),
         }
     }
-    // What was left to its thread comes to its end.
+    // Calls that were left to a thread of the pool end by themselves.
     while descriptors() != before || pool_threads().iter().any(|state| state != "S") {
         std::thread::yield_now();
     }
@@ -97,7 +97,7 @@ fn a_loop_over_a_directory_that_passes_over_errors_ends_with_its_task() {
     });
     is_open.recv().unwrap();
     task.cancel();
-    // What was taken in before is there.
+    // Entries that were read before are still returned.
     let count = task.join().unwrap();
     assert!(0 < count && count < 1000, "{count}");
 }

@@ -1,4 +1,4 @@
-//! What is written is what is read.
+//! Reads return the bytes that were written.
 
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 
@@ -80,7 +80,7 @@ fn appends_of_many_are_whole() {
             let append = move || {
                 let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
                 for line in 0..20 {
-                    // In one write, which is what appends go by.
+                    // In one write, since each append is one write.
                     file.write_all(format!("{n} {line}\n").as_bytes()).unwrap();
                 }
             };
@@ -208,7 +208,7 @@ fn copies_are_whole_and_keep_permissions() {
     });
 }
 
-/// Has the kernel forget what it keeps of a file, as far as it can.
+/// Makes the kernel drop its cache of a file, as far as it can.
 fn forget(path: &std::path::Path) {
     let file = std::fs::File::open(path).unwrap();
     file.sync_all().unwrap();

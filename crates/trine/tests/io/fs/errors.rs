@@ -1,4 +1,4 @@
-//! Whatever is wrong is told, with std's kinds.
+//! Errors have std's kinds.
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};
@@ -71,7 +71,7 @@ fn options_that_contradict_each_other_are_refused() {
             let mut std = std::fs::OpenOptions::new();
             std.read(on(0)).write(on(1)).append(on(2));
             std.truncate(on(3)).create(on(4)).create_new(on(5));
-            // It is there, and is a directory: every option fails, but reading.
+            // It exists, and is a directory: every option fails except for reading.
             match (ours.open("/"), std.open("/")) {
                 (Ok(_), Ok(_)) => assert_eq!(bits, 1),
                 (ours, std) => same(ours, std),
@@ -91,7 +91,7 @@ fn what_was_not_opened_for_it_is_refused() {
         bad(file.read_at(&mut [0; 4], 0).unwrap_err());
         let mut file = File::open(&path).unwrap();
         bad(file.write(b"text").unwrap_err());
-        // Where there is no such place.
+        // There is no such offset.
         let kind = file.read_at(&mut [0; 4], u64::MAX).unwrap_err().kind();
         assert_eq!(kind, ErrorKind::InvalidInput);
         let file = File::create(&path).unwrap();
@@ -143,7 +143,7 @@ fn a_small_disk_takes_what_it_can() {
 #[test]
 fn without_descriptors_opening_fails_and_asking_does_not() {
     if role().is_none() {
-        // The shell sets the limit; the program counts its own.
+        // The shell sets the limit of this child's descriptors.
         let inner = again("few");
         let mut shell = Command::new("sh");
         shell.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(inner.get_program());
@@ -155,7 +155,7 @@ fn without_descriptors_opening_fails_and_asking_does_not() {
         });
         return;
     }
-    // What trine itself needs is there first.
+    // Trine opens its own descriptors first.
     coroutine::spawn(|| fs::create_dir("/").unwrap_err()).join().unwrap();
     let task = coroutine::spawn(|| {
         let mut held = Vec::new();

@@ -22,7 +22,7 @@ fn everywhere(f: impl Fn() + Send + Clone + 'static) {
     beside.join().unwrap();
 }
 
-/// Bytes that tell which file and place they are of.
+/// Makes bytes that differ by file and place.
 fn pattern(seed: usize, len: usize) -> Vec<u8> {
     (0..len).map(|n| ((n * 31) ^ (n >> 8) ^ (seed * 7)) as u8).collect()
 }

@@ -1,4 +1,4 @@
-//! Directories, links, and what is known of a name.
+//! Directories, links, and the properties of a name.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! FIFOs, pipes and terminals: waited for without a thread.
+//! FIFOs, pipes and terminals: no thread is blocked by a wait for them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
@@ -27,7 +27,7 @@ fn a_hundred_fifos_are_waited_for_by_readers() {
         .map(|path| coroutine::spawn(move || fs::read_to_string(path).unwrap()))
         .collect();
     readers.iter().for_each(until_it_waits);
-    // More than the pool has threads; none of them is held.
+    // More than the pool has threads, and none of them is blocked.
     coroutine::spawn(move || fs::canonicalize("/").unwrap()).join().unwrap();
     for (n, path) in paths.iter().enumerate() {
         let mut writer = std::fs::OpenOptions::new().write(true).open(path).unwrap();
@@ -75,7 +75,8 @@ fn both_ends_may_be_ours_and_a_writer_that_says_nothing_is_an_end() {
 fn waiting_for_the_other_end_can_be_cancelled() {
     let folder = TempPath::folder("fs");
     for round in 0..50 {
-        // An open that was left to its thread may be the other end of the next round for a moment.
+        // An open that was left to a thread of the pool may be the other end of the next round for
+        // a moment.
         let path = fifo(&folder, &round.to_string());
         let task = coroutine::spawn(move || {
             if round % 2 == 0 { fs::read(path).map(drop) } else { fs::write(path, "text") }

@@ -1,4 +1,4 @@
-//! Accepting when there is no descriptor left, in a child, so that the limit affects nobody else.
+//! Accepting without a free descriptor, in a child, so that the limit does not affect other tests.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use super::{ANY, KINDS, SHORT, spawn, until_it_waits};
 use crate::common::limits::limit_for_now;
 use crate::common::{again, role, run};
 
-/// Opens files until there is no room for one more.
+/// Opens files until no descriptor is left.
 fn exhaust() -> Vec<File> {
     let mut files = Vec::new();
     let error = loop {
@@ -25,10 +25,10 @@ fn exhaust() -> Vec<File> {
     files
 }
 
-/// Of the whole program.
+/// Returns the processor time of the whole program.
 fn processor_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes into `time`, which is the caller's.
+    // SAFETY: the kernel writes into `time`, which belongs to the caller.
     assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) }, 0);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }

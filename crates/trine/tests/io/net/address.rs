@@ -1,4 +1,4 @@
-//! What is written is read as std reads it.
+//! Addresses are parsed as std parses them.
 
 use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -63,7 +63,7 @@ fn text_is_read_or_refused_as_std_does() {
                 (Ok(ours), Ok(std)) => assert_eq!(ours, std, "{text:?}"),
                 (Err(ours), Err(std)) => {
                     assert_eq!(ours.kind(), std.kind(), "{text:?}");
-                    // The resolver is not always of one mind about why it found nothing.
+                    // The resolver's reason for an empty result varies.
                     assert!(!ours.to_string().is_empty());
                 }
                 (ours, std) => panic!("{text:?}: {ours:?}, {std:?}"),

@@ -1,4 +1,4 @@
-//! Calls that are ended from outside, wherever they wait.
+//! Calls that are cancelled or time out, wherever they wait.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -13,20 +13,21 @@ use super::{ANY, KINDS, SHORT, pair, spawn, until, until_it_waits};
 use crate::common::processes::descriptors;
 use crate::common::{again, role, run};
 
-/// A call that waits for good; it says what it was ended with.
+/// A call that would wait for ever. Returns the error that ends it.
 type Call = Box<dyn FnOnce() -> io::Error + Send>;
 
-/// A listener that has no room for another connection, its address, and those that it holds.
+/// Makes a listener with a full backlog. Returns it with its address and the connections in the
+/// backlog.
 fn full() -> (TcpListener, SocketAddr, Vec<TcpStream>) {
     let listener = TcpListener::bind(ANY).unwrap();
     let address = listener.local_addr().unwrap();
     rustix::net::listen(&listener, 0).unwrap();
-    // The kernel takes one more than it was told, and drops what comes then.
+    // The kernel takes one more than the backlog, and drops later ones.
     let held = [(); 8].map(|()| TcpStream::connect_timeout(&address, Duration::from_millis(50)));
     (listener, address, held.into_iter().flatten().collect())
 }
 
-/// One of each call that waits.
+/// Makes one of each call that waits.
 fn calls() -> Vec<Call> {
     let (listener, address, held) = full();
     let clear = TcpListener::bind(ANY).unwrap();
@@ -142,7 +143,7 @@ fn a_stream_goes_on_after_a_read_that_was_given_up() {
                 until_it_waits(&task);
             }
             task.cancel();
-            // One that was cancelled before it began has no value.
+            // A task that was cancelled before it began has no value.
             assert!(task.join().is_ok_and(|read| read.is_err()) || n % 2 == 1);
             other.write_all(&[n]).unwrap();
             let mut byte = [0];
@@ -167,7 +168,7 @@ fn a_connection_that_takes_too_long_is_given_up() {
 fn a_connection_that_is_given_up_leaves_no_descriptor() {
     if role().is_none() {
         let mut child = again("child");
-        // No second carrier comes with descriptors of its own.
+        // A second carrier would open descriptors of its own.
         child.env("TRINE_CARRIERS", "1");
         return drop(run(child));
     }
@@ -182,7 +183,8 @@ fn a_connection_that_is_given_up_leaves_no_descriptor() {
             assert!(slow.join().unwrap());
         }
     };
-    // What the program keeps is there after the first round; a thread may still be closing its own.
+    // The program's own descriptors are open after the first round. A thread may still be closing
+    // its own.
     give_up();
     let before = descriptors();
     (0..10).for_each(|_| give_up());

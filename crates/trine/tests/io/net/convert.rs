@@ -1,4 +1,4 @@
-//! From and to std.
+//! Conversions from and to std.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net;
@@ -42,7 +42,7 @@ fn a_stream_goes_to_std_and_back_with_its_timeouts() {
     everywhere(|| {
         let (one, mut other) = pair();
         assert!(!blocks(&one) && closes_on_exec(&one) && closes_on_exec(one.try_clone().unwrap()));
-        // A wait first, so that the descriptor is known to a reactor.
+        // Waits first, so that a reactor knows the descriptor.
         one.set_read_timeout(Some(SHORT)).unwrap();
         assert_eq!((&one).read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
         one.set_read_timeout(Some(LONG)).unwrap();

@@ -1,4 +1,4 @@
-//! What goes wrong, with std's kinds of errors.
+//! Failures have std's kinds of errors.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::common::starts::no_child_starts;
 
 use super::{ANY, KINDS, LONG, SHORT, everywhere, pair, spawn, until_it_waits};
 
-/// An address where nobody listens.
+/// Returns an address without a listener.
 fn deserted() -> SocketAddr {
     TcpListener::bind(ANY).unwrap().local_addr().unwrap()
 }
@@ -113,7 +113,7 @@ fn empty_buffers_do_not_wait_and_huge_ones_are_no_obstacle() {
         assert_eq!(one.read(&mut []).unwrap(), 0);
         assert_eq!(one.peek(&mut []).unwrap(), 0);
         assert_eq!(one.write(&[]).unwrap(), 0);
-        // Also where there is no room.
+        // Also if there is no room.
         one.set_write_timeout(Some(SHORT)).unwrap();
         while one.write(&[0; 65536]).is_ok() {}
         assert_eq!(one.write(&[]).unwrap(), 0);

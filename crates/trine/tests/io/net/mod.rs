@@ -1,5 +1,6 @@
-//! TCP and UDP over loopback, between coroutines, threads and local coroutines of a thread. `TRINE_REACTOR` chooses
-//! what carriers wait with.
+//! TCP and UDP over loopback, between coroutines, threads and local coroutines of a thread.
+//!
+//! `TRINE_REACTOR` chooses the carriers' back end.
 
 mod accept;
 mod address;
@@ -18,7 +19,7 @@ use trine::{Kind, Task, coroutine, thread};
 
 /// Longer than any test runs, so that a wait with it ends for another reason.
 const LONG: Duration = Duration::from_secs(600);
-/// A wait that is to time out.
+/// The timeout of a wait that is to time out.
 const SHORT: Duration = Duration::from_millis(2);
 /// The kinds that share memory.
 const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
@@ -33,21 +34,22 @@ fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
-/// Calls `f` in a coroutine, in a thread's task, on a plain thread, and in a local coroutine of one.
+/// Calls `f` in a coroutine, in a thread's task, on a plain thread, and in a local coroutine of
+/// such a thread.
 fn everywhere(f: fn()) {
     KINDS.into_iter().for_each(|kind| spawn(kind, f).join().unwrap());
     std::thread::spawn(f).join().unwrap();
     std::thread::spawn(move || spawn_local(f).join().unwrap()).join().unwrap();
 }
 
-/// Two ends of a connection.
+/// Makes two ends of a connection.
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(ANY).unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (one, listener.accept().unwrap().0)
 }
 
-/// `len` bytes in which each place can be told from its neighbours.
+/// Makes `len` bytes in which neighbouring places differ.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }

@@ -1,4 +1,4 @@
-//! Bytes: none is lost, doubled or kept back.
+//! No byte is lost, duplicated or kept back.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write, read_to_string};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use trine::{Kind, State, coroutine, thread};
 
 use super::{ANY, KINDS, everywhere, pair, pattern, spawn, until};
 
-/// Answers each message of 64 bytes until the peer has no more.
+/// Echoes each message of 64 bytes until the peer has no more.
 fn serve(mut stream: TcpStream) {
     let mut message = [0; 64];
     while stream.read_exact(&mut message).is_ok() {
@@ -60,7 +60,7 @@ fn each_connection_is_accepted_by_one_of_several() {
     let acceptors: Vec<_> = (0..6)
         .map(|n| {
             let (listener, accepted) = (Arc::clone(&listener), Arc::clone(&accepted));
-            // The last two by clones of their own.
+            // The last two use clones of their own.
             let own = (n >= 4).then(|| listener.try_clone().unwrap());
             spawn(KINDS[n % 2], move || {
                 for stream in own.as_ref().unwrap_or(&listener).incoming() {
@@ -128,7 +128,7 @@ fn a_slow_reader_keeps_its_writer_waiting_and_misses_nothing() {
                 count.fetch_add(part.len(), Ordering::Relaxed);
             }
         });
-        // Once there is no room left, nothing more is taken off the writer's hands.
+        // When the buffers are full, the writer waits.
         until(|| written.load(Ordering::Relaxed) > 0 && task.state() == State::Waiting);
         let mut received = Vec::with_capacity(LEN);
         let mut buffer = [0; 3000];

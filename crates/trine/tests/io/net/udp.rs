@@ -1,4 +1,4 @@
-//! Packets.
+//! UDP sockets.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -87,7 +87,7 @@ fn each_packet_is_received_by_one_of_several() {
     let client = UdpSocket::bind(ANY).unwrap();
     client.connect(server.local_addr().unwrap()).unwrap();
     (0..100_u8).for_each(|n| assert_eq!(client.send(&[n]).unwrap(), 1));
-    // An empty packet has a receiver end.
+    // An empty packet makes a receiver end.
     (0..4).for_each(|_| assert_eq!(client.send(&[]).unwrap(), 0));
     let mut seen: Vec<u8> =
         receivers.into_iter().flat_map(|receiver| receiver.join().unwrap()).collect();
@@ -184,7 +184,7 @@ fn options_are_what_they_were_set_to() {
 fn what_is_sent_to_a_group_is_received_by_those_who_have_joined() {
     let group = Ipv4Addr::new(239, 77, 3, 1);
     let member = UdpSocket::bind("0.0.0.0:0").unwrap();
-    // Without a route for groups at loopback there is nothing to see.
+    // Without a route for multicast at loopback, the test has nothing to check.
     if member.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).is_err() {
         return;
     }

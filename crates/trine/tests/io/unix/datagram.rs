@@ -114,7 +114,7 @@ fn addresses_lengths_and_ends_are_as_in_std() {
         assert_eq!(one.send(b"x").unwrap_err().kind(), ErrorKind::NotConnected);
         assert_eq!(one.send_to(b"a message", &b).unwrap(), 9);
         let mut buffer = [0; 4];
-        // What does not fit is cut off.
+        // The message is truncated.
         let (len, from) = other.recv_from(&mut buffer).unwrap();
         assert_eq!((len, from.as_pathname()), (4, Some(a.as_ref())));
         other.connect_addr(&from).unwrap();

@@ -137,7 +137,7 @@ fn bad_paths_are_std_s_errors() {
         assert_eq!(connect(place.as_ref()), ErrorKind::ConnectionRefused);
         fs::remove_file(&place).unwrap();
         assert_eq!(connect(place.as_ref()), ErrorKind::NotFound);
-        // What is no listener says so, and nobody panics.
+        // A descriptor that is no listener returns an error, and no call panics.
         let file = UnixListener::from(OwnedFd::from(File::open("/dev/null").unwrap()));
         file.accept().unwrap_err();
         file.local_addr().unwrap_err();
@@ -146,7 +146,8 @@ fn bad_paths_are_std_s_errors() {
     });
 }
 
-/// A listener whose backlog is full, with those who wait in it.
+/// Makes a listener with a full backlog. Returns it with its path and the connections in the
+/// backlog.
 fn full() -> (TempPath, UnixListener, Vec<std_net::UnixStream>) {
     let place = place();
     let listener = UnixListener::bind(&place).unwrap();
@@ -194,7 +195,7 @@ fn accepting_goes_on_when_there_are_descriptors_again() {
         let begin = UnixStream::connect(&at).unwrap();
         let (go, gate) = std::sync::mpsc::channel::<()>();
         let server = place.spawn(move || {
-            // The first one makes what waiting needs.
+            // The first one makes the descriptors that a wait needs.
             for _ in 0..2 {
                 echo(listener.accept().unwrap().0);
                 if place_is_thread(place) {
@@ -214,7 +215,7 @@ fn accepting_goes_on_when_there_are_descriptors_again() {
             taken.push(file);
         }
         go.send(()).unwrap();
-        // The connection is there: what it waits for is room.
+        // The connection exists; the server waits for a free descriptor.
         until_waiting(&server);
         drop(taken);
         ask(late, "second");

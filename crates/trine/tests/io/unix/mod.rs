@@ -1,4 +1,4 @@
-//! Unix sockets, of each kind and wherever they are used.
+//! Unix sockets of each kind, in every place.
 
 mod datagram;
 mod listener;

@@ -88,7 +88,7 @@ fn what_comes_with_a_descriptor_does_not_hide_what_comes_behind_it() {
     everywhere(|| {
         let (mut here, there) = UnixStream::pair().unwrap();
         let mut buffer = [0; 100];
-        // The first wait makes the reader's socket known to its back end.
+        // The first wait registers the reader's socket with its back end.
         let later = there.try_clone().unwrap();
         let first = coroutine::spawn(move || (&later).write_all(b"a").unwrap());
         assert_eq!(here.read(&mut buffer).unwrap(), 1);
@@ -241,13 +241,13 @@ fn to_std_and_back() {
         one.set_read_timeout(Some(Duration::from_millis(8))).unwrap();
         let clone = one.try_clone().unwrap();
         let mut one = std_net::UnixStream::from(one);
-        // It blocks: std's error after a timeout comes after that time only.
+        // It blocks: std returns its error only after that time.
         let begin = std::time::Instant::now();
         assert_eq!(one.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(begin.elapsed() >= Duration::from_millis(8));
         other.write_all(b"ab").unwrap();
         one.read_exact(&mut [0]).unwrap();
-        // A clone that stayed parks as before.
+        // A clone that stayed with trine parks as before.
         clone.set_read_timeout(None).unwrap();
         (&clone).read_exact(&mut [0]).unwrap();
         let waits = coroutine::spawn(move || (&clone).read(&mut [0]).unwrap());

@@ -1,4 +1,4 @@
-//! Channels whose peer has gone mad: it takes its end apart, and does to the descriptors what it likes.
+//! Channels with a hostile peer, which takes its end apart and abuses its descriptors.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,7 +18,7 @@ use trine::ipc::{self, Shared};
 
 use super::{LONG, until_refused};
 
-/// What an end is made of.
+/// The contents of an end.
 struct Parts {
     packet: Vec<u8>,
     memory: OwnedFd,
@@ -27,7 +27,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Takes an end out of the socket in which it lies.
+    /// Takes an end out of its socket.
     fn of<E: TryInto<OwnedFd, Error = AttachError>>(end: E) -> Parts {
         let socket = end.try_into().unwrap();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -45,7 +45,7 @@ impl Parts {
         Parts { memory: next(), peers: next(), bell: next(), packet }
     }
 
-    /// The same end again.
+    /// Makes the same end again.
     fn put_together(&self) -> OwnedFd {
         let (inside, outside) = rustix::net::socketpair(
             AddressFamily::UNIX,
@@ -79,7 +79,7 @@ fn fill(descriptor: &OwnedFd) {
     set_blocking(descriptor, true);
 }
 
-/// Does to both channels' descriptors what would make calls of honest ends block, until `over`.
+/// Makes calls of honest ends on both channels' descriptors block, until `over`.
 fn go_mad(parts: &[Parts], over: &AtomicBool) {
     while !over.load(Relaxed) {
         for parts in parts {
@@ -140,14 +140,14 @@ fn an_end_is_put_together_again_and_works() {
 fn a_channel_of_another_build_is_told_and_not_used() {
     let (sender, receiver) = ipc::channel::<u32>(4).unwrap();
     let (sending, receiving) = (Parts::of(sender.clone()), Parts::of(receiver.clone()));
-    // The last byte of the first word is the number of the layout.
+    // The last byte of the first word is the version of the layout.
     rustix::io::pwrite(&sending.memory, &[0xee], 7).unwrap();
     let error = Sender::<u32>::try_from(sending.put_together()).unwrap_err();
     assert!(matches!(error, AttachError::OtherBuild), "{error}");
     assert!(error.to_string().contains("another build"), "{error}");
     let error = Receiver::<u32>::try_from(receiving.put_together()).unwrap_err();
     assert!(matches!(error, AttachError::OtherBuild), "{error}");
-    // Those who were there before have read the header already.
+    // Ends that were attached before have read the header already.
     sender.send(7).unwrap();
     assert_eq!(receiver.recv().unwrap(), 7);
 }
@@ -201,7 +201,7 @@ fn ends_are_handed_on_and_taken_by_another_user() {
         return;
     }
     let (sender, receiver) = ipc::channel::<u32>(4).unwrap();
-    // The kernel knows users of single threads.
+    // The kernel keeps the user of each thread.
     let other = std::thread::spawn(move || {
         let nobody = Uid::from_raw(65534);
         rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();

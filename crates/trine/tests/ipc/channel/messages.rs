@@ -1,4 +1,4 @@
-//! Within one process: what is sent arrives, and waits end.
+//! Within one process: every message arrives, and waits end.
 
 use std::time::{Duration, Instant};
 
@@ -158,7 +158,7 @@ fn many_send_to_many_and_every_message_arrives_once() {
 fn a_message_of_the_greatest_length_arrives_and_a_longer_one_is_told() {
     for most in [10, 111, 112, 113, 120, 5000, 100_000] {
         let (sender, receiver) = ipc::channel_with::<Vec<u8>>(2, most).unwrap();
-        // The length takes one to three bytes of its own.
+        // The length field takes one to three bytes.
         let fits = (0..=most).rev().find(|&len| sender.try_send(vec![7; len]).is_ok()).unwrap();
         assert!(fits + 3 >= most, "{fits} of {most}");
         assert_eq!(receiver.recv().unwrap(), vec![7; fits]);

@@ -1,4 +1,5 @@
-//! Channels between processes: this test program runs itself as a child, which gets an end as its standard input.
+//! Channels between processes. The tests run themselves as a child, which gets an end as its
+//! standard input.
 
 mod hostile;
 mod messages;
@@ -16,8 +17,8 @@ fn descriptor<E: TryInto<OwnedFd, Error = AttachError>>(end: E) -> OwnedFd {
     end.try_into().unwrap()
 }
 
-/// Sends until nobody is left. A process that another test starts may hold a copy of the last end until it runs
-/// its program.
+/// Sends until there is no receiver. A process that another test starts may hold a copy of the last
+/// end until it runs its program.
 fn until_refused<T: From<u8> + Serialize + DeserializeOwned>(sender: &Sender<T>) {
     loop {
         if let Err(error) = sender.send_timeout(T::from(1), LONG) {
@@ -36,7 +37,7 @@ enum Message {
     Nothing,
 }
 
-/// As `serde_bytes`.
+/// Serializes bytes as `serde_bytes` does.
 mod bytes {
     use serde::de::{Error, Visitor};
     use serde::{Deserializer, Serializer};

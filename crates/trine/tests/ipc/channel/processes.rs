@@ -19,7 +19,7 @@ fn start(role: &str, end: OwnedFd) -> Child {
     command.spawn().unwrap()
 }
 
-/// The end that a child has got.
+/// Returns the end that the child has inherited.
 fn own_end() -> OwnedFd {
     std::io::stdin().as_fd().try_clone_to_owned().unwrap()
 }
@@ -38,7 +38,7 @@ fn a_child_answers() {
     const ROUNDS: u64 = 2000;
     if role().is_some() {
         let there = Receiver::<(Option<u64>, Option<Sender<u64>>)>::try_from(own_end());
-        // An end does not travel in a message yet; the type alone shows that it can be named.
+        // An end cannot travel in a message yet; the type alone can be named.
         assert!(matches!(there, Err(AttachError::OtherType)));
         return;
     }

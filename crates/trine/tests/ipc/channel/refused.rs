@@ -1,4 +1,4 @@
-//! What is no end of a channel, and a lack of descriptors.
+//! Descriptors that are no end of a channel, and a lack of descriptors.
 
 use std::os::fd::OwnedFd;
 
@@ -57,7 +57,7 @@ fn without_descriptors_it_is_an_error_and_nothing_is_left() {
     }
     limit_for_now(Resource::Nofile, 3);
     assert!(Sender::<u32>::try_from(end).is_err());
-    // What is there goes on, also where a wait would want a descriptor.
+    // The channel still works, also if a wait would need a descriptor.
     let task = coroutine::spawn(move || receiver.recv());
     sender.send(1).unwrap();
     assert_eq!(task.join().unwrap().unwrap(), 1);

@@ -1,4 +1,4 @@
-//! Over the death of the holder.
+//! The death of the holder.
 
 use std::io::{Read, Write};
 
@@ -12,7 +12,7 @@ use crate::common::seeds::{Rng, seed};
 use crate::common::waiting::until_waiting;
 
 fn say(word: &str) {
-    // Past the harness, which begins its line without an end.
+    // On a line of its own: the harness has begun one without an end.
     println!("\n{word}");
     std::io::stdout().flush().unwrap();
 }
@@ -31,7 +31,7 @@ fn the_next_one_is_told_of_a_death() {
         until_told_to_end();
         return;
     }
-    // Those who already wait, in every place.
+    // Tasks that wait before the death, in every place.
     for place in PLACES {
         let mutex = Mutex::new(0_u64).unwrap();
         let mut other = Other::start(&mutex, "hold");
@@ -56,7 +56,7 @@ fn the_next_one_is_told_of_a_death() {
         assert_eq!(told.iter().filter(|told| **told).count(), 1, "one of them, once");
         assert_eq!(mutex.lock().unwrap().get(), 10);
     }
-    // Those who come later, by each call.
+    // Tasks that lock after the death, by each call.
     for how in 0..3 {
         let mutex = Mutex::new(0_u64).unwrap();
         let mut other = Other::start(&mutex, "hold");
@@ -70,7 +70,7 @@ fn the_next_one_is_told_of_a_death() {
         for _ in 0..3 {
             let mut died = lock().unwrap_err();
             died.guard_mut().set(8);
-            // Dropped, it is as it was.
+            // A dropped error leaves the lock as it was.
         }
         assert_eq!(another(&mutex).lock().unwrap_err().recover().get(), 8);
         assert_eq!(lock().unwrap().get(), 8);
@@ -102,7 +102,7 @@ impl Books {
     }
 }
 
-/// Children that lock and change all the time are killed at any instruction, beside others that go on.
+/// Children that lock and change all the time are killed at any instruction, while others go on.
 #[test]
 fn killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works() {
     if let Some(role) = role() {

@@ -1,4 +1,4 @@
-//! Memory and descriptors that somebody else uses as he likes.
+//! Memory and descriptors that another process corrupts.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +17,7 @@ use crate::common::places::PLACES;
 use crate::common::seeds::{Rng, seed};
 use crate::common::waiting::until_waiting;
 
-/// The memory of the lock, to write there whatever one likes.
+/// Opens the lock's memory for arbitrary writes.
 fn memory<T: Pod>(mutex: &Mutex<T>) -> File {
     let [memory, _bell] = mutex.descriptors().unwrap();
     File::from(memory)
@@ -43,7 +43,7 @@ fn what_is_no_mutex_is_told() {
     assert_eq!(mutex.lock().unwrap().get(), 1);
 }
 
-/// All calls, on memory that somebody else writes.
+/// Makes all calls on memory that is being corrupted.
 fn use_in_every_way(mutex: &Mutex<[u64; 3]>) {
     let limit = Duration::from_millis(2);
     for locked in [mutex.try_lock(), mutex.lock_timeout(limit), mutex.lock_timeout(limit)] {
@@ -74,7 +74,7 @@ fn hostile_bytes_harm_nobody() {
             2 => (1_u64 << random.below(64)).to_ne_bytes().to_vec(),
             _ => (0..8).map(|_| random.number() as u8).collect(),
         };
-        // The word, most of the time.
+        // Most writes hit the lock word.
         let at = if random.below(3) > 0 { 8 } else { random.below(len as usize - 8) as u64 };
         let guard = if random.below(4) == 0 { mutex.try_lock() } else { None };
         file.write_all_at(&bytes, at).unwrap();
@@ -110,7 +110,8 @@ fn hostile_bytes_at_the_same_time_harm_nobody() {
     scribbler.join().unwrap();
 }
 
-/// A word that names one who lives and does not hold the lock: it seems held, for as long as the caller wants to wait.
+/// A forged word names an attached process that does not hold the lock. The lock seems held, for as
+/// long as the caller wants to wait.
 #[test]
 fn a_forged_owner_is_waited_for_no_longer_than_asked() {
     let mutex = Mutex::new(1_u8).unwrap();
@@ -123,9 +124,9 @@ fn a_forged_owner_is_waited_for_no_longer_than_asked() {
     let begin = Instant::now();
     assert!(other.lock_timeout(Duration::from_millis(25)).is_none());
     assert!(begin.elapsed() < LONG);
-    // Its own number is nobody's but its own.
+    // The owner recognizes its own number.
     assert!(mutex.lock().is_err());
-    // And when that process has gone, it is over.
+    // When that process has left, the wait is over.
     file.write_all_at(&word, 8).unwrap();
     drop(mutex);
     assert_eq!(other.lock().unwrap_err().recover().get(), 1);

@@ -1,4 +1,5 @@
-//! The lock in shared memory: between tasks, between processes, over the death of its holder, and over hostile memory.
+//! The mutex in shared memory: between tasks, between processes, after the death of its holder, and
+//! on hostile memory.
 
 mod deaths;
 mod hostile;
@@ -17,15 +18,15 @@ use trine::ipc::bytemuck::Pod;
 
 use crate::common::again;
 
-/// Longer than anything here takes.
+/// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Another hold on the same lock, as another process would have it.
+/// Attaches to the lock once more, as another process does.
 fn another<T: Pod>(mutex: &Mutex<T>) -> Mutex<T> {
     Mutex::from_descriptors(mutex.descriptors().unwrap()).unwrap()
 }
 
-/// A child program which has the lock and plays a role in the running test.
+/// A child program that has the lock and plays a role in the running test.
 struct Other(Child);
 
 impl Other {
@@ -34,7 +35,7 @@ impl Other {
         let [memory, bell] = descriptors.each_ref().map(OwnedFd::as_raw_fd);
         let mut command = again(role);
         command.env("TRINE_TEST_MUTEX", format!("{memory} {bell}"));
-        // The child alone inherits them: children of other tests must not.
+        // Only this child inherits them; children of other tests must not.
         let inherit = move || {
             descriptors.iter().try_for_each(|end| fcntl_setfd(end, FdFlags::empty()))?;
             Ok(())
@@ -44,7 +45,7 @@ impl Other {
         Other(command.spawn().unwrap())
     }
 
-    /// Waits until it has written a line that begins so.
+    /// Waits until the child has written a line that begins with `word`.
     fn until(&mut self, word: &str) {
         let mut reader = BufReader::new(self.0.stdout.as_mut().unwrap());
         let mut line = String::new();
@@ -66,11 +67,11 @@ impl Other {
     }
 }
 
-/// The lock that a child was given.
+/// Attaches to the lock that the child has inherited.
 fn inherited<T: Pod>() -> Mutex<T> {
     let numbers = std::env::var("TRINE_TEST_MUTEX").unwrap();
     let numbers: Vec<i32> = numbers.split(' ').map(|number| number.parse().unwrap()).collect();
-    // SAFETY: whoever has started this program has left them open for this use.
+    // SAFETY: the parent has left them open for this use.
     let descriptors = [0, 1].map(|n| unsafe { OwnedFd::from_raw_fd(numbers[n]) });
     Mutex::from_descriptors(descriptors).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Between processes that mean well.
+//! Between well-behaved processes.
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -59,14 +59,15 @@ fn a_forked_process_is_not_taken_for_its_parent() {
     let mutex = inherited::<u8>();
     let guard = mutex.lock().unwrap();
     let mut status = 0;
-    // SAFETY: the child does no more than the calls below, on locks that this thread has or nobody.
+    // SAFETY: the child makes only the calls below, on locks that this thread holds or that are
+    // free.
     match unsafe { libc::fork() } {
         0 => {
             drop(guard);
             let told = panic::catch_unwind(AssertUnwindSafe(|| drop(mutex.try_lock()))).is_err();
             let apart = another(&mutex);
             let held = apart.try_lock().is_none();
-            // SAFETY: ends this copy without running what belongs to the parent.
+            // SAFETY: ends this copy without running the parent's destructors.
             unsafe { libc::_exit(if told && held { 0 } else { 1 }) }
         }
         // SAFETY: our own child.
@@ -107,7 +108,7 @@ fn process_tasks_share_it_and_one_that_crashes_is_told_of() {
     };
     let [changes, deaths] = guard.get();
     assert_eq!(changes, 16 * 100 + 4 * 50);
-    // One that dies with the news passes it on.
+    // A task that dies after it was notified passes the notification on.
     assert!((1..=4).contains(&(deaths + told)), "{deaths} + {told}");
     guard.set([0; 2]);
     drop(guard);

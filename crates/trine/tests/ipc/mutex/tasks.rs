@@ -121,7 +121,7 @@ fn a_wait_goes_on_in_a_destructor_of_a_cancelled_task() {
         });
         until_waiting(&task);
         task.cancel();
-        // It waits for the lock now, or will.
+        // It waits for the lock now, or soon.
         time::sleep(Duration::from_millis(5));
         assert!(!task.is_finished());
         drop(held);
@@ -166,7 +166,7 @@ fn whoever_locks_in_a_loop_leaves_the_others_their_turn() {
     assert!(between < 50_000, "passed {between} times in 50 turns");
 }
 
-/// One carrier, whose coroutines wait for a lock that a thread holds: the carrier goes on.
+/// A thread holds a lock for which coroutines of one carrier wait. The carrier goes on.
 #[test]
 fn a_coroutine_that_waits_does_not_block_its_carrier() {
     let mutex = Mutex::new(0_u8).unwrap();
@@ -181,7 +181,7 @@ fn a_coroutine_that_waits_does_not_block_its_carrier() {
     });
     is_held.recv().unwrap();
     let waiting = coroutine::spawn_local(move || mutex.lock().unwrap().get());
-    // On the same thread as the one that waits.
+    // On the same thread as the waiting coroutine.
     let neighbour = coroutine::spawn_local(move || {
         while waiting.state() != State::Waiting {
             coroutine::yield_now();

@@ -1,4 +1,4 @@
-//! Semaphores: within the process, between programs, and what they say to bad input.
+//! Semaphores: within the process, between programs, and with bad input.
 
 mod permits;
 mod programs;
@@ -12,7 +12,7 @@ use trine::ipc::Semaphore;
 use crate::common::places::Place;
 use crate::common::temporary::unique;
 
-/// A name that no other test has; the semaphore is removed with it.
+/// A name that no other test has; drop removes the semaphore.
 struct Name(String);
 
 impl Name {
@@ -35,8 +35,8 @@ impl Drop for Name {
     }
 }
 
-/// Tasks of all kinds take and give back, some are cancelled while they wait; as many permits are there
-/// afterwards as before, and nobody sleeps over one.
+/// Takes and gives back permits in tasks of all kinds, some of which are cancelled while they wait.
+/// Afterwards there are as many permits as before, and no task has missed one.
 fn take_and_give_back(semaphore: &Semaphore, tasks: u32, rounds: u32) {
     let place = |n: u32| if n % 4 == 3 { Place::Thread } else { Place::Coroutine };
     let all: Vec<_> = (0..tasks)
@@ -62,7 +62,7 @@ fn take_and_give_back(semaphore: &Semaphore, tasks: u32, rounds: u32) {
         task.cancel();
     }
     for task in all {
-        // One that had not begun was cancelled before.
+        // A task that had not begun has no value.
         let _ = task.join();
     }
 }

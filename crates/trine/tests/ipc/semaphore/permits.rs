@@ -37,7 +37,7 @@ fn permits_are_taken_and_given() {
         }
         same.acquire_permit().unwrap().forget();
         assert_eq!(semaphore.available(), 1);
-        // Nobody is counted as one who sleeps.
+        // The count of sleepers is zero.
         let word = std::fs::read(name.path()).unwrap();
         assert_eq!(word[..12], [1, 0, 0, 0, 0, 0, 0, 0, 128, 0, 0, 0]);
     });
@@ -122,7 +122,7 @@ fn many_create_one_name_at_once() {
     }
 }
 
-/// From now on this thread, and those that it starts, have no `futex_waitv`, as with an older kernel.
+/// Makes `futex_waitv` fail as on an older kernel, for this thread and those that it starts.
 fn without_waiting_for_many() {
     let statement = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let (load, jump, ret) = (0x20, 0x15, 0x06);
@@ -133,7 +133,7 @@ fn without_waiting_for_many() {
         statement(ret, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
-    // SAFETY: the kernel reads the program, which only looks at the call's number.
+    // SAFETY: the kernel reads the program, which looks only at the call's number.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let mode = libc::SECCOMP_MODE_FILTER;

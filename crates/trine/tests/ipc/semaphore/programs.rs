@@ -1,4 +1,4 @@
-//! Between programs, also of C.
+//! Between programs, also with C.
 
 use std::ffi::CString;
 use std::io::{self, ErrorKind, Read};
@@ -28,7 +28,7 @@ fn no_permit_and_no_wake_up_is_lost_among_processes() {
     assert_eq!(std::fs::read(name.path()).unwrap()[4..8], [0; 4], "nobody sleeps");
 }
 
-/// What a program in C would do.
+/// A semaphore, used as a program in C does.
 struct OfC(*mut libc::sem_t);
 
 impl OfC {
@@ -60,7 +60,7 @@ fn a_program_in_c_takes_and_gives_too() {
             there.wait();
             back.post();
         }
-        // Of two who wait both are woken.
+        // Two waiters are both woken.
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 let there = Semaphore::open(&name).unwrap();
@@ -86,7 +86,7 @@ fn a_program_in_c_takes_and_gives_too() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         task.join().unwrap();
     }
-    // And the other way round: what C creates is opened here.
+    // The other way round: a semaphore of C is opened here.
     let name = Name::new();
     let of_c = OfC::open(&name.0, libc::O_CREAT | libc::O_EXCL);
     let semaphore = Semaphore::create(&name.0, 0o600, 9).unwrap();

@@ -1,4 +1,4 @@
-//! Memory, files and names that are no semaphores, and what the system refuses.
+//! Memory, files and names that are no semaphores, and refusals of the system.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -55,7 +55,7 @@ fn files_that_are_no_semaphores_are_refused() {
     told(Semaphore::open(&name.0));
     std::fs::remove_dir(name.path()).unwrap();
 
-    // Any bytes are some number of permits and of sleepers.
+    // Any bytes are a valid number of permits and of sleepers.
     std::fs::write(name.path(), [0xff; 32]).unwrap();
     let semaphore = Semaphore::open(&name.0).unwrap();
     assert_eq!(semaphore.available(), u32::MAX);
@@ -63,7 +63,7 @@ fn files_that_are_no_semaphores_are_refused() {
     assert!(kind == ErrorKind::InvalidInput && text.contains("2147483647 is the most"), "{text}");
     assert!(semaphore.try_acquire());
     std::fs::remove_file(name.path()).unwrap();
-    // One without memory of its own gets it.
+    // A sparse file gets memory of its own.
     File::create(name.path()).unwrap().set_len(32).unwrap();
     let semaphore = Semaphore::open(&name.0).unwrap();
     semaphore.release(Semaphore::MAX_PERMITS).unwrap();
@@ -105,13 +105,13 @@ fn what_is_no_name_is_said() {
     assert_eq!(told(Semaphore::create("x", 0o600, u32::MAX)).0, ErrorKind::InvalidInput);
 }
 
-/// Becomes a user who may do no more than others; `false` for who may not even that.
+/// Becomes a user without privileges. Returns false if this process may not.
 fn become_nobody() -> bool {
-    // SAFETY: the one thread that matters gives its rights up.
+    // SAFETY: the only thread that matters gives up its rights.
     unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) == 0 }
 }
 
-/// Has a `/dev/shm` of one page for this thread alone; `false` for who may not.
+/// Mounts a `/dev/shm` of one page for this thread alone. Returns false if it may not.
 fn tiny_memory() -> bool {
     // SAFETY: plain calls with strings that end with NUL.
     unsafe {
@@ -134,7 +134,7 @@ fn a_full_folder_and_missing_rights_are_explained() {
         None => {
             let name = Name::new();
             let semaphore = name.semaphore(1);
-            // Its creator's mask takes bits away from the mode.
+            // The creator's mask clears bits of the mode.
             let mode = std::fs::metadata(name.path()).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
             run(again(&name.0));
@@ -156,7 +156,7 @@ fn a_full_folder_and_missing_rights_are_explained() {
                 assert!(kind == ErrorKind::StorageFull, "{kind:?} {text}");
                 assert!(text.contains("/dev/shm is full") && text.contains("size="), "{text}");
             }
-            // Nothing half made is left.
+            // No half-made semaphore is left.
             assert_eq!(std::fs::read_dir("/dev/shm").unwrap().count(), 2);
             assert!(first.try_acquire());
         }
@@ -169,7 +169,7 @@ fn a_full_folder_and_missing_rights_are_explained() {
                 assert!(kind == ErrorKind::PermissionDenied, "{kind:?} {text}");
                 assert!(text.contains(name) && text.contains("mode"), "{text}");
             }
-            // Without privileges one is made, too.
+            // A semaphore is made without privileges, too.
             let own = Name::new();
             assert_eq!(own.semaphore(4).available(), 4);
         }

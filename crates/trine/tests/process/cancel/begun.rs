@@ -1,4 +1,4 @@
-//! Tasks that are at work when they are cancelled.
+//! Tasks that have begun when they are cancelled.
 
 use std::io::{Read, Write};
 use std::process::abort;
@@ -49,7 +49,7 @@ fn a_task_that_computes_asks_and_may_end_with_a_value() {
     task.cancel();
     assert!(task.join().unwrap());
     assert_eq!(pid_of(&pool), pid);
-    // The level ends with its task.
+    // The cancellation ends with its task.
     assert!(!pool.spawn((), |()| trine::cancelled()).join().unwrap());
 }
 
@@ -135,7 +135,7 @@ fn one_that_ignores_everything_is_killed_and_replaced_and_the_others_are_unharme
 
 #[test]
 fn fresh_processes_that_are_cancelled_leave_nothing() {
-    // In a process of its own, whose children are all of this test.
+    // In a process of its own, whose only children are those of this test.
     let nested = process::spawn((), |()| {
         for round in 0..5_usize {
             let tasks: Vec<_> =
@@ -167,7 +167,7 @@ fn what_happened_before_or_instead_counts() {
     until(|| task.is_finished());
     task.cancel();
     assert_eq!(task.join().unwrap(), 7);
-    // Two that end their worker by themselves when they hear of it.
+    // Two tasks that end their worker when they notice it.
     let desk = Desk::open();
     let crash = pool.spawn(desk.path.clone(), |path: String| -> () {
         let _stream = report(&path);

@@ -1,4 +1,4 @@
-//! Tasks whose time is up.
+//! Tasks with a deadline.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ fn a_deadline_travels_to_the_task() {
     // The joiner's own time is up.
     let joined = time::timeout(SHORT, || pool.spawn((), |()| time::sleep(Duration::MAX)).join());
     assert!(joined.unwrap().unwrap_err().is_timeout());
-    // The task's counts from its spawn, also for whoever joins without one. It may be up before
-    // the task begins, so each is tried with more and more time.
+    // The task's time counts from its spawn, also for a joiner without a deadline. It may be up
+    // before the task begins, so each test tries longer and longer ones.
     let times = || (0..).map(|n| SHORT * (1 << n));
     let unwound = |deadline| {
         let task = time::timeout(deadline, || pool.spawn(desk.path.clone(), wait_for_ever));
@@ -46,7 +46,7 @@ fn a_deadline_travels_to_the_task() {
     };
     assert!(times().any(asks));
     assert_eq!(pid_of(&pool), pid);
-    // And on, to tasks of the task.
+    // The deadline travels on to tasks of the task.
     let nested = |deadline| {
         let task = time::timeout(deadline, || {
             process::Builder::new().grace(NEVER_KILLED).spawn((), |()| {
@@ -65,7 +65,7 @@ fn a_deadline_travels_to_the_task() {
         }
     };
     assert!(times().any(nested));
-    // A deadline that does not come leaves nothing.
+    // A deadline in the far future leaves no trace.
     let hour = Duration::from_secs(3600);
     assert_eq!(time::timeout(hour, || pool.spawn(2, |n: u8| n)).unwrap().join().unwrap(), 2);
     assert!(!pool.spawn((), |()| trine::cancelled()).join().unwrap());

@@ -15,11 +15,11 @@ use trine::{Cause, TaskError, time};
 use crate::common::desk::report;
 use crate::common::waiting::until;
 
-/// Longer than any test lasts: whoever ends has done so by itself.
+/// Longer than any test lasts: a task that ends has ended by itself.
 const NEVER_KILLED: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(20);
 
-/// In a worker: says when it is dropped.
+/// Reports its drop, in a worker.
 struct Farewell(UnixStream);
 
 impl Drop for Farewell {
@@ -44,9 +44,9 @@ fn reason(error: &TaskError) -> Option<&str> {
     }
 }
 
-/// In a worker: blocks SIGTERM for the calling thread, or unblocks it.
+/// Blocks or unblocks SIGTERM for the calling thread of a worker.
 fn mask_sigterm(how: i32) {
-    // SAFETY: the set is made before its use.
+    // SAFETY: the set is initialized before its use.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);

@@ -1,4 +1,4 @@
-//! Whom a cancellation must not hit, and signals that are none.
+//! Tasks that a cancellation of another must not hit, and signals that are no cancellation.
 
 use std::io::{Read, Write};
 use std::process::abort;
@@ -148,7 +148,7 @@ fn every_one_of_many_tasks_ends_once_whoever_is_cancelled_when() {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_micros(next() % 500) {}
     }
-    // Those that would never end.
+    // Cancels the tasks that would never end.
     let canceller = trine::thread::spawn({
         let cancellers: Vec<_> = tasks.iter().map(Task::canceller).collect();
         move || {

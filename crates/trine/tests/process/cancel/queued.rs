@@ -58,7 +58,7 @@ fn a_task_that_its_worker_has_not_begun_is_skipped() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
     let pid = pid_of(&pool);
     kill(pid, libc::SIGSTOP);
-    // A short one is taken back out of the ring, at once. A long one is on its way already.
+    // A short task is taken back out of the ring, at once. A long task is on its way already.
     let task = pool.spawn((), |()| -> () { panic!("it ran") });
     let long = pool.spawn(vec![1_u8; 100_000], |_| -> () { panic!("it ran") });
     let after = pool.spawn(3, |n: u8| n);
@@ -69,7 +69,7 @@ fn a_task_that_its_worker_has_not_begun_is_skipped() {
     kill(pid, libc::SIGCONT);
     assert_eq!(reason(&long.join().unwrap_err()), Some("in time"));
     assert_eq!((after.join().unwrap(), pid_of(&pool)), (3, pid));
-    // One that cannot even do that is killed, and its task does not go to another worker.
+    // A worker that cannot even skip it is killed, and its task does not go to another worker.
     let pool = pool.grace(SHORT);
     kill(pid, libc::SIGSTOP);
     let long = pool.spawn(vec![1_u8; 100_000], |_| -> () { panic!("it ran") });

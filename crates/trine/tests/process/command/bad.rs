@@ -1,4 +1,4 @@
-//! What cannot be started, and what cannot be waited for.
+//! Commands that cannot be started, and children that cannot be waited for.
 
 use std::io::ErrorKind;
 
@@ -39,12 +39,12 @@ fn a_status_that_others_have_taken_is_an_error_not_a_hang() {
         return;
     }
     let check = |waited: std::io::Result<std::process::ExitStatus>| match waited {
-        // Kernels from 6.15 on keep it.
+        // Kernels from 6.15 on keep the status.
         Ok(status) => assert_eq!(status.code(), Some(7)),
         Err(error) => assert!(error.to_string().contains("has taken its status"), "{error}"),
     };
     let mut robbed = sh("exit 7").spawn().unwrap();
-    // SAFETY: asks for no status.
+    // SAFETY: takes no status.
     let stolen = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
     assert_eq!(stolen.unsigned_abs(), robbed.id());
     check(robbed.try_wait().map(|status| status.expect("it has ended")));

@@ -14,7 +14,7 @@ fn children() -> Vec<u32> {
     children_of_all_threads(std::process::id())
 }
 
-/// Returns when the child is a zombie, or gone.
+/// Returns when the child is a zombie, or reaped.
 fn until_dead(pid: u32) {
     let runs = |stat: String| !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z');
     while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(runs) {
@@ -58,7 +58,7 @@ fn round() {
             .collect();
         tasks.iter().for_each(trine::Task::cancel);
         tasks.into_iter().for_each(|task| assert!(!matches!(task.join(), Ok(Ok(())))));
-        // The last one looks after those that were dropped.
+        // The last command reaps the children that were dropped.
         sh("true").status().unwrap();
     });
 }

@@ -1,4 +1,5 @@
-//! What a program may use, what is killed with it, and what is left of its output.
+//! The resources of a command, the processes that are killed with it, and the part of its output
+//! that is kept.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -14,7 +15,7 @@ use super::{KINDS, everywhere, sh, spawn};
 #[test]
 fn a_program_without_memory_is_refused_it() {
     everywhere(|| {
-        // `dd` takes its block at once.
+        // `dd` allocates its block at once.
         let dd = |size: &str| {
             let mut command = Command::new("dd");
             command.args(["if=/dev/zero", "of=/dev/null", "count=1", size]).stderr(Stdio::null());
@@ -23,7 +24,7 @@ fn a_program_without_memory_is_refused_it() {
         assert!(dd("bs=256M").status().unwrap().success());
         assert!(!dd("bs=256M").memory_limit(64 << 20).status().unwrap().success());
         assert!(dd("bs=1M").memory_limit(64 << 20).status().unwrap().success());
-        // The last word counts.
+        // The last setting counts.
         let mut twice = dd("bs=256M");
         assert!(twice.memory_limit(1 << 20).memory_limit(1 << 30).status().unwrap().success());
     });
@@ -34,7 +35,7 @@ fn a_program_without_processor_time_is_ended() {
     let mut busy = sh("while :; do :; done");
     let status = busy.cpu_limit(Duration::from_millis(1)).status().unwrap();
     assert_eq!(status.signal(), Some(libc::SIGXCPU));
-    // One that does not hear it; with a second more.
+    // A program that ignores the signal is killed a second later.
     let mut deaf = sh("trap '' XCPU; while :; do :; done");
     let status = deaf.cpu_limit(Duration::from_secs(1)).status().unwrap();
     assert_eq!(status.signal(), Some(libc::SIGKILL));
@@ -52,7 +53,7 @@ fn limits_that_leave_nothing_are_refused() {
     assert!(sh("true").memory_limit(u64::MAX).cpu_limit(Duration::MAX).status().unwrap().success());
 }
 
-/// Waits until the pipe has no writer any more.
+/// Waits until the pipe has no writer.
 fn until_nobody_writes(mut reader: io::PipeReader) {
     reader.read_to_end(&mut Vec::new()).unwrap();
 }
@@ -132,7 +133,7 @@ fn captured_output_ends_at_its_limit_and_what_came_is_kept() {
         assert_eq!(error.kind(), ErrorKind::FileTooLarge, "{error}");
         assert!(out.starts_with(b"> 12345678\n") && out.len() <= 102, "{}", out.len());
         assert!(err.len() <= 100 && (out.len() == 102 || err.len() == 100));
-        // Just as much as allowed is allowed.
+        // Output of exactly the limit is allowed.
         let exact = sh("printf 12345; printf 1234 >&2").output_limit(5).output().unwrap();
         assert_eq!((&*exact.stdout, &*exact.stderr), (&b"12345"[..], &b"1234"[..]));
         let error = sh("printf 123456").output_limit(5).output().unwrap_err();
@@ -140,7 +141,7 @@ fn captured_output_ends_at_its_limit_and_what_came_is_kept() {
         let error = sh("printf x").output_limit(0).output().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FileTooLarge);
         assert!(sh("true").output_limit(0).output().unwrap().status.success());
-        // Of one stream that is captured alone.
+        // One stream that is captured alone.
         let mut alone = sh("head -c 3000000 /dev/zero");
         alone.stderr(Stdio::inherit());
         assert_eq!(alone.output_limit(3_000_000).output().unwrap().stdout.len(), 3_000_000);

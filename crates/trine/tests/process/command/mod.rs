@@ -1,4 +1,4 @@
-//! Programs: started, written to, read from, waited for, from wherever code runs.
+//! Commands: started, written to, read from and waited for, in every place.
 
 mod bad;
 mod left;

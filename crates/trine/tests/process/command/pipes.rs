@@ -1,4 +1,4 @@
-//! What goes through the pipes.
+//! The pipes of a child.
 
 use std::io::{self, Read, Write};
 
@@ -79,7 +79,7 @@ fn a_conversation_goes_back_and_forth() {
             cat.stdout.as_mut().unwrap().read_exact(&mut back).unwrap();
             assert_eq!(u32::from_ne_bytes(back), n);
         }
-        // Closes the input, else `cat` would go on.
+        // Closes the input, or `cat` would go on.
         assert!(cat.wait().unwrap().success());
     });
 }
@@ -90,7 +90,8 @@ fn writing_to_a_child_that_has_closed_its_input_fails() {
         let mut child = sh("exec <&-; echo; exec sleep 600");
         let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        // A child that another test starts just now may hold a copy of the pipe, until it runs its program.
+        // A child that another test starts just now may hold a copy of the pipe, until it runs its
+        // program.
         let mut stdin = child.stdin.take().unwrap();
         let error = loop {
             if let Err(error) = stdin.write_all(b"hello") {
@@ -103,7 +104,8 @@ fn writing_to_a_child_that_has_closed_its_input_fails() {
     });
 }
 
-/// Whether calls on the descriptors 0 and 1 of a child block, by what the kernel tells the child.
+/// Asserts that calls on the child's descriptors 0 and 1 block, by the flags that the kernel shows
+/// the child.
 fn assert_blocking(fdinfo: &str) {
     let flags = fdinfo.lines().filter_map(|line| line.strip_prefix("flags:"));
     let flags: Vec<_> = flags.map(|flags| u32::from_str_radix(flags.trim(), 8).unwrap()).collect();

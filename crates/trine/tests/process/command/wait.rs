@@ -1,4 +1,4 @@
-//! Waiting for the end, from anywhere, and being interrupted in it.
+//! Waiting for the end of a child in every place, and interrupting the wait.
 
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -77,7 +77,7 @@ fn a_wait_that_times_out_leaves_the_child_as_it_is() {
         child.signal(Signal::TERM).unwrap();
         let status = child.wait_timeout(LONG).unwrap().unwrap();
         assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
-        // It has ended: nobody gets these.
+        // It has ended: the signals have no target.
         child.kill().unwrap();
         child.signal(Signal::INT).unwrap();
     });
@@ -103,7 +103,7 @@ fn a_cancelled_wait_ends_and_the_child_goes_on() {
     }
 }
 
-/// A program that says on its standard error that it runs, and ends only by a signal.
+/// A program that writes to its standard error when it runs, and ends only by a signal.
 fn endless(stderr: io::PipeWriter) -> Command {
     let mut command = sh("echo >&2; exec sleep 600");
     command.stderr(stderr);
@@ -125,7 +125,7 @@ fn a_cancelled_status_or_output_kills_the_child_and_buries_it() {
                 Ok(ended) => assert!(is_cancelled(&ended.unwrap_err())),
                 Err(error) => assert!(error.is_cancelled()),
             }
-            // Ends when nobody holds the other end any more: the child is gone.
+            // Ends when no process holds the other end: the child has exited.
             reader.read_to_end(&mut Vec::new()).unwrap();
         }
     }

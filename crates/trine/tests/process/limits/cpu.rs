@@ -20,7 +20,7 @@ fn spin() -> ! {
     }
 }
 
-/// Processor time of this process, all threads together.
+/// Returns the processor time of all threads of this process.
 fn used() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel fills `time`.
@@ -44,7 +44,7 @@ fn assert_used_up(error: &TaskError, by: i32) {
 }
 
 fn handle_sigxcpu(handler: usize) {
-    // SAFETY: `SIG_IGN`, or a function that does what a handler may.
+    // SAFETY: `SIG_IGN`, or a function that makes only calls that a handler may.
     unsafe { libc::signal(libc::SIGXCPU, handler) };
 }
 
@@ -163,6 +163,6 @@ fn a_limit_of_the_time_and_one_of_the_processor_time_are_told_apart() {
 fn no_time_at_all_is_refused() {
     let error = Builder::new().cpu_limit(Duration::ZERO).spawn((), |()| ()).join().unwrap_err();
     assert!(not_spawned(&error).contains("a processor time of 0"), "{error}");
-    // More than any machine lives is no limit, and not an error.
+    // More than any machine's lifetime is no limit, and no error.
     assert_eq!(Builder::new().cpu_limit(Duration::MAX).spawn(7, |n: u8| n).join().unwrap(), 7);
 }

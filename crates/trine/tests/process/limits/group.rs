@@ -1,4 +1,4 @@
-//! Memory limits by control groups; where none can be made, there is nothing to test.
+//! Memory limits by control groups. If none can be made, the tests check nothing.
 
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
@@ -41,20 +41,20 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Groups of the workers of `master` that are there.
+/// Lists the control groups of the workers of `master`.
 fn groups_of(master: u32, beside: &Path) -> Vec<PathBuf> {
     let prefix = format!("trine-{master}-");
     let all = fs::read_dir(beside.parent().unwrap()).unwrap().flatten().map(|entry| entry.path());
     all.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&prefix)).collect()
 }
 
-/// Whether no process is in `group`, which may be gone.
+/// Returns true if no process is in `group`, or it was removed.
 fn is_empty(group: &Path) -> bool {
     fs::read_to_string(group.join("cgroup.events"))
         .map_or(true, |events| events.contains("populated 0"))
 }
 
-/// Memory that a file without a name has, touched.
+/// Maps and touches anonymous shared memory.
 fn share(len: u64) {
     let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANON);
     // SAFETY: a new mapping at an address of the kernel's choice.
@@ -64,7 +64,7 @@ fn share(len: u64) {
     unsafe { ptr::write_bytes(mapped.cast::<u8>(), 1, len as usize) };
 }
 
-/// A program that has as much and keeps it, as a child.
+/// Starts a child program that allocates and keeps that much memory.
 fn hoard(mebibytes: u32) -> std::process::Child {
     let hoard = format!("head -c {mebibytes}M /dev/zero | tail -c {mebibytes}M > /dev/null");
     Command::new("sh").args(["-c", &hoard]).spawn().unwrap()
@@ -127,7 +127,7 @@ fn a_pool_goes_on_after_a_kill_at_the_limit() {
 fn no_group_is_left_of_workers_that_have_ended() {
     let Some(beside) = worker_group() else { return };
     if role().is_none() {
-        // By itself, so that all groups of the program are of this test.
+        // In a process of its own, whose groups are all of this test.
         crate::common::run(again("master"));
         return;
     }
@@ -153,7 +153,7 @@ fn no_group_is_left_of_workers_that_have_ended() {
         }
     }
     wait_until("groups are left", none_left);
-    // A program that lives on in the group keeps it, until there is another occasion.
+    // A program that lives on in the group keeps it, until a later chance to remove it.
     let (group, pid) = limited()
         .spawn((), |()| {
             (own_group().unwrap(), Command::new("sleep").arg("600").spawn().unwrap().id())
@@ -165,7 +165,7 @@ fn no_group_is_left_of_workers_that_have_ended() {
         members.trim() == pid.to_string()
     };
     wait_until("the worker stays", is_alone);
-    // SAFETY: a process of this test, which nobody else waits for before it ends.
+    // SAFETY: a process of this test, which is reaped after its end only.
     unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
     wait_until("the program stays", || is_empty(&group));
     wait_until("groups are left of a program that lived on", || {
@@ -184,7 +184,7 @@ fn what_a_killed_program_has_left_is_removed_by_the_next() {
         let group = pool.spawn((), |()| own_group()).join().unwrap().unwrap();
         println!("group {}", group.display());
         std::io::stdout().flush().unwrap();
-        // Until it is killed, or its parent has seen what it wanted.
+        // Until it is killed, or its parent has seen enough.
         let _ = std::io::stdin().lines().next();
         return;
     }

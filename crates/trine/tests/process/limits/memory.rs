@@ -1,7 +1,7 @@
-//! Memory limits of process tasks, and what counts as having run out of memory.
+//! Memory limits of process tasks, and the meaning of running out of memory.
 //!
-//! Where trine can make control groups, the kernel kills at the limit, and refuses nothing; see
-//! `group.rs`. Then what is said here of refusals is left out.
+//! If trine can make control groups, the kernel kills at the limit and refuses nothing; see
+//! `group.rs`. Then the tests skip the refusals.
 
 use std::hint::black_box;
 use std::process::abort;
@@ -48,7 +48,7 @@ fn assert_aborted_for_another_reason(error: &TaskError) {
     assert!(!error.is_out_of_memory());
 }
 
-/// Blocks of `len` bytes, until there are no more.
+/// Allocates blocks of `len` bytes, until there are no more.
 fn fill(len: usize) -> ! {
     let mut blocks = Vec::new();
     loop {
@@ -56,7 +56,7 @@ fn fill(len: usize) -> ! {
     }
 }
 
-/// As C does it: an address, or null.
+/// Maps memory as C does. Returns an address, or null.
 fn map(len: u64) -> *mut libc::c_void {
     let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
     // SAFETY: a new mapping at an address of the kernel's choice.
@@ -67,7 +67,8 @@ fn map(len: u64) -> *mut libc::c_void {
 /// Takes all that the allocator can give, in ever smaller pieces, and leaves `errno` at `ENOMEM`.
 fn exhaust() {
     for len in [MIB as usize, 64 << 10, 4 << 10, 64] {
-        // Unseen by the optimizer, which would take out what nobody uses.
+        // Hidden from the optimizer, which would remove unused allocations.
+        //
         // SAFETY: leaked, and only compared with null.
         while !black_box(unsafe { libc::malloc(len) }).is_null() {}
     }
@@ -78,7 +79,7 @@ fn an_allocation_beyond_the_limit_is_known_as_such() {
     assert_out_of_memory(&error_of(|()| fill(16)));
     assert_out_of_memory(&error_of(|()| fill(5_000)));
     assert_out_of_memory(&error_of(|()| fill(3 << 20)));
-    // One that would never fit.
+    // An allocation that would never fit.
     assert_out_of_memory(&error_of(|()| drop(black_box(Vec::<u8>::with_capacity(1 << 40)))));
     assert_out_of_memory(&error_of(|()| drop(black_box([1_u8; 1 << 20].repeat(80)))));
 }
@@ -131,13 +132,13 @@ fn an_abort_for_another_reason_is_not_said_to_be_one() {
         assert!(map(1 << 40).is_null());
         abort();
     }));
-    // All but used up, and nothing was refused.
+    // Almost used up, and nothing was refused.
     assert_aborted_for_another_reason(&error_of(|()| {
         let _most = black_box(vec![1_u8; 50 << 20]);
         abort();
     }));
-    // A panic about a length that no memory has; the code for it stands right behind that of a
-    // failed allocation.
+    // A panic about a length that no memory has. Its code comes right after that of a failed
+    // allocation.
     assert_aborted_for_another_reason(&error_of(|()| {
         std::panic::set_hook(Box::new(|_| abort()));
         drop(black_box(Vec::<u64>::with_capacity(black_box(usize::MAX))));
@@ -145,7 +146,7 @@ fn an_abort_for_another_reason_is_not_said_to_be_one() {
     if worker_group().is_some() {
         return;
     }
-    // Used up for a moment, and given back.
+    // Used up for a moment, and freed.
     assert_aborted_for_another_reason(&error_of(|()| {
         let mut blocks: Vec<Vec<u8>> = Vec::with_capacity(1000);
         loop {
@@ -158,7 +159,7 @@ fn an_abort_for_another_reason_is_not_said_to_be_one() {
         drop(blocks);
         abort();
     }));
-    // Not by itself, at a bad moment.
+    // Aborted by a signal from itself, at a bad moment.
     assert_aborted_for_another_reason(&error_of(|()| {
         exhaust();
         // SAFETY: signals itself.
@@ -176,7 +177,7 @@ fn an_abort_for_another_reason_is_not_said_to_be_one() {
 #[test]
 fn what_the_task_forks_does_not_speak_for_it() {
     let error = error_of(|()| {
-        // SAFETY: the worker has one thread; the child calls nothing that takes locks of others.
+        // SAFETY: the worker has one thread, so no lock is held by another thread in the child.
         let child = unsafe { libc::fork() };
         if child == 0 {
             drop(black_box(Vec::<u8>::with_capacity(1 << 40)));
@@ -198,7 +199,7 @@ fn a_refusal_that_is_handled_is_no_error() {
         let huge = Vec::<u8>::new().try_reserve(1 << 40).is_err();
         (refused, mapped, huge, black_box(vec![1_u8; 8 << 20]).len())
     });
-    // A group counts what was touched.
+    // A group counts the pages that were touched.
     let refused = worker_group().is_none();
     assert_eq!(task.join().unwrap(), (refused, true, true, 8 << 20));
 }
@@ -241,13 +242,13 @@ fn a_limit_that_leaves_no_room_is_refused_with_what_it_takes() {
         let reason = refused(bytes);
         assert!(reason.contains("is too low") && reason.contains("allow"), "{reason}");
     }
-    // As much as is said to be enough is.
+    // The amount that the error calls enough is enough.
     let reason = refused(4096);
     let (_, least) = reason.split_once("allow ").unwrap();
     let number: f64 = least.split(' ').next().unwrap().parse().unwrap();
     let unit = if least.contains("MiB") { MIB } else { 1 << 10 };
     let least = (number * unit as f64) as u64 + MIB / 10;
     assert_eq!(Builder::new().memory_limit(least).spawn(3, |n: u8| n + 1).join().unwrap(), 4);
-    // More than there is in any machine is no limit, and not an error.
+    // More than any machine has is no limit, and no error.
     assert_eq!(Builder::new().memory_limit(u64::MAX).spawn(3, |n: u8| n + 1).join().unwrap(), 4);
 }

@@ -1,4 +1,4 @@
-//! Limits of process tasks, and limits that the system sets to them.
+//! Limits of process tasks, and limits of the system.
 
 mod cpu;
 mod group;

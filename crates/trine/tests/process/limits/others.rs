@@ -39,7 +39,7 @@ fn descriptors_are_limited() {
     assert!(reason.contains("3 open files") && reason.contains("allow 16"), "{reason}");
 }
 
-/// A file without a name.
+/// Makes a file without a name.
 fn nameless() -> File {
     // SAFETY: a new descriptor, which nothing else owns.
     unsafe {
@@ -60,7 +60,7 @@ fn files_are_limited() {
         nameless().write_all(&[7; 5000]).unwrap_err().kind() == ErrorKind::FileTooLarge
     });
     assert!(ignores.join().unwrap());
-    // No file at all: what is no file can be written all the same.
+    // No file at all: a pipe can still be written.
     let none = Builder::new().file_size_limit(0).spawn((), |()| {
         let (_reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(&[7; 5000]).is_ok()
@@ -80,7 +80,7 @@ fn core_files_are_written_or_not() {
 #[test]
 fn niceness_is_set_for_all_that_the_task_does() {
     let nice = || {
-        // SAFETY: asks only.
+        // SAFETY: only queries.
         unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
     };
     let task = Builder::new()
@@ -154,7 +154,7 @@ fn limits_hold_for_one_task_and_not_for_the_next() {
     let unlimited = Builder::new().spawn((), |()| limit_of(libc::RLIMIT_DATA)).join().unwrap();
     let task = Builder::new().memory_limit(1 << 30).spawn((), |()| limit_of(libc::RLIMIT_DATA));
     let limit = task.join().unwrap();
-    // A control group has the limit in place of the process, where one can be made.
+    // If there can be a control group, it has the limit in place of the process.
     assert!(limit == (1 << 30, 1 << 30) || worker_group().is_some(), "{limit:?}");
     let after = Builder::new().spawn((), |()| limit_of(libc::RLIMIT_DATA)).join().unwrap();
     assert_eq!(after, unlimited);

@@ -1,4 +1,4 @@
-//! Process tasks under limits of the system: an error that names the limit, and life goes on.
+//! Process tasks under limits of the system: the error names the limit, and the program goes on.
 
 use std::fs;
 use std::io::IoSlice;
@@ -39,7 +39,7 @@ fn two_thousand_processes_share_a_limit_of_a_thousand_descriptors() {
     run(limited(again("master"), libc::RLIMIT_NOFILE, 1000));
 }
 
-/// Has the child begin with a lower limit.
+/// Makes the child start with a lower limit.
 fn limited(mut command: Command, resource: libc::__rlimit_resource_t, most: u64) -> Command {
     let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
     // SAFETY: setrlimit may be called between fork and exec.
@@ -62,7 +62,8 @@ fn no_more_descriptors_is_an_error_that_names_the_limit() {
             while let Ok(file) = fs::File::open("/dev/null") {
                 hoard.push(file);
             }
-            // The descriptors that lie ready for the next worker serve for it, and are free after it.
+            // The descriptors that are kept for the next worker are used for it, and are free after
+            // it.
             match process::spawn(1, |n: u8| n).join() {
                 Ok(value) => assert_eq!(value, 1),
                 Err(error) => break error,
@@ -70,9 +71,9 @@ fn no_more_descriptors_is_an_error_that_names_the_limit() {
         };
         let reason = not_spawned(&error);
         assert!(reason.contains("RLIMIT_NOFILE") && reason.contains("ulimit -n"), "{reason}");
-        // What runs goes on, also when a pool's worker dies and another cannot be had.
+        // Running workers go on, also when a pool's worker dies and cannot be replaced.
         assert_eq!(pool.spawn(2, |n: u8| n).join().unwrap(), 2);
-        // One or two descriptors are enough for a part of what a worker needs, never for more.
+        // One or two descriptors are enough for a part of a worker's needs, never for more.
         for spare in 1..=3 {
             hoard.pop();
             let error = process::spawn(1, |n: u8| n).join();
@@ -89,7 +90,8 @@ fn no_more_descriptors_is_an_error_that_names_the_limit() {
     run(limited(again("master"), libc::RLIMIT_NOFILE, 100));
 }
 
-/// Has the kernel look older than 6.4, which gives the auxiliary vector by a file only: a page's size is known without.
+/// Makes the kernel look older than 6.4, where the auxiliary vector is in a file only. The page
+/// size is known without it.
 fn take_auxiliary_vector_away() {
     use seccompiler::{SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, *};
     const PR_GET_AUXV: u64 = 0x4155_5856;
@@ -131,7 +133,8 @@ fn no_descriptors_at_the_start_is_an_error_and_passes() {
 #[test]
 fn no_more_processes_is_an_error_that_names_the_limit() {
     if role().is_some() {
-        // The limit is for a user, and the superuser has none.
+        // The limit applies to a user, and the superuser has none.
+        //
         // SAFETY: no memory involved.
         if unsafe { libc::getuid() } == 0 {
             // SAFETY: as above.
@@ -140,9 +143,9 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
         limit(Resource::Nproc, 4000);
         let pool = process::Pool::new(2);
         pool.spawn(0, |n: u8| n).join().unwrap();
-        // One of them may have done all of it, with the other still on its way.
+        // One worker may have done all of it, with the other still starting.
         until(|| pool.worker_pids().len() == 2);
-        // The template's limit is what counts for a fork.
+        // The template's limit counts for a fork.
         let template = children_of_all_threads(std::process::id())
             .into_iter()
             .find(|pid| {
@@ -161,16 +164,16 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
         let error = process::spawn(1, |n: u8| n).join().unwrap_err();
         let reason = not_spawned(&error);
         assert!(reason.contains("RLIMIT_NPROC"), "{reason}");
-        // What runs goes on; so does a pool that loses one of its workers.
+        // Running workers go on, and so does a pool that loses one of its workers.
         let error = pool.spawn((), |()| -> () { std::process::abort() }).join().unwrap_err();
         assert!(error.is_crash(), "{error}");
         assert_eq!(pool.spawn(2, |n: u8| n).join().unwrap(), 2);
-        // When the last one is gone, its tasks fail rather than wait for ever.
+        // When the last worker has died, its tasks fail rather than wait for ever.
         let error = pool.spawn((), |()| -> () { std::process::abort() }).join().unwrap_err();
         assert!(error.is_crash(), "{error}");
         let error = pool.spawn(2, |n: u8| n).join().unwrap_err();
         assert!(not_spawned(&error).contains("RLIMIT_NPROC"), "{error}");
-        // And when there is room again, the next task finds it.
+        // When there is room again, the next task finds it.
         limit_template(4000);
         assert_eq!(pool.spawn(2, |n: u8| n).join().unwrap(), 2);
         assert_eq!(process::spawn(2, |n: u8| n).join().unwrap(), 2);
@@ -179,7 +182,7 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
     run(child(&copy("no-more-processes").0, &this_test(), "master"));
 }
 
-/// A user may have as many descriptors in flight between processes as one of them may have open.
+/// A user may have as many descriptors in flight between processes as one process may have open.
 #[test]
 fn what_no_descriptor_may_travel_for_arrives_later() {
     if role().is_none() {
@@ -217,7 +220,8 @@ fn wait_for_a_word<T>((words, value): (Receiver<u8>, T)) -> T {
     value
 }
 
-/// The socket that they are on the way to; closed with it.
+/// Sends descriptors until no more may be in flight. Returns the receiving socket; closing it frees
+/// them.
 fn as_many_in_flight_as_may_be() -> UnixStream {
     let (from, to) = UnixStream::pair().unwrap();
     loop {

@@ -1,4 +1,4 @@
-//! How many tasks may wait.
+//! The bound of a pool's queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -72,7 +72,7 @@ fn a_full_queue_refuses_or_waits_and_a_cancelled_spawner_leaves_nothing_behind()
     waits.cancel();
     assert!(waits.join().unwrap_err().is_cancelled());
     assert!(time::timeout(SHORT, || pool.spawn(3, |n: u8| n)).is_err());
-    // Who ends in the queue makes room.
+    // A task that ends in the queue makes room.
     queued.cancel();
     pool.spawn(4, |n: u8| n).cancel();
     let next = pool.try_spawn(5, |n: u8| n).unwrap();

@@ -26,7 +26,7 @@ fn a_pool_can_be_stopped_whatever_its_tasks_do() {
     });
     let _polite = desk.hear();
     kill(frozen_pid, libc::SIGSTOP);
-    // One of them was cancelled before, with a grace that is too long.
+    // One of them was cancelled before, with too long a grace.
     deaf.cancel_because("it was before");
     let queued: Vec<_> = (0..1_000_u64).map(|n| pool.spawn(n, |n| n)).collect();
     pool.stop(SHORT);
@@ -57,7 +57,7 @@ fn a_pool_whose_template_or_idle_workers_are_stopped_ends() {
     kill(template, libc::SIGSTOP);
     let pids = pool.worker_pids();
     kill(pids[0], libc::SIGSTOP);
-    // Its successor is asked for, and does not come.
+    // Its successor is requested, and does not come.
     kill(pids[1], libc::SIGKILL);
     until(|| pool.stats().workers_lost == 1);
     let waits = pool.spawn(1, |n: u8| n);

@@ -1,4 +1,4 @@
-//! How long a task may take, and what its worker may use.
+//! The time limit of a task, and the resources of its worker.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn the_limit_kills_what_is_deaf_and_counts_for_each_task_by_itself() {
     let limit = Duration::from_secs(1);
     let pool = Pool::builder().workers(1).timeout(limit).grace(SHORT).build();
     let deaf = || pool.spawn((), |()| -> () { spin_for_ever() });
-    // All wait longer than the limit, but for the first.
+    // All wait longer than the limit, except for the first.
     let tasks: Vec<_> = (0..3).map(|_| (deaf(), pool.spawn(7, |n: u8| n))).collect();
     for (deaf, other) in tasks {
         assert!(deaf.join().unwrap_err().is_timeout());
@@ -78,7 +78,7 @@ fn a_worker_that_somebody_has_stopped_ends_by_the_limit() {
     let (worker, _stream) = desk.hear();
     kill(worker, libc::SIGSTOP);
     assert!(task.join().unwrap_err().is_timeout());
-    // One that is stopped while it has nothing to do costs no task.
+    // A worker that is stopped while it is idle costs no task.
     let idle = pool.spawn(0, pid).join().unwrap();
     until(|| pool.stats().idle == 1);
     kill(idle, libc::SIGSTOP);

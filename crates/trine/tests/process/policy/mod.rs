@@ -1,4 +1,5 @@
-//! What a pool can be told about its tasks and workers: retries, limits, bounds, how long workers live, its end.
+//! A pool's policy for its tasks and workers: retries, limits, bounds, the life of workers, the
+//! end.
 
 mod bounds;
 mod end;

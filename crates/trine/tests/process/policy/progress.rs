@@ -1,4 +1,4 @@
-//! How far tasks say that they are.
+//! The progress that tasks report.
 
 use std::fs::File;
 use std::io::Read;

@@ -12,7 +12,7 @@ use crate::common::processes::{die, signal_of, spin_for_ever};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until;
 
-/// Ends its process the first `crashes` times that it is called for `n`.
+/// Ends its process in its first `crashes` calls for `n`.
 fn crash_at_first((marks, n, crashes): (PathBuf, u64, u32)) -> u64 {
     for time in 0..crashes {
         if File::create_new(marks.join(format!("{n}-{time}"))).is_ok() {
@@ -26,7 +26,7 @@ fn crash_at_first((marks, n, crashes): (PathBuf, u64, u32)) -> u64 {
     n + 1
 }
 
-/// One in a hundred crashes, some of them twice.
+/// Returns the number of crashes: one task in a hundred crashes, and some of those twice.
 fn crashes(n: u64) -> u32 {
     u32::from(n % 100 == 7) + u32::from(n % 1000 == 7)
 }
@@ -107,7 +107,7 @@ fn a_task_that_waits_to_be_run_again_can_be_cancelled_and_has_its_deadline() {
     cancelled.cancel_because("too late");
     let error = cancelled.join().unwrap_err();
     assert!(error.is_cancelled() && error.to_string().contains("too late"), "{error}");
-    // Its time may be up before it has died, so each is tried with more.
+    // Its time may be up before it has died, so each attempt has more.
     let is_late = |deadline| {
         let before = pool.stats().retried;
         let late = time::timeout(deadline, || pool.spawn((), |()| die())).unwrap();

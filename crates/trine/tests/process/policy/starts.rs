@@ -1,4 +1,4 @@
-//! Tasks of workers that are not ready yet, while another one has nothing to do.
+//! Tasks of workers that are not ready yet, while another worker is idle.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use crate::common::waiting::until;
 const FOLDER: &str = "TRINE_TEST_FOLDER";
 const ALL: &str = "all";
 
-/// An initializer that the first worker leaves at once, the others when their gate is open.
+/// An initializer that returns at once in the first worker, and in the others when their gate is
+/// open.
 fn wait_at_the_gate() {
     let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
     if File::create_new(folder.join("first")).is_ok() {
@@ -31,7 +32,7 @@ fn open(folder: &Path, gate: impl ToString) {
     File::create(folder.join(gate.to_string())).unwrap();
 }
 
-/// A pool of which one worker is ready, and that one; the others have been forked.
+/// Makes a pool with one ready worker. Returns that worker as well; the others have been forked.
 fn one_of(workers: usize, folder: &Path) -> (Pool, u32) {
     let builder = Pool::builder().workers(workers).env(FOLDER, folder.to_str().unwrap());
     let pool = builder.initializer(wait_at_the_gate).build();
@@ -48,7 +49,7 @@ fn the_one_that_is_ready_finds_what_it_can_take_over() {
         let held = pool.spawn(desk.path.clone(), wait_for_a_word);
         let (holder, stream) = desk.hear();
         assert_eq!(holder, ready);
-        // These go through the socket, from where nobody takes them back.
+        // These go through the socket, from where no worker can take them over.
         let long = [1, 2].map(|_| pool.spawn(vec![0_u8; 100_000], |bytes: Vec<u8>| bytes.len()));
         let short = pool.spawn(0, pid);
         drop(stream);
@@ -72,7 +73,7 @@ fn one_whose_task_was_taken_over_tells_when_it_is_ready() {
         drop(stream);
         let (second, stream) = desk.hear();
         assert_eq!(second, ready);
-        // Either it has the third task, or it takes that over from the one that has it.
+        // The next worker has the third task, or takes it over.
         let others = pool.worker_pids().into_iter().filter(|worker| *worker != ready);
         let next = others.collect::<Vec<_>>()[round % 2];
         open(&folder.0, next);

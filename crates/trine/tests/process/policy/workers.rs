@@ -1,4 +1,4 @@
-//! How long workers live, and what the death of one costs.
+//! The life of workers, and the cost of a worker's death.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ fn a_worker_is_replaced_after_its_share() {
     }
     assert!(by_pid.values().all(|tasks| *tasks <= 3), "{by_pid:?}");
     assert!(by_pid.len() >= 20);
-    // Its strength is back at once, and none of them counts as lost.
+    // The pool is complete again at once, and none of the workers counts as lost.
     until(|| pool.stats().workers == 2);
     assert_eq!(pool.stats().workers_lost, 0);
     let whole: Vec<_> = pool.map(0..500_u64, |n| n).map(Result::unwrap).collect();
@@ -41,7 +41,7 @@ fn workers_that_rest_end_and_come_back() {
     for _ in 0..3 {
         let tasks: Vec<_> =
             desks.iter().map(|desk| pool.spawn(desk.path.clone(), wait_for_a_word)).collect();
-        // All three are at work at once.
+        // All three run at once.
         let streams: Vec<_> = desks.iter().map(Desk::hear).collect();
         assert_eq!(pool.stats().running, 3);
         drop(streams);

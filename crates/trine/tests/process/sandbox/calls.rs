@@ -1,4 +1,4 @@
-//! Calls, memory, networks and programs that a task is refused.
+//! System calls, memory, networks and programs that a sandbox refuses.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use trine::{Cause, TaskError, coroutine, net, process, time};
 use super::{attempts, call, errno, error_of, landlock, run_in, tight};
 use crate::common::temporary::TempPath;
 
-/// Makes each attempt in a sandbox that allows the most.
+/// Makes each attempt in the most permissive sandbox.
 pub fn attempts_are_refused() {
     for (what, error) in run_in(Sandbox::new(), (), |()| attempts()).unwrap() {
         let expected = match &*what {
@@ -46,7 +46,7 @@ fn what_no_task_needs_is_refused_in_every_sandbox() {
     assert_eq!(u64::from_str_radix(&field("CapEff:"), 16), Ok(0));
     assert_eq!(u64::from_str_radix(&field("CapPrm:"), 16), Ok(0));
     assert_eq!(field("NoNewPrivs:"), "1");
-    // It still dies with its master, and may leave a core.
+    // It still dies with its master, and may leave a core file.
     assert_eq!((death, dumpable), (libc::SIGKILL, 1));
 }
 
@@ -119,7 +119,7 @@ fn there_is_no_network() {
     let (refused, pairs) = run_in(Sandbox::new().no_network(), argument.clone(), tried).unwrap();
     assert!(refused.iter().all(|error| *error == libc::EPERM), "{refused:?}");
     assert_eq!(pairs, [0, 0]);
-    // Where it was not asked for, there is one.
+    // Without the setting, there is a network.
     let (open, _) = run_in(Sandbox::new(), argument, tried).unwrap();
     assert_eq!(open[..5], [0; 5], "{open:?}");
 }
@@ -130,7 +130,7 @@ fn programs_are_not_run() {
         // SAFETY: a NUL-terminated name.
         let memory = unsafe { libc::memfd_create(c"program".as_ptr(), 0) };
         assert!(memory >= 0);
-        // SAFETY: a new descriptor that nobody else owns.
+        // SAFETY: a new descriptor, which nothing else owns.
         let mut file = fs::File::from(unsafe { OwnedFd::from_raw_fd(memory) });
         file.write_all(b"#!/bin/true\n").unwrap();
         let none: [*const libc::c_char; 1] = [ptr::null()];
@@ -146,12 +146,12 @@ fn programs_are_not_run() {
         ]
     };
     assert_eq!(run_in(Sandbox::new().no_exec(), (), tried).unwrap(), [libc::EPERM; 3]);
-    // So a process task of the task has no process.
+    // So a process task of the task cannot start.
     let error = run_in(Sandbox::new().no_exec(), (), |()| {
         process::spawn((), |()| ()).join().unwrap_err().to_string()
     });
     assert!(error.unwrap().contains("not permitted"));
-    // From where it is listed for running, it runs; nothing that was written does.
+    // A program runs from a path that is listed as read-only, and not from one that can be written.
     if landlock() > 0 {
         let directory = TempPath::folder("programs");
         let sandbox = Sandbox::new().read_only(["/bin", "/usr", "/lib", "/etc"]);
@@ -182,10 +182,10 @@ fn programs_are_not_run() {
 fn there_are_no_new_processes_but_threads() {
     let (forks, sum) = run_in(Sandbox::new().no_new_processes(), (), |()| {
         let clone = |flags: i32| {
-            // Without a stack of its own, as `fork`.
+            // Without a stack of its own, as `fork` does.
             call(libc::SYS_clone, [flags as usize, 0, 0, 0, 0])
         };
-        // A bomb that does not go off.
+        // A fork bomb, which is refused.
         let bomb = (0..1000).map(|_| {
             // SAFETY: refused; a child would end at once.
             let pid = unsafe { libc::fork() };
@@ -220,7 +220,7 @@ fn a_violation_kills_where_that_was_asked_for() {
     killed(run_in(deadly(), (), socket).unwrap_err());
     let trace = |()| call(libc::SYS_ptrace, [0; 5]);
     killed(run_in(Sandbox::new().kill_on_violation(), (), trace).unwrap_err());
-    // What libraries try in good faith does not.
+    // Calls that libraries try in good faith do not kill.
     let kind = run_in(deadly(), (), |()| {
         coroutine::spawn(|| time::sleep(Duration::from_millis(1))).join().unwrap();
         std::thread::spawn(|| ()).join().unwrap();

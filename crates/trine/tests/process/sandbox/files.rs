@@ -1,4 +1,4 @@
-//! Files that are listed, and others.
+//! Files that a sandbox lists, and others.
 
 use std::ffi::CString;
 use std::fs;
@@ -13,7 +13,7 @@ use super::{call, errno, error_of, landlock, run_in};
 use crate::common::not_spawned;
 use crate::common::temporary::TempPath;
 
-/// A file in the folder, with that text.
+/// Writes a file in the folder.
 fn file_in(folder: &TempPath, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     fs::write(&path, text).unwrap();
@@ -56,7 +56,7 @@ fn files_that_are_not_listed_are_out_of_reach() {
                 error_of(fs::File::open("/dev/full")),
                 error_of(trine::fs::read(&secret)),
             ];
-            // The kernel says EXDEV where a file would come to more rights by it.
+            // The kernel returns EXDEV if a file would gain rights by the call.
             let attributes = [
                 error_of(fs::set_permissions(&secret, fs::Permissions::from_mode(0o777))),
                 error_of(std::os::unix::fs::chown(&secret, Some(1), None)),

@@ -1,4 +1,5 @@
-//! Kernels that cannot enforce all of it; what is missing is staged by a filter that refuses it.
+//! Kernels that cannot enforce everything. A filter that refuses a call stands in for a kernel that
+//! lacks it.
 
 use std::fs;
 use std::time::Duration;
@@ -21,7 +22,7 @@ fn what_the_kernel_cannot_enforce_is_told() {
     }
     let required = run_in(tight().require_all(), (), |()| ());
     assert_eq!(required.is_ok(), all.is_complete());
-    // Unix sockets in the file system, which is not the whole of it before Linux 7.1.
+    // Unix sockets in the file system, which are not completely covered before Linux 7.1.
     let files = Sandbox::new().no_files();
     let required = run_in(files.clone().require_all(), (), |()| ());
     if landlock() >= 9 {
@@ -34,7 +35,7 @@ fn what_the_kernel_cannot_enforce_is_told() {
     }
 }
 
-/// Has the kernel answer `call` with `error` from now on, in this process and all that it starts.
+/// Makes the kernel answer `call` with `error` from now on, in this process and its children.
 fn take_away(call: libc::c_long, error: i32) {
     let action = seccompiler::SeccompAction::Errno(error.cast_unsigned());
     let here = std::env::consts::ARCH.try_into().unwrap();
@@ -59,9 +60,9 @@ fn a_kernel_without_landlock_is_told_and_the_rest_is_enforced() {
     let error = run_in(tight().require_all(), (), |()| ()).unwrap_err();
     let reason = not_spawned(&error);
     assert!(reason.contains("`lsm=` list") && reason.contains("files"), "{reason}");
-    // Everything else is denied as before: signals by the filter now.
+    // Everything else is denied as before; signals by the filter now.
     attempts_are_refused();
-    // And a task may still end itself, be cancelled, and use threads.
+    // A task may still end itself, be cancelled, and use threads.
     let abort = run_in(tight(), (), |()| -> () { std::process::abort() }).unwrap_err();
     assert!(matches!(abort.cause(), Cause::Signaled { signal, .. } if *signal == libc::SIGABRT));
     let sleeper = Builder::new().sandbox(tight()).spawn((), |()| {

@@ -1,7 +1,7 @@
 //! Hostile tasks in a sandbox, and ordinary ones.
 //!
-//! What takes Landlock is tested where the kernel has it; that it is missing is staged in a child program, by a filter
-//! that refuses it.
+//! Tests that need Landlock check nothing on a kernel without it. Its absence is simulated in a
+//! child program, by a filter that refuses it.
 
 mod calls;
 mod files;
@@ -23,7 +23,7 @@ where
     Builder::new().sandbox(sandbox).spawn(arg, task).join()
 }
 
-/// The most that can be asked for without a path.
+/// Returns the tightest sandbox without a path.
 fn tight() -> Sandbox {
     Sandbox::new().no_network().no_files().no_exec().no_new_processes()
 }
@@ -32,7 +32,7 @@ fn landlock() -> u32 {
     Sandbox::new().check().landlock().unwrap_or(0)
 }
 
-/// The error of a system call, by its number; 0 for none.
+/// Returns the error number of a system call, or 0.
 fn errno(result: i64) -> i32 {
     if result == -1 { io::Error::last_os_error().raw_os_error().unwrap() } else { 0 }
 }
@@ -41,14 +41,14 @@ fn error_of<T>(result: io::Result<T>) -> i32 {
     result.map_or_else(|error| error.raw_os_error().unwrap_or(-1), |_| 0)
 }
 
-/// Calls whose arguments are numbers.
+/// Makes a call whose arguments are numbers.
 fn call(number: i64, arguments: [usize; 5]) -> i32 {
     let [a, b, c, d, e] = arguments;
     // SAFETY: the callers pass numbers and valid pointers only.
     errno(unsafe { libc::syscall(number, a, b, c, d, e) })
 }
 
-/// What a task that was taken over might try in any sandbox; each with the error that it met.
+/// Tries what a hostile task might try in any sandbox. Returns each attempt with its error number.
 fn attempts() -> Vec<(String, i32)> {
     let master = std::os::unix::process::parent_id() as usize;
     let own = std::process::id() as usize;
@@ -60,7 +60,7 @@ fn attempts() -> Vec<(String, i32)> {
     note("ptrace", call(libc::SYS_ptrace, [libc::PTRACE_SEIZE as usize, master, 0, 0, 0]));
     note("process_vm_readv", call(libc::SYS_process_vm_readv, [master, vector, 1, vector, 1]));
     note("process_vm_writev", call(libc::SYS_process_vm_writev, [master, vector, 1, vector, 1]));
-    // A signal that does nothing to a program which has not stopped.
+    // A signal that does nothing to a program which is not stopped.
     let signal = libc::SIGCONT as usize;
     note("kill", call(libc::SYS_kill, [master, signal, 0, 0, 0]));
     note("tgkill", call(libc::SYS_tgkill, [master, master, signal, 0, 0]));
@@ -94,14 +94,14 @@ fn attempts() -> Vec<(String, i32)> {
     note("chroot", call(libc::SYS_chroot, [root, 0, 0, 0, 0]));
     note("open_tree", call(libc::SYS_open_tree, [root, root, 1, 0, 0]));
     note("reboot", call(libc::SYS_reboot, [0, 0, 0, 0, 0]));
-    // What it may do to itself.
+    // Calls on itself that it may make.
     note("own signal", call(libc::SYS_kill, [own, 0, 0, 0, 0]));
     note("own thread's signal", call(libc::SYS_tgkill, [own, own, 0, 0, 0]));
     note("own limit", call(libc::SYS_prlimit64, [0, libc::RLIMIT_CORE as usize, 0, vector, 0]));
     note("own affinity", {
         let mut set = [0_u8; 128];
         let set = set.as_mut_ptr().addr();
-        // Answers how many bytes there are.
+        // Returns the size of the set.
         call(libc::SYS_sched_getaffinity, [0, 128, set, 0, 0]);
         call(libc::SYS_sched_setaffinity, [0, 128, set, 0, 0])
     });

@@ -1,4 +1,4 @@
-//! Tasks that mean well find what they need.
+//! Ordinary tasks find what they need.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Waits that end before their time: by a timeout or a cancellation.
+//! Waits that end early, by a timeout or a cancellation.
 
 use std::time::{Duration, Instant};
 
@@ -171,7 +171,7 @@ fn a_cancellation_and_a_message_meet_at_all_moments() {
         let sending = spawn(round / 2, move || sender.send(round));
         receiving.cancel();
         let taken = receiving.join().unwrap_or(None);
-        // Disconnects at a rendezvous, unless the other has it.
+        // A rendezvous disconnects, unless the other has the message.
         let left = receiver.recv_timeout(Duration::from_secs(if taken.is_some() { 0 } else { 60 }));
         drop(receiver);
         match (taken, left) {

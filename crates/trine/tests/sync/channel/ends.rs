@@ -1,4 +1,4 @@
-//! Ends that go, and what becomes of the values.
+//! Ends that are dropped, and the values in the channel.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -10,7 +10,7 @@ use trine::{coroutine, thread};
 use super::{flavours, spawn};
 use crate::common::waiting::until;
 
-/// A value that counts how many of its kind are alive.
+/// A value that counts its living instances.
 #[derive(Debug)]
 struct Counted(Arc<AtomicUsize>);
 

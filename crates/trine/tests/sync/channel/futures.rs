@@ -1,4 +1,4 @@
-//! The same calls, awaited.
+//! The awaited calls.
 
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -18,7 +18,7 @@ fn futures_that_are_dropped_lose_nothing() {
             assert!(first.as_mut().poll(&mut context).is_pending());
             assert!(second.as_mut().poll(&mut context).is_pending());
             sender.try_send(1).unwrap();
-            // Both are dropped; the first was given the message, which passes through the second.
+            // Both are dropped. The first had the message, which passes through the second.
         }
         if sender.capacity() == Some(0) {
             // There is room for a message that comes back, and it is the next.

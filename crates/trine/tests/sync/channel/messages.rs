@@ -1,4 +1,4 @@
-//! What is sent arrives, once and in turn.
+//! Every message arrives, once and in order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -107,8 +107,8 @@ fn a_rendezvous_is_over_when_the_value_was_taken() {
         let seen = Arc::clone(&taken);
         let task = spawn(nth, move || {
             for n in 1..=500 {
-                // A receiver that waits is given the value, so it may not have run yet; but it has
-                // asked for it, after it counted the one before.
+                // A waiting receiver gets the value directly, so it may not have run yet. But it
+                // has asked for this value after it counted the one before.
                 sender.send(n).unwrap();
                 assert!(seen.load(SeqCst) >= n - 1);
             }

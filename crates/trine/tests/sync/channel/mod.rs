@@ -10,7 +10,7 @@ use trine::{Task, coroutine, thread};
 
 type Pair<T> = (Sender<T>, Receiver<T>);
 
-/// Every flavour, by name.
+/// Makes a channel of every flavour, with its name.
 fn flavours<T>() -> Vec<(&'static str, Pair<T>)> {
     vec![
         ("rendezvous", channel::rendezvous()),

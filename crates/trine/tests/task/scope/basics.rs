@@ -1,4 +1,4 @@
-//! Tasks of a scope: what they borrow, start, leave and are called.
+//! Tasks of a scope: their borrows, children, values and names.
 
 use std::panic;
 use std::sync::atomic::AtomicUsize;

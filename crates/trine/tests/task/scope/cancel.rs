@@ -53,9 +53,9 @@ fn deadlines_reach_the_tasks_of_a_scope() {
                 });
             })
         });
-        // Those that the deadline overtook before they began have not run.
+        // Tasks that the deadline overtook before they began have not run.
         assert_eq!(ended.load(Acquire), begun.load(Acquire));
-        // Whoever noticed first: the owner's wait, or a task's.
+        // Either the owner's wait noticed first, or a task's.
         match outer {
             Ok(ended) => assert!(ended.unwrap_err().is_timeout()),
             Err(timed_out) => assert_eq!(timed_out.after(), Duration::from_millis(5)),
@@ -80,7 +80,7 @@ fn scopes_nest_and_a_failure_outside_ends_what_is_inside() {
             unreachable_after_cancel();
         });
         assert!(error.unwrap_err().to_string().contains("outside"));
-        // The other way round: a failure inside is the inner scope's error, and no more.
+        // The other way round: a failure inside is the inner scope's error only.
         let ok = scope(|outer| {
             let side = outer.coroutine(|| {
                 time::sleep(Duration::from_millis(1));
@@ -97,7 +97,7 @@ fn scopes_nest_and_a_failure_outside_ends_what_is_inside() {
     });
 }
 
-/// The owner of a scope that has failed gets no further than its next wait.
+/// Waits: the owner of a scope that has failed gets no further than its next wait.
 fn unreachable_after_cancel() {
     time::sleep(FOR_GOOD);
     unreachable!();
@@ -122,7 +122,7 @@ fn a_scope_that_is_cancelled_has_its_value_when_its_tasks_have_ended() {
             s.cancel_because("found it");
             s.cancel_because("the first reason counts");
             assert!(s.is_cancelled());
-            // The body goes on, and its waits do.
+            // The body goes on, and so do its waits.
             time::sleep(Duration::from_millis(1));
             let error = process.join().unwrap_err();
             assert!(error.is_cancelled() && error.to_string().ends_with("found it"), "{error}");
@@ -154,7 +154,7 @@ fn a_task_cancels_its_own_scope_and_a_panic_after_that_is_a_failure() {
             assert!(waits.join().unwrap_err().is_cancelled());
             found.join()
         });
-        // It had no wait left in which it could have been interrupted.
+        // It had no wait left in which it could be interrupted.
         assert_eq!(value.unwrap().unwrap(), 7);
         let error = scope(|s| {
             s.cancel();

@@ -42,7 +42,7 @@ fn a_failure_ends_the_waits_of_the_body_too() {
             time::sleep(FOR_GOOD);
         });
         assert!(error.unwrap_err().is_panic());
-        // And a wait that can fail says why.
+        // A wait that can fail returns the reason.
         let seen = AtomicBool::new(false);
         let error = scope(|s| {
             s.thread(|| panic!("while the body joins"));
@@ -54,7 +54,7 @@ fn a_failure_ends_the_waits_of_the_body_too() {
             canceller.cancel();
         });
         assert!(error.unwrap_err().is_panic() && seen.load(Relaxed));
-        // The scope is over, and so is that.
+        // The scope has ended, and its cancellation too.
         time::sleep(Duration::from_micros(10));
         assert!(!trine::cancelled());
     });
@@ -172,7 +172,7 @@ fn tasks_that_a_failure_overtakes_before_they_began_never_run() {
     assert!(error.unwrap_err().to_string().contains("first"));
 }
 
-/// Each unwraps the error of the next, whose text is then in its own.
+/// Unwraps the error of the next level, whose text is then in its own.
 fn unwrapped(depth: u32) {
     assert!(depth > 0, "at the bottom");
     scope(|s| s.coroutine(move || unwrapped(depth - 1)).join().unwrap()).unwrap();
@@ -203,7 +203,7 @@ fn a_failure_and_then_a_deadline_do_not_unwind_the_caller() {
                 time::sleep(Duration::MAX);
             })
         });
-        // The failure came too late only on a machine that stood still meanwhile.
+        // The failure came too late only on a machine that stalled meanwhile.
         assert!(ended.is_err() || ended.unwrap().unwrap_err().is_panic());
     };
     assert!(std::thread::spawn(body).join().is_ok());
@@ -219,7 +219,7 @@ fn tasks_that_take_the_places_of_others_are_cancelled_like_them() {
                 .map(|_| {
                     s.thread(move || {
                         for _ in 0..50 {
-                            // May have ended, and left its place, before it is entered there.
+                            // It may have ended and left its slot before it is entered there.
                             s.coroutine(|| ());
                             s.coroutine(|| time::sleep(FOR_GOOD));
                         }

@@ -13,7 +13,7 @@ use trine::{coroutine, thread};
 
 const FOR_GOOD: Duration = Duration::MAX;
 
-/// Notes that it was dropped, in what it borrows.
+/// Counts its drop in a borrowed counter.
 struct Notes<'a>(&'a AtomicUsize);
 
 impl Drop for Notes<'_> {
