@@ -197,8 +197,9 @@ fn master() {
             }
         }
     }
-    let one_dies = std::env::var("TRINE_CRASH_POINT").is_ok_and(|point| point.contains("@worker"));
-    assert!(failed.len() <= usize::from(one_dies), "{failed:?}");
+    let a_worker_dies =
+        std::env::var("TRINE_CRASH_POINT").is_ok_and(|point| point.contains("@worker"));
+    assert!(failed.len() <= usize::from(a_worker_dies), "{failed:?}");
     until_or("two workers", || pool.worker_pids().len() == 2);
     assert!((0..50).map(|n| pool.spawn(n, |n: u32| n + 1).join().unwrap()).eq(1..51));
     pool.shutdown();
@@ -240,7 +241,7 @@ fn a_worker_or_a_template_dies_at_every_step() {
             let mut command = again("master");
             command.env(FOLDER, folder.path()).env("TRINE_CRASH_POINT", &point);
             run(command);
-            assert!(folder.has_fired() || passage > 1, "nobody has come to {point}");
+            assert!(folder.has_fired() || passage > 1, "no process has come to {point}");
             fired += u32::from(folder.has_fired());
             for (left, most) in left(&folder).into_iter().zip(&most) {
                 assert!(left <= *most, "{point} leaves {left} where {most} are left without it");
@@ -272,7 +273,7 @@ fn a_master_dies_at_every_step() {
             if folder.has_fired() {
                 assert_eq!(ended.signal(), Some(libc::SIGKILL), "{point}: {ended}");
             } else {
-                assert!(passage > 1, "nobody has come to {point}");
+                assert!(passage > 1, "no process has come to {point}");
                 assert!(ended.success(), "{point}: {ended}");
             }
             let (begin, patience) = (Instant::now(), a_second());

@@ -3,11 +3,11 @@
 // Each program uses its own part of them.
 #![allow(dead_code, unreachable_pub)]
 
-pub mod desk;
 pub mod journal;
 pub mod limits;
 pub mod places;
 pub mod processes;
+pub mod reports;
 pub mod seeds;
 pub mod starts;
 pub mod temporary;
@@ -107,7 +107,7 @@ pub fn not_spawned(error: &trine::TaskError) -> &str {
 
 /// Returns the kind and the text of an error.
 #[track_caller]
-pub fn told<T>(result: io::Result<T>) -> (ErrorKind, String) {
+pub fn kind_and_text<T>(result: io::Result<T>) -> (ErrorKind, String) {
     let error = result.err().expect("an error");
     (error.kind(), error.to_string())
 }

@@ -22,7 +22,7 @@ pub fn a_second() -> Duration {
 /// If that takes longer than [`PATIENCE`].
 #[track_caller]
 pub fn until(holds: impl FnMut() -> bool) {
-    until_or("it does not come", holds);
+    until_or("the condition", holds);
 }
 
 /// Waits as [`until`] does. A panic names `what`.
@@ -33,7 +33,7 @@ pub fn until_or(what: &str, mut holds: impl FnMut() -> bool) {
         if holds() {
             return;
         }
-        assert!(begin.elapsed() < PATIENCE, "in vain for {PATIENCE:?}: {what}");
+        assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
         // The caller may be on the only carrier.
         coroutine::yield_now();
         if turn > 100 {

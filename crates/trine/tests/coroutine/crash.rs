@@ -174,7 +174,7 @@ fn what_a_refused_coroutine_owns_may_wait_while_it_is_dropped() {
             parks.join().unwrap();
             keepers.into_iter().filter_map(|keeper| keeper.join().ok()).count()
         });
-        let started = all.join_timeout(Duration::from_secs(30)).expect("nobody's wake-up is lost");
+        let started = all.join_timeout(Duration::from_secs(30)).expect("no wake-up is lost");
         assert!(started.unwrap() < 300);
         return;
     }

@@ -211,9 +211,10 @@ fn a_result_that_nobody_wants_may_use_values_when_it_is_dropped() {
 
 #[test]
 fn a_generator_uses_those_of_its_caller_and_keeps_what_it_stands_in() {
+    type Lengths = Generator<(), usize, ()>;
     static NAME: Local<RefCell<Vec<u32>>> = Local::new(RefCell::default);
     thread_local! {
-        static HANDED_ON: RefCell<Vec<Generator<(), usize, ()>>> = const { RefCell::new(Vec::new()) };
+        static HANDED_ON: RefCell<Vec<Lengths>> = const { RefCell::new(Vec::new()) };
     }
     // The generator uses the value of the coroutine that made it after the end of that coroutine.
     let counts = coroutine::spawn(|| {

@@ -44,7 +44,7 @@ fn begun(folder: &Path) -> usize {
 
 /// All tasks of a pool that has never had a worker end with a reason that contains `parts`, after a
 /// number of starts that `starts` accepts. When the cause is mended, the next task runs.
-fn are_told(
+fn end_with_reason(
     build: impl FnOnce(PoolBuilder) -> Pool,
     starts: impl Fn(usize) -> bool,
     parts: &[&str],
@@ -72,14 +72,18 @@ fn an_initializer_that_never_ends_is_an_error_that_says_what_to_do() {
     // The workers that exist when the third is killed. One may be killed before its initializer
     // runs.
     let starts = |count| count < 3 + WORKERS;
-    are_told(|pool| pool.start_timeout(BOUND).initializer(hang).build(), starts, &parts);
+    end_with_reason(|pool| pool.start_timeout(BOUND).initializer(hang).build(), starts, &parts);
 }
 
 #[test]
 fn a_preload_that_never_ends_is_an_error_that_says_what_to_do() {
     let parts =
         ["3 times in a row", "preload", "4s (`start_timeout`)", "SIGSTOP", "allow more time"];
-    are_told(|pool| pool.start_timeout(BOUND).preload(hang).build(), |count| count <= 3, &parts);
+    end_with_reason(
+        |pool| pool.start_timeout(BOUND).preload(hang).build(),
+        |count| count <= 3,
+        &parts,
+    );
 }
 
 /// Installs a filter by which the kernel kills this process when it forks.
@@ -109,7 +113,7 @@ fn a_template_that_dies_at_each_fork_is_an_error_and_not_a_loop() {
     let parts = ["died 3 times before it had forked a worker", "SIGSYS"];
     // The pool's own attempt, and those of tasks that were submitted after it.
     let starts = |count: usize| count.is_multiple_of(3) && (3..=60).contains(&count);
-    are_told(|pool| pool.preload(die_at_the_next_fork).build(), starts, &parts);
+    end_with_reason(|pool| pool.preload(die_at_the_next_fork).build(), starts, &parts);
 }
 
 /// A start that is allowed to take long and does. Deadlines hold, a cancelled task ends, and the

@@ -67,7 +67,7 @@ impl Failure {
 
 /// A failure, and the folder in which its process is noted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Charge {
+pub struct Fault {
     pub failure: Failure,
     pub folder: PathBuf,
 }
@@ -112,9 +112,9 @@ fn overwrite_shared_memory() {
     }
 }
 
-impl Charge {
-    pub fn new(failure: Failure, folder: &Folder) -> Charge {
-        Charge { failure, folder: folder.0.clone() }
+impl Fault {
+    pub fn new(failure: Failure, folder: &Folder) -> Fault {
+        Fault { failure, folder: folder.0.clone() }
     }
 
     /// Notes the calling process as the one that fails.
@@ -125,7 +125,7 @@ impl Charge {
     }
 
     /// Fails in the calling process.
-    pub fn go_off(&self, limits: Limits) {
+    pub fn fail(&self, limits: Limits) {
         self.note_process();
         let own = limits == Limits::Own;
         match self.failure {
@@ -164,10 +164,10 @@ impl Charge {
     }
 
     /// Fails in the first process that calls it, and in no other.
-    pub fn go_off_once(&self, limits: Limits) {
+    pub fn fail_once(&self, limits: Limits) {
         let mark = self.folder.join("once");
         if OpenOptions::new().write(true).create_new(true).open(mark).is_ok() {
-            self.go_off(limits);
+            self.fail(limits);
         }
     }
 
@@ -181,7 +181,7 @@ impl Charge {
     }
 
     /// Checks the end of the task in which the failure happened, where the limits were the pool's.
-    pub fn is_told_by<T: std::fmt::Debug>(&self, end: &Result<T, TaskError>, place: &str) {
+    pub fn check_end<T: std::fmt::Debug>(&self, end: &Result<T, TaskError>, place: &str) {
         let cause = end.as_ref().map_err(TaskError::cause);
         let signal =
             |number| matches!(cause, Err(Cause::Signaled { signal, .. }) if *signal == number);
@@ -259,10 +259,10 @@ impl Drop for Folder {
     }
 }
 
-pub fn in_every_way(cell: impl Fn(Charge, &Folder)) {
+pub fn in_every_way(cell: impl Fn(Fault, &Folder)) {
     for failure in Failure::all() {
         let folder = Folder::new();
-        cell(Charge::new(failure, &folder), &folder);
+        cell(Fault::new(failure, &folder), &folder);
     }
 }
 

@@ -17,30 +17,30 @@ use crate::pools::{
 /// thread limits its own.
 #[test]
 fn while_it_is_idle() {
-    in_every_way(|charge, folder| {
-        if charge.failure.is_panic() || charge.failure == TimeIsUp {
+    in_every_way(|fault, folder| {
+        if fault.failure.is_panic() || fault.failure == TimeIsUp {
             return;
         }
-        let pool = builder(charge.failure).build();
-        let left_behind = pool.spawn(charge.clone(), |charge| {
-            if charge.failure.comes_from_outside() {
-                return charge.note_process();
+        let pool = builder(fault.failure).build();
+        let left_behind = pool.spawn(fault.clone(), |fault| {
+            if fault.failure.comes_from_outside() {
+                return fault.note_process();
             }
             std::thread::spawn(move || {
-                let go = charge.folder.join("go");
+                let go = fault.folder.join("go");
                 while !go.exists() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                let own = charge.failure == OutOfProcessorTime;
-                charge.go_off(if own { Limits::Own } else { Limits::OfThePool });
-                fs::write(charge.folder.join("done"), []).unwrap();
+                let own = fault.failure == OutOfProcessorTime;
+                fault.fail(if own { Limits::Own } else { Limits::OfThePool });
+                fs::write(fault.folder.join("done"), []).unwrap();
             });
         });
         left_behind.join().unwrap();
         fs::write(folder.0.join("go"), []).unwrap();
-        charge.act();
+        fault.act();
         let pid = pid_in(&folder.0);
-        match charge.failure {
+        match fault.failure {
             StoppedFromOutside => {
                 // Each worker gets a task. One of them times out while it waits for the stopped
                 // worker.
@@ -58,10 +58,10 @@ fn while_it_is_idle() {
             // It lives on until it gets a request.
             ClosesItsDescriptors | OverwritesItsMemory => {
                 let done = folder.0.join("done");
-                until("what is left behind to go off", || {
-                    done.exists() || charge.failure == ClosesItsDescriptors
+                until("the failure of the thread", || {
+                    done.exists() || fault.failure == ClosesItsDescriptors
                 });
-                one_may_fail(&charge, others(&pool), "idle");
+                one_may_fail(&fault, others(&pool), "idle");
             }
             _ => {
                 until("the end of the worker", || !pool.worker_pids().contains(&pid));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use trine::Task;
 use trine::process::{Pool, PoolBuilder};
 
-use crate::failure::{Charge, Failure, MEMORY, PROCESSOR_TIME};
+use crate::failure::{Failure, Fault, MEMORY, PROCESSOR_TIME};
 
 pub const WORKERS: usize = 2;
 
@@ -25,7 +25,7 @@ pub fn builder(failure: Failure) -> PoolBuilder {
 pub fn until(what: &str, holds: impl Fn() -> bool) {
     let begin = Instant::now();
     while !holds() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        assert!(begin.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -43,11 +43,11 @@ pub fn are_unharmed(others: Vec<Task<u64>>, what: &str) {
 }
 
 /// The worker lives on, and may die in its next task.
-pub fn one_may_fail(charge: &Charge, tasks: Vec<Task<u64>>, place: &str) {
+pub fn one_may_fail(fault: &Fault, tasks: Vec<Task<u64>>, place: &str) {
     let ends: Vec<_> = tasks.into_iter().map(Task::join).collect();
     let failed: Vec<_> = ends.iter().filter(|end| end.is_err()).collect();
-    assert!(failed.len() <= 1, "{:?}, {place}: {ends:?}", charge.failure);
-    failed.into_iter().for_each(|end| charge.is_told_by(end, place));
+    assert!(failed.len() <= 1, "{:?}, {place}: {ends:?}", fault.failure);
+    failed.into_iter().for_each(|end| fault.check_end(end, place));
 }
 
 pub fn is_at_full_strength(pool: Pool) {

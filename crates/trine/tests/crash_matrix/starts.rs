@@ -7,7 +7,7 @@ use std::time::Duration;
 use trine::process::{Pool, PoolBuilder};
 
 use crate::common::{again, children_of_all_threads, not_spawned, role, run};
-use crate::failure::{Charge, Failure, Failure::*, Folder, Limits, in_every_way, signal};
+use crate::failure::{Failure, Failure::*, Fault, Folder, Limits, in_every_way, signal};
 use crate::pools::{
     WORKERS, are_unharmed, builder, is_at_full_strength, is_at_full_strength_after, one_may_fail,
     others, until,
@@ -21,11 +21,11 @@ const FOLDER: &str = "TRINE_TEST_FOLDER";
 /// takes longer too, that start is repeated; three in a row would be an error.
 pub const BOUND: Duration = Duration::from_secs(4);
 
-fn go_off_once(limits: Limits) {
+fn fail_once(limits: Limits) {
     let number = std::env::var(FAILURE).unwrap().parse().unwrap();
     let failure = Failure::from_number(number).unwrap();
     let folder = std::env::var_os(FOLDER).unwrap().into();
-    Charge { failure, folder }.go_off_once(limits);
+    Fault { failure, folder }.fail_once(limits);
 }
 
 /// Fails in an initializer. The limits of its pool hold there, except for processor time, which is
@@ -33,37 +33,37 @@ fn go_off_once(limits: Limits) {
 pub fn initializer() {
     let number: u32 = std::env::var(FAILURE).unwrap().parse().unwrap();
     let own = number == OutOfProcessorTime as u32;
-    go_off_once(if own { Limits::Own } else { Limits::OfThePool });
+    fail_once(if own { Limits::Own } else { Limits::OfThePool });
 }
 
 /// Fails in a template. No limit of its pool holds there: limits are each worker's, or each task's.
 pub fn preload() {
-    go_off_once(Limits::Own);
+    fail_once(Limits::Own);
 }
 
 /// Makes a pool whose preload and initializer know the failure.
-pub fn telling(charge: &Charge) -> PoolBuilder {
-    let builder = builder(charge.failure)
-        .env(FAILURE, (charge.failure as u32).to_string())
-        .env(FOLDER, &charge.folder);
-    if charge.failure.takes_time() { builder.start_timeout(BOUND) } else { builder }
+pub fn pool_for(fault: &Fault) -> PoolBuilder {
+    let builder = builder(fault.failure)
+        .env(FAILURE, (fault.failure as u32).to_string())
+        .env(FOLDER, &fault.folder);
+    if fault.failure.takes_time() { builder.start_timeout(BOUND) } else { builder }
 }
 
 /// A worker fails between its fork and its first task. No task had begun, so none fails, and
 /// another worker is forked.
 #[test]
 fn while_a_worker_is_forked() {
-    in_every_way(|charge, _| {
-        let pool = telling(&charge).initializer(initializer).build();
+    in_every_way(|fault, _| {
+        let pool = pool_for(&fault).initializer(initializer).build();
         let tasks = others(&pool);
-        charge.act();
-        if charge.failure == OverwritesItsMemory {
-            one_may_fail(&charge, tasks, "fork");
+        fault.act();
+        if fault.failure == OverwritesItsMemory {
+            one_may_fail(&fault, tasks, "fork");
         } else {
-            are_unharmed(tasks, &format!("{:?}, fork", charge.failure));
+            are_unharmed(tasks, &format!("{:?}, fork", fault.failure));
         }
         is_at_full_strength(pool);
-        assert!(charge.folder.join("once").exists(), "the initializer was not called");
+        assert!(fault.folder.join("once").exists(), "the initializer was not called");
     });
 }
 
@@ -71,11 +71,11 @@ fn while_a_worker_is_forked() {
 /// reported at once.
 #[test]
 fn while_a_template_is_prepared() {
-    in_every_way(|charge, _| {
-        let pool = telling(&charge).preload(preload).build();
+    in_every_way(|fault, _| {
+        let pool = pool_for(&fault).preload(preload).build();
         let tasks = others(&pool);
-        charge.act();
-        if charge.failure.is_panic() {
+        fault.act();
+        if fault.failure.is_panic() {
             // A task that comes after the others have failed asks for another template, which
             // works.
             for (n, task) in (1..).zip(tasks) {
@@ -87,10 +87,10 @@ fn while_a_template_is_prepared() {
                 }
             }
         } else {
-            are_unharmed(tasks, &format!("{:?}, preload", charge.failure));
+            are_unharmed(tasks, &format!("{:?}, preload", fault.failure));
         }
         is_at_full_strength_after(pool);
-        assert!(charge.folder.join("once").exists(), "the preload was not called");
+        assert!(fault.folder.join("once").exists(), "the preload was not called");
     });
 }
 
@@ -117,10 +117,10 @@ fn while_a_template_rests() {
     }
     for failure in [KilledFromOutside, StoppedFromOutside] {
         let folder = Folder::new();
-        let charge = Charge::new(failure, &folder);
+        let fault = Fault::new(failure, &folder);
         for preloads in [false, true] {
             let (pool, template) = template_of(|| {
-                let builder = telling(&charge).start_timeout(BOUND);
+                let builder = pool_for(&fault).start_timeout(BOUND);
                 if preloads { builder.preload(|| ()).build() } else { builder.build() }
             });
             let stop = failure == StoppedFromOutside;

@@ -13,7 +13,7 @@ use crate::common::places::{
 use crate::common::starts::{no_child_starts, start};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until_waiting;
-use crate::common::{again, role, run, told};
+use crate::common::{again, kind_and_text, role, run};
 use trine::coroutine;
 use trine::ipc::Fifo;
 
@@ -143,11 +143,11 @@ fn openings_end_from_outside_and_by_their_timeout() {
     everywhere(|| {
         let fifo = new_fifo(&TempPath::new("fifo"));
         let (begin, limit) = (Instant::now(), Duration::from_millis(3));
-        assert_eq!(told(fifo.open_reader_timeout(limit)).0, ErrorKind::TimedOut);
+        assert_eq!(kind_and_text(fifo.open_reader_timeout(limit)).0, ErrorKind::TimedOut);
         assert!(begin.elapsed() >= limit);
-        assert_eq!(told(fifo.open_writer_timeout(limit)).0, ErrorKind::TimedOut);
+        assert_eq!(kind_and_text(fifo.open_writer_timeout(limit)).0, ErrorKind::TimedOut);
         // Neither end was left open.
-        assert_eq!(told(fifo.try_open_writer()).0, ErrorKind::WouldBlock);
+        assert_eq!(kind_and_text(fifo.try_open_writer()).0, ErrorKind::WouldBlock);
         let reader = fifo.try_open_reader().unwrap();
         let mut writer = fifo.open_writer_timeout(Duration::MAX).unwrap();
         writer.write_all(b"x").unwrap();
@@ -202,7 +202,7 @@ fn ends_come_and_go() {
     let _alone = no_child_starts();
     everywhere(|| {
         let fifo = new_fifo(&TempPath::new("fifo"));
-        assert_eq!(told(fifo.try_open_writer()).0, ErrorKind::WouldBlock);
+        assert_eq!(kind_and_text(fifo.try_open_writer()).0, ErrorKind::WouldBlock);
         let mut reader = fifo.try_open_reader().unwrap();
         let clone = reader.try_clone().unwrap();
         let waits = coroutine::spawn(move || (&clone).read(&mut [0; 9]).unwrap());
@@ -282,20 +282,20 @@ fn what_is_no_fifo_is_said_and_not_touched() {
             (Fifo::open("/dev/null"), "/dev/null is a device, and no FIFO"),
         ];
         for (refused, why) in refused {
-            let (kind, text) = told(refused);
+            let (kind, text) = kind_and_text(refused);
             assert!(kind == ErrorKind::InvalidInput && text.ends_with(why), "{text}");
         }
-        assert_eq!(told(Fifo::create_new(&name.0, 0o600)).0, ErrorKind::AlreadyExists);
+        assert_eq!(kind_and_text(Fifo::create_new(&name.0, 0o600)).0, ErrorKind::AlreadyExists);
         let after = std::fs::metadata(&name.0).unwrap();
         let times = |of: &std::fs::Metadata| (of.mtime_nsec(), of.ctime_nsec(), of.atime_nsec());
         assert_eq!(times(&before), times(&after));
         assert_eq!(std::fs::read_to_string(&name.0).unwrap(), "precious");
 
         let none = TempPath::new("fifo");
-        assert_eq!(told(Fifo::open(&none.0)).0, ErrorKind::NotFound);
-        assert_eq!(told(Fifo::create(none.0.join("x"), 0o600)).0, ErrorKind::NotFound);
-        assert_eq!(told(Fifo::open("a\0b")).0, ErrorKind::InvalidInput);
-        assert_eq!(told(Fifo::create("a\0b", 0o600)).0, ErrorKind::InvalidInput);
+        assert_eq!(kind_and_text(Fifo::open(&none.0)).0, ErrorKind::NotFound);
+        assert_eq!(kind_and_text(Fifo::create(none.0.join("x"), 0o600)).0, ErrorKind::NotFound);
+        assert_eq!(kind_and_text(Fifo::open("a\0b")).0, ErrorKind::InvalidInput);
+        assert_eq!(kind_and_text(Fifo::create("a\0b", 0o600)).0, ErrorKind::InvalidInput);
     });
 }
 
@@ -305,7 +305,7 @@ fn what_was_looked_up_is_what_is_opened() {
     let fifo = new_fifo(&name);
     let metadata = std::fs::metadata(&name.0).unwrap();
     assert!(metadata.file_type().is_fifo() && metadata.permissions().mode() & 0o777 == 0o600);
-    assert_eq!(told(Fifo::create_new(&name.0, 0o600)).0, ErrorKind::AlreadyExists);
+    assert_eq!(kind_and_text(Fifo::create_new(&name.0, 0o600)).0, ErrorKind::AlreadyExists);
     let same = Fifo::create(&name.0, 0o600).unwrap();
     let link = TempPath::new("fifo");
     symlink(&name.0, &link.0).unwrap();
@@ -334,10 +334,10 @@ fn missing_rights_are_an_error_at_once() {
         return;
     }
     let fifo = Fifo::open(path).unwrap();
-    assert_eq!(told(fifo.open_reader()).0, ErrorKind::PermissionDenied);
-    assert_eq!(told(fifo.open_writer()).0, ErrorKind::PermissionDenied);
-    assert_eq!(told(fifo.try_open_reader()).0, ErrorKind::PermissionDenied);
-    assert_eq!(told(fifo.try_open_writer()).0, ErrorKind::PermissionDenied);
+    assert_eq!(kind_and_text(fifo.open_reader()).0, ErrorKind::PermissionDenied);
+    assert_eq!(kind_and_text(fifo.open_writer()).0, ErrorKind::PermissionDenied);
+    assert_eq!(kind_and_text(fifo.try_open_reader()).0, ErrorKind::PermissionDenied);
+    assert_eq!(kind_and_text(fifo.try_open_writer()).0, ErrorKind::PermissionDenied);
 }
 
 #[test]

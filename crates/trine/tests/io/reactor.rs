@@ -210,7 +210,7 @@ fn those_who_are_woken_for_nothing_wait_on() {
         assert_eq!(*order.borrow(), Vec::from_iter(0..READERS));
     });
     let Ok(ended) = task.join_timeout(Duration::from_secs(30)) else {
-        panic!("somebody was forgotten")
+        panic!("a reader was forgotten")
     };
     ended.unwrap();
 }

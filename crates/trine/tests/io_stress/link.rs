@@ -51,7 +51,7 @@ impl Link {
         // The kernel completes the connection before `accept`.
         let one = TcpStream::connect(address).unwrap();
         let (other, from) = listener.accept().unwrap();
-        must!(from == one.local_addr().unwrap(), "{from} was accepted, who is somebody else");
+        must!(from == one.local_addr().unwrap(), "{from} was accepted, which is another client");
         (Link::Tcp(one), Link::Tcp(other))
     }
 

@@ -119,8 +119,9 @@ pub fn reset(rng: &mut Rng) {
         let (writing, mut numbers) = (Arc::clone(&sender), Rng(rng.number()));
         let writer = start(rng, move || {
             let mut course = course;
-            let error = course.send_all(&mut numbers, &*writing).expect_err("nobody reads it all");
-            must!(is_gone(&error), "writing to one who is gone: {error}");
+            let error =
+                course.send_all(&mut numbers, &*writing).expect_err("the receiver resets it");
+            must!(is_gone(&error), "writing to a peer that has reset: {error}");
             course.at
         });
         let mut confirmed = 0;
@@ -138,7 +139,7 @@ pub fn reset(rng: &mut Rng) {
                     Ok(0) => return,
                     Ok(_) => {}
                     Err(error) => {
-                        must!(is_gone(&error), "reading from one who is gone: {error}");
+                        must!(is_gone(&error), "reading from a peer that has reset: {error}");
                         return;
                     }
                 }
@@ -209,7 +210,7 @@ pub fn interrupted(rng: &mut Rng) {
         relay(&mut numbers, &one, course, |course, rng, link| course.send(rng, link));
         one.shutdown(Shutdown::Write).unwrap();
         // Here, so that it is closed after all bytes were read.
-        must!((&*one).read(&mut [0]).unwrap() == 0, "bytes from one who sends none");
+        must!((&*one).read(&mut [0]).unwrap() == 0, "bytes from an end that sends none");
     });
     let other = Arc::new(other);
     relay(rng, &other, course, |course, rng, link| {
@@ -313,6 +314,6 @@ fn accept_some(door: &Door, count: u64) {
     };
     let handlers: Vec<_> = (0..count).map(accept).collect();
     for handler in handlers {
-        must!(handler.join().unwrap(), "a connection that nobody has given up");
+        must!(handler.join().unwrap(), "an honest connection was given up");
     }
 }

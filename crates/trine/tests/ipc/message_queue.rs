@@ -8,7 +8,7 @@ use crate::common::limits::limit;
 use crate::common::places::{PLACES, Place, ends_from_outside, everywhere};
 use crate::common::temporary::unique;
 use crate::common::waiting::until_waiting;
-use crate::common::{again, role, run, told};
+use crate::common::{again, kind_and_text, role, run};
 use rustix::process::Resource;
 use trine::ipc::MessageQueue;
 
@@ -55,7 +55,7 @@ fn messages_keep_their_bounds_and_come_by_priority_then_by_age() {
         let longest = vec![7; 8192];
         queue.try_clone().unwrap().send(&longest, 0).unwrap();
         assert_eq!(queue.try_receive().unwrap(), (longest, 0));
-        assert_eq!(told(queue.try_receive()).0, ErrorKind::WouldBlock);
+        assert_eq!(kind_and_text(queue.try_receive()).0, ErrorKind::WouldBlock);
     });
 }
 
@@ -113,12 +113,12 @@ fn waits_end_by_their_timeout_and_from_outside() {
         let name = Name::new();
         let queue = name.small();
         let (begin, limit) = (Instant::now(), Duration::from_millis(3));
-        assert_eq!(told(queue.receive_timeout(limit)).0, ErrorKind::TimedOut);
+        assert_eq!(kind_and_text(queue.receive_timeout(limit)).0, ErrorKind::TimedOut);
         assert!(begin.elapsed() >= limit);
         queue.send_timeout(b"1", 0, limit).unwrap();
         queue.try_send(b"2", 0).unwrap();
-        assert_eq!(told(queue.try_send(b"3", 0)).0, ErrorKind::WouldBlock);
-        assert_eq!(told(queue.send_timeout(b"3", 0, limit)).0, ErrorKind::TimedOut);
+        assert_eq!(kind_and_text(queue.try_send(b"3", 0)).0, ErrorKind::WouldBlock);
+        assert_eq!(kind_and_text(queue.send_timeout(b"3", 0, limit)).0, ErrorKind::TimedOut);
         assert_eq!(queue.receive_timeout(Duration::MAX).unwrap().0, b"1");
     });
     ends_from_outside(|| {
@@ -179,7 +179,7 @@ fn a_receiver_that_waits_outlives_the_name() {
         let task = place.spawn(move || waits.receive().unwrap());
         until_waiting(&task);
         MessageQueue::unlink(&name.0).unwrap();
-        assert_eq!(told(MessageQueue::unlink(&name.0)).0, ErrorKind::NotFound);
+        assert_eq!(kind_and_text(MessageQueue::unlink(&name.0)).0, ErrorKind::NotFound);
         let another = name.small();
         another.send(b"another", 0).unwrap();
         queue.send(b"this", 0).unwrap();
@@ -202,9 +202,9 @@ fn what_is_no_name_is_said() {
         (&long, "256 bytes; it may have 255"),
     ] {
         for told in [
-            told(MessageQueue::open(name)),
-            told(MessageQueue::create(name, 0o600)),
-            told(MessageQueue::unlink(name)),
+            kind_and_text(MessageQueue::open(name)),
+            kind_and_text(MessageQueue::create(name, 0o600)),
+            kind_and_text(MessageQueue::unlink(name)),
         ] {
             assert!(
                 told.0 == ErrorKind::InvalidInput && told.1.contains(why),
@@ -220,41 +220,41 @@ fn what_is_no_name_is_said() {
 #[test]
 fn openings_that_cannot_be_say_why() {
     let name = Name::new();
-    let (kind, text) = told(MessageQueue::open(&name.0));
+    let (kind, text) = kind_and_text(MessageQueue::open(&name.0));
     assert_eq!(kind, ErrorKind::NotFound);
     assert_eq!(
         text,
         format!("cannot open the message queue /{}: there is none of this name", name.0)
     );
     let queue = name.small();
-    assert_eq!(told(MessageQueue::create_new(&name.0, 0o600)).0, ErrorKind::AlreadyExists);
+    assert_eq!(kind_and_text(MessageQueue::create_new(&name.0, 0o600)).0, ErrorKind::AlreadyExists);
     // An existing queue keeps its size.
     let same = MessageQueue::options().create(true).max_messages(9).open(&name.0).unwrap();
     assert_eq!((same.max_messages(), same.message_size()), (2, 16));
 
     let neither = MessageQueue::options().read(false).write(false).open(&name.0);
-    assert_eq!(told(neither).0, ErrorKind::InvalidInput);
+    assert_eq!(kind_and_text(neither).0, ErrorKind::InvalidInput);
     let none = MessageQueue::options().create(true).max_messages(0).open(&name.0);
-    assert_eq!(told(none).0, ErrorKind::InvalidInput);
+    assert_eq!(kind_and_text(none).0, ErrorKind::InvalidInput);
 
-    let (kind, text) = told(queue.send(&[0; 17], 0));
+    let (kind, text) = kind_and_text(queue.send(&[0; 17], 0));
     assert_eq!(kind, ErrorKind::InvalidInput);
     assert!(
         text.starts_with("a message of 17 bytes is too long") && text.ends_with("at most 16"),
         "{text}"
     );
-    assert!(told(queue.try_send(&[0; 17], 0)).1.contains("17 bytes"));
-    let (kind, text) = told(queue.send(b"x", MessageQueue::MAX_PRIORITY + 1));
+    assert!(kind_and_text(queue.try_send(&[0; 17], 0)).1.contains("17 bytes"));
+    let (kind, text) = kind_and_text(queue.send(b"x", MessageQueue::MAX_PRIORITY + 1));
     assert_eq!(kind, ErrorKind::InvalidInput);
     assert_eq!(text, "32768 is no priority of a message: the highest is 32767");
-    let (kind, text) = told(queue.receive_into(&mut [0; 15]));
+    let (kind, text) = kind_and_text(queue.receive_into(&mut [0; 15]));
     assert!(kind == ErrorKind::InvalidInput && text.contains("buffer of 15 bytes"), "{text}");
 
     let reader = MessageQueue::options().write(false).open(&name.0).unwrap();
-    let (kind, text) = told(reader.send(b"x", 0));
+    let (kind, text) = kind_and_text(reader.send(b"x", 0));
     assert!(kind == ErrorKind::PermissionDenied && text.ends_with("not opened to write"), "{text}");
     let writer = MessageQueue::options().read(false).open(&name.0).unwrap();
-    let (kind, text) = told(writer.receive());
+    let (kind, text) = kind_and_text(writer.receive());
     assert!(kind == ErrorKind::PermissionDenied && text.ends_with("not opened to read"), "{text}");
 }
 
@@ -272,10 +272,10 @@ fn limits_of_the_kernel_are_explained() {
         // Limits that bind the privileged, too.
         None => {
             let name = Name::new();
-            let (kind, text) = told(options().max_messages(70_000).open(&name.0));
+            let (kind, text) = kind_and_text(options().max_messages(70_000).open(&name.0));
             assert_eq!(kind, ErrorKind::InvalidInput);
             assert!(text.contains("70000 messages are more than fs.mqueue.msg_max"), "{text}");
-            let (kind, text) = told(options().message_size(20 << 20).open(&name.0));
+            let (kind, text) = kind_and_text(options().message_size(20 << 20).open(&name.0));
             assert_eq!(kind, ErrorKind::InvalidInput);
             assert!(
                 text.contains("20971520 bytes are longer than fs.mqueue.msgsize_max"),
@@ -292,7 +292,7 @@ fn limits_of_the_kernel_are_explained() {
             limit(Resource::Msgqueue, 5000);
             let name = Name::new();
             let eight = |size| options().max_messages(8).message_size(size).open(&name.0);
-            let (kind, text) = told(eight(1000));
+            let (kind, text) = kind_and_text(eight(1000));
             assert_eq!(kind, ErrorKind::QuotaExceeded);
             assert!(text.contains("8 messages of 1000 bytes take 8768 bytes"), "{text}");
             assert!(text.contains("the 5000 that RLIMIT_MSGQUEUE (`ulimit -q`)"), "{text}");
@@ -302,25 +302,25 @@ fn limits_of_the_kernel_are_explained() {
                 drop(eight(125).unwrap());
                 MessageQueue::unlink(&name.0).unwrap();
                 limit(Resource::Msgqueue, 1767);
-                assert!(told(eight(125)).1.contains("take 1768 bytes"));
+                assert!(kind_and_text(eight(125)).1.contains("take 1768 bytes"));
             }
         }
         Some("descriptors") => {
             let name = Name::new();
             limit(Resource::Nofile, 0);
-            let (_, text) = told(options().open(&name.0));
+            let (_, text) = kind_and_text(options().open(&name.0));
             assert!(text.contains("RLIMIT_NOFILE") && !text.contains("MSGQUEUE"), "{text}");
         }
         Some(parents) => {
             if !become_another(65_534) {
                 return;
             }
-            let (kind, text) = told(MessageQueue::open(parents));
+            let (kind, text) = kind_and_text(MessageQueue::open(parents));
             assert_eq!(kind, ErrorKind::PermissionDenied);
             assert!(text.contains(parents) && text.contains("mode"), "{text}");
-            assert_eq!(told(MessageQueue::unlink(parents)).0, ErrorKind::PermissionDenied);
+            assert_eq!(kind_and_text(MessageQueue::unlink(parents)).0, ErrorKind::PermissionDenied);
             let name = Name::new();
-            let (kind, text) = told(options().max_messages(60_000).open(&name.0));
+            let (kind, text) = kind_and_text(options().max_messages(60_000).open(&name.0));
             assert_eq!(kind, ErrorKind::InvalidInput);
             let expected = format!("fs.mqueue.msg_max allows ({})", most.trim());
             assert!(text.contains(&expected) && text.contains("sysctl"), "{text}");

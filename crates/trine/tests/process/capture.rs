@@ -108,7 +108,8 @@ fn memory_that_has_run_out_is_told_with_the_last_words() {
         .join()
         .unwrap_err();
     assert!(error.is_out_of_memory());
-    let end = "memory limit of 64 MiB; last on its standard error: memory allocation of 1099511627776 bytes failed";
+    let end = "memory limit of 64 MiB; last on its standard error: \
+               memory allocation of 1099511627776 bytes failed";
     assert!(error.to_string().ends_with(end), "{error}");
 }
 

@@ -29,7 +29,7 @@ fn shared() -> Vec<(usize, usize)> {
 
 /// The attack of a hostile worker, during its task and afterwards.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum Madness {
+enum Attack {
     /// Overwrites some words, many of them with plausible values.
     Words,
     /// Overwrites all memory with the same word.
@@ -109,14 +109,14 @@ fn send_with(socket: i32, bytes: &[u8], count: usize) {
     }
 }
 
-fn go_mad((madness, seed): (Madness, u64)) {
+fn run_attack((attack, seed): (Attack, u64)) {
     let mut rng = Rng(seed);
-    match madness {
-        Madness::Words => {
+    match attack {
+        Attack::Words => {
             let words = 1 + rng.below(200);
             scribble(&mut rng, words);
         }
-        Madness::Same(word) => {
+        Attack::Same(word) => {
             for (start, end) in shared() {
                 for at in (start..end).step_by(8) {
                     // SAFETY: as above.
@@ -124,7 +124,7 @@ fn go_mad((madness, seed): (Madness, u64)) {
                 }
             }
         }
-        Madness::Forever => {
+        Attack::Forever => {
             _ = std::thread::spawn(move || {
                 loop {
                     scribble(&mut rng, 3);
@@ -132,8 +132,8 @@ fn go_mad((madness, seed): (Madness, u64)) {
                 }
             })
         }
-        Madness::Frames => send_frames(&mut rng),
-        Madness::HalfAFrame => {
+        Attack::Frames => send_frames(&mut rng),
+        Attack::HalfAFrame => {
             let socket = (200..300).find(|fd| fs::metadata(format!("/proc/self/fd/{fd}")).is_ok());
             send_with(socket.unwrap(), b"trn1\x05\0\0", 0);
         }
@@ -156,34 +156,34 @@ fn left() -> (usize, usize) {
 fn rounds() {
     let seconds = variable("TRINE_STRESS_SECONDS").unwrap_or(10);
     let (begin, mut rng) = (Instant::now(), Rng(seed()));
-    let sane = Pool::new(2);
-    sane.spawn(1, |n: u64| n).join().unwrap();
-    until_or("the sane pool's workers", || {
-        children_of_all_threads(std::process::id()).len() == 3 && sane.worker_pids().len() == 2
+    let honest = Pool::new(2);
+    honest.spawn(1, |n: u64| n).join().unwrap();
+    until_or("the honest pool's workers", || {
+        children_of_all_threads(std::process::id()).len() == 3 && honest.worker_pids().len() == 2
     });
-    sane.spawn(1, |n: u64| n).join().unwrap();
+    honest.spawn(1, |n: u64| n).join().unwrap();
     let before = left();
     let mut rounds = 0_u64;
     let (mut values, mut errors) = (0_u64, 0_u64);
     while begin.elapsed() < Duration::from_secs(seconds) {
-        let madness = match rng.below(9) {
-            0..3 => Madness::Words,
-            3 => Madness::Same(strange_word(&mut rng)),
-            4 => Madness::Same(0),
+        let attack = match rng.below(9) {
+            0..3 => Attack::Words,
+            3 => Attack::Same(strange_word(&mut rng)),
+            4 => Attack::Same(0),
             // All records seem to be in that state: none may be restarted for ever.
-            8 => Madness::Same((rng.below(300) << 8 | 2) as u64),
-            5 => Madness::Forever,
-            6 => Madness::Frames,
-            _ => Madness::HalfAFrame,
+            8 => Attack::Same((rng.below(300) << 8 | 2) as u64),
+            5 => Attack::Forever,
+            6 => Attack::Frames,
+            _ => Attack::HalfAFrame,
         };
-        let what = format!("{madness:?}, round {rounds} of seed {}", seed());
+        let what = format!("{attack:?}, round {rounds} of seed {}", seed());
         let workers = 1 + rng.below(2);
         let pool = Pool::new(workers);
-        let beside: Vec<_> = (0..50).map(|n| sane.spawn(n, |n: u64| n * 3)).collect();
+        let beside: Vec<_> = (0..50).map(|n| honest.spawn(n, |n: u64| n * 3)).collect();
         let mut tasks: Vec<_> = (0..5).map(|n| pool.spawn(n, |n: u64| n + 1)).collect();
-        let mad = pool.spawn((madness, rng.number()), go_mad);
+        let hostile = pool.spawn((attack, rng.number()), run_attack);
         tasks.extend((5..20).map(|n| pool.spawn(n, |n: u64| n + 1)));
-        _ = join(mad, &what);
+        _ = join(hostile, &what);
         tasks.extend((20..30).map(|n| pool.spawn(n, |n: u64| n + 1)));
         for task in tasks {
             // The values of a hostile worker are trusted. A value may be wrong, but every task
@@ -210,7 +210,7 @@ fn rounds() {
 }
 
 #[test]
-fn mad_workers_harm_nobody_else() {
+fn hostile_workers_harm_nobody_else() {
     if role().is_some() {
         return rounds();
     }

@@ -16,7 +16,7 @@ use crate::common::{
 };
 
 /// Waits until the child prints a line with `word`. Returns the rest of the line.
-fn hear(child: &mut Child, word: &str) -> String {
+fn wait_for_line(child: &mut Child, word: &str) -> String {
     let stdout = child.stdout.as_mut().unwrap();
     let mut line = Vec::new();
     loop {
@@ -34,7 +34,7 @@ fn hear(child: &mut Child, word: &str) -> String {
     }
 }
 
-fn say(word: &str, rest: &str) {
+fn print_line(word: &str, rest: &str) {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{word} {rest}").unwrap();
     stdout.flush().unwrap();
@@ -87,12 +87,12 @@ fn a_master_that_is_killed_leaves_nothing() {
         // Every worker and template is forked when these have answered.
         process::pool().spawn((), |()| ()).join().unwrap();
         let mine = children_of_all_threads(std::process::id());
-        say("FAMILY", &format!("{mine:?} {deeper}"));
+        print_line("FAMILY", &format!("{mine:?} {deeper}"));
         stay(());
     }
     let before = shared_memory_files();
     let mut child = again("master").spawn().unwrap();
-    let family = hear(&mut child, "FAMILY");
+    let family = wait_for_line(&mut child, "FAMILY");
     let pids: Vec<u32> =
         family.split(|c: char| !c.is_ascii_digit()).filter_map(|pid| pid.parse().ok()).collect();
     assert!(pids.len() >= 7, "{family}");
@@ -119,13 +119,13 @@ fn a_master_that_ends_leaves_nothing() {
     if role().is_some() {
         let _detached = process::spawn((), |()| -> () { stay_for_ever() });
         process::pool().spawn((), |()| ()).join().unwrap();
-        say("FAMILY", &format!("{:?}", children_of_all_threads(std::process::id())));
+        print_line("FAMILY", &format!("{:?}", children_of_all_threads(std::process::id())));
         // The test opens handles of the children before this program ends.
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         return;
     }
     let mut child = again("master").spawn().unwrap();
-    let family = hear(&mut child, "FAMILY");
+    let family = wait_for_line(&mut child, "FAMILY");
     let pids = family.split(|c: char| !c.is_ascii_digit()).filter_map(|pid| pid.parse().ok());
     let handles: Vec<_> = pids.map(handle).collect();
     assert!(handles.len() >= 2, "{family}");
@@ -164,7 +164,7 @@ fn nothing_is_left_open_when_pools_are_gone() {
 #[test]
 fn the_program_s_file_may_be_replaced_or_removed_while_it_runs() {
     if role().is_some() {
-        say("HERE", "");
+        print_line("HERE", "");
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         assert_eq!(process::spawn(20, |n: u32| n + 1).join().unwrap(), 21);
         return;
@@ -172,7 +172,7 @@ fn the_program_s_file_may_be_replaced_or_removed_while_it_runs() {
     for replace in [true, false] {
         let copy = copy(if replace { "replaced" } else { "removed" });
         let mut child = child(&copy.0, &this_test(), "master").spawn().unwrap();
-        hear(&mut child, "HERE");
+        wait_for_line(&mut child, "HERE");
         fs::remove_file(&copy.0).unwrap();
         if replace {
             fs::write(&copy.0, "#!/bin/sh\necho the wrong program\n").unwrap();
@@ -409,9 +409,9 @@ fn signals_are_as_in_a_new_program() {
 fn a_bare_fork_that_joins_a_task_takes_nothing_of_what_is_the_programs() {
     if role().is_some() {
         let pool = process::Pool::new(1);
-        let desk = crate::common::desk::Desk::open();
-        let task = pool.spawn(desk.path.clone(), crate::common::desk::wait_for_a_word);
-        let (worker, stream) = desk.hear();
+        let reports = crate::common::reports::Reports::open();
+        let task = pool.spawn(reports.path.clone(), crate::common::reports::wait_for_release);
+        let (worker, stream) = reports.accept();
         wait_for_the_service();
         // SAFETY: as above.
         let pid = unsafe { libc::fork() };

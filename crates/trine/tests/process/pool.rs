@@ -5,13 +5,13 @@ use std::fs;
 
 use trine::{Cause, process, task};
 
-use crate::common::desk::{Desk, report};
 use crate::common::processes::{die, kill, signal_of, stay_for_ever};
+use crate::common::reports::{Reports, report};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until_or;
 
 /// Reports that the task has begun, and stays.
-fn announce_and_stay(path: String) {
+fn report_and_stay(path: String) {
     let _stream = report(&path);
     stay_for_ever()
 }
@@ -19,10 +19,10 @@ fn announce_and_stay(path: String) {
 #[test]
 fn a_worker_killed_at_work_costs_its_task_and_no_other() {
     let pool = process::Pool::new(2);
-    let desk = Desk::open();
-    let victim = pool.spawn(desk.path.clone(), announce_and_stay);
+    let reports = Reports::open();
+    let victim = pool.spawn(reports.path.clone(), report_and_stay);
     let others: Vec<_> = (0..999_u64).map(|n| pool.spawn(n, |n| n + 1)).collect();
-    kill(desk.hear().0, libc::SIGKILL);
+    kill(reports.accept().0, libc::SIGKILL);
     for (n, task) in others.into_iter().enumerate() {
         assert_eq!(task.join().unwrap(), n as u64 + 1);
     }
@@ -89,9 +89,9 @@ fn a_result_sent_before_the_death_counts() {
 #[test]
 fn ten_thousand_tasks_wait_in_a_queue() {
     let pool = process::Pool::new(1);
-    let desk = Desk::open();
-    let stopper = pool.spawn(desk.path.clone(), announce_and_stay);
-    let pid = desk.hear().0;
+    let reports = Reports::open();
+    let stopper = pool.spawn(reports.path.clone(), report_and_stay);
+    let pid = reports.accept().0;
     let first_line = line!();
     let tasks: Vec<_> = (0..10_000_u64).map(|n| pool.spawn(n, |n| n + 1)).collect();
     let waiting = task::list().into_iter().filter(|task| {
@@ -145,14 +145,14 @@ fn several_threads_spawn_at_once() {
 #[test]
 fn a_stopped_worker_stops_nobody_else() {
     let pool = process::Pool::new(2);
-    let desk = Desk::open();
-    let stopped = pool.spawn(desk.path.clone(), |path: String| {
+    let reports = Reports::open();
+    let stopped = pool.spawn(reports.path.clone(), |path: String| {
         drop(report(&path));
         // SAFETY: no memory involved.
         unsafe { libc::raise(libc::SIGSTOP) };
         7
     });
-    let pid = desk.hear().0;
+    let pid = reports.accept().0;
     // More than a socket holds, so that a stopped worker would block.
     let text = "x".repeat(1 << 20);
     let tasks: Vec<_> =

@@ -300,7 +300,7 @@ impl Watch {
         if error.task().map(|task| task.id) != Some(id) {
             let interrupted = error.is_cancelled() || error.is_timeout();
             must!(interrupted, "{way:?} {number} {id} has the error of another: {error}");
-            must!(trine::checkpoint().is_err(), "nobody has interrupted the joiner: {error}");
+            must!(trine::checkpoint().is_err(), "the joiner was not interrupted: {error}");
             count(&BOOKS.joiner_interrupted);
             return;
         }

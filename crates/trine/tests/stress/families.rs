@@ -115,10 +115,13 @@ pub fn scope(ctx: &mut Ctx) {
             must!(panicked == 0 && trine::checkpoint().is_err(), "{error}");
         }
         Err(error) => {
-            let told = panics(error.suppressed()) + usize::from(error.is_panic());
+            let reported = panics(error.suppressed()) + usize::from(error.is_panic());
             // After a failure, the panic of the body is among the suppressed errors.
             let body = ctx.fate.panics();
-            must!(told == panicked + usize::from(body), "{panicked} and {body}, {told} are told");
+            must!(
+                reported == panicked + usize::from(body),
+                "{panicked} and {body}, {reported} are reported"
+            );
             if body {
                 carry_on(error);
             }
@@ -146,8 +149,8 @@ pub fn supervise(ctx: &mut Ctx) {
     let (ended, watches) = all_ended();
     let result = trine::supervise(|s| drop(start_in(ctx, s, &watches, &borrowed)));
     let panicked = watches.borrow().iter().filter(|watch| watch.fate.has_panicked()).count();
-    let told = panics(&result.failures);
-    must!(told == panicked, "{panicked} panics, {told} are told");
+    let reported = panics(&result.failures);
+    must!(reported == panicked, "{panicked} panics, {reported} are reported");
     must!(result.failed == result.failures.len(), "{} failures are missing", result.failed);
     drop(ended);
 }
@@ -168,7 +171,7 @@ pub fn race(ctx: &mut Ctx) {
     let result = result.expect("a wait with a result does not unwind");
     if let Ok(value) = result {
         let known = watches.borrow().iter().any(|watch| watch.number == value.number);
-        must!(known, "a race was won by {}, who was not in it", value.number);
+        must!(known, "a race was won by {}, which was not in it", value.number);
     }
     drop(ended);
 }

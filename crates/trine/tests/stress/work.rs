@@ -172,16 +172,16 @@ fn wait_for_ever(ctx: &mut Ctx) {
         1 => {
             let (_tx, rx) = channel::bounded::<Message>(1);
             // A wait with a result returns an error, and the task may end as it likes.
-            must!(rx.recv().is_err(), "a message from nobody");
+            must!(rx.recv().is_err(), "a message without a sender");
         }
         2 => {
             let (tx, _rx) = channel::rendezvous();
             let refused = tx.send(Message::new(ctx.number, 0));
-            refused.expect_err("nobody receives").into_inner().returned();
+            refused.expect_err("there is no receiver").into_inner().returned();
         }
         _ => drop(trine::sync::Semaphore::new(0).acquire()),
     }
-    must!(trine::cancelled(), "a wait for nothing has ended, and nobody has cancelled it");
+    must!(trine::cancelled(), "a wait for nothing has ended without a cancellation");
 }
 
 /// Some steps.

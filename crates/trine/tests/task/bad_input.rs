@@ -29,39 +29,43 @@ fn text(payload: &(dyn Any + Send)) -> String {
 /// Runs `f` in a task with the task's own handle. Returns the message of the panic.
 fn with_own_handle(kind: Kind, f: impl FnOnce(Task<()>) + Send + 'static) -> String {
     let (handle, own) = channel::bounded::<Task<()>>(1);
-    let (to_tell, told) = channel::bounded(1);
+    let (reply, told) = channel::bounded(1);
     let work = move || {
         let own = own.recv().unwrap();
-        to_tell.send(panic_of(|| f(own))).unwrap();
+        reply.send(panic_of(|| f(own))).unwrap();
     };
     let task = if kind == Kind::Thread { thread::spawn(work) } else { coroutine::spawn(work) };
     handle.send(task).unwrap();
     told.recv().unwrap()
 }
 
-fn is_told(text: &str) {
+fn names_the_deadlock(text: &str) {
     assert!(text.contains("waits for its own end") && text.contains("to detach it"), "{text}");
 }
 
 #[test]
 fn a_task_that_joins_itself_is_told() {
     for kind in [Kind::Coroutine, Kind::Thread] {
-        is_told(&with_own_handle(kind, |own| own.join().unwrap()));
-        is_told(&with_own_handle(kind, |own| drop(own.join_timeout(Duration::MAX))));
-        is_told(&with_own_handle(kind, |own| future::block_on(own).unwrap()));
-        is_told(&with_own_handle(kind, |own| race([own, coroutine::spawn(|| ())]).unwrap()));
-        is_told(&with_own_handle(kind, |own| drop(join_all([coroutine::spawn(|| ()), own]))));
-        is_told(&with_own_handle(kind, |own| scope(|s| drop(s.adopt(own))).unwrap()));
+        names_the_deadlock(&with_own_handle(kind, |own| own.join().unwrap()));
+        names_the_deadlock(&with_own_handle(kind, |own| drop(own.join_timeout(Duration::MAX))));
+        names_the_deadlock(&with_own_handle(kind, |own| future::block_on(own).unwrap()));
+        names_the_deadlock(&with_own_handle(kind, |own| {
+            race([own, coroutine::spawn(|| ())]).unwrap()
+        }));
+        names_the_deadlock(&with_own_handle(kind, |own| {
+            drop(join_all([coroutine::spawn(|| ()), own]))
+        }));
+        names_the_deadlock(&with_own_handle(kind, |own| scope(|s| drop(s.adopt(own))).unwrap()));
     }
 }
 
 #[test]
 fn a_task_that_waits_for_itself_for_a_while_gets_its_handle_back() {
     let (handle, own) = channel::bounded::<Task<()>>(1);
-    let (to_tell, told) = channel::bounded(1);
+    let (reply, told) = channel::bounded(1);
     let task = coroutine::spawn(move || {
         let own = own.recv().unwrap();
-        to_tell.send(own.join_timeout(Duration::from_millis(1)).unwrap_err()).unwrap();
+        reply.send(own.join_timeout(Duration::from_millis(1)).unwrap_err()).unwrap();
     });
     let id = task.id();
     handle.send(task).unwrap();
@@ -73,7 +77,7 @@ fn a_task_that_waits_for_itself_for_a_while_gets_its_handle_back() {
 #[test]
 fn a_future_that_awaits_itself_is_told() {
     let (handle, own) = channel::bounded::<Task<()>>(1);
-    let (to_tell, told) = channel::bounded(1);
+    let (reply, told) = channel::bounded(1);
     let task = future::spawn(async move {
         // At its second turn, when the handle has arrived.
         let own = loop {
@@ -87,10 +91,10 @@ fn a_future_that_awaits_itself_is_told() {
             let polled = AssertUnwindSafe(|| own.as_mut().poll(context).is_ready());
             std::task::Poll::Ready(panic::catch_unwind(polled).map_err(|payload| text(&*payload)))
         });
-        to_tell.send(first.await).unwrap();
+        reply.send(first.await).unwrap();
     });
     handle.send(task).unwrap();
-    is_told(&told.recv().unwrap().unwrap_err());
+    names_the_deadlock(&told.recv().unwrap().unwrap_err());
 }
 
 #[test]
@@ -104,20 +108,20 @@ fn a_task_of_a_scope_that_joins_itself_fails_and_the_scope_with_it() {
         });
         let error = error.unwrap_err();
         assert!(error.is_panic());
-        is_told(&error.to_string());
+        names_the_deadlock(&error.to_string());
     }
 }
 
 #[test]
 fn a_local_coroutine_that_joins_itself_is_told() {
     let (handle, own) = channel::bounded::<coroutine::LocalTask<()>>(1);
-    let (to_tell, told) = channel::bounded(1);
+    let (reply, told) = channel::bounded(1);
     let task = coroutine::spawn_local(move || {
         let own = own.recv().unwrap();
-        to_tell.send(panic_of(|| own.join())).unwrap();
+        reply.send(panic_of(|| own.join())).unwrap();
     });
     handle.send(task).unwrap();
-    is_told(&told.recv().unwrap());
+    names_the_deadlock(&told.recv().unwrap());
 }
 
 #[test]
@@ -283,6 +287,6 @@ fn names_and_settings_that_the_system_cannot_take_are_told() {
     }
     assert!(panic_of(|| thread::Pool::new(0)).contains("a pool without threads"));
     assert!(panic_of(|| process::Pool::new(0)).contains("at least one worker"));
-    let nobody = panic_of(|| race(Vec::<Task<()>>::new()));
-    assert!(nobody.contains("give it at least one"), "{nobody}");
+    let message = panic_of(|| race(Vec::<Task<()>>::new()));
+    assert!(message.contains("give it at least one"), "{message}");
 }

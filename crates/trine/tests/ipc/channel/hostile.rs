@@ -80,7 +80,7 @@ fn fill(descriptor: &OwnedFd) {
 }
 
 /// Makes calls of honest ends on both channels' descriptors block, until `over`.
-fn go_mad(parts: &[Parts], over: &AtomicBool) {
+fn abuse(parts: &[Parts], over: &AtomicBool) {
     while !over.load(Relaxed) {
         for parts in parts {
             fill(&parts.bell);
@@ -95,7 +95,7 @@ fn go_mad(parts: &[Parts], over: &AtomicBool) {
 fn descriptors_that_a_peer_has_filled_and_made_block_hang_nobody() {
     let (there, far_from) = ipc::channel::<u32>(1).unwrap();
     let (far_to, back) = ipc::channel::<u32>(1).unwrap();
-    let mad = [
+    let ends = [
         Parts::of(there.clone()),
         Parts::of(far_from.clone()),
         Parts::of(far_to.clone()),
@@ -103,8 +103,8 @@ fn descriptors_that_a_peer_has_filled_and_made_block_hang_nobody() {
     ];
     let over = AtomicBool::new(false);
     std::thread::scope(|s| {
-        mad.iter().for_each(|parts| fill(&parts.bell));
-        let madman = s.spawn(|| go_mad(&mad, &over));
+        ends.iter().for_each(|parts| fill(&parts.bell));
+        let abuser = s.spawn(|| abuse(&ends, &over));
         let answers = coroutine::spawn(move || {
             for n in 0..300 {
                 assert_eq!(far_from.recv_timeout(LONG).unwrap(), n);
@@ -120,7 +120,7 @@ fn descriptors_that_a_peer_has_filled_and_made_block_hang_nobody() {
         asks.join().unwrap();
         answers.join().unwrap();
         over.store(true, Relaxed);
-        madman.join().unwrap();
+        abuser.join().unwrap();
     });
 }
 

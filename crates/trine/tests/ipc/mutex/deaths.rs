@@ -11,13 +11,13 @@ use crate::common::role;
 use crate::common::seeds::{Rng, seed};
 use crate::common::waiting::until_waiting;
 
-fn say(word: &str) {
+fn print_line(word: &str) {
     // On a line of its own: the harness has begun one without an end.
     println!("\n{word}");
     std::io::stdout().flush().unwrap();
 }
 
-fn until_told_to_end() {
+fn until_stdin_closes() {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
@@ -27,8 +27,8 @@ fn the_next_one_is_told_of_a_death() {
         let mutex = inherited::<u64>();
         let mut guard = mutex.lock().unwrap();
         guard.set(7);
-        say("held");
-        until_told_to_end();
+        print_line("held");
+        until_stdin_closes();
         return;
     }
     // Tasks that wait before the death, in every place.
@@ -108,7 +108,7 @@ fn killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works() {
     if let Some(role) = role() {
         let mutex = inherited::<Books>();
         let me: usize = role.parse().unwrap();
-        say("begins");
+        print_line("begins");
         loop {
             let mut guard = mutex.lock().unwrap_or_else(|died| died.recover());
             guard.update(|books| {
@@ -145,5 +145,5 @@ fn killed_at_any_moment_they_leave_whole_values_and_a_lock_that_works() {
     }
     let books = mutex.lock_timeout(LONG).unwrap().unwrap_or_else(|died| died.recover()).get();
     assert!(books.are_right() && books.each[0] == own, "{books:?}");
-    println!("{deaths} deaths were told here, {} changes in all", books.total);
+    println!("{deaths} deaths were reported here, {} changes in all", books.total);
 }

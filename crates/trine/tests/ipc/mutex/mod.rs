@@ -51,7 +51,10 @@ impl Other {
         let mut line = String::new();
         while !line.starts_with(word) {
             line.clear();
-            assert!(reader.read_line(&mut line).unwrap() > 0, "it has ended before it said {word}");
+            assert!(
+                reader.read_line(&mut line).unwrap() > 0,
+                "it has ended before it printed {word}"
+            );
         }
     }
 

@@ -13,7 +13,7 @@ use trine::ipc::Semaphore;
 use super::{Name, take_and_give_back};
 use crate::common::places::{PLACES, ends_from_outside, everywhere};
 use crate::common::waiting::until_waiting;
-use crate::common::{again, role, run, told};
+use crate::common::{again, kind_and_text, role, run};
 
 #[test]
 fn permits_are_taken_and_given() {
@@ -26,9 +26,9 @@ fn permits_are_taken_and_given() {
         assert!(!semaphore.try_acquire());
         assert_eq!(same.available(), 0);
         let (begin, limit) = (Instant::now(), Duration::from_millis(3));
-        assert_eq!(told(same.acquire_timeout(limit)).0, ErrorKind::TimedOut);
+        assert_eq!(kind_and_text(same.acquire_timeout(limit)).0, ErrorKind::TimedOut);
         assert!(begin.elapsed() >= limit);
-        assert_eq!(told(same.acquire_timeout(Duration::ZERO)).0, ErrorKind::TimedOut);
+        assert_eq!(kind_and_text(same.acquire_timeout(Duration::ZERO)).0, ErrorKind::TimedOut);
         semaphore.release(3).unwrap();
         same.acquire_timeout(Duration::MAX).unwrap();
         {

@@ -8,7 +8,7 @@ use trine::ipc::Semaphore;
 
 use super::{Name, take_and_give_back};
 use crate::common::places::PLACES;
-use crate::common::{again, role, told};
+use crate::common::{again, kind_and_text, role};
 
 #[test]
 fn no_permit_and_no_wake_up_is_lost_among_processes() {
@@ -25,7 +25,7 @@ fn no_permit_and_no_wake_up_is_lost_among_processes() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(semaphore.available(), 2);
-    assert_eq!(std::fs::read(name.path()).unwrap()[4..8], [0; 4], "nobody sleeps");
+    assert_eq!(std::fs::read(name.path()).unwrap()[4..8], [0; 4], "there are no sleepers");
 }
 
 /// A semaphore, used as a program in C does.
@@ -96,8 +96,8 @@ fn a_program_in_c_takes_and_gives_too() {
     of_c.post();
     assert_eq!(semaphore.available(), 6);
     Semaphore::unlink(format!("/{}", name.0)).unwrap();
-    assert_eq!(told(Semaphore::open(&name.0)).0, ErrorKind::NotFound);
-    assert!(semaphore.try_acquire(), "who has it open keeps it");
+    assert_eq!(kind_and_text(Semaphore::open(&name.0)).0, ErrorKind::NotFound);
+    assert!(semaphore.try_acquire(), "an open semaphore outlives its name");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::fs::{CWD, MemfdFlags, Mode, SealFlags, fcntl_add_seals, memfd_create
 use trine::ipc::Semaphore;
 
 use super::Name;
-use crate::common::{again, role, run, told};
+use crate::common::{again, kind_and_text, role, run};
 
 #[test]
 fn memory_that_is_no_semaphore_is_refused() {
@@ -23,24 +23,27 @@ fn memory_that_is_no_semaphore_is_refused() {
     let all = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     assert_eq!(sealed(32, all).unwrap().available(), 0);
     for refused in [sealed(31, all), sealed(0, all), sealed(64, all), sealed(32, SealFlags::GROW)] {
-        let (kind, text) = told(refused);
+        let (kind, text) = kind_and_text(refused);
         assert!(kind == ErrorKind::InvalidData && text.contains("sealed memory of 32"), "{text}");
     }
-    let (kind, _) = told(sealed(32, all | SealFlags::WRITE));
+    let (kind, _) = kind_and_text(sealed(32, all | SealFlags::WRITE));
     assert_eq!(kind, ErrorKind::PermissionDenied);
     let pipe = OwnedFd::from(io::pipe().unwrap().0);
-    assert_eq!(told(Semaphore::try_from(pipe)).0, ErrorKind::InvalidData);
+    assert_eq!(kind_and_text(Semaphore::try_from(pipe)).0, ErrorKind::InvalidData);
 }
 
 #[test]
 fn files_that_are_no_semaphores_are_refused() {
     let name = Name::new();
     let refused = |why: &str| {
-        let (kind, text) = told(Semaphore::open(&name.0));
+        let (kind, text) = kind_and_text(Semaphore::open(&name.0));
         assert!(kind == ErrorKind::InvalidData && text.contains(why), "{kind:?} {text}");
-        let (kind, _) = told(Semaphore::create(&name.0, 0o600, 1));
+        let (kind, _) = kind_and_text(Semaphore::create(&name.0, 0o600, 1));
         assert_eq!(kind, ErrorKind::InvalidData);
-        assert_eq!(told(Semaphore::create_new(&name.0, 0o600, 1)).0, ErrorKind::AlreadyExists);
+        assert_eq!(
+            kind_and_text(Semaphore::create_new(&name.0, 0o600, 1)).0,
+            ErrorKind::AlreadyExists
+        );
         std::fs::remove_file(name.path()).unwrap();
     };
     for len in [0, 16, 31] {
@@ -52,14 +55,14 @@ fn files_that_are_no_semaphores_are_refused() {
     symlink("/etc/passwd", name.path()).unwrap();
     refused("symbolic link");
     std::fs::create_dir(name.path()).unwrap();
-    told(Semaphore::open(&name.0));
+    kind_and_text(Semaphore::open(&name.0));
     std::fs::remove_dir(name.path()).unwrap();
 
     // Any bytes are a valid number of permits and of sleepers.
     std::fs::write(name.path(), [0xff; 32]).unwrap();
     let semaphore = Semaphore::open(&name.0).unwrap();
     assert_eq!(semaphore.available(), u32::MAX);
-    let (kind, text) = told(semaphore.release(1));
+    let (kind, text) = kind_and_text(semaphore.release(1));
     assert!(kind == ErrorKind::InvalidInput && text.contains("2147483647 is the most"), "{text}");
     assert!(semaphore.try_acquire());
     std::fs::remove_file(name.path()).unwrap();
@@ -67,7 +70,7 @@ fn files_that_are_no_semaphores_are_refused() {
     File::create(name.path()).unwrap().set_len(32).unwrap();
     let semaphore = Semaphore::open(&name.0).unwrap();
     semaphore.release(Semaphore::MAX_PERMITS).unwrap();
-    assert_eq!(told(semaphore.release(1)).0, ErrorKind::InvalidInput);
+    assert_eq!(kind_and_text(semaphore.release(1)).0, ErrorKind::InvalidInput);
 }
 
 #[test]
@@ -85,10 +88,10 @@ fn what_is_no_name_is_said() {
         (&long, "252 bytes; it may have 251"),
     ] {
         for told in [
-            told(Semaphore::open(name)),
-            told(Semaphore::create(name, 0o600, 0)),
-            told(Semaphore::create_new(name, 0o600, 0)),
-            told(Semaphore::unlink(name)),
+            kind_and_text(Semaphore::open(name)),
+            kind_and_text(Semaphore::create(name, 0o600, 0)),
+            kind_and_text(Semaphore::create_new(name, 0o600, 0)),
+            kind_and_text(Semaphore::unlink(name)),
         ] {
             assert!(
                 told.0 == ErrorKind::InvalidInput && told.1.contains(why),
@@ -99,10 +102,10 @@ fn what_is_no_name_is_said() {
     let longest = Name(format!("{:x<251}", Name::new().0));
     longest.semaphore(0);
     Semaphore::unlink(&longest.0).unwrap();
-    let (kind, text) = told(Semaphore::unlink(&longest.0));
+    let (kind, text) = kind_and_text(Semaphore::unlink(&longest.0));
     assert!(kind == ErrorKind::NotFound && text.ends_with("there is none of this name"), "{text}");
-    assert_eq!(told(Semaphore::new(u32::MAX)).0, ErrorKind::InvalidInput);
-    assert_eq!(told(Semaphore::create("x", 0o600, u32::MAX)).0, ErrorKind::InvalidInput);
+    assert_eq!(kind_and_text(Semaphore::new(u32::MAX)).0, ErrorKind::InvalidInput);
+    assert_eq!(kind_and_text(Semaphore::create("x", 0o600, u32::MAX)).0, ErrorKind::InvalidInput);
 }
 
 /// Becomes a user without privileges. Returns false if this process may not.
@@ -152,7 +155,7 @@ fn a_full_folder_and_missing_rights_are_explained() {
                 Semaphore::create("second", 0o600, 1),
                 Semaphore::open("sparse"),
             ] {
-                let (kind, text) = told(refused);
+                let (kind, text) = kind_and_text(refused);
                 assert!(kind == ErrorKind::StorageFull, "{kind:?} {text}");
                 assert!(text.contains("/dev/shm is full") && text.contains("size="), "{text}");
             }
@@ -165,7 +168,7 @@ fn a_full_folder_and_missing_rights_are_explained() {
                 return;
             }
             for refused in [Semaphore::open(name).map(drop), Semaphore::unlink(name)] {
-                let (kind, text) = told(refused);
+                let (kind, text) = kind_and_text(refused);
                 assert!(kind == ErrorKind::PermissionDenied, "{kind:?} {text}");
                 assert!(text.contains(name) && text.contains("mode"), "{text}");
             }

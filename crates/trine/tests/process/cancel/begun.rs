@@ -8,17 +8,17 @@ use trine::process::{self, Pool};
 use trine::{Cause, Task, time};
 
 use super::{NEVER_KILLED, SHORT, mask_sigterm, pid_of, reason, until_full, wait_for_ever};
-use crate::common::desk::{Desk, be_deaf, report, rest};
 use crate::common::processes::{children, signal_of, spin_for_ever};
+use crate::common::reports::{Reports, ignore_cancellation, report, rest};
 use crate::common::waiting::{until, until_waiting};
 
 #[test]
 fn a_wait_unwinds_the_task_and_its_worker_goes_on() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
-    let desk = Desk::open();
+    let reports = Reports::open();
     for round in 0..20 {
-        let task = pool.spawn(desk.path.clone(), wait_for_ever);
-        let (pid, stream) = desk.hear();
+        let task = pool.spawn(reports.path.clone(), wait_for_ever);
+        let (pid, stream) = reports.accept();
         if round % 2 == 0 {
             until_waiting(&task);
         }
@@ -36,7 +36,7 @@ fn a_wait_unwinds_the_task_and_its_worker_goes_on() {
 #[test]
 fn a_task_that_computes_asks_and_may_end_with_a_value() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
-    let desk = Desk::open();
+    let reports = Reports::open();
     let ask = |path: String| {
         let _stream = report(&path);
         while !trine::cancelled() {
@@ -44,8 +44,8 @@ fn a_task_that_computes_asks_and_may_end_with_a_value() {
         }
         trine::checkpoint().unwrap_err().is_cancelled()
     };
-    let task = pool.spawn(desk.path.clone(), ask);
-    let (pid, _stream) = desk.hear();
+    let task = pool.spawn(reports.path.clone(), ask);
+    let (pid, _stream) = reports.accept();
     task.cancel();
     assert!(task.join().unwrap());
     assert_eq!(pid_of(&pool), pid);
@@ -56,12 +56,12 @@ fn a_task_that_computes_asks_and_may_end_with_a_value() {
 #[test]
 fn a_system_call_is_interrupted() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
-    let desk = Desk::open();
-    let task = pool.spawn(desk.path.clone(), |path: String| {
+    let reports = Reports::open();
+    let task = pool.spawn(reports.path.clone(), |path: String| {
         let error = report(&path).read(&mut [0]).unwrap_err();
         (error.kind() == std::io::ErrorKind::Interrupted, trine::cancelled())
     });
-    let (_, _stream) = desk.hear();
+    let (_, _stream) = reports.accept();
     until_waiting(&task);
     task.cancel();
     assert_eq!(task.join().unwrap(), (true, true));
@@ -70,8 +70,8 @@ fn a_system_call_is_interrupted() {
 #[test]
 fn a_cancellation_that_another_thread_receives_reaches_the_task() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
-    let desk = Desk::open();
-    let task = pool.spawn(desk.path.clone(), |path: String| {
+    let reports = Reports::open();
+    let task = pool.spawn(reports.path.clone(), |path: String| {
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let other = std::thread::spawn(move || ended.recv());
         mask_sigterm(libc::SIG_BLOCK);
@@ -84,7 +84,7 @@ fn a_cancellation_that_another_thread_receives_reaches_the_task() {
         drop(end);
         let _ = other.join();
     });
-    let (_, mut stream) = desk.hear();
+    let (_, mut stream) = reports.accept();
     task.cancel();
     stream.get_mut().write_all(b"x").unwrap();
     task.join().unwrap();
@@ -93,9 +93,9 @@ fn a_cancellation_that_another_thread_receives_reaches_the_task() {
 #[test]
 fn one_that_ignores_everything_is_killed_and_replaced_and_the_others_are_unharmed() {
     let pool = Pool::new(2).grace(SHORT);
-    let desk = Desk::open();
+    let reports = Reports::open();
     let ways: [fn(&Pool, String) -> Task<()>; 4] = [
-        |pool, path| pool.spawn(path, be_deaf),
+        |pool, path| pool.spawn(path, ignore_cancellation),
         |pool, path| {
             pool.spawn(path, |path: String| {
                 // SAFETY: ignoring a signal installs no code.
@@ -117,9 +117,9 @@ fn one_that_ignores_everything_is_killed_and_replaced_and_the_others_are_unharme
         },
     ];
     for way in ways {
-        let deaf = way(&pool, desk.path.clone());
+        let deaf = way(&pool, reports.path.clone());
         let others: Vec<_> = (0..100_u64).map(|n| pool.spawn(n, |n| n + 1)).collect();
-        let (pid, stream) = desk.hear();
+        let (pid, stream) = reports.accept();
         deaf.cancel_because("deaf");
         let error = deaf.join().unwrap_err();
         assert_eq!(reason(&error), Some("deaf"));
@@ -168,25 +168,25 @@ fn what_happened_before_or_instead_counts() {
     task.cancel();
     assert_eq!(task.join().unwrap(), 7);
     // Two tasks that end their worker when they notice it.
-    let desk = Desk::open();
-    let crash = pool.spawn(desk.path.clone(), |path: String| -> () {
+    let reports = Reports::open();
+    let crash = pool.spawn(reports.path.clone(), |path: String| -> () {
         let _stream = report(&path);
         while !trine::cancelled() {
             std::hint::spin_loop();
         }
         abort()
     });
-    let exit = pool.spawn(desk.path.clone(), |path: String| -> () {
+    let exit = pool.spawn(reports.path.clone(), |path: String| -> () {
         let _stream = report(&path);
         while !trine::cancelled() {
             std::hint::spin_loop();
         }
         std::process::exit(3)
     });
-    let _report = desk.hear();
+    let _report = reports.accept();
     crash.cancel();
     assert_eq!(signal_of(&crash.join().unwrap_err()), libc::SIGABRT);
-    let _report = desk.hear();
+    let _report = reports.accept();
     exit.cancel();
     let error = exit.join().unwrap_err();
     assert!(matches!(error.cause(), Cause::Exited { code: 3 }), "{error}");
@@ -195,13 +195,13 @@ fn what_happened_before_or_instead_counts() {
 #[test]
 fn a_panic_on_the_way_out_is_a_panic() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
-    let desk = Desk::open();
-    let task = pool.spawn(desk.path.clone(), |path: String| {
+    let reports = Reports::open();
+    let task = pool.spawn(reports.path.clone(), |path: String| {
         if std::panic::catch_unwind(|| wait_for_ever(path)).is_err() {
             panic!("swallowed it");
         }
     });
-    let (pid, _stream) = desk.hear();
+    let (pid, _stream) = reports.accept();
     task.cancel();
     let error = task.join().unwrap_err();
     assert!(error.is_panic() && error.to_string().contains("swallowed it"), "{error}");

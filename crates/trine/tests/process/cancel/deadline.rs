@@ -6,12 +6,12 @@ use trine::process::{self, Pool};
 use trine::time;
 
 use super::{NEVER_KILLED, SHORT, pid_of, wait_for_ever};
-use crate::common::desk::{Desk, be_deaf, rest};
+use crate::common::reports::{Reports, ignore_cancellation, rest};
 
 #[test]
 fn a_deadline_travels_to_the_task() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
-    let desk = Desk::open();
+    let reports = Reports::open();
     let pid = pid_of(&pool);
     // The joiner's own time is up.
     let joined = time::timeout(SHORT, || pool.spawn((), |()| time::sleep(Duration::MAX)).join());
@@ -20,11 +20,11 @@ fn a_deadline_travels_to_the_task() {
     // before the task begins, so each test tries longer and longer ones.
     let times = || (0..).map(|n| SHORT * (1 << n));
     let unwound = |deadline| {
-        let task = time::timeout(deadline, || pool.spawn(desk.path.clone(), wait_for_ever));
+        let task = time::timeout(deadline, || pool.spawn(reports.path.clone(), wait_for_ever));
         let error = task.unwrap().join().unwrap_err();
         assert!(error.is_timeout() && !error.is_crash(), "{error}");
         assert!(error.to_string().ends_with("timed out"), "{error}");
-        desk.heard().is_some_and(|(_, stream)| rest(stream) == "unwound")
+        reports.try_accept().is_some_and(|(_, stream)| rest(stream) == "unwound")
     };
     assert!(times().any(unwound));
     let asks = |deadline| {
@@ -74,9 +74,9 @@ fn a_deadline_travels_to_the_task() {
 #[test]
 fn a_deadline_passes_in_the_queue_too() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
-    let desk = Desk::open();
-    let busy = pool.spawn(desk.path.clone(), wait_for_ever);
-    let _report = desk.hear();
+    let reports = Reports::open();
+    let busy = pool.spawn(reports.path.clone(), wait_for_ever);
+    let _report = reports.accept();
     let queued = time::timeout(SHORT, || pool.spawn((), |()| -> () { panic!("it ran") })).unwrap();
     let after = pool.spawn(1, |n: u8| n);
     assert!(queued.join().unwrap_err().is_timeout());
@@ -90,8 +90,9 @@ fn a_deadline_passes_in_the_queue_too() {
 #[test]
 fn a_task_that_is_deaf_to_its_deadline_is_killed() {
     let pool = Pool::new(1).grace(SHORT);
-    let desk = Desk::open();
-    let task = time::timeout(SHORT, || pool.spawn(desk.path.clone(), be_deaf)).unwrap();
+    let reports = Reports::open();
+    let task =
+        time::timeout(SHORT, || pool.spawn(reports.path.clone(), ignore_cancellation)).unwrap();
     let error = task.join().unwrap_err();
     assert!(error.is_timeout() && !error.is_crash(), "{error}");
     assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use trine::process::Pool;
 use trine::{Cause, TaskError, time};
 
-use crate::common::desk::report;
+use crate::common::reports::report;
 use crate::common::waiting::until;
 
 /// Longer than any test lasts: a task that ends has ended by itself.
@@ -20,16 +20,16 @@ const NEVER_KILLED: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(20);
 
 /// Reports its drop, in a worker.
-struct Farewell(UnixStream);
+struct DropReport(UnixStream);
 
-impl Drop for Farewell {
+impl Drop for DropReport {
     fn drop(&mut self) {
         self.0.write_all(b"unwound").unwrap();
     }
 }
 
 fn wait_for_ever(path: String) {
-    let _farewell = Farewell(report(&path));
+    let _report = DropReport(report(&path));
     time::sleep(Duration::MAX);
 }
 

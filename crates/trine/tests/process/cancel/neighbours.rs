@@ -8,8 +8,8 @@ use trine::process::Pool;
 use trine::{State, Task, time};
 
 use super::{NEVER_KILLED, SHORT, mask_sigterm, pid_of, until_full, wait_for_ever};
-use crate::common::desk::{Desk, report, rest};
 use crate::common::processes::{kill, signal_of, spin_for_ever};
+use crate::common::reports::{Reports, report, rest};
 use crate::common::waiting::until;
 
 #[test]
@@ -70,13 +70,13 @@ fn a_grace_that_is_over_never_costs_the_next_task_of_the_worker() {
 #[test]
 fn a_signal_that_is_held_up_until_the_next_task_does_not_end_it() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
-    let desk = Desk::open();
-    let first = pool.spawn(desk.path.clone(), |path: String| {
+    let reports = Reports::open();
+    let first = pool.spawn(reports.path.clone(), |path: String| {
         mask_sigterm(libc::SIG_BLOCK);
         report(&path).read_exact(&mut [0]).unwrap();
         trine::cancelled()
     });
-    let (pid, mut stream) = desk.hear();
+    let (pid, mut stream) = reports.accept();
     let second = pool.spawn((), |()| {
         mask_sigterm(libc::SIG_UNBLOCK);
         (trine::cancelled(), std::process::id())
@@ -90,10 +90,10 @@ fn a_signal_that_is_held_up_until_the_next_task_does_not_end_it() {
 #[test]
 fn sigterm_from_anybody_else_ends_the_worker() {
     let pool = Pool::new(1);
-    let desk = Desk::open();
+    let reports = Reports::open();
     for queued in [false, true] {
-        let task = pool.spawn(desk.path.clone(), wait_for_ever);
-        let (pid, stream) = desk.hear();
+        let task = pool.spawn(reports.path.clone(), wait_for_ever);
+        let (pid, stream) = reports.accept();
         if queued {
             let value = libc::sigval { sival_ptr: std::ptr::null_mut() };
             // SAFETY: no memory involved.

@@ -4,15 +4,15 @@ use trine::process::Pool;
 use trine::{State, Task};
 
 use super::{NEVER_KILLED, SHORT, pid_of, reason, wait_for_ever};
-use crate::common::desk::{Desk, rest};
 use crate::common::processes::kill;
+use crate::common::reports::{Reports, rest};
 
 #[test]
 fn a_queued_task_ends_at_once_and_never_runs() {
     let pool = Pool::new(1).grace(NEVER_KILLED);
-    let desk = Desk::open();
-    let busy = pool.spawn(desk.path.clone(), wait_for_ever);
-    let (pid, stream) = desk.hear();
+    let reports = Reports::open();
+    let busy = pool.spawn(reports.path.clone(), wait_for_ever);
+    let (pid, stream) = reports.accept();
     let queued: Vec<_> = (0..9_u64).map(|n| pool.spawn(n, |n| n)).collect();
     let mut left = Vec::new();
     for (n, task) in (0..).zip(queued) {
@@ -38,9 +38,9 @@ fn a_queued_task_ends_at_once_and_never_runs() {
 #[test]
 fn a_hundred_thousand_queued_tasks_are_cancelled_in_any_order() {
     let pool = Pool::new(1);
-    let desk = Desk::open();
-    let busy = pool.spawn(desk.path.clone(), wait_for_ever);
-    let _report = desk.hear();
+    let reports = Reports::open();
+    let busy = pool.spawn(reports.path.clone(), wait_for_ever);
+    let _report = reports.accept();
     let mut tasks: Vec<_> = (0..100_000_u32).map(|n| Some(pool.spawn(n, |n| n))).collect();
     let kept = pool.spawn(7, |n: u32| n);
     // 7,919 is a prime: each index comes once.
@@ -80,11 +80,12 @@ fn a_task_that_its_worker_has_not_begun_is_skipped() {
 
 #[test]
 fn a_pool_that_is_closed_lets_its_tasks_be_cancelled() {
-    let desk = Desk::open();
+    let reports = Reports::open();
     for shut_down in [true, false] {
         let pool = Pool::new(2).grace(NEVER_KILLED);
-        let tasks: Vec<_> = (0..8).map(|_| pool.spawn(desk.path.clone(), wait_for_ever)).collect();
-        let _reports = (desk.hear(), desk.hear());
+        let tasks: Vec<_> =
+            (0..8).map(|_| pool.spawn(reports.path.clone(), wait_for_ever)).collect();
+        let _reports = (reports.accept(), reports.accept());
         let cancellers: Vec<_> = tasks.iter().map(Task::canceller).collect();
         if shut_down {
             let cancel = trine::thread::spawn(move || {

@@ -64,9 +64,9 @@ fn round() {
 }
 
 #[test]
-fn a_dropped_child_is_buried_when_the_next_one_starts() {
-    if role().as_deref() != Some("undertaker") {
-        run(again("undertaker"));
+fn a_dropped_child_is_reaped_when_the_next_one_starts() {
+    if role().as_deref() != Some("reaper") {
+        run(again("reaper"));
         return;
     }
     let spawn = |_| Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();

@@ -111,7 +111,7 @@ fn endless(stderr: io::PipeWriter) -> Command {
 }
 
 #[test]
-fn a_cancelled_status_or_output_kills_the_child_and_buries_it() {
+fn a_cancelled_status_or_output_kills_the_child_and_reaps_it() {
     let calls: [fn(&mut Command) -> io::Result<()>; 2] =
         [|command| command.status().map(drop), |command| command.output().map(drop)];
     for call in calls {

@@ -207,7 +207,7 @@ fn what_no_descriptor_may_travel_for_arrives_later() {
     assert_eq!(there.join().unwrap(), text.len());
     // A value.
     let (own, worker) = channel::<u8>(1).unwrap();
-    let back = pool.spawn((worker, text.clone()), wait_for_a_word);
+    let back = pool.spawn((worker, text.clone()), wait_for_message);
     let in_flight = as_many_in_flight_as_may_be();
     own.send(1).unwrap();
     let back = back.join_timeout(Duration::from_millis(50)).unwrap_err();
@@ -215,7 +215,7 @@ fn what_no_descriptor_may_travel_for_arrives_later() {
     assert_eq!(*back.join().unwrap(), *text);
 }
 
-fn wait_for_a_word<T>((words, value): (Receiver<u8>, T)) -> T {
+fn wait_for_message<T>((words, value): (Receiver<u8>, T)) -> T {
     words.recv().unwrap();
     value
 }

@@ -7,8 +7,8 @@ use trine::process::{Pool, PoolStats};
 use trine::{Cause, Executor, coroutine, time};
 
 use super::SHORT;
-use crate::common::desk::{Desk, wait_for_a_word};
 use crate::common::processes::die;
+use crate::common::reports::{Reports, wait_for_release};
 use crate::common::waiting::until_waiting;
 
 #[test]
@@ -59,10 +59,10 @@ fn the_bound_holds_whoever_spawns() {
 
 #[test]
 fn a_full_queue_refuses_or_waits_and_a_cancelled_spawner_leaves_nothing_behind() {
-    let desk = Desk::open();
+    let reports = Reports::open();
     let pool = Arc::new(Pool::builder().workers(1).queue(1).build());
-    let at_work = pool.spawn(desk.path.clone(), wait_for_a_word);
-    let (_, stream) = desk.hear();
+    let at_work = pool.spawn(reports.path.clone(), wait_for_release);
+    let (_, stream) = reports.accept();
     let queued = pool.spawn(1, |n: u8| n);
     assert_eq!(pool.try_spawn("back".to_owned(), |text| text).unwrap_err().0, "back");
     assert_eq!(pool.stats().queued, 1);

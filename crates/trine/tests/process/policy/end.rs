@@ -7,24 +7,24 @@ use trine::process::Pool;
 use trine::time;
 
 use super::{LONG, SHORT, stopped};
-use crate::common::desk::{Desk, be_deaf, report};
 use crate::common::processes::{kill, stay_for_ever};
+use crate::common::reports::{Reports, ignore_cancellation, report};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until;
 
 #[test]
 fn a_pool_can_be_stopped_whatever_its_tasks_do() {
-    let desk = Desk::open();
+    let reports = Reports::open();
     let pool = Pool::builder().workers(3).grace(LONG).build();
-    let deaf = pool.spawn(desk.path.clone(), be_deaf);
-    let _deaf = desk.hear();
-    let frozen = pool.spawn(desk.path.clone(), be_deaf);
-    let (frozen_pid, _frozen) = desk.hear();
-    let polite = pool.spawn(desk.path.clone(), |path| {
+    let deaf = pool.spawn(reports.path.clone(), ignore_cancellation);
+    let _deaf = reports.accept();
+    let frozen = pool.spawn(reports.path.clone(), ignore_cancellation);
+    let (frozen_pid, _frozen) = reports.accept();
+    let polite = pool.spawn(reports.path.clone(), |path| {
         let _stream = report(&path);
         time::sleep(Duration::MAX);
     });
-    let _polite = desk.hear();
+    let _polite = reports.accept();
     kill(frozen_pid, libc::SIGSTOP);
     // One of them was cancelled before, with too long a grace.
     deaf.cancel_because("it was before");
@@ -80,11 +80,11 @@ fn a_pool_whose_workers_do_not_become_ready_can_be_stopped() {
 
 #[test]
 fn dropping_a_pool_with_hung_tasks_waits_for_nobody() {
-    let desk = Desk::open();
+    let reports = Reports::open();
     let pool = Pool::builder().workers(1).grace(SHORT).queue(5).timeout(LONG).build();
-    let deaf = pool.spawn(desk.path.clone(), be_deaf);
+    let deaf = pool.spawn(reports.path.clone(), ignore_cancellation);
     let queued = pool.spawn(1, |n: u8| n);
-    let (worker, _stream) = desk.hear();
+    let (worker, _stream) = reports.accept();
     kill(worker, libc::SIGSTOP);
     drop(pool);
     assert!(!deaf.is_finished());

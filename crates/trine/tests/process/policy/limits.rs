@@ -6,8 +6,8 @@ use trine::process::Pool;
 use trine::{Executor, time};
 
 use super::{LONG, SHORT, pid};
-use crate::common::desk::{Desk, be_deaf};
 use crate::common::processes::{kill, spin_for_ever};
+use crate::common::reports::{Reports, ignore_cancellation};
 use crate::common::waiting::until;
 
 #[test]
@@ -71,11 +71,11 @@ fn an_argument_of_a_map_that_takes_too_long_costs_no_other() {
 
 #[test]
 fn a_worker_that_somebody_has_stopped_ends_by_the_limit() {
-    let desk = Desk::open();
+    let reports = Reports::open();
     let limit = Duration::from_secs(1);
     let pool = Pool::builder().workers(1).timeout(limit).grace(SHORT).build();
-    let task = pool.spawn(desk.path.clone(), be_deaf);
-    let (worker, _stream) = desk.hear();
+    let task = pool.spawn(reports.path.clone(), ignore_cancellation);
+    let (worker, _stream) = reports.accept();
     kill(worker, libc::SIGSTOP);
     assert!(task.join().unwrap_err().is_timeout());
     // A worker that is stopped while it is idle costs no task.

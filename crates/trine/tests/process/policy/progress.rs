@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use trine::process::Pool;
 use trine::{Kind, coroutine, thread};
 
-use crate::common::desk::{Desk, report, wait_for_a_word};
 use crate::common::processes::die;
+use crate::common::reports::{Reports, report, wait_for_release};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until;
 
@@ -24,11 +24,11 @@ fn progress_is_seen_while_the_task_runs_and_after_its_end() {
             std::process::exit(3);
         }
     }
-    let desk = Desk::open();
+    let reports = Reports::open();
     let pool = Pool::new(1);
     for crash in [false, true] {
-        let task = pool.spawn((desk.path.clone(), crash), go);
-        let (_, stream) = desk.hear();
+        let task = pool.spawn((reports.path.clone(), crash), go);
+        let (_, stream) = reports.accept();
         let behind = pool.spawn((), |()| trine::progress(1.0));
         assert_eq!((task.progress(), behind.progress()), (Some(0.25), None));
         drop(stream);
@@ -73,12 +73,12 @@ fn a_task_that_runs_again_has_told_nothing_yet() {
             trine::progress(0.5);
             die();
         }
-        wait_for_a_word(path);
+        wait_for_release(path);
     }
-    let (marks, desk) = (TempPath::folder("marks"), Desk::open());
+    let (marks, reports) = (TempPath::folder("marks"), Reports::open());
     let pool = Pool::builder().workers(1).retries(1).build();
-    let task = pool.spawn((marks.owned(), desk.path.clone()), first_tells);
-    let (_, stream) = desk.hear();
+    let task = pool.spawn((marks.owned(), reports.path.clone()), first_tells);
+    let (_, stream) = reports.accept();
     assert_eq!(task.progress(), None);
     drop(stream);
     task.join().unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use trine::process::Pool;
 
 use super::pid;
-use crate::common::desk::{Desk, wait_for_a_word};
+use crate::common::reports::{Reports, wait_for_release};
 use crate::common::temporary::TempPath;
 use crate::common::waiting::until;
 
@@ -44,10 +44,10 @@ fn one_of(workers: usize, folder: &Path) -> (Pool, u32) {
 #[test]
 fn the_one_that_is_ready_finds_what_it_can_take_over() {
     for _ in 0..8 {
-        let (desk, folder) = (Desk::open(), TempPath::folder("starts"));
+        let (reports, folder) = (Reports::open(), TempPath::folder("starts"));
         let (pool, ready) = one_of(4, &folder.0);
-        let held = pool.spawn(desk.path.clone(), wait_for_a_word);
-        let (holder, stream) = desk.hear();
+        let held = pool.spawn(reports.path.clone(), wait_for_release);
+        let (holder, stream) = reports.accept();
         assert_eq!(holder, ready);
         // These go through the socket, from where no worker can take them over.
         let long = [1, 2].map(|_| pool.spawn(vec![0_u8; 100_000], |bytes: Vec<u8>| bytes.len()));
@@ -64,20 +64,20 @@ fn the_one_that_is_ready_finds_what_it_can_take_over() {
 #[test]
 fn one_whose_task_was_taken_over_tells_when_it_is_ready() {
     for round in 0..8 {
-        let (desk, folder) = (Desk::open(), TempPath::folder("starts"));
+        let (reports, folder) = (Reports::open(), TempPath::folder("starts"));
         let (pool, ready) = one_of(3, &folder.0);
-        let held = pool.spawn(desk.path.clone(), wait_for_a_word);
-        let (holder, stream) = desk.hear();
+        let held = pool.spawn(reports.path.clone(), wait_for_release);
+        let (holder, stream) = reports.accept();
         assert_eq!(holder, ready);
-        let tasks = [1, 2].map(|_| pool.spawn(desk.path.clone(), wait_for_a_word));
+        let tasks = [1, 2].map(|_| pool.spawn(reports.path.clone(), wait_for_release));
         drop(stream);
-        let (second, stream) = desk.hear();
+        let (second, stream) = reports.accept();
         assert_eq!(second, ready);
         // The next worker has the third task, or takes it over.
         let others = pool.worker_pids().into_iter().filter(|worker| *worker != ready);
         let next = others.collect::<Vec<_>>()[round % 2];
         open(&folder.0, next);
-        let (third, other) = desk.hear();
+        let (third, other) = reports.accept();
         assert_eq!(third, next);
         drop((stream, other));
         open(&folder.0, ALL);

@@ -6,8 +6,8 @@ use trine::Executor;
 use trine::process::Pool;
 
 use super::{LONG, SHORT, pid};
-use crate::common::desk::{Desk, be_deaf, wait_for_a_word};
 use crate::common::processes::{die, kill, signal_of};
+use crate::common::reports::{Reports, ignore_cancellation, wait_for_release};
 use crate::common::waiting::until;
 
 #[test]
@@ -36,13 +36,15 @@ fn a_worker_is_replaced_after_its_share() {
 
 #[test]
 fn workers_that_rest_end_and_come_back() {
-    let desks = [Desk::open(), Desk::open(), Desk::open()];
+    let sockets = [Reports::open(), Reports::open(), Reports::open()];
     let pool = Pool::builder().workers(3).idle_timeout(SHORT).min_workers(1).build();
     for _ in 0..3 {
-        let tasks: Vec<_> =
-            desks.iter().map(|desk| pool.spawn(desk.path.clone(), wait_for_a_word)).collect();
+        let tasks: Vec<_> = sockets
+            .iter()
+            .map(|reports| pool.spawn(reports.path.clone(), wait_for_release))
+            .collect();
         // All three run at once.
-        let streams: Vec<_> = desks.iter().map(Desk::hear).collect();
+        let streams: Vec<_> = sockets.iter().map(Reports::accept).collect();
         assert_eq!(pool.stats().running, 3);
         drop(streams);
         assert!(tasks.into_iter().all(|task| task.join().is_ok()));
@@ -56,10 +58,10 @@ fn workers_that_rest_end_and_come_back() {
 
 #[test]
 fn one_killed_with_a_thousand_queued_costs_one() {
-    let desk = Desk::open();
+    let reports = Reports::open();
     let pool = Pool::builder().workers(2).timeout(LONG).tasks_per_worker(400).build();
-    let victim = pool.spawn(desk.path.clone(), be_deaf);
-    let (worker, _stream) = desk.hear();
+    let victim = pool.spawn(reports.path.clone(), ignore_cancellation);
+    let (worker, _stream) = reports.accept();
     let tasks: Vec<_> = (0..999_u64).map(|n| pool.spawn(n, |n| n + 1)).collect();
     kill(worker, libc::SIGKILL);
     for (n, task) in (0..).zip(tasks) {
@@ -72,12 +74,12 @@ fn one_killed_with_a_thousand_queued_costs_one() {
 
 #[test]
 fn a_cancellation_costs_the_worker_of_that_task_only() {
-    let (one, other) = (Desk::open(), Desk::open());
+    let (one, other) = (Reports::open(), Reports::open());
     let pool = Pool::builder().workers(2).grace(SHORT).build();
-    let deaf = pool.spawn(one.path.clone(), be_deaf);
-    let (gone, _stream) = one.hear();
-    let task = pool.spawn(other.path.clone(), wait_for_a_word);
-    let (stays, stream) = other.hear();
+    let deaf = pool.spawn(one.path.clone(), ignore_cancellation);
+    let (gone, _stream) = one.accept();
+    let task = pool.spawn(other.path.clone(), wait_for_release);
+    let (stays, stream) = other.accept();
     deaf.cancel();
     assert!(deaf.join().unwrap_err().is_cancelled());
     drop(stream);

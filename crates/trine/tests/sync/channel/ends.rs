@@ -119,11 +119,7 @@ fn messages_outlive_their_senders_and_die_with_the_last_receiver() {
     let (sender, receiver) = channel::unbounded();
     sender.send(Counted::new(&alive)).unwrap();
     drop(receiver);
-    assert_eq!(
-        alive.load(SeqCst),
-        0,
-        "nobody will take it, so it does not wait for the sender's end"
-    );
+    assert_eq!(alive.load(SeqCst), 0, "without a receiver it does not wait for the sender's end");
 }
 
 #[test]

@@ -116,7 +116,8 @@ fn a_scope_that_is_cancelled_has_its_value_when_its_tasks_have_ended() {
             }
             let process = s.process((), |()| time::sleep(FOR_GOOD));
             while begun.load(Acquire) != 2 {
-                coroutine::yield_now(); // Where there is one carrier, the body may be on it.
+                // The body may be on the only carrier.
+                coroutine::yield_now();
             }
             assert!(!s.is_cancelled());
             s.cancel_because("found it");

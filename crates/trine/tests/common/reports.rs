@@ -7,35 +7,35 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use super::processes::spin_for_ever;
 use super::temporary::TempPath;
 
-pub struct Desk {
+pub struct Reports {
     /// The path, in the form that tasks take as their argument.
     pub path: String,
     listener: UnixListener,
     _place: TempPath,
 }
 
-impl Desk {
-    pub fn open() -> Desk {
-        let place = TempPath::new("desk");
+impl Reports {
+    pub fn open() -> Reports {
+        let place = TempPath::new("reports");
         let path = place.0.to_str().unwrap().to_owned();
-        Desk { listener: UnixListener::bind(&path).unwrap(), path, _place: place }
+        Reports { listener: UnixListener::bind(&path).unwrap(), path, _place: place }
     }
 
     /// Waits for the next task that reports. Returns its process id and the rest of its output.
-    pub fn hear(&self) -> (u32, BufReader<UnixStream>) {
-        listen(self.listener.accept().unwrap().0)
+    pub fn accept(&self) -> (u32, BufReader<UnixStream>) {
+        read_report(self.listener.accept().unwrap().0)
     }
 
     /// Returns the next report, if a task has reported already.
-    pub fn heard(&self) -> Option<(u32, BufReader<UnixStream>)> {
+    pub fn try_accept(&self) -> Option<(u32, BufReader<UnixStream>)> {
         self.listener.set_nonblocking(true).unwrap();
         let accepted = self.listener.accept();
         self.listener.set_nonblocking(false).unwrap();
-        Some(listen(accepted.ok()?.0))
+        Some(read_report(accepted.ok()?.0))
     }
 }
 
-fn listen(stream: UnixStream) -> (u32, BufReader<UnixStream>) {
+fn read_report(stream: UnixStream) -> (u32, BufReader<UnixStream>) {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     stream.read_line(&mut line).unwrap();
@@ -57,13 +57,13 @@ pub fn report(path: &str) -> UnixStream {
 }
 
 /// A task that ignores its cancellation and waits for nothing.
-pub fn be_deaf(path: String) {
+pub fn ignore_cancellation(path: String) {
     let _stream = report(&path);
     spin_for_ever()
 }
 
 /// A task that stays until the test closes its connection. Returns its process id.
-pub fn wait_for_a_word(path: String) -> u32 {
+pub fn wait_for_release(path: String) -> u32 {
     let mut stream = report(&path);
     let _ = stream.read(&mut [0]);
     std::process::id()
