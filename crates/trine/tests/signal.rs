@@ -13,31 +13,19 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use std::{fs, iter};
 
-use common::{again, role};
+use common::places::{KINDS, spawn};
+use common::waiting::until_it_waits;
+use common::{again, is_cancelled, role};
 use trine::process::Command;
 use trine::signal::{self, Signal, Signals};
-use trine::{Interrupted, Kind, State, Task, coroutine, process, thread, time};
+use trine::{coroutine, process, time};
 
 /// Longer than any test runs.
 const LONG: Duration = Duration::from_secs(600);
-const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
 
 /// Returns a real-time signal that neither the kernel nor other code uses.
 fn real_time(n: i32) -> Signal {
     Signal::from_raw(40 + n)
-}
-
-fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    match kind {
-        Kind::Coroutine => coroutine::spawn(f),
-        _ => thread::spawn(f),
-    }
-}
-
-fn until_it_waits<T>(task: &Task<T>) {
-    while task.state() != State::Waiting && !task.is_finished() {
-        std::thread::yield_now();
-    }
 }
 
 /// Runs the running test once more, where it plays a role. Returns the exit status.
@@ -160,8 +148,7 @@ fn a_wait_ends_by_its_time_and_by_cancellation() {
         task.join().unwrap();
         let task = spawn(kind, move || {
             let error = signal::wait([signal]).unwrap_err();
-            let inner = error.get_ref().unwrap().downcast_ref::<Interrupted>().unwrap();
-            assert!(inner.is_cancelled());
+            assert!(is_cancelled(&error));
             Signals::new([signal]).unwrap().iter().next();
             unreachable!("an iterator's wait unwinds");
         });

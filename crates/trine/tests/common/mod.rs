@@ -3,6 +3,7 @@
 // Each program uses its own part of them.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod filters;
 pub mod journal;
 pub mod limits;
 pub mod places;
@@ -103,6 +104,22 @@ pub fn not_spawned(error: &trine::TaskError) -> &str {
         Cause::NotSpawned { reason } => reason,
         other => panic!("{other:?}"),
     }
+}
+
+/// Joins a task of a pool that has no workers. Returns the reason.
+pub fn reason_of<T>(task: trine::Task<T>) -> String {
+    let error = task.join().err().expect("the pool has no worker");
+    not_spawned(&error).to_owned()
+}
+
+/// Returns the interruption that is inside an error of I/O.
+pub fn interruption(error: &io::Error) -> Option<&trine::Interrupted> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Returns true if the error is that of a call of a cancelled task.
+pub fn is_cancelled(error: &io::Error) -> bool {
+    interruption(error).is_some_and(trine::Interrupted::is_cancelled)
 }
 
 /// Returns the kind and the text of an error.

@@ -3,8 +3,9 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use super::interruption;
 use super::waiting::{until, until_waiting};
-use trine::{Interrupted, State, Task, coroutine, thread, time};
+use trine::{Kind, State, Task, coroutine, thread, time};
 
 /// Runs `f` as a coroutine, on a thread of trine, on a plain thread, and as a local coroutine of
 /// this thread.
@@ -31,6 +32,22 @@ impl Place {
             Place::Thread => thread::spawn(f),
         }
     }
+}
+
+/// The kinds that share memory.
+pub const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
+
+/// Spawns a task that shares the memory of this process.
+pub fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+    match kind {
+        Kind::Coroutine => coroutine::spawn(f),
+        _ => thread::spawn(f),
+    }
+}
+
+/// Spawns a coroutine or a thread, in turn.
+pub fn spawn_nth<T: Send + 'static>(nth: usize, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+    spawn(KINDS[nth % KINDS.len()], f)
 }
 
 /// Sends bytes from `writer` to `reader`, in every pair of places. Each waits for the other again
@@ -93,8 +110,7 @@ pub fn ends_from_outside(call: impl Fn() -> io::Result<()> + Clone + Send + 'sta
 
 fn is_cancelled(result: io::Result<()>) {
     let error = result.unwrap_err();
-    let interrupted = error.get_ref().and_then(|inner| inner.downcast_ref::<Interrupted>());
-    let interrupted = interrupted.unwrap_or_else(|| panic!("{error:?}"));
+    let interrupted = interruption(&error).unwrap_or_else(|| panic!("{error:?}"));
     assert_eq!(interrupted.reason(), Some("on purpose"));
 }
 

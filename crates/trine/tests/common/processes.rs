@@ -1,6 +1,7 @@
 //! Killing, observing and counting processes.
 
 use std::fs;
+use std::time::Duration;
 
 use trine::{Cause, TaskError};
 
@@ -23,11 +24,26 @@ pub fn spin_for_ever() -> ! {
     }
 }
 
+/// Recurses until the stack overflows.
+#[inline(never)]
+pub fn overflow_the_stack(depth: u64) -> u64 {
+    let here = std::hint::black_box([depth; 16]);
+    if depth == u64::MAX { 0 } else { overflow_the_stack(depth + 1) + here[3] }
+}
+
 /// Parks for ever, and ignores what unparks it.
 pub fn stay_for_ever() -> ! {
     loop {
         std::thread::park();
     }
+}
+
+/// Returns the processor time of all threads of this process.
+pub fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes into `time`, which belongs to the caller.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) }, 0);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 /// Counts the children of this process.

@@ -6,13 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::common::processes::overflow_the_stack;
 use crate::common::{again, alone, role, this_program, this_test};
 use trine::{Cause, coroutine, future, thread, time};
-
-fn endless(n: u64) -> u64 {
-    let ballast = std::hint::black_box([n; 16]);
-    if n == u64::MAX { 0 } else { endless(n + 1) + ballast[3] }
-}
 
 #[test]
 fn an_overflow_names_the_coroutine_and_the_remedy_and_aborts() {
@@ -23,7 +19,7 @@ fn an_overflow_names_the_coroutine_and_the_remedy_and_aborts() {
                 coroutine::yield_now();
             }
         });
-        let deep = coroutine::Builder::new().name("deep thought").spawn(|| endless(0));
+        let deep = coroutine::Builder::new().name("deep thought").spawn(|| overflow_the_stack(0));
         drop((bystander.join(), deep.join()));
         unreachable!("the overflow kills the program");
     }
@@ -59,7 +55,8 @@ fn a_null_dereference_in_a_coroutine_is_an_ordinary_segmentation_fault() {
 fn an_overflow_of_a_plain_thread_is_still_std_s_to_report() {
     if role().is_some() {
         coroutine::spawn(|| ()).join().unwrap();
-        let thread = std::thread::Builder::new().name("plain".into()).spawn(|| endless(0));
+        let thread =
+            std::thread::Builder::new().name("plain".into()).spawn(|| overflow_the_stack(0));
         drop(thread.unwrap().join());
         unreachable!("the overflow kills the program");
     }
@@ -72,7 +69,7 @@ fn an_overflow_of_a_plain_thread_is_still_std_s_to_report() {
 #[test]
 fn an_overflow_of_a_future_is_that_of_its_carrier_s_thread() {
     if role().is_some() {
-        drop(future::spawn(async { endless(0) }).join());
+        drop(future::spawn(async { overflow_the_stack(0) }).join());
         unreachable!("the overflow kills the program");
     }
     let output = alone(&[]);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::common::processes::overflow_the_stack;
 use crate::common::{again, alone, role};
 use trine::coroutine::{self, Generator, Step, Yielder};
 use trine::{Cause, scope, thread, time};
@@ -367,15 +368,10 @@ fn a_large_function_fits() {
     assert_eq!((large.send(9_999), large.send(1)), (Step::Yielded(3), Step::Complete(3)));
 }
 
-fn endless(n: u64) -> u64 {
-    let ballast = std::hint::black_box([n; 16]);
-    if n == u64::MAX { 0 } else { endless(n + 1) + ballast[3] }
-}
-
 fn deep() -> Generator<(), u64, ()> {
     Generator::new(|yielder, ()| {
         yielder.yield_(0);
-        yielder.yield_(endless(0));
+        yielder.yield_(overflow_the_stack(0));
     })
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use trine::process::{Pool, PoolBuilder};
 use trine::{Cause, time};
 
+use crate::common::filters::filter;
 use crate::common::not_spawned;
 use crate::failure::Folder;
 use crate::pools::{WORKERS, are_unharmed, is_at_full_strength, others, until};
@@ -88,23 +89,8 @@ fn a_preload_that_never_ends_is_an_error_that_says_what_to_do() {
 
 /// Installs a filter by which the kernel kills this process when it forks.
 fn die_at_the_next_fork() {
-    if begin() {
-        return;
-    }
-    let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut program = [
-        // The number of the system call, the first field of `seccomp_data`.
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_clone as u32),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: a program of that length, which the kernel copies.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let mode = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter), 0);
+    if !begin() {
+        filter(libc::SYS_clone, libc::SECCOMP_RET_KILL_PROCESS);
     }
 }
 

@@ -11,6 +11,7 @@ use serde::de::value::Error;
 use serde::{Deserialize, Serialize};
 use trine::{Cause, Limit, TaskError};
 
+use crate::common::processes::overflow_the_stack;
 use crate::pools::until;
 
 /// A way to fail.
@@ -81,12 +82,6 @@ pub enum Limits {
     Own,
 }
 
-#[inline(never)]
-fn endless(depth: u64) -> u64 {
-    let here = std::hint::black_box([depth; 16]);
-    if depth == u64::MAX { 0 } else { endless(depth + 1) + here[3] }
-}
-
 pub fn limit(resource: libc::__rlimit_resource_t, most: u64) {
     let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
     // SAFETY: a valid limit, of this process only.
@@ -137,7 +132,7 @@ impl Fault {
                 // SAFETY: none; the crash is intended.
                 unsafe { nowhere.write_volatile(1) };
             }
-            StackOverflow => _ = endless(0),
+            StackOverflow => _ = overflow_the_stack(0),
             Panic => panic!("on purpose"),
             PanicWithoutText => std::panic::panic_any(17_u8),
             OutOfMemory => {
@@ -200,14 +195,12 @@ impl Fault {
             }
             // A control group kills it by SIGKILL.
             OutOfMemory => {
-                let memory = Some(Limit::Memory(MEMORY));
                 (signal(libc::SIGABRT) || signal(libc::SIGKILL))
-                    && matches!(cause, Err(Cause::Signaled { out_of_memory: true, limit, .. }) if *limit == memory)
+                    && is_by(cause, true, Limit::Memory(MEMORY))
             }
             OutOfProcessorTime => {
-                let time = Some(Limit::CpuTime(PROCESSOR_TIME));
                 (signal(libc::SIGXCPU) || signal(libc::SIGKILL))
-                    && matches!(cause, Err(Cause::Signaled { out_of_memory: false, limit, .. }) if *limit == time)
+                    && is_by(cause, false, Limit::CpuTime(PROCESSOR_TIME))
             }
             KilledFromOutside => signal(libc::SIGKILL) && !is_limit(cause),
             TimeIsUp | StoppedFromOutside => matches!(cause, Err(Cause::TimedOut)),
@@ -219,6 +212,12 @@ impl Fault {
         };
         assert!(is_right, "{:?}, {place}: {end:?}", self.failure);
     }
+}
+
+/// Returns true if the cause is a signal at this limit.
+fn is_by<T>(cause: Result<T, &Cause>, memory: bool, by: Limit) -> bool {
+    let Err(Cause::Signaled { out_of_memory, limit, .. }) = cause else { return false };
+    *out_of_memory == memory && *limit == Some(by)
 }
 
 /// Returns true if the cause names a limit.

@@ -10,19 +10,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::common::filters::refuse;
 use crate::common::starts::start;
-use crate::common::{again, role};
-use trine::net::{TcpListener, TcpStream, UnixStream};
+use crate::common::{again, is_cancelled, role};
+use crate::net::pair;
+use trine::net::{TcpStream, UnixStream};
 use trine::{coroutine, thread, time};
-
-/// Makes two ends of a connection.
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let other = thread::spawn(move || TcpStream::connect(address).unwrap());
-    let (one, _) = listener.accept().unwrap();
-    (one, other.join().unwrap())
-}
 
 /// Makes a pseudo-random generator (Marsaglia's xorshift), so that the timing differs from one
 /// round to the next.
@@ -126,7 +119,7 @@ fn a_cancelled_read_ends_with_its_completion_or_without_one() {
         match reader.join() {
             Ok(Ok(count)) => assert_eq!(count, 1),
             Ok(Err(error)) => {
-                assert!(trine_says_cancelled(&error), "{error}");
+                assert!(is_cancelled(&error), "{error}");
                 let mut byte = [0; 1];
                 (&*there).read_exact(&mut byte).unwrap();
                 assert_eq!(&byte, b"x");
@@ -142,11 +135,6 @@ fn spin(microseconds: u64) {
     while begin.elapsed() < Duration::from_micros(microseconds) {
         std::hint::spin_loop();
     }
-}
-
-fn trine_says_cancelled(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<trine::Interrupted>());
-    inner.is_some_and(trine::Interrupted::is_cancelled)
 }
 
 #[test]
@@ -170,7 +158,7 @@ fn two_thousand_reads_are_cancelled_at_once() {
     readers.iter().for_each(|reader| reader.cancel());
     for reader in readers {
         match reader.join() {
-            Ok(read) => assert!(trine_says_cancelled(&read.unwrap_err())),
+            Ok(read) => assert!(is_cancelled(&read.unwrap_err())),
             Err(error) => assert!(error.is_cancelled()),
         }
     }
@@ -233,33 +221,6 @@ fn alone(variables: &[(&str, &str)]) -> Output {
     start(&mut command).unwrap().wait_with_output().unwrap()
 }
 
-/// Installs a filter by which the kernel answers a system call with `errno`, for this thread and
-/// those that it starts. Containers do the same.
-fn forbid(call: libc::c_long, errno: i32) {
-    let code = |code: u32| u16::try_from(code).unwrap();
-    let statement = |operation, k| libc::sock_filter { code: code(operation), jt: 0, jf: 0, k };
-    let mut filter = [
-        // The number of the system call comes first in the filter's input.
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
-        libc::sock_filter {
-            code: code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
-            jt: 0,
-            jf: 1,
-            k: u32::try_from(call).unwrap(),
-        },
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno.unsigned_abs()),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program =
-        libc::sock_fprog { len: u16::try_from(filter.len()).unwrap(), filter: filter.as_mut_ptr() };
-    // SAFETY: the program and its filter live until the calls return, which copy them.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let mode = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
-    }
-}
-
 const OLDER: &str = "the kernel is older than Linux 6.1";
 
 #[test]
@@ -267,7 +228,8 @@ fn where_io_uring_is_forbidden_epoll_serves() {
     if role().is_some() {
         let errno = std::env::var("FORBIDDEN_BY").unwrap().parse().unwrap();
         let call = std::env::var("FORBIDDEN").unwrap().parse().unwrap();
-        forbid(call, errno);
+        // As containers do.
+        refuse(call, errno);
         let (here, there) = pair();
         let sender = coroutine::spawn(move || send_counted(here, 500, 5));
         let receiver = coroutine::spawn(move || receive_counted(there, 500, 6));

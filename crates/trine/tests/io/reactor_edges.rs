@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Resource, setrlimit};
-use trine::net::{Readiness, TcpListener, TcpStream, UnixStream};
-use trine::{Interrupted, State, coroutine, ipc, thread, time};
+use trine::net::{Readiness, UnixStream};
+use trine::{State, coroutine, ipc, thread, time};
 
 use crate::common::limits::limit_for_now;
-use crate::common::{alone, role};
+use crate::common::{alone, is_cancelled, role};
+use crate::net::pair;
 
 /// Longer than any wait that ends.
 const LONG: Duration = Duration::from_secs(20);
@@ -39,13 +40,6 @@ fn with_each_reactor(f: impl FnOnce() + Send + 'static) {
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{reactor}: {text}");
     }
-}
-
-/// Makes two ends of a connection.
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (one, listener.accept().unwrap().0)
 }
 
 /// Reads until there are `count` bytes, each time with room for more.
@@ -129,8 +123,7 @@ fn a_read_that_others_are_quicker_than_ends_with_its_cancellation() {
             let ended = reader.join().unwrap();
             if stolen {
                 let error = ended.unwrap_err();
-                let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Interrupted>());
-                assert!(inner.is_some_and(Interrupted::is_cancelled), "{wake_ups}: {error:?}");
+                assert!(is_cancelled(&error), "{wake_ups}: {error:?}");
             }
             here.write_all(b"whole").unwrap();
             assert_eq!(read(&*there, 5), b"whole");

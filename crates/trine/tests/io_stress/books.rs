@@ -53,13 +53,3 @@ pub fn fail(what: fmt::Arguments<'_>) -> ! {
     let _ = std::io::stdout().write_all(text.as_bytes());
     process::abort();
 }
-
-/// Asserts as `assert!` does, but cannot be caught.
-#[macro_export]
-macro_rules! must {
-    ($condition:expr, $($what:tt)+) => {
-        if !$condition {
-            $crate::books::fail(format_args!($($what)+));
-        }
-    };
-}

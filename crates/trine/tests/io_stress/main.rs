@@ -27,6 +27,8 @@ use trine::{coroutine, thread};
 mod books;
 mod calm;
 mod link;
+#[path = "../common/must.rs"]
+mod must;
 mod pieces;
 mod rough;
 #[path = "../common/seeds.rs"]

@@ -9,17 +9,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use trine::process::{Pool, PoolBuilder};
-use trine::{Task, time};
+use trine::time;
 
 use crate::common::journal::{Journal, begin, own_folder};
 use crate::common::processes::{children, spin_for_ever, stay_for_ever};
 use crate::common::waiting::until;
-use crate::common::{again, not_spawned, role, run};
-
-fn reason_of<T>(task: Task<T>) -> String {
-    let error = task.join().err().expect("the pool has no worker");
-    not_spawned(&error).to_owned()
-}
+use crate::common::{again, reason_of, role, run};
 
 #[test]
 fn workers_are_as_many_as_was_said_or_as_there_are_cores() {

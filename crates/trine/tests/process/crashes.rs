@@ -4,17 +4,10 @@ use std::process::abort;
 
 use trine::{Cause, TaskError, process};
 
-use crate::common::processes::stay_for_ever;
+use crate::common::processes::{overflow_the_stack, signal_of, stay_for_ever};
 
 fn error_of(f: impl Fn(()) + Copy + Send + 'static) -> TaskError {
     process::spawn((), f).join().unwrap_err()
-}
-
-fn signal_of(error: &TaskError) -> i32 {
-    match error.cause() {
-        Cause::Signaled { signal, .. } => *signal,
-        other => panic!("{other:?}"),
-    }
 }
 
 fn exit_code_of(error: &TaskError) -> i32 {
@@ -112,17 +105,11 @@ fn exiting_is_an_error_of_the_task_whatever_the_code() {
     assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);
 }
 
-#[inline(never)]
-fn endless(depth: u64) -> u64 {
-    let here = std::hint::black_box([depth; 16]);
-    if depth == u64::MAX { 0 } else { endless(depth + 1) + here[3] }
-}
-
 #[test]
 fn a_stack_overflow_is_told_apart_from_other_faults() {
     let pool = process::Pool::new(1);
     for _ in 0..3 {
-        let error = pool.spawn(0, endless).join().unwrap_err();
+        let error = pool.spawn(0, overflow_the_stack).join().unwrap_err();
         assert!(matches!(error.cause(), Cause::StackOverflow), "{error:?}");
         assert!(error.is_crash());
     }
@@ -144,7 +131,7 @@ fn a_large_frame_that_jumps_over_pages_is_an_overflow_too() {
 #[test]
 fn an_overflow_on_a_thread_of_the_task_is_a_crash_by_a_signal() {
     let error = error_of(|()| {
-        let _ = std::thread::spawn(|| endless(0)).join();
+        let _ = std::thread::spawn(|| overflow_the_stack(0)).join();
     });
     assert!(matches!(error.cause(), Cause::Signaled { .. }), "{error:?}");
 }

@@ -9,17 +9,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use trine::process::{self, Pool, PoolBuilder};
-use trine::{Task, time};
+use trine::time;
 
 use crate::common::journal::{Journal, begin, own_folder};
-use crate::common::processes::{children, descriptors, kill, shared_mappings, stay_for_ever};
+use crate::common::processes::{
+    children, descriptors, kill, overflow_the_stack, shared_mappings, stay_for_ever,
+};
 use crate::common::waiting::until;
-use crate::common::{again, children_of_all_threads, not_spawned, role, run};
-
-fn reason_of<T>(task: Task<T>) -> String {
-    let error = task.join().err().expect("the pool has no worker");
-    not_spawned(&error).to_owned()
-}
+use crate::common::{again, children_of_all_threads, reason_of, role, run};
 
 static TABLE: OnceLock<Vec<u64>> = OnceLock::new();
 
@@ -189,12 +186,6 @@ fn load_a_model() {
 
 const LINE_OF_THE_PANIC: u32 = line!() - 3;
 
-#[inline(never)]
-fn endless(depth: u64) -> u64 {
-    let here = std::hint::black_box([depth; 16]);
-    if depth == u64::MAX { 0 } else { endless(depth + 1) + here[3] }
-}
-
 fn is_mended() -> bool {
     begin();
     own_folder().join("mended").exists()
@@ -252,7 +243,7 @@ fn a_crash_is_tried_three_times_and_told() {
     let reason = why_it_crashes("deep", |pool| {
         let crash = || {
             if !is_mended() {
-                endless(0);
+                overflow_the_stack(0);
             }
         };
         pool.preload(crash).build()

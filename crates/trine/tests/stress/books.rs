@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine::{TaskError, TaskId};
 
+use crate::must;
+
 /// The way in which a task was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -126,16 +128,6 @@ pub fn fail(what: fmt::Arguments<'_>) -> ! {
     }
     let _ = std::io::stdout().write_all(text.as_bytes());
     process::abort();
-}
-
-/// Asserts as `assert!` does, but cannot be caught.
-#[macro_export]
-macro_rules! must {
-    ($condition:expr, $($what:tt)+) => {
-        if !$condition {
-            $crate::books::fail(format_args!($($what)+));
-        }
-    };
 }
 
 /// A value whose constructions and destructions are counted, and which notices a second

@@ -25,6 +25,8 @@ mod asynchronous;
 mod books;
 mod families;
 mod locks;
+#[path = "../common/must.rs"]
+mod must;
 #[path = "../common/seeds.rs"]
 mod seeds;
 mod work;

@@ -14,23 +14,14 @@ mod semaphore;
 
 use std::time::Duration;
 
+use common::places::{KINDS, spawn};
 use common::waiting::{until, until_it_waits};
-use trine::{Kind, Task, coroutine, thread};
+use trine::Kind;
 
 /// Longer than any test runs, so that a wait with it ends for another reason.
 const LONG: Duration = Duration::from_secs(600);
 /// The timeout of a wait that is to time out.
 const SHORT: Duration = Duration::from_millis(2);
-/// The kinds that share memory.
-const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
-
-/// Spawns a task that shares the memory of this process.
-fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    match kind {
-        Kind::Coroutine => coroutine::spawn(f),
-        _ => thread::spawn(f),
-    }
-}
 
 /// Returns the kinds in turn.
 fn kind_of(n: usize) -> Kind {

@@ -7,12 +7,9 @@ use std::time::Duration;
 
 use trine::sync::channel::{self, RecvError};
 use trine::sync::select;
-use trine::{Task, coroutine, thread};
+use trine::{Task, coroutine};
 
-/// Runs `f` as a coroutine or on a thread of its own, in turn.
-fn spawn<T: Send + 'static>(nth: usize, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    if nth.is_multiple_of(2) { coroutine::spawn(f) } else { thread::spawn(f) }
-}
+use crate::common::places::spawn_nth;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -122,8 +119,8 @@ fn a_value_in_an_option_is_kept_until_it_is_sent() {
 fn the_first_of_two_tasks_to_end() {
     for nth in 0..2 {
         let (go, wait) = channel::rendezvous::<()>();
-        let mut slow = spawn(nth, move || wait.recv().is_ok());
-        let mut quick = spawn(nth + 1, || "quick");
+        let mut slow = spawn_nth(nth, move || wait.recv().is_ok());
+        let mut quick = spawn_nth(nth + 1, || "quick");
         select! {
             join(quick) -> name => assert_eq!(name.unwrap(), "quick"),
             join(slow) -> _ => unreachable!(),
@@ -133,7 +130,7 @@ fn the_first_of_two_tasks_to_end() {
             send(go, ()) -> sent => sent.unwrap(),
         }
         assert!(slow.join().unwrap());
-        let mut fails: Task<()> = spawn(nth, || panic!("as expected"));
+        let mut fails: Task<()> = spawn_nth(nth, || panic!("as expected"));
         select! {
             join(fails) -> outcome => assert!(outcome.unwrap_err().is_panic()),
             timeout(LONG) => unreachable!(),
@@ -163,8 +160,8 @@ fn two_selects_meet_at_a_rendezvous() {
                 (sent, received)
             }
         };
-        let left = spawn(nth % 2, play(a, from_b));
-        let right = spawn(nth / 2, play(b, from_a));
+        let left = spawn_nth(nth % 2, play(a, from_b));
+        let right = spawn_nth(nth / 2, play(b, from_a));
         let ((sent, received), other) = (left.join().unwrap(), right.join().unwrap());
         assert_eq!((received, sent), other);
     }
@@ -190,7 +187,7 @@ fn who_waits_learns_that_the_other_side_is_gone() {
     for nth in 0..2 {
         let (sender, receiver) = channel::bounded::<u8>(1);
         let (_keep, other) = channel::bounded::<u8>(1);
-        let task = spawn(nth, move || {
+        let task = spawn_nth(nth, move || {
             select! {
                 recv(other) -> _ => false,
                 recv(receiver) -> message => message == Err(RecvError::Disconnected),
@@ -217,7 +214,7 @@ fn nothing_is_lost_between_channels_senders_and_timeouts() {
         for nth in 0..3 {
             let plain = if nth == 0 { a.clone() } else { b.clone() };
             let (a, b) = (a.clone(), b.clone());
-            sending.push(spawn(nth * step + offset, move || {
+            sending.push(spawn_nth(nth * step + offset, move || {
                 let mut sum = 0;
                 for n in 1..=EACH {
                     let mut is_sent = false;
@@ -233,7 +230,7 @@ fn nothing_is_lost_between_channels_senders_and_timeouts() {
                 sum
             }));
             // Plain senders among them.
-            sending.push(spawn(nth * step + offset, move || {
+            sending.push(spawn_nth(nth * step + offset, move || {
                 (1..=EACH).inspect(|n| plain.send(*n).unwrap()).sum()
             }));
         }
@@ -241,7 +238,7 @@ fn nothing_is_lost_between_channels_senders_and_timeouts() {
             .map(|nth| {
                 let (from_a, from_b) = (from_a.clone(), from_b.clone());
                 let received = Arc::clone(&received);
-                spawn(nth * step + offset, move || {
+                spawn_nth(nth * step + offset, move || {
                     let (mut open_a, mut open_b) = (true, true);
                     while open_a && open_b {
                         select! {
@@ -274,7 +271,7 @@ fn a_cancelled_select_unwinds_and_leaves_its_channels() {
         let (a, from_a) = channel::bounded::<u8>(1);
         let (b, from_b) = channel::rendezvous::<u8>();
         let (own_a, own_b) = (from_a.clone(), b.clone());
-        let task = spawn(nth, move || {
+        let task = spawn_nth(nth, move || {
             select! {
                 recv(own_a) -> message => panic!("{message:?}"),
                 send(own_b, 1) -> sent => panic!("{sent:?}"),
@@ -306,7 +303,7 @@ fn a_cancelled_select_and_a_message_meet_at_all_moments() {
         let own = from_a.clone();
         let received = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&received);
-        let selecting = spawn(round, move || {
+        let selecting = spawn_nth(round, move || {
             select! {
                 recv(own) -> message => count.fetch_add(message.unwrap(), SeqCst),
                 recv(from_b) -> message => message.unwrap(),
@@ -317,7 +314,7 @@ fn a_cancelled_select_and_a_message_meet_at_all_moments() {
                 coroutine::yield_now();
             }
         }
-        let sending = spawn(round / 2, move || a.send(1));
+        let sending = spawn_nth(round / 2, move || a.send(1));
         selecting.cancel();
         let is_taken = selecting.join().is_ok();
         assert_eq!(received.load(SeqCst), usize::from(is_taken));

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::common::waiting::until_waiting;
 use trine::{Cause, State, Task, TaskError, coroutine, thread, time};
 
 /// Counts its drops.
@@ -21,13 +22,6 @@ impl Drop for Counted {
 /// Spawns `f` as a coroutine and as a thread.
 fn both<T: Send + 'static>(f: impl FnOnce() -> T + Clone + Send + 'static) -> [Task<T>; 2] {
     [coroutine::spawn(f.clone()), thread::spawn(f)]
-}
-
-/// Waits until the task waits.
-fn until_waiting<T>(task: &Task<T>) {
-    while task.state() != State::Waiting {
-        std::thread::yield_now();
-    }
 }
 
 fn reason(error: &TaskError) -> Option<&str> {

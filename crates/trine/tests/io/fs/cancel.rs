@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use trine::fs::{self, File, OpenOptions};
-use trine::{Interrupted, coroutine, time};
+use trine::{coroutine, time};
 
 use crate::common;
 use crate::common::processes::descriptors;
@@ -18,10 +18,6 @@ fn pool_threads() -> Vec<String> {
         threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
     let state = |line: String| Some(line.split_once("(trine-offload) ")?.1[..1].to_owned());
     lines.filter_map(state).collect()
-}
-
-fn is_interruption(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
 }
 
 #[test]
@@ -63,7 +59,7 @@ fn cancelled_at_any_moment_nothing_is_left() {
         }
         task.cancel();
         match task.join() {
-            Ok(Err(error)) => assert!(is_interruption(&error), "{error}"),
+            Ok(Err(error)) => assert!(common::interruption(&error).is_some(), "{error}"),
             Ok(Ok(())) => {}
             Err(error) => assert!(error.is_cancelled(), "{error}"),
         }
@@ -114,7 +110,7 @@ fn a_deadline_ends_the_wait_for_a_lock() {
         let error =
             time::timeout(Duration::from_millis(5), || file.lock()).map(|lock| lock.unwrap_err());
         assert!(begin.elapsed() >= Duration::from_millis(5));
-        (error.ok().is_none_or(|error| is_interruption(&error)), file)
+        (error.ok().is_none_or(|error| common::interruption(&error).is_some()), file)
     });
     let (timed_out, file) = task.join().unwrap();
     assert!(timed_out);

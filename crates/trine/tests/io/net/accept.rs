@@ -10,6 +10,7 @@ use trine::{coroutine, time};
 
 use super::{ANY, KINDS, SHORT, spawn, until_it_waits};
 use crate::common::limits::limit_for_now;
+use crate::common::processes::processor_time;
 use crate::common::{again, role, run};
 
 /// Opens files until no descriptor is left.
@@ -23,14 +24,6 @@ fn exhaust() -> Vec<File> {
     };
     assert_eq!(error.raw_os_error(), Some(24), "{error}");
     files
-}
-
-/// Returns the processor time of the whole program.
-fn processor_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes into `time`, which belongs to the caller.
-    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) }, 0);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 #[test]

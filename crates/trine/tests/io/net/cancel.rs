@@ -53,7 +53,7 @@ fn calls() -> Vec<Call> {
 }
 
 fn interruption(error: &io::Error) -> &Interrupted {
-    error.get_ref().unwrap_or_else(|| panic!("{error:?}")).downcast_ref().unwrap()
+    crate::common::interruption(error).unwrap_or_else(|| panic!("{error:?}"))
 }
 
 #[test]

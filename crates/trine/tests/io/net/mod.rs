@@ -12,27 +12,17 @@ mod udp;
 
 use std::time::Duration;
 
+use crate::common::places::{KINDS, spawn};
 use crate::common::waiting::{until, until_it_waits};
 use trine::coroutine::spawn_local;
 use trine::net::{TcpListener, TcpStream};
-use trine::{Kind, Task, coroutine, thread};
 
 /// Longer than any test runs, so that a wait with it ends for another reason.
 const LONG: Duration = Duration::from_secs(600);
 /// The timeout of a wait that is to time out.
 const SHORT: Duration = Duration::from_millis(2);
-/// The kinds that share memory.
-const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
 /// Any free port.
 const ANY: &str = "127.0.0.1:0";
-
-/// Spawns a task that shares the memory of this process.
-fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    match kind {
-        Kind::Coroutine => coroutine::spawn(f),
-        _ => thread::spawn(f),
-    }
-}
 
 /// Calls `f` in a coroutine, in a thread's task, on a plain thread, and in a local coroutine of
 /// such a thread.
@@ -43,7 +33,7 @@ fn everywhere(f: fn()) {
 }
 
 /// Makes two ends of a connection.
-fn pair() -> (TcpStream, TcpStream) {
+pub(crate) fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(ANY).unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (one, listener.accept().unwrap().0)

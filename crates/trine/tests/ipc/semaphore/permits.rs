@@ -11,6 +11,7 @@ use trine::coroutine;
 use trine::ipc::Semaphore;
 
 use super::{Name, take_and_give_back};
+use crate::common::filters::refuse;
 use crate::common::places::{PLACES, ends_from_outside, everywhere};
 use crate::common::waiting::until_waiting;
 use crate::common::{again, kind_and_text, role, run};
@@ -122,32 +123,13 @@ fn many_create_one_name_at_once() {
     }
 }
 
-/// Makes `futex_waitv` fail as on an older kernel, for this thread and those that it starts.
-fn without_waiting_for_many() {
-    let statement = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let (load, jump, ret) = (0x20, 0x15, 0x06);
-    let mut filter = [
-        statement(load, 0, 0, 0),
-        statement(jump, 0, 1, 449),
-        statement(ret, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned()),
-        statement(ret, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
-    // SAFETY: the kernel reads the program, which looks only at the call's number.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let mode = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
-    }
-}
-
 #[test]
 fn an_older_kernel_does_with_looking_again() {
     if role().is_none() {
         run(again("old"));
         return;
     }
-    without_waiting_for_many();
+    refuse(libc::SYS_futex_waitv, libc::ENOSYS);
     ends_from_outside(|| Semaphore::new(0)?.acquire());
     let (there, back) = (Semaphore::new(0).unwrap(), Semaphore::new(0).unwrap());
     for place in PLACES {

@@ -7,7 +7,9 @@ mod pipes;
 mod wait;
 
 use trine::process::Command;
-use trine::{Kind, Task, coroutine, thread};
+use trine::{coroutine, thread};
+
+use crate::common::places::{KINDS, spawn};
 
 /// Calls `f` on this thread, in a coroutine, on a thread of trine and in a local coroutine.
 fn everywhere(f: fn()) {
@@ -15,17 +17,6 @@ fn everywhere(f: fn()) {
     coroutine::spawn(f).join().unwrap();
     thread::spawn(f).join().unwrap();
     coroutine::spawn_local(f).join().unwrap();
-}
-
-/// The kinds that share memory.
-const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
-
-/// Spawns a task that shares the memory of this process.
-fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    match kind {
-        Kind::Coroutine => coroutine::spawn(f),
-        _ => thread::spawn(f),
-    }
 }
 
 fn sh(script: &str) -> Command {

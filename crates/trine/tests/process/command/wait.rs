@@ -6,17 +6,14 @@ use std::time::Duration;
 
 use trine::process::{Command, Stdio};
 use trine::signal::Signal;
-use trine::{Interrupted, State, coroutine, time};
+use trine::{State, coroutine, time};
+
+use crate::common::is_cancelled;
 
 use super::{KINDS, everywhere, sh, spawn};
 
 /// Longer than any test runs.
 const LONG: Duration = Duration::from_secs(600);
-
-fn is_cancelled(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Interrupted>());
-    inner.is_some_and(Interrupted::is_cancelled)
-}
 
 #[test]
 fn exit_codes_and_signals_are_told() {

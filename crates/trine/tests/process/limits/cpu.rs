@@ -7,6 +7,7 @@ use trine::process::Builder;
 use trine::{Cause, Limit, TaskError, thread, time};
 
 use crate::common::not_spawned;
+use crate::common::processes::processor_time;
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -20,16 +21,8 @@ fn spin() -> ! {
     }
 }
 
-/// Returns the processor time of all threads of this process.
-fn used() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel fills `time`.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 fn spin_until(time: Duration) {
-    while used() < time {
+    while processor_time() < time {
         spin_loop();
     }
 }
@@ -93,7 +86,7 @@ fn a_task_that_handles_it_can_still_return() {
         while !TOLD.load(std::sync::atomic::Ordering::Relaxed) {
             spin_loop();
         }
-        used() >= SHORT
+        processor_time() >= SHORT
     });
     assert!(task.join().unwrap());
 }

@@ -20,6 +20,27 @@ fn file_in(folder: &TempPath, name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// Tries to change the attributes of a file. Returns the error of each attempt.
+///
+/// The kernel returns EXDEV if a file would gain rights by the call.
+fn change_attributes(secret: &Path) -> [i32; 5] {
+    let c_path = CString::new(secret.to_str().unwrap()).unwrap();
+    [
+        error_of(fs::set_permissions(secret, fs::Permissions::from_mode(0o777))),
+        error_of(std::os::unix::fs::chown(secret, Some(1), None)),
+        error_of(std::os::unix::fs::lchown(secret, Some(1), None)),
+        // SAFETY: NUL-terminated names, and no value.
+        errno(i64::from(unsafe {
+            let name = c"user.x".as_ptr();
+            libc::setxattr(c_path.as_ptr(), name, ptr::null(), 0, 0)
+        })),
+        // SAFETY: a NUL-terminated path; null stands for now.
+        errno(i64::from(unsafe {
+            libc::utimensat(libc::AT_FDCWD, c_path.as_ptr(), ptr::null(), 0)
+        })),
+    ]
+}
+
 #[test]
 fn files_that_are_not_listed_are_out_of_reach() {
     if landlock() < 3 {
@@ -56,21 +77,7 @@ fn files_that_are_not_listed_are_out_of_reach() {
                 error_of(fs::File::open("/dev/full")),
                 error_of(trine::fs::read(&secret)),
             ];
-            // The kernel returns EXDEV if a file would gain rights by the call.
-            let attributes = [
-                error_of(fs::set_permissions(&secret, fs::Permissions::from_mode(0o777))),
-                error_of(std::os::unix::fs::chown(&secret, Some(1), None)),
-                error_of(std::os::unix::fs::lchown(&secret, Some(1), None)),
-                // SAFETY: NUL-terminated names, and no value.
-                errno(i64::from(unsafe {
-                    let name = c"user.x".as_ptr();
-                    libc::setxattr(c_path.as_ptr(), name, ptr::null(), 0, 0)
-                })),
-                // SAFETY: a NUL-terminated path; null stands for now.
-                errno(i64::from(unsafe {
-                    libc::utimensat(libc::AT_FDCWD, c_path.as_ptr(), ptr::null(), 0)
-                })),
-            ];
+            let attributes = change_attributes(&secret);
             let inside = [
                 append(&note),
                 error_of(fs::write(here.join("new"), "x")),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use trine::sync::channel::{self, RecvTimeoutError};
 use trine::{State, Task, coroutine, time};
 
-use super::spawn;
+use crate::common::places::spawn_nth;
 use crate::common::waiting::{until, until_waiting};
 
 #[test]
@@ -13,7 +13,7 @@ fn a_timeout_hands_the_value_back_and_the_receiver_never_sees_it() {
     for (flavour, (sender, receiver)) in [("0", channel::bounded(0)), ("1", channel::bounded(1))] {
         for nth in 0..2 {
             let (sender, receiver) = (sender.clone(), receiver.clone());
-            let task = spawn(nth, move || {
+            let task = spawn_nth(nth, move || {
                 let begin = Instant::now();
                 let time = Duration::from_millis(2);
                 assert_eq!(receiver.recv_timeout(time), Err(RecvTimeoutError::Timeout));
@@ -39,7 +39,7 @@ fn sends_that_time_out_and_sends_that_arrive_add_up() {
         let sending: Vec<_> = (0..4)
             .map(|nth| {
                 let sender = sender.clone();
-                spawn(nth, move || {
+                spawn_nth(nth, move || {
                     let mut sent = 0_u64;
                     for n in 1..=300 {
                         match sender.send_timeout(n, Duration::from_micros(n % 40)) {
@@ -56,7 +56,7 @@ fn sends_that_time_out_and_sends_that_arrive_add_up() {
         let receiving: Vec<_> = (0..2)
             .map(|nth| {
                 let receiver = receiver.clone();
-                spawn(nth, move || {
+                spawn_nth(nth, move || {
                     let mut received = 0;
                     loop {
                         match receiver.recv_timeout(Duration::from_micros(30)) {
@@ -80,7 +80,7 @@ fn a_cancelled_send_hands_its_value_back() {
         for nth in 0..2 {
             let (sender, receiver) = channel::bounded(capacity);
             while sender.try_send("fills it").is_ok() {}
-            let sending = spawn(nth, move || sender.send("late"));
+            let sending = spawn_nth(nth, move || sender.send("late"));
             until_waiting(&sending);
             sending.cancel_because("no longer wanted");
             let error = sending.join().unwrap().unwrap_err();
@@ -97,14 +97,14 @@ fn a_cancelled_receive_says_so_and_an_iteration_unwinds() {
         for nth in 0..2 {
             let (sender, receiver) = channel::bounded::<u8>(capacity);
             let own = receiver.clone();
-            let receiving = spawn(nth, move || own.recv());
+            let receiving = spawn_nth(nth, move || own.recv());
             until_waiting(&receiving);
             receiving.cancel();
             let error = receiving.join().unwrap().unwrap_err();
             assert!(error.interrupted().unwrap().is_cancelled());
 
             let own = receiver.clone();
-            let iterating = spawn(nth, move || own.into_iter().count());
+            let iterating = spawn_nth(nth, move || own.into_iter().count());
             until_waiting(&iterating);
             iterating.cancel();
             assert!(iterating.join().unwrap_err().is_cancelled());
@@ -121,7 +121,7 @@ fn a_cancelled_task_sends_and_receives_what_needs_no_waiting() {
     for nth in 0..2 {
         let (sender, receiver) = channel::bounded(2);
         sender.send(1).unwrap();
-        let task = spawn(nth, move || {
+        let task = spawn_nth(nth, move || {
             while !trine::cancelled() {
                 coroutine::yield_now();
             }
@@ -141,7 +141,7 @@ fn a_cancelled_task_sends_and_receives_what_needs_no_waiting() {
 fn a_timeout_around_them_ends_the_waits() {
     const SHORT: Duration = Duration::from_millis(2);
     for nth in 0..2 {
-        let task = spawn(nth, || {
+        let task = spawn_nth(nth, || {
             let (sender, receiver) = channel::rendezvous::<u8>();
             let ended = time::timeout(SHORT, || receiver.recv()).unwrap();
             assert!(ended.unwrap_err().interrupted().unwrap().is_timeout());
@@ -164,11 +164,11 @@ fn a_cancellation_and_a_message_meet_at_all_moments() {
         let own = receiver.clone();
         let iterates = round % 4 < 2;
         let receiving =
-            spawn(round, move || if iterates { own.iter().next() } else { own.recv().ok() });
+            spawn_nth(round, move || if iterates { own.iter().next() } else { own.recv().ok() });
         if round % 8 < 4 {
             until(|| receiving.state() == State::Waiting);
         }
-        let sending = spawn(round / 2, move || sender.send(round));
+        let sending = spawn_nth(round / 2, move || sender.send(round));
         receiving.cancel();
         let taken = receiving.join().unwrap_or(None);
         // A rendezvous disconnects, unless the other has the message.
@@ -187,11 +187,12 @@ fn a_cancelled_send_and_its_receiver_meet_at_all_moments() {
     for round in 0..2000 {
         let (sender, receiver) = channel::bounded(round % 2);
         while sender.try_send(usize::MAX).is_ok() {}
-        let sending = spawn(round, move || sender.send(round));
+        let sending = spawn_nth(round, move || sender.send(round));
         if round % 8 < 4 {
             until(|| sending.state() == State::Waiting || sending.is_finished());
         }
-        let receiving = spawn(round / 2, move || receiver.iter().filter(|n| *n == round).count());
+        let receiving =
+            spawn_nth(round / 2, move || receiver.iter().filter(|n| *n == round).count());
         sending.cancel();
         let is_sent = match sending.join() {
             Ok(Ok(())) => 1,

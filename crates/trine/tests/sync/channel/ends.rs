@@ -7,7 +7,9 @@ use std::sync::{Arc, Barrier};
 use trine::sync::channel::{self, RecvError, SendError, Sender};
 use trine::{coroutine, thread};
 
-use super::{flavours, spawn};
+use crate::common::places::spawn_nth;
+
+use super::flavours;
 use crate::common::waiting::until;
 
 /// A value that counts its living instances.
@@ -38,13 +40,13 @@ fn who_waits_learns_that_the_other_side_is_gone() {
             opened.wait();
             drop(receiver);
         });
-        let sending = spawn(nth, move || sender.send(1));
+        let sending = spawn_nth(nth, move || sender.send(1));
         gate.wait();
         task.join().unwrap();
         assert_eq!(sending.join().unwrap(), Err(SendError::Disconnected(1)));
 
         let (sender, receiver) = channel::bounded::<u8>(1);
-        let receiving = spawn(nth, move || receiver.recv());
+        let receiving = spawn_nth(nth, move || receiver.recv());
         until(|| receiving.state() == trine::State::Waiting);
         drop(sender);
         assert_eq!(receiving.join().unwrap(), Err(RecvError::Disconnected));
@@ -87,7 +89,7 @@ fn values_are_dropped_once() {
         let tasks: Vec<_> = (0..8)
             .map(|nth| {
                 let (sender, alive) = (sender.clone(), Arc::clone(&alive));
-                spawn(nth, move || while sender.send(Counted::new(&alive)).is_ok() {})
+                spawn_nth(nth, move || while sender.send(Counted::new(&alive)).is_ok() {})
             })
             .collect();
         drop(sender);
@@ -127,11 +129,11 @@ fn a_task_that_panics_leaves_the_channel_whole() {
     for nth in 0..2 {
         let (sender, receiver) = channel::bounded(1);
         let taking = receiver.clone();
-        let task = spawn(nth, move || {
+        let task = spawn_nth(nth, move || {
             let first: u32 = taking.recv().unwrap();
             panic!("with {first} in hand");
         });
-        let sending = spawn(nth + 1, move || (0..100).try_for_each(|n| sender.send(n)));
+        let sending = spawn_nth(nth + 1, move || (0..100).try_for_each(|n| sender.send(n)));
         assert!(task.join().unwrap_err().is_panic());
         assert_eq!(receiver.iter().count(), 99);
         sending.join().unwrap().unwrap();

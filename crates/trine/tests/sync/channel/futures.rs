@@ -6,7 +6,9 @@ use std::task::{Context, Waker};
 use trine::sync::channel::TrySendError;
 use trine::{coroutine, future};
 
-use super::{flavours, spawn};
+use crate::common::places::spawn_nth;
+
+use super::flavours;
 
 #[test]
 fn futures_that_are_dropped_lose_nothing() {
@@ -43,7 +45,7 @@ fn async_and_plain_code_share_a_channel() {
         let sending: Vec<_> = (0..4)
             .map(|nth| {
                 let sender = sender.clone();
-                spawn(nth, move || {
+                spawn_nth(nth, move || {
                     for n in 1..=300 {
                         if nth < 2 {
                             sender.send(n).unwrap();

@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use trine::sync::channel::{self, RecvError, SendError, TryRecvError, TrySendError};
 use trine::{Task, coroutine};
 
-use super::{flavours, spawn};
+use crate::common::places::spawn_nth;
+
+use super::flavours;
 use crate::common::waiting::until;
 
 #[test]
@@ -21,7 +23,7 @@ fn every_message_arrives_once_and_those_of_one_sender_in_order() {
                 let sending: Vec<_> = (0..senders)
                     .map(|who| {
                         let sender = sender.clone();
-                        spawn(who * step + offset, move || {
+                        spawn_nth(who * step + offset, move || {
                             for n in 0..EACH {
                                 sender.send((who, n)).unwrap();
                             }
@@ -31,7 +33,7 @@ fn every_message_arrives_once_and_those_of_one_sender_in_order() {
                 let receiving: Vec<Task<Vec<_>>> = (0..receivers)
                     .map(|who| {
                         let receiver = receiver.clone();
-                        spawn(who * step + offset, move || receiver.into_iter().collect())
+                        spawn_nth(who * step + offset, move || receiver.into_iter().collect())
                     })
                     .collect();
                 drop((sender, receiver));
@@ -105,7 +107,7 @@ fn a_rendezvous_is_over_when_the_value_was_taken() {
         let (sender, receiver) = channel::rendezvous();
         let taken = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&taken);
-        let task = spawn(nth, move || {
+        let task = spawn_nth(nth, move || {
             for n in 1..=500 {
                 // A waiting receiver gets the value directly, so it may not have run yet. But it
                 // has asked for this value after it counted the one before.

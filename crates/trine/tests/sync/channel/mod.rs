@@ -6,7 +6,6 @@ mod futures;
 mod messages;
 
 use trine::sync::channel::{self, Receiver, Sender};
-use trine::{Task, coroutine, thread};
 
 type Pair<T> = (Sender<T>, Receiver<T>);
 
@@ -19,9 +18,4 @@ fn flavours<T>() -> Vec<(&'static str, Pair<T>)> {
         ("bounded(64)", channel::bounded(64)),
         ("unbounded", channel::unbounded()),
     ]
-}
-
-/// Runs `f` as a coroutine or on a thread of its own, in turn.
-fn spawn<T: Send + 'static>(nth: usize, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    if nth.is_multiple_of(2) { coroutine::spawn(f) } else { thread::spawn(f) }
 }
