@@ -228,7 +228,7 @@ fn where_io_uring_is_forbidden_epoll_serves() {
     if role().is_some() {
         let errno = std::env::var("FORBIDDEN_BY").unwrap().parse().unwrap();
         let call = std::env::var("FORBIDDEN").unwrap().parse().unwrap();
-        // As containers do.
+        // Containers do the same.
         refuse(call, errno);
         let (here, there) = pair();
         let sender = coroutine::spawn(move || send_counted(here, 500, 5));
