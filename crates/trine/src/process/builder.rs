@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 
 use super::pool;
 use super::sandbox::Sandbox;
-use super::task::encode;
 use super::task::function::CapturesNothing;
 use super::wire::{self, FrameKind};
 use super::worker::setup::Setup;
@@ -223,7 +222,9 @@ impl Builder {
     {
         let proof = const { CapturesNothing::<F>::check() };
         let Builder { name, mut setup, grace } = self;
-        let (task, job) = encode::prepare((name, None), Location::caller(), arg, function, proof);
+        let dispatcher = pool::global::fresh(setup.captures);
+        let (task, job) =
+            pool::prepare(dispatcher, (name, None), Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
         job.grace = grace;
         match setup.prepare() {
@@ -232,7 +233,7 @@ impl Builder {
                 if setup != Setup::default() {
                     job.setup = Some(Arc::new(wire::frame(FrameKind::Setup, job.id(), &setup)));
                 }
-                pool::submit_fresh(job, setup.captures);
+                pool::submit(dispatcher, job);
             }
         }
         task

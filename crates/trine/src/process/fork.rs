@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, Read};
 
-use super::Process;
+use super::command::Process;
 use crate::sys::process::clone;
 use crate::sys::signal::sigterm;
 use crate::sys::{limits, observe};

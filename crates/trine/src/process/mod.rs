@@ -163,9 +163,10 @@ pub use builder::Builder;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process, Usage};
 pub use fork::{Fork, ForkError, fork};
 pub use pool::builder::PoolBuilder;
-pub(crate) use pool::chunk::Chunk;
+pub use pool::global::pool;
+pub(crate) use pool::handle::Chunk;
 pub use pool::stats::PoolStats;
-pub use pool::{Pool, QueueFull, pool};
+pub use pool::{Pool, QueueFull};
 pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
 pub use std::process::{ExitStatus, Output, Stdio};
 pub(crate) use task::function::CapturesNothing;
@@ -210,9 +211,11 @@ where
     F: Fn(A) -> R + Copy + Send + 'static,
 {
     let proof = const { CapturesNothing::<F>::check() };
-    let (task, job) = task::encode::prepare((None, None), Location::caller(), arg, function, proof);
+    let dispatcher = pool::global::fresh(false);
+    let (task, job) =
+        pool::prepare(dispatcher, (None, None), Location::caller(), arg, function, proof);
     if let Some(job) = job {
-        pool::submit_fresh(job, false);
+        pool::submit(dispatcher, job);
     }
     task
 }

@@ -49,7 +49,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::task::hook::Hook;
 use crate::task::{Backtrace, Cause, CodecStage, SourceLocation};
 
 /// Master to template, before `exec`: the proof that the variable in the environment is meant.
@@ -61,15 +60,6 @@ pub(in crate::process) struct Handshake {
     pub(in crate::process) fingerprint: u64,
     /// The master's process id.
     pub(in crate::process) master: u32,
-}
-
-/// Behind the handshake, in the same packet, if there is one: what the template runs before it is ready.
-/// The handshake itself stays as it is, so that a template of another build knows it for one.
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::process) struct Preload {
-    pub(in crate::process) function: Hook,
-    /// The length of the packet with the [`Setup`](crate::process::worker::setup::Setup) that follows.
-    pub(in crate::process) setup: usize,
 }
 
 /// Longest packet to a template, but for a `Setup`.

@@ -18,6 +18,6 @@ pub(super) mod spin;
 
 pub(super) use frames::{
     Call, Failure, ForkReply, ForkRequest, Frame, FrameKind, HEAD, Handshake, Head, LONG_PACKET,
-    LONGEST, MAGIC, PACKET, Preload, RECORD_HEAD, REST, TemplateSays, begin, finish, frame, half,
-    head, item_head, next_item, word,
+    LONGEST, MAGIC, PACKET, RECORD_HEAD, REST, TemplateSays, begin, finish, frame, half, head,
+    item_head, next_item, word,
 };

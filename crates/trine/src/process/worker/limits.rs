@@ -19,16 +19,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::pool::link::WorkerLink;
 use crate::process::wire::Head;
-use crate::process::wire::board::{OwnSlot, WorkerSlot};
-use crate::sys::limits::cpu_clock::{self, SIGXCPU, Timers};
+use crate::process::wire::board::OwnSlot;
+use crate::sys::limits::cpu_clock::{self, Timers};
 use crate::sys::limits::rlimit::{self, Resource};
 use crate::sys::limits::{affinity, cgroup};
 use crate::sys::process::child;
 use crate::sys::signal::abort;
-use crate::sys::signal::{SIGABRT, SIGKILL};
-use crate::task::{Cause, Limit, bytes};
+use crate::task::bytes;
 
 /// How much more processor time a task has that goes on after SIGXCPU, before it is killed.
 const MERCY: Duration = Duration::from_millis(250);
@@ -190,7 +188,7 @@ static CPU: OnceLock<(Timers, Duration)> = OnceLock::new();
 static WORKER: OnceLock<(&'static OwnSlot, u32)> = OnceLock::new();
 
 /// On the board in place of a limit: memory ran out though trine had set no limit.
-const NO_LIMIT: u64 = u64::MAX;
+pub(in crate::process) const NO_LIMIT: u64 = u64::MAX;
 
 /// Prepares the calling process and all that are forked from it.
 pub(in crate::process) fn install() {
@@ -246,55 +244,6 @@ impl Drop for Counting {
     }
 }
 
-fn in_nanoseconds(time: Duration) -> u64 {
+pub(in crate::process) fn in_nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// What is known of the limits of a worker that has ended, looked for before its status is taken.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::process) struct Evidence {
-    /// Its memory ran out: the limit, or `NO_LIMIT`. By its own word.
-    aborted: Option<u64>,
-    /// The kernel has killed it, or a process that it had started, at this limit.
-    killed: Option<u64>,
-    /// Its task had used up this much processor time, all that it had.
-    cpu_time: Option<Duration>,
-}
-
-/// Looks at what a worker has left behind; it has ended, and was not waited for.
-pub(in crate::process) fn evidence(link: &WorkerLink) -> Evidence {
-    let place: &WorkerSlot = &link.place;
-    let (end, most) = place.cpu();
-    let is_up = || cpu_clock::of(link.pid).is_some_and(|used| in_nanoseconds(used) >= end);
-    let group = cgroup::delegated();
-    Evidence {
-        aborted: Some(place.memory()).filter(|note| *note != 0),
-        killed: group.and_then(|group| cgroup::exhausted(group, link.pid)),
-        cpu_time: (end != 0 && is_up()).then(|| Duration::from_nanos(most)),
-    }
-}
-
-/// Gives back what stands for a worker outside of it, when it has ended.
-pub(in crate::process) fn give_back(link: &WorkerLink) {
-    if let Some(group) = cgroup::delegated() {
-        cgroup::remove(group, link.pid);
-    }
-}
-
-impl Evidence {
-    /// Why a task ended whose worker was ended by a signal.
-    pub(in crate::process) fn cause(self, signal: i32, core_dumped: bool) -> Cause {
-        let memory = match signal {
-            SIGABRT => self.aborted,
-            SIGKILL => self.killed,
-            _ => None,
-        };
-        let is_timer = matches!(signal, SIGXCPU | SIGKILL);
-        let limit = match memory {
-            Some(NO_LIMIT) => None,
-            Some(most) => Some(Limit::Memory(most)),
-            None => self.cpu_time.filter(|_| is_timer).map(Limit::CpuTime),
-        };
-        Cause::Signaled { signal, core_dumped, out_of_memory: memory.is_some(), limit }
-    }
 }

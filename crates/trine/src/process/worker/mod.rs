@@ -1,6 +1,7 @@
 //! The worker: forked from the template, runs one task after the other, ends when its master hangs up.
 
 pub(super) mod cancel;
+mod capture;
 pub(super) mod entry;
 pub(super) mod inbox;
 pub(super) mod limits;
@@ -16,7 +17,6 @@ use std::process;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::service::capture;
 use super::task::function::{self, CodecError, Function, Trampoline};
 use super::wire::board::{OwnSlot, Slots};
 use super::wire::rings;

@@ -31,6 +31,15 @@ pub(in crate::process) struct Setup {
     pub(in crate::process) captures: bool,
 }
 
+/// Behind the handshake, in the same packet, if there is one: what the template runs before it is ready.
+/// The handshake itself stays as it is, so that a template of another build knows it for one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::process) struct Preload {
+    pub(in crate::process) function: Hook,
+    /// The length of the packet with the [`Setup`] that follows.
+    pub(in crate::process) setup: usize,
+}
+
 impl Setup {
     /// What is done in the template, too, before its preload.
     pub(in crate::process) fn for_template(&self) -> Setup {
@@ -100,113 +109,4 @@ fn is_variable(name: &OsString, value: &OsString) -> bool {
         && !name.contains(&b'=')
         && !name.contains(&0)
         && !value.as_bytes().contains(&0)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::panic::Location;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use serde::Serialize;
-    use serde::de::DeserializeOwned;
-
-    use super::*;
-    use crate::process::pool::dispatcher::Dispatcher;
-    use crate::process::pool::policy::{Plan, Policy};
-    use crate::process::task::encode;
-    use crate::process::task::function::CapturesNothing;
-    use crate::sys::limits::cpu_clock;
-    use crate::task::{Cause, Limit, TaskError};
-
-    /// One worker that is kept.
-    fn kept(mut setup: Setup) -> Arc<Dispatcher> {
-        setup.prepare().unwrap();
-        let dispatcher = Dispatcher::new(Policy::new(Plan::Kept(1)), &setup);
-        dispatcher.start();
-        dispatcher
-    }
-
-    fn run<A, R, F>(dispatcher: &Arc<Dispatcher>, arg: A, function: F) -> Result<R, TaskError>
-    where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
-    {
-        let proof = const { CapturesNothing::<F>::check() };
-        let (task, job) = encode::prepare((None, None), Location::caller(), arg, function, proof);
-        dispatcher.submit(job.unwrap());
-        task.join()
-    }
-
-    #[test]
-    fn processor_time_counts_for_each_task_of_a_worker_anew() {
-        let most = Duration::from_millis(100);
-        let limits = Limits { cpu_time: Some(most), ..Limits::default() };
-        let dispatcher = kept(Setup { limits, ..Setup::default() });
-        let work = |time: Duration| {
-            let begin = cpu_clock::own();
-            while cpu_clock::own() - begin < time {}
-            std::process::id()
-        };
-        let pid = run(&dispatcher, most / 2, work).unwrap();
-        for _ in 0..5 {
-            assert_eq!(run(&dispatcher, most / 2, work).unwrap(), pid);
-        }
-        let error = run(&dispatcher, most * 1000, work).unwrap_err();
-        let Cause::Signaled { limit: Some(Limit::CpuTime(limit)), .. } = error.cause() else {
-            panic!("{error}")
-        };
-        assert_eq!(*limit, most);
-        // The next worker has the same limit, and an end by another signal is not taken for it.
-        assert_ne!(run(&dispatcher, most / 2, work).unwrap(), pid);
-        let error = run(&dispatcher, (), |()| -> () { std::process::abort() }).unwrap_err();
-        assert!(matches!(error.cause(), Cause::Signaled { limit: None, .. }), "{error}");
-        dispatcher.close();
-    }
-
-    #[test]
-    fn what_the_tasks_of_a_worker_print_is_kept_apart() {
-        let dispatcher = kept(Setup { captures: true, ..Setup::default() });
-        let mut pids = Vec::new();
-        for n in 0..200_u32 {
-            // Every other one has a value.
-            let result = run(&dispatcher, n, |n| {
-                println!("task {n}");
-                eprintln!("error {n}");
-                assert!(n.is_multiple_of(2), "an odd one");
-                std::process::id()
-            });
-            match result {
-                Ok(pid) => pids.push(pid),
-                Err(error) => {
-                    assert_eq!(error.stdout(), format!("task {n}\n").as_bytes());
-                    assert!(error.stderr().starts_with(format!("error {n}\n").as_bytes()));
-                }
-            }
-        }
-        pids.dedup();
-        assert_eq!(pids.len(), 1);
-        // A worker that dies takes nothing of its own along into the next one's.
-        for n in 0..10 {
-            let error = run(&dispatcher, n, |n: u32| -> () {
-                println!("task {n}");
-                std::process::abort()
-            });
-            assert_eq!(error.unwrap_err().stdout(), format!("task {n}\n").as_bytes());
-        }
-        dispatcher.close();
-    }
-
-    #[test]
-    fn a_set_up_that_is_refused_in_a_pool_is_an_error_of_its_tasks() {
-        let limits = Limits { memory: Some(4096), ..Limits::default() };
-        let dispatcher = kept(Setup { limits, ..Setup::default() });
-        let error = run(&dispatcher, (), |()| ()).unwrap_err();
-        let Cause::NotSpawned { reason } = error.cause() else { panic!("{error}") };
-        assert!(reason.contains("a memory limit of 4 KiB is too low"), "{reason}");
-        dispatcher.close();
-        // Others are not concerned.
-        assert_eq!(crate::process::spawn(3, |n: u8| n).join().unwrap(), 3);
-    }
 }

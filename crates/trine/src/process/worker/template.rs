@@ -15,12 +15,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Inherited;
-use super::setup::Setup;
+use super::setup::{Preload, Setup};
 use super::{cancel, limits as worker_limits, overflow};
 use crate::process::wire::board::Slots;
-use crate::process::wire::{
-    ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, Preload, TemplateSays,
-};
+use crate::process::wire::{ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, TemplateSays};
 use crate::sys::io::socket::{self, Patience};
 use crate::sys::limits;
 use crate::sys::process::child;

@@ -4,6 +4,9 @@
 pub(crate) mod atomic;
 pub(crate) mod futex;
 pub(crate) mod io {
+    pub(crate) mod poll {
+        pub(crate) struct Poll;
+    }
     pub(crate) mod reopen;
     pub(crate) mod socket;
 }

@@ -1,20 +1,24 @@
-//! Who sleeps, and who is told: a master gives tasks, a worker answers them, and nobody sleeps for good. What stands in
-//! `link.rs`, `lines.rs` and `mail.rs` is the library's; what is written here does what `post.rs` and `service.rs` do.
+//! Sleeping and notifying: a master hands out tasks, a worker replies to them, and no thread sleeps
+//! forever.
+//!
+//! `link.rs`, `replies.rs`, `rings.rs` and `inbox.rs` are the library's. The code here does what
+//! `pool/worker.rs` and `service/thread.rs` do.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use super::pool::dispatcher::Dispatcher;
-use super::pool::link::WorkerLink;
-use super::service::Service;
-use super::wire::board::WorkerSlot;
-use super::wire::reader::heads;
-use super::wire::ring::Producer;
-use super::wire::rings::{self, Words, WorkerRings};
-use super::wire::{self, FrameKind, Head};
-use super::worker::inbox::{self, Inbox};
+use super::dispatcher::Dispatcher;
+use super::link::WorkerLink;
+use super::replies;
 use crate::check;
+use crate::process::wire::board::WorkerSlot;
+use crate::process::wire::reader::heads;
+use crate::process::wire::ring::Producer;
+use crate::process::wire::rings::{self, Words, WorkerRings};
+use crate::process::wire::{self, FrameKind, Head};
+use crate::process::worker::inbox::{self, Inbox};
+use crate::sys::io::poll::Poll;
 use crate::sys::io::socket::{self, Patience};
 use crate::task::park;
 
@@ -39,7 +43,7 @@ fn pool() -> Pool {
         descriptors,
         WorkerSlot::new(),
         (Some(master), None),
-        Arc::new(Service),
+        Arc::new(Poll),
     );
     Pool {
         link,
@@ -53,7 +57,7 @@ fn pool() -> Pool {
 fn work(pool: &Pool) {
     let lines = pool.worker.lock().unwrap().take();
     let mut inbox = Inbox::new(no_descriptor(), lines, inbox::scratch());
-    pool.link.place.get_ready();
+    pool.link.slot.get_ready();
     loop {
         let order = inbox.next();
         match order.head.kind {
@@ -81,19 +85,19 @@ fn serve(pool: &Pool) {
         let bytes = socket::receive_from_worker(patience).unwrap_or_default();
         for head in heads(&bytes) {
             match head.kind {
-                FrameKind::Bell if link.hear(dispatcher) >= MANY => {
+                FrameKind::Bell if replies::receive(dispatcher, link) >= MANY => {
                     link.mute();
                     attended = true;
                 }
-                FrameKind::Bell => link.listen(dispatcher),
+                FrameKind::Bell => replies::listen(dispatcher, link),
                 FrameKind::Ready => assert!(link.is_ready(), "it has said so"),
                 FrameKind::Setup => return,
                 kind => panic!("{kind:?}"),
             }
         }
-        if attended && link.hear(dispatcher) <= 1 {
+        if attended && replies::receive(dispatcher, link) <= 1 {
             attended = false;
-            link.listen(dispatcher);
+            replies::listen(dispatcher, link);
         }
     }
 }
@@ -111,7 +115,7 @@ fn join(pool: &Pool, task: u64) {
     let done = || pool.dispatcher.is_done(task);
     pool.dispatcher.register(task);
     while !done() {
-        pool.link.park(&pool.dispatcher, &done, None).expect("nobody cancels it");
+        replies::park(&pool.dispatcher, &pool.link, &done, None).expect("nobody cancels it");
     }
 }
 
