@@ -30,7 +30,7 @@ func cancel() values {
 	for atomic.LoadInt64(&asleep) < int64(n) {
 		time.Sleep(time.Millisecond)
 	}
-	// The last ones have counted themselves and may still be on their way to sleep.
+	// The last goroutines count themselves shortly before they sleep.
 	time.Sleep(200 * time.Millisecond)
 	elapsed := timed(func() {
 		end()

@@ -5,13 +5,14 @@ import (
 	"sync/atomic"
 )
 
-// What every bounded channel of the comparison holds.
+// capacity is the number of messages that every bounded channel of the comparison holds.
 const capacity = 128
 
-// How often new tasks take over, since those of one time may be well or badly placed.
+// portions of a measurement, each with fresh goroutines: one set of them may be placed well or
+// badly on the cores.
 const portions = 10
 
-// channel moves numbers through one bounded channel, with one goroutine at each end and with four.
+// channel sends numbers through a bounded channel, with one goroutine at each end and with four.
 func channel() values {
 	n := size(4_000_000, 400_000)
 	found := values{}

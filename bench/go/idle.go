@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Longer than any measurement; the process ends while its goroutines sleep.
+// long is longer than any measurement; the process ends while its goroutines sleep.
 const long = time.Hour
 
-// idle looks at the memory while a million goroutines sleep.
+// idle measures the memory while a million goroutines sleep.
 func idle() values {
 	n := size(1_000_000, 100_000)
 	resident, tables := kilobytes("VmRSS:"), kilobytes("VmPTE:")
@@ -27,7 +27,7 @@ func idle() values {
 			time.Sleep(time.Millisecond)
 		}
 	})
-	// The last ones have counted themselves and may still be on their way to sleep.
+	// The last goroutines count themselves shortly before they sleep.
 	time.Sleep(200 * time.Millisecond)
 	return values{
 		"bytes": float64(kilobytes("VmRSS:")-resident) * 1024 / float64(n),

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What a measurement found, by the keys of the row's columns.
+// values are the numbers of a measurement, by the keys of the row's columns.
 type values map[string]float64
 
 var rows = map[string]func() values{
@@ -28,7 +28,7 @@ var rows = map[string]func() values{
 
 var quick bool
 
-// size is full, or less in a quick run.
+// size returns less in a quick run, otherwise full.
 func size(full, less int) int {
 	if quick {
 		return less

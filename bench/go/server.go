@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// listen opens a port of the loopback and tells the load where.
+// listen opens a port of the loopback and prints the address for the load.
 func listen() net.Listener {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err == nil, "cannot listen")
@@ -14,7 +14,7 @@ func listen() net.Listener {
 	return listener
 }
 
-// serveEcho sends back what it is sent, until it is killed.
+// serveEcho sends back the bytes that it receives, until it is killed.
 func serveEcho() values {
 	listener := listen()
 	for {
@@ -38,7 +38,7 @@ func serveEcho() values {
 
 var hello = []byte("Hello, world!")
 
-// serveHTTP says hello, until it is killed.
+// serveHTTP answers every request with "Hello, world!", until it is killed.
 func serveHTTP() values {
 	http.HandleFunc("/", func(answer http.ResponseWriter, _ *http.Request) {
 		answer.Header().Set("Content-Type", "text/plain")

@@ -30,7 +30,7 @@ func timed(run func()) time.Duration {
 	return time.Since(start)
 }
 
-// middle is the median of some runs.
+// middle returns the median time of some runs.
 func middle(run func(), times int) time.Duration {
 	all := make([]time.Duration, times)
 	for i := range all {

@@ -24,7 +24,7 @@ func insertAndStop(n int) values {
 	return values{"insert": nsEach(insert, n), "cancel": nsEach(stop, n)}
 }
 
-// deadline is that of timers.rs: from a minute to an hour, in no order.
+// deadline is the same as in timers.rs: from a minute to an hour, in pseudo-random order.
 func deadline(i uint64) time.Duration {
 	return time.Minute + time.Duration(i*0x9e37_79b9_7f4a_7c15%3_540_000)*time.Millisecond
 }

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Yields before the counting begins, and after it: nobody starts or ends while somebody counts.
+// around is the number of yields of each goroutine before it counts, and after it. So no goroutine
+// starts or ends while another one counts.
 const around = 10
 
 func yieldPair() values {

@@ -1,13 +1,10 @@
 """A long argument to a warm pool of one worker."""
 
-import multiprocessing
 import statistics
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 
-import sample
-from sample import report, size
+from sample import calls_of, report, size
 
 BYTES = 100 << 20
 
@@ -28,20 +25,5 @@ def measure(call):
     report(ms=1e3 * statistics.median(one() for _ in range(size(15, 5))))
 
 
-def pool():
-    workers = multiprocessing.get_context("fork").Pool(1)
-    measure(lambda data: workers.apply(ends, (data,)))
-
-
-def executor():
-    workers = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
-    measure(lambda data: workers.submit(ends, data).result())
-
-
-def loky():
-    workers = sample.loky(1)
-    measure(lambda data: workers.submit(ends, data).result())
-
-
 if __name__ == "__main__":
-    {"pool": pool, "executor": executor, "loky": loky}[sys.argv[1]]()
+    measure(calls_of(ends, sys.argv[1], 1))

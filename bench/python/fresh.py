@@ -1,32 +1,19 @@
-"""A fresh process for each task, its result sent back through a pipe."""
+"""A fresh process for each task, which sends its result back through a pipe."""
 
 import multiprocessing
 import sys
 
-from sample import each, report, size
-
-
-def next_one(sender, n):
-    sender.send(n + 1)
+from sample import each, next_in_a_process, report, size
 
 
 def measure(method, count):
     context = multiprocessing.get_context(method)
 
-    def one(n):
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=next_one, args=(sender, n))
-        process.start()
-        sender.close()
-        assert receiver.recv() == n + 1
-        process.join()
-        receiver.close()
-
     def run():
         for n in range(count):
-            one(n)
+            next_in_a_process(context, n)
 
-    one(0)
+    next_in_a_process(context, 0)
     report(us=each(count, 1e-6, run))
 
 

@@ -1,12 +1,11 @@
-"""A process for one task, of a program that holds much memory."""
+"""A process for one task, started by a program that holds much memory."""
 
 import mmap
 import multiprocessing
 import statistics
 import sys
-import time
 
-from sample import report, size
+from sample import each, next_in_a_process, report, size
 
 SMALL = 10 << 20
 LARGE = size(4 << 30, 1 << 30)
@@ -22,29 +21,19 @@ def hold(length):
     HELD.append(place)
 
 
-def next_one(sender, n):
-    sender.send(n + 1)
-
-
 def measure(method, count):
     context = multiprocessing.get_context(method)
 
-    def one():
-        start = time.perf_counter()
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=next_one, args=(sender, 1))
-        process.start()
-        sender.close()
-        assert receiver.recv() == 2
-        process.join()
-        receiver.close()
-        return 1e3 * (time.perf_counter() - start)
+    def median():
+        one = lambda: each(1, 1e-3, lambda: next_in_a_process(context, 1))
+        return statistics.median(one() for _ in range(count))
 
-    one()
+    next_in_a_process(context, 1)
     hold(SMALL)
-    small = statistics.median(one() for _ in range(count))
+    small = median()
     hold(LARGE - SMALL)
-    report("1 GiB held for 4" if size(False, True) else None, small=small, large=statistics.median(one() for _ in range(count)))
+    note = "1 GiB held instead of 4" if size(False, True) else None
+    report(note, small=small, large=median())
 
 
 if __name__ == "__main__":

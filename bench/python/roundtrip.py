@@ -1,20 +1,17 @@
 """One task at a time to a warm pool of two workers and back."""
 
-import multiprocessing
 import statistics
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 
-import sample
-from sample import each, report, size
+from sample import calls_of, each, report, size
 
 WARM = 200
 ASLEEP = 300e-6
 
 
 def task(n):
-    """The next number; without one, the seconds that it has slept."""
+    """Returns the next number; for None, sleeps and returns the seconds that it has slept."""
     if n is not None:
         return n + 1
     start = time.perf_counter()
@@ -41,20 +38,5 @@ def measure(call):
     report(us=hot, blocked=1e6 * statistics.median(blocked() for _ in range(size(2_000, 300))))
 
 
-def pool():
-    workers = multiprocessing.get_context("fork").Pool(2)
-    measure(lambda n: workers.apply(task, (n,)))
-
-
-def executor():
-    workers = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
-    measure(lambda n: workers.submit(task, n).result())
-
-
-def loky():
-    workers = sample.loky(2)
-    measure(lambda n: workers.submit(task, n).result())
-
-
 if __name__ == "__main__":
-    {"pool": pool, "executor": executor, "loky": loky}[sys.argv[1]]()
+    measure(calls_of(task, sys.argv[1], 2))

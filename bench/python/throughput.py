@@ -1,8 +1,6 @@
 """Many tasks at once through a pool of two workers."""
 
-import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor
 
 import sample
 from sample import rate, report, size
@@ -28,19 +26,14 @@ def measure(count, run):
     report(rate=per_second)
 
 
+def chunked(kind, count, chunk):
+    """Maps with chunks of a given length."""
+    workers = {"executor": sample.executor, "loky": sample.loky}[kind](2)
+    measure(count, lambda args: workers.map(next_one, args, chunksize=chunk))
+
+
 def pool(count, map_of):
-    workers = multiprocessing.get_context("fork").Pool(2)
-    measure(count, map_of(workers))
-
-
-def executor(count, chunk):
-    workers = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
-    measure(count, lambda args: workers.map(next_one, args, chunksize=chunk))
-
-
-def loky(count, chunk):
-    workers = sample.loky(2)
-    measure(count, lambda args: workers.map(next_one, args, chunksize=chunk))
+    measure(count, map_of(sample.pool(2)))
 
 
 if __name__ == "__main__":
@@ -48,12 +41,14 @@ if __name__ == "__main__":
         "pool_one": lambda: pool(
             size(50_000, 10_000), lambda p: lambda args: p.map(next_one, args, chunksize=1)
         ),
-        "pool_imap": lambda: pool(size(30_000, 5_000), lambda p: lambda args: p.imap(next_one, args)),
+        "pool_imap": lambda: pool(
+            size(30_000, 5_000), lambda p: lambda args: p.imap(next_one, args)
+        ),
         "pool_chunked": lambda: pool(
             size(2_000_000, 500_000), lambda p: lambda args: p.map(next_one, args)
         ),
-        "executor_one": lambda: executor(size(10_000, 2_000), 1),
-        "executor_chunked": lambda: executor(size(500_000, 100_000), 1_000),
-        "loky_one": lambda: loky(size(10_000, 2_000), 1),
-        "loky_chunked": lambda: loky(size(500_000, 100_000), 1_000),
+        "executor_one": lambda: chunked("executor", size(10_000, 2_000), 1),
+        "executor_chunked": lambda: chunked("executor", size(500_000, 100_000), 1_000),
+        "loky_one": lambda: chunked("loky", size(10_000, 2_000), 1),
+        "loky_chunked": lambda: chunked("loky", size(500_000, 100_000), 1_000),
     }[sys.argv[1]]()

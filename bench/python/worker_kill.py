@@ -1,4 +1,4 @@
-"""Many tasks queued at two workers, one of which dies by SIGKILL in the midst of a task."""
+"""Many tasks queued at two workers, one of which is killed by SIGKILL during a task."""
 
 import collections
 import multiprocessing
@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, TimeoutError
+from concurrent.futures import TimeoutError
 
+import sample
 from sample import report, size
 
 TASKS = 1_000
@@ -15,7 +16,7 @@ FATAL = 100
 
 
 def task(n):
-    """The first two hold both workers until all are queued."""
+    """The next number. The first two tasks keep both workers busy until all are queued."""
     if n == FATAL:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.3 if n < 2 else 0.000_2)
@@ -23,7 +24,7 @@ def task(n):
 
 
 def measure(calls, late):
-    """Takes the answer of every call, as far as they come before the bound."""
+    """Counts the answers of the calls that arrive before the deadline."""
     deadline = time.monotonic() + size(20, 3)
     results, unanswered, errors = 0, 0, collections.Counter()
     for call in calls:
@@ -34,17 +35,18 @@ def measure(calls, late):
             unanswered += 1
         except Exception as error:
             errors[type(error).__name__] += 1
-    report(", ".join(sorted(errors)) or None, results=results, errors=errors.total(), unanswered=unanswered)
+    kinds = ", ".join(sorted(errors)) or None
+    report(kinds, results=results, errors=errors.total(), unanswered=unanswered)
 
 
 def pool():
-    workers = multiprocessing.get_context("fork").Pool(2)
+    workers = sample.pool(2)
     calls = [workers.apply_async(task, (n,)).get for n in range(TASKS)]
     measure(calls, multiprocessing.TimeoutError)
 
 
 def executor():
-    workers = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
+    workers = sample.executor(2)
     calls = [workers.submit(task, n).result for n in range(TASKS)]
     measure(calls, TimeoutError)
 

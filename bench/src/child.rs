@@ -1,8 +1,9 @@
 //! One measurement in a fresh process, bounded in time.
 //!
-//! The child leads a process group of its own, so that the workers it starts end with it whatever
-//! happens: the group is killed while its leader is still unreaped and its id cannot be reused.
-//! Output goes to memory files, not to pipes: a pipe that a stray worker inherited would never end.
+//! The child leads a process group of its own, and the whole group is killed at the end, so its
+//! workers never outlive it. The leader is still unreaped then, so the group's id cannot have been
+//! reused. Output goes to memory files, not to pipes: a pipe that a stray worker has inherited
+//! never ends.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -20,25 +21,25 @@ use rustix::process::{
 
 use crate::row::Sample;
 
-/// What this program exits with when a program that it needs is not here.
+/// The exit code of this program when a program that it needs is not installed.
 pub const ABSENT: u8 = 3;
 
-/// Why there is no sample.
+/// The reason why there is no sample.
 pub enum Failure {
-    /// The peer is not on this machine: asking again is no use.
+    /// The peer is not installed; further rounds are skipped.
     Absent(String),
-    /// It took longer than its limit, and would again.
+    /// The measurement exceeded its limit; further rounds are skipped.
     TimedOut(Duration),
-    /// It said so, or died.
+    /// The measurement reported an error, or crashed.
     Failed(String),
 }
 
-/// Runs `command` and reads the sample from the last line it prints.
+/// Runs `command` and parses the sample from the last line that it prints.
 pub fn measure(mut command: Command, limit: Duration) -> Result<Sample, Failure> {
     let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
     let (stdout, stderr) = (memory_file().map_err(failed)?, memory_file().map_err(failed)?);
     command.process_group(0).stdin(Stdio::null());
-    // A group of its own does not hear the terminal's interrupt, so it must not outlive us.
+    // A group of its own gets no interrupt from the terminal, so the kernel kills it with us.
     // SAFETY: between fork and exec it makes one system call and touches no lock or memory.
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
@@ -56,30 +57,31 @@ pub fn measure(mut command: Command, limit: Duration) -> Result<Sample, Failure>
     };
     let (stdout, stderr) = (text(&stdout), text(&stderr));
     if !status.success() {
-        let said = last_line(&stderr).unwrap_or("said nothing");
+        let message = last_line(&stderr).unwrap_or("printed no error");
+        let message = message.trim_start_matches("trine-bench: ");
         if status.code() == Some(ABSENT.into()) {
-            return Err(Failure::Absent(said.trim_start_matches("trine-bench: ").into()));
+            return Err(Failure::Absent(message.into()));
         }
-        // A program that gives up in order has said why.
+        // With exit code 1, the program has printed the reason.
         let how = if status.code() == Some(1) { String::new() } else { format!("{status}: ") };
-        return Err(Failure::Failed(format!("{how}{}", said.trim_start_matches("trine-bench: "))));
+        return Err(Failure::Failed(format!("{how}{message}")));
     }
     let line = last_line(&stdout).unwrap_or_default();
     serde_json::from_str(line).map_err(|e| Failure::Failed(format!("printed no sample: {e}")))
 }
 
-/// Runs `command` to its end; `None` if it had to be killed at the limit.
+/// Runs `command` to its end; returns `None` if the limit passed and the command was killed.
 fn run(command: &mut Command, limit: Duration) -> anyhow::Result<Option<ExitStatus>> {
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let in_time = wait(pid, limit);
-    // The leader is unreaped, so the group's id is still its own. No such process: none is left.
+    // The leader is unreaped, so the group's id is still its own. An error means that none is left.
     let _ = kill_process_group(pid, Signal::KILL);
     let status = child.wait()?;
     Ok(in_time?.then_some(status))
 }
 
-/// Waits until the child has ended, without reaping it; whether it did in time.
+/// Waits until the child has ended, without reaping it; returns true if that was in time.
 fn wait(pid: Pid, limit: Duration) -> anyhow::Result<bool> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
     let deadline = Instant::now() + limit;
@@ -98,7 +100,7 @@ fn memory_file() -> anyhow::Result<File> {
     Ok(memfd_create("trine-bench", MemfdFlags::CLOEXEC).context("memfd_create")?.into())
 }
 
-/// What was written to `file`, read without moving the offset that a straggler may share.
+/// Reads the text in `file` without moving the offset, which a stray worker may share.
 fn text(file: &File) -> String {
     let length = file.metadata().map_or(0, |meta| meta.len());
     let mut bytes = vec![0; length as usize];
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_in_its_own_words() {
+    fn a_failure_is_reported_in_its_own_words() {
         let failure = measure(shell("echo no luck >&2; exit 1"), Duration::from_secs(10));
         assert!(matches!(failure, Err(Failure::Failed(why)) if why == "no luck"));
     }
@@ -146,7 +148,7 @@ mod tests {
         std::fs::remove_file(&note).unwrap();
         let stat = format!("/proc/{}/stat", grandchild.trim());
         let deadline = Instant::now() + Duration::from_secs(10);
-        // Gone, or dead and waiting for whoever reaps orphans here.
+        // The entry disappears, or shows a zombie until the reaper of orphans gets to it.
         while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
             assert!(Instant::now() < deadline, "the grandchild lives on");
             std::thread::sleep(Duration::from_millis(5));
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_can_say_that_a_program_is_absent() {
+    fn a_measurement_can_report_that_a_program_is_absent() {
         let failure = measure(shell("echo no wrk >&2; exit 3"), Duration::from_secs(10));
         assert!(matches!(failure, Err(Failure::Absent(why)) if why == "no wrk"));
     }

@@ -1,8 +1,6 @@
-//! The line above the table: what was measured, on what, when.
+//! The paragraph above the table: machine, versions and date.
 
 use std::process::Command;
-
-use anyhow::Context;
 
 const LOCK: &str = include_str!("../../Cargo.lock");
 const PEERS: [&str; 14] = [
@@ -22,21 +20,21 @@ const PEERS: [&str; 14] = [
     "may_minihttp",
 ];
 
-/// One paragraph of Markdown.
+/// Returns the paragraph, in Markdown.
 pub fn describe(quick: bool, rounds: u32) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let machine = format!("{}, {cores} cores, Linux {}", processor(), kernel());
     let peers: Vec<_> = PEERS.iter().map(|name| format!("{name} {}", version(name))).collect();
-    let python = crate::python::version().unwrap_or_else(|| "—".into());
-    let go = crate::go::version().unwrap_or_else(|| "—".into());
+    let python = crate::foreign::python::version().unwrap_or_else(|| "—".into());
+    let go = crate::foreign::go::version().unwrap_or_else(|| "—".into());
     let nginx = crate::io::nginx::version().unwrap_or_else(|| "—".into());
     let rounds = if rounds == 1 { "1 round".into() } else { format!("{rounds} rounds") };
-    let size = if quick { ", quick: with less work than said below" } else { "" };
+    let size = if quick { ", quick: with less work than described below" } else { "" };
     format!(
-        "Measured {} on {machine}; {}; trine {}{}, {}, Python {python}, Go {go}, nginx {nginx}. Medians over {rounds} \
-         in which all take turns, each measurement in a fresh process{size}. The ratio says how many times \
-         better the first line of a table is.",
-        said("date", &["+%F"]).unwrap_or_else(|| "on an unknown day".into()),
+        "Measured {} on {machine}; {}; trine {}{}, {}, Python {python}, Go {go}, nginx {nginx}. \
+         Medians over {rounds} in which all take turns, each measurement in a fresh process{size}. \
+         The ratio shows how many times better the first line of a table is.",
+        output_of("date", &["+%F"]).unwrap_or_else(|| "on an unknown day".into()),
         env!("BENCH_RUSTC"),
         version("trine"),
         commit().map(|commit| format!(" ({commit})")).unwrap_or_default(),
@@ -46,7 +44,7 @@ pub fn describe(quick: bool, rounds: u32) -> String {
 
 fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    // Arm's kernel names no model.
+    // On Arm, the kernel reports no model name.
     let line = info.lines().find(|line| line.starts_with("model name"));
     let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim());
     name.unwrap_or(std::env::consts::ARCH).to_owned()
@@ -57,28 +55,21 @@ fn kernel() -> String {
     release.trim().to_owned()
 }
 
-/// A figure of one of the kernel's files, in kilobytes.
-pub fn kilobytes(file: &str, field: &str) -> anyhow::Result<usize> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let number = line.and_then(|rest| rest.split_whitespace().next());
-    number.and_then(|n| n.parse().ok()).with_context(|| format!("{file} has no {field}"))
-}
-
-/// The version that this program was built with, after the lock file.
+/// Returns the version of a crate that this program was built with, from the lock file.
 fn version(name: &str) -> &'static str {
     let entry = format!("[[package]]\nname = \"{name}\"\nversion = \"");
     let after = LOCK.split_once(&entry).map(|(_, rest)| rest);
     after.and_then(|rest| rest.split('"').next()).unwrap_or("—")
 }
 
-/// The commit of the working tree, where there is one.
+/// Returns the commit of the working tree, if git knows one.
 fn commit() -> Option<String> {
     let tree = env!("CARGO_MANIFEST_DIR");
-    said("git", &["-C", tree, "describe", "--always", "--dirty", "--exclude=*"])
+    output_of("git", &["-C", tree, "describe", "--always", "--dirty", "--exclude=*"])
 }
 
-fn said(program: &str, args: &[&str]) -> Option<String> {
+/// Runs a program and returns what it prints, if it succeeds and prints anything.
+fn output_of(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let text = text.trim();

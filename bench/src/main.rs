@@ -1,36 +1,34 @@
 //! trine beside its peers: the same work, in alternation, in one run.
 //!
-//! Every measurement has a process of its own, so that no runtime meets the threads, the heap or
-//! the memory of another; ours and the peers take turns, so that a machine that is slow for a while
-//! is slow for all of them. Medians and their ratios make the table in `docs/PERFORMANCE.md`.
+//! Each measurement runs in a process of its own, so no runtime shares threads, heap or memory with
+//! another. trine and its peers take turns, so a machine that is slow for a while is slow for all.
+//! The table in `docs/PERFORMANCE.md` shows the medians and their ratios.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `row.rs` | rows, peers, samples |
-//! | `rows/` | the work itself, one row a file |
+//! | `rows/` | the rows: the work that is measured |
+//! | `series.rs` | the alternation of the peers of a row |
 //! | `child.rs` | one measurement in a bounded process |
-//! | `series.rs` | the alternation |
 //! | `report.rs` | the table |
-//! | `ipc/` | two processes and what is between them |
-//! | `io/` | servers and what is laid on them |
-//! | `machine.rs` | what it was measured on |
-//! | `foreign.rs` | peers that are other programs |
-//! | `python.rs`, `../python/` | those written in Python |
-//! | `go.rs`, `../go/` | those written in Go |
+//! | `machine.rs` | the paragraph above the table: machine, versions, date |
+//! | `io/` | servers and the load on them, for the rows of sockets |
+//! | `ipc/` | two processes and the means of IPC between them |
+//! | `foreign/`, `../python/`, `../go/` | peers that are other programs |
+//! | `procfs.rs`, `panic_message.rs` | figures from `/proc`; the text of a panic |
 
 mod child;
 mod foreign;
-mod go;
 mod io;
 mod ipc;
 mod machine;
-mod python;
+mod panic_message;
+mod procfs;
 mod report;
 mod row;
 mod rows;
 mod series;
 
-use std::any::Any;
 use std::ffi::OsString;
 use std::io::Write;
 use std::panic::catch_unwind;
@@ -40,8 +38,9 @@ use std::process::{Command, ExitCode};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::foreign::Absent;
-use crate::io::Served;
+use crate::foreign::absent::Absent;
+use crate::io::serve::Served;
+use crate::panic_message::panic_message;
 use crate::row::{Row, Size, Way};
 
 /// Measure trine and its peers side by side
@@ -51,13 +50,14 @@ struct Args {
     /// Measurements of each peer; the table shows their median [default: 5, quick: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
-    /// Only these rows (may be given again)
+    /// Measure only these rows (may be repeated)
     #[arg(long, value_name = "ROW", value_parser = row_names())]
     only: Vec<String>,
-    /// Less work and fewer rounds: for a look, not for the table
+    /// Do less work in fewer rounds: for a quick look, not for the table
     #[arg(long)]
     quick: bool,
-    /// Write the table between the markers of this file; with `--only`, not into that of all rows
+    /// Write the table between the markers of this file; with `--only`, name another file than the
+    /// default, which needs all rows
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = DEFAULT_FILE)]
     write: Option<PathBuf>,
     #[command(subcommand)]
@@ -68,24 +68,24 @@ const DEFAULT_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PERFORM
 
 #[derive(Subcommand)]
 enum Hidden {
-    /// One measurement: prints a sample as a line of JSON
+    /// Takes one measurement and prints its sample as a line of JSON
     #[command(hide = true)]
     Run {
         row: String,
         peer: String,
         #[arg(long)]
         quick: bool,
-        /// The other program that the measurement starts, with its arguments
+        /// The other program that the measurement starts, and its arguments
         #[arg(last = true)]
         program: Vec<OsString>,
     },
-    /// A server: prints its address, and serves until it is killed
+    /// Prints its address and serves until it is killed
     #[command(hide = true)]
     Serve { server: Served },
-    /// The far side of a means of IPC
+    /// Runs the far side of a means of IPC
     #[command(hide = true)]
     Far(ipc::Far),
-    /// The other end of two pipes: answers numbers until there are none
+    /// Answers numbers on standard input until it ends
     #[command(hide = true)]
     Answer,
 }
@@ -95,7 +95,7 @@ fn row_names() -> clap::builder::PossibleValuesParser {
 }
 
 fn main() -> ExitCode {
-    // A worker of procspawn is this program again, and goes no further than this.
+    // A worker of procspawn is this program again, and never returns from this call.
     procspawn::init();
     let mut args = Args::parse();
     let result = match args.command.take() {
@@ -116,11 +116,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// One measurement, in the process made for it.
+/// Takes one measurement, in the process made for it.
 fn measure(row: &str, peer: &str, size: Size, program: &[OsString]) -> anyhow::Result<()> {
     let row = rows::ALL.into_iter().find(|known| known.name == row).context("no such row")?;
     let peer = row.peers.iter().find(|known| known.name == peer).context("no such peer")?;
-    // trine would fall back by itself, and the line would show something else than it says.
+    // trine would fall back to epoll, and the figures of epoll would stand in the line of io_uring.
     if std::env::var_os("TRINE_REACTOR").is_some_and(|wanted| wanted == "uring")
         && let Some(why) = trine::reactor().refused()
     {
@@ -137,27 +137,25 @@ fn measure(row: &str, peer: &str, size: Size, program: &[OsString]) -> anyhow::R
         _ => anyhow::bail!("{} is not Rust", peer.name),
     };
     let sample = catch_unwind(run)
-        .unwrap_or_else(|panic| Err(anyhow::anyhow!("panicked: {}", said(&*panic))))?;
+        .unwrap_or_else(|panic| Err(anyhow::anyhow!("panicked: {}", panic_message(&*panic))))?;
     println!("{}", serde_json::to_string(&sample)?);
     std::io::stdout().flush()?;
-    // What still sleeps or runs is not waited for.
+    // Ends without waiting for tasks that still sleep or run.
     std::process::exit(0);
 }
 
-/// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let message = panic.downcast_ref::<String>().map(String::as_str);
-    message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
-}
-
-/// The whole comparison.
+/// Measures all chosen rows and prints or writes the table.
 fn compare(args: &Args) -> anyhow::Result<()> {
     let chosen = |row: &&&Row| args.only.is_empty() || args.only.iter().any(|n| n == row.name);
     let rows: Vec<_> = rows::ALL.iter().filter(chosen).copied().collect();
     let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
     if let Some(file) = &args.write {
         let whole = file.canonicalize().ok() == Path::new(DEFAULT_FILE).canonicalize().ok();
-        anyhow::ensure!(args.only.is_empty() || !whole, "{} is to have all rows", display(file));
+        anyhow::ensure!(
+            args.only.is_empty() || !whole,
+            "{} needs all rows: leave out --only, or name another file",
+            display(file)
+        );
         report::check(file)?;
     }
 

@@ -1,16 +1,16 @@
-//! The table: medians, spread and ratios, as Markdown.
+//! The table in Markdown: medians, spreads and ratios.
 
 use std::path::Path;
 
 use anyhow::Context;
 
-use crate::row::{Better, Column, Row};
+use crate::row::{Better, Column, Row, Sample, median};
 use crate::series::Results;
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
 
-/// A row as a heading, its description and a table.
+/// Formats a row: its heading, its description and its table.
 pub fn section(row: &Row, all: &[Results]) -> String {
     let (main, others) = row.columns.split_first().expect("a row has a column");
     let mut head = vec!["", main.heading];
@@ -25,7 +25,7 @@ pub fn section(row: &Row, all: &[Results]) -> String {
     let lines = all.iter().map(|results| {
         let mut cells = vec![results.peer.name.to_owned()];
         for (i, column) in row.columns.iter().enumerate() {
-            let (ours, theirs) = (median(&all[0], column), median(results, column));
+            let (ours, theirs) = (median_of(&all[0], column), median_of(results, column));
             cells.push(cell(theirs));
             if column.competes() {
                 cells.extend((i == 0).then(|| spread(results, column)));
@@ -44,32 +44,28 @@ fn line(cells: &[String]) -> String {
     format!("| {} |", cells.join(" | "))
 }
 
-fn values(results: &Results, column: &Column) -> Vec<f64> {
-    let value = |sample: &crate::row::Sample| sample.values.get(column.key).copied();
+/// Returns the column's numbers, the smallest first.
+fn sorted_values(results: &Results, column: &Column) -> Vec<f64> {
+    let value = |sample: &Sample| sample.values.get(column.key).copied();
     let mut values: Vec<f64> = results.samples.iter().filter_map(value).collect();
     values.sort_by(f64::total_cmp);
     values
 }
 
-fn median(results: &Results, column: &Column) -> Option<f64> {
-    let values = values(results, column);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
-    }
+fn median_of(results: &Results, column: &Column) -> Option<f64> {
+    let values = sorted_values(results, column);
+    (!values.is_empty()).then(|| median(values))
 }
 
 fn spread(results: &Results, column: &Column) -> String {
-    match values(results, column)[..] {
+    match sorted_values(results, column)[..] {
         [] => "—".into(),
         [least, .., most] => format!("{}–{}", number(least), number(most)),
         [only] => number(only),
     }
 }
 
-/// How many times better ours is: the peer's cost over ours, or our rate over the peer's.
+/// Formats how many times better trine is: the peer's cost over ours, or our rate over the peer's.
 fn ratio(column: &Column, ours: Option<f64>, peers: Option<f64>) -> String {
     let (Some(ours), Some(peers)) = (ours, peers) else { return "—".into() };
     let ratio = if column.better == Better::More { ours / peers } else { peers / ours };
@@ -80,13 +76,13 @@ fn cell(value: Option<f64>) -> String {
     value.map_or_else(|| "—".into(), number)
 }
 
-/// Three digits that count, with commas among the thousands.
+/// Formats a number with three significant digits, and commas between the thousands.
 fn number(value: f64) -> String {
     let magnitude = value.abs();
     if magnitude == magnitude.trunc() && magnitude < 10.0 {
         return format!("{value:.0}");
     } else if magnitude < 0.1 {
-        // Two, here.
+        // Two significant digits.
         let places = 1.0 - magnitude.log10().floor();
         return format!("{value:.*}", places.min(9.0) as usize);
     } else if magnitude < 10.0 {
@@ -105,7 +101,7 @@ fn number(value: f64) -> String {
     text
 }
 
-/// What the samples say beside their numbers, each saying once, and why samples are missing.
+/// Joins the notes of the samples, each note once, and the reasons for missing samples.
 fn remarks(results: &Results) -> String {
     let mut remarks: Vec<String> = vec![];
     let mut add = |remark: String| {
@@ -113,7 +109,7 @@ fn remarks(results: &Results) -> String {
             remarks.push(remark);
         }
     };
-    // More than two sayings are a spread, and its first two show it.
+    // Two different notes are enough to show that the notes vary.
     let mut notes: Vec<_> = results.samples.iter().filter_map(|s| s.note.clone()).collect();
     notes.sort();
     notes.dedup();
@@ -128,7 +124,7 @@ fn remarks(results: &Results) -> String {
     remarks.join("; ").replace('|', "\\|").replace('\n', " ")
 }
 
-/// Fails if a table could not be written to `file`: better before the measuring than after it.
+/// Checks that a table can be written to `file`, before the measurements take their time.
 pub fn check(file: &Path) -> anyhow::Result<()> {
     splice(&read(file)?, "").with_context(|| format!("{}", file.display())).map(drop)
 }
@@ -160,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_replaces_what_stood_between_the_markers() {
+    fn a_table_replaces_the_text_between_the_markers() {
         let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
         let once = splice(&text, "new").unwrap();
         assert_eq!(once, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));

@@ -1,4 +1,4 @@
-//! The alternation: ours, then each peer, and round again.
+//! The alternation: each round measures trine, then each peer.
 
 use std::process::Command;
 
@@ -6,17 +6,17 @@ use crate::child::{Failure, measure};
 use crate::foreign::Foreign;
 use crate::row::{Peer, Row, Sample, Size, Way};
 
-/// How the names of the variables begin that the runtimes heed.
+/// Prefixes of the environment variables that the runtimes read.
 const SETTINGS: [&str; 8] =
     ["TRINE_", "TOKIO_", "RAYON_", "RUST_", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GODEBUG"];
 
-/// What the rounds made of one peer.
+/// The results of one peer over all rounds.
 pub struct Results {
     pub peer: &'static Peer,
     pub samples: Vec<Sample>,
-    /// Why samples are missing, once for each.
+    /// The reason for each missing sample.
     pub failures: Vec<String>,
-    /// Whether asking again is no use.
+    /// True once the peer is absent or has timed out: further rounds skip it.
     given_up: bool,
 }
 
@@ -26,23 +26,23 @@ pub fn run(row: &'static Row, rounds: u32, size: Size, foreign: &Foreign) -> Vec
     let mut all: Vec<_> = row.peers.iter().map(fresh).collect();
     for round in 1..=rounds {
         for results in all.iter_mut().filter(|results| !results.given_up) {
-            let said = results.add(row, size, foreign);
-            eprintln!("[{round}/{rounds}] {}: {}: {said}", row.name, results.peer.name);
+            let outcome = results.add(row, size, foreign);
+            eprintln!("[{round}/{rounds}] {}: {}: {outcome}", row.name, results.peer.name);
         }
     }
     all
 }
 
 impl Results {
-    /// Measures once more, and says what came of it.
+    /// Measures once more, and returns the outcome as text.
     fn add(&mut self, row: &Row, size: Size, foreign: &Foreign) -> String {
         let failure = match command(row, self.peer, size, foreign)
             .and_then(|command| measure(command, row.limit))
         {
             Ok(sample) => {
-                let said = format!("{:?}", sample.values);
+                let values = format!("{:?}", sample.values);
                 self.samples.push(sample);
-                return said;
+                return values;
             }
             Err(Failure::Absent(why)) => {
                 self.given_up = true;
@@ -50,7 +50,7 @@ impl Results {
             }
             Err(Failure::TimedOut(limit)) => {
                 self.given_up = true;
-                format!("no answer in {} s", limit.as_secs())
+                format!("no result within {} s", limit.as_secs())
             }
             Err(Failure::Failed(why)) => why,
         };
@@ -59,6 +59,7 @@ impl Results {
     }
 }
 
+/// Makes the command that takes one measurement.
 fn command(row: &Row, peer: &Peer, size: Size, foreign: &Foreign) -> Result<Command, Failure> {
     let mut command = match peer.way {
         Way::Python { script, function, loky } => {
@@ -77,7 +78,7 @@ fn command(row: &Row, peer: &Peer, size: Size, foreign: &Foreign) -> Result<Comm
             command
         }
     };
-    // Settings of the caller's shell are no part of the comparison.
+    // Settings of the caller's shell must not change the comparison.
     for (name, _) in std::env::vars_os() {
         let begins = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
         if SETTINGS.iter().any(begins) {
@@ -88,7 +89,7 @@ fn command(row: &Row, peer: &Peer, size: Size, foreign: &Foreign) -> Result<Comm
     Ok(command)
 }
 
-/// This program, told to measure `peer`.
+/// Makes the command that runs this program again to measure `peer`.
 fn ourselves(row: &Row, peer: &Peer, size: Size) -> Result<Command, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::Absent(format!("cannot find this program's file: {error}")))?;

@@ -1,13 +1,14 @@
-//! nginx with one worker, which answers every request by `return 200`.
+//! nginx with one worker, which answers every request with `return 200`.
 
 use std::path::Path;
 use std::process::Command;
 
+use super::serve::socket::free_address;
 use super::server::Server;
 
-/// It needs a directory of its own, which the caller removes when the server has ended.
+/// Starts nginx. `dir` is a directory of its own, which the caller removes after the server's end.
 pub fn start(dir: &Path) -> anyhow::Result<Server> {
-    let address = super::free_address()?;
+    let address = free_address()?;
     let file = dir.join("nginx.conf");
     std::fs::write(&file, configuration(&address))?;
     let mut command = Command::new("nginx");
@@ -29,7 +30,7 @@ fn configuration(address: &str) -> String {
     )
 }
 
-/// Its version, if it is here.
+/// Returns the version of the installed nginx, if there is one.
 pub fn version() -> Option<String> {
     let output = Command::new("nginx").arg("-v").output().ok()?;
     let text = String::from_utf8(output.stderr).ok()?;

@@ -1,4 +1,4 @@
-//! A server in a process of its own, seen from outside.
+//! A server's process, as its load sees it.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::{LOAD, SERVER, pin};
-use crate::foreign::Absent;
+use super::cores::{LOAD, SERVER, pin};
+use crate::foreign::absent::Absent;
 
-/// Killed when dropped.
+/// A running server, killed when dropped.
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
@@ -25,7 +25,7 @@ impl Server {
         let stdout = child.stdout.as_mut().context("the server has no output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        // Whatever stands before it is talk.
+        // Examples print "listening at" before the address.
         let address = line.split_whitespace().last().and_then(|word| word.parse().ok());
         match address {
             Some(address) => Ok(Server { child, address }),
@@ -33,7 +33,7 @@ impl Server {
         }
     }
 
-    /// The same with a server that was told its address, and is there when it can be reached.
+    /// Starts a server that is given its address, and waits until it accepts connections there.
     pub fn start_at(command: Command, address: SocketAddr) -> anyhow::Result<Server> {
         let mut child = spawn(command)?;
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -46,25 +46,25 @@ impl Server {
         Ok(Server { child, address })
     }
 
-    /// The processor time of all its threads.
+    /// Returns the processor time of all threads of the server.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         let mut clock = 0;
         // SAFETY: the clock's id is written to a variable that lives.
         let error = unsafe { libc::clock_getcpuclockid(self.child.id().cast_signed(), &mut clock) };
-        anyhow::ensure!(error == 0, "the server is gone");
+        anyhow::ensure!(error == 0, "the server has exited");
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the time is written to a variable that lives.
         let read = unsafe { libc::clock_gettime(clock, &mut time) };
-        anyhow::ensure!(read == 0, "the server is gone");
+        anyhow::ensure!(read == 0, "the server has exited");
         Ok(Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32))
     }
 
-    /// A figure of its `/proc/PID/status`, in kilobytes.
+    /// Reads a field of the server's `/proc/PID/status`, in kilobytes.
     pub fn kilobytes(&self, field: &str) -> anyhow::Result<usize> {
-        crate::machine::kilobytes(&format!("/proc/{}/status", self.child.id()), field)
+        crate::procfs::kilobytes(&format!("/proc/{}/status", self.child.id()), field)
     }
 
-    /// How many descriptors it holds.
+    /// Counts the open descriptors of the server.
     pub fn descriptors(&self) -> anyhow::Result<usize> {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
@@ -78,7 +78,7 @@ impl Drop for Server {
 }
 
 fn spawn(mut command: Command) -> anyhow::Result<Child> {
-    // What it prints later is kept in the pipe, which nobody closes.
+    // The pipe stays open and holds everything that the server prints later.
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     // SAFETY: between fork and exec it makes two system calls and touches no lock or memory.
     unsafe {
@@ -92,11 +92,11 @@ fn spawn(mut command: Command) -> anyhow::Result<Child> {
     command.spawn().map_err(|error| Absent(format!("{name} does not start: {error}")).into())
 }
 
-/// Makes an end of a server that did not begin; why it did not is on its stderr, which is ours.
+/// Kills and reaps a server that did not start. Its standard error is ours, and shows the reason.
 fn end(mut child: Child) -> anyhow::Error {
     let _ = child.kill();
     match child.wait() {
-        Ok(status) => anyhow::anyhow!("it ended with {status}"),
+        Ok(status) => anyhow::anyhow!("its process ended with {status}"),
         Err(error) => error.into(),
     }
 }

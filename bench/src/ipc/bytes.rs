@@ -1,12 +1,12 @@
-//! Means that carry bytes, or not even those.
+//! Means that carry bytes, and semaphores, which carry none.
 
 use std::io::{Read, Write};
 
 use trine::ipc::{Fifo, MessageQueue, Semaphore};
 
-use super::{Boxed, Ends, Link, fresh_name};
+use super::link::{Boxed, Ends, Link, fresh_name};
 
-/// A number at the front of as many bytes as a message has.
+/// The bytes of a message, which begin with its number.
 struct Frame(Vec<u8>);
 
 impl Frame {
@@ -49,7 +49,7 @@ impl<R: Read, W: Write> Link for Bytes<R, W> {
     }
 }
 
-/// Named pipes: to find, and to open as any other.
+/// A named pipe each way.
 pub struct Fifos;
 
 impl Fifos {
@@ -75,7 +75,7 @@ pub struct Queues {
     from: MessageQueue,
     sent: Frame,
     received: Frame,
-    /// Names that go with the link.
+    /// Names that the near side unlinks when it is dropped.
     named: Vec<String>,
 }
 
@@ -123,7 +123,7 @@ impl Drop for Queues {
 pub struct Semaphores {
     to: Semaphore,
     from: Semaphore,
-    /// Names that go with the link.
+    /// Names that the near side unlinks when it is dropped.
     named: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `trine::ipc::channel`: one there and one back.
+//! `trine::ipc::channel`: one channel each way.
 
 use std::ops::DerefMut;
 use std::os::fd::OwnedFd;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trine::ipc::channel::{Receiver, Sender};
 
-use super::{Boxed, Ends, Link, capacity};
+use super::link::{Boxed, Ends, Link, capacity};
 
 /// One side, for messages that begin with a number.
 struct Channel<T> {
@@ -17,7 +17,7 @@ struct Channel<T> {
     message: T,
 }
 
-/// The near side, whose messages are as `message`.
+/// Makes the near side. Messages are like `message`.
 pub fn near<T>(
     polling: bool,
     message: T,
@@ -33,7 +33,7 @@ where
     Ok(Box::new(Channel { to, from, polling, message }))
 }
 
-/// The far side.
+/// Makes the far side.
 pub fn far<T>(polling: bool, message: T, ends: Ends) -> Boxed
 where
     T: Serialize + DeserializeOwned + DerefMut<Target: AsMut<[u8]>> + 'static,
@@ -49,7 +49,7 @@ where
     fn send(&mut self, n: u64) -> anyhow::Result<()> {
         self.message.as_mut()[..8].copy_from_slice(&n.to_ne_bytes());
         if self.polling {
-            // The one sender that there is finds the place that it saw.
+            // This is the only sender, so no other takes the free place.
             while self.to.len() == self.to.capacity() {
                 std::hint::spin_loop();
             }

@@ -1,4 +1,4 @@
-//! iceoryx2: a service there and one back, with an event each to wait for.
+//! iceoryx2: a service each way, with an event to wait for.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 use iceoryx2::service::ipc::Service;
 
-use super::{Ends, Link, capacity, fresh_name};
+use super::link::{Ends, Link, capacity, fresh_name};
 
-/// How long an event is waited for before the queue is looked at again: without a limit, one measurement in ten hung.
+/// The longest wait for an event before the queue is checked again. Without a limit, one
+/// measurement in ten hung.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The ports of one side.
@@ -33,7 +34,7 @@ impl Iceoryx {
         start: impl FnOnce(Ends) -> anyhow::Result<()>,
     ) -> anyhow::Result<Box<dyn Link>> {
         let names = [fresh_name(), fresh_name()];
-        // What is published before there is a subscriber is lost.
+        // Open before the far side starts: messages published without a subscriber are lost.
         let link = Iceoryx::open(&names, len, polling)?;
         start(Ends::of_names(names))?;
         Ok(Box::new(link))

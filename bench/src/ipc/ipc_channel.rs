@@ -1,4 +1,4 @@
-//! ipc-channel: a channel there and one back. Its own bytes are for long messages.
+//! ipc-channel: a channel each way. Long messages use its channel of bytes.
 
 use ipc_channel::TryRecvError;
 use ipc_channel::ipc::{
@@ -6,9 +6,10 @@ use ipc_channel::ipc::{
 };
 use serde_bytes::ByteArray;
 
-use super::{Boxed, Ends, Link, SHORT};
+use super::link::{Boxed, Ends, Link, SHORT};
 
 type Message = ByteArray<SHORT>;
+
 /// One side, for messages of [`SHORT`] bytes.
 pub struct Short {
     to: IpcSender<Message>,
@@ -87,7 +88,7 @@ impl Link for Long {
     }
 }
 
-/// The next message, asked for until it is there.
+/// Polls until there is a message.
 fn polled<T>(mut ask: impl FnMut() -> Result<T, TryRecvError>) -> anyhow::Result<T> {
     loop {
         match ask() {

@@ -1,4 +1,4 @@
-//! Which means there are.
+//! The means of IPC, and how each side of them is made.
 
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -8,12 +8,13 @@ use serde_bytes::{ByteArray, ByteBuf};
 use trine::ipc::{PipeReader, PipeWriter};
 
 use super::bytes::{Bytes, Fifos, Queues, Semaphores};
+use super::channel;
 use super::iceoryx::Iceoryx;
 use super::ipc_channel::{Long, Short};
+use super::link::{Boxed, Ends, SHORT};
 use super::signals::BySignals;
-use super::{Boxed, Ends, SHORT, channel};
 
-/// A means, and who waits for it: a thread unless it says otherwise.
+/// A means, used by a thread unless its name says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Means {
     Channel,
@@ -39,11 +40,11 @@ pub enum Means {
     IceoryxPolling,
 }
 
-/// Most bytes that the kernel takes for a message of a queue, unless it is told otherwise.
+/// The kernel's default limit on the bytes of a message in a queue.
 const LONGEST_IN_QUEUE: usize = 8_192;
 
 impl Means {
-    /// Runs one side where the means is waited for.
+    /// Runs one side in a coroutine or on this thread, as the means requires.
     pub fn placed<T: Send + 'static>(
         self,
         side: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
@@ -51,7 +52,7 @@ impl Means {
         if self.is_for_coroutines() { trine::coroutine::spawn(side).join()? } else { side() }
     }
 
-    /// Sleeps there.
+    /// Sleeps in a coroutine or on a thread, as the means requires.
     pub fn sleep(self, duration: Duration) {
         if self.is_for_coroutines() {
             trine::time::sleep(duration);
@@ -74,12 +75,12 @@ impl Means {
         )
     }
 
-    /// Whether what is sent before the last is taken arrives, too.
+    /// Returns true if several messages can be in flight at once.
     pub fn streams(self) -> bool {
         !matches!(self, Means::Signal | Means::SignalCoroutines)
     }
 
-    /// How long a message it can carry, of those that are wanted; none if it carries nothing.
+    /// Returns the length of the longest message up to `wanted`; `None` if it carries no bytes.
     pub fn longest(self, wanted: usize) -> Option<usize> {
         match self {
             Means::Semaphore | Means::SemaphoreCoroutines => None,
@@ -89,7 +90,7 @@ impl Means {
         }
     }
 
-    /// The near side, which has the far one started with what that connects by.
+    /// Makes the near side. `start` starts the far side, which connects by the given ends.
     pub fn near(self, len: usize, start: impl FnOnce(Ends) -> anyhow::Result<()>) -> Boxed {
         match self {
             Means::Channel | Means::ChannelPolling | Means::ChannelCoroutines => {
@@ -136,7 +137,7 @@ impl Means {
         }
     }
 
-    /// The far side.
+    /// Makes the far side.
     pub fn far(self, len: usize, ends: Ends) -> Boxed {
         match self {
             Means::Channel | Means::ChannelPolling | Means::ChannelCoroutines => {

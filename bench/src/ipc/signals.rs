@@ -1,23 +1,24 @@
-//! Signals: a message is SIGUSR1.
+//! Signals: each message is a SIGUSR1.
 
 use std::io::{PipeReader, Read, Write};
 use std::os::unix::process::parent_id;
 
 use trine::signal::{self, Signal, Signals};
 
-use super::{Boxed, Ends, Link};
+use super::link::{Boxed, Ends, Link};
 
-/// A signal each way, one at a time: two that wait are one.
+/// A signal each way, one at a time: two pending signals merge into one.
 pub struct BySignals {
     signals: Signals,
     peer: Peer,
 }
 
-/// Whom to send to.
+/// The target of the signals.
 enum Peer {
+    /// The id of a process that handles the signal.
     Known(u32),
-    /// It says so when it can be sent a signal and live.
-    Tells(PipeReader),
+    /// A pipe through which the far side sends its id, once it handles the signal.
+    Starting(PipeReader),
 }
 
 impl BySignals {
@@ -25,7 +26,7 @@ impl BySignals {
         let signals = Signals::new([Signal::USR1])?;
         let (from, to) = std::io::pipe()?;
         start(Ends::of_fds([to.into()]))?;
-        Ok(Box::new(BySignals { signals, peer: Peer::Tells(from) }))
+        Ok(Box::new(BySignals { signals, peer: Peer::Starting(from) }))
     }
 
     pub fn far(ends: Ends) -> Boxed {
@@ -40,7 +41,7 @@ impl Link for BySignals {
     fn send(&mut self, _: u64) -> anyhow::Result<()> {
         let peer = match &mut self.peer {
             Peer::Known(peer) => *peer,
-            Peer::Tells(from) => {
+            Peer::Starting(from) => {
                 let mut pid = [0; 4];
                 from.read_exact(&mut pid)?;
                 u32::from_ne_bytes(pid)

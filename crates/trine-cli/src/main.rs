@@ -3,16 +3,22 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `main.rs` | the command line and the exit codes |
-//! | `measure/` | what is measured, and how |
-//! | `report/` | how it is shown: a table, or JSON |
+//! | `run.rs` | the command `measure`: its options, its steps, its document |
+//! | `measure/` | the measurements |
+//! | `report/` | their presentation: tables, or JSON |
+//! | `bad_input.rs` | the error that the user has to put right |
 
 use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bad_input;
 mod measure;
 mod report;
+mod run;
+
+use bad_input::BadInput;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -38,36 +44,24 @@ struct Cli {
 enum Command {
     /// Run the same work as coroutines, on threads and in processes, and report what each costs
     #[command(after_help = AFTER_HELP)]
-    Measure(measure::Options),
+    Measure(run::Options),
     /// One measurement in a program of its own; request on standard input, answer as JSON lines
     #[command(hide = true)]
     Part,
 }
 
-/// What the user has to put right: told without further ado, with exit code 2.
-#[derive(Debug)]
-struct BadInput(String);
-
-impl std::fmt::Display for BadInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadInput {}
-
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Measure(options) => measure::run(&options),
-        Command::Part => measure::part::answer().map(|()| true),
+        Command::Measure(options) => run::run(&options),
+        Command::Part => measure::answer().map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        // Whoever read the output has seen enough, as `head` has after its last line.
+        // The reader of the output has closed it, like `head` after its last line.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // With standard error closed too there is nobody left to tell.
+            // If standard error is closed too, the error cannot be printed anywhere.
             let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("trine: {error:#}\n"));
             ExitCode::from(if error.is::<BadInput>() { 2 } else { 1 })
         }

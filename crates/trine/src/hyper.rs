@@ -45,7 +45,7 @@ use ::hyper::rt::{self, ReadBufCursor};
 use crate::future;
 use crate::net::{Shutdown, TcpStream, UnixStream};
 use crate::reactor::{Direction, Source};
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 
 impl rt::Read for TcpStream {
     #[inline]
@@ -152,7 +152,7 @@ fn send<D: AsFd>(
     cx: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
-    source.poll_retry(Direction::Write, cx, |socket| socket::send(socket, bytes, Patience::Now))
+    source.poll_retry(Direction::Write, cx, |socket| socket::send(socket, bytes, Blocking::No))
 }
 
 #[inline]

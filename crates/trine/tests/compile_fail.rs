@@ -1,13 +1,14 @@
-//! What does not compile, and that the compiler names the cause, the remedy and the user's line.
+//! Programs that must not compile: the compiler names the cause, the remedy and the user's line.
 //!
 //! The check of a capture comes after type checking, so the cases are really built, in a package of
-//! their own. Only our own words are compared: the compiler's change from version to version.
+//! their own. Only the library's own words are compared: the compiler's change from version to
+//! version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A package with the cases as its programs, which depends on this crate.
+/// Makes a package that has the cases as its programs and depends on this crate.
 fn package() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile_fail");
@@ -22,12 +23,12 @@ fn package() -> PathBuf {
          [dependencies]\ntrine = {{ path = {here:?} }}\n[workspace]\n"
     );
     fs::write(package.join("Cargo.toml"), manifest).unwrap();
-    // The same versions as everywhere, so that nothing has to be fetched.
+    // Uses the versions of the workspace, so that nothing has to be fetched.
     fs::copy(here.join("../../Cargo.lock"), package.join("Cargo.lock")).unwrap();
     package
 }
 
-/// Builds one case; what the compiler says, or `None` if it is content.
+/// Builds one case. Returns the compiler's output if it fails, or `None`.
 fn complaint(package: &Path, case: &str) -> Option<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(package)

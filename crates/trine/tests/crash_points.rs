@@ -1,7 +1,8 @@
-//! Either side of a pool is killed at each labelled step of what they say to each other.
+//! Either side of a pool is killed at each labelled step of their protocol.
 //!
-//! The labels are read from the sources, so none is forgotten. For each of them this program runs itself as a master that
-//! works through a few hundred tasks and is told where the death is to be (`src/sys/crash.rs`).
+//! The labels are read from the sources, so none is forgotten. For each of them this program runs
+//! itself as a master that works through a few hundred tasks. Variables name the step and the side
+//! that dies there (`src/sys/crash.rs`).
 #![cfg(feature = "crash-points")]
 
 use std::collections::HashMap;
@@ -20,9 +21,9 @@ mod common;
 use common::processes::{children, descriptors, shared_mappings};
 use common::temporary::TempPath;
 use common::waiting::{a_second, until_or};
-use common::{child, role, run, this_program};
+use common::{again, role, run};
 
-/// Where a run leaves what it has to tell.
+/// The variable that names the folder of a run.
 const FOLDER: &str = "TRINE_CRASH_DIR";
 
 fn folder() -> PathBuf {
@@ -45,7 +46,8 @@ impl Folder {
         self.path().join("fired").exists()
     }
 
-    /// The processes that were started with this folder in their environment, or are forks of such.
+    /// Lists the processes that were started with this folder in their environment, and their
+    /// forks.
     fn processes(&self) -> Vec<u32> {
         let ours = format!("{FOLDER}={}\0", self.path().display());
         let pids = fs::read_dir("/proc").unwrap().flatten();
@@ -58,7 +60,7 @@ impl Folder {
     }
 }
 
-/// All labels, in order.
+/// Reads all labels from the sources, in order.
 fn labels() -> Vec<String> {
     fn collect(folder: &Path, labels: &mut Vec<String>) {
         for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -80,23 +82,24 @@ fn labels() -> Vec<String> {
     labels
 }
 
-/// Whether a process of this side comes to the step: the label begins with it, or with what both sides do.
+/// Returns true if a process of this side comes to the step. The label begins with the side, or
+/// with `ring`, which master and worker share.
 fn is_of(label: &str, side: &str) -> bool {
     let whose = label.split(':').next().unwrap();
     whose == side || (whose == "ring" && side != "template")
 }
 
-/// Tasks whose end is known, whoever dies.
+/// Tasks with a known end in every run.
 const ABORTS: u32 = 4000;
 const IS_CANCELLED: u32 = 5000;
 
-/// In a worker: the task runs.
+/// Notes that the task runs. Called in a worker.
 fn note(task: u32) {
     let runs = OpenOptions::new().append(true).create(true).open(folder().join("runs"));
     runs.unwrap().write_all(&task.to_le_bytes()).unwrap();
 }
 
-/// How often each task has run.
+/// Counts the runs of each task.
 fn runs(folder: &Path) -> HashMap<u32, u32> {
     let mut runs = HashMap::new();
     for run in fs::read(folder.join("runs")).unwrap_or_default().chunks_exact(4) {
@@ -116,13 +119,13 @@ fn slow(task: u32) -> u32 {
     task + 1
 }
 
-/// Works through a few hundred tasks of all kinds; what became of each.
+/// Works through a few hundred tasks of all kinds. Returns the end of each.
 fn work(pool: &Pool) -> Vec<(u32, Result<u32, TaskError>)> {
     let mut ends = Vec::new();
     let mut join = |tasks: Vec<(u32, Task<u32>)>| {
         ends.extend(tasks.into_iter().map(|(task, handle)| (task, handle.join())));
     };
-    // The worker that comes first gets them all, and the second one takes some of them back.
+    // The first worker gets all of them, and the second takes some of them over.
     join((0..20).map(|n| (n, pool.spawn(n, slow))).collect());
     join((100..300).map(|n| (n, pool.spawn(n, quick))).collect());
     for n in 300..304 {
@@ -194,8 +197,9 @@ fn master() {
             }
         }
     }
-    let one_dies = std::env::var("TRINE_CRASH_POINT").is_ok_and(|point| point.contains("@worker"));
-    assert!(failed.len() <= usize::from(one_dies), "{failed:?}");
+    let a_worker_dies =
+        std::env::var("TRINE_CRASH_POINT").is_ok_and(|point| point.contains("@worker"));
+    assert!(failed.len() <= usize::from(a_worker_dies), "{failed:?}");
     until_or("two workers", || pool.worker_pids().len() == 2);
     assert!((0..50).map(|n| pool.spawn(n, |n: u32| n + 1).join().unwrap()).eq(1..51));
     pool.shutdown();
@@ -204,23 +208,22 @@ fn master() {
     fs::write(folder().join("left"), format!("{} {}", descriptors(), shared_mappings())).unwrap();
 }
 
-/// What a run has left open.
+/// Returns the counts of descriptors and shared mappings that a run has left open.
 fn left(folder: &Folder) -> Vec<usize> {
     let left = fs::read_to_string(folder.path().join("left")).unwrap();
     left.split(' ').map(|count| count.parse().unwrap()).collect()
 }
 
-/// In which passages a side dies, at each step. To the first one of them it surely comes.
+/// The passages through a step at which a side dies. Each side surely comes to the first.
 const PASSAGES: [u32; 2] = [1, 6];
 
 #[test]
 fn a_worker_or_a_template_dies_at_every_step() {
-    let name = "a_worker_or_a_template_dies_at_every_step";
     if role().is_some() {
         return master();
     }
     let unharmed = Folder::new();
-    let mut command = child(&this_program(), name, "master");
+    let mut command = again("master");
     command.env(FOLDER, unharmed.path());
     run(command);
     let most = left(&unharmed);
@@ -235,10 +238,10 @@ fn a_worker_or_a_template_dies_at_every_step() {
             let point = format!("{label}@{side}:{passage}");
             println!("{point}");
             let folder = Folder::new();
-            let mut command = child(&this_program(), name, "master");
+            let mut command = again("master");
             command.env(FOLDER, folder.path()).env("TRINE_CRASH_POINT", &point);
             run(command);
-            assert!(folder.has_fired() || passage > 1, "nobody has come to {point}");
+            assert!(folder.has_fired() || passage > 1, "no process has come to {point}");
             fired += u32::from(folder.has_fired());
             for (left, most) in left(&folder).into_iter().zip(&most) {
                 assert!(left <= *most, "{point} leaves {left} where {most} are left without it");
@@ -255,7 +258,6 @@ fn a_worker_or_a_template_dies_at_every_step() {
 
 #[test]
 fn a_master_dies_at_every_step() {
-    let name = "a_master_dies_at_every_step";
     if role().is_some() {
         return master();
     }
@@ -264,14 +266,14 @@ fn a_master_dies_at_every_step() {
             let point = format!("{label}@master:{passage}");
             println!("{point}");
             let folder = Folder::new();
-            let mut command = child(&this_program(), name, "master");
+            let mut command = again("master");
             command.env(FOLDER, folder.path()).env("TRINE_CRASH_POINT", &point);
             command.stdin(Stdio::null()).stdout(Stdio::null());
             let ended = command.stderr(Stdio::null()).spawn().unwrap().wait().unwrap();
             if folder.has_fired() {
                 assert_eq!(ended.signal(), Some(libc::SIGKILL), "{point}: {ended}");
             } else {
-                assert!(passage > 1, "nobody has come to {point}");
+                assert!(passage > 1, "no process has come to {point}");
                 assert!(ended.success(), "{point}: {ended}");
             }
             let (begin, patience) = (Instant::now(), a_second());

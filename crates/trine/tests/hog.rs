@@ -1,30 +1,34 @@
-//! Coroutines that hold their carrier: counted, reported, and no hindrance for what was not started.
+//! Coroutines that hold their carrier are counted and reported. Coroutines that have not started
+//! are run by other carriers.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+mod common;
+
+use common::{again, role};
 use trine::coroutine;
 use trine::coroutine::{Builder, Hog, hogs, yield_now};
 
-/// One test at a time, on two carriers.
+/// Runs one test at a time, on two carriers.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // Only the first test is early enough; the carriers stay.
+    // Succeeds in the first test only; the carriers stay.
     let _ = trine::configure(|config| _ = config.carriers(2));
     guard
 }
 
-/// What is known of the hog of that name.
+/// Returns the statistics of the hog with that name.
 fn hog(name: &str) -> Option<Hog> {
     hogs().recent.into_iter().find(|hog| hog.task.name.as_deref() == Some(name))
 }
 
-/// Looks until there is something to see.
+/// Waits until `look` finds something.
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
@@ -59,7 +63,7 @@ fn a_coroutine_that_computes_is_counted_once_with_its_name() {
         let stop = Arc::clone(&stop);
         move || calls_what_grinds(&stop)
     });
-    // It goes on, and is watched on, for several looks more.
+    // It is watched for several periods more.
     let found = wait_for(|| hog("the miller").filter(|hog| hog.longest.as_millis() >= 50));
     assert_eq!((found.times, found.task.id), (1, task.id()));
     assert_eq!(found.task.location.file(), file!());
@@ -127,7 +131,7 @@ fn a_coroutine_that_yields_is_no_hog_however_long_it_computes() {
     assert!(hog("polite").is_none());
 }
 
-/// How often the monitor has given up its core.
+/// Reads the monitor's count of voluntary context switches.
 fn switches_of_the_monitor() -> Option<String> {
     std::fs::read_dir("/proc/self/task").unwrap().flatten().find_map(|thread| {
         let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
@@ -160,9 +164,8 @@ fn the_monitor_sleeps_while_there_is_nothing_to_run_and_wakes_after() {
 
 #[test]
 fn a_report_names_the_coroutine_and_the_functions_it_is_in() {
-    let name = "a_report_names_the_coroutine_and_the_functions_it_is_in";
-    if std::env::var_os("TRINE_TEST_CHILD").is_some() {
-        // Ends by the parent's hand, or with it.
+    if role().is_some() {
+        // Ends when its parent kills it, or when the parent ends.
         let parent = std::os::unix::process::parent_id();
         let task = Builder::new().name("the miller").spawn(move || {
             let stop = AtomicBool::new(false);
@@ -178,10 +181,8 @@ fn a_report_names_the_coroutine_and_the_functions_it_is_in() {
         });
         return drop(task.join());
     }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([name, "--exact", "--nocapture"]);
-    command.env("TRINE_TEST_CHILD", "1").env("TRINE_HOGS", "trace").stderr(Stdio::piped());
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut command = again("miller");
+    let mut child = command.env("TRINE_HOGS", "trace").stdout(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let mut text = String::new();
     let mut read_until = |part: &str| {

@@ -1,7 +1,8 @@
-//! Nothing is left of what has ended: no memory, no stack, no task, no descriptor, no process.
+//! Finished work leaves nothing behind: no memory, no stack, no task, no descriptor, no process.
 //!
-//! One test, since it counts what the whole program has: each piece of work is done a few times to warm
-//! the caches, then some more, after which there must be no more of anything than before.
+//! There is one test, since it counts the resources of the whole program. It does each piece of
+//! work a few times to warm the caches, and then some more. After that, there must be no more of
+//! anything than before.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
@@ -14,13 +15,13 @@ use trine::coroutine::{self, Generator};
 use trine::sync::channel;
 use trine::{State, Task, future, process, thread, time};
 
-/// The system's allocator, and how much of it is in use.
+/// The system's allocator, with counts of the memory in use.
 struct Counting;
 
 static BYTES: AtomicIsize = AtomicIsize::new(0);
 static BLOCKS: AtomicIsize = AtomicIsize::new(0);
 
-// SAFETY: all is handed on to the system's allocator as it came.
+// SAFETY: every call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         BYTES.fetch_add(layout.size() as isize, Relaxed);
@@ -40,15 +41,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What caches may come to hold between two looks though nothing leaks: queues keep the capacity of their
-/// fullest moment, which depends on who came when, and double when they grow. So the bytes say little;
-/// a leak of one block, however small, for each of the thousands of tasks of a round is more blocks.
+/// The growth that caches may cause between two looks although nothing leaks.
+///
+/// Queues keep the capacity of their fullest moment, which depends on the schedule, and double when
+/// they grow. So the bytes are a weak sign. A leak of one block, however small, for each of the
+/// thousands of tasks of a round is more blocks than this.
 const SLACK_BYTES: isize = 512 * 1024;
 const SLACK_BLOCKS: isize = 200;
 
 static ALIVE: AtomicIsize = AtomicIsize::new(0);
 
-/// Counts itself.
+/// Counts its instances.
 struct Counted;
 
 impl Counted {
@@ -64,7 +67,7 @@ impl Drop for Counted {
     }
 }
 
-/// What there is of all that can leak.
+/// The count of everything that can leak.
 #[derive(Debug)]
 struct Look {
     bytes: isize,
@@ -74,8 +77,8 @@ struct Look {
     children: usize,
 }
 
-/// Looks once all has ended: a joiner may be on its way before the joined has let go of its stack or its
-/// thread.
+/// Looks when all tasks have ended. A joiner may go on before the joined task has released its
+/// stack or its thread.
 fn look() -> Look {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -95,7 +98,7 @@ fn look() -> Look {
     }
 }
 
-/// The processes that this one has not waited for.
+/// Counts the children that this process has not reaped.
 fn children() -> usize {
     let of_thread = |thread: std::io::Result<fs::DirEntry>| {
         let children = thread.ok()?.path().join("children");
@@ -110,7 +113,7 @@ fn nothing_leaks(name: &str, rounds: usize, work: impl Fn()) {
     rounds();
     let before = look();
     rounds();
-    // What ends in the background (a thread, a process) may take a while.
+    // A thread or a process that ends in the background may take a while.
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let after = look();
@@ -135,7 +138,7 @@ fn until_waiting<T>(task: &Task<T>) {
     }
 }
 
-/// A scope of `n` waiting coroutines that a failure ends.
+/// Runs a scope of `n` waiting coroutines that a failure ends.
 fn cancelled_scope(n: usize) {
     let all_wait = Arc::new(AtomicIsize::new(0));
     let ended = trine::scope(|s| {
@@ -167,7 +170,7 @@ fn channels() {
         drop(rx.recv());
         drop(rx.recv_timeout(Duration::from_micros(100)));
         drop(tx);
-        // With what is in it, and maybe a sender that waits.
+        // Values are in it, and a sender may wait.
         drop(rx);
         sender.join().unwrap();
     }
@@ -250,8 +253,8 @@ fn processes() {
 
 #[test]
 fn nothing_is_left_of_what_has_ended() {
-    // One carrier: among several, how many of 100,000 fall to each differs from round to round, and each
-    // keeps the stacks of its fullest moment.
+    // One carrier. Among several, the share of the 100,000 that falls to each differs from round to
+    // round, and each keeps the stacks of its fullest moment.
     trine::configure(|config| {
         config.carriers(1);
     })
@@ -273,7 +276,7 @@ fn nothing_is_left_of_what_has_ended() {
             let value = Counted::new();
             drop(coroutine::spawn(move || drop(value)));
         }
-        // What a failing assertion would say is not lost: the next look waits for all of them.
+        // A failed assertion of a detached task is not lost: the next look waits for all of them.
         look();
     });
     nothing_leaks("scopes", 1, || cancelled_scope(100_000));

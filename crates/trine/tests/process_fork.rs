@@ -14,8 +14,8 @@ mod common;
 
 use common::{child, role, run, this_program};
 
-/// The tests. The harness of Rust runs each on a thread of its own, which is one too many; here each is
-/// the first thread of a child program.
+/// The tests. Rust's harness runs each test on a thread of its own, which is one thread too many
+/// for a fork. Here each test is the first thread of a child program.
 const TESTS: &[(&str, fn())] = &[
     ("it_returns_twice", it_returns_twice),
     ("other_threads_are_an_error", other_threads_are_an_error),
@@ -52,7 +52,7 @@ fn main() {
     }
 }
 
-/// Forks; the child is over when `in_child` is, with 0 if that did not panic.
+/// Forks. The child exits after `in_child`, with 0 if that did not panic.
 fn fork_and(in_child: impl FnOnce()) -> Process {
     match fork().unwrap() {
         Fork::Parent(process) => process,
@@ -136,7 +136,7 @@ fn a_joined_thread_is_waited_for() {
 }
 
 fn all_of_trine_works_in_both() {
-    // A wait for a descriptor before the fork: its bell must not be the child's, too.
+    // Waits for a descriptor before the fork. The child must not share the eventfd of that wait.
     let read = time::timeout(Duration::from_millis(1), || {
         let (mut end, _other) = net::UnixStream::pair().unwrap();
         end.read(&mut [0])
@@ -147,7 +147,7 @@ fn all_of_trine_works_in_both() {
     must_succeed(&process);
 }
 
-/// Uses what trine has, from the first thread.
+/// Uses every part of trine from the first thread.
 fn all_kinds() {
     assert!(task::list().is_empty());
     let (sender, receiver) = trine::sync::channel::bounded(1);
@@ -168,7 +168,7 @@ fn all_kinds() {
     let mut buffer = [0; 5];
     end.read_exact(&mut buffer).unwrap();
     writer.join().unwrap().unwrap();
-    // The first thread sleeps at a descriptor, and its bell ends that.
+    // The first thread waits for a descriptor, and its eventfd ends that wait.
     let (mut end, _other) = net::UnixStream::pair().unwrap();
     let failed = trine::scope(|s| {
         s.coroutine(|| -> () { panic!("a failure of a sibling") });
@@ -201,7 +201,7 @@ fn the_end_of_a_child_is_told_as_it_was() {
     assert!(process.wait_timeout(Duration::from_millis(1)).unwrap().is_none());
     process.signal(Signal::TERM).unwrap();
     assert_eq!(process.wait().unwrap().signal(), Some(libc::SIGTERM));
-    // It has ended, and the signal goes nowhere.
+    // It has ended, and the signal has no target.
     process.kill().unwrap();
     let process = fork_and(|| std::process::abort());
     assert_eq!(process.wait().unwrap().signal(), Some(libc::SIGABRT));
@@ -223,7 +223,7 @@ fn a_dropped_child_lives_on_and_is_reaped_at_a_later_fork() {
     let mut text = [0; 5];
     receiver.read_exact(&mut text).unwrap();
     assert_eq!(&text, b"alive");
-    // Its last word came a moment before its end.
+    // It wrote its last bytes a moment before its end.
     while std::path::Path::new(&format!("/proc/{pid}")).exists() {
         must_succeed(&fork_and(|| {}));
     }
@@ -234,7 +234,8 @@ fn a_program_that_ignores_its_children_forks_too() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     for _ in 0..100 {
         let process = fork_and(|| {
-            // SAFETY: the default is no code either. Inherited, as ever.
+            // SAFETY: the default installs no code either. The child has inherited the parent's
+            // choice.
             let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
             assert_eq!(before, libc::SIG_IGN);
         });

@@ -1,4 +1,4 @@
-//! Signals: who hears of which, and what becomes of them when nobody listens.
+//! Signals: their listeners, and their effect when there is no listener.
 //!
 //! Each test has signals of its own, as all run in one process.
 
@@ -13,36 +13,24 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use std::{fs, iter};
 
-use common::{child, role, this_program};
+use common::places::{KINDS, spawn};
+use common::waiting::until_it_waits;
+use common::{again, is_cancelled, role};
 use trine::process::Command;
 use trine::signal::{self, Signal, Signals};
-use trine::{Interrupted, Kind, State, Task, coroutine, process, thread, time};
+use trine::{coroutine, process, time};
 
 /// Longer than any test runs.
 const LONG: Duration = Duration::from_secs(600);
-const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
 
-/// A signal that the kernel and others have no use for.
+/// Returns a real-time signal that neither the kernel nor other code uses.
 fn real_time(n: i32) -> Signal {
     Signal::from_raw(40 + n)
 }
 
-fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    match kind {
-        Kind::Coroutine => coroutine::spawn(f),
-        _ => thread::spawn(f),
-    }
-}
-
-fn until_it_waits<T>(task: &Task<T>) {
-    while task.state() != State::Waiting && !task.is_finished() {
-        std::thread::yield_now();
-    }
-}
-
-/// Runs this test program again, in which the test `name` plays a role, and says how that ended.
-fn play(name: &str) -> ExitStatus {
-    let output = Command::from(child(&this_program(), name, "plays")).output().unwrap();
+/// Runs the running test once more, where it plays a role. Returns the exit status.
+fn play() -> ExitStatus {
+    let output = Command::from(again("plays")).output().unwrap();
     println!("{}", String::from_utf8_lossy(&output.stdout));
     println!("{}", String::from_utf8_lossy(&output.stderr));
     output.status
@@ -105,7 +93,7 @@ fn what_came_before_is_not_heard_and_what_comes_between_two_waits_is() {
     signal::raise(signal).unwrap();
     for signals in [early, late] {
         assert_eq!(signals.recv().unwrap(), signal);
-        // Two that were not received are one.
+        // Two signals that were not received are one.
         assert_eq!(signals.try_recv(), None);
     }
 }
@@ -160,8 +148,7 @@ fn a_wait_ends_by_its_time_and_by_cancellation() {
         task.join().unwrap();
         let task = spawn(kind, move || {
             let error = signal::wait([signal]).unwrap_err();
-            let inner = error.get_ref().unwrap().downcast_ref::<Interrupted>().unwrap();
-            assert!(inner.is_cancelled());
+            assert!(is_cancelled(&error));
             Signals::new([signal]).unwrap().iter().next();
             unreachable!("an iterator's wait unwinds");
         });
@@ -209,8 +196,7 @@ fn names_are_those_of_kill() {
 #[test]
 fn when_the_last_listener_is_gone_the_action_from_before_is_back() {
     if role().is_none() {
-        let name = "when_the_last_listener_is_gone_the_action_from_before_is_back";
-        assert_eq!(play(name).signal(), Some(Signal::TERM.as_raw()));
+        assert_eq!(play().signal(), Some(Signal::TERM.as_raw()));
         return;
     }
     // SAFETY: ignoring a signal installs no code.
@@ -238,17 +224,17 @@ extern "C" fn before(_: libc::c_int) {
 extern "C" fn above(signal: libc::c_int) {
     ABOVE.fetch_add(1, SeqCst);
     let below = BELOW_ABOVE.load(SeqCst);
-    // SAFETY: the handler that `above` was put over, which looks at its first argument only.
+    // SAFETY: the handler that `above` replaced; it looks at its first argument only.
     unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(below)(signal) };
 }
 
 #[test]
 fn other_handlers_below_and_above_are_called_too() {
     if role().is_none() {
-        assert!(play("other_handlers_below_and_above_are_called_too").success());
+        assert!(play().success());
         return;
     }
-    // SAFETY: both only touch atomics, and call what was there before.
+    // SAFETY: both only touch atomics, and call the previous handler.
     let set = |function: extern "C" fn(libc::c_int)| unsafe {
         libc::signal(libc::SIGUSR1, function as *const () as usize)
     };

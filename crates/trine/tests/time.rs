@@ -1,5 +1,6 @@
-//! Waiting for time: never early, in order, for good where that was asked for. One carrier serves all tests
-//! here, so that the order of what it wakes can be seen.
+//! Waits for time: never early, in order, and for ever where the caller asked for it.
+//!
+//! One carrier serves all tests here, so that the order of its wake-ups can be observed.
 
 use std::future::poll_fn;
 use std::sync::atomic::AtomicUsize;
@@ -20,7 +21,7 @@ fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
     coroutine::spawn(f)
 }
 
-/// A waker of the caller.
+/// Returns a waker of the calling task.
 fn own_waker() -> Waker {
     future::block_on(poll_fn(|context| Poll::Ready(context.waker().clone())))
 }
@@ -48,14 +49,14 @@ fn no_sleep_ends_early_be_it_nanoseconds_or_milliseconds() {
 #[test]
 fn sleeps_end_in_the_order_of_their_deadlines_and_of_their_begin() {
     const SLEEPERS: usize = 2000;
-    // An attempt counts if all had begun before the first was due.
+    // An attempt counts if all sleeps began before the first deadline.
     for attempt in 0.. {
         let ended = Arc::new(Mutex::new(Vec::new()));
         let first = Instant::now() + Duration::from_millis(20 << attempt);
         let tasks: Vec<_> = (0..SLEEPERS)
             .map(|n| {
                 let ended = Arc::clone(&ended);
-                // All orders of magnitude up to a millisecond, and many of the same.
+                // All orders of magnitude up to a millisecond, and many equal ones.
                 let offset = Duration::from_nanos(1 << (n * 7 % 20));
                 spawn(move || {
                     let began = Instant::now();
@@ -108,7 +109,7 @@ fn the_longest_sleep_waits_for_good_and_survives_wake_ups() {
     let wakers: Vec<Waker> = told.iter().take(durations.len()).collect();
     for _ in 0..100 {
         wakers.iter().for_each(Waker::wake_by_ref);
-        // What the wake-ups have started has had its turn when this has.
+        // This task runs after everything that the wake-ups have started.
         spawn(|| sleep(Duration::from_nanos(1))).join().unwrap();
     }
     for task in tasks {
@@ -126,7 +127,7 @@ fn deadlines_that_have_passed_let_the_others_run() {
     let others: [fn(Instant); 3] = [
         sleep_until,
         |_| sleep(Duration::ZERO),
-        // All of the ticks since then, to make up for.
+        // Makes up for all ticks since then.
         |past| _ = interval_at(past, Duration::from_micros(1)).take(3).count(),
     ];
     for (n, wait) in others.into_iter().enumerate() {
@@ -155,7 +156,7 @@ fn ticks_are_at_the_times_laid_down_and_never_early() {
         }
         let mut interval = interval(period);
         let first = interval.tick();
-        // Three periods late: they are made up for.
+        // Three periods late: the interval makes up for them.
         sleep(period * 3);
         for n in 1..6 {
             assert_eq!(interval.tick(), first + period * n);
@@ -174,7 +175,7 @@ fn missed_ticks_are_left_out_or_put_off_if_asked() {
     let (first, put_off) = (skip.tick(), delay.tick());
     sleep(period * 5);
     let late = Instant::now();
-    // The one that waits is taken late; those after it are on time.
+    // The tick that was due is taken late; those after it are on time.
     assert_eq!((skip.tick(), delay.tick()), (first + period, put_off + period));
     let (next_skip, next_delay) = (skip.tick(), delay.tick());
     assert!(next_skip > late && next_delay >= late + period);

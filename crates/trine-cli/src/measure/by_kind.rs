@@ -12,7 +12,7 @@ pub(crate) struct ByKind<T> {
 }
 
 impl<T> ByKind<T> {
-    /// Makes the three values, in the order of [`Kind::ALL`].
+    /// Makes the three values in the order of [`Kind::ALL`].
     pub(crate) fn from_fn(mut value: impl FnMut(Kind) -> T) -> ByKind<T> {
         ByKind {
             coroutine: value(Kind::Coroutine),

@@ -1,4 +1,4 @@
-//! What the measurements were taken on.
+//! The machine.
 
 use std::fs;
 use std::thread::available_parallelism;
@@ -8,18 +8,19 @@ use serde::Serialize;
 /// The machine, as far as the figures depend on it.
 #[derive(Serialize)]
 pub(crate) struct Machine {
-    /// The processor's name; empty where `/proc/cpuinfo` has none.
+    /// The processor's name; empty if `/proc/cpuinfo` has none.
     pub(crate) cpu: String,
     /// Cores that this program may use.
     pub(crate) cores: usize,
     pub(crate) architecture: &'static str,
     /// The kernel's release.
     pub(crate) kernel: String,
-    /// Whether this program was built with optimisation.
+    /// True if this program was built with optimisation.
     pub(crate) optimised: bool,
 }
 
-pub(crate) fn look() -> Machine {
+/// Returns the description of this machine.
+pub(crate) fn describe() -> Machine {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpuinfo
         .lines()

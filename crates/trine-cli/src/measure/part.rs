@@ -1,45 +1,38 @@
-//! Measurements that need a program of their own, because they may die, or because what ran
-//! before would show in them: this program, run again with the hidden subcommand `part`.
+//! Measurements in a program of their own, because they may crash, or because earlier measurements
+//! would disturb them. The program, a *part*, is this one with the hidden subcommand `part`.
 //!
 //! ```text
 //! trine measure ── request, JSON ──► stdin   trine part
-//!               ◄─ answers, JSON lines, as they come ── stdout
-//!               ◄─ what it says when it fails ── stderr
+//!               ◄─ answers, JSON lines ── stdout
+//!               ◄─ error messages ── stderr
 //! ```
 //!
-//! An answer is written at once and unbuffered, so what was answered before a crash has arrived.
+//! The part writes each answer at once and unbuffered, so a crash loses no earlier answer.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use super::{first_use, memory, poison};
+use super::request::Request;
 
-/// What a part is asked to do.
-#[derive(Serialize, Deserialize)]
-pub(crate) enum Request {
-    FirstUse(first_use::Request),
-    Memory(memory::Request),
-    Poison(poison::Request),
-}
-
-/// A part that takes longer hangs: it is ended, and its measurement has failed.
+/// The longest run of a part. One that takes longer hangs: it exits, and its measurement fails.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The exit code of a part that was ended for it.
+
+/// The exit code of a part that has exceeded [`PATIENCE`].
 const OUT_OF_PATIENCE: i32 = 124;
 
-/// How a part ended.
+/// The end of a part.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// The last line of what it wrote to standard error; empty if it wrote nothing.
+    /// The last line of its standard error; empty if it wrote nothing.
     pub(crate) last_words: String,
 }
 
 impl Ended {
-    /// An error if the part did not end well.
+    /// Returns an error unless the part was successful.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.status.success() {
             return Ok(());
@@ -52,27 +45,27 @@ impl Ended {
     }
 }
 
-/// Runs a part and gives each of its answers to `take`.
+/// Runs a part, and passes each of its answers to `take`.
 pub(crate) fn ask<T: DeserializeOwned>(
     request: &Request,
     mut take: impl FnMut(T),
 ) -> io::Result<Ended> {
-    // Not by its path: the program's file may have been replaced meanwhile.
+    // Not the program's path: its file may have been replaced meanwhile.
     let mut child = Command::new("/proc/self/exe")
         .arg("part")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let talk = talk(&mut child, request, &mut take);
-    if talk.is_err() {
+    let exchange = exchange(&mut child, request, &mut take);
+    if exchange.is_err() {
         child.kill()?;
     }
     let status = child.wait()?;
-    talk.map(|last_words| Ended { status, last_words })
+    exchange.map(|last_words| Ended { status, last_words })
 }
 
-fn talk<T: DeserializeOwned>(
+fn exchange<T: DeserializeOwned>(
     child: &mut Child,
     request: &Request,
     take: &mut impl FnMut(T),
@@ -81,7 +74,7 @@ fn talk<T: DeserializeOwned>(
     let (stdin, stdout) = (stdin.expect("is a pipe"), stdout.expect("is a pipe"));
     let mut stderr = child.stderr.take().expect("is a pipe");
     std::thread::scope(|scope| {
-        // Both outputs are read at once, so that neither can fill up and stop the part.
+        // Reads both outputs at once, so that neither can fill up and block the part.
         let stderr = scope.spawn(move || {
             let mut text = Vec::new();
             let _ = stderr.read_to_end(&mut text);
@@ -96,30 +89,42 @@ fn talk<T: DeserializeOwned>(
     })
 }
 
-/// Does what the request on standard input says, and writes the answers to standard output.
-pub(crate) fn answer() -> anyhow::Result<()> {
+/// Runs `runs` parts that answer with numbers, and returns the numbers.
+///
+/// # Errors
+///
+/// A part that fails or gives no answer.
+pub(crate) fn numbers(request: &Request, runs: usize) -> anyhow::Result<Vec<f64>> {
+    let mut numbers = Vec::new();
+    for _ in 0..runs {
+        let before = numbers.len();
+        ask(request, |number| numbers.push(number))?.check()?;
+        anyhow::ensure!(numbers.len() > before, "its own program gave no answer");
+    }
+    Ok(numbers)
+}
+
+/// Makes this program a part: bounds its time, forbids core files, and reads the request from
+/// standard input.
+pub(crate) fn receive() -> io::Result<Request> {
     forbid_core_files();
     std::thread::spawn(|| {
         std::thread::sleep(PATIENCE);
         std::process::exit(OUT_OF_PATIENCE);
     });
-    match serde_json::from_reader(io::stdin().lock())? {
-        Request::FirstUse(request) => first_use::answer(&request),
-        Request::Memory(request) => memory::answer(&request),
-        Request::Poison(request) => poison::answer(request),
-    }
+    Ok(serde_json::from_reader(io::stdin().lock())?)
 }
 
-/// Writes one answer.
-pub(crate) fn say(answer: &impl Serialize) -> io::Result<()> {
+/// Sends one answer.
+pub(crate) fn send(answer: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     io::stdout().lock().write_all(&line)
 }
 
-/// A crash on purpose should leave no file behind.
+/// Makes sure that an intended crash leaves no core file.
 fn forbid_core_files() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    // To lower a limit is always allowed; if it fails nevertheless, a file more is no harm.
+    // Lowering a limit is always allowed. If it fails nevertheless, a core file does no harm.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }

@@ -1,8 +1,8 @@
-//! A poisoned item among good ones: one that panics, one that crashes.
+//! A poisoned item among good ones: an item that panics, then an item that crashes.
 //!
-//! Each scene is played in a program of its own, the same for all three kinds: it maps [`ITEMS`]
-//! items, one of them poisoned, and tells each result as it comes. So what a crash costs shows as
-//! what is missing, and `measure` itself survives.
+//! Each scene runs in a program of its own, the same for all three kinds. The program maps
+//! [`ITEMS`] items, one of them poisoned, and sends each result when it is ready. So the results
+//! that a crash destroys are missing, and `measure` itself survives.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -12,85 +12,62 @@ use serde::{Deserialize, Serialize};
 use trine::{Cause, Executor, Kind};
 
 use super::by_kind::kind_as_word;
-use super::digest::{self, digest};
 use super::part::{self, Ended};
-use super::tree::Tree;
+use super::request::{Item, Poison, Request};
+use super::workload::digest::{self, digest};
+use super::workload::tree::Tree;
 
-/// How an item goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Poison {
-    /// Its function panics.
-    Panic,
-    /// Its function dereferences a null pointer.
-    Crash,
-}
-
-/// What a scene is about, for the program that plays it.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Request {
-    #[serde(with = "kind_as_word")]
-    kind: Kind,
-    items: Vec<Item>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-enum Item {
-    File(OsString),
-    Poisoned(Poison),
-}
-
-/// One result, or how the item failed.
+/// The result of an item, or its failure.
 #[derive(Serialize, Deserialize)]
 enum Answer {
     Result(digest::Outcome),
     Failed(Failure),
 }
 
-/// A `TaskError`, as far as it can be told in words.
+/// A `TaskError` in words.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
-    /// Which item, from 0.
+    /// The index of the item, from 0.
     pub(crate) item: usize,
     /// `panicked`, `signaled`, `exited`, `stack_overflow`, `not_spawned`, `codec` or `other`.
     pub(crate) cause: String,
-    /// The signal's number, if it was one.
+    /// The number of the signal, if a signal was the cause.
     pub(crate) signal: Option<i32>,
     pub(crate) text: String,
 }
 
-/// What one kind made of a poisoned item.
+/// The outcome of a poisoned item with one kind.
 #[derive(Serialize)]
 pub(crate) struct Scene {
     pub(crate) poison: Poison,
     #[serde(with = "kind_as_word")]
     pub(crate) kind: Kind,
-    /// How many items there were; one was poisoned.
+    /// The number of items, one of them poisoned.
     pub(crate) items: usize,
-    /// How many gave the right result.
+    /// The number of right results.
     pub(crate) results: usize,
-    /// How many gave a wrong one.
+    /// The number of wrong results.
     pub(crate) wrong: usize,
     pub(crate) failures: Vec<Failure>,
-    /// Whether the program that ran the tasks lived on to its end.
+    /// True if the program that ran the tasks was successful.
     pub(crate) survived: bool,
-    /// The signal that it died of, if it did.
+    /// The signal that killed the program, if one did.
     pub(crate) signal: Option<i32>,
-    /// How it ended otherwise, if it neither lived on nor died of a signal.
+    /// The program's failure, if it was neither successful nor killed by a signal.
     pub(crate) error: Option<String>,
-    /// Whether this is what the kind promises.
+    /// True if the kind kept its promise.
     pub(crate) as_expected: bool,
 }
 
-/// How many steps of progress [`measure`] makes.
+/// The steps of progress that [`measure`] makes.
 pub(crate) const STEPS: u64 = 6;
 
 /// Items of a scene: files of the workload.
 const ITEMS: usize = 64;
-/// Which of them is poisoned.
+/// The index of the poisoned item.
 const POISONED: usize = 32;
 
-/// Plays all scenes.
+/// Runs all scenes.
 pub(crate) fn measure(tree: &Tree, progress: &ProgressBar) -> Vec<Scene> {
     let scenes = [Poison::Panic, Poison::Crash]
         .into_iter()
@@ -98,15 +75,15 @@ pub(crate) fn measure(tree: &Tree, progress: &ProgressBar) -> Vec<Scene> {
     scenes
         .map(|(poison, kind)| {
             progress.set_message(format!("a poisoned item: {kind}"));
-            let scene = play(tree, poison, kind);
+            let scene = run_scene(tree, poison, kind);
             progress.inc(1);
             scene
         })
         .collect()
 }
 
-/// The first files that are not large, so that a scene is soon over; from the start again when
-/// there are not enough.
+/// Returns the first [`ITEMS`] files that are not large, so that a scene is short. If there are
+/// fewer, the list repeats them.
 fn some_files(tree: &Tree) -> Vec<OsString> {
     const LARGE: u64 = 1 << 20;
     let size = |path: &OsString| std::fs::metadata(path).map_or(u64::MAX, |found| found.len());
@@ -118,7 +95,7 @@ fn some_files(tree: &Tree) -> Vec<OsString> {
     files.into_iter().cycle().take(ITEMS).cloned().collect()
 }
 
-fn play(tree: &Tree, poison: Poison, kind: Kind) -> Scene {
+fn run_scene(tree: &Tree, poison: Poison, kind: Kind) -> Scene {
     let files = some_files(tree);
     let expected: Vec<digest::Outcome> = files.iter().cloned().map(digest).collect();
     let mut items: Vec<Item> = files.into_iter().map(Item::File).collect();
@@ -137,7 +114,7 @@ fn play(tree: &Tree, poison: Poison, kind: Kind) -> Scene {
         as_expected: false,
     };
     let mut item = 0;
-    let ended = part::ask(&part::Request::Poison(Request { kind, items }), |answer| {
+    let ended = part::ask(&Request::Poison { kind, items }, |answer| {
         match answer {
             Answer::Result(outcome) if item != POISONED && expected.get(item) == Some(&outcome) => {
                 scene.results += 1;
@@ -162,8 +139,9 @@ impl Scene {
         self.as_expected
     }
 
-    /// A panic fails its own task only, in every kind. A crash does so in a process; coroutines
-    /// and threads share the program's memory, and its death.
+    /// Returns true if the kind kept its promise. A panic fails only its own task, in every kind.
+    /// A crash fails only its own task in a process; with coroutines and threads it kills the
+    /// program.
     fn keeps_promise(&self) -> bool {
         let one_failed = |cause: &str, signal: Option<i32>| {
             let good_failure = matches!(
@@ -185,10 +163,10 @@ impl Scene {
 
 const SIGSEGV: i32 = rustix::process::Signal::SEGV.as_raw();
 
-/// Maps the items and tells the results: the program that a scene is played in.
-pub(crate) fn answer(request: Request) -> anyhow::Result<()> {
-    for (item, result) in request.kind.map(request.items, digest_or_die).enumerate() {
-        part::say(&match result {
+/// Maps the items and sends the results: the work of a scene's program.
+pub(crate) fn answer(kind: Kind, items: Vec<Item>) -> anyhow::Result<()> {
+    for (item, result) in kind.map(items, digest_or_die).enumerate() {
+        part::send(&match result {
             Ok(outcome) => Answer::Result(outcome),
             Err(error) => {
                 let (cause, signal) = in_words(error.cause());
@@ -224,14 +202,13 @@ fn digest_or_die(item: Item) -> digest::Outcome {
     }
 }
 
-/// Crashes on purpose: reads a field behind a null pointer and so ends the program by SIGSEGV.
+/// Crashes on purpose: reads a field behind a null pointer, which ends the program with SIGSEGV.
 fn dereference_null() -> ! {
-    /// Where a field of a structure at address 0 would be. Not 0 itself, because a build with
-    /// debug assertions stops a null pointer before it is used.
+    /// The address of a field of a structure at address 0. Not 0 itself, because debug assertions
+    /// catch a null pointer before it is used.
     const FIELD: *const u8 = std::ptr::without_provenance(8);
-    // SAFETY: the kernel maps nothing into the first page (`vm.mmap_min_addr`), so the read has no
-    // other effect than the fault that it is here for; `volatile` keeps the compiler from
-    // assuming otherwise.
+    // SAFETY: the kernel maps nothing into the first page (`vm.mmap_min_addr`), so the only effect
+    // of the read is the intended fault; `volatile` keeps the compiler from assuming otherwise.
     let byte = unsafe { FIELD.read_volatile() };
     unreachable!("address 8 could be read and holds {byte}")
 }

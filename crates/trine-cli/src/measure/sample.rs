@@ -4,21 +4,24 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// How much time and memory measuring may take.
+/// The time and memory that the measurements may take.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     /// Samples of each measurement.
     pub(crate) samples: usize,
-    /// No further sample is begun after this time; three are taken whatever they cost.
+    /// The time after which no further sample is begun, once there are three.
     pub(crate) budget: Duration,
-    /// How long a sample of many short operations should take.
+    /// The intended time of a sample of many short operations.
     pub(crate) sample_time: Duration,
-    /// Tasks at once, by kind: enough that the single one can be told.
+    /// Coroutines at once: enough to measure the cost of each.
     pub(crate) coroutines: usize,
+    /// Threads at once.
     pub(crate) threads: usize,
+    /// Processes at once.
     pub(crate) processes: usize,
-    /// Rounds over the whole workload, and when no further one is begun.
+    /// Rounds over the whole workload.
     pub(crate) rounds: usize,
+    /// The time within which the rounds have to end.
     pub(crate) workload_budget: Duration,
 }
 
@@ -45,7 +48,7 @@ impl Limits {
         workload_budget: Duration::from_secs(2),
     };
 
-    /// Tasks at once of this kind.
+    /// Returns the number of tasks of this kind at once.
     pub(crate) fn tasks(&self, kind: trine::Kind) -> usize {
         match kind {
             trine::Kind::Coroutine => self.coroutines,
@@ -55,12 +58,12 @@ impl Limits {
     }
 }
 
-/// A median and how far the samples lie around it.
+/// The median of samples, and their spread around it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
-    /// How many samples were taken.
+    /// The number of samples.
     pub(crate) samples: usize,
-    /// How many operations each sample is the mean of.
+    /// The number of operations in each sample; the sample is their mean.
     pub(crate) operations: usize,
     pub(crate) min: f64,
     pub(crate) median: f64,
@@ -69,7 +72,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of samples that are each the mean of `operations` operations; at least one.
+    /// Makes the spread of one or more samples, each the mean of `operations` operations.
     pub(crate) fn of(mut samples: Vec<f64>, operations: usize) -> Spread {
         samples.sort_by(f64::total_cmp);
         // The nearest-rank percentile: always one of the samples.
@@ -85,11 +88,11 @@ impl Spread {
     }
 }
 
-/// Takes samples of `once`, which runs so many operations and says how long they took, in
-/// nanoseconds each.
+/// Takes samples of `once`, which runs as many operations as it is passed and returns the
+/// nanoseconds of each.
 ///
-/// The number of operations is doubled from one until a sample takes `sample_time`; those first
-/// runs warm up and are not counted.
+/// Doubles the number of operations from one until a sample takes `sample_time`. These first runs
+/// warm up and are not counted.
 pub(crate) fn calibrated<E>(
     limits: &Limits,
     mut once: impl FnMut(usize) -> Result<f64, E>,
@@ -117,7 +120,7 @@ pub(crate) fn fixed<E>(
     Ok(Spread::of(samples, operations))
 }
 
-/// Times `run`, as nanoseconds for each of its operations.
+/// Returns the nanoseconds of each of the operations that `run` does.
 pub(crate) fn time_each<E>(
     operations: usize,
     run: impl FnOnce() -> Result<(), E>,
@@ -127,7 +130,7 @@ pub(crate) fn time_each<E>(
     Ok(nanoseconds(start.elapsed()) / operations as f64)
 }
 
-/// A duration in nanoseconds.
+/// Converts a duration to nanoseconds.
 pub(crate) fn nanoseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e9
 }

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use crate::measure::Report;
+use serde::Serialize;
 
 /// Prints the document and a newline, and nothing else.
-pub(crate) fn print(report: &Report) -> io::Result<()> {
-    // Written at once: a reader that has gone away shows as an error of `write`, not of serde.
-    let mut text = serde_json::to_vec_pretty(report)?;
+pub(crate) fn print(document: &impl Serialize) -> io::Result<()> {
+    // In one write: a closed output then shows as an error of `write`, not of serde.
+    let mut text = serde_json::to_vec_pretty(document)?;
     text.push(b'\n');
     let mut stdout = io::stdout().lock();
     stdout.write_all(&text)?;

@@ -1,10 +1,10 @@
-//! How a measurement is shown.
+//! The presentation of the measurements.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `table.rs` | tables for people |
 //! | `json.rs` | one document for programs |
-//! | `unit.rs` | numbers with units that fit them |
+//! | `unit.rs` | numbers with fitting units |
 
 pub(crate) mod json;
 pub(crate) mod table;

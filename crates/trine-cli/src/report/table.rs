@@ -8,10 +8,11 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use super::unit;
 use crate::measure::costs::{Figure, Row, Unit};
 use crate::measure::machine::Machine;
-use crate::measure::poison::{Poison, Scene};
+use crate::measure::poison::Scene;
+use crate::measure::request::Poison;
 use crate::measure::workload::{Run, Workload};
 
-/// One line on what the figures were taken on.
+/// Describes the machine in one line.
 pub(crate) fn machine(machine: &Machine) -> String {
     let Machine { cpu, cores, architecture, kernel, optimised } = machine;
     let cpu = if cpu.is_empty() { "unknown processor" } else { cpu };
@@ -23,7 +24,7 @@ pub(crate) fn machine(machine: &Machine) -> String {
     text
 }
 
-/// What a task of each kind costs, and how it was measured.
+/// Formats the costs of a task of each kind, and the descriptions of their measurements.
 pub(crate) fn costs(rows: &[Row]) -> String {
     let mut table = table(&["cost", "coroutine", "thread", "process"]);
     let (mut failed, mut notes) = (String::new(), String::new());
@@ -48,7 +49,7 @@ pub(crate) fn costs(rows: &[Row]) -> String {
     format!("\nWhat a task costs: median (min … p95)\n{table}\n{failed}{notes}")
 }
 
-/// What the figures of a row count: for each kind, or for all of them where it is the same.
+/// Describes the measurements of a row: for each kind, or once if all are the same.
 fn how(row: &Row) -> String {
     let kinds = row.kinds.each();
     if kinds.iter().all(|(_, cell)| cell.how == kinds[0].1.how) {
@@ -61,13 +62,13 @@ fn how(row: &Row) -> String {
     text
 }
 
-/// A plain loop that takes less than this, in nanoseconds, is too little work to be shared out.
+/// If the plain loop takes less than this, in nanoseconds, the work is too small to distribute.
 const TOO_SHORT: f64 = 50e6;
 
-/// Paths that could not be read and are named.
+/// The number of unreadable paths that are listed.
 const UNREADABLE_SHOWN: usize = 10;
 
-/// The real work, run four ways.
+/// Formats the real work, run four ways.
 pub(crate) fn workload(workload: &Workload) -> String {
     let mut table = table(&["run as", "wall time", "CPU time", "throughput"]);
     let mut add = |name: &str, run: &Run| {
@@ -96,8 +97,7 @@ pub(crate) fn workload(workload: &Workload) -> String {
         let _ = writeln!(text, "could not read {more} more; --json lists them");
     }
     if workload.plain_loop.wall.median < TOO_SHORT {
-        text +=
-            "So little work mostly shows what it costs to hand it out: --input DIR takes more.\n";
+        text += "So little work mostly shows the cost of distributing it: name more with --input DIR.\n";
     }
     if workload.agree {
         let _ = writeln!(
@@ -113,11 +113,11 @@ pub(crate) fn workload(workload: &Workload) -> String {
         let _ = writeln!(text, "    expected: {}", difference.expected);
         let _ = writeln!(text, "    got:      {}", difference.got);
     }
-    text += "If the files were changed meanwhile, measure again.\n";
+    text += "If the files have changed meanwhile, measure again.\n";
     text
 }
 
-/// What each kind made of a poisoned item.
+/// Formats the outcome of a poisoned item for each kind.
 pub(crate) fn poison(scenes: &[Scene]) -> String {
     let items = scenes.first().map_or(0, |scene| scene.items);
     let mut table = table(&["one item", "run as", "outcome"]);
@@ -140,15 +140,16 @@ pub(crate) fn poison(scenes: &[Scene]) -> String {
     text
 }
 
-/// How a scene ended, in a few words.
+/// Describes the outcome of a scene in a few words.
 fn outcome(scene: &Scene) -> String {
     let mut text = if scene.survived {
         let errors = unit::counted(scene.failures.len(), "TaskError");
         format!("{errors}, {} results", scene.results)
     } else if let Some(signal) = scene.signal {
-        let told = scene.results + scene.wrong + scene.failures.len();
+        let received = scene.results + scene.wrong + scene.failures.len();
         let items = scene.items;
-        format!("the whole program died of {} after {told} of {items} results", name(signal))
+        let name = signal_name(signal);
+        format!("the whole program died of {name} after {received} of {items} results")
     } else {
         format!("failed: {}", scene.error.as_deref().unwrap_or("for no known reason"))
     };
@@ -161,8 +162,8 @@ fn outcome(scene: &Scene) -> String {
     text
 }
 
-/// A signal's name, of those that a crash ends in.
-fn name(signal: i32) -> String {
+/// Returns the name of a signal that may end a crashed program.
+fn signal_name(signal: i32) -> String {
     use rustix::process::Signal;
     let names = [
         (Signal::SEGV, "SIGSEGV"),
@@ -186,7 +187,7 @@ fn table(head: &[&str]) -> Table {
     table
 }
 
-/// `None` where standard output is no terminal: then no line is broken.
+/// Returns the width of the terminal; `None`, so no line is broken, if standard output is none.
 fn terminal_width() -> Option<u16> {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {

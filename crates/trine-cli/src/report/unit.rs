@@ -1,8 +1,8 @@
-//! Numbers with units that fit them, to three digits.
+//! Numbers with fitting units, to three digits.
 
 use crate::measure::sample::Spread;
 
-/// Units of one quantity, each so many times the one before.
+/// The units of a quantity, each `step` times the unit before it.
 pub(crate) struct Units {
     names: &'static [&'static str],
     step: f64,
@@ -12,8 +12,8 @@ pub(crate) const TIME: Units = Units { names: &["ns", "µs", "ms", "s"], step: 1
 pub(crate) const BYTES: Units = Units { names: &["B", "KiB", "MiB", "GiB", "TiB"], step: 1024.0 };
 
 impl Units {
-    /// How often to step up for this value. What would be rounded up to the next unit is shown in
-    /// it.
+    /// Returns the index of the unit for this value. A value that would round up to the next unit
+    /// is shown in that unit.
     fn steps(&self, value: f64) -> usize {
         let largest = self.names.len() - 1;
         (0..largest).find(|&steps| self.scaled(value, steps) < self.step - 0.5).unwrap_or(largest)
@@ -23,13 +23,14 @@ impl Units {
         value / self.step.powi(steps as i32)
     }
 
-    /// `3.80 ns`, `12.3 µs`, `2.07 s`, `1.05 MiB`.
+    /// Formats a value: `3.80 ns`, `12.3 µs`, `2.07 s`, `1.05 MiB`.
     pub(crate) fn show(&self, value: f64) -> String {
         let steps = self.steps(value);
         format!("{} {}", digits(self.scaled(value, steps)), self.names[steps])
     }
 
-    /// `12.3 µs (11.9 … 14.0)`: the median, the minimum and the 95th percentile, in one unit.
+    /// Formats a spread, `12.3 µs (11.9 … 14.0)`: the median, the minimum and the 95th percentile,
+    /// in one unit.
     pub(crate) fn show_spread(&self, spread: &Spread) -> String {
         let steps = self.steps(spread.median);
         let [median, min, p95] =
@@ -38,12 +39,12 @@ impl Units {
     }
 }
 
-/// `1 file`, `2 files`.
+/// Formats a number of things: `1 file`, `2 files`.
 pub(crate) fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The value with three digits, or with all that stand before the point.
+/// Formats a value with three digits, or with all digits before the point if they are more.
 fn digits(value: f64) -> String {
     let behind_point = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
     format!("{value:.behind_point$}")

@@ -1,4 +1,4 @@
-//! Input that cannot be read: the cause and the remedy are named, and the exit code is 2.
+//! Input that cannot be read: the error names the cause and the remedy, and the exit code is 2.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -6,9 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{run, trine};
+use crate::{run, succeed, trine};
 
-/// Runs `trine measure --quick --json --input INPUT`, which has to refuse, and gives the message.
+/// Runs `trine measure --quick --json --input INPUT`, which has to fail, and returns the message.
 fn refusal(command: &mut Command, input: &Path) -> String {
     let ran = run(command.args(["measure", "--quick", "--json", "--input"]).arg(input));
     assert_eq!(ran.code(), Some(2), "{}", ran.stderr());
@@ -54,7 +54,7 @@ fn a_directory_without_permission() {
 }
 
 #[test]
-fn a_file_and_a_directory_without_permission_are_told_and_left_out() {
+fn a_file_and_a_directory_without_permission_are_listed_and_left_out() {
     let place = open_to_all();
     let tree = place.path().join("tree");
     fs::create_dir_all(tree.join("closed directory")).unwrap();
@@ -64,8 +64,7 @@ fn a_file_and_a_directory_without_permission_are_told_and_left_out() {
         fs::set_permissions(tree.join(closed), Permissions::from_mode(0o000)).unwrap();
     }
     let mut command = unprivileged(place.path());
-    let ran = run(command.args(["measure", "--quick", "--json", "--input"]).arg(&tree));
-    assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout(), ran.stderr());
+    let ran = succeed(command.args(["measure", "--quick", "--json", "--input"]).arg(&tree));
     let report: serde_json::Value = serde_json::from_str(ran.stdout()).unwrap();
     let workload = &report["workload"];
     assert_eq!(workload["agree"], true);
@@ -78,18 +77,18 @@ fn a_file_and_a_directory_without_permission_are_told_and_left_out() {
     }
 }
 
-/// A place that every user can look into.
+/// Makes a directory that every user can read.
 fn open_to_all() -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
     place
 }
 
-/// The program as a user to whom permissions apply: to root, who may be the one who tests, they
-/// do not. It runs from a copy, as the original may stand where that user cannot go.
+/// Makes a command that runs the program without privilege, because permissions do not apply to
+/// root. It runs a copy, because the unprivileged user may have no access to the original.
 ///
-/// `cp` makes the copy: a descriptor open for writing in this process would be inherited by
-/// whatever another test starts just then, and a file that somebody writes cannot be run.
+/// `cp` makes the copy. If this process wrote it, a program started by another test at that moment
+/// would inherit the open descriptor, and a file that is open for writing cannot be executed.
 fn unprivileged(place: &Path) -> Command {
     let copy = place.join("trine");
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_trine")).arg(&copy).status().unwrap();

@@ -1,4 +1,4 @@
-//! The program as its user meets it: run, read, and judged by its exit code.
+//! The program as its users run it: its output and its exit codes.
 
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
@@ -9,21 +9,21 @@ mod bad_input;
 mod measure;
 mod usage;
 
-/// The program, with nothing to read on its standard input.
+/// Makes a command that runs the program with an empty standard input.
 fn trine(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trine"));
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
-/// Runs to the end; a program that hangs is killed and fails the test.
+/// Runs the program to its end. One that hangs is killed and fails the test.
 fn run(command: &mut Command) -> Ran {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = rustix::process::Pid::from_child(&child);
     let (done, is_done) = mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
         if is_done.recv_timeout(Duration::from_secs(120)).is_err() {
-            // The sender is dropped only after the child was waited for, so the pid is still its.
+            // The sender is dropped only after the child was reaped, so the id is still its own.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     });
@@ -36,14 +36,21 @@ fn run(command: &mut Command) -> Ran {
     let mut stdout = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
     let stderr = errors.join().unwrap();
-    // Both outputs have ended, and so has the program, or it will soon.
+    // Both outputs have ended, so the program has ended or is about to.
     let status = child.wait().unwrap();
     let _ = done.send(());
     watch.join().unwrap();
     Ran(Output { status, stdout, stderr })
 }
 
-/// What a run left.
+/// Runs the program to its end, which must be successful.
+fn succeed(command: &mut Command) -> Ran {
+    let ran = run(command);
+    assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout(), ran.stderr());
+    ran
+}
+
+/// The output and exit code of a run.
 struct Ran(Output);
 
 impl Ran {

@@ -1,4 +1,4 @@
-//! A whole measurement of a small tree.
+//! Whole measurements of a small tree.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{run, trine};
+use crate::{succeed, trine};
 
-/// Four files to read, one of them with a name that is no text, and four things to leave alone.
+/// Makes four files to read, one of them with a name that is not UTF-8, and four entries to skip.
 fn plant(root: &Path) {
     fs::create_dir_all(root.join("deep/er")).unwrap();
     fs::create_dir_all(root.join("deep/target")).unwrap();
@@ -29,8 +29,7 @@ fn plant(root: &Path) {
 fn the_document_holds_what_its_schema_says() {
     let tree = tempfile::tempdir().unwrap();
     plant(tree.path());
-    let ran = run(trine(&["measure", "--quick", "--json", "--input"]).arg(tree.path()));
-    assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout(), ran.stderr());
+    let ran = succeed(trine(&["measure", "--quick", "--json", "--input"]).arg(tree.path()));
     assert_eq!(ran.stderr(), "", "progress shows only on a terminal");
     let report: Value = serde_json::from_str(ran.stdout()).unwrap();
     assert_eq!(report["schema"], "trine.measure/1");
@@ -114,8 +113,7 @@ fn poison_does_what_each_kind_promises(scenes: &[Value]) {
 fn the_tables_are_for_people() {
     let tree = tempfile::tempdir().unwrap();
     plant(tree.path());
-    let ran = run(trine(&["measure", "--quick", "--all", "--input"]).arg(tree.path()));
-    assert_eq!(ran.code(), Some(0), "{}{}", ran.stdout(), ran.stderr());
+    let ran = succeed(trine(&["measure", "--quick", "--all", "--input"]).arg(tree.path()));
     for part in [
         "create + join, one by one",
         "memory of an idle one",

@@ -1,15 +1,14 @@
-//! Help, usage and a reader that goes away.
+//! Help, usage and a reader that closes the output.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use crate::{run, trine};
+use crate::{run, succeed, trine};
 
 #[test]
 fn help_shows_the_commands_examples_and_exit_codes() {
     for arguments in [&["--help"][..], &["measure", "--help"]] {
-        let ran = run(&mut trine(arguments));
-        assert_eq!(ran.code(), Some(0), "{}", ran.stderr());
+        let ran = succeed(&mut trine(arguments));
         for part in ["measure", "trine measure --quick", "Exit codes"] {
             assert!(ran.stdout().contains(part), "`{part}` is missing in:\n{}", ran.stdout());
         }
@@ -28,7 +27,7 @@ fn wrong_usage_is_exit_code_2() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_program_in_peace() {
+fn a_reader_that_closes_the_output_ends_the_program_without_an_error() {
     let tree = tempfile::tempdir().unwrap();
     std::fs::write(tree.path().join("one"), "a file").unwrap();
     let mut command = trine(&["measure", "--quick", "--input"]);

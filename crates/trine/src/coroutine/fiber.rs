@@ -1,4 +1,5 @@
-//! A coroutine: its job, its suspended context, and the word at which waits and wake-ups meet.
+//! A coroutine: its job, its suspended context, and the state word at which waits and wake-ups
+//! meet.
 //!
 //! ```text
 //!             spawn                first run              returns
@@ -10,27 +11,30 @@
 //!                                 wait: takes the token
 //! ```
 //!
-//! A bit of the same word says that the task was cancelled; it is set once the word has left `NEW`, and
-//! stays. Whoever takes the word out of `NEW` has claimed the task: a carrier, which runs it, or
-//! somebody who cancels it, who ends it where it stands; the queue's reference is then left over.
+//! A bit of the same word marks the task as cancelled. It is set once the word has left `NEW`, and
+//! stays. Taking the word out of `NEW` claims the task: either for a carrier, which runs it, or for
+//! a canceller, which ends it on the spot. In the second case the queue's reference is left over.
 //!
-//! The word lives in the task's registry slot, which is the task's as long as the fiber exists. Who
-//! may touch which field:
+//! The word is in the task's registry slot, which belongs to the task as long as the fiber exists.
+//! The parties that may touch each field:
 //!
-//! | field | who |
+//! | field | touched by |
 //! |---|---|
-//! | `frame` and what it points to, `depth`, `acts_for_another` | the carrier that took the fiber at its first run, for good |
-//! | `home` | that carrier writes it, before the state first leaves `NEW`; wakers read it |
+//! | `frame` and all it points to, `depth`, `acts_for_another` | the carrier of its first run |
+//! | `home` | written by that carrier, before the state first leaves `NEW`; read by wakers |
 //! | `job` | see [`Job`] |
 //!
-//! A parked fiber is kept alive by one reference that nobody holds: parking gives it up (the carrier
-//! forgets its `Arc`), and whoever moves the state from `PARKED` to `RUNNABLE` owns it. So a parked
-//! coroutine cannot be dropped, and so unwound, by a stranger, and cannot be queued twice.
+//! A parked fiber is kept alive by one reference that no variable holds. Parking gives the
+//! reference up (the carrier forgets its `Arc`), and the waker that moves the state from `PARKED`
+//! to `RUNNABLE` owns it. So no other party can drop, and so unwind, a parked coroutine, and it
+//! cannot be queued twice.
 //!
-//! Ordering: a waker may have written what the coroutine waits for, so each wake-up is a
-//! read-modify-write with `Release`, also when the token is there already, and the wait takes the
-//! token, or is resumed after, with `Acquire` (an inbox or the same thread carries the order for a
-//! fiber that was parked).
+//! Ordering: a waker may have written the value that the coroutine waits for. So each wake-up is a
+//! read-modify-write with `Release`, also when the token is already set. The wait takes the token,
+//! or is resumed after, with `Acquire`. For a fiber that was parked, an inbox or the same thread
+//! carries the order.
+//!
+//! `fiber.rs` and `remote.rs` import each other; the header of `remote.rs` says why.
 
 use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
@@ -44,34 +48,34 @@ use std::task::{Wake, Waker};
 use corosensei::stack::Stack;
 use corosensei::{Coroutine, Yielder};
 
-use super::local::Storage;
+use super::local::storage::Storage;
 use super::remote::Remote;
 use super::stack::{CoStack, RESERVED};
 use crate::sys;
 use crate::task::job::{Job, Run};
 pub(super) use crate::task::park::Suspend;
-use crate::task::registry::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot};
-use crate::task::{Cause, Core, Handle, TaskError};
+use crate::task::slot::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot};
+use crate::task::{Backend, Cause, Core, TaskError};
 
 pub(super) type Context = Coroutine<(), Suspend, (), CoStack>;
 
 /// A coroutine that runs the job `J`: two cache lines until its first run, which brings the rest.
 pub(super) struct Fiber<J: ?Sized = dyn Task> {
-    /// At the top of the stack, from the first run to the end; else null.
+    /// The frame at the top of the stack, from the first run to the end; else null.
     frame: Cell<*mut Frame>,
-    /// About where the stack ended when it was last suspended.
+    /// The approximate end of the stack when the fiber was last suspended.
     depth: Cell<*const u8>,
     home: AtomicPtr<Remote>,
     slot: &'static Slot,
-    /// Whether the coroutine acts for another task, whose function it drops.
+    /// True while the coroutine acts for another task, whose function it drops.
     acts_for_another: Cell<bool>,
-    /// A stack size of its own, in KiB.
+    /// The stack size that its builder was given, in KiB.
     stack_kib: Option<NonZeroU32>,
     job: J,
 }
 
-/// What a carrier keeps of a coroutine that runs there, in the reserved part of its stack. A switch
-/// touches the first cache line of it.
+/// The data that a carrier keeps of a coroutine that runs there, in the reserved part of its stack.
+/// A switch touches only its first cache line.
 #[repr(C)]
 struct Frame {
     context: ManuallyDrop<Context>,
@@ -79,14 +83,14 @@ struct Frame {
     yielder: *const Yielder<(), Suspend>,
     /// The lowest address of the stack.
     limit: usize,
-    /// The task that the coroutine acts for, where that is not its own.
+    /// The task that the coroutine acts for; its own if it acts for no other.
     acts_for: &'static Slot,
-    /// The values of its [`Local`](super::Local)s, if it has any. Touched by the coroutine only.
+    /// The values of its [`Local`](super::Local)s, if it has any. Only the coroutine touches them.
     locals: OnceCell<Box<Storage>>,
 }
 
 const _: () = assert!(size_of::<Frame>() <= RESERVED && align_of::<Frame>() <= 64);
-// But for a sanitizer's fields.
+// Except with the fields that a sanitizer adds.
 const _: () = assert!(
     std::mem::offset_of!(Frame, limit) <= 64 || cfg!(feature = "sanitizer"),
     "what a switch touches is one line"
@@ -94,7 +98,7 @@ const _: () = assert!(
 
 /// A job as a fiber holds it.
 pub(super) trait Task: Run {
-    /// A waker of the fiber around this job, which comes from an `Arc` that is alive.
+    /// Returns a waker of the fiber around this job, which comes from an `Arc` that is alive.
     ///
     /// # Safety
     ///
@@ -113,10 +117,10 @@ impl<J: Run + 'static> Task for J {
     }
 }
 
-// SAFETY: the table at the top: `frame`, `depth` and `acts_for_another` are touched by one carrier only, and the queues that
-// carry a fiber to its carrier order that after the spawn; the rest is `Sync`.
+// SAFETY: the table at the top: only one carrier touches `frame`, `depth` and `acts_for_another`,
+// and the queues that bring a fiber to its carrier order that after the spawn. The rest is `Sync`.
 unsafe impl<J: ?Sized + Sync> Sync for Fiber<J> {}
-// SAFETY: as above. A context is made and dropped on its carrier; an `Arc` of a fiber that reaches
+// SAFETY: as above. A context is made and dropped on its carrier. An `Arc` of a fiber that reaches
 // zero elsewhere belongs to a coroutine that has ended, or never started, and holds no context.
 unsafe impl<J: ?Sized + Send> Send for Fiber<J> {}
 
@@ -137,7 +141,7 @@ impl<J: Run + 'static> Fiber<J> {
 }
 
 impl Fiber {
-    /// A waker of a fiber.
+    /// Returns a waker of a fiber.
     ///
     /// # Safety
     ///
@@ -152,17 +156,17 @@ impl Fiber {
         self.slot
     }
 
-    /// The stack size that its builder was given, in bytes.
+    /// Returns the stack size that the builder was given, in bytes.
     pub(super) fn stack_size(&self) -> Option<NonZeroUsize> {
         NonZeroUsize::new(self.stack_kib?.get() as usize * 1024)
     }
 
-    /// Gives a fiber that was not started yet its stack and its carrier.
+    /// Gives an unstarted fiber its stack and its carrier.
     ///
     /// # Safety
     ///
-    /// Called once, by the carrier that has claimed the fiber's task; it runs on that carrier only
-    /// from now on, and the caller keeps an `Arc` of it until it has ended.
+    /// Called once, by the carrier that has claimed the fiber's task. From now on the fiber runs on
+    /// that carrier only, and the caller keeps an `Arc` of it until it has ended.
     pub(super) unsafe fn begin(&self, stack: CoStack, home: &'static Remote) {
         self.home.store(ptr::from_ref(home).cast_mut(), Relaxed);
         let frame: *mut Frame = stack.reserved().cast();
@@ -171,8 +175,8 @@ impl Fiber {
         let context = Coroutine::with_stack(stack, move |yielder, ()| {
             // SAFETY: the carrier keeps the fiber alive until it has ended, which is after this.
             let this = unsafe { &*this };
-            // SAFETY: `begin` has written the frame before the first run, and it is the carrier's,
-            // on whose thread this runs.
+            // SAFETY: `begin` has written the frame before the first run. The frame is the
+            // carrier's, and this runs on its thread.
             unsafe { (*this.frame.get()).yielder = yielder };
             // SAFETY: the carrier has claimed the task, and a context runs once.
             unsafe { this.job.run() };
@@ -181,7 +185,7 @@ impl Fiber {
         });
         let context = ManuallyDrop::new(context);
         self.depth.set(frame.cast());
-        // SAFETY: the reserved part of a stack is its owner's, which is this fiber now; it is large
+        // SAFETY: the reserved part of a stack belongs to its owner, now this fiber. It is large
         // and aligned enough for a `Frame` (asserted above).
         unsafe {
             frame.write(Frame {
@@ -199,7 +203,8 @@ impl Fiber {
     ///
     /// # Safety
     ///
-    /// Called once, in place of [`begin`](Self::begin), by whoever has claimed the fiber's task.
+    /// Called once, in place of [`begin`](Self::begin), by the party that has claimed the fiber's
+    /// task.
     pub(super) unsafe fn refuse(&self, reason: String) {
         // SAFETY: the caller's promise.
         unsafe { self.job.refuse(Cause::NotSpawned { reason }) };
@@ -209,13 +214,12 @@ impl Fiber {
     ///
     /// # Safety
     ///
-    /// On the fiber's carrier, not from within a fiber; the fiber has begun and not ended.
+    /// Called on the fiber's carrier, not from within a fiber. The fiber has begun and not ended.
     #[inline]
     pub(super) unsafe fn resume(&self) -> Option<Suspend> {
         let frame = self.frame.get();
-        // SAFETY: it has begun, so the frame is there, and the caller is the one carrier that
-        // touches it. While the coroutine runs it leaves
-        // this field alone.
+        // SAFETY: the fiber has begun, so the frame is there, and the caller is the one carrier
+        // that touches it. The running coroutine leaves this field alone.
         let context = unsafe { &mut (*frame).context };
         context.resume(()).as_yield()
     }
@@ -224,16 +228,16 @@ impl Fiber {
     ///
     /// # Safety
     ///
-    /// On the fiber's carrier, once, after `resume` has returned `None`.
+    /// Called on the fiber's carrier, once, after `resume` has returned `None`.
     pub(super) unsafe fn take_stack(&self) -> CoStack {
         let frame = self.frame.replace(ptr::null_mut());
-        // SAFETY: it has begun and ended, the caller is its carrier and calls this once, so the
-        // context is there and moved out for good.
+        // SAFETY: the fiber has begun and ended, the caller is its carrier and calls this once. So
+        // the context is there, and is moved out permanently.
         let context = unsafe { ManuallyDrop::take(&mut (*frame).context) };
         context.into_stack()
     }
 
-    /// Switches back to the carrier; returns when it resumes the fiber.
+    /// Switches back to the carrier. Returns when the carrier resumes the fiber.
     ///
     /// # Safety
     ///
@@ -244,18 +248,19 @@ impl Fiber {
         unsafe { (*self.yielder()).suspend(why) };
     }
 
-    /// What a running fiber suspends itself with, at about the present depth of its stack.
+    /// Returns the yielder of a running fiber, and notes the approximate depth of its stack.
     #[inline(always)]
     pub(super) fn yielder(&self) -> *const Yielder<(), Suspend> {
         let here = 0_u8;
         self.depth.set(&raw const here);
-        // SAFETY: for a fiber that runs: it has begun, so the frame is there and the yielder, set at
-        // the begin of the first run, is valid.
+        // SAFETY: for a running fiber: it has begun, so the frame is there, and the yielder, set at
+        // the start of the first run, is valid.
         unsafe { (*self.frame.get()).yielder }
     }
 
-    /// Fetches what a switch to this fiber will touch: its frame, the link to the carrier's stack below
-    /// it, and the registers that were saved at the end of its stack. Only for the fiber's carrier.
+    /// Prefetches the lines that a switch to this fiber will touch: its frame, the link to the
+    /// carrier's stack below it, and the registers saved at the end of its stack. Only for the
+    /// fiber's carrier.
     #[inline(always)]
     pub(super) fn prefetch_stack(&self) {
         let frame = self.frame.get();
@@ -264,11 +269,11 @@ impl Fiber {
         sys::prefetch(self.depth.get());
     }
 
-    /// The lowest and the highest address of the stack of a fiber that runs.
+    /// Returns the lowest and the highest address of a running fiber's stack.
     ///
     /// # Safety
     ///
-    /// On the fiber's carrier, while the fiber runs.
+    /// Called on the fiber's carrier, while the fiber runs.
     pub(super) unsafe fn bounds(&self) -> (usize, usize) {
         let frame = self.frame.get();
         // SAFETY: the caller's promise: the frame is there.
@@ -276,17 +281,17 @@ impl Fiber {
         (limit, frame as usize)
     }
 
-    /// The task that the coroutine acts for.
+    /// Returns the task that the coroutine acts for.
     ///
     /// # Safety
     ///
-    /// On the fiber's carrier; the fiber has begun and not ended.
+    /// Called on the fiber's carrier. The fiber has begun and not ended.
     #[inline]
     pub(super) unsafe fn acts_for(&self) -> &'static Slot {
         if !self.acts_for_another.get() {
             return self.slot;
         }
-        // SAFETY: the caller's promise: the frame is there, and nobody writes to it meanwhile.
+        // SAFETY: the caller's promise: the frame is there, and not written to meanwhile.
         unsafe { (*self.frame.get()).acts_for }
     }
 
@@ -296,25 +301,26 @@ impl Fiber {
     ///
     /// Called by the fiber itself.
     pub(super) unsafe fn act_as(&self, slot: &'static Slot) {
-        // SAFETY: the caller is the fiber, so the frame is there; the carrier reads this field only
+        // SAFETY: the caller is the fiber, so the frame is there. The carrier reads this field only
         // while the fiber does not run.
         unsafe { (*self.frame.get()).acts_for = slot };
         self.acts_for_another.set(!ptr::eq(slot, self.slot));
     }
 
-    /// The values of the fiber's [`Local`](super::Local)s.
+    /// Returns the values of the fiber's [`Local`](super::Local)s.
     ///
     /// # Safety
     ///
-    /// Called by the fiber itself, which is done with what it gets before it ends.
+    /// Called by the fiber itself, which stops using the result before it ends.
     #[inline]
     pub(super) unsafe fn locals(&self) -> &OnceCell<Box<Storage>> {
-        // SAFETY: the caller is the fiber, so the frame is there; nobody else touches this field.
+        // SAFETY: the caller is the fiber, so the frame is there; only the fiber touches this
+        // field.
         unsafe { &(*self.frame.get()).locals }
     }
 
-    /// Drops what is left of the fiber's values: the destructor of a result that nobody wanted may
-    /// have made some after the end of the others.
+    /// Drops the values that are left. The destructor of an unwanted result may have made some
+    /// after the others were dropped.
     ///
     /// # Safety
     ///
@@ -329,15 +335,16 @@ impl Fiber {
         }
     }
 
-    /// As [`bounds`](Self::bounds), for the signal handler, which may find the fiber about to begin or ended.
+    /// Returns the same as [`bounds`](Self::bounds), for the signal handler, which may find a fiber
+    /// that has not begun or has ended.
     pub(super) fn bounds_if_begun(&self) -> Option<(usize, usize)> {
-        // SAFETY: the frame is there from the begin to the end, and the handler runs on the carrier's
-        // own thread.
+        // SAFETY: the frame is there from the beginning to the end, and the handler runs on the
+        // carrier's own thread.
         (!self.frame.get().is_null()).then(|| unsafe { self.bounds() })
     }
 
-    /// Takes a stored wake-up; if there is none, the state is `PARKED` from here on, and the fiber
-    /// has to suspend with [`Suspend::Park`].
+    /// Takes a stored wake-up. If there is none, sets the state to `PARKED`, and the fiber has to
+    /// suspend with [`Suspend::Park`].
     #[must_use = "a fiber that is to park must suspend"]
     pub(super) fn try_park(&self) -> BeforePark {
         let word = &self.slot.state;
@@ -356,21 +363,21 @@ impl Fiber {
     }
 }
 
-/// What a fiber does next that wants to wait.
+/// The next step of a fiber that wants to wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BeforePark {
     /// Suspend: the next wake-up resumes it.
     Suspend,
-    /// Go on: a wake-up was there already.
+    /// Go on: a wake-up was stored already.
     WasNotified,
 }
 
-/// What is left to do for whoever woke a fiber.
+/// The next step of a waker.
 #[must_use]
 enum Woken {
-    /// Queue the fiber at its home, with the reference that parking gave up.
+    /// Enqueue the fiber at its home, with the reference that parking gave up.
     Queue,
-    /// Nothing: it is not parked, and finds the token, or has ended.
+    /// Nothing: the fiber is not parked and finds the token, or it has ended.
     Nothing,
 }
 
@@ -392,13 +399,13 @@ impl<J: ?Sized> Fiber<J> {
     }
 
     fn home(&self) -> &'static Remote {
-        // SAFETY: written before the state left `NEW`, and only a state after that leads here; a
+        // SAFETY: written before the state left `NEW`, and only a later state leads here; a
         // `Remote` is `'static`.
         unsafe { &*self.home.load(Acquire) }
     }
 }
 
-/// Wakes a fiber whose job is not known, as the timers do.
+/// Wakes a fiber of an unknown job, as the timers do.
 ///
 /// # Safety
 ///
@@ -406,8 +413,8 @@ impl<J: ?Sized> Fiber<J> {
 pub(super) unsafe fn wake(fiber: *const Fiber) {
     // SAFETY: the caller's promise.
     if let Woken::Queue = unsafe { (*fiber).notify() } {
-        // SAFETY: the state went from `PARKED` to `RUNNABLE` by our hand, so the reference that
-        // parking gave up is ours.
+        // SAFETY: this call moved the state from `PARKED` to `RUNNABLE`, so it owns the reference
+        // that parking gave up.
         let own = unsafe { Arc::from_raw(fiber) };
         own.home().queue(own);
     }
@@ -427,7 +434,7 @@ impl<J: Run + 'static> Wake for Fiber<J> {
     }
 }
 
-impl<F, T> Handle for Fiber<Job<F, T>>
+impl<F, T> Backend for Fiber<Job<F, T>>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
@@ -445,7 +452,7 @@ where
 
     fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
         match self.slot.request_cancel(reason) {
-            // SAFETY: claimed; whoever finds the fiber in a queue cannot claim it any more.
+            // SAFETY: claimed: a carrier that finds the fiber in a queue cannot claim it any more.
             Request::Claimed => unsafe { self.job.refuse(self.slot.cancellation()) },
             Request::Wake => Wake::wake(self),
             Request::Nothing => {}

@@ -8,10 +8,10 @@
 //!   └──────────────────────┘     switch back   └──────────────────────────┘
 //! ```
 //!
-//! A generator is no task: it runs as part of whoever calls `send`, and a wait in it is a wait of
+//! A generator is no task. It runs as part of the caller of `send`, and a wait in it is a wait of
 //! that coroutine or thread. Then the coroutine is suspended on the *generator's* stack: the
-//! registers are saved there, and the carrier comes back there; the generator's way back to the
-//! stack of `send` is not touched by it.
+//! registers are saved there, and the carrier comes back there. The generator's way back to the
+//! stack of `send` is not touched by that.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -20,17 +20,27 @@ use std::mem;
 
 use corosensei::{Coroutine, CoroutineResult};
 
-use super::stack::CoStack;
-use super::thread_stacks;
-use crate::task::cancel;
+use super::stack::{CoStack, thread};
+use crate::task::{cancel, unwind};
 
 type Context<R, Y, T> = Coroutine<R, Y, T, CoStack>;
 
-/// Larger functions are boxed: what a context is made with is copied to its stack in one piece,
-/// without looking whether it fits.
+/// The largest function that is not boxed. A context copies the function to its stack in one piece,
+/// without a check that it fits.
 const LARGEST_INLINE: usize = 512;
 
-/// What [`Generator::send`] has brought.
+/// The result of [`Generator::send`].
+///
+/// ```
+/// use trine::coroutine::{Generator, Step};
+///
+/// let mut greeting = Generator::new(|yielder, name: &str| {
+///     yielder.yield_(format!("hello, {name}"));
+///     "done"
+/// });
+/// assert_eq!(greeting.send("you"), Step::Yielded(String::from("hello, you")));
+/// assert_eq!(greeting.send("again"), Step::Complete("done"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step<Y, T> {
     /// The generator handed out a value and waits for the next `send`.
@@ -39,11 +49,11 @@ pub enum Step<Y, T> {
     Complete(T),
 }
 
-/// A function on a stack of its own that hands out values of `Y`, takes an `R` back for each, and ends
-/// with a `T`.
+/// A function on a stack of its own that hands out values of `Y`, takes an `R` back for each, and
+/// ends with a `T`.
 ///
-/// With `R = ()` it is an [`Iterator`] of what it yields. Its function may yield from any depth of calls,
-/// which is what a plain iterator cannot do:
+/// With `R = ()` it is an [`Iterator`] of the yielded values. Its function may yield from any depth
+/// of calls, which no plain iterator can do:
 ///
 /// ```
 /// use trine::coroutine::{Generator, Yielder};
@@ -62,8 +72,8 @@ pub enum Step<Y, T> {
 /// assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3, 4]);
 /// ```
 ///
-/// With another `R` the two talk to each other. The first `send` begins the function, which gets its
-/// value as an argument; each later one is what `yield_` returns:
+/// With another `R` caller and function exchange values. The first `send` starts the function,
+/// which gets the value as its argument; `yield_` returns the value of each later one:
 ///
 /// ```
 /// use trine::coroutine::{Generator, Step};
@@ -82,20 +92,21 @@ pub enum Step<Y, T> {
 /// assert_eq!(mean.send(None), Step::Complete(2));
 /// ```
 ///
-/// It needs no coroutine and no carrier; on a plain thread it works the same. What waits in it makes
-/// its caller wait.
+/// A generator needs no coroutine and no carrier; on a plain thread it works the same. A wait in it
+/// makes its caller wait.
 ///
 /// # Dropping
 ///
-/// A generator that is dropped half-way is unwound: `yield_` does not return, and the destructors on its
-/// stack run, as at a panic but without a message. That takes a microsecond or two. If it catches it
-/// and yields again, it is unwound again; a destructor that yields then aborts the program, as every
-/// panic in a destructor during an unwinding does. A program that is built with `panic = "abort"`
-/// cannot unwind: there, what stands on the stack is leaked.
+/// A generator that is dropped half-way is unwound: `yield_` does not return, and the destructors
+/// on its stack run, as at a panic but without a message. That takes a microsecond or two. If it
+/// catches the unwinding and yields again, it is unwound again. A destructor that yields then
+/// aborts the program, as every panic in a destructor during an unwinding does. A program that is
+/// built with `panic = "abort"` cannot unwind: there, the values on the stack are leaked.
 ///
 /// # Threads and lifetimes
 ///
-/// It stays on its thread, since values that are bound to the thread may live on its stack:
+/// A generator stays on its thread, since values that are bound to the thread may live on its
+/// stack:
 ///
 /// ```compile_fail,E0277
 /// use trine::coroutine::Generator;
@@ -110,9 +121,9 @@ pub enum Step<Y, T> {
 /// std::thread::spawn(move || drop(generator));
 /// ```
 ///
-/// Its function borrows nothing, and neither do `R`, `Y` and `T`: a generator can be forgotten half-way,
-/// and then frames that count on being returned to, such as that of
-/// [`std::thread::scope`], stand still for good while what they have borrowed is gone:
+/// Its function borrows nothing, and neither do `R`, `Y` and `T`. A generator can be forgotten
+/// half-way. Then frames that rely on being returned to, such as that of [`std::thread::scope`],
+/// stay suspended forever, while the values that they have borrowed are dropped:
 ///
 /// ```compile_fail,E0597
 /// use trine::coroutine::Generator;
@@ -131,7 +142,7 @@ pub enum Step<Y, T> {
 /// ```
 ///
 /// Its stack has the size of [`Config::stack_size`](crate::Config::stack_size), with a guard page
-/// below. A finished one leaves it to the next, still warm.
+/// below. A finished generator leaves its stack to the next one, still warm.
 #[must_use = "a generator does nothing until send or next"]
 pub struct Generator<R, Y, T> {
     /// `None` once the function has ended.
@@ -140,7 +151,16 @@ pub struct Generator<R, Y, T> {
     _stays: PhantomData<*mut ()>,
 }
 
-/// Through which a generator's function hands out values.
+/// The means by which a generator's function hands out values; see [`Generator::new`].
+///
+/// ```
+/// use trine::coroutine::{Generator, Yielder};
+///
+/// fn countdown(yielder: &Yielder<(), u32>, (): ()) {
+///     (1..=3).rev().for_each(|n| yielder.yield_(n));
+/// }
+/// assert!(Generator::new(countdown).eq([3, 2, 1]));
+/// ```
 #[repr(transparent)]
 pub struct Yielder<R, Y> {
     inner: corosensei::Yielder<R, Y>,
@@ -152,9 +172,20 @@ impl<R, Y> Yielder<R, Y> {
         unsafe { &*std::ptr::from_ref(inner).cast() }
     }
 
-    /// Hands `value` to the caller of `send` or `next`, and returns what is sent next.
+    /// Hands `value` to the caller of `send` or `next`, and returns the value that is sent next.
     ///
     /// Does not return if the generator is dropped: the stack is unwound.
+    ///
+    /// ```
+    /// use trine::coroutine::{Generator, Step};
+    ///
+    /// let mut sum = Generator::new(|yielder, a: u32| {
+    ///     let b = yielder.yield_("and?");
+    ///     a + b
+    /// });
+    /// assert_eq!(sum.send(1), Step::Yielded("and?"));
+    /// assert_eq!(sum.send(2), Step::Complete(3));
+    /// ```
     #[inline]
     pub fn yield_(&self, value: Y) -> R {
         self.inner.suspend(value)
@@ -168,7 +199,16 @@ impl<R, Y> fmt::Debug for Yielder<R, Y> {
 }
 
 impl<R: 'static, Y: 'static, T: 'static> Generator<R, Y, T> {
-    /// A generator that will run `f`, with the first value that is sent.
+    /// Makes a generator that will run `f`, with the first value that is sent.
+    ///
+    /// ```
+    /// let squares = trine::coroutine::Generator::new(|yielder, ()| {
+    ///     for n in 1_u32.. {
+    ///         yielder.yield_(n * n);
+    ///     }
+    /// });
+    /// assert_eq!(squares.take(3).collect::<Vec<_>>(), [1, 4, 9]);
+    /// ```
     ///
     /// # Panics
     ///
@@ -178,7 +218,7 @@ impl<R: 'static, Y: 'static, T: 'static> Generator<R, Y, T> {
     where
         F: FnOnce(&Yielder<R, Y>, R) -> T + 'static,
     {
-        let stack = match thread_stacks::take() {
+        let stack = match thread::take() {
             Ok(stack) => stack,
             Err(reason) => panic!("no stack for a generator: {reason}"),
         };
@@ -193,14 +233,26 @@ impl<R: 'static, Y: 'static, T: 'static> Generator<R, Y, T> {
 }
 
 impl<R, Y, T> Generator<R, Y, T> {
-    /// Lets the function run until it yields or returns. `value` is its argument the first time, and
-    /// what its `yield_` returns after that.
+    /// Lets the function run until it yields or returns. `value` is its argument the first time,
+    /// and the result of its `yield_` after that.
+    ///
+    /// ```
+    /// use trine::coroutine::{Generator, Step};
+    ///
+    /// let mut echo = Generator::new(|yielder, first: u8| {
+    ///     yielder.yield_(first);
+    /// });
+    /// assert_eq!(echo.send(7), Step::Yielded(7));
+    /// assert_eq!(echo.send(8), Step::Complete(()));
+    /// ```
     ///
     /// # Panics
     ///
-    /// If the function panics, with its panic; the generator has ended then. If it had ended before. If
-    /// it yields in a call of [`time::timeout`](crate::time::timeout) or [`shield`](crate::shield), which would
-    /// hold for its caller from then on; it is unwound first.
+    /// - If the function panics, with its panic. The generator has ended then.
+    /// - If the generator has ended before.
+    /// - If the function yields in a call of [`time::timeout`](crate::time::timeout) or
+    ///   [`shield`](crate::shield), which would hold for its caller from then on. The function is
+    ///   unwound first.
     #[inline]
     #[track_caller]
     pub fn send(&mut self, value: R) -> Step<Y, T> {
@@ -210,8 +262,8 @@ impl<R, Y, T> Generator<R, Y, T> {
         match context.resume(value) {
             CoroutineResult::Yield(value) if guards == cancel::guards() => Step::Yielded(value),
             CoroutineResult::Yield(_) => {
-                // What it has set up is undone first, in its order.
-                cancel::while_unwinding(|| context.force_unwind());
+                // The function's guards are undone first, in its order.
+                unwind::while_unwinding(|| context.force_unwind());
                 drop(ended);
                 has_yielded_inside()
             }
@@ -219,7 +271,15 @@ impl<R, Y, T> Generator<R, Y, T> {
         }
     }
 
-    /// Whether the function has returned or panicked, so that there is nothing to send to.
+    /// Returns true if the function has returned or panicked, so that it takes no more values.
+    ///
+    /// ```
+    /// let mut once = trine::coroutine::Generator::new(|yielder, ()| yielder.yield_(1));
+    /// assert_eq!(once.next(), Some(1));
+    /// assert!(!once.is_done());
+    /// assert_eq!(once.next(), None);
+    /// assert!(once.is_done());
+    /// ```
     #[inline]
     pub fn is_done(&self) -> bool {
         self.context.is_none()
@@ -236,12 +296,12 @@ fn has_ended() -> ! {
 #[track_caller]
 fn has_yielded_inside() -> ! {
     panic!(
-        "a generator has yielded in a call of `timeout` or `shield`, which would hold for its caller; \
-         yield before or after the call, or put it around `send`"
+        "a generator has yielded in a call of `timeout` or `shield`, which would hold for its \
+         caller; yield before or after the call, or put it around `send`"
     )
 }
 
-/// Gives the stack of a context back that has returned or panicked, on the way out.
+/// Takes the stack of a context back that has returned or panicked, on the way out.
 struct RetireIfDone<'a, R, Y, T>(&'a mut Option<Context<R, Y, T>>);
 
 impl<R, Y, T> Drop for RetireIfDone<'_, R, Y, T> {
@@ -256,20 +316,20 @@ impl<R, Y, T> Drop for RetireIfDone<'_, R, Y, T> {
 #[cold]
 fn retire<R, Y, T>(context: &mut Option<Context<R, Y, T>>) {
     let context = context.take().expect("only a context that is there is done");
-    thread_stacks::give_back(context.into_stack());
+    thread::release(context.into_stack());
 }
 
 impl<R, Y, T> Drop for Generator<R, Y, T> {
     fn drop(&mut self) {
-        /// Ends the context whether or not a destructor has panicked.
+        /// Ends the context, even if a destructor has panicked.
         struct Retire<'a, R, Y, T>(&'a mut Option<Context<R, Y, T>>);
 
         impl<R, Y, T> Drop for Retire<'_, R, Y, T> {
             fn drop(&mut self) {
                 if let Some(context) = self.0 {
-                    // SAFETY: it was unwound, which a context marks itself; or it had not started and a
-                    // destructor of what its function had captured has panicked, after which the
-                    // others were dropped too. Either way nothing is left on its stack.
+                    // SAFETY: nothing is left on the stack. Either the context was unwound, which
+                    // it marks itself. Or it had not started, and a destructor of its function's
+                    // captures has panicked, after which the other captures were dropped too.
                     unsafe { context.force_reset() };
                     retire(self.0);
                 }
@@ -281,12 +341,12 @@ impl<R, Y, T> Drop for Generator<R, Y, T> {
         }
         let retire = Retire(&mut self.context);
         if let Some(context) = &mut *retire.0 {
-            cancel::while_unwinding(|| context.force_unwind());
+            unwind::while_unwinding(|| context.force_unwind());
         }
     }
 }
 
-/// What the function yields; what it returns is dropped. Ends with the function.
+/// Iterates over the yielded values; the result is dropped. Ends with the function.
 impl<Y, T> Iterator for Generator<(), Y, T> {
     type Item = Y;
 

@@ -8,35 +8,40 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::{Builder, carrier, thread_host};
+use super::builder::Builder;
+use super::carrier::{self, thread};
 use crate::task::{Kind, State, Task, TaskError, TaskId, TaskInfo};
 
-/// Passes for `Send`: what is made, used and dropped on one thread, behind types that ask for it.
-struct Bound<T>(T);
+/// Asserts `Send` for a value that is made, used and dropped on one thread, behind types that ask
+/// for it.
+struct AssertSend<T>(T);
 
-// SAFETY: only this module makes a `Bound`, of the function of a local coroutine and of its result.
-// The function is in a queue of one thread until that thread runs or refuses it, and is used up
-// there; only the `LocalTask` can cancel it before, on that thread too: it gives no `Canceller` away. The result is made there, and taken or dropped there: by the `LocalTask`, which
-// stays on that thread, or, if that was dropped, by the coroutine itself. What others
-// may hold of the coroutine, its wakers, frees memory at most.
-unsafe impl<T> Send for Bound<T> {}
+// SAFETY: only this module makes an `AssertSend`, of the function of a local coroutine and of its
+// result. The function is in a queue of one thread until that thread runs or refuses it, and is
+// used up there. Only the `LocalTask` can cancel it before, on that thread too: it gives no
+// `Canceller` away. The result is made there, and taken or dropped there: by the `LocalTask`, which
+// stays on that thread, or, if that was dropped, by the coroutine itself. Other threads may hold
+// wakers of the coroutine, which free memory at most.
+unsafe impl<T> Send for AssertSend<T> {}
 
-impl<T> Bound<T> {
-    /// By `self`, so that a closure captures the whole.
+impl<T> AssertSend<T> {
+    /// Takes `self`, so that a closure captures the whole.
     fn into_inner(self) -> T {
         self.0
     }
 }
 
-/// Runs `f` as a coroutine on this thread: neither `f` nor its result need be `Send`, so local
+/// Runs `f` as a coroutine on this thread. Neither `f` nor its result need be `Send`, so local
 /// coroutines share `Rc`s and `Cell`s without locks.
 ///
 /// Called in a coroutine, the new one runs on the same carrier, after those that are ready there.
-/// Called on any other thread, such as `main`, it runs whenever that thread waits in a call
-/// of trine (`join`, `sleep`, [`yield_now`](super::yield_now), …), and only then. What is unfinished
-/// when such a thread ends is never run again: what has begun is leaked, what has not is dropped. So
-/// join it; on a thread of a [`Pool`](crate::thread::Pool) in the task that spawned it, since the
-/// pool's threads do not run it between tasks.
+/// Called on any other thread, such as `main`, it runs while that thread waits in a call of trine
+/// (`join`, `sleep`, [`yield_now`](super::yield_now), …), and only then.
+///
+/// A local coroutine that is unfinished when such a thread ends never runs again: if it has
+/// started, it is leaked; if not, it is dropped. So join it. On a thread of a
+/// [`Pool`](crate::thread::Pool), join it in the task that spawned it, since the pool's threads do
+/// not run it between tasks.
 ///
 /// Local coroutines start in the order in which they were spawned, and take turns.
 ///
@@ -67,7 +72,8 @@ impl<T> Bound<T> {
 ///
 /// # Panics
 ///
-/// In the destructor of a thread-local at the end of a thread, since nothing would run it.
+/// In the destructor of a thread-local at the end of a thread, since nothing would run the
+/// coroutine.
 #[track_caller]
 pub fn spawn_local<F, T>(f: F) -> LocalTask<T>
 where
@@ -81,25 +87,39 @@ impl Builder {
     /// Runs `f` as a coroutine on this thread with these settings; see
     /// [`coroutine::spawn_local`](spawn_local()).
     ///
+    /// ```
+    /// let shared = std::rc::Rc::new(5);
+    /// let mine = shared.clone();
+    /// let task = trine::coroutine::Builder::new().name("local").spawn_local(move || *mine);
+    /// assert_eq!(task.join()?, 5);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    ///
     /// # Panics
     ///
-    /// As [`coroutine::spawn_local`](spawn_local()).
+    /// The same as [`coroutine::spawn_local`](spawn_local()).
     #[track_caller]
     pub fn spawn_local<F, T>(self, f: F) -> LocalTask<T>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let f = Bound(f);
-        let (fiber, task) = self.make(Location::caller(), move || Bound(f.into_inner()()));
-        carrier::current().unwrap_or_else(thread_host::start).spawn_local(fiber);
+        let f = AssertSend(f);
+        let (fiber, task) = self.make(Location::caller(), move || AssertSend(f.into_inner()()));
+        carrier::current().unwrap_or_else(thread::start).spawn_local(fiber);
         LocalTask { task, _stays: PhantomData }
     }
 }
 
 /// The handle of a coroutine that was spawned by [`spawn_local`].
 ///
-/// A [`Task`] in all but one: it stays on its thread, as what it brings may be bound to that:
+/// ```
+/// let task = trine::coroutine::spawn_local(|| std::rc::Rc::new(1));
+/// assert_eq!(*task.join()?, 1);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+///
+/// It is a [`Task`], except that it stays on its thread, since its value may be bound to that:
 ///
 /// ```compile_fail,E0277
 /// let shared = std::rc::Rc::new(1);
@@ -111,7 +131,7 @@ impl Builder {
 /// ```
 #[must_use = "a dropped handle detaches its coroutine; join it to see how it ended"]
 pub struct LocalTask<T> {
-    task: Task<Bound<T>>,
+    task: Task<AssertSend<T>>,
     /// Not `Send`: see above.
     _stays: PhantomData<*mut ()>,
 }
@@ -124,58 +144,74 @@ impl<T> LocalTask<T> {
     /// A [`TaskError`] if it ended without a value.
     #[track_caller]
     pub fn join(self) -> Result<T, TaskError> {
-        self.task.join().map(Bound::into_inner)
+        self.task.join().map(AssertSend::into_inner)
     }
 
     /// Waits at most `timeout` for the coroutine to end; see [`Task::join_timeout`].
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let task = trine::coroutine::spawn_local(|| trine::sync::Event::new().wait());
+    /// let task = task.join_timeout(Duration::from_millis(1)).unwrap_err();
+    /// task.cancel();
+    /// # task.join().unwrap_err();
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Gives the handle back if it was still at work.
+    /// The handle itself, if the coroutine has not ended in time.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, LocalTask<T>> {
         match self.task.join_timeout(timeout) {
-            Ok(result) => Ok(result.map(Bound::into_inner)),
+            Ok(result) => Ok(result.map(AssertSend::into_inner)),
             Err(task) => Err(LocalTask { task, _stays: PhantomData }),
         }
     }
 
-    /// Asks the coroutine to end; see [`Task::cancel`].
+    /// Requests the cancellation of the coroutine; see [`Task::cancel`].
+    ///
+    /// ```
+    /// let task = trine::coroutine::spawn_local(|| trine::sync::Event::new().wait());
+    /// assert!(!task.is_finished());
+    /// task.cancel();
+    /// assert!(task.join().unwrap_err().is_cancelled());
+    /// ```
     pub fn cancel(&self) {
         self.task.cancel();
     }
 
-    /// As [`cancel`](LocalTask::cancel), with a reason.
+    /// Requests the cancellation with a reason; see [`Task::cancel_because`].
     pub fn cancel_because(&self, reason: impl Into<Arc<str>>) {
         self.task.cancel_because(reason);
     }
 
-    /// Whether the coroutine has ended, so that `join` will not wait.
+    /// Returns true if the coroutine has ended, so that `join` will not wait.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// The task's number.
+    /// Returns the task's number.
     pub fn id(&self) -> TaskId {
         self.task.id()
     }
 
-    /// The name that its builder was given.
+    /// Returns the name that its builder was given.
     pub fn name(&self) -> Option<Arc<str>> {
         self.task.name()
     }
 
-    /// [`Kind::Coroutine`].
+    /// Returns [`Kind::Coroutine`].
     pub fn kind(&self) -> Kind {
         self.task.kind()
     }
 
-    /// Where the coroutine is in its life.
+    /// Returns the state of the coroutine.
     pub fn state(&self) -> State {
         self.task.state()
     }
 
-    /// All that is known of the task.
+    /// Returns all that is known of the task.
     pub fn info(&self) -> TaskInfo {
         self.task.info()
     }
@@ -190,7 +226,7 @@ impl<T> Future for LocalTask<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.task).poll(context).map(|result| result.map(Bound::into_inner))
+        Pin::new(&mut self.task).poll(context).map(|result| result.map(AssertSend::into_inner))
     }
 }
 

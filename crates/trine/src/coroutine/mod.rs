@@ -1,63 +1,70 @@
 //! Coroutines: functions with a stack of their own, switched in user space, many on one thread.
 //!
-//! A coroutine is plain blocking-looking code. Where it waits in a call of trine, its thread, the
-//! *carrier*, goes on with another one; a switch costs nanoseconds. Once started, a coroutine stays
-//! on its carrier, so `Rc`s and thread-locals may live across a wait.
+//! A coroutine is plain blocking-looking code. While it waits in a call of trine, its thread, the
+//! *carrier*, runs other coroutines; a switch costs nanoseconds. Once started, a coroutine stays on
+//! its carrier, so `Rc`s and thread-locals may live across a wait.
 //!
 //! ```text
 //!  carrier 0 (thread)                       carrier 1 (thread)
 //!  ┌──────────────┐  resume   ┌─────────┐   ┌──────────────┐   ┌─────────┐
 //!  │ scheduler    │ ────────► │ stack A │   │ scheduler    │ ◄►│ stack D │
 //!  │ ready: B C   │ ◄──────── │ running │   │ ready:       │   └─────────┘
-//!  │ fresh: e f g │  suspend  └─────────┘   │ fresh:       │ ── steals e, f: not started yet
+//!  │ new:   e f g │  suspend  └─────────┘   │ new:         │ ── steals e, f: not started yet
 //!  └──────────────┘  B, C: suspended        └──────────────┘
 //! ```
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `builder.rs` | the settings of a coroutine, and the queue that it goes to |
 //! | `fiber.rs` | a coroutine: its states, how it suspends and is woken |
-//! | `carrier.rs` | the thread that runs them, and its queues |
-//! | `remote.rs`, `host.rs` | what others touch of it; how its coroutines wait |
-//! | `scheduler.rs` | what carriers share: work that was not started, who sleeps |
-//! | `stack.rs` | where stacks come from and go |
-//! | `timers.rs`, `timer_slab.rs` | waiting for a time; where the waits stand |
+//! | `carrier/` | the thread that runs coroutines, its turns and its sleep |
+//! | `remote.rs` | a carrier as others know it: ready queues, inbox, wake-up |
+//! | `scheduler.rs` | the state that carriers share: unstarted tasks, sleeping carriers |
+//! | `stack/` | the memory of stacks; overflows |
+//! | `timers/` | waits for a time |
 //! | `monitor.rs` | coroutines that hold their carrier for long |
-//! | `overflow.rs` | running off the end of a stack |
-//! | `local.rs` | values of which each coroutine has its own |
-//! | `local_task.rs`, `thread_host.rs` | coroutines that stay on their thread; those of `main` and the like |
-//! | `generator.rs`, `thread_stacks.rs` | functions that hand out values on the way; the stacks of any thread |
+//! | `local/` | values of which each coroutine has its own |
+//! | `local_task.rs` | coroutines that stay on their thread |
+//! | `generator.rs` | functions that hand out values on the way |
 //! | `future/` | the second form: a future as a task, without a stack |
+//!
+//! A file imports only files of its own line and of the lines below:
+//!
+//! ```text
+//!   builder  local_task  generator      carrier/run  carrier/thread   first steps; the loop
+//!   monitor  local/  future/timer       stack/thread  stack/overflow  they ask for the carrier
+//!   carrier/mod  carrier/turns  carrier/host                          turns and waits
+//!   scheduler                                                         idle, searching carriers
+//!   fiber  future/mod  remote                                         tasks and their home
+//!   timers/  stack/mod  local/storage  future/state                   memory, time
+//! ```
+//!
+//! One circle is left, of `fiber.rs`, `future/mod.rs` and `remote.rs`: a task stores its home,
+//! whose queues store tasks.
 //!
 //! # What a coroutine must not do
 //!
-//! Block its thread: `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
-//! slow descriptor hold up every coroutine of the carrier. Use what trine has instead, or a
-//! [thread](crate::thread). [`hogs`] says which ones did.
+//! Block its thread. `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
+//! slow descriptor hold up every coroutine of the carrier. Use the calls of trine instead, or a
+//! [thread](crate::thread). [`hogs`] lists the coroutines that held up others.
 
-use std::num::NonZeroUsize;
-use std::panic::Location;
-use std::sync::Arc;
+use crate::task::{Task, park};
 
-use crate::task::job::Job;
-use crate::task::{Kind, Task, park};
-
+mod builder;
 mod carrier;
 mod fiber;
 pub(crate) mod future;
 mod generator;
-mod host;
 mod local;
 mod local_task;
 mod monitor;
-mod overflow;
 mod remote;
 mod scheduler;
 mod stack;
-mod thread_host;
-mod thread_stacks;
-mod timer_slab;
 mod timers;
 
+pub use builder::Builder;
+pub(crate) use builder::spawn_future;
 pub use generator::{Generator, Step, Yielder};
 pub use local::{AccessError, Local};
 pub use local_task::{LocalTask, spawn_local};
@@ -65,14 +72,10 @@ pub use monitor::{Hog, Hogs, hogs};
 #[doc(hidden)]
 pub use stack::StackStats;
 
-use fiber::Fiber;
-use future::FutureTask;
-use scheduler::Fresh;
-
 /// Runs `f` as a coroutine.
 ///
-/// Called from a coroutine, the new one starts on the same carrier unless another has nothing to
-/// do; from a thread, on whichever carrier is free.
+/// Spawned by a coroutine, the new one starts on the same carrier unless another carrier is idle.
+/// Spawned by a thread, it starts on any free carrier.
 ///
 /// ```
 /// use std::time::Duration;
@@ -97,7 +100,7 @@ where
     Builder::new().spawn(f)
 }
 
-/// Lets the other coroutines of this carrier run, then goes on. On a plain thread, as std's.
+/// Lets the other coroutines of this carrier run, then goes on. On a plain thread it acts as std's.
 ///
 /// ```
 /// let a = trine::coroutine::spawn(|| for _ in 0..3 { trine::coroutine::yield_now() });
@@ -107,8 +110,7 @@ where
 /// ```
 #[inline]
 pub fn yield_now() {
-    // Inlined down to the switch: a return that crosses a switch is one that the processor
-    // predicts wrongly.
+    // Inlined down to the switch: the processor mispredicts a return that crosses a switch.
     match carrier::current().and_then(carrier::Carrier::running) {
         // SAFETY: the fiber that runs on this carrier is the caller.
         Some(fiber) => unsafe { fiber.suspend(fiber::Suspend::Yield) },
@@ -124,106 +126,9 @@ fn yield_thread() {
     std::thread::yield_now();
 }
 
-/// How many stacks there are in this process, at about this moment: for tests, which show that none is lost.
+/// Returns the number of stacks in this process, at about this moment. For tests, which prove that
+/// no stack is lost.
 #[doc(hidden)]
 pub fn stack_stats() -> StackStats {
     stack::stats()
-}
-
-/// Settings of one coroutine.
-#[derive(Debug, Default, Clone)]
-#[must_use = "a builder does nothing until spawn"]
-pub struct Builder {
-    name: Option<Arc<str>>,
-    stack_size: Option<NonZeroUsize>,
-}
-
-impl Builder {
-    /// The settings of [`spawn`].
-    pub fn new() -> Builder {
-        Builder::default()
-    }
-
-    /// Names the task.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Builder {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// The size of the stack in bytes, its guard page included; rounded up to whole pages and to at
-    /// least 16 KiB. Default: [`Config::stack_size`](crate::Config::stack_size). A size of its own
-    /// costs a mapping of its own.
-    ///
-    /// Running off the end of the stack prints the coroutine's name and aborts the program.
-    ///
-    /// # Panics
-    ///
-    /// If `bytes` is more than 1 TiB.
-    #[track_caller]
-    pub fn stack_size(mut self, bytes: usize) -> Builder {
-        crate::config::refuse_absurd_stack(bytes);
-        self.stack_size = NonZeroUsize::new(bytes.max(1));
-        self
-    }
-
-    /// Runs `f` as a coroutine with these settings.
-    ///
-    /// # Errors
-    ///
-    /// None here: if there is no memory for a stack, or no thread to carry it, the task ends with
-    /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), which names the limit, at `join`.
-    #[track_caller]
-    pub fn spawn<F, T>(self, f: F) -> Task<T>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        self.spawn_at(Location::caller(), f)
-    }
-
-    pub(crate) fn spawn_at<F, T>(self, location: &'static Location<'static>, f: F) -> Task<T>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        let (fiber, task) = self.make(location, f);
-        queue(Fresh::Coroutine(fiber));
-        task
-    }
-
-    /// Makes a fiber that is to be queued, and its handle.
-    fn make<F, T>(self, location: &'static Location<'static>, f: F) -> (Arc<Fiber>, Task<T>)
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        let job = Job::new(Kind::Coroutine, self.name, location, local::with_end(f));
-        let fiber = Arc::new(Fiber::new(job, self.stack_size));
-        let queued: Arc<Fiber> = fiber.clone();
-        // SAFETY: the one handle of this fiber.
-        (queued, unsafe { Task::from_handle(fiber) })
-    }
-}
-
-/// Runs a future as a task of the carriers; see [`future::spawn`](crate::future::spawn).
-pub(crate) fn spawn_future<F>(
-    name: Option<Arc<str>>,
-    location: &'static Location<'static>,
-    future: F,
-) -> Task<F::Output>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    let (handle, queued) = FutureTask::new(name, location, future);
-    queue(Fresh::Future(queued));
-    // SAFETY: the one handle of this task.
-    unsafe { Task::from_handle(handle) }
-}
-
-#[inline]
-fn queue(task: Fresh) {
-    match carrier::current() {
-        Some(carrier) => carrier.spawn(task),
-        None => scheduler::scheduler().inject(task),
-    }
 }

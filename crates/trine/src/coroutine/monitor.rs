@@ -1,9 +1,9 @@
 //! Coroutines that hold their carrier for long: found, counted, reported, and worked around.
 //!
-//! One thread looks at the carriers every 10 ms. Each carrier has a word that says whose turn it
-//! is, written at each switch. The monitor marks the word ([`SEEN`]); the next switch overwrites the mark, without
-//! knowing of it. So a mark that is still there at the next look says that there was no switch in
-//! between, and nothing is paid for that where coroutines switch.
+//! One thread looks at the carriers every 10 ms. Each carrier has a word that names the running
+//! task, written at each switch. The monitor marks the word ([`SEEN`]); the next switch overwrites
+//! the mark, without a look at it. So a mark that is still there at the next look proves that there
+//! was no switch in between, and coroutines that do switch pay nothing.
 //!
 //! ```text
 //!   carrier's word     A    A+seen   A+seen   B        B+seen   C      null
@@ -11,12 +11,13 @@
 //!                       marks    A is a hog        marks    marks
 //! ```
 //!
-//! A carrier that the kernel gives no core does not make a hog of its coroutine: one counts that was on a
-//! core for most of the limit, or that blocks its thread.
+//! A carrier that the kernel gives no core does not make a hog of its coroutine. A coroutine counts
+//! that was on a core for most of the limit, or that blocks its thread.
 //!
-//! The monitor sleeps for good while all carriers have nothing to do; one that finds work wakes it. The
-//! handshake goes through the lock of the idle list: either the monitor sees there that a carrier is
-//! idle no more, or that carrier, which leaves the list before it looks at `STATE`, sees `ASLEEP`.
+//! The monitor sleeps while all carriers are idle; a carrier that finds work wakes it. The
+//! handshake goes through the lock of the idle list. Either the monitor sees there that a carrier
+//! is idle no more, or that carrier, which leaves the list before it looks at `STATE`, sees
+//! `ASLEEP`.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -32,26 +33,28 @@ use crate::config::{self, HogWatch};
 use crate::sys::futex;
 use crate::sys::observe::{self, RunState};
 use crate::sys::signal::sample;
-use crate::task::registry::{SEEN, Slot};
+use crate::task::registry::SEEN;
+use crate::task::slot::Slot;
 use crate::task::{Backtrace, TaskInfo};
 
-/// How long a coroutine may hold its carrier, and the time between two looks.
+/// The time that a coroutine may hold its carrier, and the time between two looks.
 const LIMIT: Duration = Duration::from_millis(10);
-/// Tasks that are remembered.
+/// The number of tasks that [`hogs`] remembers.
 const REMEMBERED: usize = 64;
-/// At most one report in this time.
+/// The least time between two reports.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// No carrier has run yet.
-const UNBORN: u32 = 0;
-/// The monitor looks every 10 ms, or was called to, or is not wanted.
+const NOT_STARTED: u32 = 0;
+/// The monitor looks every 10 ms, or was woken to do so, or is switched off.
 const AWAKE: u32 = 1;
-/// It sleeps until a carrier calls it.
+/// The monitor sleeps until a carrier wakes it.
 const ASLEEP: u32 = 2;
 
-static STATE: AtomicU32 = AtomicU32::new(UNBORN);
+static STATE: AtomicU32 = AtomicU32::new(NOT_STARTED);
 
-/// A carrier that had nothing to do has found work: called after it has left the idle list.
+/// Starts or wakes the monitor, for a carrier that was idle and has found work. Called after the
+/// carrier has left the idle list.
 pub(super) fn arm(scheduler: &'static Scheduler) {
     let state = STATE.load(Relaxed);
     if state != AWAKE && STATE.swap(AWAKE, SeqCst) == state {
@@ -66,7 +69,7 @@ fn call(scheduler: &'static Scheduler, state: u32) {
     }
     if config::settings().hogs != HogWatch::Off {
         let thread = std::thread::Builder::new().name("trine-monitor".into());
-        // Without a thread for it nobody looks; the tasks themselves are none the worse.
+        // Without a thread no monitor runs; the tasks themselves are not affected.
         let _ = thread.spawn(move || watch(scheduler));
     }
 }
@@ -80,8 +83,8 @@ fn watch(scheduler: &'static Scheduler) -> ! {
             if number == watches.len() {
                 watches.push(Watch { since: Instant::now(), on_core: Duration::ZERO, hog: None });
             }
-            if watches[number].look(remote, &mut reports) && !remote.stealer.is_empty() {
-                // Those that were not started yet need not wait for it.
+            if watches[number].look(remote, &mut reports) && scheduler.has_unstarted(number) {
+                // Unstarted tasks need not wait for the hog.
                 scheduler.notify();
             }
         }
@@ -95,9 +98,9 @@ fn watch(scheduler: &'static Scheduler) -> ! {
     }
 }
 
-/// What the monitor knows of the coroutine that one carrier runs.
+/// The monitor's knowledge of the coroutine that one carrier runs.
 struct Watch {
-    /// When it was marked, and how long its thread had been on a core by then.
+    /// The time of the mark, and the CPU time of the carrier's thread by then.
     since: Instant,
     on_core: Duration,
     /// The task, if it was counted.
@@ -105,7 +108,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Looks at a carrier; whether a coroutine holds it for longer than the limit.
+    /// Looks at a carrier. Returns true if a coroutine holds it for longer than the limit.
     fn look(&mut self, remote: &'static Remote, reports: &mut Reports) -> bool {
         let word = remote.running.load(Relaxed);
         if word.is_null() {
@@ -116,7 +119,7 @@ impl Watch {
         let now = Instant::now();
         if word.addr() & SEEN == 0 {
             (self.since, self.on_core, self.hog) = (now, on_core, None);
-            // If that fails, there was a switch.
+            // A failure means that there was a switch.
             let _ = remote.running.compare_exchange(
                 word,
                 word.map_addr(|at| at | SEEN),
@@ -139,7 +142,7 @@ impl Watch {
         // SAFETY: a carrier stores the addresses of registry slots only, which are never freed.
         let slot: &'static Slot = unsafe { &*word.map_addr(|at| at & !SEEN) };
         let task = slot.info();
-        // Still the same: so it is this coroutine's name that was read.
+        // The word is unchanged, so the name that was read is this coroutine's.
         if remote.running.load(Relaxed) != word {
             return false;
         }
@@ -152,26 +155,32 @@ impl Watch {
     }
 }
 
-/// What [`hogs`] found: the coroutines that have held their carrier for over 10 ms, without a wait or
-/// a yield.
+/// The coroutines that have held their carrier for over 10 ms without a wait or a yield; see
+/// [`hogs`].
+///
+/// ```
+/// let hogs = trine::coroutine::hogs();
+/// assert!(hogs.recent.len() <= 64);
+/// assert!(hogs.count >= hogs.recent.len() as u64);
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Hogs {
-    /// How often that has happened.
+    /// The number of times that a coroutine has done so, since the program started.
     pub count: u64,
     /// The last 64 tasks that did, the latest last.
     pub recent: Vec<Hog>,
 }
 
-/// A coroutine that has held its carrier for over 10 ms.
+/// A coroutine that has held its carrier for over 10 ms; see [`hogs`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Hog {
-    /// The task, as it was when it was found.
+    /// The task, as the monitor found it.
     pub task: TaskInfo,
-    /// How often it has done so.
+    /// The number of times that it has done so.
     pub times: u64,
-    /// For how long at the most, as far as it was watched.
+    /// The longest of these times, as far as the monitor watched.
     pub longest: Duration,
 }
 
@@ -182,12 +191,12 @@ struct Record {
 
 static RECORD: Mutex<Record> = Mutex::new(Record { count: 0, recent: VecDeque::new() });
 
-/// No code that can panic runs under this lock.
+/// Locks the record. No code that can panic runs under this lock.
 fn record() -> MutexGuard<'static, Record> {
     RECORD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes that `task` has held its carrier for `held`, for another time or still.
+/// Notes that `task` has held its carrier for `held`: once more if `again`, else still.
 fn remember(task: &TaskInfo, held: Duration, again: bool) {
     let mut record = record();
     record.count += u64::from(again);
@@ -205,12 +214,15 @@ fn remember(task: &TaskInfo, held: Duration, again: bool) {
     record.recent.push_back(hog);
 }
 
-/// Which coroutines have held their carrier for over 10 ms without a wait or a yield, so that the others
-/// there had to wait: it computes, or it blocks its thread. Such code belongs on a
+/// Returns the coroutines that have held their carrier for over 10 ms without a wait or a yield, so
+/// that the others there had to wait.
+///
+/// Such a coroutine computes, or it blocks its thread. Such code belongs on a
 /// [thread](crate::thread), or yields now and then.
 ///
-/// Counted as long as the program runs. A hold is noticed after 10 to 20 ms; one shorter than that
-/// may be missed. With `TRINE_HOGS=trace` or [`HogWatch::Trace`] each is reported on standard error, too.
+/// Counted as long as the program runs. A hold is noticed after 10 to 20 ms; a shorter hold may be
+/// missed. With `TRINE_HOGS=trace` or [`HogWatch::Trace`] the monitor also reports each on standard
+/// error.
 ///
 /// ```
 /// for hog in trine::coroutine::hogs().recent {
@@ -225,7 +237,7 @@ pub fn hogs() -> Hogs {
 /// The reports on standard error.
 struct Reports {
     wanted: bool,
-    /// Whether stacks can be taken.
+    /// True if stacks can be sampled.
     stacks: bool,
     last: Option<Instant>,
     left_out: u64,
@@ -237,7 +249,7 @@ impl Reports {
         Reports { wanted, stacks: wanted && sample::install(bounds), last: None, left_out: 0 }
     }
 
-    /// Says which coroutine has held the carrier on `thread`, and where it is.
+    /// Reports the coroutine that has held the carrier on `thread`, and its stack.
     fn report(&mut self, task: &TaskInfo, held: Duration, thread: u32) {
         if !self.wanted {
             return;
@@ -254,7 +266,7 @@ impl Reports {
             more => format!("({more} more since the last report)\n"),
         };
         let millis = held.as_millis();
-        // Not `eprintln!`, which panics where standard error cannot be written.
+        // Not `eprintln!`, which panics if standard error cannot be written.
         let _ = io::stderr().write_all(
             format!(
                 "\ntrine: {task} has held its carrier for {millis} ms, and goes on; the other \
@@ -266,7 +278,7 @@ impl Reports {
     }
 }
 
-/// The stack that the calling thread runs a coroutine on. Runs in the signal handler.
+/// Returns the bounds of the stack of the calling thread's coroutine. Runs in the signal handler.
 fn bounds() -> Option<(usize, usize)> {
     carrier::current()?.running()?.bounds_if_begun()
 }

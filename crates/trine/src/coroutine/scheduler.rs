@@ -1,66 +1,75 @@
-//! What the carriers share: what was spawned and not started yet, and who sleeps.
+//! The state that carriers share: unstarted tasks, and the list of carriers that sleep.
 //!
 //! ```text
 //!   spawn from a thread ──► injector ─┐
-//!                                     ├─► a carrier: deque of not-started ones ─► first run ─► ready queue
+//!                                     ├─► a carrier: deque of unstarted tasks ─► first run
 //!   spawn from a coroutine ───────────┘        ▲ stolen by carriers that have nothing
 //! ```
 //!
-//! Nobody spins. Whoever adds work wakes one sleeping carrier, unless one is already looking; the
-//! one that finds work wakes the next while there is more (the scheme of Go and tokio, after
-//! D. Vyukov, "Scalable Go scheduler design", 2012).
+//! No carrier spins. A task that adds work wakes one sleeping carrier, unless a carrier is already
+//! searching. A carrier that finds work wakes the next one while there is more. This is the scheme
+//! of Go and tokio, after D. Vyukov, "Scalable Go scheduler design", 2012.
 //!
-//! Ordering: adding work and looking for sleepers is one side of a Dekker handshake, announcing
-//! sleep and looking for work the other; a `SeqCst` fence stands between the two steps of each.
+//! Ordering: this is a Dekker handshake. One side adds work and then looks for sleepers; the other
+//! announces its sleep and then looks for work. A `SeqCst` fence separates the two steps of each
+//! side.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicUsize, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crossbeam_deque::{Injector, Steal, Worker};
+use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 
-use super::carrier;
 use super::fiber::Fiber;
-use super::future::Stackless;
-use super::overflow;
+use super::future::QueuedFuture;
 use super::remote::Remote;
-use crate::config;
 use crate::sys::limits;
 
-/// A task that was not started yet. Two words: the one variant leaves the place for the other.
-pub(super) enum Fresh {
+/// A task that was not started yet. Two words: the null pointer of one variant marks the other.
+pub(super) enum Unstarted {
     Coroutine(Arc<Fiber>),
-    Future(Stackless),
+    Future(QueuedFuture),
 }
 
-const _: () = assert!(size_of::<Fresh>() == size_of::<Arc<Fiber>>());
+const _: () = assert!(size_of::<Unstarted>() == size_of::<Arc<Fiber>>());
 
-impl Fresh {
+impl Unstarted {
     /// Ends the task without starting it.
     ///
     /// # Safety
     ///
-    /// It came out of a queue: it is the caller's.
+    /// The caller has taken the task out of a queue, so that it owns it.
     pub(super) unsafe fn refuse(self, reason: String) {
         match self {
-            Fresh::Coroutine(fiber) => {
+            Unstarted::Coroutine(fiber) => {
                 if fiber.slot().claim() {
                     // SAFETY: claimed, and not begun.
                     unsafe { fiber.refuse(reason) };
                 }
             }
-            Fresh::Future(future) => future.refuse(reason),
+            Unstarted::Future(future) => future.refuse(reason),
         }
     }
 }
 
+/// The life of a carrier's thread.
+pub(super) type Run = fn(&'static Scheduler, &'static Remote, Worker<Unstarted>) -> !;
+
+/// A carrier that was started, and the end of its deque that others steal from.
+struct Started {
+    remote: &'static Remote,
+    stealer: Stealer<Unstarted>,
+}
+
 /// The one scheduler of the process.
 pub(super) struct Scheduler {
-    injector: Injector<Fresh>,
-    most: usize,
-    carriers: Box<[OnceLock<&'static Remote>]>,
+    injector: Injector<Unstarted>,
+    /// The life of a carrier's thread. A field, since carriers stand above the scheduler.
+    run: Run,
+    max_carriers: usize,
+    carriers: Box<[OnceLock<Started>]>,
     started: AtomicUsize,
-    /// Carriers that look for work, or were woken or started to.
+    /// Carriers that search for work, or that were woken or started to search.
     searching: AtomicUsize,
     /// The length of `idle`.
     idle_count: AtomicUsize,
@@ -68,32 +77,28 @@ pub(super) struct Scheduler {
     idle: Mutex<Vec<usize>>,
 }
 
-/// The scheduler, made at the first spawn.
-pub(super) fn scheduler() -> &'static Scheduler {
-    static SCHEDULER: OnceLock<Scheduler> = OnceLock::new();
-    SCHEDULER.get_or_init(|| {
-        overflow::install();
-        let most = config::settings().carriers;
+impl Scheduler {
+    /// Makes a scheduler of at most `max_carriers` carriers, whose threads run `run`.
+    pub(super) fn new(max_carriers: usize, run: Run) -> Scheduler {
         Scheduler {
             injector: Injector::new(),
-            most,
-            carriers: std::iter::repeat_with(OnceLock::new).take(most).collect(),
+            run,
+            max_carriers,
+            carriers: std::iter::repeat_with(OnceLock::new).take(max_carriers).collect(),
             started: AtomicUsize::new(0),
             searching: AtomicUsize::new(0),
             idle_count: AtomicUsize::new(0),
             idle: Mutex::new(Vec::new()),
         }
-    })
-}
+    }
 
-impl Scheduler {
     /// Adds a task that no carrier has.
-    pub(super) fn inject(&'static self, task: Fresh) {
+    pub(super) fn inject(&'static self, task: Unstarted) {
         self.injector.push(task);
         self.notify();
     }
 
-    /// Says that there is work which any carrier may take.
+    /// Announces work that any carrier may take.
     pub(super) fn notify(&'static self) {
         fence(SeqCst);
         if self.searching.load(SeqCst) > 0 {
@@ -101,7 +106,7 @@ impl Scheduler {
         }
         if self.idle_count.load(SeqCst) > 0 {
             self.wake_one();
-        } else if self.started.load(Relaxed) < self.most {
+        } else if self.started.load(Relaxed) < self.max_carriers {
             self.start_one();
         }
     }
@@ -112,7 +117,7 @@ impl Scheduler {
         self.idle_count.store(idle.len(), SeqCst);
         self.searching.fetch_add(1, SeqCst);
         drop(idle);
-        self.carrier(number).wake();
+        self.carrier(number).remote.wake();
     }
 
     #[cold]
@@ -120,39 +125,40 @@ impl Scheduler {
         // Under the lock, so that no number is started twice.
         let idle = self.lock_idle();
         let number = self.started.load(Relaxed);
-        if number == self.most {
+        if number == self.max_carriers {
             return;
         }
-        let fresh = Worker::new_fifo();
-        let unborn = Box::into_raw(Box::new(Remote::new(number, fresh.stealer(), None)));
-        // SAFETY: a `Box`'s own pointer; freed below only if nobody came to know the reference.
-        let remote: &'static Remote = unsafe { &*unborn };
+        let unstarted = Worker::new_fifo();
+        let stealer = unstarted.stealer();
+        let boxed = Box::into_raw(Box::new(Remote::new(number, None)));
+        // SAFETY: a `Box`'s own pointer; freed below only if no other copy is left.
+        let remote: &'static Remote = unsafe { &*boxed };
         let name = format!("trine-co-{number}");
         self.searching.fetch_add(1, SeqCst);
         let thread = std::thread::Builder::new().name(name);
-        match thread.spawn(move || carrier::run(self, remote, fresh)) {
+        match thread.spawn(move || (self.run)(self, remote, unstarted)) {
             Ok(_) => {
-                let set = self.carriers[number].set(remote).is_ok();
+                let set = self.carriers[number].set(Started { remote, stealer }).is_ok();
                 assert!(set, "each number is started once");
                 self.started.store(number + 1, SeqCst);
             }
             Err(error) => {
-                // SAFETY: the refused thread's closure is gone, and it had the only other copy of
-                // the reference.
-                drop(unsafe { Box::from_raw(unborn) });
+                // SAFETY: the closure of the refused thread was dropped, and held the only other
+                // copy of the reference.
+                drop(unsafe { Box::from_raw(boxed) });
                 self.searching.fetch_sub(1, SeqCst);
                 drop(idle);
                 if number == 0 {
                     self.refuse_all(&error);
                 } else {
-                    // Whoever added work meanwhile has counted on the searcher that is none.
+                    // A spawner meanwhile may have counted on this searcher, which never started.
                     self.wake_one();
                 }
             }
         }
     }
 
-    /// There is no carrier and none can be started: what was spawned ends here.
+    /// Ends all spawned tasks: there is no carrier, and none can be started.
     #[cold]
     fn refuse_all(&self, error: &std::io::Error) {
         loop {
@@ -167,19 +173,19 @@ impl Scheduler {
         }
     }
 
-    /// Takes work from outside into `fresh`: from the injector, else from another carrier.
-    pub(super) fn find(&self, number: usize, fresh: &Worker<Fresh>) -> Option<Fresh> {
+    /// Takes work from outside into `unstarted`: from the injector, else from another carrier.
+    pub(super) fn find(&self, number: usize, unstarted: &Worker<Unstarted>) -> Option<Unstarted> {
         loop {
             let mut retry = false;
-            match self.injector.steal_batch_and_pop(fresh) {
+            match self.injector.steal_batch_and_pop(unstarted) {
                 Steal::Success(task) => return Some(task),
                 Steal::Retry => retry = true,
                 Steal::Empty => {}
             }
-            // Begin behind oneself, so that thieves spread over the victims.
+            // Begin behind this carrier, so that thieves spread over the victims.
             let started = self.started.load(SeqCst);
             for other in (number + 1..started).chain(0..number.min(started)) {
-                match self.carrier(other).stealer.steal_batch_and_pop(fresh) {
+                match self.carrier(other).stealer.steal_batch_and_pop(unstarted) {
                     Steal::Success(task) => return Some(task),
                     Steal::Retry => retry = true,
                     Steal::Empty => {}
@@ -191,6 +197,7 @@ impl Scheduler {
         }
     }
 
+    /// Returns true if the injector holds tasks.
     pub(super) fn has_injected(&self) -> bool {
         !self.injector.is_empty()
     }
@@ -200,20 +207,20 @@ impl Scheduler {
         self.has_injected() || (0..started).any(|other| !self.carrier(other).stealer.is_empty())
     }
 
-    /// A carrier begins to look for work.
+    /// Counts a carrier that begins to search for work.
     pub(super) fn begin_search(&self) {
         self.searching.fetch_add(1, SeqCst);
     }
 
-    /// A carrier that was looking has found work, and leaves the next to others.
+    /// Ends the search of a carrier that has found work, and leaves the next task to others.
     pub(super) fn end_search(&'static self) {
         if self.searching.fetch_sub(1, SeqCst) == 1 && self.has_work() {
             self.notify();
         }
     }
 
-    /// A carrier that was looking has found nothing and will sleep. `false`: there is work after
-    /// all, and it is not idle.
+    /// Lists a carrier as idle that has found nothing and will sleep. Returns false if there is
+    /// work after all; then the carrier is not idle.
     #[must_use = "a carrier must not sleep over work"]
     pub(super) fn begin_idle(&self, number: usize) -> bool {
         let mut idle = self.lock_idle();
@@ -225,15 +232,15 @@ impl Scheduler {
         if !self.has_work() {
             return true;
         }
-        // If somebody has woken us meanwhile, we were made a searcher with it.
+        // If another thread has woken this carrier meanwhile, it also counted it as a searcher.
         if self.end_idle(number) {
             self.begin_search();
         }
         false
     }
 
-    /// A carrier sleeps no more. `false`: somebody woke it to look for work, and it counts as
-    /// searching already.
+    /// Takes a carrier that sleeps no more off the idle list. Returns false if another thread woke
+    /// it to search for work, which counts it as searching already.
     pub(super) fn end_idle(&self, number: usize) -> bool {
         let mut idle = self.lock_idle();
         let Some(at) = idle.iter().position(|&other| other == number) else {
@@ -244,32 +251,37 @@ impl Scheduler {
         true
     }
 
-    /// Whether a carrier that announced its idleness has not been called since.
+    /// Returns true if a carrier that announced its idleness has not been woken since.
     pub(super) fn is_idle(&self, number: usize) -> bool {
         self.lock_idle().contains(&number)
     }
 
-    /// The first carrier, started if it was not yet; `None` if no thread could be had.
+    /// Returns the first carrier, and starts it if need be. `None` if no thread could be started.
     pub(super) fn first(&'static self) -> Option<&'static Remote> {
         if self.started.load(SeqCst) == 0 {
             self.start_one();
         }
-        self.carriers[0].get().copied()
+        self.carriers[0].get().map(|carrier| carrier.remote)
     }
 
-    /// Whether no carrier has anything to do.
+    /// Returns true if no carrier has anything to do.
     pub(super) fn all_idle(&self) -> bool {
-        // A carrier that is being started counts: the lock is held until it is known.
+        // A carrier that is being started counts as busy: the lock is held until it is listed.
         let idle = self.lock_idle();
         idle.len() == self.started.load(SeqCst)
     }
 
-    /// The carriers started so far.
+    /// Returns the carriers started so far, by number.
     pub(super) fn carriers(&self) -> impl Iterator<Item = &'static Remote> {
-        (0..self.started.load(SeqCst)).map(|number| self.carrier(number))
+        (0..self.started.load(SeqCst)).map(|number| self.carrier(number).remote)
     }
 
-    fn carrier(&self, number: usize) -> &'static Remote {
+    /// Returns true if other carriers may steal tasks of carrier `number`.
+    pub(super) fn has_unstarted(&self, number: usize) -> bool {
+        !self.carrier(number).stealer.is_empty()
+    }
+
+    fn carrier(&self, number: usize) -> &Started {
         self.carriers[number].get().expect("only numbers below `started` are asked for")
     }
 

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::Executor;
 use crate::process::Chunk;
-use crate::task::{Interrupted, Task, TaskError, park};
+use crate::task::{Interrupted, Task, TaskError, park, wait};
 
 /// The results of [`Executor::map`], in the order of the arguments.
 ///
@@ -360,7 +360,7 @@ impl Finished {
             waited?;
             state.1 = Some(waker.get_or_insert_with(park::waker).clone());
             drop(state);
-            waited = park::wait(None);
+            waited = wait::for_wake(None);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
-use crate::reactor::files::{asking, blocking};
+use crate::reactor::files::{blocking, query};
 
 /// Entries read from the kernel in one piece.
 const BATCH: usize = 256;
@@ -42,7 +42,7 @@ pub struct DirEntry {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
-    asking(path.as_ref(), |path| {
+    query(path.as_ref(), |path| {
         let entries = fs::read_dir(path)?;
         let mut list = ReadDir { entries, batch: VecDeque::new(), ended: false };
         list.fill();

@@ -4,7 +4,7 @@ use std::fs::{self, FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::time::SystemTime;
 
-use crate::reactor::files::{Opened, Rests, blocking};
+use crate::reactor::files::{Opened, Pauses, blocking};
 use crate::task::park;
 
 /// An open file, as [`std::fs::File`].
@@ -185,10 +185,10 @@ impl File {
         if park::is_plain_thread() {
             return sleeping(self.as_std());
         }
-        let mut rests = Rests::new();
+        let mut pauses = Pauses::new();
         loop {
             match at_once(self.as_std()) {
-                Err(TryLockError::WouldBlock) => rests.rest()?,
+                Err(TryLockError::WouldBlock) => pauses.pause()?,
                 Err(TryLockError::Error(error)) => return Err(error),
                 Ok(()) => return Ok(()),
             }

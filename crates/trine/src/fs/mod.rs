@@ -76,7 +76,7 @@ pub use dir::{DirEntry, ReadDir, read_dir};
 pub use file::File;
 pub use options::OpenOptions;
 
-use crate::reactor::files::{self, asking, blocking};
+use crate::reactor::files::{self, blocking, query};
 
 /// Reads a whole file.
 ///
@@ -228,7 +228,7 @@ pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Re
 ///
 /// Fails as [`std::fs::canonicalize`] does, and when the caller is interrupted.
 pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
-    asking(path.as_ref(), |path| std::fs::canonicalize(path))
+    query(path.as_ref(), |path| std::fs::canonicalize(path))
 }
 
 /// Returns the target of the symbolic link `path`.
@@ -237,7 +237,7 @@ pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
 ///
 /// Fails as [`std::fs::read_link`] does, and when the caller is interrupted.
 pub fn read_link<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
-    asking(path.as_ref(), |path| std::fs::read_link(path))
+    query(path.as_ref(), |path| std::fs::read_link(path))
 }
 
 /// Changes the permissions of `path`.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::coroutine;
-use crate::task::{Task, park};
+use crate::task::{Task, park, wait};
 
 mod time;
 
@@ -130,7 +130,7 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,
-            Poll::Pending => park::wait_or_unwind(None),
+            Poll::Pending => wait::or_unwind(None),
         }
     }
 }

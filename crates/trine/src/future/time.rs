@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::coroutine::future::timers::Alarm;
+use crate::coroutine::future::timer::Timer;
 use crate::task::{Interrupt, Interrupted};
 
 /// A future that is ready after `duration`, counted from this call.
@@ -31,7 +31,7 @@ use crate::task::{Interrupt, Interrupted};
 /// assert_eq!(sum, 499_500);
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep { alarm: Alarm::new(Instant::now().checked_add(duration)) }
+    Sleep { timer: Timer::new(Instant::now().checked_add(duration)) }
 }
 
 /// A future that is ready at `deadline`, or at once if that has passed. As [`sleep`].
@@ -45,7 +45,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// assert!(Instant::now() >= deadline);
 /// ```
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { alarm: Alarm::new(Some(deadline)) }
+    Sleep { timer: Timer::new(Some(deadline)) }
 }
 
 /// What [`sleep`] and [`sleep_until`] give.
@@ -55,14 +55,14 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 /// `poll` does, if the process has no carrier yet and no thread can be started to be one.
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Sleep {
-    alarm: Alarm,
+    timer: Timer,
 }
 
 impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.alarm.poll(context)
+        self.timer.poll(context)
     }
 }
 
@@ -99,7 +99,7 @@ pub fn timeout<F: IntoFuture>(
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
             }
-            sleep.alarm.poll(context).map(|()| Err(Interrupted(Interrupt::TimedOut)))
+            sleep.timer.poll(context).map(|()| Err(Interrupted(Interrupt::TimedOut)))
         })
         .await
     }

@@ -1,8 +1,9 @@
 //! Descriptors that travel with an encoded value.
 //!
-//! serde knows bytes only. So a value that is a descriptor (shared memory, the end of a channel) is encoded as
-//! a number: its place in a list that whoever sends the bytes sends along. Whoever encodes opens that
-//! list for the time of the encoding ([`packing`]); whoever decodes provides the list that has arrived ([`unpacking`]).
+//! serde encodes bytes only. A value that owns a descriptor (shared memory, the end of a channel)
+//! is encoded as an index into a list of descriptors that is sent beside the bytes. The sender
+//! opens that list while it encodes ([`packing`]); the receiver provides the list that has arrived
+//! while it decodes ([`unpacking`]).
 //!
 //! ```text
 //!   sender:   packing(|| encode(value)) ──► bytes, descriptors ──► socket
@@ -11,92 +12,93 @@
 //!                                                    └► take(0) = fd
 //! ```
 //!
-//! A list belongs to the thread and the task that opened it: an encoder may wait, and other coroutines of
-//! its thread may encode meanwhile.
+//! A list belongs to the thread and the task that opened it: an encoder may wait, and other
+//! coroutines of its thread may encode meanwhile.
 
 use std::cell::RefCell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::task::registry;
 
-/// One list, and whose it is.
-struct Bag {
+/// A list of descriptors, and the task that it belongs to.
+struct List {
     owner: usize,
     packing: bool,
     descriptors: Vec<Option<OwnedFd>>,
 }
 
 thread_local! {
-    static BAGS: RefCell<Vec<Bag>> = const { RefCell::new(Vec::new()) };
+    static LISTS: RefCell<Vec<List>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The current task, as a number; 0 for none.
+/// Returns the current task as a number; 0 outside any task.
 fn owner() -> usize {
     registry::current().map_or(0, |slot| std::ptr::from_ref(slot) as usize)
 }
 
-/// Takes a list off again, also when the encoder or decoder unwinds.
-struct Open {
+/// Removes its list when dropped, so also when the encoder or decoder unwinds.
+struct ListGuard {
     owner: usize,
 }
 
-impl Open {
+impl ListGuard {
     #[inline]
-    fn new(packing: bool, descriptors: Vec<Option<OwnedFd>>) -> Open {
+    fn new(packing: bool, descriptors: Vec<Option<OwnedFd>>) -> ListGuard {
         let owner = owner();
-        BAGS.with_borrow_mut(|bags| bags.push(Bag { owner, packing, descriptors }));
-        Open { owner }
+        LISTS.with_borrow_mut(|lists| lists.push(List { owner, packing, descriptors }));
+        ListGuard { owner }
     }
 
     #[inline]
     fn close(&self) -> Vec<Option<OwnedFd>> {
-        BAGS.with_borrow_mut(|bags| match bags.pop_if(|bag| bag.owner == self.owner) {
-            Some(bag) => bag.descriptors,
-            // Another coroutine of the thread is within its encoder, too.
+        LISTS.with_borrow_mut(|lists| match lists.pop_if(|list| list.owner == self.owner) {
+            Some(list) => list.descriptors,
+            // Another coroutine of this thread has a list open, too.
             None => {
-                let last = bags.iter().rposition(|bag| bag.owner == self.owner);
-                last.map_or_else(Vec::new, |last| bags.remove(last).descriptors)
+                let last = lists.iter().rposition(|list| list.owner == self.owner);
+                last.map_or_else(Vec::new, |last| lists.remove(last).descriptors)
             }
         })
     }
 }
 
-impl Drop for Open {
+impl Drop for ListGuard {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-/// Calls `encode`, and returns the descriptors that it has [`put`], in order.
+/// Calls `encode`, and returns its result with the descriptors that it has [`put`], in order.
 pub(crate) fn packing<T>(encode: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
-    let open = Open::new(true, Vec::new());
+    let open = ListGuard::new(true, Vec::new());
     let encoded = encode();
     let descriptors = open.close();
     std::mem::forget(open);
-    // Nearly always, and much shorter.
+    // Nearly every message has none; this path is much shorter.
     let none = descriptors.is_empty();
     (encoded, if none { Vec::new() } else { descriptors.into_iter().flatten().collect() })
 }
 
-/// Calls `decode`, which may [`take`] each of `descriptors` once; the others are closed.
+/// Calls `decode`, which may [`take`] each of `descriptors` once, and closes the others.
 pub(crate) fn unpacking<T>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> T) -> T {
     if descriptors.is_empty() {
         return decode();
     }
-    let _open = Open::new(false, descriptors.into_iter().map(Some).collect());
+    let _open = ListGuard::new(false, descriptors.into_iter().map(Some).collect());
     decode()
 }
 
-/// Adds a copy of `descriptor` to what is sent along; its place there is what is encoded.
+/// Adds a copy of `descriptor` to the list, and returns its index, which is what gets encoded.
 ///
 /// # Errors
 ///
-/// If the bytes are not for another process of this program, or no descriptor is left for the copy.
+/// Fails if no list is open, because the bytes are not for another process of this program, and if
+/// no descriptor is left for the copy.
 pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u32, E> {
-    with_bag(true, |bag| {
+    with_list(true, |list| {
         let copy = descriptor.try_clone_to_owned().map_err(E::custom)?;
-        bag.descriptors.push(Some(copy));
-        Ok(bag.descriptors.len() as u32 - 1)
+        list.descriptors.push(Some(copy));
+        Ok(list.descriptors.len() as u32 - 1)
     })
     .unwrap_or_else(|| {
         Err(E::custom(
@@ -105,21 +107,25 @@ pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u3
     })
 }
 
-/// The descriptor at a place, once.
+/// Takes the descriptor at `index` from the list.
 ///
 /// # Errors
 ///
-/// If there is none: the bytes did not come from a process task.
-pub(crate) fn take<E: serde::de::Error>(place: u32) -> Result<OwnedFd, E> {
-    with_bag(false, |bag| bag.descriptors.get_mut(place as usize)?.take())
+/// Fails if it is not there: taken before, or the bytes did not come from a process task.
+pub(crate) fn take<E: serde::de::Error>(index: u32) -> Result<OwnedFd, E> {
+    with_list(false, |list| list.descriptors.get_mut(index as usize)?.take())
         .flatten()
         .ok_or_else(|| E::custom("the descriptor that belongs to it has not come along"))
 }
 
-fn with_bag<T>(packing: bool, f: impl FnOnce(&mut Bag) -> T) -> Option<T> {
+fn with_list<T>(packing: bool, f: impl FnOnce(&mut List) -> T) -> Option<T> {
     let owner = owner();
-    BAGS.with_borrow_mut(|bags| {
-        bags.iter_mut().rfind(|bag| bag.owner == owner).filter(|bag| bag.packing == packing).map(f)
+    LISTS.with_borrow_mut(|lists| {
+        lists
+            .iter_mut()
+            .rfind(|list| list.owner == owner)
+            .filter(|list| list.packing == packing)
+            .map(f)
     })
 }
 

@@ -1,19 +1,22 @@
-//! Pipes with a name.
+//! Named pipes.
 //!
-//! How the two ends find each other:
-//!
-//! | | io_uring | else |
+//! | | with io_uring | without |
 //! |---|---|---|
-//! | `open_writer` | opened at once if a reader is there; else a thread of the kernel sleeps in `open` | tried again after 1 ms, then later, up to 16 |
-//! | `open_reader` | a thread of the kernel sleeps in `open` | opened at once; looks for a writer after 1 ms, then later, up to 16 |
-//! | `try_open_reader` | opened at once; the first read waits for a writer | the same |
+//! | `open_writer` | opens at once if there is a reader; else a kernel thread sleeps in `open` | retries after 1 ms, then less often, up to 16 ms apart |
+//! | `open_reader` | a kernel thread sleeps in `open` | opens at once; looks for a writer after 1 ms, then less often, up to 16 ms apart |
+//! | `try_open_reader` | opens at once; the first read waits for a writer | the same |
 //!
-//! inotify does not do: an `open` that sleeps is told when it returns, so two ends that both waited for news of the
-//! other would wait for good. Nor do O_RDWR, which makes a reader that others take for one, and threads of this
-//! process, which could be woken only by a signal of the program's.
+//! Three alternatives do not work:
 //!
-//! An opening that is interrupted is cancelled, and its own end waited for: what it had opened is kept, and the
-//! call succeeds. So no other program sees an end come and go in vain, unless it was there without waiting.
+//! - inotify reports an `open` when it returns. Two ends that both wait for the other's event would
+//!   wait forever.
+//! - `O_RDWR` creates a reader that other programs take for a real one.
+//! - A thread of this process that sleeps in `open` can only be woken by a signal, and signals
+//!   belong to the program.
+//!
+//! An interrupted opening is cancelled, and its completion is awaited. If it has opened its end
+//! meanwhile, that end is kept and the call succeeds. So no other program sees an end appear and
+//! vanish, unless it was opened without waiting.
 
 use std::fmt;
 use std::fs::File;
@@ -25,19 +28,19 @@ use std::time::{Duration, Instant};
 use super::pauses::Pauses;
 use super::{PipeReader, PipeWriter};
 use crate::config::Reactor;
-use crate::reactor::files::{asking, blocking};
+use crate::reactor::files::{blocking, query};
 use crate::reactor::{Direction, Source, reactor};
 use crate::sys::io::fifo::{self as kernel, End, Opening, Probe};
 use crate::sys::io::file::{self, flags};
-use crate::sys::io::socket;
+use crate::sys::io::poll;
 use crate::task::cancel::shield;
 use crate::task::park;
 
 /// A pipe that any program can open by its path, as `mkfifo` makes it.
 ///
-/// Its ends are those of a [`pipe()`](super::pipe()). To open one waits until the other is opened, as
-/// `open(2)` does; the wait ends with [`Interrupted`](crate::Interrupted), as an error, when the task is
-/// cancelled.
+/// Its ends are those of a [`pipe()`](super::pipe()). Opening one end waits until the other is
+/// opened, as `open(2)` does. The wait fails with [`Interrupted`](crate::Interrupted) when the task
+/// is cancelled.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -60,31 +63,46 @@ use crate::task::park;
 /// # }
 /// ```
 ///
-/// # Who comes and goes
+/// # Peers that come and go
 ///
-/// A reader reads the end once the last writer has gone, and writing is the error `BrokenPipe` once the last reader
-/// has gone. Either may be opened again: a reader at its end reads on when another writer writes, and a writer
-/// goes on with another reader. What is in the pipe when both are gone is lost. A server that is to see no end between
-/// its clients holds a writer itself ([`try_open_writer`](Self::try_open_writer)).
+/// Once the last writer has closed its end, a reader reads the end of the stream. Once the last
+/// reader has closed its end, writing fails with `BrokenPipe`. Either side may be opened again: a
+/// reader at the end reads on when another writer writes, and a writer goes on with another reader.
+/// Bytes in the pipe are lost when both sides are closed. A server that must not see the end
+/// between two clients keeps a writer open itself ([`try_open_writer`](Self::try_open_writer)).
 ///
 /// # How it waits
 ///
-/// With io_uring, a thread of the kernel sleeps for each opening that waits. Without (`TRINE_REACTOR=epoll`, containers that
-/// forbid it), the caller looks again after 1 ms, then later, up to 16 ms: a reader that is there for less
-/// may be missed, and one that waits is found late. [`try_open_reader`](Self::try_open_reader) needs neither.
+/// With io_uring, a kernel thread sleeps for each opening that waits. Without it
+/// (`TRINE_REACTOR=epoll`, or a container that forbids it), the caller looks again after 1 ms, then
+/// less often, up to 16 ms apart. So it may miss a reader that stays for less, and finds a waiting
+/// one late. [`try_open_reader`](Self::try_open_reader) never waits.
 pub struct Fifo {
-    /// The file, by a descriptor that neither reads nor writes it.
+    /// The file, opened with `O_PATH`: for neither reading nor writing.
     place: File,
     path: PathBuf,
 }
 
 impl Fifo {
-    /// Opens the FIFO at `path`, or makes one there that those may use whom `mode`, less the mask of the
-    /// process, allows to.
+    /// Opens the FIFO at `path`, or creates one with the permissions `mode`, less the process's
+    /// umask.
+    ///
+    /// ```
+    /// use trine::ipc::Fifo;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-create-{}", std::process::id()));
+    /// let fifo = Fifo::create(&path, 0o600)?;
+    /// let same = Fifo::create(&path, 0o600)?;
+    /// # std::fs::remove_file(&path)?;
+    /// let _reader = fifo.try_open_reader()?;
+    /// same.try_open_writer()?; // finds the reader
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open) and [`create_new`](Self::create_new), but for `AlreadyExists`.
+    /// Fails as [`open`](Self::open) and [`create_new`](Self::create_new) do, but for
+    /// `AlreadyExists`.
     pub fn create(path: impl AsRef<Path>, mode: u32) -> io::Result<Fifo> {
         match Fifo::create_new(path.as_ref(), mode) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Fifo::open(path),
@@ -92,30 +110,38 @@ impl Fifo {
         }
     }
 
-    /// Makes a FIFO at `path`, where nothing is yet; as [`create`](Self::create).
+    /// Creates a FIFO at `path`, which must not exist, with the permissions `mode`, less the
+    /// process's umask.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists`, whatever is there; what else `mkfifo(3)` says; what interrupts the caller.
+    /// Fails with `AlreadyExists` if anything is at `path`, as `mkfifo(3)` does, and when the
+    /// caller is interrupted.
     pub fn create_new(path: impl AsRef<Path>, mode: u32) -> io::Result<Fifo> {
         let path = path.as_ref();
         blocking(|| kernel::create(path, mode))?;
         Fifo::open(path)
     }
 
-    /// Looks the FIFO at `path` up. From now on this is the one, also if it is renamed or removed.
+    /// Looks up the FIFO at `path`. The result stays the same FIFO, even if that is renamed or
+    /// removed.
+    ///
+    /// ```
+    /// let error = trine::ipc::Fifo::open("/dev/null").unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    /// ```
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: something else is there, which is not touched. `NotFound`, and what else `open(2)` says; what
-    /// interrupts the caller.
+    /// Fails with `InvalidInput` if something else is at `path`, which is left untouched; with
+    /// `NotFound` and other errors as `open(2)` does; and when the caller is interrupted.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Fifo> {
         let path = path.as_ref();
         let cached =
             if park::is_plain_thread() { None } else { file::open_cached(path, flags::PATH) };
         let place = match cached {
             Some(opened) => opened?,
-            None => asking(path, |path| file::open(path, flags::PATH, 0))?,
+            None => query(path, |path| file::open(path, flags::PATH, 0))?,
         };
         match kernel::other_kind(&place)? {
             None => Ok(Fifo { place, path: path.to_owned() }),
@@ -126,59 +152,86 @@ impl Fifo {
         }
     }
 
-    /// Opens the end that is read, waiting until there is a writer.
+    /// Opens the end for reading, and waits until there is a writer.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`; no descriptor; what interrupts the caller.
+    /// Fails with `PermissionDenied`, if no descriptor is left, and when the caller is interrupted.
     pub fn open_reader(&self) -> io::Result<PipeReader> {
         self.open_end(End::Reader, None).map(PipeReader::from)
     }
 
-    /// As [`open_reader`](Self::open_reader), waiting for at most `timeout`.
+    /// Opens the end for reading, and waits for a writer for at most `timeout`.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    /// # use trine::ipc::Fifo;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-timeout-{}", std::process::id()));
+    /// let fifo = Fifo::create_new(&path, 0o600)?;
+    /// let error = fifo.open_reader_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `TimedOut`; else as `open_reader`.
+    /// Fails with `TimedOut`, and as [`open_reader`](Self::open_reader) does.
     pub fn open_reader_timeout(&self, timeout: Duration) -> io::Result<PipeReader> {
         let deadline = Instant::now().checked_add(timeout);
         self.open_end(End::Reader, deadline).map(PipeReader::from)
     }
 
-    /// Opens the end that is read at once, whether there is a writer or not; then its first read waits for
-    /// one. Writers find a reader from now on.
+    /// Opens the end for reading at once, with or without a writer. The first read waits for a
+    /// writer. Writers find a reader from now on.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`; no descriptor.
+    /// Fails with `PermissionDenied`, and if no descriptor is left.
     pub fn try_open_reader(&self) -> io::Result<PipeReader> {
         Ok(PipeReader::before_its_writer(self.open_now(End::Reader)?))
     }
 
-    /// Opens the end that is written, waiting until there is a reader.
+    /// Opens the end for writing, and waits until there is a reader.
     ///
     /// # Errors
     ///
-    /// As [`open_reader`](Self::open_reader).
+    /// Fails as [`open_reader`](Self::open_reader) does.
     pub fn open_writer(&self) -> io::Result<PipeWriter> {
         self.open_end(End::Writer, None).map(PipeWriter::from)
     }
 
-    /// As [`open_writer`](Self::open_writer), waiting for at most `timeout`.
+    /// Opens the end for writing, and waits for a reader for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// `TimedOut`; else as `open_writer`.
+    /// Fails with `TimedOut`, and as [`open_reader`](Self::open_reader) does.
     pub fn open_writer_timeout(&self, timeout: Duration) -> io::Result<PipeWriter> {
         let deadline = Instant::now().checked_add(timeout);
         self.open_end(End::Writer, deadline).map(PipeWriter::from)
     }
 
-    /// Opens the end that is written, if there is a reader.
+    /// Opens the end for writing if there is a reader.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// # use trine::ipc::Fifo;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-writer-{}", std::process::id()));
+    /// let fifo = Fifo::create_new(&path, 0o600)?;
+    /// assert_eq!(fifo.try_open_writer().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// let _reader = fifo.try_open_reader()?;
+    /// fifo.try_open_writer()?;
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `WouldBlock`: there is none. Else as `open_writer`.
+    /// Fails with `WouldBlock` if there is no reader, and as [`open_writer`](Self::open_writer)
+    /// does.
     pub fn try_open_writer(&self) -> io::Result<PipeWriter> {
         match self.open_now(End::Writer) {
             Err(error) if file::has_no_peer(&error) => {
@@ -230,8 +283,8 @@ impl Fifo {
         let mut pauses = Pauses::new(deadline);
         let mut paused = Ok(());
         loop {
-            // It may also have come and gone.
-            if probe.has_writer(reader.as_fd()) || socket::is_hung_up(&reader) {
+            // A writer may also have come and gone since.
+            if probe.has_writer(reader.as_fd()) || poll::is_hung_up(&reader) {
                 return Ok(reader);
             }
             paused?;
@@ -240,11 +293,12 @@ impl Fifo {
     }
 }
 
-/// What the opening says, once it has ended.
+/// Waits until the kernel has completed the opening, and returns its result.
 ///
 /// # Errors
 ///
-/// `TimedOut` at `deadline`; what interrupts the caller. It has opened nothing then.
+/// Fails with `TimedOut` at `deadline`, and when the caller is interrupted. It has opened nothing
+/// then.
 fn wait_for(opening: Opening, deadline: Option<Instant>) -> io::Result<io::Result<OwnedFd>> {
     let opening = Source::of_nonblocking(opening);
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -252,11 +306,11 @@ fn wait_for(opening: Opening, deadline: Option<Instant>) -> io::Result<io::Resul
     waited.or_else(|error| end(&opening).map(Ok).ok_or(error))
 }
 
-/// Ends it, whatever interrupts the caller: what it had opened before that came to it.
+/// Cancels the opening, shielded from interruption; returns the end that it had opened before.
 fn end(opening: &Source<Opening>) -> Option<OwnedFd> {
-    /// Between two requests.
+    /// Pause between two requests to cancel it.
     const PAUSE: Duration = Duration::from_millis(1);
-    /// Beyond any time that it can take.
+    /// Longer than a cancellation can take.
     const MOST: Duration = Duration::from_secs(10);
     shield(MOST, || {
         loop {
@@ -264,7 +318,7 @@ fn end(opening: &Source<Opening>) -> Option<OwnedFd> {
             match opening.retry(Direction::Read, Some(PAUSE), Opening::take) {
                 Ok(ended) => return ended.ok(),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-                // It cannot be waited for in the reactor.
+                // The reactor cannot wait for it.
                 Err(_) => return opening.get().cancel(),
             }
         }

@@ -1,17 +1,31 @@
-//! Between processes.
+//! Communication between processes.
 //!
 //! | | carries | between |
 //! |---|---|---|
-//! | [`pipe()`] | bytes, one way | this process and its children, tasks |
-//! | [`channel()`](channel()) | messages of one type, many to many | processes that an end is sent to, by a descriptor any programs |
+//! | [`pipe()`] | bytes, one way | this process, its tasks and its children |
+//! | [`channel()`](channel()) | messages of one type, many to many | process tasks; any programs, by a descriptor |
 //! | [`Fifo`] | bytes, one way | any programs, by a path |
 //! | [`MessageQueue`] | messages with priorities | any programs, by a name |
-//! | [`Semaphore`] | permits | any programs, by a name; processes that it is sent to |
-//! | [`Shared`] | memory of any size that nobody changes any more, without a copy | processes that it is sent to |
-//! | [`SharedMut`] | atomic numbers that all may write | the same |
-//! | [`Mutex`] | a value behind a lock that outlives its holders | the same |
+//! | [`Semaphore`] | permits | any programs, by a name; process tasks |
+//! | [`Shared`] | immutable memory of any size, without a copy | process tasks; any programs, by a descriptor |
+//! | [`SharedMut`] | atomic numbers that all of them write | the same |
+//! | [`Mutex`] | a value behind a lock that survives the death of its holder | the same |
 //!
-//! Which to choose, what happens when a peer dies, and what each costs beside others: `docs/IPC.md` of the repository.
+//! `docs/IPC.md` in the repository compares them: which to choose, what happens when a peer dies,
+//! and what each costs.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `pipe.rs` | [`pipe()`] and its ends |
+//! | `fifo.rs` | [`Fifo`] |
+//! | `channel/` | typed messages in shared memory |
+//! | `message_queue/` | POSIX message queues |
+//! | `semaphore/` | POSIX semaphores |
+//! | `shared/` | sealed memory: [`Shared`], [`SharedMut`] |
+//! | `mutex/` | [`Mutex`] |
+//! | `carry.rs` | descriptors that travel with an encoded value |
+//! | `name.rs` | checks of names |
+//! | `backoff.rs` | pauses between attempts |
 
 pub(crate) mod carry;
 pub mod channel;

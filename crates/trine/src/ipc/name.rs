@@ -1,14 +1,14 @@
-//! Names of what the kernel keeps beside its files: message queues, semaphores.
+//! Names of kernel objects that are not files: message queues and semaphores.
 
 use std::ffi::CString;
 use std::io;
 
-/// The name without its slash, as the kernel takes it, and with it, as `mq_overview(7)` and programs in C
-/// write it.
+/// Checks `name`, and returns it without its slash, as the kernel takes it, and with it, as
+/// `mq_overview(7)` and C programs write it.
 ///
 /// # Errors
 ///
-/// `InvalidInput` for what is no such name. `most` is the number of bytes that it may have.
+/// Fails with `InvalidInput` for an invalid name, and for one of more than `most` bytes.
 pub(super) fn checked(kind: &str, name: &str, most: usize) -> io::Result<(CString, String)> {
     let bare = name.strip_prefix('/').unwrap_or(name);
     let why = if bare.is_empty() {

@@ -1,11 +1,11 @@
-//! Waiting for what nobody tells of.
+//! Pauses between attempts, for changes that the kernel does not report.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::task::park;
+use crate::task::wait;
 
-/// The times between looks: 1 ms, then longer, up to 16.
+/// Waits 1 ms, then twice as long each time, up to 16 ms.
 pub(super) struct Pauses {
     next: Duration,
     deadline: Option<Instant>,
@@ -16,9 +16,11 @@ impl Pauses {
         Pauses { next: Duration::from_millis(1), deadline }
     }
 
+    /// Waits for the next pause, at most until the deadline.
+    ///
     /// # Errors
     ///
-    /// `TimedOut` at the deadline; what interrupts the caller.
+    /// Fails with `TimedOut` at the deadline, and when the caller is interrupted.
     pub(super) fn wait(&mut self) -> io::Result<()> {
         let now = Instant::now();
         let end = now + self.next;
@@ -26,7 +28,7 @@ impl Pauses {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.next = (2 * self.next).min(Duration::from_millis(16));
-        park::wait_until(self.deadline.map_or(end, |deadline| deadline.min(end)))?;
+        wait::until(self.deadline.map_or(end, |deadline| deadline.min(end)))?;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Pipes.
 //!
-//! A short read does not say that there is no more: in a pipe of packets (`O_DIRECT`, which its writer can
-//! ask for at any time), it ends with each of them. So only `WouldBlock` begins a wait here.
+//! A short read does not mean that the pipe is empty. In packet mode (`O_DIRECT`, which a writer
+//! can switch on at any time), each packet ends a read. So only `WouldBlock` starts a wait here.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -9,14 +9,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::Stdio;
 
 use crate::reactor::{Direction, Source};
-use crate::sys::io::{socket, unix_socket};
+use crate::sys::io::{poll, unix_socket};
 use crate::sys::process::descriptors;
 
-/// A pipe: what is written at one end is read at the other. As [`std::io::pipe`].
+/// Creates a pipe: bytes written at one end are read at the other. The counterpart of
+/// [`std::io::pipe`].
 ///
-/// It holds 64 KiB, unless the system says otherwise; then writing waits. Reading waits for the first byte, and
-/// says the end once every writer is dropped. Both end with [`Interrupted`](crate::Interrupted), as an error, when the
-/// task is cancelled.
+/// A pipe holds 64 KiB unless the system is configured otherwise; once it is full, writing waits.
+/// Reading waits for the first byte, and finds the end once every writer is dropped. Both fail with
+/// [`Interrupted`](crate::Interrupted) when the task is cancelled.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -35,7 +36,7 @@ use crate::sys::process::descriptors;
 /// # }
 /// ```
 ///
-/// Either end may be a child's standard stream, and a child's may be an end:
+/// An end can become a child's standard stream, and a child's stream can become an end:
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -60,39 +61,40 @@ use crate::sys::process::descriptors;
 ///
 /// # Errors
 ///
-/// If there are no descriptors left.
+/// Fails if no descriptor is left.
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = unix_socket::pipe()?;
     let reader = PipeReader::new(reader.into(), false);
     Ok((reader, PipeWriter { source: Source::of_nonblocking(writer.into()) }))
 }
 
-/// The end of a [`pipe()`] that is read.
+/// The end of a [`pipe()`] for reading.
 pub struct PipeReader {
     source: Source<io::PipeReader>,
-    /// Of a FIFO that was opened before any writer came: until one has, an end of the pipe is none.
+    /// True for a FIFO that was opened before its first writer: until that comes, a read of 0 bytes
+    /// is not the end.
     may_be_first: bool,
 }
 
-/// The end of a [`pipe()`] that is written.
+/// The end of a [`pipe()`] for writing.
 ///
-/// Once every reader is gone, writing is the error `BrokenPipe`. Rust's programs ignore SIGPIPE; one that
-/// has given it its default back is ended by it instead, as with std.
+/// Once every reader is closed, writing fails with `BrokenPipe`. Rust programs ignore SIGPIPE; a
+/// program that has restored its default is killed by it instead, as with std.
 pub struct PipeWriter {
     source: Source<io::PipeWriter>,
 }
 
 impl PipeReader {
-    /// A second handle of the same end: each byte goes to one of them.
+    /// Creates a second handle of this end. Each byte goes to one of the handles.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<PipeReader> {
         Ok(PipeReader::new(self.source.get().try_clone()?, self.may_be_first))
     }
 
-    /// The end of a FIFO, which does not block, and had no writer when it was opened.
+    /// Takes the end of a FIFO that is in non-blocking mode and had no writer when it was opened.
     pub(super) fn before_its_writer(descriptor: OwnedFd) -> PipeReader {
         PipeReader::new(descriptor.into(), true)
     }
@@ -106,7 +108,7 @@ impl PipeReader {
         mut read: impl FnMut(&io::PipeReader) -> io::Result<usize>,
     ) -> io::Result<usize> {
         self.source.retry(Direction::Read, None, |pipe| match read(pipe)? {
-            0 if self.may_be_first && !socket::is_hung_up(pipe) => {
+            0 if self.may_be_first && !poll::is_hung_up(pipe) => {
                 Err(io::ErrorKind::WouldBlock.into())
             }
             count => Ok(count),
@@ -115,11 +117,12 @@ impl PipeReader {
 }
 
 impl PipeWriter {
-    /// A second handle of the same end. What is written at once stays together, up to 4096 bytes.
+    /// Creates a second handle of this end. A single write of up to 4096 bytes is never interleaved
+    /// with others.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<PipeWriter> {
         Ok(PipeWriter { source: Source::of_nonblocking(self.source.get().try_clone()?) })
     }
@@ -221,74 +224,74 @@ impl AsRawFd for PipeWriter {
     }
 }
 
-/// From now on this end does not block, nor do its clones of std.
+/// Puts the pipe end into non-blocking mode, which affects its std clones too.
 impl From<io::PipeReader> for PipeReader {
     fn from(reader: io::PipeReader) -> PipeReader {
-        // A descriptor that is not open says so at its first use.
+        // If the descriptor is not open, its first use reports that.
         let _ = descriptors::set_blocking(reader.as_fd(), false);
         PipeReader::new(reader, false)
     }
 }
 
-/// From now on this end does not block, nor do its clones of std.
+/// Puts the pipe end into non-blocking mode, which affects its std clones too.
 impl From<io::PipeWriter> for PipeWriter {
     fn from(writer: io::PipeWriter) -> PipeWriter {
-        // A descriptor that is not open says so at its first use.
+        // If the descriptor is not open, its first use reports that.
         let _ = descriptors::set_blocking(writer.as_fd(), false);
         PipeWriter { source: Source::of_nonblocking(writer) }
     }
 }
 
-/// For the reading end of any pipe: of a child's standard stream, of a FIFO.
+/// Takes the reading end of any pipe: a child's standard stream, a FIFO.
 impl From<OwnedFd> for PipeReader {
     fn from(descriptor: OwnedFd) -> PipeReader {
         io::PipeReader::from(descriptor).into()
     }
 }
 
-/// For the writing end of any pipe: of a child's standard stream, of a FIFO.
+/// Takes the writing end of any pipe: a child's standard stream, a FIFO.
 impl From<OwnedFd> for PipeWriter {
     fn from(descriptor: OwnedFd) -> PipeWriter {
         io::PipeWriter::from(descriptor).into()
     }
 }
 
-/// From now on this end blocks, also by its clones: those of trine would block their carriers.
+/// Puts the pipe end back into blocking mode. Its trine clones then block their carriers.
 impl From<PipeReader> for io::PipeReader {
     fn from(reader: PipeReader) -> io::PipeReader {
         reader.source.into_inner()
     }
 }
 
-/// From now on this end blocks, also by its clones: those of trine would block their carriers.
+/// Puts the pipe end back into blocking mode. Its trine clones then block their carriers.
 impl From<PipeWriter> for io::PipeWriter {
     fn from(writer: PipeWriter) -> io::PipeWriter {
         writer.source.into_inner()
     }
 }
 
-/// As into std's type.
+/// Puts the pipe end back into blocking mode, as the conversion into [`io::PipeReader`] does.
 impl From<PipeReader> for OwnedFd {
     fn from(reader: PipeReader) -> OwnedFd {
         io::PipeReader::from(reader).into()
     }
 }
 
-/// As into std's type.
+/// Puts the pipe end back into blocking mode, as the conversion into [`io::PipeWriter`] does.
 impl From<PipeWriter> for OwnedFd {
     fn from(writer: PipeWriter) -> OwnedFd {
         io::PipeWriter::from(writer).into()
     }
 }
 
-/// As into std's type.
+/// Puts the pipe end back into blocking mode, as the conversion into [`io::PipeReader`] does.
 impl From<PipeReader> for Stdio {
     fn from(reader: PipeReader) -> Stdio {
         io::PipeReader::from(reader).into()
     }
 }
 
-/// As into std's type.
+/// Puts the pipe end back into blocking mode, as the conversion into [`io::PipeWriter`] does.
 impl From<PipeWriter> for Stdio {
     fn from(writer: PipeWriter) -> Stdio {
         io::PipeWriter::from(writer).into()

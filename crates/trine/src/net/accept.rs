@@ -1,9 +1,9 @@
-//! What accepting does when the process has no descriptor or the kernel no memory left.
+//! Accepting connections when the process has no descriptor or the kernel no memory left.
 //!
-//! The connection stays in the listener's queue, and the listener stays ready: a loop that tried again at
-//! once would keep a core busy until somebody closes something. So it pauses, longer each time, and
-//! goes on by itself. That is reported once, until it has not happened for a while: at the limit a
-//! server finds room and loses it again many times a second.
+//! The connection stays in the listener's queue, and the listener stays ready. A loop that retried
+//! at once would keep a core busy until a descriptor is closed. So `accept` pauses, longer each
+//! time, and then goes on by itself. It reports this once, and again only after a while without it:
+//! a server at the limit finds room and loses it many times a second.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -12,20 +12,21 @@ use std::time::{Duration, Instant};
 
 use crate::reactor::{Direction, Source};
 use crate::sys::process::descriptors;
-use crate::task::park;
+use crate::task::wait;
 
-/// The first pause; each further one is twice as long.
+/// First pause; each further one is twice as long.
 const SHORTEST: Duration = Duration::from_millis(5);
-/// The longest pause.
+/// Longest pause.
 const LONGEST: Duration = Duration::from_millis(200);
-/// After this time without a failure, the next one is reported again.
+/// Time without a failure after which the next one is reported again.
 const OVER: Duration = Duration::from_secs(10);
 
-/// Calls `accept` until it has a connection, as [`Source::retry`]; pauses while there is no room for one.
+/// Calls `accept` as [`Source::retry`] does until it has a connection; pauses while there is no
+/// room for one.
 ///
 /// # Errors
 ///
-/// What else `accept` says; what ends a wait from outside.
+/// Fails with other errors of `accept`, and when the caller is interrupted.
 pub(super) fn accept<L: AsFd, T>(
     listener: &Source<L>,
     mut accept: impl FnMut(&L) -> io::Result<T>,
@@ -35,7 +36,7 @@ pub(super) fn accept<L: AsFd, T>(
         match listener.retry(Direction::Read, None, &mut accept) {
             Err(error) if descriptors::none_left(&error) => {
                 note(&error);
-                park::wait_until(Instant::now() + pause)?;
+                wait::until(Instant::now() + pause)?;
                 pause = LONGEST.min(2 * pause);
             }
             done => return done,
@@ -43,7 +44,7 @@ pub(super) fn accept<L: AsFd, T>(
     }
 }
 
-/// Reports `error`, unless the last one like it was a moment ago.
+/// Reports `error`, unless a similar one was reported shortly before.
 #[cold]
 fn note(error: &io::Error) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
@@ -51,7 +52,7 @@ fn note(error: &io::Error) {
     if last.is_some_and(|last| last.elapsed() < OVER) {
         return;
     }
-    // Not `eprintln!`, which panics where standard error cannot be written.
+    // `eprintln!` would panic where standard error is not writable.
     let _ = writeln!(
         io::stderr(),
         "trine: no connection can be accepted: {error}; accepting pauses and goes on when one can. {}",

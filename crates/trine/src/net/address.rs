@@ -1,4 +1,4 @@
-//! Addresses, as they are written, and names.
+//! Socket addresses, and names to look up.
 
 use std::io;
 use std::iter::Cloned;
@@ -8,10 +8,12 @@ use std::{net, option, slice, vec};
 use crate::reactor::blocking;
 use crate::task::Interrupted;
 
-/// What stands for the address of a socket: as [`std::net::ToSocketAddrs`], but a name parks the coroutine
-/// that asks for it, where std would block its carrier.
+/// A value that stands for one or more socket addresses: the counterpart of
+/// [`std::net::ToSocketAddrs`].
 ///
-/// | | |
+/// Looking up a name parks the calling coroutine; std would block its carrier.
+///
+/// | type | addresses |
 /// |---|---|
 /// | [`SocketAddr`], [`SocketAddrV4`], [`SocketAddrV6`] | itself |
 /// | ([`IpAddr`], `u16`), also with [`Ipv4Addr`] or [`Ipv6Addr`] | address and port |
@@ -19,7 +21,7 @@ use crate::task::Interrupted;
 /// | `&str`, `String` | `"address:port"`, `"[address]:port"` or `"name:port"` |
 /// | `&[SocketAddr]` | each of them, in that order |
 ///
-/// Only names are looked up: what can be read as an address is one.
+/// Only names are looked up. Text that can be read as an address is one.
 ///
 /// ```
 /// use trine::net::ToSocketAddrs;
@@ -31,29 +33,31 @@ use crate::task::Interrupted;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait ToSocketAddrs {
-    /// The addresses.
+    /// Iterator over the addresses.
     type Iter: Iterator<Item = SocketAddr>;
 
-    /// The addresses that it stands for; a name has any number of them.
+    /// Returns the addresses, of which a name has any number.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it cannot be read as one; what the resolver says of a name; what interrupts
-    /// the caller meanwhile.
+    /// Fails with `InvalidInput` if the value cannot be read as an address, with the resolver's
+    /// error for a name, and when the caller is interrupted.
     fn to_socket_addrs(&self) -> io::Result<Self::Iter>;
 }
 
-/// Asks for the addresses of a name, on a thread for what can only block.
+/// Looks up the addresses of a name, on a thread for blocking calls.
 fn resolve_name(name: &str, port: u16) -> io::Result<vec::IntoIter<SocketAddr>> {
     let name = name.to_owned();
     blocking::detached(move || net::ToSocketAddrs::to_socket_addrs(&(name, port)))?
 }
 
-/// Calls `attempt` with each address until it has a value; the error of the last one else.
+/// Calls `attempt` with each address until it succeeds; returns the error of the last one
+/// otherwise.
 ///
 /// # Errors
 ///
-/// What ends a wait from outside comes at once: the waits for other addresses would end likewise.
+/// Fails at once when the caller is interrupted: attempts with other addresses would fail in the
+/// same way.
 pub(super) fn first<T>(
     addresses: impl ToSocketAddrs,
     mut attempt: impl FnMut(&SocketAddr) -> io::Result<T>,

@@ -1,7 +1,8 @@
-//! From and to std's sockets and bare descriptors.
+//! Conversions from and to std's sockets and bare descriptors.
 //!
-//! `From`, not `TryFrom`: the one step that the kernel could refuse is to make the socket one that does not
-//! block, and it does so only for a descriptor that is not open, which a socket of std never is.
+//! They are `From`, not `TryFrom`: the only step that the kernel could refuse is to make the socket
+//! non-blocking, and it refuses that only for a descriptor that is not open. A socket of std always
+//! is.
 
 use std::fmt;
 use std::net;
@@ -11,7 +12,7 @@ use super::timeout::Timeouts;
 use super::{TcpListener, TcpStream, UdpSocket};
 use crate::reactor::Source;
 
-/// A socket of std's as one that does not block.
+/// Puts a socket of std into non-blocking mode.
 fn source<S: AsFd>(socket: S) -> Source<S> {
     Source::new(socket).expect("the descriptor of a socket is open")
 }
@@ -23,7 +24,7 @@ impl From<net::TcpListener> for TcpListener {
 }
 
 impl From<net::TcpStream> for TcpStream {
-    /// The timeouts come along.
+    /// Keeps the timeouts.
     fn from(stream: net::TcpStream) -> TcpStream {
         let timeouts = Timeouts::of(
             stream.read_timeout().ok().flatten(),
@@ -34,7 +35,7 @@ impl From<net::TcpStream> for TcpStream {
 }
 
 impl From<net::UdpSocket> for UdpSocket {
-    /// The timeouts come along.
+    /// Keeps the timeouts.
     fn from(socket: net::UdpSocket) -> UdpSocket {
         let timeouts = Timeouts::of(
             socket.read_timeout().ok().flatten(),
@@ -45,14 +46,14 @@ impl From<net::UdpSocket> for UdpSocket {
 }
 
 impl From<TcpListener> for net::TcpListener {
-    /// It blocks again.
+    /// Puts the socket back into blocking mode.
     fn from(listener: TcpListener) -> net::TcpListener {
         listener.source.into_inner()
     }
 }
 
 impl From<TcpStream> for net::TcpStream {
-    /// It blocks again, and has the timeouts.
+    /// Puts the socket back into blocking mode, and keeps the timeouts.
     fn from(stream: TcpStream) -> net::TcpStream {
         let socket = stream.source.into_inner();
         // Refused only for zero, which they are not.
@@ -63,7 +64,7 @@ impl From<TcpStream> for net::TcpStream {
 }
 
 impl From<UdpSocket> for net::UdpSocket {
-    /// It blocks again, and has the timeouts.
+    /// Puts the socket back into blocking mode, and keeps the timeouts.
     fn from(udp: UdpSocket) -> net::UdpSocket {
         let socket = udp.source.into_inner();
         // Refused only for zero, which they are not.

@@ -1,8 +1,8 @@
-//! Sockets, with std's names: whoever knows [`std::net`] knows them.
+//! Sockets, with the names and meanings of [`std::net`] and [`std::os::unix::net`].
 //!
-//! A call that has to wait parks the coroutine it is called in, and its carrier goes on with others; on
-//! a plain thread it blocks that thread. It ends when its task is cancelled or its time is up, with
-//! an error that holds an [`Interrupted`](crate::Interrupted).
+//! A call that must wait parks the calling coroutine, and its carrier runs others. On a plain
+//! thread it blocks the thread. It fails with an error that holds an
+//! [`Interrupted`](crate::Interrupted) when its task is cancelled or reaches its deadline.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -29,26 +29,40 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # What differs from std
+//! # Differences from std
 //!
 //! | | std | here |
 //! |---|---|---|
-//! | `set_nonblocking` | there | missing: the sockets never block the carrier, the calls always wait |
+//! | `set_nonblocking` | exists | missing: no call blocks the carrier, and all calls wait |
 //! | a read or write whose timeout is over | `WouldBlock` | `TimedOut` |
 //! | timeouts and `try_clone` | one timeout for all clones | each clone has its own, at first the same |
 //! | a read into an empty buffer | waits until there is something to read | `Ok(0)` at once |
-//! | `accept` without a free descriptor | an error | pauses until there is one, and says so once on standard error |
-//! | [`Incoming`] | never ends | ends when its task is cancelled or its time is up |
+//! | `accept` without a free descriptor | an error | pauses until there is one, and reports it once on standard error |
+//! | [`Incoming`] | never ends | ends when its task is cancelled or reaches its deadline |
 //! | names, as in `connect("example.com:80")` | block the thread | park the coroutine |
 //!
-//! # From and to std
+//! # Conversions
 //!
-//! `From` leads from each type to its counterpart of std, and back, with its options and timeouts; what comes from
-//! [`OwnedFd`](std::os::fd::OwnedFd) is taken at its word. A socket of std that comes out blocks, as std's do.
+//! `From` converts each type from and to its counterpart of std, with its options and timeouts. A
+//! descriptor ([`OwnedFd`](std::os::fd::OwnedFd)) must be one of a socket of that type; this is not
+//! checked. A socket that is converted to std blocks, as std's sockets do.
 //!
-//! Whether a socket blocks belongs to the socket, not to the handle: a clone (`try_clone`) that stays
-//! behind changes with it. Streams and packets here do not mind if a clone was given to std, but a
-//! [`TcpListener`] would block its carrier in `accept`; and a clone that was left with std says `WouldBlock`.
+//! Blocking mode is a property of the socket, not of the handle, so a clone (`try_clone`) that
+//! stays behind changes with it. Streams and UDP sockets here work on if a clone was converted to
+//! std, but a [`TcpListener`] would block its carrier in `accept`. A std clone of a converted
+//! socket fails with `WouldBlock`.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `tcp_listener.rs` | [`TcpListener`], [`Incoming`] |
+//! | `tcp_stream.rs` | [`TcpStream`] |
+//! | `udp.rs` | [`UdpSocket`] |
+//! | `unix/` | [`UnixListener`], [`UnixStream`], [`UnixDatagram`] |
+//! | `readiness.rs` | [`Readiness`]: waits for any descriptor |
+//! | `address.rs` | [`ToSocketAddrs`] |
+//! | `convert.rs` | conversions from and to std, descriptors, `Debug` |
+//! | `accept.rs` | accepting without a free descriptor |
+//! | `timeout.rs` | timeouts of reads and writes |
 
 mod accept;
 mod address;

@@ -1,4 +1,4 @@
-//! Waiting for any descriptor.
+//! Waits for any descriptor.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 use crate::reactor::{Direction, Source};
 use crate::task::park;
 
-/// Waits for any descriptor: an eventfd, inotify, a terminal, the socket of a C library.
+/// A descriptor to wait for: an eventfd, inotify, a terminal, the socket of a C library.
 ///
-/// `T` is the descriptor, or what owns it; a [`BorrowedFd`] or a reference will do, and may be waited for
-/// by several `Readiness` at once. It must be the same descriptor for as long as it is in here. Its flags are
-/// left as they are: calls on it may block, unless whoever has made it has set `O_NONBLOCK`.
+/// `T` is the descriptor or its owner. A [`BorrowedFd`] or a reference will do, and several
+/// `Readiness` may wait for the same descriptor at once. `T` must always return the same
+/// descriptor. The descriptor's flags stay as they are, so calls on it block unless its creator has
+/// set `O_NONBLOCK`.
 ///
-/// The kernel is asked before each wait, so it does not matter what was read or written
-/// by others meanwhile. What is always ready, such as a file, is so here. To be at its end, or to have an error, is
-/// to be ready: the next call on the descriptor says what it is.
+/// The kernel is asked before each wait, so reads and writes by others do no harm. A descriptor
+/// that is always ready, such as a file's, is always ready here. End of file and errors count as
+/// ready: the next call on the descriptor reports them.
 ///
 /// ```
 /// use std::io::{self, Read, Write};
@@ -50,42 +51,60 @@ pub struct Readiness<T: AsFd> {
 }
 
 impl<T: AsFd> Readiness<T> {
-    /// Takes a descriptor to wait for.
+    /// Creates a `Readiness` for a descriptor.
     pub fn new(descriptor: T) -> Readiness<T> {
         let source = Source::of_nonblocking(descriptor);
         Readiness { source, readers: Arc::default(), writers: Arc::default() }
     }
 
-    /// What it was made of.
+    /// Returns a reference to the descriptor's owner.
     pub fn get_ref(&self) -> &T {
         self.source.get()
     }
 
-    /// Gives it back.
+    /// Returns the descriptor's owner.
     pub fn into_inner(self) -> T {
         self.source.release()
     }
 
-    /// Waits until there is something to read, to accept or to learn.
+    /// Waits until there is data, a connection, an error or the end to read.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use trine::net::Readiness;
+    ///
+    /// let (reader, mut writer) = std::io::pipe()?;
+    /// writer.write_all(b"!")?;
+    /// Readiness::new(&reader).wait_readable()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Interrupted`](crate::Interrupted) if the wait is ended from outside; no room for one more watched descriptor.
+    /// Fails when the caller is interrupted, and if the reactor cannot watch one more descriptor.
     pub fn wait_readable(&self) -> io::Result<()> {
         self.source.wait_ready(Direction::Read, None)
     }
 
-    /// Waits until there is room to write.
+    /// Waits until there is room to write, or an error.
+    ///
+    /// ```
+    /// use trine::net::Readiness;
+    ///
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// Readiness::new(&writer).wait_writable()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`wait_readable`](Self::wait_readable).
+    /// Fails as [`wait_readable`](Self::wait_readable) does.
     pub fn wait_writable(&self) -> io::Result<()> {
         self.source.wait_ready(Direction::Write, None)
     }
 
-    /// As [`wait_readable`](Self::wait_readable), for at most `timeout`; zero only looks. A timeout beyond
-    /// what the clock can count is none.
+    /// Waits like [`wait_readable`](Self::wait_readable), for at most `timeout`; zero only looks. A
+    /// timeout beyond the clock's range never ends.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -103,38 +122,51 @@ impl<T: AsFd> Readiness<T> {
     ///
     /// # Errors
     ///
-    /// `TimedOut`; else as `wait_readable`.
+    /// Fails with `TimedOut`, and as [`wait_readable`](Self::wait_readable) does.
     pub fn wait_readable_timeout(&self, timeout: Duration) -> io::Result<()> {
         self.source.wait_ready(Direction::Read, Instant::now().checked_add(timeout))
     }
 
-    /// As [`wait_writable`](Self::wait_writable), for at most `timeout`; as
+    /// Waits like [`wait_writable`](Self::wait_writable), for at most `timeout`, which counts as in
     /// [`wait_readable_timeout`](Self::wait_readable_timeout).
     ///
     /// # Errors
     ///
-    /// `TimedOut`; else as `wait_readable`.
+    /// Fails with `TimedOut`, and as [`wait_readable`](Self::wait_readable) does.
     pub fn wait_writable_timeout(&self, timeout: Duration) -> io::Result<()> {
         self.source.wait_ready(Direction::Write, Instant::now().checked_add(timeout))
     }
 
-    /// Calls `operation` until it says something other than `WouldBlock`, and waits until there is something to
-    /// read in between.
+    /// Calls `operation` until it fails with something other than `WouldBlock` or succeeds; in
+    /// between, waits until the descriptor is readable. An `operation` that a signal interrupts is
+    /// repeated.
     ///
     /// # Errors
     ///
-    /// What `operation` says, but `Interrupted` by a signal; what ends the wait as in
-    /// [`wait_readable`](Self::wait_readable).
+    /// Fails as `operation` and [`wait_readable`](Self::wait_readable) do.
     pub fn read_with<R>(&self, operation: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.with(Direction::Read, operation)
     }
 
-    /// Calls `operation` until it says something other than `WouldBlock`, and waits until there is room to write
-    /// in between.
+    /// Calls `operation` until it fails with something other than `WouldBlock` or succeeds; in
+    /// between, waits until the descriptor is writable. An `operation` that a signal interrupts is
+    /// repeated.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::os::unix::net::UnixStream;
+    /// use trine::net::Readiness;
+    ///
+    /// let (one, _other) = UnixStream::pair()?;
+    /// one.set_nonblocking(true)?;
+    /// let one = Readiness::new(one);
+    /// assert_eq!(one.write_with(|mut one| one.write(b"hello"))?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`read_with`](Self::read_with).
+    /// Fails as `operation` and [`wait_writable`](Self::wait_writable) do.
     pub fn write_with<R>(&self, operation: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.with(Direction::Write, operation)
     }
@@ -155,7 +187,8 @@ impl<T: AsFd> Readiness<T> {
         }
     }
 
-    /// A future of [`wait_readable`](Self::wait_readable), for async code. Any number may be awaited at once.
+    /// Waits like [`wait_readable`](Self::wait_readable), as a future. Any number of futures may
+    /// wait at once.
     ///
     /// ```
     /// use std::io::{Read, Write};
@@ -177,23 +210,24 @@ impl<T: AsFd> Readiness<T> {
     ///
     /// # Errors
     ///
-    /// No room for one more watched descriptor.
+    /// Fails if the reactor cannot watch one more descriptor.
     pub async fn readable(&self) -> io::Result<()> {
         self.ready(Direction::Read, &self.readers).await
     }
 
-    /// A future of [`wait_writable`](Self::wait_writable); as [`readable`](Self::readable).
+    /// Waits like [`wait_writable`](Self::wait_writable), as a future. Any number of futures may
+    /// wait at once.
     ///
     /// # Errors
     ///
-    /// As [`readable`](Self::readable).
+    /// Fails as [`readable`](Self::readable) does.
     pub async fn writable(&self) -> io::Result<()> {
         self.ready(Direction::Write, &self.writers).await
     }
 
     async fn ready(&self, direction: Direction, crowd: &Arc<Crowd>) -> io::Result<()> {
         let mut place = Place { crowd, number: None };
-        // One waker stands for all of the crowd.
+        // One waker stands for all waiters.
         let all = Waker::from(Arc::clone(crowd));
         poll_fn(|cx| {
             place.take(cx.waker());
@@ -215,7 +249,7 @@ impl<T: AsFd> AsFd for Readiness<T> {
     }
 }
 
-/// The futures that wait for one direction; a source knows one waker for each.
+/// The futures that wait for one direction. A source has one waker for each direction.
 #[derive(Debug, Default)]
 struct Crowd {
     waiting: Mutex<Waiting>,
@@ -236,12 +270,12 @@ impl Crowd {
 impl Wake for Crowd {
     fn wake(self: Arc<Self>) {
         let wakers = mem::take(&mut self.waiting().wakers);
-        // Outside the lock, as a waker is anybody's code.
+        // A waker may run arbitrary code, so it runs outside the lock.
         wakers.into_iter().for_each(|(_, waker)| park::wake(waker));
     }
 }
 
-/// A future's place in the crowd, left when it ends or is dropped.
+/// A future's entry among the waiters. Dropping it removes the entry.
 struct Place<'a> {
     crowd: &'a Crowd,
     number: Option<u64>,

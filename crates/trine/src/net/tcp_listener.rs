@@ -1,4 +1,4 @@
-//! Listening for connections.
+//! The TCP listener.
 
 use std::io;
 use std::iter::FusedIterator;
@@ -10,10 +10,10 @@ use crate::reactor::Source;
 use crate::sys;
 use crate::task::Interrupted;
 
-/// A socket that listens for connections; as [`std::net::TcpListener`].
+/// A TCP socket that listens for connections: the counterpart of [`std::net::TcpListener`].
 ///
-/// Any number of coroutines and threads may accept at once, by reference: each connection goes to one of
-/// them. Closed when dropped.
+/// Any number of coroutines and threads may accept at once, by reference; each connection goes to
+/// one of them. Dropping it closes the socket.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -37,17 +37,17 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens at `address`; at the first that can be had, if it stands for several. Port 0 has the
-    /// kernel choose a free one, which [`local_addr`](Self::local_addr) tells.
+    /// Listens at `address`, or at the first of its addresses that is available. For port 0 the
+    /// kernel chooses a free port, which [`local_addr`](Self::local_addr) returns.
     ///
-    /// As many connections wait to be accepted as the system allows (`net.core.somaxconn`); with std, 128.
-    ///
-    /// A port that connections of an earlier listener still linger at may be taken (`SO_REUSEADDR`).
+    /// The queue of connections is as long as the system allows (`net.core.somaxconn`); std's holds
+    /// 128. A port where connections of an earlier listener linger can be taken (`SO_REUSEADDR`).
     ///
     /// # Errors
     ///
-    /// `AddrInUse` if somebody else listens there; `AddrNotAvailable`, `PermissionDenied` and others of the
-    /// kernel; those of [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs).
+    /// Fails with `AddrInUse` if another socket listens there, with `AddrNotAvailable`,
+    /// `PermissionDenied` and other errors of the kernel, and as
+    /// [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs) does.
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<TcpListener> {
         let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
         let listener = net::TcpListener::bind(&addresses[..])?;
@@ -55,75 +55,77 @@ impl TcpListener {
         Ok(TcpListener { source: Source::new(listener)? })
     }
 
-    /// Waits for a connection, and gives it with the address of its peer.
+    /// Waits for a connection, and returns it with the address of its peer.
     ///
-    /// A connection that its peer has given up in the queue is passed over. If there is no descriptor or no
-    /// memory for one, `accept` pauses, up to 200 ms at a time, and tries again until there is; the
-    /// first pause is reported on standard error.
+    /// Skips a connection that its peer has closed in the queue. While no descriptor or memory is
+    /// left, `accept` pauses, up to 200 ms at a time, and retries; the first pause is reported on
+    /// standard error.
     ///
     /// # Errors
     ///
-    /// What interrupts the caller; `InvalidInput` if what the listener was made of is none.
+    /// Fails when the caller is interrupted, and with `InvalidInput` if the listener was made of
+    /// another kind of descriptor.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (socket, from) = accept(&self.source, |listener| sys::io::net::accept(listener))?;
         let source = Source::of_nonblocking(net::TcpStream::from(socket));
         Ok((TcpStream::new(source), from))
     }
 
-    /// The connections as they come: each `next` is an [`accept`](Self::accept).
+    /// Returns an iterator over the connections: each `next` is an [`accept`](Self::accept).
     ///
-    /// Ends when the caller's task is cancelled or its time is up; [`checkpoint`](crate::checkpoint) says which.
+    /// It ends when the caller's task is cancelled or reaches its deadline;
+    /// [`checkpoint`](crate::checkpoint) tells which.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self, ended: false }
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpListener::local_addr`] does.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().local_addr()
     }
 
-    /// Another handle of the same socket.
+    /// Creates a second handle of the socket.
     ///
     /// # Errors
     ///
-    /// If there is no room for one more descriptor.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<TcpListener> {
         Ok(TcpListener { source: Source::of_nonblocking(self.source.get().try_clone()?) })
     }
 
-    /// How many routers its packets may pass (`IP_TTL`).
+    /// Sets the number of routers that packets of its connections may pass (`IP_TTL`).
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpListener::set_ttl`] does.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.source.get().set_ttl(ttl)
     }
 
-    /// How many routers its packets may pass.
+    /// Returns the number of routers that packets of its connections may pass.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpListener::ttl`] does.
     pub fn ttl(&self) -> io::Result<u32> {
         self.source.get().ttl()
     }
 
-    /// Takes the error that waits in the socket (`SO_ERROR`), if one does.
+    /// Takes the pending error of the socket (`SO_ERROR`), if it has one.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpListener::take_error`] does.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.source.get().take_error()
     }
 }
 
-/// The connections of a listener, as they come; see [`TcpListener::incoming`].
+/// Iterator over the connections of a listener; made by [`TcpListener::incoming`].
 #[derive(Debug)]
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Incoming<'a> {

@@ -1,4 +1,4 @@
-//! Connections.
+//! The TCP connection.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
@@ -9,18 +9,21 @@ use super::address::first;
 use super::timeout::{Timeouts, refuse_zero};
 use crate::reactor::{Direction, Source};
 use crate::sys;
-use crate::sys::io::socket::{self, MOST_BUFFERS, Patience};
+use crate::sys::io::Blocking;
+use crate::sys::io::socket::{self, MOST_BUFFERS};
 
-/// Most bytes of one read; more than any socket holds.
+/// Limit of the bytes of one read; above the capacity of any socket.
 const MOST: usize = 1 << 30;
 
-/// A connection; as [`std::net::TcpStream`].
+/// A TCP connection: the counterpart of [`std::net::TcpStream`].
 ///
-/// [`Read`] and [`Write`] are there for `&TcpStream` too: one coroutine may read while another writes. A
-/// read waits until there is something, a write until there is room for a part: a peer that does not read
-/// keeps its writer waiting, and nothing is buffered here. Closed when dropped.
+/// `&TcpStream` implements [`Read`] and [`Write`] too, so one coroutine can read while another
+/// writes. A read waits until there is data, a write until there is room for a part of its bytes.
+/// Nothing is buffered here, so a peer that does not read keeps its writer waiting. Dropping it
+/// closes the connection.
 ///
-/// A peer that is gone is an error of the call (`BrokenPipe`, `ConnectionReset`), never a signal.
+/// A peer that has closed its end causes an error (`BrokenPipe`, `ConnectionReset`), never a
+/// signal.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -46,26 +49,28 @@ impl TcpStream {
         TcpStream { source, timeouts: Timeouts::default() }
     }
 
-    /// Connects to `address`; to the first that answers, if it stands for several.
+    /// Connects to `address`, or to the first of its addresses that accepts.
     ///
-    /// If the caller is interrupted meanwhile, the attempt is given up and its descriptor closed.
+    /// If the caller is interrupted meanwhile, the attempt ends and its descriptor is closed.
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused`, `TimedOut` (the kernel's patience is about two minutes), `HostUnreachable` and
-    /// others of the kernel, for the last address that was tried; those of
-    /// [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs); what interrupts the caller.
+    /// Fails with `ConnectionRefused`, `TimedOut` (the kernel gives up after about two minutes),
+    /// `HostUnreachable` and other errors of the kernel, for the last address that was tried; as
+    /// [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs) does; and when the caller is
+    /// interrupted.
     pub fn connect<A: ToSocketAddrs>(address: A) -> io::Result<TcpStream> {
         first(address, |address| TcpStream::open(address, None))
     }
 
-    /// Connects to one address, within `timeout`.
+    /// Connects to one address, and waits for at most `timeout`.
     ///
     /// [`time::timeout`](crate::time::timeout) limits a [`connect`](Self::connect) to a name.
     ///
     /// # Errors
     ///
-    /// As `connect`; `TimedOut` after `timeout`, `InvalidInput` if that is zero.
+    /// Fails as `connect` does, with `TimedOut` after `timeout`, and with `InvalidInput` if that is
+    /// zero.
     ///
     /// ```
     /// use std::time::Duration;
@@ -87,50 +92,52 @@ impl TcpStream {
         Ok(TcpStream::new(source))
     }
 
-    /// Where the other end is.
+    /// Returns the address of the other end.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if it was reset; the kernel's.
+    /// Fails with `NotConnected` if the connection was reset, and as
+    /// [`std::net::TcpStream::peer_addr`] does.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().peer_addr()
     }
 
-    /// Where this end is.
+    /// Returns the address of this end.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpStream::local_addr`] does.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().local_addr()
     }
 
-    /// Ends reading, writing or both, also for those who wait in it now: reads find the end, writes
-    /// `BrokenPipe`. The end of writing is what the peer reads as the end.
+    /// Shuts down reading, writing or both, also for calls that wait now: reads find the end,
+    /// writes fail with `BrokenPipe`. The peer reads the end once writing is shut down.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if the connection is gone already.
+    /// Fails with `NotConnected` if the connection is closed already.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.source.get().shutdown(how)
     }
 
-    /// Another handle of the same connection, with timeouts of its own, which begin as this one's.
+    /// Creates a second handle of the connection. It has timeouts of its own, which start as this
+    /// handle's.
     ///
     /// # Errors
     ///
-    /// If there is no room for one more descriptor.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<TcpStream> {
         let source = Source::of_nonblocking(self.source.get().try_clone()?);
         Ok(TcpStream { source, timeouts: self.timeouts.clone() })
     }
 
-    /// The longest time that a read waits; `None` is no limit. Where std's read says `WouldBlock` then, one here
-    /// says `TimedOut`.
+    /// Sets the longest wait of a read; `None` sets no limit. A read that exceeds it fails with
+    /// `TimedOut`, where std's fails with `WouldBlock`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is zero.
+    /// Fails with `InvalidInput` if the limit is zero.
     ///
     /// ```
     /// use std::io::{ErrorKind, Read};
@@ -148,107 +155,120 @@ impl TcpStream {
         self.timeouts.read.set(limit)
     }
 
-    /// The longest time that a write waits; `None` is no limit. Each `write` of a `write_all` has it anew.
+    /// Sets the longest wait of a write; `None` sets no limit. Each `write` of a `write_all` has
+    /// the whole time.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is zero.
+    /// Fails with `InvalidInput` if the limit is zero.
     pub fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         self.timeouts.write.set(limit)
     }
 
-    /// The longest time that a read waits.
+    /// Returns the longest wait of a read.
     ///
     /// # Errors
     ///
-    /// None; std has a `Result` here.
+    /// Never fails; std's signature has a `Result`.
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.timeouts.read.get())
     }
 
-    /// The longest time that a write waits.
+    /// Returns the longest wait of a write.
     ///
     /// # Errors
     ///
-    /// None; std has a `Result` here.
+    /// Never fails; std's signature has a `Result`.
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.timeouts.write.get())
     }
 
-    /// As a read, but the bytes stay there to be read again.
+    /// Reads without removing the bytes, so that they are read again.
     ///
     /// # Errors
     ///
-    /// As a read: `TimedOut`, `ConnectionReset`, what interrupts the caller.
+    /// Fails as a read does: with `TimedOut`, `ConnectionReset`, and when the caller is
+    /// interrupted.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }
         let limit = self.timeouts.read.get();
-        self.source.retry(Direction::Read, limit, |socket| sys::io::net::peek(socket, buffer))
+        self.source.retry(Direction::Read, limit, |socket| socket::peek(socket, buffer))
     }
 
-    /// Whether small pieces are sent at once, and not collected for a moment (`TCP_NODELAY`).
+    /// Sends small pieces at once if true, instead of collecting them for a moment (`TCP_NODELAY`).
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpStream::set_nodelay`] does.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.source.get().set_nodelay(nodelay)
     }
 
-    /// Whether small pieces are sent at once.
+    /// Returns true if small pieces are sent at once.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpStream::nodelay`] does.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.source.get().nodelay()
     }
 
-    /// What closing does with bytes that were not sent yet (`SO_LINGER`): `None` sends them in the
-    /// background; zero drops them and resets the connection; a time, in whole seconds, has the closing
-    /// thread, and so the carrier, wait for them that long.
+    /// Sets what closing does with unsent bytes (`SO_LINGER`). `None` sends them in the background.
+    /// Zero drops them and resets the connection. Another time, in whole seconds, makes the closing
+    /// thread, and so the carrier, wait that long for them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_linger(Some(Duration::ZERO))?; // closing resets the connection
+    /// assert_eq!(stream.linger()?, Some(Duration::ZERO));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails if the kernel refuses the option.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         sys::io::net::set_linger(&self.source, linger)
     }
 
-    /// What closing does with bytes that were not sent yet.
+    /// Returns what closing does with unsent bytes, as set by [`set_linger`](Self::set_linger).
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails if the kernel refuses the option.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
         sys::io::net::linger(&self.source)
     }
 
-    /// How many routers its packets may pass (`IP_TTL`).
+    /// Sets the number of routers that its packets may pass (`IP_TTL`).
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpStream::set_ttl`] does.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.source.get().set_ttl(ttl)
     }
 
-    /// How many routers its packets may pass.
+    /// Returns the number of routers that its packets may pass.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpStream::ttl`] does.
     pub fn ttl(&self) -> io::Result<u32> {
         self.source.get().ttl()
     }
 
-    /// Takes the error that waits in the socket (`SO_ERROR`), if one does.
+    /// Takes the pending error of the socket (`SO_ERROR`), if it has one.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::TcpStream::take_error`] does.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.source.get().take_error()
     }
@@ -269,7 +289,8 @@ impl Read for &TcpStream {
         if buffers.iter().all(|buffer| buffer.is_empty()) {
             return Ok(0);
         }
-        // `read_stream` must not take a full read for a short one, so `MOST` bounds what it believes.
+        // `read_stream` takes a read below its limit for a short one. `MOST` keeps the limit below
+        // the largest possible read.
         let most = buffers.iter().fold(0_usize, |sum, buffer| sum.saturating_add(buffer.len()));
         self.source.read_stream(most.min(MOST), self.timeouts.read.get(), |socket| {
             socket::receive_vectored(socket, buffers)
@@ -280,18 +301,18 @@ impl Read for &TcpStream {
 impl Write for &TcpStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
-            // Needs no room; the kernel only says whether the connection is there.
-            return socket::send(&self.source, bytes, Patience::Now);
+            // Needs no room; the kernel only checks the connection.
+            return socket::send(&self.source, bytes, Blocking::No);
         }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
-            socket::send(socket, bytes, Patience::Now)
+            socket::send(socket, bytes, Blocking::No)
         })
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
         if buffers.iter().all(|buffer| buffer.is_empty()) {
-            return socket::send(&self.source, &[], Patience::Now);
+            return socket::send(&self.source, &[], Blocking::No);
         }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
             socket::send_vectored(socket, buffers)

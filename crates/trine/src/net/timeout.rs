@@ -1,11 +1,11 @@
-//! The longest time that a socket's reads and writes wait.
+//! Timeouts of a socket's reads and writes.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// The two of a socket; they begin as none.
+/// The two timeouts of a socket; none by default.
 #[derive(Debug, Default)]
 pub(super) struct Timeouts {
     pub(super) read: Timeout,
@@ -19,14 +19,14 @@ impl Clone for Timeouts {
 }
 
 impl Timeouts {
-    /// Those of a socket of std; one of zero is none.
+    /// Takes the timeouts of a socket of std; zero means none.
     pub(super) fn of(read: Option<Duration>, write: Option<Duration>) -> Timeouts {
         let timeout = |limit| Timeout(AtomicU64::new(nanoseconds(limit)));
         Timeouts { read: timeout(read), write: timeout(write) }
     }
 }
 
-/// In nanoseconds; 0 is none.
+/// A timeout in nanoseconds; 0 means none.
 #[derive(Debug, Default)]
 pub(super) struct Timeout(AtomicU64);
 
@@ -39,9 +39,11 @@ impl Timeout {
         }
     }
 
+    /// Sets the timeout.
+    ///
     /// # Errors
     ///
-    /// `InvalidInput` for a limit of zero, as std.
+    /// Fails with `InvalidInput` for zero, as std does.
     pub(super) fn set(&self, limit: Option<Duration>) -> io::Result<()> {
         refuse_zero(limit)?;
         self.0.store(nanoseconds(limit), Relaxed);
@@ -49,14 +51,16 @@ impl Timeout {
     }
 }
 
-/// 584 years are as good as more.
+/// Converts into nanoseconds; 584 years stand for all longer times.
 fn nanoseconds(limit: Option<Duration>) -> u64 {
     limit.map_or(0, |limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// Checks that a timeout is not zero.
+///
 /// # Errors
 ///
-/// `InvalidInput` for a limit of zero, as std.
+/// Fails with `InvalidInput` for zero, as std does.
 pub(super) fn refuse_zero(limit: Option<Duration>) -> io::Result<()> {
     if limit == Some(Duration::ZERO) {
         let text = "cannot set a 0 duration timeout";

@@ -1,4 +1,4 @@
-//! Packets.
+//! The UDP socket.
 
 use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,12 +9,12 @@ use super::address::invalid;
 use super::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
 use crate::sys;
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 
-/// A socket for packets; as [`std::net::UdpSocket`].
+/// A UDP socket: the counterpart of [`std::net::UdpSocket`].
 ///
-/// Each packet is received whole, by one of those who wait, or not at all: what does not fit into the
-/// buffer is gone. Packets may be lost, doubled or come in another order. Closed when dropped.
+/// One receiver gets each packet. Bytes that do not fit into its buffer are lost. Packets may be
+/// lost, duplicated or reordered. Dropping it closes the socket.
 ///
 /// ```
 /// use trine::coroutine;
@@ -42,49 +42,51 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// A socket that receives at `address`; at the first that can be had, if it stands for several. Port 0
-    /// has the kernel choose a free one, which [`local_addr`](Self::local_addr) tells.
+    /// Binds a socket to `address`, or to the first of its addresses that is available. For port 0
+    /// the kernel chooses a free port, which [`local_addr`](Self::local_addr) returns.
     ///
     /// # Errors
     ///
-    /// `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the kernel; those of
-    /// [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs).
+    /// Fails with `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and other errors of the
+    /// kernel, and as [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs) does.
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<UdpSocket> {
         let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
         let source = Source::new(net::UdpSocket::bind(&addresses[..])?)?;
         Ok(UdpSocket { source, timeouts: Timeouts::default() })
     }
 
-    /// Has [`send`](Self::send) go to `address`, and only packets from there be received. Asks nobody, and
-    /// does not wait unless for a name.
+    /// Makes `address` the destination of [`send`](Self::send), and receives packets only from
+    /// there. Sends nothing, and waits only to look up a name.
     ///
     /// # Errors
     ///
-    /// The kernel's; those of [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs).
+    /// Fails as [`std::net::UdpSocket::connect`] and
+    /// [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs) do.
     pub fn connect<A: ToSocketAddrs>(&self, address: A) -> io::Result<()> {
         let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
         self.source.get().connect(&addresses[..])
     }
 
-    /// Sends a packet to where it is connected to; waits while there is no room for it. The value is the
-    /// number of bytes, which is all.
+    /// Sends a packet to the connected address, and waits while there is no room for it. Returns
+    /// its length.
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused` if an earlier packet found nobody there; the kernel's, if it is too long for
-    /// a packet or nobody is connected; `TimedOut`; what interrupts the caller.
+    /// Fails with `ConnectionRefused` if an earlier packet found no socket there; if the packet is
+    /// too long or the socket is not connected; with `TimedOut`; and when the caller is
+    /// interrupted.
     pub fn send(&self, packet: &[u8]) -> io::Result<usize> {
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
-            socket::send(socket, packet, Patience::Now)
+            socket::send(socket, packet, Blocking::No)
         })
     }
 
-    /// Sends a packet to `address`, the first one if it stands for several; waits while there is no room for
-    /// it. The value is the number of bytes, which is all.
+    /// Sends a packet to `address`, or to the first of its addresses, and waits while there is no
+    /// room for it. Returns its length.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); those of [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs).
+    /// Fails as [`send`](Self::send) and [`to_socket_addrs`](ToSocketAddrs::to_socket_addrs) do.
     pub fn send_to<A: ToSocketAddrs>(&self, packet: &[u8], address: A) -> io::Result<usize> {
         let to = address.to_socket_addrs()?.next();
         let to = to.ok_or_else(|| invalid("no addresses to send data to"))?;
@@ -93,176 +95,178 @@ impl UdpSocket {
         })
     }
 
-    /// Waits for a packet, and says how many bytes of `buffer` it fills; 0 is an empty packet.
+    /// Waits for a packet, and returns the number of bytes of `buffer` that it fills; 0 for an
+    /// empty packet.
     ///
     /// # Errors
     ///
-    /// `TimedOut`; `ConnectionRefused` if it is connected and an earlier packet found nobody there; what
-    /// interrupts the caller.
+    /// Fails with `TimedOut`; with `ConnectionRefused` if the socket is connected and an earlier
+    /// packet found no socket there; and when the caller is interrupted.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
-            socket::receive(socket, buffer, Patience::Now)
+            socket::receive(socket, buffer, Blocking::No)
         })
     }
 
-    /// As [`recv`](Self::recv), and says where the packet is from.
+    /// Waits for a packet, and returns its length and its sender's address.
     ///
     /// # Errors
     ///
-    /// As `recv`.
+    /// Fails as [`recv`](Self::recv) does.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
             sys::io::net::receive_from(socket, buffer)
         })
     }
 
-    /// As [`recv`](Self::recv), but the packet stays there to be received again.
+    /// Waits for a packet without removing it, so that it is received again. Returns its length.
     ///
     /// # Errors
     ///
-    /// As `recv`.
+    /// Fails as [`recv`](Self::recv) does.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
-            sys::io::net::peek(socket, buffer)
-        })
+        self.source
+            .retry(Direction::Read, self.timeouts.read.get(), |socket| socket::peek(socket, buffer))
     }
 
-    /// As [`recv_from`](Self::recv_from), but the packet stays there to be received again.
+    /// Waits for a packet without removing it, so that it is received again. Returns its length and
+    /// its sender's address.
     ///
     /// # Errors
     ///
-    /// As `recv`.
+    /// Fails as [`recv`](Self::recv) does.
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
             sys::io::net::peek_from(socket, buffer)
         })
     }
 
-    /// Another handle of the same socket, with timeouts of its own, which begin as this one's.
+    /// Creates a second handle of the socket. It has timeouts of its own, which start as this
+    /// handle's.
     ///
     /// # Errors
     ///
-    /// If there is no room for one more descriptor.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<UdpSocket> {
         let source = Source::of_nonblocking(self.source.get().try_clone()?);
         Ok(UdpSocket { source, timeouts: self.timeouts.clone() })
     }
 
-    /// The longest time that receiving waits; `None` is no limit. Where std says `WouldBlock` then, it is
-    /// `TimedOut` here.
+    /// Sets the longest wait for a packet; `None` sets no limit. A call that exceeds it fails with
+    /// `TimedOut`, where std's fails with `WouldBlock`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is zero.
+    /// Fails with `InvalidInput` if the limit is zero.
     pub fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         self.timeouts.read.set(limit)
     }
 
-    /// The longest time that sending waits; `None` is no limit.
+    /// Sets the longest wait of a send; `None` sets no limit.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is zero.
+    /// Fails with `InvalidInput` if the limit is zero.
     pub fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         self.timeouts.write.set(limit)
     }
 
-    /// The longest time that receiving waits.
+    /// Returns the longest wait for a packet.
     ///
     /// # Errors
     ///
-    /// None; std has a `Result` here.
+    /// Never fails; std's signature has a `Result`.
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.timeouts.read.get())
     }
 
-    /// The longest time that sending waits.
+    /// Returns the longest wait of a send.
     ///
     /// # Errors
     ///
-    /// None; std has a `Result` here.
+    /// Never fails; std's signature has a `Result`.
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.timeouts.write.get())
     }
 
-    /// Where it receives.
+    /// Returns the address to which the socket is bound.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::local_addr`] does.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().local_addr()
     }
 
-    /// Where it is connected to.
+    /// Returns the address to which the socket is connected.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::peer_addr`] does.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().peer_addr()
     }
 
-    /// Takes the error that waits in the socket (`SO_ERROR`), if one does.
+    /// Takes the pending error of the socket (`SO_ERROR`), if it has one.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::take_error`] does.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.source.get().take_error()
     }
 
-    /// Whether it may send to a whole network (`SO_BROADCAST`).
+    /// Allows sending to a whole network (`SO_BROADCAST`).
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::set_broadcast`] does.
     pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
         self.source.get().set_broadcast(broadcast)
     }
 
-    /// Whether it may send to a whole network.
+    /// Returns true if the socket may send to a whole network.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::broadcast`] does.
     pub fn broadcast(&self) -> io::Result<bool> {
         self.source.get().broadcast()
     }
 
-    /// How many routers its packets may pass (`IP_TTL`).
+    /// Sets the number of routers that its packets may pass (`IP_TTL`).
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::set_ttl`] does.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.source.get().set_ttl(ttl)
     }
 
-    /// How many routers its packets may pass.
+    /// Returns the number of routers that its packets may pass.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::ttl`] does.
     pub fn ttl(&self) -> io::Result<u32> {
         self.source.get().ttl()
     }
 
-    /// Receives what is sent to `group` from now on, at the interface with that address; the unspecified one leaves the choice
-    /// to the kernel.
+    /// Joins an IPv4 group, at the interface with that address; the unspecified address leaves the
+    /// choice to the kernel.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::join_multicast_v4`] does.
     pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         self.source.get().join_multicast_v4(group, interface)
     }
 
-    /// Receives what is sent to `group` from now on, at the interface of that number; 0 leaves the choice to the kernel.
+    /// Joins an IPv6 group, at the interface of that index; 0 leaves the choice to the kernel.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::join_multicast_v6`] does.
     pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.source.get().join_multicast_v6(group, interface)
     }
@@ -271,7 +275,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::leave_multicast_v4`] does.
     pub fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         self.source.get().leave_multicast_v4(group, interface)
     }
@@ -280,79 +284,90 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::leave_multicast_v6`] does.
     pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.source.get().leave_multicast_v6(group, interface)
     }
 
-    /// Whether this machine gets what is sent to IPv4 groups too (`IP_MULTICAST_LOOP`).
+    /// Sends packets to IPv4 groups to this machine, too (`IP_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::set_multicast_loop_v4`] does.
     pub fn set_multicast_loop_v4(&self, looped: bool) -> io::Result<()> {
         self.source.get().set_multicast_loop_v4(looped)
     }
 
-    /// Whether this machine gets what is sent to IPv4 groups too.
+    /// Returns true if this machine gets the packets to IPv4 groups, too.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::multicast_loop_v4`] does.
     pub fn multicast_loop_v4(&self) -> io::Result<bool> {
         self.source.get().multicast_loop_v4()
     }
 
-    /// Whether this machine gets what is sent to IPv6 groups too (`IPV6_MULTICAST_LOOP`).
+    /// Sends packets to IPv6 groups to this machine, too (`IPV6_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::set_multicast_loop_v6`] does.
     pub fn set_multicast_loop_v6(&self, looped: bool) -> io::Result<()> {
         self.source.get().set_multicast_loop_v6(looped)
     }
 
-    /// Whether this machine gets what is sent to IPv6 groups too.
+    /// Returns true if this machine gets the packets to IPv6 groups, too.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::multicast_loop_v6`] does.
     pub fn multicast_loop_v6(&self) -> io::Result<bool> {
         self.source.get().multicast_loop_v6()
     }
 
-    /// How many routers packets to IPv4 groups may pass (`IP_MULTICAST_TTL`); 1 at first.
+    /// Sets the number of routers that packets to IPv4 groups may pass (`IP_MULTICAST_TTL`); 1 by
+    /// default.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::set_multicast_ttl_v4`] does.
     pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
         self.source.get().set_multicast_ttl_v4(ttl)
     }
 
-    /// How many routers packets to IPv4 groups may pass.
+    /// Returns the number of routers that packets to IPv4 groups may pass.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails as [`std::net::UdpSocket::multicast_ttl_v4`] does.
     pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
         self.source.get().multicast_ttl_v4()
     }
 
-    /// How many routers packets to IPv6 groups may pass (`IPV6_MULTICAST_HOPS`); 1 at first. std has no such method.
+    /// Sets the number of routers that packets to IPv6 groups may pass (`IPV6_MULTICAST_HOPS`); 1
+    /// by default. std has no such method.
+    ///
+    /// ```
+    /// use trine::net::UdpSocket;
+    ///
+    /// let socket = UdpSocket::bind("[::]:0")?;
+    /// socket.set_multicast_hops_v6(4)?;
+    /// assert_eq!(socket.multicast_hops_v6()?, 4);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails if the kernel refuses the option.
     pub fn set_multicast_hops_v6(&self, hops: u32) -> io::Result<()> {
         sys::io::net::set_multicast_hops_v6(&self.source, hops)
     }
 
-    /// How many routers packets to IPv6 groups may pass. std has no such method.
+    /// Returns the number of routers that packets to IPv6 groups may pass. std has no such method.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails if the kernel refuses the option.
     pub fn multicast_hops_v6(&self) -> io::Result<u32> {
         sys::io::net::multicast_hops_v6(&self.source)
     }

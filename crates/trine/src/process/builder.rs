@@ -1,4 +1,4 @@
-//! A fresh process with a name, an environment, a directory or limits of its own.
+//! The builder of a fresh process with a name, an environment, a directory or limits of its own.
 
 use std::ffi::OsStr;
 use std::panic::Location;
@@ -11,13 +11,12 @@ use serde::de::DeserializeOwned;
 
 use super::pool;
 use super::sandbox::Sandbox;
-use super::task::encode;
 use super::task::function::CapturesNothing;
 use super::wire::{self, FrameKind};
 use super::worker::setup::Setup;
 use crate::task::{Cause, Task};
 
-/// Chooses what is different in the process of one task.
+/// Configures the process of one task, in place of [`spawn`](super::spawn)'s defaults.
 ///
 /// ```
 /// use trine::process::Builder;
@@ -39,12 +38,12 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A process like that of [`spawn`](super::spawn).
+    /// Makes a builder with the defaults of [`spawn`](super::spawn).
     pub fn new() -> Builder {
         Builder::default()
     }
 
-    /// Names the task: in errors, in the list of tasks, in what a panic prints.
+    /// Names the task in errors, in the list of tasks and in panic messages.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Builder {
         self.name = Some(name.into());
         self
@@ -56,13 +55,13 @@ impl Builder {
         self
     }
 
-    /// Has the process start in this directory.
+    /// Sets the directory in which the process starts.
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Builder {
         self.setup.current_dir = Some(directory.as_ref().as_os_str().to_owned());
         self
     }
 
-    /// Has the process give up rights before the task begins.
+    /// Makes the process give up rights before the task begins.
     ///
     /// ```
     /// use trine::process::{Builder, Sandbox};
@@ -81,33 +80,52 @@ impl Builder {
         self
     }
 
-    /// How long the process may go on after its task was cancelled or its time was up, before it is
-    /// killed; 2 seconds if it is not set. See [`process`](super).
+    /// Sets the time between the task's cancellation, or the end of its time, and SIGKILL; by
+    /// default 2 seconds. See [`process`](super).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Builder;
+    ///
+    /// // A task without waits does not notice its cancellation.
+    /// let busy = Builder::new()
+    ///     .grace(Duration::from_millis(10))
+    ///     .spawn((), |()| -> () { loop { std::hint::spin_loop() } });
+    /// busy.cancel();
+    /// assert!(busy.join().unwrap_err().is_cancelled());
+    /// ```
     pub fn grace(mut self, grace: Duration) -> Builder {
         self.grace = Some(grace);
         self
     }
 
-    /// Limits the memory of the process to so many bytes.
+    /// Limits the memory of the process, in bytes.
     ///
-    /// An allocation beyond it fails: in Rust the process aborts, and the task's error says so
-    /// ([`TaskError::is_out_of_memory`](crate::TaskError::is_out_of_memory)); C functions return `NULL`.
+    /// An allocation beyond the limit fails. In Rust the process then aborts, and the task's error
+    /// says so ([`TaskError::is_out_of_memory`](crate::TaskError::is_out_of_memory)); C functions
+    /// return `NULL`.
     ///
-    /// What counts is private memory that may be written to (`RLIMIT_DATA`), whether it was touched or not: heap,
-    /// stacks of threads (2 MiB each for std's), the address space of coroutines' stacks (16 MiB for the first 64), and
-    /// 1 to 3 MiB of the program's own, not its code, files that it maps, or memory that it
-    /// shares with others. A process that the task starts has a limit of the same size for itself.
+    /// The limit counts private writable memory (`RLIMIT_DATA`), touched or not: the heap, the
+    /// stacks of threads (2 MiB each for std's), the address space of coroutines' stacks (16 MiB
+    /// for the first 64), and 1 to 3 MiB of the program itself. It does not count code, mapped
+    /// files or shared memory. A process that the task starts has a limit of the same size for
+    /// itself.
     ///
-    /// Where control groups (version 2) are delegated to this program, the process has one of its own instead, named
-    /// `trine-PID-PID`: then all memory counts that is resident, of the task and of all that it starts together, also
-    /// shared memory and files' pages that they touch first; beyond it the kernel kills them (SIGKILL), and the error
-    /// says so as well. Delegated is, for example, what systemd starts by `Delegate=yes` with
-    /// `DelegateSubgroup=main`, and what a container's first process starts in a group of its own. The program must not
-    /// be in the very group that is delegated, for the kernel has no limits beside processes.
+    /// # Control groups
     ///
-    /// Such a group goes with its process, or, if programs that the task has started live on, with a later one. If this
-    /// program ends first or is killed, groups stay, empty, until another program starts a process with a memory limit
-    /// there, or systemd ends the service.
+    /// If control groups (version 2) are delegated to this program, the process has a group of its
+    /// own instead, named `trine-PID-PID`. The limit then counts all resident memory of the task
+    /// together with all processes that it starts, also shared memory and pages of files that they
+    /// touch first. Beyond it the kernel kills them (SIGKILL), and the error says so as well.
+    ///
+    /// Groups are delegated, for example, to a service with systemd's `Delegate=yes` and
+    /// `DelegateSubgroup=main`, and to a program that a container's first process starts in a group
+    /// of its own. The program must not be in the very group that is delegated: the kernel allows
+    /// no limits beside processes.
+    ///
+    /// A group is removed with its process or, if programs that the task has started outlive it,
+    /// with a later process. If this program ends first or is killed, empty groups stay until
+    /// another program starts a process with a memory limit there, or systemd ends the service.
     ///
     /// ```
     /// let greedy = trine::process::Builder::new()
@@ -115,19 +133,20 @@ impl Builder {
     ///     .spawn(1 << 30, |len: usize| vec![1_u8; len].len());
     /// let error = greedy.join().unwrap_err();
     /// assert!(error.is_out_of_memory(), "{error}");
-    /// println!("{error}"); // … was ended by SIGABRT (6): it needed more than its memory limit of 64 MiB
+    /// // … was ended by SIGABRT (6): it needed more than its memory limit of 64 MiB
+    /// println!("{error}");
     /// ```
     pub fn memory_limit(mut self, bytes: u64) -> Builder {
         self.setup.limits.memory = Some(bytes);
         self
     }
 
-    /// Limits the processor time that the task may use: that of all threads of its process together, not of
-    /// processes that it starts, and not the time in which it waits.
+    /// Limits the processor time of the task. It counts all threads of its process together, but
+    /// neither the processes that it starts nor the time in which it waits.
     ///
-    /// When it is used up, the process is sent SIGXCPU, which ends it. A task that handles the signal has another
-    /// 250 ms of processor time to return, before SIGKILL. The limit is left behind by a task that becomes
-    /// another program (`exec`).
+    /// At the limit the process gets SIGXCPU, which ends it. A task that handles the signal has
+    /// another 250 ms of processor time to return before SIGKILL. A task that becomes another
+    /// program (`exec`) loses the limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -143,34 +162,61 @@ impl Builder {
         self
     }
 
-    /// How many descriptors the process may have open, 16 at least; a call that needs one more fails with `EMFILE`.
+    /// Limits the descriptors that the process may have open; at least 16. A call that needs one
+    /// more fails with `EMFILE`.
+    ///
+    /// ```
+    /// use std::fs::File;
+    ///
+    /// let hoarder = trine::process::Builder::new().open_files(20).spawn((), |()| {
+    ///     let files: Result<Vec<_>, _> = (0..20).map(|_| File::open("/dev/null")).collect();
+    ///     files.unwrap_err().raw_os_error()
+    /// });
+    /// assert_eq!(hoarder.join()?, Some(24)); // EMFILE
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn open_files(mut self, most: u64) -> Builder {
         self.setup.limits.open_files = Some(most);
         self
     }
 
-    /// How large the process may make a file, in bytes. One that would grow larger ends it by SIGXFSZ; where the task
-    /// ignores that signal, the write fails. It holds for shared memory that the task makes, too.
+    /// Limits the size to which the process may grow a file, in bytes. It holds for shared memory
+    /// that the task makes, too.
+    ///
+    /// A larger write ends the process by SIGXFSZ. If the task ignores that signal, the write
+    /// fails.
+    ///
+    /// ```
+    /// use trine::process::Builder;
+    ///
+    /// let path = std::env::temp_dir().join(format!("too-large-{}", std::process::id()));
+    /// let writer = Builder::new().file_size_limit(1000).spawn(path.clone(), |path| {
+    ///     std::fs::write(path, [0; 2000]).map_err(|error| error.to_string())
+    /// });
+    /// assert!(writer.join().unwrap_err().to_string().contains("SIGXFSZ"));
+    /// std::fs::remove_file(path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn file_size_limit(mut self, bytes: u64) -> Builder {
         self.setup.limits.file_size = Some(bytes);
         self
     }
 
-    /// Whether a crash of the process may write a core file: none at all, or as large a one as this
-    /// program may ask for. Otherwise as it is for this program.
+    /// Allows a crash of the process to write a core file of the largest size that this program may
+    /// set, or forbids it. By default this program's limit holds.
     pub fn core_dumps(mut self, write: bool) -> Builder {
         self.setup.limits.core_dumps = Some(write);
         self
     }
 
-    /// How nice the process is to others, from -20 (not at all) to 19 (it has what they leave). Less than this
-    /// program's own niceness takes a privilege.
+    /// Sets the niceness of the process, from -20 (runs first) to 19 (runs on time that others
+    /// leave). A value below this program's own niceness needs a privilege.
     pub fn nice(mut self, niceness: i32) -> Builder {
         self.setup.limits.nice = Some(niceness);
         self
     }
 
-    /// Has the process run on these processors only, counted from 0.
+    /// Restricts the process to these processors, counted from 0.
     ///
     /// ```
     /// use std::thread::available_parallelism;
@@ -187,12 +233,13 @@ impl Builder {
         self
     }
 
-    /// Keeps the end of what the task prints, and what it starts prints, for its error: the last 8 KiB of standard
-    /// output and of standard error each, from the beginning of a line on. See
-    /// [`TaskError::stderr`](crate::TaskError::stderr). Otherwise they print where this program prints.
+    /// Captures the output of the task, and of processes that it starts, for the task's error: the
+    /// last 8 KiB of standard output and of standard error each, from the beginning of a line on.
+    /// By default they print to this program's streams.
     ///
-    /// What a task that has a value has printed is dropped. A panic's message is captured, too, and not printed; it is
-    /// in the error anyway. Bytes in a buffer of the process itself are lost when it crashes.
+    /// See [`TaskError::stderr`](crate::TaskError::stderr). If the task returns a value, its output
+    /// is dropped. A panic's message is captured, too, and not printed; it is in the error anyway.
+    /// A crash loses bytes in buffers of the process itself.
     ///
     /// ```
     /// let task = trine::process::Builder::new().capture_output().spawn((), |()| {
@@ -202,7 +249,8 @@ impl Builder {
     /// });
     /// let error = task.join().unwrap_err();
     /// assert_eq!(error.stdout(), b"3 of 7 done\n");
-    /// println!("{error}"); // … ended by SIGABRT (6); last on its standard error: the disk is on fire
+    /// // … ended by SIGABRT (6); last on its standard error: the disk is on fire
+    /// println!("{error}");
     /// ```
     pub fn capture_output(mut self) -> Builder {
         self.setup.captures = true;
@@ -211,9 +259,21 @@ impl Builder {
 
     /// Runs `function` on `arg` in a new process.
     ///
-    /// As [`process::spawn`](super::spawn); besides, a directory that cannot be entered, a variable that cannot be
-    /// set or a limit that makes no sense makes the task end with [`Cause::NotSpawned`], and a text that
-    /// says what to do.
+    /// ```
+    /// use trine::process::Builder;
+    ///
+    /// let task = Builder::new().name("sum").spawn(vec![1, 2, 3], |list: Vec<u32>| {
+    ///     list.iter().sum::<u32>()
+    /// });
+    /// assert_eq!(task.join()?, 6);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `join` returns the errors of [`process::spawn`](super::spawn). Besides, the task ends with
+    /// [`Cause::NotSpawned`] if a directory cannot be entered, a variable cannot be set or a limit
+    /// is invalid; the text says what to do.
     #[track_caller]
     pub fn spawn<A, R, F>(self, arg: A, function: F) -> Task<R>
     where
@@ -223,7 +283,9 @@ impl Builder {
     {
         let proof = const { CapturesNothing::<F>::check() };
         let Builder { name, mut setup, grace } = self;
-        let (task, job) = encode::prepare((name, None), Location::caller(), arg, function, proof);
+        let dispatcher = pool::global::fresh(setup.captures);
+        let (task, job) =
+            pool::prepare(dispatcher, (name, None), Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
         job.grace = grace;
         match setup.prepare() {
@@ -232,7 +294,7 @@ impl Builder {
                 if setup != Setup::default() {
                     job.setup = Some(Arc::new(wire::frame(FrameKind::Setup, job.id(), &setup)));
                 }
-                pool::submit_fresh(job, setup.captures);
+                pool::submit(dispatcher, job);
             }
         }
         task

@@ -1,39 +1,63 @@
-//! This program twice.
+//! `fork(2)` for a program that has one thread.
 
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Read};
 
-use super::Process;
+use super::command::Process;
 use crate::sys::process::clone;
 use crate::sys::signal::sigterm;
 use crate::sys::{limits, observe};
 use crate::task::park;
 
-/// On which side of a [`fork()`] the caller finds itself.
+/// The side of a [`fork()`] on which the call has returned.
+///
+/// ```
+/// use trine::process::{Fork, fork};
+///
+/// if let Fork::Parent(child) = fork()? {
+///     assert!(child.wait()?.success());
+/// } else {
+///     std::process::exit(0);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum Fork {
-    /// In the process that called; the new one is its child. Dropping the handle does not end the child.
+    /// The calling process, with a handle to the child. Dropping the handle does not end the child.
     Parent(Process),
-    /// In the new process.
+    /// The new process.
     Child,
 }
 
-/// Why there is no new process.
+/// The error of a [`fork()`]: there is no new process.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use trine::process::fork;
+///
+/// let (go, wait) = mpsc::channel::<()>();
+/// let thread = std::thread::spawn(move || wait.recv());
+/// assert!(fork().unwrap_err().is_multithreaded());
+/// # drop(go);
+/// # thread.join().unwrap().unwrap_err();
+/// ```
 #[derive(Debug)]
 pub struct ForkError {
-    why: Why,
+    reason: Reason,
 }
 
 #[derive(Debug)]
-enum Why {
+enum Reason {
+    /// The process has this many threads.
     Threads(u32),
+    /// The caller is in a process task.
     Worker,
+    /// The kernel refuses a resource.
     Refused { text: String, error: io::Error },
 }
 
-/// Makes a copy of the calling process, in which this call returns, too: `fork(2)` for a program that has one
-/// thread.
+/// Copies the calling process, and returns in both: `fork(2)` for a program that has one thread.
 ///
 /// ```
 /// use trine::process::{Fork, fork};
@@ -45,56 +69,63 @@ enum Why {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// With other threads it is an error, not a child in which they are gone and the locks that they held are not.
-/// Coroutines, process tasks, signal listeners and pools start threads that stay: fork before them, in `main`. In the child
-/// all of them can be used, and start afresh. A thread that has ended is waited for, until it is gone.
+/// With other threads the call returns an error. Their locks would stay locked in the child, where
+/// the threads do not exist. Coroutines, process tasks, signal listeners and pools start threads
+/// that stay, so fork before them, in `main`. The child can use all of them; they start afresh
+/// there. The call waits for a thread that is exiting.
 ///
-/// # What both have
+/// # Shared and copied state
 ///
-/// - All memory is copied, as it is at this moment: also what was printed and not yet flushed, which both then
-///   print; the state of random number generators; ids of tasks. Memory that was mapped to be shared is shared.
-/// - All descriptors are open in both and mean the same files with one position, the same connections. Close what is the
-///   other's.
+/// - All memory is copied as it is at this moment. That includes output that is not yet flushed,
+///   which both then print, the state of random number generators, and ids of tasks. Memory that is
+///   mapped as shared is shared.
+/// - All descriptors are open in both. They refer to the same files, with one position, and to the
+///   same connections. Each side should close those that only the other uses.
 /// - Destructors of values from before the fork run in both: a temporary file is removed twice.
-/// - Local coroutines ([`spawn_local`](crate::coroutine::spawn_local)) go on in both, with the caller's one.
+/// - Local coroutines ([`spawn_local`](crate::coroutine::spawn_local)) go on in both, as the caller
+///   does.
 ///
-/// [`Process`]es and children from before the fork are the parent's: the child cannot wait for them, only send them
-/// signals. Timers of the kernel, its pending signals and record locks stay with the parent (`fork(2)`).
+/// [`Process`]es and children from before the fork are the parent's: the child cannot wait for
+/// them, only send them signals. Kernel timers, pending signals and record locks stay with the
+/// parent (`fork(2)`).
 ///
-/// A [`Process`] that was dropped is reaped at its end by the next start of a program or fork.
+/// If a [`Process`] is dropped, the next start of a program or fork reaps its child after the
+/// child's end.
 ///
 /// # Errors
 ///
-/// Other threads exist; the caller is in a process task, which the child would answer a second time; the
-/// kernel refuses a process (the text names the limit), or a descriptor to watch it with.
+/// - Other threads exist.
+/// - The caller is in a process task, whose result the child would send a second time.
+/// - The kernel refuses a process (the text names the limit), or a descriptor to watch it.
 pub fn fork() -> Result<Fork, ForkError> {
     if sigterm::is_installed() {
-        return Err(ForkError { why: Why::Worker });
+        return Err(ForkError { reason: Reason::Worker });
     }
     match observe::threads_that_stay() {
         Ok(1) => {}
-        Ok(threads) => return Err(ForkError { why: Why::Threads(threads) }),
+        Ok(threads) => return Err(ForkError { reason: Reason::Threads(threads) }),
         Err(error) => {
             let text = limits::explain_missing("count of threads (/proc/self/status)", &error);
             return Err(refused(text, error));
         }
     }
     super::command::reap_orphans();
-    // The child waits for an end of file: so it neither runs nor ends before it is watched.
+    // The child waits for an end of file, so it neither runs on nor ends before it is watched.
     let (mut gate, opener) = io::pipe()
         .map_err(|error| refused(limits::explain_missing("pipe for a fork", &error), error))?;
-    // SAFETY: there is one thread (above), the caller, so nobody has started another since. What both own
-    // from now on is said in the documentation; what trine has of the kind is given up below.
+    // SAFETY: there is one thread (above), the caller, so no other thread can have started one
+    // since. The documentation lists the state that both own from now on; the child gives up
+    // trine's part of it below (`begin_anew`).
     let forked = unsafe { clone::fork() };
     match forked {
         Ok(None) => {
             drop(opener);
             let _ = gate.read_to_end(&mut Vec::new());
-            park::begin_anew();
+            park::drop_bell();
             Ok(Fork::Child)
         }
         Ok(Some(pid)) => {
-            // Its number is free for the handle.
+            // Frees a descriptor for the handle.
             drop(gate);
             let process = Process::watch(pid);
             drop(opener);
@@ -105,48 +136,48 @@ pub fn fork() -> Result<Fork, ForkError> {
 }
 
 fn refused(text: String, error: io::Error) -> ForkError {
-    ForkError { why: Why::Refused { text, error } }
+    ForkError { reason: Reason::Refused { text, error } }
 }
 
 impl ForkError {
-    /// Whether other threads were there.
+    /// Returns true if the process had other threads.
     pub fn is_multithreaded(&self) -> bool {
-        matches!(self.why, Why::Threads(_))
+        matches!(self.reason, Reason::Threads(_))
     }
 }
 
 impl fmt::Display for ForkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.why {
-            Why::Threads(threads) => write!(
+        match &self.reason {
+            Reason::Threads(threads) => write!(
                 f,
-                "this process has {threads} threads, of which a fork would take one, and the locks of \
-                 all: fork before the first thread, coroutine, process task or signal listener, or use \
-                 `process::spawn`"
+                "this process has {threads} threads; a fork would copy one of them, and the locks \
+                 of all: fork before the first thread, coroutine, process task or signal listener, \
+                 or use `process::spawn`"
             ),
-            Why::Worker => f.write_str(
-                "the caller is in a process task, and the child would answer it a second time: use \
-                 `process::spawn`",
+            Reason::Worker => f.write_str(
+                "the caller is in a process task, whose result the child would send a second time: \
+                 use `process::spawn`",
             ),
-            Why::Refused { text, .. } => f.write_str(text),
+            Reason::Refused { text, .. } => f.write_str(text),
         }
     }
 }
 
 impl Error for ForkError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.why {
-            Why::Refused { error, .. } => Some(error),
-            Why::Threads(_) | Why::Worker => None,
+        match &self.reason {
+            Reason::Refused { error, .. } => Some(error),
+            Reason::Threads(_) | Reason::Worker => None,
         }
     }
 }
 
 impl From<ForkError> for io::Error {
     fn from(error: ForkError) -> io::Error {
-        let kind = match &error.why {
-            Why::Refused { error, .. } => error.kind(),
-            Why::Threads(_) | Why::Worker => io::ErrorKind::Unsupported,
+        let kind = match &error.reason {
+            Reason::Refused { error, .. } => error.kind(),
+            Reason::Threads(_) | Reason::Worker => io::ErrorKind::Unsupported,
         };
         io::Error::new(kind, error)
     }

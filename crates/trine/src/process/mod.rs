@@ -1,4 +1,4 @@
-//! Processes: an ordinary function runs in its own address space, and a crash of it is an error here.
+//! Processes: an ordinary function runs in its own address space, and its crash is an error here.
 //!
 //! ```
 //! let task = trine::process::spawn(6, |n: u32| n * 7);
@@ -9,88 +9,93 @@
 //! # Ok::<(), trine::TaskError>(())
 //! ```
 //!
-//! No set-up, no registration: it works in `main`, in tests, in examples, in doctests.
+//! No set-up and no registration are needed. It works in `main`, in tests, in examples, in
+//! doctests.
 //!
-//! # How
+//! # Design
 //!
 //! ```text
 //!   your program (the master)                      the same program, started again
 //!  ┌───────────────────────────────┐              ┌────────────────────────────────┐
 //!  │ spawn ─► queue                │  posix_spawn │ template: has one thread, never│
 //!  │            │   service thread ├─────────────►│ reaches `main`, only forks     │
-//!  │            │   forks, listens,│  fork, please└───────┬────────────────────────┘
-//!  │            │   reaps         │                      │ clone(CLONE_PARENT)
+//!  │            │   forks, listens,│ fork request └───────┬────────────────────────┘
+//!  │            │   reaps          │                      │ clone(CLONE_PARENT)
 //!  │            ▼                  │              ┌───────▼────────┐ ┌─────────────┐
 //!  │        one socket, one pidfd  │◄────────────►│ worker         │ │ worker      │ …
 //!  │        for each worker        │ task, answer │ child of master│ │             │
 //!  └───────────────────────────────┘              └────────────────┘ └─────────────┘
 //! ```
 //!
-//! Forking a program with threads is unsound, and forking a large one is slow. So at the first
-//! process task the program is started once more. Before `main`, an initialiser of this crate sees that
-//! it is meant as the *template* and keeps it: small, with one thread. Each worker is a fork of the
-//! template and, by `CLONE_PARENT`, a child of the master. A function travels as its offset in the program's
-//! file, which is the same in both; argument and result travel encoded ([`serde`], postcard).
+//! Forking a program with threads is unsound, and forking a large program is slow. So the first
+//! process task starts the program once more. Before `main`, an initialiser of this crate
+//! recognises that this process is to be the *template*, and keeps it there: small, with one
+//! thread. Each worker is a fork of the template and, by `CLONE_PARENT`, a child of the master. A
+//! function travels as its offset in the program's file, which is the same in both. Argument and
+//! result travel encoded ([`serde`], postcard).
 //!
 //! | room | contents |
 //! |---|---|
 //! | `mod.rs`, `builder.rs`, `fork.rs` | the face: [`spawn`], [`Builder`], [`fork()`] |
 //! | `pool/` | [`Pool`], and which worker gets which task: dispatcher, queue, retries, replies |
-//! | `service/` | one thread of the master: forks workers through templates, reaps them, keeps alarms |
+//! | `service/` | a thread of the master: forks workers by templates, reaps them, keeps alarms |
 //! | `worker/` | the other side: before `main`, the template, the worker, its limits |
 //! | `task/` | one task: its function, its encoded argument, its record |
-//! | `wire/` | what crosses between the processes: frames, rings, the board |
-//! | `sandbox/` | what a worker gives up: [`Sandbox`] |
+//! | `wire/` | the protocol between the processes: frames, rings, the board |
+//! | `sandbox/` | the rights that a worker gives up: [`Sandbox`] |
 //! | `command/` | other programs: [`Command`] |
 //!
-//! A pool with a [`preload`](PoolBuilder::preload) has a template of its own, which runs that function
-//! once before it forks; what the function left in memory is in all workers of the pool. Pools whose preload,
-//! variables and directory are the same share it, and it ends with the last of them.
+//! A pool with a [`preload`](PoolBuilder::preload) has a template of its own, which runs that
+//! function once before it forks. All workers of the pool then have what the function left in
+//! memory. Pools with the same preload, variables and directory share a template, which ends with
+//! the last of them.
 //!
 //! ```text
-//!   service ─┬─ lineage of the plain program ── template ──┬── worker of any pool, or of one task
-//!            │                                             └── …
-//!            └─ lineage of preload + settings ─ template ──┬── worker of a pool with that preload
-//!                                               preload()  └── initializer(), then its tasks
+//!   service ─┬─ template of the plain program ───┬── worker of any pool, or of one task
+//!            │                                   └── …
+//!            └─ template of preload + settings ──┬── worker of a pool with that preload
+//!                     preload()                  └── initializer(), then its tasks
 //! ```
 //!
-//! A template that dies is replaced when the next worker is needed. One that is stopped (SIGSTOP) forks
-//! nothing until it goes on: tasks without a worker wait, end at their deadline or when they are
-//! cancelled, and a pool that is shut down does not wait for it. A pool with a
-//! [`start_timeout`](PoolBuilder::start_timeout) has a template of its own, which is killed and replaced when it takes longer
-//! than that to be ready or to fork.
+//! A template that dies is replaced when the next worker is needed. A template that is stopped
+//! (SIGSTOP) forks no worker until it is continued. Until then tasks without a worker wait; they
+//! end at their deadline or by cancellation, and shutting down a pool does not wait for the
+//! template. A pool with a [`start_timeout`](PoolBuilder::start_timeout) has a template of its own.
+//! If that takes longer to be ready or to fork, it is killed and replaced.
 //!
-//! # What is different in a worker
+//! # Differences in a worker
 //!
-//! - `main` has not run: what it sets up (a logger, a panic hook, statics) is not there, but for what a pool's
-//!   [`preload`](PoolBuilder::preload) and [`initializer`](PoolBuilder::initializer) do. Initialisers
-//!   that run before `main` have run.
-//! - The environment, the user, the limits are those that the program had when it started its first
-//!   process task: a program that gives up rights does so before. The current directory is the
-//!   program's own when the worker is forked. Arguments are the program's.
-//! - Standard input is empty; standard output and error are the program's own. Output is flushed after each task.
-//! - No other descriptor of the program is open there, but those that a preload has left open.
-//! - It dies with the program, also when that is killed with SIGKILL.
+//! - `main` has not run. Its set-up (a logger, a panic hook, statics) does not exist, except for
+//!   what a pool's [`preload`](PoolBuilder::preload) and [`initializer`](PoolBuilder::initializer)
+//!   do. Initialisers that run before `main` have run.
+//! - The environment, the user and the limits are those of the program at its first process task,
+//!   so a program should give up rights before. The current directory is the program's at the time
+//!   of the fork. Arguments are the program's.
+//! - Standard input is empty; standard output and error are the program's. Output is flushed after
+//!   each task.
+//! - No other descriptor of the program is open, except those that a preload has left open.
+//! - A worker dies with the program, even if the program is killed by SIGKILL.
 //! - A signal from the terminal (Ctrl-C) reaches workers as it reaches the program.
-//! - Processes that a task starts are its own affair: they are not killed with it, nor with the program.
-//!   [`no_new_processes`](Sandbox::no_new_processes) denies them. A child made by a bare `fork` that returns from
-//!   the task's function ends there.
+//! - Processes that a task starts are independent: they are killed neither with the task nor with
+//!   the program. [`no_new_processes`](Sandbox::no_new_processes) denies them. A child made by a
+//!   bare `fork` ends when it returns from the task's function.
 //!
 //! # Cancellation and deadlines
 //!
-//! A task that no worker has begun ends at once when it is [cancelled](crate::Task::cancel). To the worker of
-//! another one the program sends SIGTERM, for which workers have a handler: waits of trine in the
-//! task end, [`cancelled`](crate::cancelled) is true there, system calls return `EINTR`. The task unwinds, and the
-//! worker is kept for the next one. The reason given with the cancellation is in the task's error, not in
-//! the worker. Only the task itself is cancelled, not the threads and coroutines that it has started.
+//! If no worker has begun a task, [cancelling](crate::Task::cancel) ends it at once. Otherwise the
+//! program sends SIGTERM to its worker, which has a handler for it. In the task trine's waits end,
+//! [`cancelled`](crate::cancelled) returns true, and system calls return `EINTR`. The task unwinds,
+//! and the worker is kept for the next task. The reason of a cancellation is in the task's error,
+//! not in the worker. Only the task itself is cancelled, not the threads and coroutines that it has
+//! started.
 //!
-//! What has not ended after 2 seconds (`grace` of [`Pool`] and [`Builder`]) is killed by SIGKILL with its worker, which
-//! is replaced; a [`shield`](crate::shield) does not hold that off. A value or a crash that comes before counts as what
-//! it is.
+//! A task that has not ended after 2 seconds (`grace` of [`Pool`] and [`Builder`]) is killed by
+//! SIGKILL with its worker, which is replaced. A [`shield`](crate::shield) does not prevent that. A
+//! value or a crash that comes earlier counts as such.
 //!
-//! The time of a [`timeout`](crate::time::timeout) around `spawn` travels with the task and counts from the
-//! spawn, also in the queue. When it is up, the task's waits end; one that does not end then is treated as
-//! one that was cancelled, and its error says `TimedOut`.
+//! The time of a [`timeout`](crate::time::timeout) around `spawn` travels with the task and counts
+//! from the spawn, also in the queue. When it is up, the task's waits end. A task that does not end
+//! then is treated like a cancelled one, and its error says `TimedOut`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -102,29 +107,33 @@
 //! # Ok::<(), trine::TaskError>(())
 //! ```
 //!
-//! A [`Pool`] can set a limit for each of its tasks ([`timeout`](PoolBuilder::timeout)): it counts from the moment at
-//! which the task begins in its worker, and ends it in the same way.
+//! A [`Pool`] can limit the time of each of its tasks ([`timeout`](PoolBuilder::timeout)). It
+//! counts from the moment at which the task begins in its worker, and ends the task in the same
+//! way.
 //!
-//! SIGTERM from anybody else ends a worker, as it ends other programs. A task that installs a handler for
-//! SIGTERM of its own, or blocks it, does not hear of its cancellation, and is killed.
+//! A SIGTERM from another sender ends a worker, as it ends other programs. A task that installs its
+//! own handler for SIGTERM, or blocks it, does not receive its cancellation and is killed.
 //!
-//! # Limits of a process, and what it prints
+//! # Limits and output of a process
 //!
-//! A [`Builder`] can limit the memory and the processor time of a task, its descriptors, files, niceness and
-//! processors. A task that meets a limit which ends it has an error that names it; `out_of_memory` in
-//! [`Cause::Signaled`](crate::Cause::Signaled) is true only where that is known. With
-//! [`capture_output`](Builder::capture_output) the error also has the end of what the task has printed.
+//! A [`Builder`] can limit the memory and the processor time of a task, its descriptors, files,
+//! niceness and processors. If a limit ends a task, the task's error names it. `out_of_memory` in
+//! [`Cause::Signaled`](crate::Cause::Signaled) is true only if that is certain. With
+//! [`capture_output`](Builder::capture_output) the error also has the end of the task's output.
 //!
-//! # Where there are no process tasks
+//! # Requirements
 //!
+//! - trine is linked into the executable, not into a shared library.
+//! - `/proc` is mounted.
+//! - The program runs with no more rights than the process that started it (no set-user-id, no file
+//!   capabilities).
+//! - The process was not made by a bare `fork` of a program that had already run a process task;
+//!   [`fork()`] refuses to make such a process.
 //!
-//! trine has to be linked into the executable, not into a shared library; `/proc` has to be mounted;
-//! the program must not run with more rights than whoever started it (set-user-id, file
-//! capabilities). A child that the program makes by a bare `fork` after its first process task cannot
-//! use process tasks; [`fork()`] is refused there. In each case tasks end with `NotSpawned` and a text that says so.
+//! Otherwise tasks end with `NotSpawned` and a text that says so.
 //!
-//! A function that never returns, as `|()| std::process::exit(3)`, has to name its result's type in
-//! edition 2024: `|()| -> () { std::process::exit(3) }`.
+//! In edition 2024 a closure that never returns has to name its result's type:
+//! `|()| -> () { std::process::exit(3) }`.
 
 use std::panic::Location;
 
@@ -133,7 +142,7 @@ use serde::de::DeserializeOwned;
 
 use crate::task::Task;
 
-/// Where a test build may kill the calling process; nothing in other builds.
+/// Marks a step at which a test build may kill the calling process; does nothing in other builds.
 macro_rules! crash_point {
     ($label:literal) => {
         #[cfg(feature = "crash-points")]
@@ -141,7 +150,7 @@ macro_rules! crash_point {
     };
 }
 
-/// Which side of the protocol the calling process plays from now on, for [`crash_point`].
+/// Sets the side of the protocol that the calling process plays from now on, for [`crash_point`].
 macro_rules! crash_side {
     ($side:ident) => {
         #[cfg(feature = "crash-points")]
@@ -163,22 +172,23 @@ pub use builder::Builder;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process, Usage};
 pub use fork::{Fork, ForkError, fork};
 pub use pool::builder::PoolBuilder;
-pub(crate) use pool::chunk::Chunk;
+pub use pool::global::pool;
+pub(crate) use pool::handle::Chunk;
 pub use pool::stats::PoolStats;
-pub use pool::{Pool, QueueFull, pool};
+pub use pool::{Pool, QueueFull};
 pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
 pub use std::process::{ExitStatus, Output, Stdio};
 pub(crate) use task::function::CapturesNothing;
 
 /// Runs `function` on `arg` in a new process, which ends with the task.
 ///
-/// `function` is a function item or a closure that captures nothing; one that captures does not
-/// compile. `arg` and the result are encoded by serde in the postcard format, so types that can only
-/// be decoded from a self-describing format (`serde_json::Value`, untagged enums) do not cross.
+/// `function` is a function item or a closure that captures nothing; a closure that captures does
+/// not compile. serde encodes `arg` and the result in the postcard format. Types that can only be
+/// decoded from a self-describing format (`serde_json::Value`, untagged enums) cannot be used.
 ///
-/// Any number of tasks may be outstanding. At most a quarter as many processes run at once as this
-/// program may have descriptors (`ulimit -n`), and never more than 4,096; the other tasks wait in a queue. For many
-/// small tasks a [`Pool`] is faster.
+/// Any number of tasks may be outstanding. The number of processes that run at once is at most a
+/// quarter of this program's limit for descriptors (`ulimit -n`), and at most 4,096. The other
+/// tasks wait in a queue. For many small tasks a [`Pool`] is faster.
 ///
 /// ```
 /// #[derive(serde::Serialize, serde::Deserialize)]
@@ -195,11 +205,11 @@ pub(crate) use task::function::CapturesNothing;
 ///
 /// # Errors
 ///
-/// `join` gives a [`TaskError`](crate::TaskError) whose [`Cause`](crate::Cause) is
-/// - `Panicked`: the function panicked; with message, place and backtrace,
+/// `join` returns a [`TaskError`](crate::TaskError) whose [`Cause`](crate::Cause) is
+/// - `Panicked`: the function panicked; the cause has the message, the place and a backtrace,
 /// - `Exited`, `Signaled`, `StackOverflow`: the process ended before there was a result,
-/// - `Lost`: the process closed its connection to this program or sent nonsense on it,
-/// - `Cancelled`, `TimedOut`: it was cancelled, or the time given to it was up,
+/// - `Lost`: the process closed its connection to this program, or sent corrupted data on it,
+/// - `Cancelled`, `TimedOut`: the task was cancelled, or its time was up,
 /// - `Codec`: the argument or the result could not be encoded or decoded,
 /// - `NotSpawned`: a limit was met; the text says which, and what to do.
 #[track_caller]
@@ -210,9 +220,11 @@ where
     F: Fn(A) -> R + Copy + Send + 'static,
 {
     let proof = const { CapturesNothing::<F>::check() };
-    let (task, job) = task::encode::prepare((None, None), Location::caller(), arg, function, proof);
+    let dispatcher = pool::global::fresh(false);
+    let (task, job) =
+        pool::prepare(dispatcher, (None, None), Location::caller(), arg, function, proof);
     if let Some(job) = job {
-        pool::submit_fresh(job, false);
+        pool::submit(dispatcher, job);
     }
     task
 }

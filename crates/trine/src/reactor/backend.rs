@@ -1,4 +1,4 @@
-//! Which back end carriers wait with: chosen once, at the first wait.
+//! The back end that carriers wait with, chosen once at the first wait.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 use crate::config::{self, Reactor};
 use crate::sys::io::uring::Ring;
 
-/// What the carriers of this program wait with, and why.
+/// The back end that the carriers of this program wait with, and the reason for it.
 ///
-/// As text: `io_uring`, `epoll`, or `epoll: io_uring was refused (Operation not permitted …)`.
+/// Displayed as `io_uring`, `epoll`, or `epoll: io_uring was refused (Operation not permitted …)`.
 #[derive(Clone, Debug)]
 pub struct ReactorInUse {
     kind: Reactor,
@@ -17,12 +17,24 @@ pub struct ReactorInUse {
 }
 
 impl ReactorInUse {
-    /// Which back end it is.
+    /// Returns the back end.
+    ///
+    /// ```
+    /// use trine::Reactor;
+    ///
+    /// assert!(matches!(trine::reactor().kind(), Reactor::IoUring | Reactor::Epoll));
+    /// ```
     pub fn kind(&self) -> Reactor {
         self.kind
     }
 
-    /// Why the kernel has refused `io_uring`, if it was asked for it and has.
+    /// Returns the reason why the kernel has refused `io_uring`, if it was asked and has refused.
+    ///
+    /// ```
+    /// if let Some(reason) = trine::reactor().refused() {
+    ///     println!("io_uring was refused: {reason}");
+    /// }
+    /// ```
     pub fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
     }
@@ -37,8 +49,8 @@ impl fmt::Display for ReactorInUse {
     }
 }
 
-/// What the carriers of this program wait with for descriptors. The first call, or the first wait,
-/// decides.
+/// Returns the back end that the carriers of this program wait with for descriptors. The first
+/// call, or the first wait, decides.
 ///
 /// ```
 /// println!("waiting with {}", trine::reactor());
@@ -54,7 +66,7 @@ pub fn reactor() -> &'static ReactorInUse {
             Ok(_) => ReactorInUse { kind: Reactor::IoUring, refused: None },
             Err(error) => {
                 if wanted.is_some() {
-                    // Not `eprintln!`, which panics where standard error cannot be written.
+                    // Not `eprintln!`, which panics if standard error cannot be written.
                     let _ = writeln!(io::stderr(), "trine: no io_uring ({error}); epoll serves");
                 }
                 ReactorInUse { kind: Reactor::Epoll, refused: Some(error.to_string()) }

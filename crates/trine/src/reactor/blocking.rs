@@ -1,32 +1,33 @@
-//! Threads for what can only block: file systems, name resolution.
+//! Threads for calls that can only block: file systems, name resolution.
 //!
 //! ```text
-//!   caller, parked ──► queue, in the order of arrival ──► threads, started one by one up to `most`
-//!         ▲                                                 │            ending after 10 s without work
-//!         └──────────────── value, wake-up ─────────────────┘
+//!   caller, parked ──► queue, in the order of arrival ──► threads, started one by one up to a
+//!         ▲                                                 │        limit, ending after 10 s
+//!         └──────────────── value, wake-up ─────────────────┘        without work
 //! ```
 //!
-//! What becomes of work whose caller is interrupted depends on how far it is:
+//! The effect of interrupting a caller depends on the state of its work:
 //!
 //! | | in the queue | begun |
 //! |---|---|---|
 //! | [`run`], whose work may borrow | withdrawn, `Interrupted` | waited for; its value counts |
-//! | [`detached`], whose work owns its data | withdrawn, `Interrupted` | left to its thread, `Interrupted` |
+//! | [`detached`], whose work owns its data | withdrawn, `Interrupted` | left, `Interrupted` |
 //!
-//! A plain thread calls the work in place: it has nobody beside it.
+//! A plain thread calls the work in place, as no other task waits for that thread.
 //!
 //! # Borrowed work
 //!
-//! It lies in the frame of `run`, and the queue holds a pointer to it. The word `ended` says whose it is:
+//! It lies in the frame of `run`, and the queue holds a pointer to it. The word `ended` tells its
+//! owner:
 //!
 //! | `ended` | pointer in the queue | the fields belong to |
 //! |---|---|---|
-//! | `false` | yes | nobody: the queue's lock decides who takes the pointer out |
+//! | `false` | yes | none: the queue's lock decides which thread takes it out |
 //! | `false` | no | the thread that took it, or the caller that withdrew it |
-//! | `true` | no | the caller; the thread touches nothing of it any more |
+//! | `true` | no | the caller; the thread does not touch them any more |
 //!
-//! So `run` may leave its frame in the last row, or having withdrawn; [`Queued`] sees to it, also when
-//! the frame is unwound.
+//! So `run` may leave its frame in the last row, or after withdrawing. [`Queued`] ensures this,
+//! also when the frame is unwound.
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -42,20 +43,21 @@ use std::time::Duration;
 
 use crate::sys::limits;
 use crate::task::outcome::Outcome;
-use crate::task::{Interrupted, cancel, park};
+use crate::task::{Interrupted, cancel, park, wait};
 
-/// What a thread of the program's pool waits for more work.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time that a thread of the program's pool waits for more work.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// What became of work: it was called, and gave a value or panicked, or no thread could be had.
+/// The result of work: its value or its panic, or the reason why no thread could be started.
 type End<T> = io::Result<thread::Result<T>>;
 
-/// Calls `work`, which may borrow, on a thread of the pool, and parks the caller meanwhile; on a plain
-/// thread in place. A panic of `work` goes on in the caller.
+/// Calls `work`, which may borrow, on a thread of the pool, and parks the caller meanwhile. On a
+/// plain thread, calls it in place. A panic of `work` continues in the caller.
 ///
 /// # Errors
 ///
-/// What interrupts the caller before `work` has begun; once begun, its end is waited for. No thread.
+/// An interruption of the caller before `work` has begun; once begun, it is waited for. No thread
+/// can be started.
 pub(crate) fn run<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     if park::is_plain_thread() {
         return Ok(work());
@@ -69,17 +71,17 @@ pub(crate) fn run<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     };
     let parked = job.wait();
     match job.end.into_inner() {
-        Some(end) => carry_on(end),
+        Some(end) => finish(end),
         None => Err(parked.expect_err("only what was interrupted is withdrawn").into()),
     }
 }
 
-/// As [`run`], for work that owns its data: an interrupted caller leaves at once, and the pool drops
-/// the value of work that had begun.
+/// Like [`run`], for work that owns its data: an interrupted caller leaves at once, and the pool
+/// drops the value of work that had begun.
 ///
 /// # Errors
 ///
-/// What interrupts the caller before `work` has ended. No thread.
+/// An interruption of the caller before `work` has ended. No thread can be started.
 pub(crate) fn detached<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
@@ -90,19 +92,19 @@ pub(crate) fn detached<T: Send + 'static>(
     let job = Arc::new(Detached { work: UnsafeCell::new(Some(work)), outcome: Outcome::new() });
     let number = pool().submit(Detached::entry(Arc::clone(&job)));
     // SAFETY: the caller is the one consumer of the outcome, in all of the following.
-    match unsafe { job.outcome.wait(None, park::wait) } {
+    match unsafe { job.outcome.wait(None, wait::for_wake) } {
         Ok(_) => {
             // SAFETY: as above; a wait without a deadline ends when the outcome is there.
             let outcome = unsafe { job.outcome.take() };
             let end = outcome.and_then(Result::ok).expect("it ends once, with no task's error");
-            carry_on(end)
+            finish(end)
         }
         Err(interrupted) => {
             if pool().withdraw(number) {
                 // SAFETY: the queue's own reference, which came with the entry.
                 unsafe { Arc::decrement_strong_count(Arc::as_ptr(&job)) };
             } else {
-                // SAFETY: the caller is the consumer, and goes.
+                // SAFETY: the caller is the consumer, and does not touch the outcome again.
                 unsafe { job.outcome.detach() };
             }
             Err(interrupted.into())
@@ -110,22 +112,23 @@ pub(crate) fn detached<T: Send + 'static>(
     }
 }
 
-fn carry_on<T>(end: End<T>) -> io::Result<T> {
+fn finish<T>(end: End<T>) -> io::Result<T> {
     end.map(|called| called.unwrap_or_else(|payload| panic::resume_unwind(payload)))
 }
 
-/// Calls `work`, unless it is refused.
+/// Calls `work`, unless no thread could be started for it.
 fn call<T>(work: Option<impl FnOnce() -> T>, refused: Option<&io::Error>) -> End<T> {
     if let Some(error) = refused {
         let reason = limits::explain_refused_task("thread", error);
         return Err(io::Error::new(error.kind(), reason));
     }
     let work = work.expect("work is called once");
-    // What it shares with others is theirs to check; the panic goes on in the caller.
+    // State that the work shares with other code is theirs to check; the panic continues in the
+    // caller.
     Ok(panic::catch_unwind(AssertUnwindSafe(work)))
 }
 
-/// Work in the frame of its caller; the table above says who may touch it.
+/// Work in the frame of its caller; the table above says which thread may touch it.
 struct Borrowed<F, T> {
     work: UnsafeCell<Option<F>>,
     end: UnsafeCell<Option<End<T>>>,
@@ -134,13 +137,14 @@ struct Borrowed<F, T> {
 }
 
 impl<F: FnOnce() -> T + Send, T: Send> Borrowed<F, T> {
-    /// Has the work called; afterwards no thread knows of it. An error ended the wait, maybe too late.
+    /// Has the work called, and returns when no thread knows of it any more. An error has ended the
+    /// wait, perhaps too late to withdraw the work.
     fn wait(&self) -> Result<(), Interrupted> {
         let entry = Entry { job: (&raw const *self).cast(), settle: Self::settle };
         let queued = Queued { ended: &self.ended, number: pool().submit(entry) };
         let mut parked = Ok(());
         while parked.is_ok() && !self.ended.load(Acquire) {
-            parked = park::wait(None);
+            parked = wait::for_wake(None);
         }
         drop(queued);
         parked
@@ -152,19 +156,19 @@ impl<F: FnOnce() -> T + Send, T: Send> Borrowed<F, T> {
     unsafe fn settle(job: *const (), refused: Option<&io::Error>) {
         // SAFETY: the caller's promise, up to the store below.
         let this = unsafe { &*job.cast::<Self>() };
-        // SAFETY: not ended, and not in the queue: the fields are the thread's.
+        // SAFETY: not ended, and not in the queue: the fields belong to the thread.
         let waker = unsafe {
             let work = if refused.is_none() { (*this.work.get()).take() } else { None };
             *this.end.get() = Some(call(work, refused));
             (*this.waker.get()).take()
         };
         this.ended.store(true, Release);
-        // The caller may be gone from here on.
+        // The caller's frame may be freed from here on.
         waker.into_iter().for_each(Waker::wake);
     }
 }
 
-/// Work that is in the queue or runs. It is neither, once this is dropped.
+/// Work that is in the queue or runs. After the drop it is neither.
 struct Queued<'a> {
     ended: &'a AtomicBool,
     number: u64,
@@ -181,9 +185,9 @@ impl Drop for Queued<'_> {
     }
 }
 
-/// Work that belongs to whoever comes last, its caller or its thread.
+/// Work that belongs to its caller and its thread, and is freed by the last of them.
 struct Detached<F, T> {
-    /// Of the thread that takes the entry out of the queue, or of the last reference.
+    /// Belongs to the thread that takes the entry out of the queue, or to the last reference.
     work: UnsafeCell<Option<F>>,
     outcome: Outcome<End<T>>,
 }
@@ -199,7 +203,7 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> Detached<F, T> {
     unsafe fn settle(job: *const (), refused: Option<&io::Error>) {
         // SAFETY: the reference that the entry was made of.
         let this = unsafe { Arc::from_raw(job.cast::<Self>()) };
-        // SAFETY: the entry is out of the queue: the field is the thread's.
+        // SAFETY: the entry is out of the queue: the field belongs to the thread.
         let work = unsafe { (*this.work.get()).take() };
         let end = call(work, refused);
         // SAFETY: an entry leaves the queue once, so this is the one producer's one call.
@@ -207,37 +211,37 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> Detached<F, T> {
     }
 }
 
-// SAFETY: the work moves to one thread, by whoever takes the entry; the outcome has rules of its own.
+// SAFETY: the work moves to the one thread that takes the entry; the outcome has rules of its own.
 unsafe impl<F: Send, T: Send> Sync for Detached<F, T> {}
 
-/// Work in the queue, its types forgotten.
+/// Work in the queue, with its types erased.
 struct Entry {
     job: *const (),
-    /// Calls the work, or says why there is no thread for it; called once.
+    /// Calls the work, or stores why there is no thread for it; called once.
     settle: unsafe fn(*const (), Option<&io::Error>),
 }
 
-// SAFETY: an entry is made of work that is `Send`, with a value that is; whoever takes it out of the queue
-// is the one to use it.
+// SAFETY: an entry is made of work that is `Send`, with a value that is. Only the thread that takes
+// it out of the queue uses it.
 unsafe impl Send for Entry {}
 
-/// The threads and what waits for them.
+/// The threads and their queue.
 struct Pool {
-    most: usize,
-    /// How long a thread waits for more work before it ends.
-    patience: Duration,
+    max_threads: usize,
+    /// The time that a thread waits for more work before it ends.
+    keep_alive: Duration,
     state: Mutex<State>,
-    /// Work came.
+    /// Notified when work comes.
     work: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Withdrawn work leaves a gap, unless it stands at an end.
+    /// Withdrawn work leaves a gap, unless it is at an end.
     queue: VecDeque<Option<Entry>>,
-    /// The number of the first in the queue; the others count on from there.
+    /// The number of the first entry; the others count on from there.
     first: u64,
-    /// Entries that are no gaps.
+    /// The number of entries that are not gaps.
     waiting: usize,
     threads: usize,
     idle: usize,
@@ -247,57 +251,57 @@ fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Pool::new((4 * cores).max(16), PATIENCE)
+        Pool::new((4 * cores).max(16), KEEP_ALIVE)
     })
 }
 
 impl Pool {
-    fn new(most: usize, patience: Duration) -> Pool {
-        Pool { most, patience, state: Mutex::default(), work: Condvar::new() }
+    fn new(max_threads: usize, keep_alive: Duration) -> Pool {
+        Pool { max_threads, keep_alive, state: Mutex::default(), work: Condvar::new() }
     }
 
-    /// No work runs under this lock.
+    /// Locks the state. No work runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues `entry` and says under which number. It is settled, here at once if no thread can be had,
-    /// or withdrawn.
+    /// Queues `entry` and returns its number. The entry is then run, or settled at once if no
+    /// thread can be started, or withdrawn.
     fn submit(&'static self, entry: Entry) -> u64 {
         let mut state = self.lock();
         let number = state.push(entry);
         if state.idle >= state.waiting {
             drop(state);
             self.work.notify_one();
-        } else if state.threads < self.most {
+        } else if state.threads < self.max_threads {
             state.threads += 1;
             drop(state);
             let thread = thread::Builder::new().name("trine-offload".into());
             if let Err(error) = thread.spawn(|| self.serve()) {
-                self.without_a_thread(&error);
+                self.refuse_without_threads(&error);
             }
         }
         number
     }
 
-    /// Takes work out of the queue; `false` if it has begun or ended.
+    /// Takes work out of the queue; returns false if it has begun or ended.
     ///
-    /// Called once for a number at most: the queue may use it again.
+    /// Called at most once for a number, as the queue may reuse it.
     fn withdraw(&self, number: u64) -> bool {
         self.lock().remove(number)
     }
 
-    /// A thread was refused. Others of the pool go on with the queue; where there is none, all of it is
-    /// refused.
+    /// Notes that a thread could not be started. Other threads of the pool continue with the queue;
+    /// if there are none, all of its work is refused.
     #[cold]
-    fn without_a_thread(&self, error: &io::Error) {
+    fn refuse_without_threads(&self, error: &io::Error) {
         let mut state = self.lock();
         state.threads -= 1;
         while state.threads == 0
             && let Some(entry) = state.pop()
         {
             drop(state);
-            // SAFETY: out of the queue, so nobody else settles it.
+            // SAFETY: out of the queue, so no other thread settles it.
             unsafe { (entry.settle)(entry.job, Some(error)) };
             state = self.lock();
         }
@@ -308,13 +312,13 @@ impl Pool {
         loop {
             if let Some(entry) = state.pop() {
                 drop(state);
-                // SAFETY: out of the queue, so nobody else settles it.
+                // SAFETY: out of the queue, so no other thread settles it.
                 unsafe { (entry.settle)(entry.job, None) };
                 state = self.lock();
                 continue;
             }
             state.idle += 1;
-            let waited = self.work.wait_timeout(state, self.patience);
+            let waited = self.work.wait_timeout(state, self.keep_alive);
             let timed_out;
             (state, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;

@@ -1,7 +1,7 @@
-//! Turns for the others: a call that finds what it wants does not wait, and a coroutine that only makes
-//! such calls, on a socket that is always full, would keep its carrier for itself.
+//! Yields to other coroutines. A call that succeeds at once does not wait, so a coroutine that
+//! makes only such calls, on a socket that is always full, would keep its carrier to itself.
 //!
-//! So every so often a successful call lets the carrier's others run, and the carrier look at its timers
+//! So a successful call yields from time to time: the carrier runs its other coroutines, its timers
 //! and its reactor. (tokio's tasks have a budget for the same reason.)
 
 use std::cell::Cell;
@@ -9,27 +9,27 @@ use std::time::Instant;
 
 use crate::task::park;
 
-/// Calls between two turns: of some 0.5 us each, where a turn costs a tenth of that. The carrier looks at its
-/// timers and reactor after 64 turns, so here after half a millisecond.
+/// The number of calls between two yields. A call takes some 0.5 us, and a yield a tenth of that.
+/// The carrier checks its timers and its reactor after 64 yields, so here after half a millisecond.
 const CALLS: u32 = 16;
 
 thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(CALLS) };
 }
 
-/// Bytes whose copying counts as a call.
+/// The number of bytes whose copying counts as a call.
 const BYTES: usize = 16 * 1024;
 
-/// A call of the caller has succeeded without a wait.
+/// Counts a call that has succeeded without a wait. May yield.
 #[inline]
 pub(super) fn count_call() {
     match LEFT.get() {
-        0 => give_turn(),
+        0 => yield_now(),
         left => LEFT.set(left - 1),
     }
 }
 
-/// As [`count_call`], of one that has moved `bytes`.
+/// Like [`count_call`], for a call that has moved `bytes`.
 #[inline]
 pub(super) fn count_bytes(bytes: usize) {
     let calls = u32::try_from(bytes / BYTES).unwrap_or(u32::MAX);
@@ -37,13 +37,13 @@ pub(super) fn count_bytes(bytes: usize) {
     count_call();
 }
 
-/// As [`count_call`], for a future, which gives its turn before the next call.
+/// Like [`count_call`], for a future, which yields before its next call.
 #[inline]
 pub(super) fn count_poll() {
     LEFT.set(LEFT.get().saturating_sub(1));
 }
 
-/// Whether a future is to be polled again later: it has made its calls.
+/// Returns true if a future is to yield, as it has used up its calls.
 #[inline]
 pub(super) fn is_over() -> bool {
     let over = LEFT.get() == 0;
@@ -54,10 +54,10 @@ pub(super) fn is_over() -> bool {
 }
 
 #[cold]
-fn give_turn() {
+fn yield_now() {
     LEFT.set(CALLS);
     if !park::is_plain_thread() {
-        // Not interrupted: the call has succeeded.
+        // Ignores an interruption: the call has succeeded.
         park::park(Some(Instant::now()));
     }
 }

@@ -1,4 +1,5 @@
-//! The reactor of a carrier: its own ring or epoll, which it looks at between turns and sleeps in.
+//! The reactor of a carrier: its own ring or epoll. The carrier polls it between coroutines, and
+//! sleeps in it.
 //!
 //! ```text
 //!   others: wake ──► the bell ──────┐
@@ -6,10 +7,10 @@
 //!   the kernel: completions ────────┘       └──► sleep, until one of them, or a deadline
 //! ```
 //!
-//! Without a ring, the epoll takes its place, and the bell hangs there.
+//! Without a ring, the epoll takes its place, and watches the bell.
 //!
-//! Made with the carrier, but without a descriptor until the first wait there: a program without I/O
-//! has none of it.
+//! The reactor is made with the carrier, but has no descriptor before the first wait: a program
+//! without I/O needs none.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
@@ -18,28 +19,28 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::backend;
-use super::operation;
-use super::registration::{self, Entry};
+use super::in_flight;
+use super::registration::{self, Registration};
 use crate::config::Reactor;
-use crate::sys::io::poll::{Bell, Happened, Poll};
+use crate::sys::io::poll::{Bell, Event, Poll};
 use crate::sys::io::uring::{Operation, Ring};
 
-/// Tokens that are no address: the bell's, and in a ring the epoll's.
+/// Tokens that are not an address: the bell's, and in a ring the epoll's.
 const BELL: u64 = 2;
 const EPOLL: u64 = 4;
 
-/// How long a carrier sleeps whose ring has no room to watch the bell.
+/// The sleep of a carrier whose ring has no room to watch the bell.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// The reactor of one carrier, for its own thread.
+/// The reactor of one carrier, used by its own thread.
 pub(crate) struct Local {
-    /// `None` where epoll serves; empty before the first wait.
+    /// `None` if epoll serves; empty before the first wait.
     ring: OnceCell<Option<RefCell<Ring>>>,
     epoll: OnceCell<&'static Poll>,
-    /// Ends the carrier's sleep; there before the carrier first sleeps in the reactor.
+    /// Ends the carrier's sleep. It exists before the carrier first sleeps in the reactor.
     bell: &'static OnceLock<Bell>,
-    happened: RefCell<Vec<Happened>>,
-    /// Which of bell and epoll the ring has ceased to watch.
+    events: RefCell<Vec<Event>>,
+    /// Those of bell and epoll that the ring has stopped watching.
     unwatched: RefCell<Vec<u64>>,
 }
 
@@ -47,21 +48,21 @@ thread_local! {
     static LOCAL: Cell<Option<&'static Local>> = const { Cell::new(None) };
 }
 
-/// The reactor of the carrier that the caller runs on.
+/// Returns the reactor of the carrier that the caller runs on.
 #[inline]
 pub(super) fn current() -> Option<&'static Local> {
     LOCAL.get()
 }
 
 impl Local {
-    /// Makes the reactor of the calling thread, which does nothing else than carry. Others end its
-    /// sleep by `bell`, once that is there.
+    /// Makes the reactor of the calling thread, a carrier. Other threads end its sleep by `bell`,
+    /// once that exists.
     pub(crate) fn enter(bell: &'static OnceLock<Bell>) -> &'static Local {
         let local = Local {
             ring: OnceCell::new(),
             epoll: OnceCell::new(),
             bell,
-            happened: RefCell::default(),
+            events: RefCell::default(),
             unwatched: RefCell::default(),
         };
         let local: &'static Local = Box::leak(Box::new(local));
@@ -69,13 +70,13 @@ impl Local {
         local
     }
 
-    /// Whether anybody has ever waited here: else there is nothing to look at.
+    /// Returns true if any caller has ever waited here: else there is nothing to poll.
     #[inline]
     pub(crate) fn is_used(&self) -> bool {
         self.epoll.get().is_some() || matches!(self.ring.get(), Some(Some(_)))
     }
 
-    /// The ring, made at the first call; `None` where epoll serves.
+    /// Returns the ring, made at the first call; `None` if epoll serves.
     #[inline]
     pub(super) fn ring(&self) -> Option<&RefCell<Ring>> {
         self.ring.get_or_init(|| self.make_ring()).as_ref()
@@ -86,7 +87,7 @@ impl Local {
         if backend::reactor().kind() == Reactor::Epoll {
             return None;
         }
-        // A carrier that gets no ring, though the first one did, has met a limit: epoll needs less.
+        // The program got a ring at first, but not here: a limit was met, and epoll needs less.
         let mut ring = Ring::new().ok()?;
         let bell = self.bell().ok()?;
         // SAFETY: the operation points to nothing.
@@ -94,28 +95,28 @@ impl Local {
         Some(RefCell::new(ring))
     }
 
-    /// Puts an operation into the ring.
+    /// Pushes an operation into the ring.
     ///
     /// # Safety
     ///
-    /// As for [`Ring::push`]; `token` is one of `operation.rs`.
+    /// The same as for [`Ring::push`]; `token` is that of an [`InFlight`](in_flight::InFlight).
     ///
     /// # Errors
     ///
-    /// As for `push`.
+    /// The same as for `push`.
     pub(super) unsafe fn push(&self, operation: Operation, token: u64) -> io::Result<()> {
         let ring = self.ring().expect("operations are made where there is a ring");
         // SAFETY: the caller's promise.
         unsafe { ring.borrow_mut().push(operation, token) }
     }
 
-    /// Watches `descriptor`.
+    /// Registers `descriptor` with the epoll.
     ///
     /// # Errors
     ///
-    /// No descriptor for the epoll; no room for one more in it.
-    pub(super) fn watch(&self, descriptor: BorrowedFd<'_>) -> io::Result<Entry> {
-        Entry::new(self.epoll()?, descriptor)
+    /// No descriptor is left for the epoll; it has no room for one more.
+    pub(super) fn watch(&self, descriptor: BorrowedFd<'_>) -> io::Result<Registration> {
+        Registration::new(self.epoll()?, descriptor)
     }
 
     fn bell(&self) -> io::Result<&'static Bell> {
@@ -143,7 +144,7 @@ impl Local {
         Ok(self.epoll.get_or_init(|| Box::leak(Box::new(epoll))))
     }
 
-    /// Wakes those for whom something has happened, without sleeping.
+    /// Wakes the waiters of all changes, without sleeping.
     pub(crate) fn poll(&self) {
         match self.ring.get() {
             Some(Some(ring)) => {
@@ -152,11 +153,11 @@ impl Local {
                     self.complete(ring);
                 }
             }
-            _ => _ = self.report(|epoll, happened| epoll.look(happened)),
+            _ => _ = self.report(|epoll, events| epoll.take_ready(events)),
         }
     }
 
-    /// Sleeps until something happens, the bell rings, or `deadline` comes, and wakes those concerned.
+    /// Sleeps until something changes, the bell rings, or `deadline` comes, and wakes the waiters.
     pub(crate) fn sleep(&self, deadline: Option<Instant>) {
         match self.ring.get() {
             Some(Some(ring)) => {
@@ -165,23 +166,25 @@ impl Local {
                 ring.borrow_mut().sleep(deadline);
                 self.complete(ring);
             }
-            _ => _ = self.report(|epoll, happened| epoll.wait(happened, deadline)),
+            _ => _ = self.report(|epoll, events| epoll.wait(events, deadline)),
         }
     }
 
-    /// Takes what has completed in the ring.
+    /// Handles the completions in the ring.
     fn complete(&self, ring: &RefCell<Ring>) {
         loop {
-            // Not borrowed while something is done about it.
+            // The ring is not borrowed while a completion is handled.
             let Some(completion) = ring.borrow_mut().take() else { break };
             match completion.token {
                 // The bell has done its work by ending the sleep.
                 BELL => {}
-                // The ring tells of changes only, so nothing may be left behind.
-                EPOLL => while self.report(|epoll, happened| epoll.look(happened)) == Poll::MOST {},
+                // The ring reports changes of the epoll only, so no event may remain in it.
+                EPOLL => {
+                    while self.report(|epoll, events| epoll.take_ready(events)) == Poll::MOST {}
+                }
                 token => {
-                    // SAFETY: all other tokens in this ring are those of `perform`.
-                    unsafe { operation::complete(token, completion.result) };
+                    // SAFETY: all other tokens in this ring are those of operations in flight.
+                    unsafe { in_flight::complete(token, completion.result) };
                     continue;
                 }
             }
@@ -192,8 +195,8 @@ impl Local {
         self.watch_again(ring);
     }
 
-    /// Has the ring watch bell and epoll again that it has ceased to; `false` if it has no room. What happens
-    /// meanwhile is told as soon as it watches.
+    /// Has the ring watch bell and epoll again where it has stopped. Returns false if it has no
+    /// room. Changes meanwhile are reported as soon as it watches.
     fn watch_again(&self, ring: &RefCell<Ring>) -> bool {
         let mut unwatched = self.unwatched.borrow_mut();
         unwatched.retain(|&token| {
@@ -208,14 +211,14 @@ impl Local {
         unwatched.is_empty()
     }
 
-    /// Waits for the epoll by `wait`, and wakes those concerned; how much was reported.
-    fn report(&self, wait: impl FnOnce(&Poll, &mut Vec<Happened>)) -> usize {
+    /// Waits for the epoll by `wait`, wakes the waiters, and returns the number of events.
+    fn report(&self, wait: impl FnOnce(&Poll, &mut Vec<Event>)) -> usize {
         let Some(epoll) = self.epoll.get() else { return 0 };
-        let mut happened = self.happened.borrow_mut();
-        wait(epoll, &mut happened);
-        let count = happened.len();
+        let mut events = self.events.borrow_mut();
+        wait(epoll, &mut events);
+        let count = events.len();
         // The bell has done its work by ending the sleep.
-        happened.drain(..).filter(|it| it.token != BELL).for_each(registration::report);
+        events.drain(..).filter(|it| it.token != BELL).for_each(registration::report);
         count
     }
 }

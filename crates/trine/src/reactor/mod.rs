@@ -1,43 +1,44 @@
-//! Waiting for descriptors: who waits where, and what tells it.
+//! Waiting for descriptors: how each kind of caller waits, and what wakes it.
 //!
-//! A [`Source`] is a descriptor that does not block. A call on it is *attempted* first; only if the
-//! kernel says `WouldBlock` does the caller wait, and then attempts again. How it waits depends on who
-//! it is:
+//! A [`Source`] is a descriptor that does not block. A call on it is *attempted* first. Only if the
+//! kernel returns `WouldBlock` does the caller wait, and then it attempts again. The way it waits
+//! depends on the caller:
 //!
 //! ```text
 //!   caller                          waits by, with io_uring           with epoll
-//!   ─────────────────────────────   ───────────────────────────────   ─────────────────────────────
+//!   ─────────────────────────────   ───────────────────────────────   ──────────────────────
 //!   a coroutine that receives       an operation in its ring          its epoll
 //!   from a stream, or with a file   an operation in its ring          a thread that does it
-//!   anybody else on a carrier       its epoll, watched by the ring    its epoll
+//!   any other caller on a carrier   its epoll, watched by the ring    its epoll
 //!   a plain thread                  poll(2), with a bell that its waker rings
-//!   whoever else is on no carrier   an epoll with a thread of its own
+//!   any other caller                an epoll with a thread of its own
 //! ```
 //!
-//! Listeners and the like are kept out of the ring on purpose: an operation holds on to its socket, for
-//! some milliseconds also after the process has ended, and who starts the server again at once would find its
-//! address in use.
+//! Listeners and the like deliberately do not use the ring. An operation keeps its socket open, for
+//! some milliseconds even after the process has ended: a server that restarts at once would find
+//! its address in use.
 //!
-//! Of the two back ends one is chosen, for the whole program, at the first wait (`backend.rs`).
+//! One of the two back ends is chosen, for the whole program, at the first wait (`backend.rs`).
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `source.rs` | a descriptor, and the calls on it |
-//! | `registration.rs` | what is known of a descriptor in an epoll, and who waits for it |
-//! | `backend.rs` | which back end |
-//! | `operation.rs` | an operation of a ring, and who waits for it |
+//! | `registration.rs` | the known readiness of a descriptor in an epoll, and its waiters |
+//! | `backend.rs` | the choice of the back end |
+//! | `operation.rs` | operations of a ring, made by the coroutine that waits for them |
+//! | `in_flight.rs` | an operation whose completions are outstanding |
 //! | `local.rs` | the reactor of a carrier |
-//! | `budget.rs` | turns for the others of a carrier |
-//! | `global.rs` | the epoll of those who are on no carrier |
+//! | `budget.rs` | yields to the other coroutines of a carrier |
+//! | `global.rs` | the epoll of callers outside carriers |
 //! | `files.rs` | calls on files: an attempt that does not sleep, else a thread |
-//! | `blocking.rs` | a bounded pool of threads for what can only block |
+//! | `blocking.rs` | a bounded pool of threads for calls that can only block |
 //!
 //! # The rules of every back end
 //!
-//! - **Attempt, then wait, then attempt.** Being told too often costs a call; being told too seldom is a
-//!   hang. So whatever is known of a descriptor is a hint, and only `WouldBlock` clears it.
-//! - **An operation that has begun is waited for**, to its own completion, before its caller goes on: the
-//!   kernel works on memory that the caller has borrowed.
+//! - **Attempt, then wait, then attempt.** A superfluous wake-up costs a call; a missing wake-up
+//!   is a hang. So the known readiness of a descriptor is a hint, and only `WouldBlock` clears it.
+//! - **An operation that has begun is waited for**, to its own completion, before its caller goes
+//!   on: the kernel works on memory that the caller has borrowed.
 //! - **A wait leaves nothing behind**, whether it ends well, times out, or is interrupted.
 
 mod backend;
@@ -45,6 +46,7 @@ pub(crate) mod blocking;
 mod budget;
 pub(crate) mod files;
 mod global;
+mod in_flight;
 mod local;
 mod operation;
 mod registration;
@@ -52,4 +54,5 @@ mod source;
 
 pub use backend::{ReactorInUse, reactor};
 pub(crate) use local::Local;
-pub(crate) use source::{Direction, Source};
+pub(crate) use registration::Direction;
+pub(crate) use source::Source;

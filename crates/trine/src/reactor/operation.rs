@@ -1,4 +1,4 @@
-//! One operation of a ring, and the coroutine that waits for it.
+//! Operations of a ring, made by the coroutine that waits for them.
 //!
 //! ```text
 //!   begin ──► in flight ──► completed: return
@@ -6,64 +6,41 @@
 //!                 └──► cancel pushed ──► both have completed: return
 //! ```
 //!
-//! The operation works on memory that the caller has borrowed. So the call neither returns nor unwinds
-//! before the operation's own completion, whatever happens to its task; and if it was cancelled, not
-//! before the cancellation's completion either, which else might hit a later operation at the same
-//! address. If the operation has succeeded after all, that counts.
-//!
-//! All of this is on one carrier: no field needs an atomic.
+//! The operation works on memory that the caller has borrowed. So the call neither returns nor
+//! unwinds before the operation's own completion, whatever happens to its task. After a
+//! cancellation it also waits for the cancellation's completion, which might otherwise hit a later
+//! operation at the same address. If the operation has succeeded nevertheless, that result counts.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::BorrowedFd;
-use std::task::Waker;
 use std::time::Instant;
 
+use super::in_flight::InFlight;
 use super::local::{self, Local};
 use crate::sys::io::uring::{self, Operation};
-use crate::task::{cancel, park};
+use crate::task::{cancel, park, wait};
 
-/// In the token of an operation's cancellation; an address has no such bit.
-const CANCELLATION: u64 = 1;
-
-/// One operation, on the stack of the coroutine that waits for it.
-#[repr(align(8))]
-struct InFlight {
-    waker: Waker,
-    result: Cell<i32>,
-    /// Completions that are still to come: its own, its cancellation's.
-    due: Cell<u8>,
-}
-
-impl Drop for InFlight {
-    /// Not reached while the kernel owns what the operation points to.
-    fn drop(&mut self) {
-        if self.due.get() > 0 {
-            std::process::abort();
-        }
-    }
-}
-
-/// The ring of the caller, who is a coroutine of the carrier that it belongs to: on no other thread, and
-/// for no longer than the caller runs.
+/// The ring of the carrier that the calling coroutine runs on. The value stays on that thread, and
+/// does not outlive the call.
 #[derive(Clone, Copy)]
 pub(super) struct OwnRing {
     local: &'static Local,
 }
 
 impl OwnRing {
-    /// `None` if the caller is no coroutine of a carrier, or epoll serves.
+    /// Returns the caller's ring; `None` if the caller is not a coroutine of a carrier, or epoll
+    /// serves.
     #[inline]
     pub(super) fn of_caller() -> Option<OwnRing> {
         let local = local::current()?;
         (!park::is_plain_thread() && local.ring().is_some()).then_some(OwnRing { local })
     }
 
-    /// Waits until a socket has something, at most until `deadline`, and receives it into `buffer`.
+    /// Waits until a socket has bytes, at most until `deadline`, and receives them into `buffer`.
     ///
     /// # Errors
     ///
-    /// The socket's; `TimedOut` at `deadline`; what ends a wait from outside.
+    /// The socket's; `TimedOut` at `deadline`; an interruption of the task.
     pub(super) fn receive(
         self,
         socket: BorrowedFd<'_>,
@@ -79,7 +56,7 @@ impl OwnRing {
     ///
     /// # Errors
     ///
-    /// The file's; what ends a wait from outside.
+    /// The file's; an interruption of the task.
     pub(super) fn read(
         self,
         file: BorrowedFd<'_>,
@@ -90,11 +67,11 @@ impl OwnRing {
         unsafe { self.perform(Operation::read(file, buffers, offset), None) }
     }
 
-    /// Reads a file, from `offset` on, at most what `buffer` has room for behind what it holds.
+    /// Appends to `buffer` what a file has from `offset` on, at most its spare capacity.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// The same as for [`read`](Self::read).
     pub(super) fn read_behind(
         self,
         file: BorrowedFd<'_>,
@@ -115,7 +92,7 @@ impl OwnRing {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// The same as for [`read`](Self::read).
     pub(super) fn write(
         self,
         file: BorrowedFd<'_>,
@@ -126,76 +103,62 @@ impl OwnRing {
         unsafe { self.perform(Operation::write(file, buffers, offset), None) }
     }
 
-    /// Brings what was written to a file to its device; only what is needed to read it, if `data_only`.
+    /// Writes the cached content of a file to its device. With `data_only`, writes only what is
+    /// needed to read the data.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// The same as for [`read`](Self::read).
     pub(super) fn sync(self, file: BorrowedFd<'_>, data_only: bool) -> io::Result<()> {
         // SAFETY: the operation points to nothing; the descriptor is lent to this call.
         unsafe { self.perform(Operation::sync(file, data_only), None) }.map(drop)
     }
 
-    /// Does `operation`, and waits for it, at most until `deadline`. The value is what the system call would
-    /// return.
+    /// Performs `operation`, and waits for it, at most until `deadline`. Returns the value that the
+    /// system call would return.
     ///
     /// # Safety
     ///
-    /// What the operation points to is valid and the caller's own until this returns.
+    /// The memory that the operation points to is valid, and lent to this call until it returns.
     unsafe fn perform(self, operation: Operation, deadline: Option<Instant>) -> io::Result<usize> {
-        // One that need not be begun is not.
+        // A cancelled task begins no operation.
         cancel::checkpoint()?;
-        let in_flight = InFlight { waker: park::waker(), result: Cell::new(0), due: Cell::new(0) };
-        let token = std::ptr::from_ref(&in_flight) as u64;
-        // SAFETY: the memory is the operation's until `due` is 0 again, which this call waits for, also
-        // when it is interrupted; nothing in between unwinds.
-        unsafe { self.local.push(operation, token)? };
-        in_flight.due.set(1);
+        let in_flight = InFlight::new(park::waker());
+        // SAFETY: the memory is the operation's until no completion is outstanding. This call waits
+        // for that, also when it is interrupted, and nothing in between unwinds. `in_flight` does
+        // not move meanwhile.
+        unsafe { self.local.push(operation, in_flight.token())? };
+        in_flight.expect_completion();
         let mut ended: Option<io::Error> = None;
-        while in_flight.due.get() > 0 {
+        while in_flight.is_outstanding() {
             if ended.is_some() {
                 park::park(None);
                 continue;
             }
-            ended = match park::wait(deadline) {
+            ended = match wait::for_wake(deadline) {
                 Err(interrupted) => Some(interrupted.into()),
                 Ok(()) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     Some(io::ErrorKind::TimedOut.into())
                 }
                 Ok(()) => None,
             };
-            if ended.is_some() && in_flight.due.get() > 0 {
-                let cancellation = Operation::cancel(token);
+            if ended.is_some() && in_flight.is_outstanding() {
+                let cancellation = Operation::cancel(in_flight.token());
                 // SAFETY: it points to nothing; `in_flight` stays for its completion.
-                let pushed = unsafe { self.local.push(cancellation, token | CANCELLATION) };
-                // Without room for it, the operation is waited for.
-                in_flight.due.update(|due| due + u8::from(pushed.is_ok()));
+                let pushed =
+                    unsafe { self.local.push(cancellation, in_flight.cancellation_token()) };
+                // If the ring has no room for it, this waits for the operation itself.
+                if pushed.is_ok() {
+                    in_flight.expect_completion();
+                }
             }
         }
-        match (usize::try_from(in_flight.result.get()), ended) {
+        match (usize::try_from(in_flight.result()), ended) {
             (Ok(result), _) => Ok(result),
             (Err(_), ended) => {
-                let error = io::Error::from_raw_os_error(-in_flight.result.get());
+                let error = io::Error::from_raw_os_error(-in_flight.result());
                 Err(ended.filter(|_| uring::is_cancelled(&error)).unwrap_or(error))
             }
         }
-    }
-}
-
-/// Notes a completion, and wakes who waits for the last one.
-///
-/// # Safety
-///
-/// `token` is one that [`OwnRing::perform`] has pushed, on this carrier, and has just completed.
-pub(super) unsafe fn complete(token: u64, result: i32) {
-    // SAFETY: `perform` keeps its `InFlight` in place until all its completions were noted here, on the
-    // thread it runs on.
-    let in_flight = unsafe { &*((token & !CANCELLATION) as *const InFlight) };
-    if token & CANCELLATION == 0 {
-        in_flight.result.set(result);
-    }
-    in_flight.due.update(|due| due - 1);
-    if in_flight.due.get() == 0 {
-        in_flight.waker.wake_by_ref();
     }
 }

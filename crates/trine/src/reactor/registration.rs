@@ -1,22 +1,22 @@
-//! What is known of a descriptor in an epoll, and who waits for it.
+//! The known readiness of a descriptor in an epoll, and the callers that wait for it.
 //!
-//! The epoll reports changes only (`EPOLLET`): each is noted in a word, and whoever waits is woken.
+//! The epoll reports changes only (`EPOLLET`). Each is noted in a word, and the waiters are woken.
 //! An attempt that the kernel refused clears the note, unless a change has come meanwhile:
 //!
 //! ```text
 //!   word:  │ changes so far │ READ │ WRITE │ READ_ENDED │ WRITE_ENDED │
 //!
 //!   change   counts, sets bits        by the epoll's thread, which then wakes
-//!   refuted  clears the direction     after `WouldBlock`, if the word is as it was before the attempt
+//!   refuted  clears the direction     after `WouldBlock`, if the word is as before the attempt
 //!   drained  clears READ              after a short read, likewise, and not once the end was seen
 //! ```
 //!
-//! Nodes are never freed, only used again: the epoll's thread may be about to report a change of a
+//! Nodes are never freed, only reused: the epoll's thread may be about to report a change of a
 //! descriptor that has just been closed. Such a late report is a wrong hint to the next user of the
 //! node, which costs it an attempt.
 //!
-//! Ordering: a change is noted before the lock is taken to look for those who wait; who is about to
-//! wait looks at the word under the same lock. So one of both sees the other.
+//! Ordering: a change is noted before the lock is taken to look for waiters, and a caller that is
+//! about to wait reads the word under the same lock. So one of the two sees the other.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -26,29 +26,48 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use super::source::Direction;
-use crate::sys::io::poll::{Happened, Poll};
+use crate::sys::io::poll::{self, Event, Poll};
 use crate::sys::process::descriptors;
-use crate::task::park;
+use crate::task::{park, wait};
 
-/// There may be something to read, as far as is known.
+/// There may be something to read, as far as known.
 const READ: u64 = 1;
 /// There may be room to write.
 const WRITE: u64 = 2;
-/// No change tells of what is there: the peer has ended, or what it sent is not read in one piece.
+/// No later change reports what remains to be read: the peer has closed its end, or one read may
+/// leave some of it.
 const READ_ENDED: u64 = 4;
-/// Writing tells an error.
+/// A write returns an error.
 const WRITE_ENDED: u64 = 8;
 /// One change.
 const CHANGE: u64 = 16;
 
-/// What was known of a descriptor at some moment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen(u64);
+/// A direction of calls on a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Read, receive, accept.
+    Read,
+    /// Write, send, connect.
+    Write,
+}
 
-impl Seen {
-    /// The descriptor is in no epoll.
-    pub(super) const NOTHING: Seen = Seen(READ | WRITE);
+impl Direction {
+    /// Returns the readiness that a caller in this direction waits for.
+    pub(super) fn interest(self) -> poll::Interest {
+        match self {
+            Direction::Read => poll::Interest::Read,
+            Direction::Write => poll::Interest::Write,
+        }
+    }
+}
+
+/// The known readiness of a descriptor at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness(u64);
+
+impl Readiness {
+    /// The readiness of a descriptor that is in no epoll.
+    pub(super) const NOTHING: Readiness = Readiness(READ | WRITE);
 
     #[inline]
     pub(super) fn may_be_ready(self, direction: Direction) -> bool {
@@ -60,30 +79,30 @@ impl Seen {
     }
 }
 
-/// A watched descriptor's place; dropped before the descriptor is closed.
+/// The registration of a descriptor in an epoll; dropped before the descriptor is closed.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Registration {
     node: &'static Node,
     epoll: &'static Poll,
     descriptor: RawFd,
-    /// What is watched in place of the descriptor, if somebody else has that watched already.
+    /// A copy that is watched in place of the descriptor, if another registration has that.
     _copy: Option<OwnedFd>,
 }
 
-/// The part that the epoll's reports lead to.
+/// The part that the epoll's reports refer to.
 #[derive(Debug, Default)]
 struct Node {
     word: AtomicU64,
     waiting: Mutex<Waiting>,
 }
 
-/// Who waits.
+/// The waiters of a node.
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Those who wait in a call, with a number to be found by.
+    /// Callers that wait in a call, each with a number to find it by.
     callers: Vec<(u64, Direction, Waker)>,
     callers_so_far: u64,
-    /// Futures, one for each direction.
+    /// Wakers of futures, one for each direction.
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -91,21 +110,24 @@ struct Waiting {
 /// Nodes without a descriptor.
 static FREE: Mutex<Vec<&'static Node>> = Mutex::new(Vec::new());
 
-impl Entry {
+impl Registration {
     /// Has `epoll` watch `descriptor`.
     ///
     /// # Errors
     ///
     /// The kernel's: no memory or no room for one more.
-    pub(super) fn new(epoll: &'static Poll, descriptor: BorrowedFd<'_>) -> io::Result<Entry> {
+    pub(super) fn new(
+        epoll: &'static Poll,
+        descriptor: BorrowedFd<'_>,
+    ) -> io::Result<Registration> {
         let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let node = free.unwrap_or_else(|| Box::leak(Box::default()));
-        // Not known to be ready: the first report says what there is.
+        // Not ready at first: the first report gives the present state.
         node.word.store(0, Relaxed);
         match watch(epoll, descriptor, token(node)) {
             Ok(copy) => {
                 let descriptor = copy.as_ref().map_or(descriptor.as_raw_fd(), AsRawFd::as_raw_fd);
-                Ok(Entry { node, epoll, descriptor, _copy: copy })
+                Ok(Registration { node, epoll, descriptor, _copy: copy })
             }
             Err(error) => {
                 release(node);
@@ -115,12 +137,12 @@ impl Entry {
     }
 
     #[inline]
-    pub(super) fn seen(&self) -> Seen {
-        Seen(self.node.word.load(Acquire))
+    pub(super) fn seen(&self) -> Readiness {
+        Readiness(self.node.word.load(Acquire))
     }
 
-    /// An attempt after `seen` was refused.
-    pub(super) fn refuted(&self, seen: Seen, direction: Direction) {
+    /// Notes that an attempt after `seen` was refused.
+    pub(super) fn refuted(&self, seen: Readiness, direction: Direction) {
         // An end that was reported and is none belonged to the node's last user.
         let bits = match direction {
             Direction::Read => READ | READ_ENDED,
@@ -129,9 +151,9 @@ impl Entry {
         self.node.clear(seen, bits);
     }
 
-    /// A read after `seen` has taken all there was.
+    /// Notes that a read after `seen` has taken everything.
     #[inline]
-    pub(super) fn drained(&self, seen: Seen) {
+    pub(super) fn drained(&self, seen: Readiness) {
         if seen.0 & READ_ENDED == 0 {
             self.node.clear(seen, READ);
         }
@@ -141,9 +163,9 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// `TimedOut` at `deadline`; what ends a wait from outside.
+    /// `TimedOut` at `deadline`; an interruption of the task.
     pub(super) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
-        /// Takes the caller out of the list.
+        /// Removes the caller from the list on drop.
         struct Leave<'a>(&'a Node, u64);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
@@ -158,8 +180,9 @@ impl Entry {
         let Some(number) = self.join_callers(None, direction) else { return Ok(()) };
         let _leave = Leave(self.node, number);
         loop {
-            park::wait(deadline)?;
-            // A change has taken all callers out of the list, and one of the others may have used it up.
+            wait::for_wake(deadline)?;
+            // A change has removed all callers from the list, and one of the others may have used
+            // it up.
             if self.seen().may_be_ready(direction) {
                 return Ok(());
             }
@@ -172,10 +195,10 @@ impl Entry {
         }
     }
 
-    /// Puts the caller into the list of those who wait, unless it is there; under the number it has, or a
-    /// new one. `None`: the descriptor may be ready.
+    /// Adds the caller to the list of waiters unless it is there, under the given number or a new
+    /// one. Returns its number, or `None` if the descriptor may be ready.
     fn join_callers(&self, number: Option<u64>, direction: Direction) -> Option<u64> {
-        // Dropped after the lock, where it is not put in.
+        // Dropped after the lock if it is not added.
         let waker = park::waker();
         let mut waiting = self.node.waiting();
         if self.seen().may_be_ready(direction) {
@@ -192,7 +215,7 @@ impl Entry {
         Some(number)
     }
 
-    /// Whether the descriptor may be ready; if not, the waker of `cx` is woken when it may be.
+    /// Returns true if the descriptor may be ready. If not, wakes the waker of `cx` when it may be.
     pub(super) fn register(&self, direction: Direction, cx: &Context<'_>) -> bool {
         let mut waiting = self.node.waiting();
         if self.seen().may_be_ready(direction) {
@@ -211,20 +234,20 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.epoll.remove_number(self.descriptor);
         release(self.node);
     }
 }
 
-/// The number by which an epoll reports changes of `node`.
+/// Returns the number by which an epoll reports changes of `node`.
 fn token(node: &'static Node) -> u64 {
     std::ptr::from_ref(node) as u64
 }
 
-/// Has `epoll` watch `descriptor`, or a copy of it: an epoll takes a number once, and a descriptor may
-/// be borrowed by two, each with an entry.
+/// Has `epoll` watch `descriptor`, or a copy of it: an epoll takes a descriptor once, and two
+/// owners may have borrowed it, each with a registration.
 fn watch(epoll: &Poll, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<Option<OwnedFd>> {
     match epoll.add_changes(descriptor, token) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -245,16 +268,16 @@ fn release(node: &'static Node) {
     FREE.lock().unwrap_or_else(PoisonError::into_inner).push(node);
 }
 
-/// Notes what an epoll has reported of one of its entries, and wakes those who wait for it.
-pub(super) fn report(happened: Happened) {
-    // SAFETY: a token of an entry is the address of its node (`token`), and nodes are never freed.
-    let node: &'static Node = unsafe { &*(happened.token as *const Node) };
+/// Notes an event of one of an epoll's registrations, and wakes its waiters.
+pub(super) fn report(event: Event) {
+    // SAFETY: a token is the address of a node (`token`), and nodes are never freed.
+    let node: &'static Node = unsafe { &*(event.token as *const Node) };
     let mut bits = 0;
     for (is, bit) in [
-        (happened.readable, READ),
-        (happened.writable, WRITE),
-        (happened.read_ended, READ_ENDED),
-        (happened.write_ended, WRITE_ENDED),
+        (event.readable, READ),
+        (event.writable, WRITE),
+        (event.read_ended, READ_ENDED),
+        (event.write_ended, WRITE_ENDED),
     ] {
         if is {
             bits |= bit;
@@ -270,14 +293,14 @@ impl Node {
 
     /// Clears `bits`, unless the word has changed since `seen`.
     #[inline]
-    fn clear(&self, seen: Seen, bits: u64) {
+    fn clear(&self, seen: Readiness, bits: u64) {
         let _ = self.word.compare_exchange(seen.0, seen.0 & !bits, AcqRel, Relaxed);
     }
 
     fn change(&self, bits: u64) {
         let change = |word: u64| Some(word.wrapping_add(CHANGE) | bits);
         let _ = self.word.fetch_update(AcqRel, Relaxed, change);
-        let seen = Seen(bits);
+        let seen = Readiness(bits);
         let (read, write) =
             (seen.may_be_ready(Direction::Read), seen.may_be_ready(Direction::Write));
         let mut waiting = self.waiting();
@@ -287,7 +310,7 @@ impl Node {
             Direction::Read => read,
             Direction::Write => write,
         };
-        // One caller is the rule; for more, memory is taken.
+        // One caller is the rule; only more than one need memory.
         let (first, others) = match &waiting.callers[..] {
             [(_, direction, _)] if concerns(*direction) => (waiting.callers.pop(), Vec::new()),
             [] | [_] => (None, Vec::new()),
@@ -297,7 +320,7 @@ impl Node {
             }
         };
         drop(waiting);
-        // Outside the lock, as a waker is anybody's code.
+        // Wakers run code of unknown origin, so they are called after the lock is released.
         if let Some((_, _, waker)) = first {
             park::wake(waker);
         }
@@ -316,7 +339,7 @@ mod tests {
 
     use super::*;
 
-    /// What a descriptor would be: something comes, is taken, and its absence is told.
+    /// Stands in for a descriptor: units arrive, are taken, and an empty take is refused.
     #[test]
     fn reports_and_refusals_meet_at_all_moments() {
         const COMING: usize = 20_000;
@@ -329,7 +352,7 @@ mod tests {
                 node.change(READ);
             }
         });
-        let entry = ManuallyDrop::new(Entry {
+        let registration = ManuallyDrop::new(Registration {
             node,
             epoll: Box::leak(Box::new(Poll::new().unwrap())),
             descriptor: -1,
@@ -337,13 +360,13 @@ mod tests {
         });
         let mut taken = 0;
         while taken < COMING {
-            let seen = entry.seen();
+            let seen = registration.seen();
             let now = if seen.may_be_ready(Direction::Read) { there.swap(0, SeqCst) } else { 0 };
             taken += now;
             if now == 0 {
-                entry.refuted(seen, Direction::Read);
+                registration.refuted(seen, Direction::Read);
                 if taken < COMING {
-                    entry.wait(Direction::Read, None).unwrap();
+                    registration.wait(Direction::Read, None).unwrap();
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! A descriptor that does not block, and waits for it.
+//! A descriptor that does not block, and the ways to wait for it.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -9,45 +9,27 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::operation::OwnRing;
-use super::registration::{Entry, Seen};
+use super::registration::{Direction, Readiness, Registration};
 use super::{budget, global, local};
 use crate::sys::io::poll;
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 use crate::sys::process::descriptors;
-use crate::task::park;
+use crate::task::{park, wait};
 
-/// What a caller wants to do with a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// Read, receive, accept.
-    Read,
-    /// Write, send, connect.
-    Write,
-}
-
-impl Direction {
-    fn interest(self) -> poll::Interest {
-        match self {
-            Direction::Read => poll::Interest::Read,
-            Direction::Write => poll::Interest::Write,
-        }
-    }
-}
-
-/// Held by whoever has a descriptor watched for the first time; one lock for every 16th descriptor.
+/// Held while a descriptor is registered for the first time; one lock for every 16th descriptor.
 static WATCHING: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
 
-/// The time between two looks at a descriptor that no epoll watches.
+/// The time between two attempts on a descriptor that no epoll watches.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A descriptor that does not block, or something of std around one.
+/// A descriptor that does not block, or a std type around one.
 #[derive(Debug)]
 pub(crate) struct Source<D: AsFd = OwnedFd> {
-    /// Its place in an epoll, from the first wait there on.
-    entry: OnceLock<Entry>,
-    /// A hint for rings: the last receive has taken all there was.
+    /// Its registration in an epoll, from the first wait there.
+    registration: OnceLock<Registration>,
+    /// A hint for rings: the last receive has taken everything.
     drained: AtomicBool,
-    /// Closed after the entry is gone.
+    /// Closed after the registration is dropped.
     descriptor: D,
 }
 
@@ -62,19 +44,19 @@ impl<D: AsFd> Source<D> {
         Ok(Source::of_nonblocking(descriptor))
     }
 
-    /// Takes a descriptor that was made so that it does not block.
+    /// Takes a descriptor that does not block already.
     pub(crate) fn of_nonblocking(descriptor: D) -> Source<D> {
-        Source { entry: OnceLock::new(), drained: AtomicBool::new(false), descriptor }
+        Source { registration: OnceLock::new(), drained: AtomicBool::new(false), descriptor }
     }
 
-    /// What it was made of. Reading and writing go through the calls below.
+    /// The value that this was made of. Reading and writing go through the calls below.
     pub(crate) fn get(&self) -> &D {
         &self.descriptor
     }
 
-    /// Gives the descriptor back, as one that blocks: what the rest of the world expects.
+    /// Gives the descriptor back as one that blocks, as other code expects.
     pub(crate) fn into_inner(self) -> D {
-        drop(self.entry);
+        drop(self.registration);
         // The one way to fail is a descriptor that is closed already.
         let _ = descriptors::set_blocking(self.descriptor.as_fd(), true);
         self.descriptor
@@ -82,16 +64,16 @@ impl<D: AsFd> Source<D> {
 
     /// Gives the descriptor back as it was taken.
     pub(crate) fn release(self) -> D {
-        drop(self.entry);
+        drop(self.registration);
         self.descriptor
     }
 
-    /// Calls `attempt` until it says something other than `WouldBlock`, and waits in between until
+    /// Calls `attempt` until it returns something other than `WouldBlock`. In between, waits until
     /// the descriptor may be ready, for `timeout` in all.
     ///
     /// # Errors
     ///
-    /// What `attempt` says; `TimedOut` after `timeout`; what ends a wait from outside
+    /// The error of `attempt`; `TimedOut` after `timeout`; an interruption of the task
     /// ([`Interrupted`](crate::Interrupted)).
     #[inline]
     pub(crate) fn retry<T>(
@@ -103,12 +85,13 @@ impl<D: AsFd> Source<D> {
         self.retry_and(direction, timeout, attempt, |_, _| {})
     }
 
-    /// As [`retry`](Self::retry), for reading at most `most` bytes of a stream: sockets that keep no
-    /// bounds between messages, pipes. If it takes less, the next read waits first.
+    /// Like [`retry`](Self::retry), for reading at most `most` bytes of a stream: a pipe, or a
+    /// socket without boundaries between messages. If `attempt` takes less, the next read waits
+    /// first.
     ///
     /// # Errors
     ///
-    /// As `retry`.
+    /// The same as for `retry`.
     #[inline]
     pub(crate) fn read_stream(
         &self,
@@ -123,11 +106,12 @@ impl<D: AsFd> Source<D> {
         })
     }
 
-    /// Receives into `buffer` from a socket where receiving less than that has room for takes all there is.
+    /// Receives into `buffer`, from a socket where a receive that does not fill the buffer takes
+    /// everything.
     ///
     /// # Errors
     ///
-    /// As `retry`.
+    /// The same as for `retry`.
     #[inline]
     pub(crate) fn receive(
         &self,
@@ -137,11 +121,11 @@ impl<D: AsFd> Source<D> {
         self.receive_and(buffer, timeout, true)
     }
 
-    /// As [`receive`](Self::receive), where a receive may take less than there is.
+    /// Like [`receive`](Self::receive), for a socket where a receive may leave some bytes.
     ///
     /// # Errors
     ///
-    /// As `retry`.
+    /// The same as for `retry`.
     #[inline]
     pub(crate) fn receive_piece(
         &self,
@@ -159,7 +143,7 @@ impl<D: AsFd> Source<D> {
         less_is_all: bool,
     ) -> io::Result<usize> {
         let most = buffer.len();
-        let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Patience::Now);
+        let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Blocking::No);
         let count = match OwnRing::of_caller().filter(|_| most > 0) {
             None if less_is_all => self.read_stream(most, timeout, attempt)?,
             None => self.retry(Direction::Read, timeout, attempt)?,
@@ -183,14 +167,14 @@ impl<D: AsFd> Source<D> {
         Ok(count)
     }
 
-    /// `retry`; a value of `attempt` is shown to `then`, with what was known before.
+    /// Implements `retry`. Passes the value of `attempt`, and the readiness before it, to `then`.
     #[inline]
     fn retry_and<T>(
         &self,
         direction: Direction,
         timeout: Option<Duration>,
         mut attempt: impl FnMut(&D) -> io::Result<T>,
-        then: impl FnOnce(&T, Seen),
+        then: impl FnOnce(&T, Readiness),
     ) -> io::Result<T> {
         let mut deadline = None;
         let mut waited = false;
@@ -220,7 +204,8 @@ impl<D: AsFd> Source<D> {
                 deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
             }
             match self.wait(direction, deadline) {
-                // Once more: the news may be what was late. (One from outside holds why it ended.)
+                // One more attempt: the descriptor may have become ready late. (An interruption
+                // from outside carries its own reason.)
                 Err(error) if is_time_up(&error) => late = Some(error),
                 ended => ended?,
             }
@@ -232,29 +217,29 @@ impl<D: AsFd> Source<D> {
     ///
     /// # Errors
     ///
-    /// `TimedOut` at `deadline`; what ends a wait from outside; no room for one more watched descriptor.
+    /// `TimedOut` at `deadline`; an interruption of the task; no room for one more registration.
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
         let interest = direction.interest();
         if park::is_plain_thread() {
-            park::wait_for(self.descriptor.as_fd(), interest, deadline)?;
+            wait::for_descriptor(self.descriptor.as_fd(), interest, deadline)?;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             return Ok(());
         }
-        match self.entry() {
-            Ok(entry) => entry.wait(direction, deadline),
+        match self.registration() {
+            Ok(registration) => registration.wait(direction, deadline),
             Err(error) if descriptors::is_limit_met(&error) => pause(&error, deadline),
             Err(error) => Err(error),
         }
     }
 
-    /// Waits until the descriptor is ready, by whatever way its reader or writer came to know that it
-    /// was not: so the kernel is asked before each wait.
+    /// Waits until the descriptor is ready. Other code may have found it not ready without this
+    /// source knowing, so this asks the kernel before each wait.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait).
+    /// The same as for [`wait`](Self::wait).
     pub(crate) fn wait_ready(
         &self,
         direction: Direction,
@@ -275,13 +260,14 @@ impl<D: AsFd> Source<D> {
         }
     }
 
-    /// As [`wait_ready`](Self::wait_ready), for a future; as [`poll_retry`](Self::poll_retry).
+    /// Like [`wait_ready`](Self::wait_ready) for a future, with a waker as in
+    /// [`poll_retry`](Self::poll_retry).
     pub(crate) fn poll_ready(
         &self,
         direction: Direction,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        // What is always ready, a file, is in no epoll.
+        // A file is always ready, and cannot be in an epoll.
         if self.is_ready(direction) {
             return Poll::Ready(Ok(()));
         }
@@ -295,52 +281,53 @@ impl<D: AsFd> Source<D> {
         poll::is_ready(self.descriptor.as_fd(), direction.interest())
     }
 
-    /// A read after `seen` has taken all there was.
+    /// Notes that a read after `seen` has taken everything.
     #[inline]
-    fn drained(&self, seen: Seen) {
-        if let Some(entry) = self.entry.get() {
-            entry.drained(seen);
+    fn drained(&self, seen: Readiness) {
+        if let Some(registration) = self.registration.get() {
+            registration.drained(seen);
         }
     }
 
-    /// What is known of the descriptor.
+    /// Returns the known readiness of the descriptor.
     #[inline]
-    fn seen(&self) -> Seen {
-        self.entry.get().map_or(Seen::NOTHING, Entry::seen)
+    fn seen(&self) -> Readiness {
+        self.registration.get().map_or(Readiness::NOTHING, Registration::seen)
     }
 
     #[inline]
-    fn refuted(&self, seen: Seen, direction: Direction) {
-        if let Some(entry) = self.entry.get() {
-            entry.refuted(seen, direction);
+    fn refuted(&self, seen: Readiness, direction: Direction) {
+        if let Some(registration) = self.registration.get() {
+            registration.refuted(seen, direction);
         }
     }
 
-    fn entry(&self) -> io::Result<&Entry> {
-        if let Some(entry) = self.entry.get() {
-            return Ok(entry);
+    fn registration(&self) -> io::Result<&Registration> {
+        if let Some(registration) = self.registration.get() {
+            return Ok(registration);
         }
-        // An epoll takes a descriptor once, so of several callers one has to be the first.
+        // An epoll takes a descriptor once, so one of several callers has to be the first.
         let number = self.descriptor.as_fd().as_raw_fd().unsigned_abs() as usize;
         let _first =
             WATCHING[number % WATCHING.len()].lock().unwrap_or_else(PoisonError::into_inner);
-        match self.entry.get() {
-            Some(entry) => Ok(entry),
+        match self.registration.get() {
+            Some(registration) => Ok(registration),
             None => {
                 let descriptor = self.descriptor.as_fd();
-                let entry = match local::current() {
+                let registration = match local::current() {
                     Some(local) => local.watch(descriptor)?,
                     None => global::watch(descriptor)?,
                 };
-                Ok(self.entry.get_or_init(|| entry))
+                Ok(self.registration.get_or_init(|| registration))
             }
         }
     }
 }
 
-/// The same for futures.
+/// The calls for futures.
 impl<D: AsFd> Source<D> {
-    /// As [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each direction.
+    /// Like [`retry`](Self::retry), for a future: `Pending` leaves the waker of `cx`, one for each
+    /// direction.
     #[inline]
     pub(crate) fn poll_retry<T>(
         &self,
@@ -351,7 +338,7 @@ impl<D: AsFd> Source<D> {
         self.poll_retry_and(direction, cx, attempt, |_, _| {})
     }
 
-    /// As [`read_stream`](Self::read_stream), for a future.
+    /// Like [`read_stream`](Self::read_stream), for a future.
     #[cfg(feature = "hyper")]
     #[inline]
     pub(crate) fn poll_read_stream(
@@ -367,14 +354,15 @@ impl<D: AsFd> Source<D> {
         })
     }
 
-    /// `poll_retry`; a value of `attempt` is shown to `then`, with what was known before.
+    /// Implements `poll_retry`. Passes the value of `attempt`, and the readiness before it, to
+    /// `then`.
     #[inline]
     fn poll_retry_and<T>(
         &self,
         direction: Direction,
         cx: &mut Context<'_>,
         mut attempt: impl FnMut(&D) -> io::Result<T>,
-        then: impl FnOnce(&T, Seen),
+        then: impl FnOnce(&T, Readiness),
     ) -> Poll<io::Result<T>> {
         if budget::is_over() {
             cx.waker().wake_by_ref();
@@ -396,45 +384,45 @@ impl<D: AsFd> Source<D> {
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }
-            if !self.entry()?.register(direction, cx) {
+            if !self.registration()?.register(direction, cx) {
                 return Poll::Pending;
             }
         }
     }
 }
 
-/// Waits for a moment, after which the caller looks at its descriptor again: when its carrier first had to wait, the
-/// process had no descriptor left for an epoll. The carrier has one as soon as there is room.
+/// Waits for a moment, after which the caller attempts again. When its carrier first had to wait,
+/// the process had no descriptor left for an epoll; the carrier gets one as soon as there is room.
 ///
 /// # Errors
 ///
-/// `TimedOut` at `deadline`; what ends a wait from outside.
+/// `TimedOut` at `deadline`; an interruption of the task.
 #[cold]
 fn pause(error: &io::Error, deadline: Option<Instant>) -> io::Result<()> {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| {
-        // Not `eprintln!`, which panics where standard error cannot be written.
+        // Not `eprintln!`, which panics if standard error cannot be written.
         let _ = writeln!(
             io::stderr(),
-            "trine: there is no descriptor to wait with: {error}; waits look again every {PAUSE:?} until there \
-             is. {}",
+            "trine: there is no descriptor to wait with: {error}; waits look again every {PAUSE:?} \
+             until there is. {}",
             descriptors::remedy(error)
         );
     });
     let next = Instant::now() + PAUSE;
-    park::wait_until(deadline.map_or(next, |deadline| deadline.min(next)))?;
+    wait::until(deadline.map_or(next, |deadline| deadline.min(next)))?;
     match deadline {
         Some(deadline) if deadline <= Instant::now() => Err(io::ErrorKind::TimedOut.into()),
         _ => Ok(()),
     }
 }
 
-/// Whether a wait came to its own deadline.
+/// Returns true if a wait has reached its own deadline.
 fn is_time_up(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut && error.get_ref().is_none()
 }
 
-/// `None` for an attempt that the kernel refused for now.
+/// Returns `None` for an attempt that would block.
 fn unless_blocked<T>(attempt: io::Result<T>) -> io::Result<Option<T>> {
     match attempt {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

@@ -1,6 +1,6 @@
 //! Waiting for several tasks that belong to nobody.
 
-use crate::task::{Task, TaskError, park};
+use crate::task::{Task, TaskError, park, wait};
 
 /// Waits for all of `tasks`: how each has ended, in their order.
 ///
@@ -71,7 +71,7 @@ pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError>
         if winner.is_some() || tasks.is_empty() {
             break winner;
         }
-        if let Err(interrupted) = park::wait(None) {
+        if let Err(interrupted) = wait::for_wake(None) {
             end(tasks, &interrupted.passed_on());
             return Err(TaskError::from(interrupted).with_suppressed(failures));
         }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::panic;
 use std::sync::Arc;
 
-use crate::task::{self, Interrupted, TaskError, cancel, failure};
+use crate::task::{self, Interrupted, TaskError, cancel, failure, unwind};
 
 mod gather;
 mod shared;
@@ -114,10 +114,10 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     let scope = Scope::new(Arc::clone(shared));
-    let body = shared.body().run(|| f(&scope));
+    let body = cancel::run_in(shared.body(), || f(&scope));
     let failed_before = shared.has_failed();
     if let Err(payload) = &body {
-        shared.end_all(match cancel::interruption(&**payload) {
+        shared.end_all(match unwind::interruption(&**payload) {
             Some(interrupted) => interrupted.passed_on(),
             None => "the function of its scope has panicked".to_owned(),
         });
@@ -126,7 +126,7 @@ where
     let waited = shared.wait_for_all();
     match body {
         Ok(value) => waited.map(|()| value).map_err(TaskError::from),
-        Err(payload) if cancel::interruption(&*payload).is_none() => {
+        Err(payload) if unwind::interruption(&*payload).is_none() => {
             if !failed_before || !shared.ends_all() {
                 panic::resume_unwind(payload);
             }
@@ -138,14 +138,14 @@ where
             // Not by a cancellation of the caller, which would last, nor by its deadline, which may have
             // passed since then.
             let is_cancelled = |interrupted: &Interrupted| interrupted.is_cancelled();
-            let by_failure = cancel::interruption(&*payload).is_some_and(is_cancelled)
+            let by_failure = unwind::interruption(&*payload).is_some_and(is_cancelled)
                 && shared.has_failed()
                 && !cancel::checkpoint().as_ref().is_err_and(is_cancelled);
             if !by_failure {
                 panic::resume_unwind(payload);
             }
             // The failure that has ended the waits of `f` is the error of the scope.
-            Err(TaskError::from(cancel::interruption(&*payload).expect("just looked").clone()))
+            Err(TaskError::from(unwind::interruption(&*payload).expect("just looked").clone()))
         }
     }
 }

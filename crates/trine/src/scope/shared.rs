@@ -11,8 +11,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use crate::task::cancel::Region;
-use crate::task::{Canceller, Cause, Interrupted, TaskError, TaskInfo, job, park};
+use crate::task::cancel_scope::CancelScope;
+use crate::task::{Canceller, Cause, Interrupted, TaskError, TaskInfo, job, park, wait};
 
 /// How many failures are kept: a supervisor may run for ever.
 const MOST_FAILURES: usize = 1024;
@@ -27,7 +27,7 @@ pub(super) enum Policy {
 pub(super) struct Shared {
     policy: Policy,
     /// What the owner is in while its function runs.
-    body: Arc<Region>,
+    body: Arc<CancelScope>,
     state: Mutex<State>,
 }
 
@@ -61,10 +61,10 @@ enum Place {
 
 impl Shared {
     pub(super) fn new(policy: Policy) -> Arc<Shared> {
-        Arc::new(Shared { policy, body: Region::new(), state: Mutex::default() })
+        Arc::new(Shared { policy, body: CancelScope::new(park::waker()), state: Mutex::default() })
     }
 
-    pub(super) fn body(&self) -> &Arc<Region> {
+    pub(super) fn body(&self) -> &Arc<CancelScope> {
         &self.body
     }
 
@@ -170,7 +170,7 @@ impl Shared {
             drop(state);
             if interrupted.is_some() {
                 park::park(None);
-            } else if let Err(why) = park::wait(None) {
+            } else if let Err(why) = wait::for_wake(None) {
                 self.end_all(why.passed_on());
                 interrupted = Some(why);
             }

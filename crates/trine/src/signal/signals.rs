@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Signal;
 use super::listeners::Listener;
 use crate::sys::signal::handler;
-use crate::task::park;
+use crate::task::{park, wait};
 
 /// Some signals as they come, from the call of [`new`](Self::new) on.
 ///
@@ -101,7 +101,7 @@ impl Signals {
     }
 
     fn recv_until(&self, deadline: Option<Instant>) -> io::Result<Option<Signal>> {
-        let wait = || park::wait(deadline).map_err(io::Error::from);
+        let wait = || wait::for_wake(deadline).map_err(io::Error::from);
         self.recv_by(deadline, wait)
     }
 
@@ -159,7 +159,7 @@ impl Iterator for Iter<'_> {
     fn next(&mut self) -> Option<Signal> {
         loop {
             let wait = || {
-                park::wait_or_unwind(None);
+                wait::or_unwind(None);
                 Ok(())
             };
             if let Ok(Some(signal)) = self.signals.recv_by(None, wait) {

@@ -40,7 +40,7 @@ use std::time::Instant;
 
 use super::atomic::{AtomicU64, MAY_PASS, MutexGuard, Ordering, SPINS, spin_loop};
 use super::queue::{List, WaitQueue, Waiter, expired};
-use crate::task::park;
+use crate::task::wait;
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Somebody is in the queue. Set and cleared under the list's lock.
@@ -187,7 +187,7 @@ impl Permits {
             if expired(deadline) {
                 return false;
             }
-            park::wait_or_unwind(deadline);
+            wait::or_unwind(deadline);
         }
     }
 

@@ -24,7 +24,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::atomic::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
-use crate::task::park;
+use crate::task::{park, wait};
 
 /// How many are woken between two holds of the lock, when all are.
 const BATCH: usize = 16;
@@ -95,7 +95,7 @@ impl Waiter {
             if expired(deadline) {
                 return false;
             }
-            park::wait_or_unwind(deadline);
+            wait::or_unwind(deadline);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// What `CLOCK_MONOTONIC` shows: the same for every process of a time namespace, which children
-/// share with their parent unless it says otherwise (`unshare`).
+/// Returns the time of `CLOCK_MONOTONIC`. It is the same for every process of a time namespace,
+/// which children share with their parent unless one of them changes it (`unshare`).
 pub(crate) fn monotonic() -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel fills `now`; with this clock the call cannot fail.

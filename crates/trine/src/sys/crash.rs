@@ -1,8 +1,9 @@
-//! Death at a labelled step, for tests of what is left behind.
+//! Crash points: a process is killed at a labelled step, for tests of what it leaves behind.
 //!
-//! The variable `TRINE_CRASH_POINT` holds `label@side:n`: a process of that side (`master`, `template`, `worker`) that
-//! comes to the step for the n-th time is killed by SIGKILL. It happens once in a whole run: whoever makes the file
-//! `fired` in the folder `TRINE_CRASH_DIR` dies.
+//! The variable `TRINE_CRASH_POINT` holds `label@side:n`: a process of that side (`master`,
+//! `template`, `worker`) that reaches the step for the n-th time is killed by SIGKILL. This happens
+//! once in a whole run: the process that makes the file `fired` in the folder `TRINE_CRASH_DIR`
+//! dies.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32};
 
 use rustix::process::{self, Signal};
 
-/// What the calling process is.
+/// The role of the calling process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Side {
@@ -32,13 +33,13 @@ struct Armed {
 static SIDE: AtomicU8 = AtomicU8::new(Side::Master as u8);
 static PASSED: AtomicU32 = AtomicU32::new(0);
 
-/// Says what the calling process is from now on; it has not come to any step yet.
+/// Sets the role of the calling process, and its number of passages to 0.
 pub(crate) fn play(side: Side) {
     SIDE.store(side as u8, Relaxed);
     PASSED.store(0, Relaxed);
 }
 
-/// The calling process comes to a step.
+/// Marks a step that the calling process reaches.
 pub(crate) fn point(label: &str) {
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
     let Some(armed) = ARMED.get_or_init(read) else { return };

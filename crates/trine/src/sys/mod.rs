@@ -1,7 +1,24 @@
-//! The only place that talks to the kernel.
+//! The only module that calls the kernel.
 //!
-//! Everything above works with the types of this module; a plain test (`tests/layers.rs`) fails on
-//! a system call anywhere else. One file per thing that the kernel is asked for.
+//! Every module above works with the types of this one; a plain test (`tests/layers.rs`) fails on a
+//! system call anywhere else. Each room is a topic, each file one thing that the kernel does.
+//!
+//! | room | contents |
+//! |---|---|
+//! | `io/` | descriptors: files, sockets, FIFOs, message queues, `poll`, `epoll`, `io_uring` |
+//! | `memory/` | mappings: stacks, and memory that processes share |
+//! | `process/` | processes: starting, forking, watching and killing them |
+//! | `signal/` | signals: their names, sending them, and acting on them |
+//! | `limits/` | limits of the system and of a process; explanations of refusals |
+//! | `sandbox/` | rights that a process gives up |
+//! | `futex.rs` | sleeping on an atomic word |
+//! | `semaphore.rs` | the memory of a semaphore between processes |
+//! | `presence.rs` | which processes that share some memory are alive |
+//! | `observe.rs` | the state of a thread or process |
+//! | `clock.rs` | the clock that all processes share |
+//! | `random.rs` | random numbers |
+//! | `atomic.rs` | the atomics that the models replace by loom's |
+//! | `crash.rs` | crash points, for tests |
 
 pub(crate) mod atomic;
 pub(crate) mod clock;
@@ -19,12 +36,13 @@ pub(crate) mod sandbox;
 pub(crate) mod semaphore;
 pub(crate) mod signal;
 
-/// The size of a page of memory, in bytes.
+/// Returns the size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {
     rustix::param::page_size()
 }
 
-/// Asks the processor to fetch the cache line of `address`, which may be anything: a hint, no access.
+/// Asks the processor to fetch the cache line of `address`. This is a hint and no access, so the
+/// address may be invalid.
 #[inline(always)]
 pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
@@ -37,11 +55,12 @@ pub(crate) fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
-/// Writes `parts` to standard error, one `write` each, from where nothing may be allocated or
-/// locked: a signal handler.
+/// Writes `parts` to standard error, one `write` each. Neither allocates nor locks, so it may be
+/// called from a signal handler.
 pub(crate) fn write_stderr_raw(parts: &[&[u8]]) {
     for part in parts {
-        // SAFETY: descriptor 2 is borrowed for the one call only; a closed one answers EBADF.
+        // SAFETY: descriptor 2 is borrowed for one call only; if it is closed, the kernel returns
+        // EBADF.
         let stderr = unsafe { rustix::fd::BorrowedFd::borrow_raw(2) };
         let _ = rustix::io::write(stderr, part);
     }

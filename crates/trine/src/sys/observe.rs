@@ -1,4 +1,4 @@
-//! What the kernel says about a thread or a process of ours.
+//! The kernel's view of a thread or process: its state, its time on a core, the number of threads.
 
 use std::fs;
 use std::io;
@@ -6,33 +6,33 @@ use std::mem::MaybeUninit;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Whether a kernel task is on a core, or could be, or waits for something.
+/// The state of a kernel task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunState {
-    /// `R`: on a core or in the kernel's run queue.
+    /// Running or runnable (`R`).
     Running,
-    /// `S`, `D`, `T`, `t`, `I`: sleeping, stopped or traced.
+    /// Sleeping, stopped or traced (`S`, `D`, `T`, `t`, `I`).
     Waiting,
-    /// `Z`, `X`, or no such task any more.
+    /// Ended (`Z`, `X`), or no such task.
     Gone,
 }
 
-/// The kernel's id of the calling thread.
+/// Returns the kernel's id of the calling thread.
 pub(crate) fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
-/// How many threads this process has, without those that are about to be gone: that have left their last
-/// instruction behind, or do so within a moment.
+/// Returns how many threads this process has, not counting those that are ending: threads past
+/// their last instruction, or that reach it within a moment.
 ///
-/// The number is the kernel's own. If there is one thread, it is the caller, and nobody can start another
-/// meanwhile.
+/// The number is the kernel's own. If there is one thread, it is the caller, and no other thread
+/// can start one meanwhile.
 ///
 /// # Errors
 ///
 /// `/proc` is not mounted.
 pub(crate) fn threads_that_stay() -> io::Result<u32> {
-    /// A task has its value a little before its thread is gone.
+    /// The time between the moment when a thread can be joined and its end.
     const MOMENT: Duration = Duration::from_millis(100);
     let begin = Instant::now();
     loop {
@@ -50,24 +50,24 @@ fn thread_count() -> io::Result<u32> {
     count.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Whether every other thread is being put away by the kernel.
+/// Returns true if the kernel is removing every other thread.
 fn others_have_ended() -> bool {
     /// `PF_EXITING` of `<linux/sched.h>`.
     const EXITING: u32 = 4;
     let own = thread_id().to_string();
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return false };
     threads.flatten().filter(|thread| thread.file_name() != *own).all(|thread| {
-        // One without a file is gone.
+        // A thread without a file has ended.
         let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { return true };
-        // The flags are the seventh after the command's name, which may hold anything.
+        // The flags are the seventh field after the command's name, which may contain any bytes.
         let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6));
         flags.and_then(|flags| flags.parse::<u32>().ok()).is_some_and(|it| it & EXITING != 0)
     })
 }
 
-/// The time that a thread of this process has spent on a core.
+/// Returns the time that a thread of this process has spent on a core.
 pub(crate) fn thread_cpu_time(id: u32) -> Option<Duration> {
-    /// Of one thread, and what it was scheduled for (`CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED`).
+    /// The clock of one thread's scheduled time (`CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED`).
     const THREAD: libc::clockid_t = 4 | 2;
     // The number of a thread's clock, as `pthread_getcpuclockid` makes it.
     let clock = (!id.cast_signed() << 3) | THREAD;
@@ -82,12 +82,13 @@ pub(crate) fn thread_cpu_time(id: u32) -> Option<Duration> {
     Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
 }
 
-/// The state of a kernel task, by thread id (of any process) or process id.
+/// Returns the state of a kernel task, by thread id (of any process) or process id.
 pub(crate) fn run_state(id: u32) -> RunState {
     let Ok(stat) = fs::read(format!("/proc/{id}/stat")) else {
         return RunState::Gone;
     };
-    // The command's name stands in parentheses and may hold anything, so look after the last one.
+    // The command's name is in parentheses and may contain any bytes, so this searches for the last
+    // parenthesis.
     let after_name = stat.iter().rposition(|&b| b == b')').map_or(0, |at| at + 2);
     match stat.get(after_name) {
         Some(b'R') => RunState::Running,

@@ -1,8 +1,8 @@
-//! Numbers that nobody can guess.
+//! Random numbers that no program can guess.
 
 use std::io;
 
-/// 128 bits from the kernel's generator.
+/// Returns 128 bits from the kernel's generator.
 pub(crate) fn token() -> io::Result<u128> {
     let mut bytes = [0_u8; 16];
     // SAFETY: the kernel writes at most the 16 bytes that are there.

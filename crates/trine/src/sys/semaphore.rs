@@ -9,54 +9,47 @@
 //!  └ one atomic word of 64 bits ┘
 //! ```
 //!
-//! That is `struct new_sem` of glibc, 64-bit, since 2.21 (`sysdeps/nptl/internaltypes.h`). A named one is the file
-//! `/dev/shm/sem.NAME`; an unnamed one is sealed memory, whose descriptor travels.
+//! This is `struct new_sem` of glibc, 64-bit, since 2.21 (`sysdeps/nptl/internaltypes.h`). A named
+//! semaphore is the file `/dev/shm/sem.NAME`; an unnamed one is sealed memory, whose descriptor
+//! travels.
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, SealFlags};
+use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::limits;
-use super::memory::sealed;
+use super::memory::mapping::Mapping;
+use super::memory::memfd::{self, FIXED_SIZE};
 
-/// Bytes of a `sem_t`.
+/// The number of bytes of a `sem_t`.
 const SIZE: u64 = 32;
-/// Most bytes of a name: that of a file, less `sem.`.
+/// The most bytes of a name: those of a file name, less `sem.`.
 pub(crate) const LONGEST_NAME: usize = 251;
-
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 const _: () = assert!(cfg!(target_endian = "little"), "the permits are the first half of the word");
 
 /// A mapping of one semaphore.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    base: NonNull<c_void>,
+    mapping: Mapping,
 }
-
-// SAFETY: an address range whose contents are reached through one atomic only.
-unsafe impl Send for Memory {}
-// SAFETY: as above.
-unsafe impl Sync for Memory {}
 
 impl Memory {
     /// Makes an unnamed semaphore, and the descriptor by which another process can
-    /// [`attach`](Memory::attach) it.
+    /// [`attach`](Memory::attach) to it.
     ///
     /// # Errors
     ///
-    /// No descriptor or no memory.
+    /// No descriptor or no memory is left.
     pub(crate) fn create(permits: u32) -> io::Result<(Memory, OwnedFd)> {
         let make = || -> io::Result<OwnedFd> {
-            let memory = sealed::create(c"trine-semaphore")?;
+            let memory = memfd::create(c"trine-semaphore")?;
             fill(&memory, permits)?;
-            fs::fcntl_add_seals(&memory, SEALS)?;
+            fs::fcntl_add_seals(&memory, FIXED_SIZE)?;
             Ok(memory)
         };
         let explain = |error: io::Error| {
@@ -66,13 +59,13 @@ impl Memory {
         Ok((Memory::map(&memory).map_err(explain)?, memory))
     }
 
-    /// Maps a semaphore that another process has made, if its size is right and can never change.
+    /// Maps a semaphore that another process has made, if its size is right and fixed.
     ///
     /// # Errors
     ///
-    /// `InvalidData` if not.
+    /// `InvalidData` if the descriptor is something else.
     pub(crate) fn attach(memory: impl AsFd) -> io::Result<Memory> {
-        let sealed = fs::fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(SEALS));
+        let sealed = fs::fcntl_get_seals(&memory).is_ok_and(|seals| seals.contains(FIXED_SIZE));
         if !sealed || u64::try_from(fs::fstat(&memory)?.st_size) != Ok(SIZE) {
             let text =
                 "the descriptor is not that of an unnamed semaphore: sealed memory of 32 bytes";
@@ -82,13 +75,13 @@ impl Memory {
         Memory::map(memory)
     }
 
-    /// Opens the semaphore of that name.
+    /// Opens the semaphore with this name.
     ///
     /// # Errors
     ///
-    /// The kernel's ([`explain`]); `InvalidData` for a file that is none.
+    /// The kernel's ([`explain`]); `InvalidData` for a file that is not a semaphore.
     pub(crate) fn open(name: &CStr) -> io::Result<Memory> {
-        // Not to wait where the file is a FIFO, nor to follow a link that somebody has put there.
+        // These flags neither wait for the other end of a FIFO, nor follow a symbolic link.
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = fs::openat(CWD, path(name), flags, Mode::empty())?;
         let found = fs::fstat(&file)?;
@@ -107,7 +100,7 @@ impl Memory {
         Memory::map(file)
     }
 
-    /// Makes the semaphore of that name, which nobody sees before it is complete.
+    /// Makes a semaphore with this name, which becomes visible when it is complete.
     ///
     /// # Errors
     ///
@@ -118,7 +111,7 @@ impl Memory {
         fill(&file, permits)?;
         let memory = Memory::map(&file)?;
         match fs::linkat(&file, c"", CWD, path(name), AtFlags::EMPTY_PATH) {
-            // Refused to those without a privilege, before Linux 6.10.
+            // Before Linux 6.10, refused to processes without a privilege.
             Err(Errno::NOENT | Errno::PERM) => {
                 let own = format!("/proc/self/fd/{}", file.as_raw_fd());
                 fs::linkat(CWD, own, CWD, path(name), AtFlags::SYMLINK_FOLLOW)?;
@@ -129,33 +122,22 @@ impl Memory {
     }
 
     fn map(memory: impl AsFd) -> io::Result<Memory> {
-        let (len, access) = (SIZE as usize, ProtFlags::READ | ProtFlags::WRITE);
-        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
-        let base =
-            unsafe { mm::mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, memory, 0) }?;
-        Ok(Memory { base: NonNull::new(base).expect("mmap does not return null") })
+        Ok(Memory { mapping: Mapping::shared(memory, 0, SIZE as usize)? })
     }
 
-    /// Permits in the lower half, sleepers in the upper.
+    /// The word with the permits in the lower half, and the sleepers in the upper.
     pub(crate) fn word(&self) -> &AtomicU64 {
-        // SAFETY: the begin of the mapping, which is aligned and lives as long as `self`. Its page is in
-        // memory and the file was large enough; that a named one stays so is the promise of whoever may
-        // write it (docs/SOUNDNESS.md). Any bytes are a valid `AtomicU64`.
-        unsafe { self.base.cast::<AtomicU64>().as_ref() }
+        // SAFETY: the beginning of the mapping, which is aligned and lives as long as `self`. Its
+        // page is in memory and the file was large enough. A named one stays so by the promise of
+        // every process that may write it (docs/SOUNDNESS.md). Any bytes are a valid `AtomicU64`.
+        unsafe { self.mapping.base().cast::<AtomicU64>().as_ref() }
     }
 
-    /// The half that is slept on; for the kernel only.
+    /// The half that threads sleep on; for the kernel only.
     pub(crate) fn futex(&self) -> &AtomicU32 {
-        // SAFETY: as above, of the first half; nobody reads or writes by this reference, whose address is
-        // handed to the kernel, so there are no accesses of two sizes in this process.
-        unsafe { self.base.cast::<AtomicU32>().as_ref() }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and no borrow of it is left.
-        let _ = unsafe { mm::munmap(self.base.as_ptr(), SIZE as usize) };
+        // SAFETY: as above, of the first half. No code reads or writes by this reference: its
+        // address is handed to the kernel, so there are no accesses of two sizes in this process.
+        unsafe { self.mapping.base().cast::<AtomicU32>().as_ref() }
     }
 }
 
@@ -171,8 +153,8 @@ fn path(name: &CStr) -> CString {
     CString::new(path).expect("no NUL in either")
 }
 
-/// Writes a new semaphore, which takes its page: a mapping alone would find out too late that there is
-/// no room (SIGBUS).
+/// Writes a new semaphore, which allocates its page. A mapping alone would find out too late that
+/// there is no room (SIGBUS).
 fn fill(file: &OwnedFd, permits: u32) -> io::Result<()> {
     let mut bytes = [0_u8; SIZE as usize];
     bytes[..4].copy_from_slice(&permits.to_ne_bytes());
@@ -183,28 +165,28 @@ fn fill(file: &OwnedFd, permits: u32) -> io::Result<()> {
     }
 }
 
-/// Takes the page of a file that may have none.
+/// Allocates the page of a file that may have none.
 fn take_room(file: impl AsFd) -> io::Result<()> {
     let taken =
         rustix::io::retry_on_intr(|| fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, SIZE));
     match taken {
-        // Another kind of file system; then it is not for memory that it may run out of room.
+        // Another kind of file system, which does not run out of memory.
         Err(Errno::OPNOTSUPP) => Ok(()),
         taken => Ok(taken?),
     }
 }
 
-/// Says why `what` ("open the semaphore /x") was refused, and what helps.
+/// Explains why `what` ("open the semaphore /x") was refused, and what helps.
 #[cold]
 pub(crate) fn explain(what: &str, error: io::Error) -> io::Error {
     let why = match error.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT) => format!(
-            "{FOLDER} is full: remove what was left there (`ls -l {FOLDER}`), or make it larger (`mount -o \
-             remount,size=SIZE {FOLDER}`; `--shm-size` of a container)"
+            "{FOLDER} is full: remove what was left there (`ls -l {FOLDER}`), or make it larger \
+             (`mount -o remount,size=SIZE {FOLDER}`; `--shm-size` of a container)"
         ),
         Some(libc::EACCES | libc::EPERM) => format!(
-            "this user may not: see the mode that its creator has given it, and that of {FOLDER} (`ls -la \
-             {FOLDER}`)"
+            "this user may not: see the mode that its creator has given it, and that of {FOLDER} \
+             (`ls -la {FOLDER}`)"
         ),
         Some(libc::ENOENT) if !std::path::Path::new(FOLDER).is_dir() => {
             format!("there is no {FOLDER}: mount it (`mount -t tmpfs none {FOLDER}`)")

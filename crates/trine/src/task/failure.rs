@@ -1,9 +1,9 @@
 //! Panics: noted where they happen, reported at once, kept for the joiner.
 //!
-//! A panic hook, put in front of the program's own at the first spawn, notes message, place and
-//! backtrace for the task that panics, prints one line that names the task, and hands on to the
-//! hook that was there (std's prints the message; a test's captures it). The task's frame catches
-//! the unwinding and joins the note with the payload.
+//! The first spawn installs a panic hook in front of the program's own. It notes message, place and
+//! backtrace for the task that panics, and prints one line that names the task. Then it calls the
+//! previous hook (std's prints the message; a test's captures it). The task's frame catches the
+//! unwinding and joins the note with the payload.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -13,24 +13,27 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::thread;
 
-use super::{Backtrace, Cause, SourceLocation, TaskError, TaskId, TaskInfo, cancel, registry};
+use super::error::{Backtrace, Cause, SourceLocation, TaskError};
+use super::info::{TaskId, TaskInfo};
+use super::slot::Slot;
+use super::{registry, unwind};
 
-/// What the hook saw of a panic.
+/// The hook's notes of a panic.
 struct Note {
     location: Option<SourceLocation>,
     backtrace: Backtrace,
 }
 
 thread_local! {
-    /// The latest panic of each task that is on its way from the hook to the frame that catches it,
-    /// or was caught by the task itself.
+    /// The latest panic of each task, on its way from the hook to the frame that catches it, or
+    /// caught by the task itself.
     static NOTES: RefCell<BTreeMap<TaskId, Note>> = const { RefCell::new(BTreeMap::new()) };
-    /// How many there are: a look that a task which ends well can afford.
+    /// The number of notes: cheap to check by a task that ends well.
     static NOTED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Puts the hook in place; later calls change nothing. A spawn in a destructor during a panic leaves
-/// it to the next one: std refuses to exchange hooks there.
+/// Installs the hook; later calls change nothing. A spawn in a destructor during a panic leaves
+/// that to the next spawn: std refuses to exchange hooks there.
 pub(crate) fn install_hook() {
     static ONCE: Once = Once::new();
     if ONCE.is_completed() || thread::panicking() {
@@ -45,9 +48,10 @@ pub(crate) fn install_hook() {
     });
 }
 
+/// Notes and reports a panic of the calling task.
 fn note(info: &PanicHookInfo<'_>) {
-    cancel::note_panic();
-    let Some(task) = registry::current().and_then(registry::Slot::info) else { return };
+    unwind::note_panic();
+    let Some(task) = registry::current().and_then(Slot::info) else { return };
     // Not `eprintln!`, which panics where standard error cannot be written.
     let _ = writeln!(io::stderr(), "trine: {task} panicked:");
     let note = Note {
@@ -58,7 +62,7 @@ fn note(info: &PanicHookInfo<'_>) {
 }
 
 fn put_note(task: TaskId, note: Note) {
-    // A panic of a thread whose storage is already gone is still caught, only without its place.
+    // A panic of a thread whose storage is destroyed is still caught, only without its place.
     let _ = NOTES.try_with(|notes| {
         let mut notes = notes.borrow_mut();
         notes.insert(task, note);
@@ -66,7 +70,7 @@ fn put_note(task: TaskId, note: Note) {
     });
 }
 
-/// Takes the note of the task that calls this, if there is one.
+/// Takes the note of the calling task, if there is one.
 #[cold]
 fn take_note() -> Option<Note> {
     let task = registry::current()?.id()?;
@@ -79,13 +83,13 @@ fn take_note() -> Option<Note> {
     taken.ok().flatten()
 }
 
-/// Calls `f` while a panic of the task that calls this is on its way: panics that `f` catches do not
-/// take the place of its note.
+/// Calls `f` while a panic of the calling task is on its way: panics that `f` catches do not
+/// replace its note.
 pub(crate) fn keeping_note<R>(f: impl FnOnce() -> R) -> R {
     let note = take_note();
     let result = f();
     drop(take_note());
-    if let (Some(note), Some(task)) = (note, registry::current().and_then(registry::Slot::id)) {
+    if let (Some(note), Some(task)) = (note, registry::current().and_then(Slot::id)) {
         put_note(task, note);
     }
     result
@@ -93,36 +97,36 @@ pub(crate) fn keeping_note<R>(f: impl FnOnce() -> R) -> R {
 
 /// Calls a task's function; a panic or an interruption becomes an error of `task`.
 ///
-/// The panic is caught for good: what the function shared with others is theirs to check, which is
-/// why std's threads do not ask for `UnwindSafe` either.
-#[inline(never)] // It is where printed backtraces end.
+/// The panic ends here. Data that the function shares is checked by its owners, which is why std's
+/// threads do not require `UnwindSafe` either.
+#[inline(never)] // Printed backtraces end here.
 pub(crate) fn catch<T>(
     task: impl FnOnce() -> Option<TaskInfo>,
     function: impl FnOnce() -> T,
 ) -> Result<T, TaskError> {
     let result = panic::catch_unwind(AssertUnwindSafe(function));
     if result.is_ok() && NOTED.get() != 0 {
-        // Of a panic that the task has caught itself.
+        // The task has caught that panic itself.
         drop(take_note());
     }
     result.map_err(|payload| from_payload(task(), payload))
 }
 
-/// The error of a task that has unwound with `payload`; called by the task.
+/// Makes the error of a task that has unwound with `payload`; called by the task.
 #[cold]
 pub(crate) fn from_payload(task: Option<TaskInfo>, payload: Box<dyn Any + Send>) -> TaskError {
     let (location, backtrace) = match take_note() {
         Some(note) => (note.location, note.backtrace),
         None => (None, Backtrace::default()),
     };
-    if let Some(interrupted) = cancel::interruption(&*payload) {
+    if let Some(interrupted) = unwind::interruption(&*payload) {
         return TaskError::new(interrupted.clone().into(), task);
     }
     let message = message_of(&*payload).unwrap_or_default().to_owned();
     TaskError::new(Cause::Panicked { message, location, backtrace }, task).with_payload(payload)
 }
 
-/// The text of a panic's payload, if it has one.
+/// Returns the text of a panic's payload, if it has one.
 pub(crate) fn message_of(payload: &(dyn Any + Send)) -> Option<&str> {
     payload
         .downcast_ref::<&'static str>()
@@ -132,8 +136,8 @@ pub(crate) fn message_of(payload: &(dyn Any + Send)) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::info::Kind;
     use super::super::registry::Entry;
-    use super::super::{Cause, Kind};
     use super::*;
     use std::panic::Location;
 
@@ -145,7 +149,7 @@ mod tests {
         let caught = || panic::catch_unwind(|| panic!("caught by the task itself"));
         let many = catch(|| None, || (0..10).filter(|_| caught().is_err()).count());
         assert_eq!((many.unwrap(), NOTED.get()), (10, 0));
-        // One that goes on after it was caught has the place of its beginning.
+        // A panic that is resumed after it was caught keeps the place where it began.
         let carried = || panic::resume_unwind(caught().unwrap_err());
         let error = catch(|| Some(entry.info()), carried).map(|never: ()| never).unwrap_err();
         registry::set_current(None);

@@ -1,4 +1,4 @@
-//! What a task is called, which way it runs and where it is in its life.
+//! The description of a task: its number, name, kind and state.
 
 use std::error::Error;
 use std::fmt;
@@ -7,12 +7,21 @@ use std::panic::Location;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Which of the three ways a task runs.
+/// The three ways to run a task.
 ///
-/// As a value it chooses for a whole batch; see [`Executor`](crate::Executor).
+/// A kind is an [`Executor`](crate::Executor), so it chooses for a whole batch.
+///
+/// ```
+/// use trine::{Executor, Kind};
+///
+/// let kind: Kind = "thread".parse()?; // from the program's own settings
+/// let task = kind.spawn(6, |n: u32| n * 7);
+/// assert_eq!(task.join()?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Its own stack, switched in user space, many on one thread.
+    /// A stack of its own, switched in user space, many on one thread.
     Coroutine,
     /// A kernel thread of this process.
     Thread,
@@ -47,7 +56,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The name of a kind, as [`Display`](fmt::Display) shows it; for a program's own settings.
+/// Parses the name of a kind, which [`Display`](fmt::Display) shows; for a program's own settings.
 ///
 /// ```
 /// use trine::Kind;
@@ -68,7 +77,12 @@ impl FromStr for Kind {
     }
 }
 
-/// A text names no [`Kind`].
+/// The error of a text that names no [`Kind`].
+///
+/// ```
+/// let error = "fiber".parse::<trine::Kind>().unwrap_err();
+/// assert!(error.to_string().contains("`coroutine`, `thread` or `process`"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownKind(());
 
@@ -80,7 +94,14 @@ impl fmt::Display for UnknownKind {
 
 impl Error for UnknownKind {}
 
-/// A number that names one task of this process for as long as the process runs.
+/// The number of a task, unique in this process for as long as it runs.
+///
+/// ```
+/// let (a, b) = (trine::thread::spawn(|| ()), trine::thread::spawn(|| ()));
+/// assert_ne!(a.id(), b.id());
+/// assert_eq!(a.id().to_string(), format!("#{}", a.id().get()));
+/// # trine::join_all([a, b]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(NonZeroU64);
 
@@ -92,7 +113,7 @@ impl TaskId {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0.get()
     }
@@ -104,18 +125,29 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// Where a task is in its life.
+/// The state of a task.
+///
+/// ```
+/// use trine::{State, thread};
+///
+/// let task = thread::spawn(|| ());
+/// while task.state() != State::Terminated {
+///     std::thread::yield_now();
+/// }
+/// # task.join()?;
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Spawned; its function was not called yet.
+    /// Spawned; the function was not called yet.
     New,
-    /// Could run, and waits for its turn on a core.
+    /// Able to run, and waiting for its turn on a core.
     Ready,
-    /// On a core. Of a thread or process: the kernel has it on a core or in its run queue.
+    /// On a core. A thread or process may also be in the kernel's run queue.
     Running,
-    /// Waits for something: a timer, another task, input.
+    /// Waiting, for a timer, another task or input.
     Waiting,
-    /// Its function has returned, panicked or died.
+    /// Ended: the function has returned, panicked or died.
     Terminated,
 }
 
@@ -131,21 +163,29 @@ impl fmt::Display for State {
     }
 }
 
-/// What is known of a task at one moment; see [`list`](super::list).
+/// The description of a task at one moment; see [`list`](super::list).
+///
+/// ```
+/// let task = trine::thread::Builder::new().name("crunch").spawn(trine::task::current);
+/// let info = task.join()?.unwrap();
+/// assert_eq!(info.name.as_deref(), Some("crunch"));
+/// println!("{info}"); // thread `crunch` #1 (spawned at src/main.rs:1:12)
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TaskInfo {
-    /// Its number.
+    /// The task's number.
     pub id: TaskId,
-    /// The name given to its builder.
+    /// The name given to the task's builder.
     pub name: Option<Arc<str>>,
-    /// Which way it runs.
+    /// The way in which the task runs.
     pub kind: Kind,
-    /// Where it was in its life.
+    /// The task's state at that moment.
     pub state: State,
     /// The task that spawned it.
     pub parent: Option<TaskId>,
-    /// Where in the source it was spawned.
+    /// The place in the source where the task was spawned.
     pub location: &'static Location<'static>,
 }
 

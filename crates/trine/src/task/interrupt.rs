@@ -1,50 +1,67 @@
-//! Why a wait ends before what it waits for: the task was cancelled, or its time is up.
+//! The reason for which a wait ends early: the task was cancelled, or its time is up.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::{Cause, TaskError, current};
+use super::error::{Cause, TaskError};
+use super::registry;
+use super::slot::Slot;
 
-/// A wait was ended from outside: its task was cancelled, or the time of a
-/// [`timeout`](crate::time::timeout) around it is up.
+/// The error of a wait that was ended from outside: the task was cancelled, or the time of a
+/// [`timeout`](crate::time::timeout) around the wait is up.
 ///
-/// Both are levels: once here, every later wait of the task ends in the same way, until the task (or
-/// the function given to `timeout`) has ended.
+/// Both are levels: every later wait of the task ends in the same way, until the task (or the
+/// function given to `timeout`) has ended.
 ///
-/// As an [`io::Error`] its kind is [`TimedOut`](io::ErrorKind::TimedOut) or
+/// The kind of the [`io::Error`] made from it is [`TimedOut`](io::ErrorKind::TimedOut) or
 /// [`Other`](io::ErrorKind::Other), never [`Interrupted`](io::ErrorKind::Interrupted), which std's
 /// loops swallow.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::{Interrupted, time};
+///
+/// fn search() -> Result<u32, Interrupted> {
+///     loop {
+///         trine::checkpoint()?; // … and a part of the work
+///     }
+/// }
+///
+/// let found = time::timeout(Duration::from_millis(1), search)?;
+/// assert!(found.unwrap_err().is_timeout());
+/// # Ok::<(), trine::time::TimedOut>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interrupted(pub(crate) Interrupt);
 
-/// Which of the two.
+/// The two reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Interrupt {
-    /// The task was cancelled, for a reason if one was given.
+    /// The task was cancelled, with the reason that the canceller gave.
     Cancelled(Option<Arc<str>>),
     /// A deadline around the wait has passed.
     TimedOut,
 }
 
 impl Interrupted {
-    /// Whether `error` is one of these: a wait was ended from outside.
+    /// Returns true if `error` wraps an `Interrupted`.
     pub(crate) fn is_in(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
     }
 
-    /// Whether the task was cancelled.
+    /// Returns true if the task was cancelled.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0, Interrupt::Cancelled(_))
     }
 
-    /// Whether a deadline has passed.
+    /// Returns true if a deadline has passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Interrupt::TimedOut)
     }
 
-    /// The reason given with the cancellation.
+    /// Returns the reason given with the cancellation.
     pub fn reason(&self) -> Option<&str> {
         match &self.0 {
             Interrupt::Cancelled(reason) => reason.as_deref(),
@@ -54,7 +71,7 @@ impl Interrupted {
 }
 
 impl Interrupted {
-    /// Why those are cancelled who worked for the task that this has ended.
+    /// Returns the reason for which the helpers of the interrupted task are cancelled.
     pub(crate) fn passed_on(&self) -> String {
         match &self.0 {
             Interrupt::Cancelled(Some(reason)) => reason.to_string(),
@@ -95,9 +112,10 @@ impl From<Interrupted> for Cause {
     }
 }
 
-/// The error names the task that was interrupted, which is the one that calls this.
+/// The error names the interrupted task, which is the caller.
 impl From<Interrupted> for TaskError {
     fn from(interrupted: Interrupted) -> TaskError {
-        TaskError::new(interrupted.into(), current())
+        let task = registry::current().and_then(Slot::info);
+        TaskError::new(interrupted.into(), task)
     }
 }

@@ -1,26 +1,30 @@
-//! A function that waits to be run in this process, and the task it belongs to, in one allocation.
+//! A function that waits to be run in this process, and its task, in one allocation.
 
 use std::cell::{RefCell, UnsafeCell};
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::registry::{self, Request, Slot};
-use super::{Cause, Core, Handle, Kind, TaskError, cancel, failure, park};
+use super::backend::{Backend, Core};
+use super::error::{Cause, TaskError};
+use super::info::Kind;
+use super::slot::{Request, Slot};
+use super::{failure, park, registry, unwind};
 
 /// The function `F` and the outcome `T` of one task.
 #[derive(Debug)]
 pub(crate) struct Job<F, T> {
     core: Core<T>,
-    /// Touched only by whoever runs or refuses the job, once.
+    /// Touched only by the one call of `run` or `refuse`.
     function: UnsafeCell<Option<F>>,
 }
 
-// SAFETY: the function is moved out on one thread by the one call of `run` or `refuse`, which the
-// claim of the task makes one; nobody else touches it. `Core` is `Sync` for a `Send` value.
+// SAFETY: the function is moved out on one thread, by the only call of `run` or `refuse`, which the
+// claim of the task makes the only one. Nothing else touches it. `Core` is `Sync` for a `Send`
+// value.
 unsafe impl<F: Send, T: Send> Sync for Job<F, T> {}
 
 impl<F, T> Job<F, T> {
-    /// Enters the task in the registry.
+    /// Makes a job whose task is entered in the registry.
     pub(crate) fn new(
         kind: Kind,
         name: Option<Arc<str>>,
@@ -31,27 +35,29 @@ impl<F, T> Job<F, T> {
         Job { core: Core::new(kind, name, location), function: UnsafeCell::new(Some(function)) }
     }
 
+    /// Returns the part that tasks of every kind have.
     pub(crate) fn core(&self) -> &Core<T> {
         &self.core
     }
 }
 
-/// A [`Job`] with its types forgotten: what a queue holds.
+/// A [`Job`] with its types erased, for queues.
 pub(crate) trait Run: Send + Sync {
+    /// Returns the task's record.
     fn slot(&self) -> &'static Slot;
 
-    /// Calls the function on the current stack and leaves its outcome; never unwinds.
+    /// Calls the function on the current stack and stores its outcome. Never unwinds.
     ///
     /// # Safety
     ///
     /// The caller has [claimed](Slot::claim) the task, and calls `run` or `refuse` once.
     unsafe fn run(&self);
 
-    /// Ends the task without calling its function, which is dropped here, in the task's name.
+    /// Ends the task without calling its function, which is dropped here as if by the task.
     ///
     /// # Safety
     ///
-    /// As for [`run`](Run::run).
+    /// See [`run`](Run::run).
     unsafe fn refuse(&self, cause: Cause);
 }
 
@@ -76,10 +82,10 @@ where
     unsafe fn refuse(&self, cause: Cause) {
         // SAFETY: the caller makes this the only access, ever.
         let function = unsafe { (*self.function.get()).take() };
-        cancel::share_unwinding(self.slot());
+        unwind::share_unwinding(self.slot());
         let outer = park::act_as(Some(self.slot()));
         set_refusal(Some(cause.clone()));
-        // What the function owns may panic while it is dropped; that must not stop the refusal.
+        // A destructor of the function may panic; that must not stop the refusal.
         let dropped = failure::catch(|| Some(self.core.entry.info()), || drop(function));
         set_refusal(None);
         park::act_as(outer);
@@ -90,21 +96,22 @@ where
 }
 
 thread_local! {
-    /// Why the function that is being dropped was not called.
+    /// The reason for which the function that is being dropped was not called.
     static REFUSAL: RefCell<Option<Cause>> = const { RefCell::new(None) };
 }
 
-/// Not at the end of a thread, where the storage is gone: the refusal has no cause then.
+/// Notes the cause for the destructors of the function. At the end of a thread, where the storage
+/// is destroyed, the refusal has no cause.
 fn set_refusal(cause: Option<Cause>) {
     _ = REFUSAL.try_with(|refusal| *refusal.borrow_mut() = cause);
 }
 
-/// Why a function is dropped uncalled: for the first destructor of what it owns.
+/// Takes the reason for which a function is dropped uncalled, for its first destructor.
 pub(crate) fn refusal() -> Option<Cause> {
     REFUSAL.try_with(|refusal| refusal.borrow_mut().take()).ok().flatten()
 }
 
-impl<F, T> Handle for Job<F, T>
+impl<F, T> Backend for Job<F, T>
 where
     F: FnOnce() -> T + Send,
     T: Send,
@@ -130,12 +137,12 @@ where
     }
 }
 
-/// Runs a job on the calling thread, which is a thread task for that time; not one that has been
-/// cancelled.
+/// Runs a job on the calling thread, which is its task for that time. Does nothing if the job is
+/// claimed already: it was cancelled.
 ///
 /// # Safety
 ///
-/// As for [`Run::run`], but for the claim, which is made here.
+/// `run` or `refuse` are called once; see [`Run::run`]. The claim is made here.
 pub(crate) unsafe fn run_on_this_thread(job: &dyn Run) {
     if !job.slot().claim() {
         return;

@@ -1,18 +1,19 @@
-//! Where a task leaves its result, and where one joiner waits for it.
+//! The cell in which a task leaves its result and one joiner waits for it.
 //!
-//! One producer, one consumer, one value. The word `state` says who may touch which field:
+//! One producer, one consumer, one value. The word `state` decides which of both may touch a field:
 //!
 //! | state | `value` | `joiner` |
 //! |---|---|---|
 //! | `0` | producer | consumer |
-//! | `JOINER` | producer | nobody |
+//! | `JOINER` | producer | neither |
 //! | `DONE` | consumer | consumer |
 //! | `DONE`, was `JOINER` | consumer | producer, to take and wake it |
 //! | `DETACHED` | producer | consumer, to drop it |
 //! | `DONE`, was `DETACHED` | producer, to drop it | as before |
 //!
-//! So a value that nobody will join is dropped by the producer, on the task's own stack, or by
-//! whoever drops the handle after the end; never by a scheduler that lets go of the task's memory.
+//! So a value that will not be joined is dropped by the producer, on the task's own stack, or after
+//! the end by the thread that drops the handle. It is never dropped by a scheduler that releases
+//! the task's memory.
 //!
 //! Ordering: the producer's swap to `DONE` releases the value, the consumer's loads acquire it; the
 //! consumer's step to `JOINER` releases the waker, the producer's swap acquires it.
@@ -25,13 +26,14 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{TaskError, park};
+use super::error::TaskError;
+use super::park;
 
-/// The value is there. Set once, by the producer; excludes every later `JOINER`.
+/// The value is stored. Set once, by the producer; excludes every later `JOINER`.
 const DONE: u32 = 1;
 /// A waker is stored. Set and cleared by the consumer, while not `DONE`.
 const JOINER: u32 = 2;
-/// Nobody will take the value. Set once, by the consumer, who is then gone.
+/// The value will not be taken. Set once, by the consumer, which touches nothing afterwards.
 const DETACHED: u32 = 4;
 
 /// The outcome of a task that ends with a `T`.
@@ -65,21 +67,17 @@ impl<T> Outcome<T> {
         unsafe { *self.value.get() = Some(result) };
         let before = self.state.swap(DONE, AcqRel);
         if before & DETACHED != 0 {
-            // SAFETY: `DONE` was set over `DETACHED`: the consumer is gone, the field is ours.
+            // SAFETY: `DONE` was set over `DETACHED`: the field is the producer's, to drop it.
             unsafe { self.drop_value() };
         } else if before & JOINER != 0 {
             // SAFETY: `DONE` was set over `JOINER`: the field is the producer's now.
             if let Some(waker) = unsafe { (*self.joiner.get()).take() } {
-                // The waker of another executor may panic; that is not the task's, and the hook has
-                // reported it.
-                if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                    mem::forget(payload);
-                }
+                park::wake(waker);
             }
         }
     }
 
-    /// Says that nobody will take the value, and lets go of a registered waker.
+    /// Notes that the value will not be taken, and drops a registered waker.
     ///
     /// # Safety
     ///
@@ -90,31 +88,34 @@ impl<T> Outcome<T> {
             // SAFETY: `DONE` came first: the field is the consumer's.
             unsafe { self.drop_value() };
         } else if before & JOINER != 0 {
-            // SAFETY: `DETACHED` came before `DONE`: the field is the consumer's, for good.
+            // SAFETY: `DETACHED` came before `DONE`: the field is the consumer's, to drop it.
             drop(unsafe { (*self.joiner.get()).take() });
         }
     }
 
+    /// Drops the value.
+    ///
     /// # Safety
     ///
     /// The caller owns the field `value`.
     unsafe fn drop_value(&self) {
         // SAFETY: the caller's promise.
         let value = unsafe { (*self.value.get()).take() };
-        // Nobody is there to be told of a panic in the destructor of a value that nobody wants; the
-        // panic hook has reported it.
+        // A panic in the destructor of an unwanted value has no receiver; the panic hook has
+        // reported it.
         if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
-            // The payload's own destructor could panic again, and there is no end to that.
+            // The payload's own destructor could panic again, and so on.
             mem::forget(payload);
         }
     }
 
+    /// Returns true if the result is stored.
     pub(crate) fn is_done(&self) -> bool {
         self.state.load(Acquire) & DONE != 0
     }
 
-    /// Has `waker` woken at completion, in place of the waker of an earlier call; `true` if the
-    /// outcome is there already, and nothing was registered.
+    /// Registers `waker` to be woken at completion, in place of the waker of an earlier call.
+    /// Returns true if the outcome is there already; then the waker is not registered.
     ///
     /// # Safety
     ///
@@ -129,11 +130,11 @@ impl<T> Outcome<T> {
         self.state.compare_exchange(0, JOINER, Release, Acquire).is_err()
     }
 
-    /// Takes back a registered waker; `false` if the outcome is there, and the waker was or is used.
+    /// Takes back a registered waker. Returns false if the outcome is there, so the waker is used.
     ///
     /// # Safety
     ///
-    /// As for [`register`](Self::register).
+    /// See [`register`](Self::register).
     unsafe fn unregister(&self) -> bool {
         match self.state.compare_exchange(JOINER, 0, Acquire, Acquire) {
             Ok(_) => {
@@ -145,15 +146,15 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// Waits for the outcome, by `park`; `false` if `deadline` came first.
+    /// Waits for the outcome, by `park`. Returns false if `deadline` came first.
     ///
     /// # Errors
     ///
-    /// The first error of `park`, if the outcome is not there by then.
+    /// The first error of `park`, unless the outcome is there by then.
     ///
     /// # Safety
     ///
-    /// As for [`register`](Self::register).
+    /// See [`register`](Self::register).
     pub(crate) unsafe fn wait<E>(
         &self,
         deadline: Option<Instant>,
@@ -184,23 +185,25 @@ impl<T> Outcome<T> {
     ///
     /// # Safety
     ///
-    /// As for [`register`](Self::register).
+    /// See [`register`](Self::register).
     pub(crate) unsafe fn take(&self) -> Option<Result<T, TaskError>> {
         if !self.is_done() {
             return None;
         }
-        // SAFETY: `DONE`: the field is the consumer's, which is the caller.
+        // SAFETY: `DONE`: the field belongs to the consumer, which is the caller.
         unsafe { (*self.value.get()).take() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::wait;
     use super::*;
     use std::sync::Arc;
+    use std::time::Duration;
 
     #[test]
-    fn a_detached_value_is_dropped_by_whoever_comes_last() {
+    fn a_detached_value_is_dropped_by_the_side_that_comes_last() {
         for detach_first in [true, false] {
             let outcome = Outcome::new();
             let value = Arc::new(());
@@ -217,7 +220,6 @@ mod tests {
             assert_eq!(Arc::strong_count(&value), 1);
         }
     }
-    use std::time::Duration;
 
     #[test]
     fn the_value_crosses_threads_and_wakes_the_joiner() {
@@ -228,7 +230,7 @@ mod tests {
             let thread = std::thread::spawn(move || unsafe { producer.complete(Ok(vec![round])) });
             // SAFETY: the one consumer.
             unsafe {
-                assert_eq!(outcome.wait(None, park::wait), Ok(true));
+                assert_eq!(outcome.wait(None, wait::for_wake), Ok(true));
                 assert_eq!(outcome.take().unwrap().unwrap(), [round]);
             }
             thread.join().unwrap();
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn who_detaches_lets_go_of_the_waker_that_it_has_left() {
+    fn detaching_drops_the_waker_that_was_registered() {
         struct Nobody;
         impl std::task::Wake for Nobody {
             fn wake(self: Arc<Self>) {}
@@ -257,10 +259,10 @@ mod tests {
         // SAFETY: one thread is producer and consumer.
         unsafe {
             let soon = Instant::now() + Duration::from_millis(1);
-            assert_eq!(outcome.wait(Some(soon), park::wait), Ok(false));
+            assert_eq!(outcome.wait(Some(soon), wait::for_wake), Ok(false));
             assert!(outcome.take().is_none());
             outcome.complete(Ok(7));
-            assert_eq!(outcome.wait(Some(Instant::now()), park::wait), Ok(true));
+            assert_eq!(outcome.wait(Some(Instant::now()), wait::for_wake), Ok(true));
             assert_eq!(outcome.take().unwrap().unwrap(), 7);
         }
     }

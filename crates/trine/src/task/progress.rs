@@ -1,24 +1,26 @@
-//! How far a task says that it has come.
+//! The progress that tasks report.
 
 use std::sync::OnceLock;
 
-use super::{Kind, registry};
+use super::info::Kind;
+use super::registry;
 
-/// Tells the progress of a task of another process there: its number, and how far it has come.
+/// Publishes the progress of a task to the process that spawned it: the task's number there, and
+/// the progress.
 type Publish = fn(task: u64, progress: f64);
 
 static PUBLISH: OnceLock<Publish> = OnceLock::new();
 
-/// Has the progress of this process's tasks of another process told by `publish`.
+/// Sets the function that publishes the progress of this process's tasks to their spawner.
 pub(crate) fn publish_by(publish: Publish) {
     PUBLISH.get_or_init(|| publish);
 }
 
-/// Says how far the calling task has come, for [`Task::progress`](crate::Task::progress).
+/// Reports the progress of the calling task, for [`Task::progress`](crate::Task::progress).
 ///
-/// Works in tasks of all kinds, and costs no message: a task of another process leaves the number in memory that it
-/// shares with this one. What the number means is for the program to say; mostly it is the part of the work that is
-/// done, from 0 to 1. Outside any task the call does nothing.
+/// It works in tasks of all kinds and costs no message: a process task stores the number in memory
+/// shared with its spawner. The program chooses the meaning of the number; mostly it is the part of
+/// the work that is done, from 0 to 1. Outside any task the call does nothing.
 ///
 /// ```
 /// use trine::process;

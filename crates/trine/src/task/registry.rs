@@ -1,13 +1,13 @@
-//! The registry of live tasks: always on, read by anybody, written for a few nanoseconds a task.
+//! The registry of live tasks: always on, readable by any thread, a few nanoseconds a task.
 //!
-//! Every task of this process owns one [`Slot`] from its spawn until its last handle is gone. Slots
-//! stand in pages that are never freed, so a reader may look at any slot at any time; the task's id,
-//! which is never used twice, tells whether two looks saw the same task (a sequence lock with the
-//! id as its sequence, after Boehm, "Can seqlocks get along with programming language memory
-//! models?", 2012).
+//! Every task of this process owns one [`Slot`] from its spawn until its last handle is dropped.
+//! Slots lie in pages that are never freed, so any thread may read any slot at any time. A task's
+//! id is never used twice, so a reader that sees the same id before and after has read one task. (A
+//! sequence lock with the id as its sequence, after Boehm, "Can seqlocks get along with programming
+//! language memory models?", 2012.)
 //!
-//! Taking and returning a slot goes through a free list of the calling thread; a global list under
-//! a lock evens out between threads in batches.
+//! A thread takes slots from a free list of its own and returns them there. A global list under a
+//! lock balances the threads in batches.
 //!
 //! ```text
 //!   PAGES ──► [slot slot slot … 512]   leaked, type-stable, atomics only
@@ -21,12 +21,13 @@ use std::ops::Range;
 use std::panic::Location;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-pub(crate) use super::slot::{NEW, NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot, TERMINATED};
-use super::{Kind, State, TaskId, TaskInfo};
+use super::info::{Kind, State, TaskId, TaskInfo};
+use super::slot::{NEW, PARKED, Reading, Slot, TERMINATED, lock};
+use crate::sys::observe::{self, RunState};
 
-/// A task's place in the registry; leaving it is dropping this.
+/// A task's place in the registry. Dropping it removes the task.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) slot: &'static Slot,
@@ -43,7 +44,8 @@ impl Entry {
         Entry::enter(slot, id, kind, name, location)
     }
 
-    /// Enters a task that another process has spawned, under the number it has there; 0 is none.
+    /// Enters a task that another process has spawned, under its number there. Returns `None` for
+    /// 0.
     pub(crate) fn adopt(
         id: u64,
         kind: Kind,
@@ -61,14 +63,17 @@ impl Entry {
         name: Option<Arc<str>>,
         location: &'static Location<'static>,
     ) -> Entry {
-        slot.fill(id, kind, name, location);
+        let parent = current().map_or(0, Slot::raw_id);
+        slot.fill(id, parent, kind, name, location);
         Entry { slot }
     }
 
+    /// Returns the task's id.
     pub(crate) fn id(&self) -> TaskId {
         TaskId::from_raw(self.slot.raw_id()).expect("the slot is this task's until the drop")
     }
 
+    /// Describes the task.
     pub(crate) fn info(&self) -> TaskInfo {
         self.slot.info().expect("the slot is this task's until the entry is dropped")
     }
@@ -84,10 +89,10 @@ impl Drop for Entry {
     }
 }
 
-/// A free slot and an unused number.
+/// Takes a free slot and an unused number.
 fn take() -> (&'static Slot, TaskId) {
     LOCAL.try_with(|local| local.borrow_mut().take()).unwrap_or_else(|_| {
-        // The thread's own storage is already gone: take one from the global list.
+        // The thread's own storage is already destroyed: take a slot from the global list.
         let mut local = Local::EMPTY;
         let taken = local.take();
         local.give_back();
@@ -95,7 +100,7 @@ fn take() -> (&'static Slot, TaskId) {
     })
 }
 
-/// All live tasks of this process, in no particular order.
+/// Returns all live tasks of this process, in no particular order.
 pub(crate) fn list() -> Vec<TaskInfo> {
     let pages: Vec<_> = lock(&GLOBAL).pages.clone();
     pages
@@ -109,16 +114,27 @@ pub(crate) fn list() -> Vec<TaskInfo> {
 thread_local! {
     static CURRENT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
     static LOCAL: RefCell<Local> = const { RefCell::new(Local::EMPTY) };
+    /// The slot of a thread that runs no task.
+    static PLAIN: Slot = const { Slot::new() };
 }
 
-/// The task that the caller runs in.
+/// Returns the task that the caller runs in.
 #[inline]
 pub(crate) fn current() -> Option<&'static Slot> {
     CURRENT.try_with(Cell::get).ok().flatten()
 }
 
-/// A number that no other live task or thread has: the address of the task's slot or, outside any
-/// task, of a thread-local. Never 0, but in destructors of thread-locals.
+/// Calls `f` with the slot whose flags and deadline end the caller's waits; returns `None` on a
+/// thread that is ending.
+pub(super) fn with_own_slot<R>(f: impl FnOnce(&Slot) -> R) -> Option<R> {
+    match current() {
+        Some(slot) => Some(f(slot)),
+        None => PLAIN.try_with(f).ok(),
+    }
+}
+
+/// Returns a number that no other live task or thread has: the address of the task's slot or,
+/// outside any task, of a thread-local. It is 0 only in destructors of thread-locals.
 #[inline]
 pub(crate) fn caller() -> usize {
     let number = |current: &Cell<Option<&'static Slot>>| match current.get() {
@@ -128,18 +144,18 @@ pub(crate) fn caller() -> usize {
     CURRENT.try_with(number).unwrap_or(0)
 }
 
-/// Says which task the calling thread runs from now on.
+/// Notes the task that the calling thread runs from now on.
 #[inline]
 pub(crate) fn set_current(slot: Option<&'static Slot>) {
     CURRENT.set(slot);
 }
 
-/// In a carrier's word, beside the slot's address: the monitor has seen that this one runs. The next
-/// switch overwrites it.
+/// In a carrier's word, beside the slot's address: the monitor has seen that this coroutine runs.
+/// The next switch overwrites it.
 pub(crate) const SEEN: usize = 1;
 const _: () = assert!(align_of::<Slot>() > SEEN);
 
-/// Words in which carriers say which coroutine they run, by its slot.
+/// The carriers' words, each the slot of the coroutine that the carrier runs.
 static RUNNING: Mutex<Vec<&'static AtomicPtr<Slot>>> = Mutex::new(Vec::new());
 
 /// Adds a carrier's word: the slot of the coroutine on its core, or null.
@@ -147,21 +163,47 @@ pub(crate) fn add_carrier(running: &'static AtomicPtr<Slot>) {
     lock(&RUNNING).push(running);
 }
 
-/// Takes a carrier's word out again.
+/// Removes a carrier's word.
 pub(crate) fn remove_carrier(running: &'static AtomicPtr<Slot>) {
     lock(&RUNNING).retain(|word| !std::ptr::eq(*word, running));
 }
 
-pub(super) fn is_running(slot: &Slot) -> bool {
+/// Returns true if the slot's task, a coroutine, is on a core.
+fn is_running(slot: &Slot) -> bool {
     let runs = |word: &&AtomicPtr<Slot>| word.load(Relaxed).map_addr(|at| at & !SEEN);
     lock(&RUNNING).iter().any(|word| std::ptr::eq(runs(word), slot))
 }
 
-/// Slots in a page: 32 KiB of them.
+impl Slot {
+    /// Describes the slot's task, if it has one.
+    pub(crate) fn info(&self) -> Option<TaskInfo> {
+        let Reading { id, name, kind, state, os_id, parent, location } = self.read()?;
+        let state = match state {
+            NEW => State::New,
+            TERMINATED => State::Terminated,
+            PARKED => State::Waiting,
+            _ => match kind {
+                Kind::Coroutine if is_running(self) => State::Running,
+                Kind::Coroutine => State::Ready,
+                Kind::Thread | Kind::Process => match os_id {
+                    0 => State::Ready,
+                    id => match observe::run_state(id) {
+                        RunState::Running => State::Running,
+                        RunState::Waiting => State::Waiting,
+                        RunState::Gone => State::Terminated,
+                    },
+                },
+            },
+        };
+        Some(TaskInfo { id, name, kind, state, parent, location })
+    }
+}
+
+/// The number of slots in a page of 32 KiB.
 const PAGE: usize = 512;
-/// Slots that move between a thread and the global list at once.
+/// The number of slots that move between a thread and the global list at once.
 const BATCH: usize = 256;
-/// Ids that a thread takes at once.
+/// The number of ids that a thread takes at once.
 const IDS: u64 = 4096;
 
 /// A thread's own free slots and unused ids.
@@ -232,11 +274,6 @@ struct Global {
 
 static GLOBAL: Mutex<Global> =
     Mutex::new(Global { pages: Vec::new(), free: Vec::new(), next_id: 1 });
-
-/// No code that can panic runs under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[cfg(test)]
 mod tests {

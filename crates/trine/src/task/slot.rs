@@ -1,12 +1,13 @@
-//! What is known of one live task, in one cache line that is never freed.
+//! The record of one live task, in one cache line that is never freed.
 //!
-//! | word | who writes it |
+//! | word | written by |
 //! |---|---|
-//! | `id` … `location`, `kind` | whoever spawns the task, under the sequence lock of the id (`registry.rs`) |
-//! | `state` | the diagram of `coroutine/fiber.rs` for a coroutine, its runner else; `CANCELLED` by anybody |
-//! | `deadline`, `own` | the task itself |
+//! | `id` … `location`, `kind` | the spawner, under the sequence lock of the id (`registry.rs`) |
+//! | `state` | a coroutine: see the diagram in `coroutine/fiber.rs`; other kinds: the runner |
+//! | `CANCELLED` in `state` | any thread |
+//! | `deadline`, `flags` | the task itself |
 //! | `os_id` | the task's runner |
-//! | `extra` | anybody, under its lock |
+//! | `extra` | any thread, under its lock |
 
 use std::panic::Location;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -15,54 +16,54 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::cancel::Region;
-use super::registry::{current, is_running};
-use super::{Cause, Kind, State, TaskId, TaskInfo};
-use crate::sys::observe::{self, RunState};
+use super::cancel_scope::CancelScope;
+use super::error::Cause;
+use super::info::{Kind, TaskId};
 
-/// Spawned, its function not yet called.
+/// Spawned; the function was not called yet.
 pub(crate) const NEW: u32 = 0;
-/// Its function was called; it runs or is queued to run.
+/// Begun: the function was called, and the task runs or is queued to run.
 pub(crate) const RUNNABLE: u32 = 1;
-/// As `RUNNABLE`, and a wake-up is stored that its next wait consumes. Coroutines only.
+/// Runnable, with a stored wake-up that the next wait consumes. Coroutines only.
 pub(crate) const NOTIFIED: u32 = 2;
-/// Waits in a call of trine. For a coroutine: whoever moves the word from here to `RUNNABLE` must
-/// put the coroutine into its carrier's queue, nobody else may.
+/// Waiting in a call of trine. The waker that moves a coroutine's word from here to `RUNNABLE` must
+/// put the coroutine into its carrier's queue; no other may.
 pub(crate) const PARKED: u32 = 3;
-/// Its function has returned, panicked or died; or it was ended before it was called.
+/// Ended: the function has returned, panicked or died, or will never be called.
 pub(crate) const TERMINATED: u32 = 4;
 /// The bits of the state word that hold one of the above.
 pub(crate) const STATE: u32 = 0xff;
-/// In the state word: the task was asked to end. Set once, by anybody, in a task that was started
+/// In the state word: the task is cancelled. Set once, by any thread, in a task that was started
 /// and has not ended; excludes `NEW`.
 pub(crate) const CANCELLED: u32 = 1 << 8;
 
-/// In `kind`: `extra` is there, and has to be cleared with the task.
+/// In `kind`: `extra` is filled, and has to be cleared with the task.
 const EXTRA: u32 = 1 << 8;
 
-/// In `kind`: a call of `timeout` or `shield` that the task is in; the bits above count them.
+/// In `kind`: one call of `timeout` or `shield` that the task is in; the bits from here on count
+/// them.
 const GUARD: u32 = 1 << 16;
 /// The bits of `kind` that hold the kind's number.
 const KIND: u32 = 0xff;
 
-/// In `own`: the task's cancellation waits for the end of a shield.
+/// In `flags`: the task's cancellation waits for the end of a shield.
 pub(crate) const SHIELDED: u32 = 1;
-/// In `own`: the waker of the thread that runs the task is in `extra`.
+/// In `flags`: the waker of the thread that runs the task is in `extra`.
 const WAKER: u32 = 2;
-/// In `own`: an unwinding of the task has begun, by a panic or a cancellation. Says nothing of its
-/// end.
+/// In `flags`: an unwinding of the task has begun, by a panic or a cancellation. It may have ended
+/// since.
 pub(crate) const UNWINDING: u32 = 4;
 
-/// In `own`: the task is inside regions that others can end.
-const REGIONS: u32 = 8;
+/// In `flags`: the task is inside scopes whose waits others can end.
+const IN_SCOPE: u32 = 8;
 
-/// In `own`: one of the unwindings that have begun; the bits above count them, modulo 2²⁴.
+/// In `flags`: one unwinding that has begun; the bits from here on count them, modulo 2²⁴.
 const BEGUN: u32 = 1 << 8;
 
-/// In `deadline`: there is none.
+/// In `deadline`: none.
 const NEVER: u64 = u64::MAX;
 
-/// What is known of one live task.
+/// The record of one live task.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Slot {
@@ -71,41 +72,52 @@ pub(crate) struct Slot {
     /// The id of the task that spawned it; 0 for none.
     parent: AtomicU64,
     location: AtomicPtr<Location<'static>>,
-    /// When the task's waits end, in nanoseconds of [`moment`]; touched by the task only.
+    /// The moment at which the task's waits end, in nanoseconds of [`moment`]; touched by the task
+    /// only.
     deadline: AtomicU64,
-    /// `NEW` … `TERMINATED`; for coroutines also the word that waits and wake-ups meet at. And
-    /// `CANCELLED`.
+    /// `NEW` … `TERMINATED`, and `CANCELLED`. A coroutine's waits and wake-ups meet at this word.
     pub(crate) state: AtomicU32,
     /// The kind's number, `EXTRA`, and a count of `GUARD`s.
     kind: AtomicU32,
     /// The kernel's id of the thread or process that runs it; 0 for none.
     os_id: AtomicU32,
-    /// `SHIELDED`, `WAKER`, `UNWINDING`, `REGIONS`, `BEGUN`; touched by the task only.
-    own: AtomicU32,
+    /// `SHIELDED`, `WAKER`, `UNWINDING`, `IN_SCOPE`, `BEGUN`; touched by the task only.
+    flags: AtomicU32,
     extra: Mutex<Option<Box<Extra>>>,
 }
 
 const _: () = assert!(size_of::<Slot>() == 64);
 
-/// What few tasks have.
+/// The parts that few tasks have.
 #[derive(Debug, Default)]
 struct Extra {
     name: Option<Arc<str>>,
-    /// Why the task was cancelled.
+    /// The reason for which the task was cancelled.
     reason: Option<Arc<str>>,
-    /// Until when a shield holds its cancellation off.
+    /// The end of the shield that holds the task's cancellation off.
     shield: Option<Instant>,
-    /// What the task is inside of, the outermost first.
-    regions: Vec<Arc<Region>>,
-    /// How many of them are outside the innermost shield.
+    /// The scopes that the task is inside of, the outermost first.
+    scopes: Vec<Arc<CancelScope>>,
+    /// The number of scopes that are outside the innermost shield.
     shielded: usize,
     /// Wakes the thread that runs the task.
     waker: Option<Waker>,
-    /// How far the task says that it has come.
+    /// The progress that the task has reported.
     progress: Option<f64>,
 }
 
-/// One unwinding of one task.
+/// The record of a task at one moment, with the words not yet interpreted.
+pub(super) struct Reading {
+    pub(super) id: TaskId,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) kind: Kind,
+    pub(super) state: u32,
+    pub(super) os_id: u32,
+    pub(super) parent: Option<TaskId>,
+    pub(super) location: &'static Location<'static>,
+}
+
+/// The identity of one unwinding of one task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unwinding {
     slot: usize,
@@ -113,20 +125,20 @@ pub(super) struct Unwinding {
     number: u32,
 }
 
-/// What a request to cancel has found, and what is left to do for whoever made it.
+/// The outcome of a request to cancel: the next step of the requester.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// The task had not begun. It is the requester's now, who ends it.
+    /// End the task, which had not begun: it is the requester's now.
     Claimed,
-    /// It had begun: wake it, so that its wait sees the request.
+    /// Wake the task, which had begun, so that its wait sees the request.
     Wake,
-    /// It had ended, or was asked before.
+    /// Do nothing: the task had ended, or was cancelled before.
     Nothing,
 }
 
 impl Slot {
-    /// A slot without a task.
+    /// Makes a slot without a task.
     pub(super) const fn new() -> Slot {
         Slot {
             id: AtomicU64::new(0),
@@ -136,51 +148,53 @@ impl Slot {
             state: AtomicU32::new(NEW),
             kind: AtomicU32::new(0),
             os_id: AtomicU32::new(0),
-            own: AtomicU32::new(0),
+            flags: AtomicU32::new(0),
             extra: Mutex::new(None),
         }
     }
 
-    /// The id of the slot's task, 0 for none.
+    /// Returns the id of the slot's task, 0 for none.
     #[inline]
     pub(crate) fn raw_id(&self) -> u64 {
         self.id.load(Relaxed)
     }
 
-    /// The id of the slot's task, if it has one.
+    /// Returns the id of the slot's task, if it has one.
     pub(crate) fn id(&self) -> Option<TaskId> {
         TaskId::from_raw(self.raw_id())
     }
 
-    /// Shows the name of the slot's task to `show` without waiting or allocating, as a signal
-    /// handler has to; `None` if it has none, or somebody is at it.
+    /// Calls `show` with the name of the slot's task, without waiting or allocating, as a signal
+    /// handler needs it. Returns `None` if the task has no name or the record is locked.
     pub(crate) fn try_name<R>(&self, show: impl FnOnce(&str) -> R) -> Option<R> {
         self.extra.try_lock().ok()?.as_ref()?.name.as_deref().map(show)
     }
 
-    /// Notes which kernel thread or process runs the task.
+    /// Notes the kernel thread or process that runs the task.
     pub(crate) fn set_os_id(&self, id: u32) {
         self.os_id.store(id, Relaxed);
     }
 
+    /// Sets the state of a task that is no coroutine, or has ended.
     pub(crate) fn set_state(&self, state: u32) {
         self.state.store(state, Relaxed);
     }
 
-    /// Exchanges the state of a task that is none of a coroutine, and gives the one before.
+    /// Sets the state of a task that is no coroutine, and returns the previous one.
     pub(crate) fn exchange_state(&self, state: u32) -> u32 {
         let exchanged =
             self.state.fetch_update(Relaxed, Relaxed, |word| Some((word & !STATE) | state));
         exchanged.unwrap_or_else(|word| word) & STATE
     }
 
-    /// Makes the task the caller's to run or to end; `false` if somebody was quicker, who ends it.
-    #[must_use = "who has not claimed a task must not touch it"]
+    /// Claims the task, which the caller then runs or ends. Returns false if another thread was
+    /// quicker and ends it.
+    #[must_use = "only the thread that has claimed a task may touch it"]
     pub(crate) fn claim(&self) -> bool {
         self.state.compare_exchange(NEW, RUNNABLE, AcqRel, Relaxed).is_ok()
     }
 
-    /// Asks the task to end, by an owner of one of its references.
+    /// Requests the task to end. The caller owns a reference to it.
     pub(crate) fn request_cancel(&self, reason: Option<Arc<str>>) -> Request {
         let mut word = self.state.load(Relaxed);
         if word & CANCELLED == 0 && word != TERMINATED {
@@ -200,7 +214,7 @@ impl Slot {
         }
     }
 
-    /// Notes why a task was cancelled that keeps the request elsewhere.
+    /// Notes the reason for a cancellation that is recorded elsewhere.
     pub(crate) fn set_reason(&self, reason: Option<Arc<str>>) {
         if let Some(reason) = reason {
             self.with_extra(|extra| {
@@ -209,38 +223,38 @@ impl Slot {
         }
     }
 
-    /// Notes how far the task has come.
+    /// Notes the progress that the task reports.
     pub(crate) fn set_progress(&self, progress: f64) {
         self.with_extra(|extra| extra.progress = Some(progress));
     }
 
-    /// How far the task says that it has come.
+    /// Returns the progress that the task has reported.
     pub(crate) fn progress(&self) -> Option<f64> {
         lock(&self.extra).as_ref().and_then(|extra| extra.progress)
     }
 
-    /// Which way the task runs.
+    /// Returns the task's kind.
     pub(crate) fn kind(&self) -> Kind {
         Kind::from_raw(self.kind.load(Relaxed) & KIND)
     }
 
-    /// Whether the task was asked to end.
+    /// Returns true if the task is cancelled.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
         self.state.load(Acquire) & CANCELLED != 0
     }
 
-    /// Why the task was cancelled, if a reason was given.
+    /// Returns the reason for which the task was cancelled, if it has one.
     pub(crate) fn reason(&self) -> Option<Arc<str>> {
         lock(&self.extra).as_ref().and_then(|extra| extra.reason.clone())
     }
 
-    /// What a cancelled task ends with.
+    /// Returns the cause that a cancelled task ends with.
     pub(crate) fn cancellation(&self) -> Cause {
         Cause::Cancelled { reason: self.reason() }
     }
 
-    /// When the task's waits end; for the task itself.
+    /// Returns the moment at which the task's waits end; for the task itself.
     #[inline]
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.deadline.load(Relaxed) {
@@ -249,7 +263,7 @@ impl Slot {
         }
     }
 
-    /// Exchanges the task's deadline, and gives the one before; for the task itself.
+    /// Sets the task's deadline and returns the previous one; for the task itself.
     pub(crate) fn exchange_deadline(&self, deadline: Option<Instant>) -> Option<Instant> {
         let before = self.deadline();
         let nanos = deadline.map_or(NEVER, |deadline| {
@@ -260,9 +274,9 @@ impl Slot {
         before
     }
 
-    /// Until when a shield holds the task's cancellation off; for the task itself.
+    /// Returns the end of the shield that holds the task's cancellation off; for the task itself.
     pub(crate) fn shield(&self) -> Option<Instant> {
-        if self.own.load(Relaxed) & SHIELDED == 0 {
+        if self.flags.load(Relaxed) & SHIELDED == 0 {
             return None;
         }
         lock(&self.extra).as_ref().and_then(|extra| extra.shield)
@@ -270,110 +284,110 @@ impl Slot {
 
     /// Raises a shield, or lowers it to an outer one; for the task itself.
     pub(crate) fn set_shield(&self, shield: Option<Instant>, shielded: usize) {
-        self.set_own(SHIELDED, shield.is_some());
+        self.set_flag(SHIELDED, shield.is_some());
         self.with_extra(|extra| (extra.shield, extra.shielded) = (shield, shielded));
     }
 
-    /// How many regions the task is inside of, and how many of them are outside its shield; for the
-    /// task itself.
-    pub(crate) fn regions(&self) -> (usize, usize) {
+    /// Returns the number of scopes that the task is inside of, and how many of them are outside
+    /// its shield; for the task itself.
+    pub(crate) fn scopes(&self) -> (usize, usize) {
         let extra = lock(&self.extra);
-        extra.as_ref().map_or((0, 0), |extra| (extra.regions.len(), extra.shielded))
+        extra.as_ref().map_or((0, 0), |extra| (extra.scopes.len(), extra.shielded))
     }
 
-    /// Whether the task is inside any region; for the task itself.
+    /// Returns true if the task is inside a scope; for the task itself.
     #[inline]
-    pub(crate) fn has_regions(&self) -> bool {
-        self.has_own(REGIONS)
+    pub(crate) fn has_scopes(&self) -> bool {
+        self.has_flag(IN_SCOPE)
     }
 
-    /// Whether a region around the task was ended, of those inside its shield or of all; for the
-    /// task itself.
-    pub(crate) fn is_region_ended(&self, shielded: bool) -> bool {
+    /// Returns true if a scope around the task has ended, of all or only of those inside its
+    /// shield; for the task itself.
+    pub(crate) fn is_scope_ended(&self, shielded: bool) -> bool {
         self.with_extra(|extra| {
             let outer = if shielded { extra.shielded } else { 0 };
-            extra.regions.iter().skip(outer).any(|region| region.is_ended())
+            extra.scopes.iter().skip(outer).any(|scope| scope.is_ended())
         })
     }
 
-    /// The task enters a region; for the task itself.
-    pub(crate) fn enter_region(&self, region: Arc<Region>) {
-        self.with_extra(|extra| extra.regions.push(region));
-        self.set_own(REGIONS, true);
+    /// Enters a scope; for the task itself.
+    pub(crate) fn enter_scope(&self, scope: Arc<CancelScope>) {
+        self.with_extra(|extra| extra.scopes.push(scope));
+        self.set_flag(IN_SCOPE, true);
     }
 
-    /// The task leaves a region, mostly the one that it has entered last; for the task itself. A
-    /// generator may leave its own in another order, and in another task.
-    pub(crate) fn leave_region(&self, region: &Arc<Region>) {
+    /// Leaves a scope, mostly the last one entered; for the task itself. A generator may leave its
+    /// scopes in another order, and in another task.
+    pub(crate) fn leave_scope(&self, scope: &Arc<CancelScope>) {
         let left = self.with_extra(|extra| {
-            if let Some(at) = extra.regions.iter().rposition(|other| Arc::ptr_eq(other, region)) {
-                extra.regions.remove(at);
+            if let Some(at) = extra.scopes.iter().rposition(|other| Arc::ptr_eq(other, scope)) {
+                extra.scopes.remove(at);
                 extra.shielded -= usize::from(at < extra.shielded);
             }
-            extra.regions.len()
+            extra.scopes.len()
         });
-        self.set_own(REGIONS, left > 0);
+        self.set_flag(IN_SCOPE, left > 0);
     }
 
-    /// The task enters a call of `timeout` or `shield`; for the task itself.
+    /// Enters a call of `timeout` or `shield`; for the task itself.
     pub(crate) fn enter_guard(&self) {
         self.kind.fetch_add(GUARD, Relaxed);
     }
 
-    /// The task leaves such a call; for the task itself.
+    /// Leaves a call of `timeout` or `shield`; for the task itself.
     pub(crate) fn leave_guard(&self) {
         self.kind.fetch_sub(GUARD, Relaxed);
     }
 
-    /// How many such calls the task is in; for the task itself.
+    /// Returns the number of such calls that the task is in; for the task itself.
     #[inline]
     pub(crate) fn guards(&self) -> u32 {
         self.kind.load(Relaxed) / GUARD
     }
 
-    /// Whether a bit of `own` is set; for the task itself.
-    pub(crate) fn has_own(&self, bit: u32) -> bool {
-        self.own.load(Relaxed) & bit != 0
+    /// Returns true if a bit of `flags` is set; for the task itself.
+    pub(crate) fn has_flag(&self, bit: u32) -> bool {
+        self.flags.load(Relaxed) & bit != 0
     }
 
-    /// Sets or clears a bit of `own`; for the task itself.
-    pub(crate) fn set_own(&self, bit: u32, on: bool) {
-        let own = self.own.load(Relaxed);
-        self.own.store(if on { own | bit } else { own & !bit }, Relaxed);
+    /// Sets or clears a bit of `flags`; for the task itself.
+    pub(crate) fn set_flag(&self, bit: u32, on: bool) {
+        let flags = self.flags.load(Relaxed);
+        self.flags.store(if on { flags | bit } else { flags & !bit }, Relaxed);
     }
 
-    /// An unwinding of the task begins; for the task itself.
+    /// Notes that an unwinding of the task begins; for the task itself.
     pub(super) fn begin_unwinding(&self) -> Unwinding {
-        let own = self.own.load(Relaxed).wrapping_add(BEGUN) | UNWINDING;
-        self.own.store(own, Relaxed);
-        self.unwinding(own)
+        let flags = self.flags.load(Relaxed).wrapping_add(BEGUN) | UNWINDING;
+        self.flags.store(flags, Relaxed);
+        self.unwinding(flags)
     }
 
-    /// An unwinding is over, of this task or of another one, unless a later one has begun; for the
-    /// task itself.
+    /// Notes that an unwinding has ended. Changes nothing if it was another task's, or if a later
+    /// unwinding has begun; for the task itself.
     pub(super) fn end_unwinding(&self, begun: Unwinding) {
-        if self.unwinding(self.own.load(Relaxed)) == begun {
-            self.set_own(UNWINDING, false);
+        if self.unwinding(self.flags.load(Relaxed)) == begun {
+            self.set_flag(UNWINDING, false);
         }
     }
 
-    fn unwinding(&self, own: u32) -> Unwinding {
+    fn unwinding(&self, flags: u32) -> Unwinding {
         let slot = std::ptr::from_ref(self).addr();
-        Unwinding { slot, id: self.raw_id(), number: own / BEGUN }
+        Unwinding { slot, id: self.raw_id(), number: flags / BEGUN }
     }
 
-    /// Leaves a waker of the thread that runs the task, once; for the task itself, before it looks
-    /// whether it was cancelled.
+    /// Leaves a waker of the thread that runs the task, once; for the task itself, before it checks
+    /// for a cancellation.
     pub(crate) fn leave_waker(&self, waker: impl FnOnce() -> Waker) {
-        if !self.has_own(WAKER) {
+        if !self.has_flag(WAKER) {
             self.with_extra(|extra| extra.waker = Some(waker()));
-            self.set_own(WAKER, true);
+            self.set_flag(WAKER, true);
         }
     }
 
-    /// Wakes the thread that runs the task, if it has left a waker; after a request to cancel.
+    /// Wakes the thread that runs the task, if it has left a waker. Follows a request to cancel.
     pub(crate) fn wake_thread(&self) {
-        // The lock orders this with `leave_waker`: a thread that has left none yet will see the
+        // The lock orders this with `leave_waker`: a thread that has left no waker yet will see the
         // request.
         let waker = lock(&self.extra).as_ref().and_then(|extra| extra.waker.clone());
         if let Some(waker) = waker {
@@ -387,12 +401,12 @@ impl Slot {
         f(extra.get_or_insert_default())
     }
 
-    /// What the slot says of its task, if it has one.
-    pub(crate) fn info(&self) -> Option<TaskInfo> {
+    /// Reads the record of the slot's task, if it has one: never a mixture of two tasks.
+    pub(super) fn read(&self) -> Option<Reading> {
         let raw = self.id.load(Acquire);
         let id = TaskId::from_raw(raw)?;
         let kind = Kind::from_raw(self.kind.load(Relaxed) & KIND);
-        let word = self.state.load(Relaxed) & STATE;
+        let state = self.state.load(Relaxed) & STATE;
         let os_id = self.os_id.load(Relaxed);
         let parent = TaskId::from_raw(self.parent.load(Relaxed));
         let location = self.location.load(Relaxed);
@@ -405,50 +419,34 @@ impl Slot {
         }
         // SAFETY: only `fill` stores here, and only pointers to `'static` locations.
         let location: &'static Location<'static> = unsafe { &*location };
-        let state = match word {
-            NEW => State::New,
-            TERMINATED => State::Terminated,
-            PARKED => State::Waiting,
-            _ => match kind {
-                Kind::Coroutine if is_running(self) => State::Running,
-                Kind::Coroutine => State::Ready,
-                Kind::Thread | Kind::Process => match os_id {
-                    0 => State::Ready,
-                    id => match observe::run_state(id) {
-                        RunState::Running => State::Running,
-                        RunState::Waiting => State::Waiting,
-                        RunState::Gone => State::Terminated,
-                    },
-                },
-            },
-        };
-        Some(TaskInfo { id, name, kind, state, parent, location })
+        Some(Reading { id, name, kind, state, os_id, parent, location })
     }
 
+    /// Records a task in a free slot.
     pub(super) fn fill(
         &self,
         id: TaskId,
+        parent: u64,
         kind: Kind,
         name: Option<Arc<str>>,
         at: &'static Location<'static>,
     ) {
-        // The id is 0 since the slot was returned. No store below may be seen before that.
+        // The id has been 0 since the slot was returned. No store below may be seen before that.
         fence(Release);
-        let parent = current().map_or(0, |slot| slot.id.load(Relaxed));
         self.parent.store(parent, Relaxed);
         self.location.store(std::ptr::from_ref(at).cast_mut(), Relaxed);
         self.deadline.store(NEVER, Relaxed);
         self.kind.store(kind.to_raw(), Relaxed);
         self.state.store(NEW, Relaxed);
         self.os_id.store(0, Relaxed);
-        self.own.store(0, Relaxed);
+        self.flags.store(0, Relaxed);
         if name.is_some() {
             self.with_extra(|extra| extra.name = name);
         }
         self.id.store(id.get(), Release);
     }
 
-    /// Forgets the task.
+    /// Clears the record.
     pub(super) fn empty(&self) {
         self.id.store(0, Relaxed);
         if self.kind.load(Relaxed) & EXTRA != 0 {
@@ -457,12 +455,12 @@ impl Slot {
     }
 }
 
-/// No code that can panic runs under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks a mutex of the registry. No code that can panic runs under these locks.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Moments as words: nanoseconds since the first look.
+/// Moments as words: nanoseconds since the first call.
 mod moment {
     use std::sync::OnceLock;
     use std::time::Instant;
@@ -482,11 +480,11 @@ mod tests {
         let (task, other) = (Slot::new(), Slot::new());
         let (first, elsewhere) = (task.begin_unwinding(), other.begin_unwinding());
         task.end_unwinding(elsewhere);
-        assert!(task.has_own(UNWINDING));
+        assert!(task.has_flag(UNWINDING));
         let second = task.begin_unwinding();
         task.end_unwinding(first);
-        assert!(task.has_own(UNWINDING));
+        assert!(task.has_flag(UNWINDING));
         task.end_unwinding(second);
-        assert!(!task.has_own(UNWINDING) && other.has_own(UNWINDING));
+        assert!(!task.has_flag(UNWINDING) && other.has_flag(UNWINDING));
     }
 }

@@ -114,6 +114,6 @@ impl Builder {
             unsafe { job.refuse(Cause::NotSpawned { reason }) };
         }
         // SAFETY: the one handle of this job.
-        unsafe { Task::from_handle(job) }
+        unsafe { Task::from_backend(job) }
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 
 use crate::sys::limits;
 use crate::task::job::{self, Job, Run};
-use crate::task::{Cause, Kind, Task, park};
+use crate::task::{Cause, Kind, Task, park, wait};
 
 /// A fixed number of threads that run tasks as they come.
 ///
@@ -95,7 +95,7 @@ impl Pool {
         let job = Arc::new(Job::new(Kind::Thread, None, location, f));
         self.shared.submit(Arc::clone(&job) as Arc<dyn Run>);
         // SAFETY: the one handle of this job.
-        unsafe { Task::from_handle(job) }
+        unsafe { Task::from_backend(job) }
     }
 
     /// Lets what was spawned finish, ends the threads and waits for that.
@@ -122,7 +122,7 @@ impl Pool {
             }
             state.watcher = Some(waker.clone());
             drop(state);
-            park::wait_or_unwind(None);
+            wait::or_unwind(None);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::task::park;
+use crate::task::wait;
 
 mod interval;
 mod timeout;
@@ -43,7 +43,7 @@ pub fn sleep_until(deadline: Instant) {
 /// Waits until `deadline`, at least for a turn; `None` is never.
 fn wait_until(deadline: Option<Instant>) {
     loop {
-        park::wait_or_unwind(deadline);
+        wait::or_unwind(deadline);
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return;
         }

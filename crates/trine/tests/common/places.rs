@@ -1,12 +1,14 @@
-//! Every place that a call can wait in.
+//! The places in which a call can wait.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use super::interruption;
 use super::waiting::{until, until_waiting};
-use trine::{Interrupted, State, Task, coroutine, thread, time};
+use trine::{Kind, State, Task, coroutine, thread, time};
 
-/// Runs `f` as a coroutine, on a thread of trine, on a plain thread and as a local coroutine of this one.
+/// Runs `f` as a coroutine, on a thread of trine, on a plain thread, and as a local coroutine of
+/// this thread.
 pub fn everywhere(f: impl Fn() + Clone + Send + 'static) {
     coroutine::spawn(f.clone()).join().unwrap();
     thread::spawn(f.clone()).join().unwrap();
@@ -14,7 +16,7 @@ pub fn everywhere(f: impl Fn() + Clone + Send + 'static) {
     coroutine::spawn_local(f).join().unwrap();
 }
 
-/// How one of two that work together runs.
+/// The kind of task in which one of two partners runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
     Coroutine,
@@ -32,7 +34,24 @@ impl Place {
     }
 }
 
-/// Bytes cross from `writer` to `reader`, both of which wait for the other again and again, in order and whole.
+/// The kinds that share memory.
+pub const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
+
+/// Spawns a task that shares the memory of this process.
+pub fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+    match kind {
+        Kind::Coroutine => coroutine::spawn(f),
+        _ => thread::spawn(f),
+    }
+}
+
+/// Spawns a coroutine or a thread, in turn.
+pub fn spawn_nth<T: Send + 'static>(nth: usize, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+    spawn(KINDS[nth % KINDS.len()], f)
+}
+
+/// Sends bytes from `writer` to `reader`, in every pair of places. Each waits for the other again
+/// and again, and the bytes arrive whole and in order.
 pub fn every_byte_crosses<R, W>(ends: impl Fn() -> (R, W))
 where
     R: Read + Send + 'static,
@@ -67,7 +86,8 @@ where
     }
 }
 
-/// Cancels a call, which would wait for good, in every place where that is possible; and lets its time be up.
+/// Cancels a call that would wait for ever, in every place where that is possible. Also lets its
+/// time run out.
 pub fn ends_from_outside(call: impl Fn() -> io::Result<()> + Clone + Send + 'static) {
     for place in PLACES {
         let task = place.spawn(call.clone());
@@ -90,12 +110,11 @@ pub fn ends_from_outside(call: impl Fn() -> io::Result<()> + Clone + Send + 'sta
 
 fn is_cancelled(result: io::Result<()>) {
     let error = result.unwrap_err();
-    let interrupted = error.get_ref().and_then(|inner| inner.downcast_ref::<Interrupted>());
-    let interrupted = interrupted.unwrap_or_else(|| panic!("{error:?}"));
+    let interrupted = interruption(&error).unwrap_or_else(|| panic!("{error:?}"));
     assert_eq!(interrupted.reason(), Some("on purpose"));
 }
 
-/// The bytes number `from..from + len` of a stream in which each place has its own value.
+/// Returns the bytes `from..from + len` of a stream in which each place has its own value.
 pub fn pattern(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }

@@ -1,9 +1,9 @@
-//! Numbers that look random, from a seed that can be given again, and what else a stress test is told.
+//! Pseudo-random numbers with a seed that can be set again, and other settings of stress tests.
 
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A small generator of numbers that look random (splitmix64): a seed gives the same ones each time.
+/// A small pseudo-random generator (splitmix64): equal seeds give equal numbers.
 #[derive(Clone)]
 pub struct Rng(pub u64);
 
@@ -25,7 +25,7 @@ impl Rng {
     }
 }
 
-/// What all choices follow from: `TRINE_STRESS_SEED`, or the time of day.
+/// Returns the seed of all choices: `TRINE_STRESS_SEED`, or the time of day.
 pub fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| {
@@ -36,7 +36,7 @@ pub fn seed() -> u64 {
     })
 }
 
-/// The number that a variable of the environment holds.
+/// Returns the number in a variable of the environment.
 pub fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is to be a number, not {text:?}")))

@@ -1,16 +1,16 @@
-//! Names and places that no other test has.
+//! Names and paths that no other test has.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// A name with `what` in it that no other has, in this process or another one.
+/// Returns a name with `what` in it that no other test has, in this process or another.
 pub fn unique(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("trine-test-{what}-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed))
 }
 
-/// A path where nothing is yet; what is there is removed when it is dropped.
+/// A path at which nothing exists yet. Drop removes whatever is there.
 pub struct TempPath(pub PathBuf);
 
 impl TempPath {
@@ -18,19 +18,19 @@ impl TempPath {
         TempPath(std::env::temp_dir().join(unique(what)))
     }
 
-    /// With an empty folder.
+    /// Makes an empty folder at the path.
     pub fn folder(what: &str) -> TempPath {
         let path = TempPath::new(what);
         fs::create_dir(&path).unwrap();
         path
     }
 
-    /// A place inside the folder.
+    /// Returns a path inside the folder.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join(name)
     }
 
-    /// As process tasks take it.
+    /// Returns the path in the form that process tasks take as their argument.
     pub fn owned(&self) -> PathBuf {
         self.0.clone()
     }

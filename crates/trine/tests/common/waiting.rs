@@ -1,13 +1,13 @@
-//! Waiting for what comes by itself.
+//! Waiting for events.
 
 use std::time::{Duration, Instant};
 
 use trine::{State, Task, coroutine};
 
-/// Far longer than anything takes that comes at all, however busy the machine is.
+/// Far longer than any event takes, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A second; on a machine that has more to do than it has cores, as many as a process has to share its core with.
+/// Returns one second, multiplied by the load per core on a machine that is overloaded.
 pub fn a_second() -> Duration {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap();
     let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
@@ -15,17 +15,17 @@ pub fn a_second() -> Duration {
     Duration::from_secs(1).mul_f64((load / cores).max(1.0))
 }
 
-/// Returns when `holds` says so.
+/// Returns when `holds` returns true.
 ///
 /// # Panics
 ///
-/// When that takes longer than [`PATIENCE`].
+/// If that takes longer than [`PATIENCE`].
 #[track_caller]
 pub fn until(holds: impl FnMut() -> bool) {
-    until_or("it does not come", holds);
+    until_or("the condition", holds);
 }
 
-/// As [`until`]; `what` did not come if it panics.
+/// Waits as [`until`] does. A panic names `what`.
 #[track_caller]
 pub fn until_or(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
@@ -33,8 +33,8 @@ pub fn until_or(what: &str, mut holds: impl FnMut() -> bool) {
         if holds() {
             return;
         }
-        assert!(begin.elapsed() < PATIENCE, "in vain for {PATIENCE:?}: {what}");
-        // The caller may be on the one carrier that there is.
+        assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        // The caller may be on the only carrier.
         coroutine::yield_now();
         if turn > 100 {
             std::thread::sleep(Duration::from_millis(1));
@@ -50,8 +50,8 @@ pub fn until_waiting<T>(task: &Task<T>) {
     until_or("the task's wait", || task.state() == State::Waiting);
 }
 
-/// Returns when `task` waits, or has ended. A coroutine then does so in a call of trine; a thread may still be on
-/// its way there, and wait in the kernel.
+/// Returns when `task` waits or has ended. A coroutine then waits in a call of trine. A thread may
+/// still be on its way there, and wait in the kernel.
 #[track_caller]
 pub fn until_it_waits<T>(task: &Task<T>) {
     until_or("the task's wait or end", || task.state() == State::Waiting || task.is_finished());

@@ -1,4 +1,4 @@
-//! A task of a scope borrows what ends before the scope does.
+//! A task of a scope borrows a value that ends before the scope does.
 
 fn main() {
     let value = trine::scope(|s| {

@@ -1,4 +1,4 @@
-//! A task of a scope shares what only one thread may have.
+//! A task of a scope shares a value that only one thread may have.
 
 fn main() {
     let shared = std::rc::Rc::new(1);

@@ -1,70 +1,71 @@
-//! It happens while the master has no descriptor left.
+//! The failure happens while the master has no descriptor left.
 
 use std::fs;
 use std::time::Duration;
 
 use trine::{TaskError, time};
 
-use crate::common::{child, not_spawned, role, run, this_program};
-use crate::failure::{Charge, Failure::*, Folder, Limits, in_every_way, limit, pid_in};
+use crate::common::{again, not_spawned, role, run};
+use crate::failure::{Failure::*, Fault, Folder, Limits, in_every_way, limit, pid_in};
 use crate::pools::{WORKERS, are_unharmed, builder, is_at_full_strength_after, others, until};
-use crate::starts::{initializer, preload, telling};
+use crate::starts::{initializer, pool_for, preload};
 
-/// Takes all descriptors that there are.
+/// Takes all free descriptors.
 fn hoard() -> Vec<fs::File> {
     std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect()
 }
 
-/// Runs `test`, the caller's whole work, in a process that may have few descriptors.
-fn with_few_descriptors(name: &str, test: impl FnOnce()) {
+/// Runs `test` in a process that may have few descriptors. It must be the caller's whole work.
+fn with_few_descriptors(test: impl FnOnce()) {
     if role().is_none() {
-        run(child(&this_program(), &format!("descriptors::{name}"), "master"));
+        run(again("master"));
         return;
     }
     limit(libc::RLIMIT_NOFILE, 100);
     test();
 }
 
-/// The task's error is what it would be otherwise; the other worker does the other tasks, and with descriptors there are
-/// two workers again.
+/// The task's error is the same as with descriptors, and the other worker does the other tasks.
+/// When there are descriptors again, there are two workers again.
 #[test]
 fn while_the_master_has_no_descriptors() {
     let every_way = || {
-        in_every_way(|charge, _| {
-            let pool = builder(charge.failure).build();
+        in_every_way(|fault, _| {
+            let pool = builder(fault.failure).build();
             until("the workers", || pool.worker_pids().len() == WORKERS);
             are_unharmed(others(&pool), "before");
             let before = others(&pool);
-            let most = if charge.failure.takes_time() { 700 } else { 3_600_000 };
+            let most = if fault.failure.takes_time() { 700 } else { 3_600_000 };
             let task = time::timeout(Duration::from_millis(most), || {
-                let go_off = |charge: Charge| charge.go_off(Limits::OfThePool);
-                Ok::<_, TaskError>(pool.spawn(charge.clone(), go_off))
+                let fail = |fault: Fault| fault.fail(Limits::OfThePool);
+                Ok::<_, TaskError>(pool.spawn(fault.clone(), fail))
             });
             let task = task.unwrap().unwrap();
-            // To find the process takes a descriptor.
-            let pid = charge.failure.comes_from_outside().then(|| pid_in(&charge.folder));
+            // Finding the process takes a descriptor.
+            let pid = fault.failure.comes_from_outside().then(|| pid_in(&fault.folder));
             let hoard = hoard();
             if let Some(pid) = pid {
-                let stop = charge.failure == StoppedFromOutside;
+                let stop = fault.failure == StoppedFromOutside;
                 crate::failure::signal(pid, if stop { libc::SIGSTOP } else { libc::SIGKILL });
             }
-            charge.is_told_by(&task.join(), "without descriptors");
+            fault.check_end(&task.join(), "without descriptors");
             are_unharmed(before, "without descriptors");
             are_unharmed(others(&pool), "without descriptors");
             drop(hoard);
             is_at_full_strength_after(pool);
         })
     };
-    with_few_descriptors("while_the_master_has_no_descriptors", every_way);
+    with_few_descriptors(every_way);
 }
 
-/// A worker that takes too long to start is killed and cannot be replaced: the other one does the tasks.
+/// A worker that takes too long to start is killed and cannot be replaced. The other worker does
+/// the tasks.
 #[test]
 fn while_a_worker_starts_and_the_master_has_no_descriptors() {
-    with_few_descriptors("while_a_worker_starts_and_the_master_has_no_descriptors", || {
+    with_few_descriptors(|| {
         let folder = Folder::new();
-        let charge = Charge::new(TimeIsUp, &folder);
-        let pool = telling(&charge).initializer(initializer).build();
+        let fault = Fault::new(TimeIsUp, &folder);
+        let pool = pool_for(&fault).initializer(initializer).build();
         let tasks = others(&pool);
         let pid = pid_in(&folder.0);
         until("the workers", || pool.worker_pids().len() == WORKERS);
@@ -77,13 +78,14 @@ fn while_a_worker_starts_and_the_master_has_no_descriptors() {
     });
 }
 
-/// A template that takes too long is killed, and none can be started: the tasks are told why, and none is lost.
+/// A template that takes too long is killed, and no other can be started. The tasks end with that
+/// reason, and none is lost.
 #[test]
 fn while_a_template_starts_and_the_master_has_no_descriptors() {
-    with_few_descriptors("while_a_template_starts_and_the_master_has_no_descriptors", || {
+    with_few_descriptors(|| {
         let folder = Folder::new();
-        let charge = Charge::new(TimeIsUp, &folder);
-        let pool = telling(&charge).preload(preload).build();
+        let fault = Fault::new(TimeIsUp, &folder);
+        let pool = pool_for(&fault).preload(preload).build();
         let tasks = others(&pool);
         pid_in(&folder.0);
         let hoard = hoard();

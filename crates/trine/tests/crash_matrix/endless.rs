@@ -1,4 +1,5 @@
-//! It happens at each start: the tasks end with the reason after three, and the next one that is submitted tries again.
+//! The failure happens at each start. After three starts the tasks end with the reason, and the
+//! next task that is submitted tries again.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,19 +9,20 @@ use std::time::Duration;
 use trine::process::{Pool, PoolBuilder};
 use trine::{Cause, time};
 
+use crate::common::filters::filter;
 use crate::common::not_spawned;
 use crate::failure::Folder;
 use crate::pools::{WORKERS, are_unharmed, is_at_full_strength, others, until};
 use crate::starts::BOUND;
 
-/// The variable by which a preload or an initializer knows its test's folder.
+/// The variable that names the test's folder for a preload or an initializer.
 const FOLDER: &str = "TRINE_TEST_FOLDER";
 
 fn own_folder() -> PathBuf {
     std::env::var_os(FOLDER).unwrap().into()
 }
 
-/// Notes that a start has begun here; whether it is to go well.
+/// Notes that a start has begun. Returns true if the test has mended the cause.
 fn begin() -> bool {
     let folder = own_folder();
     let mut log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
@@ -36,14 +38,14 @@ fn hang() {
     }
 }
 
-/// How many starts have begun.
+/// Counts the starts that have begun.
 fn begun(folder: &Path) -> usize {
     fs::read_to_string(folder.join("log")).map_or(0, |log| log.lines().count())
 }
 
-/// All tasks of a pool that has never had a worker end with a reason that has these parts, after `starts` starts; when
-/// what is wrong is mended, the next one runs.
-fn are_told(
+/// All tasks of a pool that has never had a worker end with a reason that contains `parts`, after a
+/// number of starts that `starts` accepts. When the cause is mended, the next task runs.
+fn end_with_reason(
     build: impl FnOnce(PoolBuilder) -> Pool,
     starts: impl Fn(usize) -> bool,
     parts: &[&str],
@@ -68,49 +70,40 @@ fn are_told(
 fn an_initializer_that_never_ends_is_an_error_that_says_what_to_do() {
     let parts =
         ["3 workers in a row", "initializer", "4s (`start_timeout`)", "SIGSTOP", "allow more time"];
-    // Those that are there when the third is killed. One may be killed before it comes to its initializer.
+    // The workers that exist when the third is killed. A worker may be killed before its initializer
+    // runs.
     let starts = |count| count < 3 + WORKERS;
-    are_told(|pool| pool.start_timeout(BOUND).initializer(hang).build(), starts, &parts);
+    end_with_reason(|pool| pool.start_timeout(BOUND).initializer(hang).build(), starts, &parts);
 }
 
 #[test]
 fn a_preload_that_never_ends_is_an_error_that_says_what_to_do() {
     let parts =
         ["3 times in a row", "preload", "4s (`start_timeout`)", "SIGSTOP", "allow more time"];
-    are_told(|pool| pool.start_timeout(BOUND).preload(hang).build(), |count| count <= 3, &parts);
+    end_with_reason(
+        |pool| pool.start_timeout(BOUND).preload(hang).build(),
+        |count| count <= 3,
+        &parts,
+    );
 }
 
-/// Has the kernel kill this process when it forks.
+/// Installs a filter by which the kernel kills this process when it forks.
 fn die_at_the_next_fork() {
-    if begin() {
-        return;
-    }
-    let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut program = [
-        // The number of the system call, the first field of `seccomp_data`.
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_clone as u32),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: a program of that length, which the kernel copies.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let mode = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter), 0);
+    if !begin() {
+        filter(libc::SYS_clone, libc::SECCOMP_RET_KILL_PROCESS);
     }
 }
 
 #[test]
 fn a_template_that_dies_at_each_fork_is_an_error_and_not_a_loop() {
     let parts = ["died 3 times before it had forked a worker", "SIGSYS"];
-    // The pool's own attempt, and those of tasks that came after it.
+    // The pool's own attempt, and those of tasks that were submitted after it.
     let starts = |count: usize| count.is_multiple_of(3) && (3..=60).contains(&count);
-    are_told(|pool| pool.preload(die_at_the_next_fork).build(), starts, &parts);
+    end_with_reason(|pool| pool.preload(die_at_the_next_fork).build(), starts, &parts);
 }
 
-/// A start that may take long and does so: deadlines hold, a cancelled task ends, and the pool's end waits for nobody.
+/// A start that is allowed to take long and does. Deadlines hold, a cancelled task ends, and the
+/// pool's end does not wait.
 #[test]
 fn deadlines_hold_while_a_worker_starts() {
     let long = Duration::from_secs(3600);
@@ -129,7 +122,7 @@ fn deadlines_hold_while_a_worker_starts() {
     }
 }
 
-/// Of two workers one is well: it does all tasks, though the other one never comes.
+/// One of two workers is well. It does all tasks, though the other never becomes ready.
 #[test]
 fn a_worker_that_is_well_does_the_tasks_of_one_that_never_comes() {
     let folder = Folder::new();

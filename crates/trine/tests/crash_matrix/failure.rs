@@ -1,4 +1,4 @@
-//! What goes wrong, how it is brought about, and what a task has to end with.
+//! The failures, how a test causes them, and the outcome that each has to have.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,10 @@ use serde::de::value::Error;
 use serde::{Deserialize, Serialize};
 use trine::{Cause, Limit, TaskError};
 
+use crate::common::processes::overflow_the_stack;
 use crate::pools::until;
 
-/// What goes wrong.
+/// A way to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     ExitZero,
@@ -34,9 +35,9 @@ pub enum Failure {
 
 use Failure::*;
 
-/// What a worker has where it is to run out of memory: `memory_limit`.
+/// The `memory_limit` of a worker that is to run out of memory.
 pub const MEMORY: u64 = 64 << 20;
-/// What a task has where it is to use its time up: `cpu_limit`.
+/// The `cpu_limit` of a task that is to use up its time.
 pub const PROCESSOR_TIME: Duration = Duration::from_millis(50);
 
 impl Failure {
@@ -44,18 +45,18 @@ impl Failure {
         (0..).map_while(Failure::from_number)
     }
 
-    /// As serde counts them, which is as they stand above.
+    /// Numbered as serde numbers them: in the order of the variants.
     pub fn from_number(number: u32) -> Option<Failure> {
         let deserializer: serde::de::value::U32Deserializer<Error> = number.into_deserializer();
         Failure::deserialize(deserializer).ok()
     }
 
-    /// A process fails by it where somebody else does something.
+    /// Returns true if the test causes the failure from outside the process.
     pub fn comes_from_outside(self) -> bool {
         matches!(self, KilledFromOutside | StoppedFromOutside)
     }
 
-    /// It ends when a time is up.
+    /// Returns true if the failure ends by a timeout.
     pub fn takes_time(self) -> bool {
         matches!(self, TimeIsUp | StoppedFromOutside)
     }
@@ -67,24 +68,18 @@ impl Failure {
 
 /// A failure, and the folder in which its process is noted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Charge {
+pub struct Fault {
     pub failure: Failure,
     pub folder: PathBuf,
 }
 
-/// Who limits memory and processor time.
+/// The source of the limits of memory and processor time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limits {
     /// The pool, by `memory_limit` and `cpu_limit`.
     OfThePool,
-    /// The process itself, where the pool's do not reach.
+    /// The process itself, out of reach of the pool's limits.
     Own,
-}
-
-#[inline(never)]
-fn endless(depth: u64) -> u64 {
-    let here = std::hint::black_box([depth; 16]);
-    if depth == u64::MAX { 0 } else { endless(depth + 1) + here[3] }
 }
 
 pub fn limit(resource: libc::__rlimit_resource_t, most: u64) {
@@ -93,7 +88,7 @@ pub fn limit(resource: libc::__rlimit_resource_t, most: u64) {
     assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
 }
 
-/// Writes words that look random over all memory that this process shares with its master.
+/// Overwrites all memory that this process shares with its master by pseudo-random words.
 fn overwrite_shared_memory() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let mut rng = u64::from(std::process::id()) << 20 | 12345;
@@ -101,22 +96,23 @@ fn overwrite_shared_memory() {
         let range = line.split(' ').next().unwrap();
         let (start, end) = range.split_once('-').unwrap();
         let at = |text| usize::from_str_radix(text, 16).unwrap();
-        // Of a template's board a part is enough.
+        // A part of a template's board is enough.
         let (start, end) = (at(start), at(end).min(at(start) + (1 << 18)));
         for word in (start..end).step_by(8) {
             rng = rng.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            // SAFETY: not sound in general; it is what a wild pointer does, within a mapping that can be written.
+            // SAFETY: not sound in general; it does what a wild pointer does, within a writable
+            // mapping.
             unsafe { (word as *mut u64).write_volatile(rng ^ (rng >> 29)) };
         }
     }
 }
 
-impl Charge {
-    pub fn new(failure: Failure, folder: &Folder) -> Charge {
-        Charge { failure, folder: folder.0.clone() }
+impl Fault {
+    pub fn new(failure: Failure, folder: &Folder) -> Fault {
+        Fault { failure, folder: folder.0.clone() }
     }
 
-    /// Notes that the calling process is the one.
+    /// Notes the calling process as the one that fails.
     pub fn note_process(&self) {
         let pid = self.folder.join("pid");
         fs::write(pid.with_extension("new"), std::process::id().to_string()).unwrap();
@@ -124,7 +120,7 @@ impl Charge {
     }
 
     /// Fails in the calling process.
-    pub fn go_off(&self, limits: Limits) {
+    pub fn fail(&self, limits: Limits) {
         self.note_process();
         let own = limits == Limits::Own;
         match self.failure {
@@ -133,10 +129,10 @@ impl Charge {
             Abort => std::process::abort(),
             NullDereference => {
                 let nowhere = std::hint::black_box(std::ptr::null_mut::<u8>());
-                // SAFETY: it is not; the crash is the point.
+                // SAFETY: none; the crash is intended.
                 unsafe { nowhere.write_volatile(1) };
             }
-            StackOverflow => _ = endless(0),
+            StackOverflow => _ = overflow_the_stack(0),
             Panic => panic!("on purpose"),
             PanicWithoutText => std::panic::panic_any(17_u8),
             OutOfMemory => {
@@ -154,7 +150,7 @@ impl Charge {
             },
             ClosesItsDescriptors => {
                 for descriptor in 0..1024 {
-                    // SAFETY: not sound in general; what this process does from here on goes wrong as it should.
+                    // SAFETY: not sound in general; later failures of this process are intended.
                     unsafe { libc::close(descriptor) };
                 }
             }
@@ -162,15 +158,15 @@ impl Charge {
         }
     }
 
-    /// Fails in the first process that comes here, and in no other.
-    pub fn go_off_once(&self, limits: Limits) {
+    /// Fails in the first process that calls it, and in no other.
+    pub fn fail_once(&self, limits: Limits) {
         let mark = self.folder.join("once");
         if OpenOptions::new().write(true).create_new(true).open(mark).is_ok() {
-            self.go_off(limits);
+            self.fail(limits);
         }
     }
 
-    /// What has to be done from here.
+    /// Does the test's part of a failure that comes from outside.
     pub fn act(&self) {
         match self.failure {
             KilledFromOutside => signal(pid_in(&self.folder), libc::SIGKILL),
@@ -179,8 +175,8 @@ impl Charge {
         }
     }
 
-    /// Checks what a task in whose midst it happened has ended with, where the limits were the pool's.
-    pub fn is_told_by<T: std::fmt::Debug>(&self, end: &Result<T, TaskError>, place: &str) {
+    /// Checks the end of the task in which the failure happened, where the limits were the pool's.
+    pub fn check_end<T: std::fmt::Debug>(&self, end: &Result<T, TaskError>, place: &str) {
         let cause = end.as_ref().map_err(TaskError::cause);
         let signal =
             |number| matches!(cause, Err(Cause::Signaled { signal, .. }) if *signal == number);
@@ -197,21 +193,19 @@ impl Charge {
             PanicWithoutText => {
                 matches!(cause, Err(Cause::Panicked { message, .. }) if message.is_empty())
             }
-            // A control group ends it by SIGKILL.
+            // A control group kills it by SIGKILL.
             OutOfMemory => {
-                let memory = Some(Limit::Memory(MEMORY));
                 (signal(libc::SIGABRT) || signal(libc::SIGKILL))
-                    && matches!(cause, Err(Cause::Signaled { out_of_memory: true, limit, .. }) if *limit == memory)
+                    && is_by(cause, true, Limit::Memory(MEMORY))
             }
             OutOfProcessorTime => {
-                let time = Some(Limit::CpuTime(PROCESSOR_TIME));
                 (signal(libc::SIGXCPU) || signal(libc::SIGKILL))
-                    && matches!(cause, Err(Cause::Signaled { out_of_memory: false, limit, .. }) if *limit == time)
+                    && is_by(cause, false, Limit::CpuTime(PROCESSOR_TIME))
             }
             KilledFromOutside => signal(libc::SIGKILL) && !is_limit(cause),
             TimeIsUp | StoppedFromOutside => matches!(cause, Err(Cause::TimedOut)),
-            // The value may still come through the other of the two ways. Else the worker notices, and exits; or its
-            // master notices first.
+            // The value may still arrive by the other transport. Else the worker notices and exits,
+            // or its master notices first.
             ClosesItsDescriptors | OverwritesItsMemory => {
                 end.is_ok() || code(0) || code(1) || matches!(cause, Err(Cause::Lost { .. }))
             }
@@ -220,26 +214,32 @@ impl Charge {
     }
 }
 
-/// Whether a limit is said to be the cause.
+/// Returns true if the cause is a signal at this limit.
+fn is_by<T>(cause: Result<T, &Cause>, memory: bool, by: Limit) -> bool {
+    let Err(Cause::Signaled { out_of_memory, limit, .. }) = cause else { return false };
+    *out_of_memory == memory && *limit == Some(by)
+}
+
+/// Returns true if the cause names a limit.
 fn is_limit<T>(cause: Result<T, &Cause>) -> bool {
     let Err(Cause::Signaled { out_of_memory, limit, .. }) = cause else { return false };
     *out_of_memory || limit.is_some()
 }
 
-/// Sends a signal to a process of ours, unless it is gone.
+/// Sends a signal to a process of the test, unless it has exited.
 pub fn signal(pid: u32, signal: i32) {
     // SAFETY: no memory involved.
     unsafe { libc::kill(pid.cast_signed(), signal) };
 }
 
-/// The process that has noted its number in the folder.
+/// Waits for the number of the process that fails, which it notes in the folder.
 pub fn pid_in(folder: &Path) -> u32 {
     let pid = folder.join("pid");
     until("the process that fails", || pid.exists());
     fs::read_to_string(pid).unwrap().parse().unwrap()
 }
 
-/// A folder of one cell; removed when dropped.
+/// A folder of one cell; drop removes it.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -258,10 +258,10 @@ impl Drop for Folder {
     }
 }
 
-pub fn in_every_way(cell: impl Fn(Charge, &Folder)) {
+pub fn in_every_way(cell: impl Fn(Fault, &Folder)) {
     for failure in Failure::all() {
         let folder = Folder::new();
-        cell(Charge::new(failure, &folder), &folder);
+        cell(Fault::new(failure, &folder), &folder);
     }
 }
 

@@ -1,4 +1,4 @@
-//! It happens in a worker that has no task.
+//! The failure happens in a worker that has no task.
 
 use std::fs;
 use std::time::Duration;
@@ -10,37 +10,40 @@ use crate::pools::{
     WORKERS, are_unharmed, builder, is_at_full_strength, one_may_fail, others, until,
 };
 
-/// The worker has answered its task; what it has left behind goes off then. Nothing is to be told: there is no
-/// task. A panic on a thread harms nobody, a time is nobody's, an overflow there is a SIGSEGV. A pool limits the processor
-/// time of tasks, so what runs beside them limits its own.
+/// The worker has sent its result; the thread that the task has left behind fails then.
+///
+/// No error is reported, since there is no task. A panic on a thread does no harm, no time limit
+/// applies, and an overflow there is a SIGSEGV. A pool limits the processor time of tasks, so the
+/// thread limits its own.
 #[test]
 fn while_it_is_idle() {
-    in_every_way(|charge, folder| {
-        if charge.failure.is_panic() || charge.failure == TimeIsUp {
+    in_every_way(|fault, folder| {
+        if fault.failure.is_panic() || fault.failure == TimeIsUp {
             return;
         }
-        let pool = builder(charge.failure).build();
-        let left_behind = pool.spawn(charge.clone(), |charge| {
-            if charge.failure.comes_from_outside() {
-                return charge.note_process();
+        let pool = builder(fault.failure).build();
+        let left_behind = pool.spawn(fault.clone(), |fault| {
+            if fault.failure.comes_from_outside() {
+                return fault.note_process();
             }
             std::thread::spawn(move || {
-                let go = charge.folder.join("go");
+                let go = fault.folder.join("go");
                 while !go.exists() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                let own = charge.failure == OutOfProcessorTime;
-                charge.go_off(if own { Limits::Own } else { Limits::OfThePool });
-                fs::write(charge.folder.join("done"), []).unwrap();
+                let own = fault.failure == OutOfProcessorTime;
+                fault.fail(if own { Limits::Own } else { Limits::OfThePool });
+                fs::write(fault.folder.join("done"), []).unwrap();
             });
         });
         left_behind.join().unwrap();
         fs::write(folder.0.join("go"), []).unwrap();
-        charge.act();
+        fault.act();
         let pid = pid_in(&folder.0);
-        match charge.failure {
+        match fault.failure {
             StoppedFromOutside => {
-                // Each gets a task, of which one has no time to wait for the worker that was stopped.
+                // Each worker gets a task. One of them times out while it waits for the stopped
+                // worker.
                 let stopped = time::timeout(Duration::from_millis(300), || {
                     let tasks = (0..WORKERS).map(|_| pool.spawn((), |()| ()));
                     Ok::<_, TaskError>(tasks.collect::<Vec<_>>())
@@ -52,13 +55,13 @@ fn while_it_is_idle() {
                 }
                 signal(pid, libc::SIGKILL);
             }
-            // It lives on until it is asked for something.
+            // It lives on until it gets a request.
             ClosesItsDescriptors | OverwritesItsMemory => {
                 let done = folder.0.join("done");
-                until("what is left behind to go off", || {
-                    done.exists() || charge.failure == ClosesItsDescriptors
+                until("the failure of the thread", || {
+                    done.exists() || fault.failure == ClosesItsDescriptors
                 });
-                one_may_fail(&charge, others(&pool), "idle");
+                one_may_fail(&fault, others(&pool), "idle");
             }
             _ => {
                 until("the end of the worker", || !pool.worker_pids().contains(&pid));

@@ -1,13 +1,13 @@
-//! Every way to fail in every place where it can happen: the task's error says what it was, the other tasks have their
-//! values, and the pool has as many workers as before.
+//! Every failure in every place where it can happen: the task's error names the failure, the other
+//! tasks have their values, and the pool has as many workers as before.
 //!
-//! | place | module | what is different there |
+//! | place | module | difference |
 //! |---|---|---|
 //! | the task runs, its argument is decoded, its result encoded | `tasks` | |
-//! | its result is decoded | `tasks` | it is the joiner's process that does so: panics only |
-//! | the worker is idle | `idle` | nobody is to be told |
-//! | a worker is forked, a template prepared, or there and stopped | `starts` | the time is the pool's `start_timeout` |
-//! | the same, each time anew | `endless` | the tasks end with the reason |
+//! | its result is decoded | `tasks` | the joiner's process decodes it: panics only |
+//! | the worker is idle | `idle` | there is no task to report to |
+//! | a worker is forked, a template prepared or stopped | `starts` | limited by `start_timeout` |
+//! | the same, at each start | `endless` | the tasks end with the reason |
 //! | the master has no descriptors | `descriptors` | no worker can be replaced meanwhile |
 
 mod descriptors;

@@ -1,16 +1,17 @@
-//! The pools in which it happens, the tasks beside the one that fails, and what has to be true afterwards.
+//! The pools in which a failure happens, the tasks beside the failing one, and the checks
+//! afterwards.
 
 use std::time::{Duration, Instant};
 
 use trine::Task;
 use trine::process::{Pool, PoolBuilder};
 
-use crate::failure::{Charge, Failure, MEMORY, PROCESSOR_TIME};
+use crate::failure::{Failure, Fault, MEMORY, PROCESSOR_TIME};
 
 pub const WORKERS: usize = 2;
 
-/// A pool in which it may happen: what a worker or a task may use is limited where it is to use that up. A worker that
-/// does not hear is given up soon.
+/// Makes the builder of a pool for a failure. It limits the resource that the failure uses up. A
+/// worker that ignores its cancellation is killed soon.
 pub fn builder(failure: Failure) -> PoolBuilder {
     let builder = Pool::builder().workers(WORKERS).grace(Duration::from_millis(10));
     match failure {
@@ -20,16 +21,16 @@ pub fn builder(failure: Failure) -> PoolBuilder {
     }
 }
 
-/// Waits for what has to come, however busy the machine is.
+/// Waits until `holds` returns true, however busy the machine is.
 pub fn until(what: &str, holds: impl Fn() -> bool) {
     let begin = Instant::now();
     while !holds() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        assert!(begin.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Tasks beside the one that fails.
+/// Spawns tasks beside the one that fails.
 pub fn others(pool: &Pool) -> Vec<Task<u64>> {
     (0..20).map(|n| pool.spawn(n, |n: u64| n + 1)).collect()
 }
@@ -41,12 +42,12 @@ pub fn are_unharmed(others: Vec<Task<u64>>, what: &str) {
     }
 }
 
-/// The worker lives on, and the next task that it is given may be the one that it dies with.
-pub fn one_may_fail(charge: &Charge, tasks: Vec<Task<u64>>, place: &str) {
+/// The worker lives on, and may die in its next task.
+pub fn one_may_fail(fault: &Fault, tasks: Vec<Task<u64>>, place: &str) {
     let ends: Vec<_> = tasks.into_iter().map(Task::join).collect();
     let failed: Vec<_> = ends.iter().filter(|end| end.is_err()).collect();
-    assert!(failed.len() <= 1, "{:?}, {place}: {ends:?}", charge.failure);
-    failed.into_iter().for_each(|end| charge.is_told_by(end, place));
+    assert!(failed.len() <= 1, "{:?}, {place}: {ends:?}", fault.failure);
+    failed.into_iter().for_each(|end| fault.check_end(end, place));
 }
 
 pub fn is_at_full_strength(pool: Pool) {
@@ -55,8 +56,8 @@ pub fn is_at_full_strength(pool: Pool) {
     pool.shutdown();
 }
 
-/// As [`is_at_full_strength`]; a pool that was refused its workers asks for them with its next task. A refusal may come
-/// behind the first tasks.
+/// Checks a pool that was refused its workers. It asks for them with its next task, and the refusal
+/// may arrive after the first tasks.
 pub fn is_at_full_strength_after(pool: Pool) {
     until("tasks that bring the workers back", || {
         are_unharmed(others(&pool), "afterwards");

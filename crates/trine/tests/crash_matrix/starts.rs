@@ -1,78 +1,83 @@
-//! It happens once where a worker comes from: in the worker before its first task, in its template, or in a template that
-//! has nothing to do. Nothing of it concerns a task, but for what it does to memory that workers share.
+//! The failure happens once at the origin of a worker: in the worker before its first task, in its
+//! template, or in a template that has nothing to do. No task is affected, except by damage to
+//! memory that workers share.
 
 use std::time::Duration;
 
 use trine::process::{Pool, PoolBuilder};
 
-use crate::common::{child, children_of_all_threads, not_spawned, role, run, this_program};
-use crate::failure::{Charge, Failure, Failure::*, Folder, Limits, in_every_way, signal};
+use crate::common::{again, children_of_all_threads, not_spawned, role, run};
+use crate::failure::{Failure, Failure::*, Fault, Folder, Limits, in_every_way, signal};
 use crate::pools::{
     WORKERS, are_unharmed, builder, is_at_full_strength, is_at_full_strength_after, one_may_fail,
     others, until,
 };
 
-/// The variables by which a preload or an initializer knows what it is to do.
+/// The variables that tell a preload or an initializer what to do.
 const FAILURE: &str = "TRINE_TEST_FAILURE";
 const FOLDER: &str = "TRINE_TEST_FOLDER";
 
-/// How long a start may take where it is to take longer. On a machine so busy that another one does too, that one is
-/// repeated; three in a row would be an error.
+/// The longest time of a start that is to take longer. On a machine so busy that another start
+/// takes longer too, that start is repeated; three in a row would be an error.
 pub const BOUND: Duration = Duration::from_secs(4);
 
-fn go_off_once(limits: Limits) {
+fn fail_once(limits: Limits) {
     let number = std::env::var(FAILURE).unwrap().parse().unwrap();
     let failure = Failure::from_number(number).unwrap();
     let folder = std::env::var_os(FOLDER).unwrap().into();
-    Charge { failure, folder }.go_off_once(limits);
+    Fault { failure, folder }.fail_once(limits);
 }
 
-/// The limits of its pool hold in an initializer, but that of processor time, which is each task's.
+/// Fails in an initializer. The limits of its pool hold there, except for processor time, which is
+/// limited for each task.
 pub fn initializer() {
     let number: u32 = std::env::var(FAILURE).unwrap().parse().unwrap();
     let own = number == OutOfProcessorTime as u32;
-    go_off_once(if own { Limits::Own } else { Limits::OfThePool });
+    fail_once(if own { Limits::Own } else { Limits::OfThePool });
 }
 
-/// No limit of its pool holds in a template: limits are each worker's, or each task's.
+/// Fails in a template. No limit of its pool holds there: limits are each worker's, or each task's.
 pub fn preload() {
-    go_off_once(Limits::Own);
+    fail_once(Limits::Own);
 }
 
-/// A pool whose preload and initializer know what is to happen.
-pub fn telling(charge: &Charge) -> PoolBuilder {
-    let builder = builder(charge.failure)
-        .env(FAILURE, (charge.failure as u32).to_string())
-        .env(FOLDER, &charge.folder);
-    if charge.failure.takes_time() { builder.start_timeout(BOUND) } else { builder }
+/// Makes a pool whose preload and initializer know the failure.
+pub fn pool_for(fault: &Fault) -> PoolBuilder {
+    let builder = builder(fault.failure)
+        .env(FAILURE, (fault.failure as u32).to_string())
+        .env(FOLDER, &fault.folder);
+    if fault.failure.takes_time() { builder.start_timeout(BOUND) } else { builder }
 }
 
-/// A worker fails between its fork and its first task. No task had begun, so none fails; another is forked.
+/// A worker fails between its fork and its first task. No task had begun, so none fails, and
+/// another worker is forked.
 #[test]
 fn while_a_worker_is_forked() {
-    in_every_way(|charge, _| {
-        let pool = telling(&charge).initializer(initializer).build();
+    in_every_way(|fault, _| {
+        let pool = pool_for(&fault).initializer(initializer).build();
         let tasks = others(&pool);
-        charge.act();
-        if charge.failure == OverwritesItsMemory {
-            one_may_fail(&charge, tasks, "fork");
+        fault.act();
+        if fault.failure == OverwritesItsMemory {
+            one_may_fail(&fault, tasks, "fork");
         } else {
-            are_unharmed(tasks, &format!("{:?}, fork", charge.failure));
+            are_unharmed(tasks, &format!("{:?}, fork", fault.failure));
         }
         is_at_full_strength(pool);
-        assert!(charge.folder.join("once").exists(), "the initializer was not called");
+        assert!(fault.folder.join("once").exists(), "the initializer was not called");
     });
 }
 
-/// A template fails in its preload, and the next one goes on. A panic would come again, so it is told at once.
+/// A template fails in its preload, and the next one works. A panic would happen again, so it is
+/// reported at once.
 #[test]
 fn while_a_template_is_prepared() {
-    in_every_way(|charge, _| {
-        let pool = telling(&charge).preload(preload).build();
+    in_every_way(|fault, _| {
+        let pool = pool_for(&fault).preload(preload).build();
         let tasks = others(&pool);
-        charge.act();
-        if charge.failure.is_panic() {
-            // A task that comes when the others have been told asks for another template, and all is well there.
+        fault.act();
+        if fault.failure.is_panic() {
+            // A task that comes after the others have failed asks for another template, which
+            // works.
             for (n, task) in (1..).zip(tasks) {
                 match task.join() {
                     Ok(value) => assert_eq!(value, n),
@@ -82,14 +87,14 @@ fn while_a_template_is_prepared() {
                 }
             }
         } else {
-            are_unharmed(tasks, &format!("{:?}, preload", charge.failure));
+            are_unharmed(tasks, &format!("{:?}, preload", fault.failure));
         }
         is_at_full_strength_after(pool);
-        assert!(charge.folder.join("once").exists(), "the preload was not called");
+        assert!(fault.folder.join("once").exists(), "the preload was not called");
     });
 }
 
-/// Nobody has preloaded anything in it.
+/// Makes a pool, and finds its template, which has no preload.
 fn template_of(pool: impl Fn() -> Pool) -> (Pool, u32) {
     let pool = pool();
     are_unharmed(others(&pool), "before");
@@ -101,21 +106,21 @@ fn template_of(pool: impl Fn() -> Pool) -> (Pool, u32) {
     (pool, template)
 }
 
-/// A template has nothing to do when it is stopped or killed: that shows when the next worker is asked of it.
+/// A template has nothing to do when it is stopped or killed. That shows at the request for the
+/// next worker.
 #[test]
 fn while_a_template_rests() {
-    let name = "starts::while_a_template_rests";
     if role().is_none() {
-        // The only templates are those of these pools.
-        run(child(&this_program(), name, "master"));
+        // A process of its own, which has no templates but those of these pools.
+        run(again("master"));
         return;
     }
     for failure in [KilledFromOutside, StoppedFromOutside] {
         let folder = Folder::new();
-        let charge = Charge::new(failure, &folder);
+        let fault = Fault::new(failure, &folder);
         for preloads in [false, true] {
             let (pool, template) = template_of(|| {
-                let builder = telling(&charge).start_timeout(BOUND);
+                let builder = pool_for(&fault).start_timeout(BOUND);
                 if preloads { builder.preload(|| ()).build() } else { builder.build() }
             });
             let stop = failure == StoppedFromOutside;

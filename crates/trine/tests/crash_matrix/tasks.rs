@@ -1,4 +1,4 @@
-//! It happens within a task.
+//! The failure happens within a task.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use trine::process::Pool;
 use trine::{Cause, CodecStage, TaskError, time};
 
-use crate::failure::{Charge, Failure, Failure::OverwritesItsMemory, Limits, in_every_way};
+use crate::failure::{Failure, Failure::OverwritesItsMemory, Fault, Limits, in_every_way};
 use crate::pools::{are_unharmed, builder, is_at_full_strength, one_may_fail, others};
 
-/// Runs a task in which `charge` goes off, among others.
+/// Runs a task in which the failure happens, among others.
 fn check<A, R>(
-    charge: &Charge,
+    fault: &Fault,
     place: &str,
     arg: A,
     function: impl Fn(A) -> R + Copy + Send + 'static,
@@ -20,24 +20,24 @@ fn check<A, R>(
     A: Serialize + DeserializeOwned + Send + 'static,
     R: Serialize + DeserializeOwned + Send + std::fmt::Debug + 'static,
 {
-    let pool = builder(charge.failure).build();
+    let pool = builder(fault.failure).build();
     let before = others(&pool);
-    let task = if charge.failure.takes_time() {
-        // Long enough that the worker comes to the task, or else the folder has no process.
+    let task = if fault.failure.takes_time() {
+        // Long enough that the worker begins the task, or else the folder has no process.
         let spawn = || Ok::<_, TaskError>(pool.spawn(arg, function));
         time::timeout(Duration::from_millis(700), spawn).unwrap().unwrap()
     } else {
         pool.spawn(arg, function)
     };
     let behind = others(&pool);
-    charge.act();
+    fault.act();
     let end = task.join();
-    charge.is_told_by(&end, place);
-    if charge.failure == OverwritesItsMemory && end.is_ok() {
-        // Its value came through what it had overwritten, and so its worker lives on.
-        one_may_fail(charge, before.into_iter().chain(behind).collect(), place);
+    fault.check_end(&end, place);
+    if fault.failure == OverwritesItsMemory && end.is_ok() {
+        // Its value came through the overwritten memory, so its worker lives on.
+        one_may_fail(fault, before.into_iter().chain(behind).collect(), place);
     } else {
-        let what = format!("{:?}, {place}", charge.failure);
+        let what = format!("{:?}, {place}", fault.failure);
         are_unharmed(before, &what);
         are_unharmed(behind, &what);
     }
@@ -46,70 +46,70 @@ fn check<A, R>(
 
 #[test]
 fn while_it_runs() {
-    in_every_way(|charge, _| {
-        check(&charge, "run", charge.clone(), |charge| charge.go_off(Limits::OfThePool));
+    in_every_way(|fault, _| {
+        check(&fault, "run", fault.clone(), |fault| fault.fail(Limits::OfThePool));
     });
 }
 
-/// Goes off when it is decoded, in the worker.
+/// Fails when it is decoded, in the worker.
 #[derive(Serialize)]
-struct GoesOffDecoded(Charge);
+struct FailsDecoded(Fault);
 
-impl<'de> Deserialize<'de> for GoesOffDecoded {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GoesOffDecoded, D::Error> {
-        let charge = Charge::deserialize(deserializer)?;
-        charge.go_off(Limits::OfThePool);
-        Ok(GoesOffDecoded(charge))
+impl<'de> Deserialize<'de> for FailsDecoded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FailsDecoded, D::Error> {
+        let fault = Fault::deserialize(deserializer)?;
+        fault.fail(Limits::OfThePool);
+        Ok(FailsDecoded(fault))
     }
 }
 
 #[test]
 fn while_its_argument_is_decoded() {
-    in_every_way(|charge, _| {
-        check(&charge, "argument decode", GoesOffDecoded(charge.clone()), |_| ());
+    in_every_way(|fault, _| {
+        check(&fault, "argument decode", FailsDecoded(fault.clone()), |_| ());
     });
 }
 
-/// Goes off when it is encoded, in the worker.
+/// Fails when it is encoded, in the worker.
 #[derive(Debug, Deserialize)]
-struct GoesOffEncoded(Charge);
+struct FailsEncoded(Fault);
 
-impl Serialize for GoesOffEncoded {
+impl Serialize for FailsEncoded {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.go_off(Limits::OfThePool);
+        self.0.fail(Limits::OfThePool);
         self.0.serialize(serializer)
     }
 }
 
 #[test]
 fn while_its_result_is_encoded() {
-    in_every_way(|charge, _| check(&charge, "result encode", charge.clone(), GoesOffEncoded));
+    in_every_way(|fault, _| check(&fault, "result encode", fault.clone(), FailsEncoded));
 }
 
-/// Goes off when it is decoded, in the joiner.
+/// Fails when it is decoded, in the joiner.
 #[derive(Debug, Serialize)]
-struct Returned(Charge);
+struct Returned(Fault);
 
 impl<'de> Deserialize<'de> for Returned {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Returned, D::Error> {
-        let charge = Charge::deserialize(deserializer)?;
-        charge.go_off(Limits::Own);
-        Ok(Returned(charge))
+        let fault = Fault::deserialize(deserializer)?;
+        fault.fail(Limits::Own);
+        Ok(Returned(fault))
     }
 }
 
-/// The joiner decodes a result, in its own process: what ends a process ends it, as anywhere in it, and a decoder that
-/// does not return is as any function of the joiner's that does not. Panics are the task's error.
+/// The joiner decodes a result in its own process. A failure that ends a process ends the joiner,
+/// and a decoder that does not return blocks the joiner. Panics are the task's error.
 #[test]
 fn while_its_result_is_decoded() {
-    in_every_way(|charge, _| {
-        if charge.failure.is_panic() {
-            check(&charge, "result decode", charge.clone(), Returned);
+    in_every_way(|fault, _| {
+        if fault.failure.is_panic() {
+            check(&fault, "result decode", fault.clone(), Returned);
         }
     });
 }
 
-/// A decoder may also fail as decoders do.
+/// A decoder may also return an error.
 #[test]
 fn what_cannot_be_decoded_is_an_error_of_its_task() {
     let pool: Pool = builder(Failure::ExitZero).build();

@@ -1,4 +1,4 @@
-//! The room to chat in.
+//! The chat server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::running::Running;
 
-/// Somebody in the room.
+/// A client in the room.
 struct Client {
     lines: BufReader<TcpStream>,
 }
@@ -14,16 +14,16 @@ struct Client {
 impl Client {
     fn enter(server: &Running, name: &str) -> Client {
         let mut client = Client { lines: BufReader::new(server.connect()) };
-        client.hears("* your name?");
-        client.says(name);
+        client.expects("* your name?");
+        client.sends(name);
         client
     }
 
-    fn says(&mut self, line: &str) {
+    fn sends(&mut self, line: &str) {
         self.lines.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    /// The next line; `None` once the server has hung up.
+    /// Reads the next line; `None` when the server has closed the connection.
     fn next(&mut self) -> Option<String> {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
@@ -31,7 +31,7 @@ impl Client {
     }
 
     #[track_caller]
-    fn hears(&mut self, line: &str) {
+    fn expects(&mut self, line: &str) {
         assert_eq!(self.next().as_deref(), Some(line));
     }
 }
@@ -40,45 +40,45 @@ impl Client {
 fn three_chat_and_the_room_closes() {
     let mut server = Running::start("chat", &[]);
     let mut ann = Client::enter(&server, "ann");
-    ann.hears("* ann is here");
+    ann.expects("* ann is here");
     let mut bob = Client::enter(&server, "ann");
-    bob.hears("* that is taken, or no name; another?");
-    bob.says("bob");
-    bob.hears("* bob is here");
-    ann.hears("* bob is here");
+    bob.expects("* that is taken, or no name; another?");
+    bob.sends("bob");
+    bob.expects("* bob is here");
+    ann.expects("* bob is here");
     let mut cyd = Client::enter(&server, "cyd");
     for client in [&mut ann, &mut bob, &mut cyd] {
-        client.hears("* cyd is here");
+        client.expects("* cyd is here");
     }
 
-    ann.says("hello\x1b[2J");
+    ann.sends("hello\x1b[2J");
     for client in [&mut ann, &mut bob, &mut cyd] {
-        client.hears("ann: hello[2J");
+        client.expects("ann: hello[2J");
     }
-    bob.says("/who");
-    bob.hears("* here are ann, bob, cyd");
+    bob.sends("/who");
+    bob.expects("* here are ann, bob, cyd");
 
-    cyd.says("/quit");
+    cyd.sends("/quit");
     assert_eq!(cyd.next(), None);
     for client in [&mut ann, &mut bob] {
-        client.hears("* cyd has left");
+        client.expects("* cyd has left");
     }
-    // One that is gone without a word, one that says too much, and one that says no name.
+    // One client disconnects, one sends too long a line, and one never sends a name.
     let mut dan = Client::enter(&server, "dan");
     let mut eve = Client::enter(&server, "eve");
     let silent = server.connect();
-    dan.hears("* dan is here");
+    dan.expects("* dan is here");
     while eve.next().unwrap() != "* eve is here" {}
     dan.lines.get_mut().shutdown(Shutdown::Both).unwrap();
     while ann.next().unwrap() != "* dan has left" {}
-    eve.says(&"e".repeat(2000));
-    ann.hears("* eve has left");
+    eve.sends(&"e".repeat(2000));
+    ann.expects("* eve has left");
 
     server.tell("good night\n");
-    ann.hears("* good night");
+    ann.expects("* good night");
     let printed = server.end();
     assert_eq!(printed, "the room has closed\n");
-    ann.hears("* the room closes");
+    ann.expects("* the room closes");
     assert_eq!(ann.next(), None);
     drop(silent);
     let mut last = Vec::new();
@@ -94,16 +94,16 @@ fn who_does_not_read_holds_up_nobody() {
     let mut slow = Client::enter(&server, "slow").lines;
     let mut quick = Client::enter(&server, "quick");
     let mut talk = |text: &str| {
-        quick.says(text);
+        quick.sends(text);
         while quick.next().unwrap().strip_prefix("quick: ") != Some(text) {}
     };
-    // More than the sockets and the queue of the slow one hold. Each line is heard before the next is
-    // said, so the quick one's own queue holds them all.
+    // More than the sockets and the queue of the slow client hold. Each line is received before the
+    // next is sent, so the quick client's own queue holds them all.
     let much = "x".repeat(1000);
     for _ in 0..12_000 {
         talk(&much);
     }
-    // Once it reads it is told; if all this has taken long, it was hung up on.
+    // When it reads again, it gets a notice. If all this took long, the server has disconnected it.
     let reader = thread::spawn(move || {
         let mut line = String::new();
         while slow.read_line(&mut line).is_ok_and(|count| count > 0) {

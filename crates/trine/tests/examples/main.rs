@@ -1,4 +1,4 @@
-//! Runs the examples as a user would, and looks at what they print.
+//! Runs the examples as a user does, and checks their output.
 
 mod chat;
 mod running;
@@ -88,7 +88,7 @@ fn fetch_all() {
     let printed = run("fetch_all", &["--self-test", "2000"]);
     assert!(printed.contains("2000 pages, 26000 bytes in "), "{printed}");
     assert!(!printed.contains("failed"), "{printed}");
-    // As many as there may be, and these were there at the same time.
+    // Just the allowed number, all at the same time.
     let bounded = run("fetch_all", &["--at-once", "7", "--self-test", "100"]);
     assert!(bounded.starts_with("7 connections at once\n100 pages, 1300 bytes in "), "{bounded}");
 }

@@ -1,4 +1,4 @@
-//! Examples as processes: run to their end, or served by while a test talks to them.
+//! Examples as processes: run to their end, or kept as servers while a test talks to them.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,10 +8,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// More than anything takes here, the building of an example aside.
+/// More than anything takes here, except for building an example.
 const LIMIT: Duration = Duration::from_secs(100);
 
-/// `command`, made to build an example with the profile of this test, and to become it.
+/// Extends `command` so that it builds an example with the profile of this test and becomes it.
 fn cargo(mut command: Command, name: &str, arguments: &[&str]) -> Command {
     command.args(["run", "--quiet", "--offline", "--example", name, "--manifest-path"]);
     command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
@@ -25,7 +25,8 @@ fn cargo(mut command: Command, name: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs an example to its end, which must come within ten minutes, building included; its standard output.
+/// Runs an example to its end, which must come within ten minutes, building included. Returns its
+/// standard output.
 pub(crate) fn run(name: &str, arguments: &[&str]) -> String {
     let mut bounded = Command::new("timeout");
     bounded.args(["--kill-after=1", "600", env!("CARGO")]);
@@ -35,11 +36,11 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A server at work; killed when dropped.
+/// A running server; drop kills it.
 pub(crate) struct Running {
     child: Child,
     output: Option<BufReader<ChildStdout>>,
-    /// Where it listens.
+    /// The address at which it listens.
     address: String,
 }
 
@@ -59,7 +60,7 @@ impl Running {
         running
     }
 
-    /// A connection to it, on which nothing waits for ever.
+    /// Connects to the server. No call on the connection waits for ever.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
@@ -73,7 +74,8 @@ impl Running {
         self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    /// Ends its standard input, and waits for its good end; what it has printed since its address.
+    /// Closes its standard input, and waits for its successful end. Returns its output after the
+    /// address.
     pub(crate) fn end(mut self) -> String {
         drop(self.child.stdin.take());
         let mut output = self.output.take().unwrap();

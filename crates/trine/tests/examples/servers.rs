@@ -1,4 +1,4 @@
-//! The servers among the examples, by clients of std.
+//! The servers among the examples, with clients of std.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -35,15 +35,15 @@ fn echo_answers_a_hundred_at_once() {
     });
 }
 
-/// An answer of HTTP.
+/// An HTTP response.
 struct Answer {
-    /// The first line and the headers, in small letters.
+    /// The status line and the headers, in lower case.
     head: String,
     body: Vec<u8>,
 }
 
 impl Answer {
-    /// Reads one; `None` at the end of the stream.
+    /// Reads one response; `None` at the end of the stream.
     fn read(stream: &mut BufReader<TcpStream>) -> Option<Answer> {
         let mut line = || {
             let mut line = String::new();
@@ -93,7 +93,7 @@ impl Answer {
     }
 }
 
-/// What a server answers to `request` before it hangs up, which it does by itself.
+/// Sends `request`, and returns all responses up to the server's close.
 #[track_caller]
 fn ask(server: &Running, request: &[u8]) -> Vec<Answer> {
     let mut stream = server.connect();
@@ -110,7 +110,8 @@ fn http_hello_keeps_connections_and_answers_batches() {
     let mut writer = server.connect();
     let mut reader = BufReader::new(writer.try_clone().unwrap());
     let mut hello = || Answer::read(&mut reader).unwrap().is_hello();
-    // One by one; many in one write, more than fits its buffer; byte by byte; one and a half.
+    // One by one; many in one write, which is more than its buffer holds; byte by byte; one and a
+    // half.
     for _ in 0..10 {
         writer.write_all(GET).unwrap();
         hello();
@@ -126,7 +127,7 @@ fn http_hello_keeps_connections_and_answers_batches() {
     hello();
     writer.write_all(second).unwrap();
     hello();
-    // Bodies are read past: within a batch, and one that is larger than all buffers.
+    // The server skips bodies: within a batch, and one that is larger than all buffers.
     let post = |length: usize| {
         let head = format!("POST / HTTP/1.1\r\nHost: here\r\nContent-Length: {length}\r\n\r\n");
         [head.into_bytes(), vec![b'x'; length], GET.to_vec()].concat()
@@ -142,7 +143,7 @@ fn http_hello_keeps_connections_and_answers_batches() {
         assert_ne!(reader.read_line(&mut head).unwrap(), 0);
     }
     assert!(head.contains("Content-Length: 13\r\n"), "{head}");
-    // A body that waits to be asked for.
+    // A body that waits for `100 Continue`.
     let expects =
         "POST / HTTP/1.1\r\nHost: here\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     writer.write_all(expects.as_bytes()).unwrap();
@@ -165,7 +166,7 @@ fn http_hello_hangs_up_when_it_is_asked_to() {
         answers.iter().for_each(Answer::is_hello);
         assert!(answers.last().unwrap().head.contains("\r\nconnection: close\r\n"));
     }
-    // HTTP/1.0 hangs up unless asked not to.
+    // HTTP/1.0 closes the connection unless the client asks it not to.
     let answers = ask(&server, b"GET / HTTP/1.0\r\n\r\n");
     assert_eq!(answers.len(), 1);
     answers[0].is_hello();
@@ -195,7 +196,7 @@ fn http_hello_refuses_what_is_no_request() {
         (&long, "431"),
         (&many, "431"),
     ] {
-        // What came before is answered all the same.
+        // Requests before it are still answered.
         let answers = ask(&server, &[GET, request.as_bytes()].concat());
         assert_eq!(answers.len(), 2, "{request}");
         answers[0].is_hello();
@@ -203,7 +204,7 @@ fn http_hello_refuses_what_is_no_request() {
         assert!(refused.starts_with(&format!("http/1.1 {status} ")), "{request}{refused}");
         assert!(refused.contains("\r\nconnection: close\r\n"), "{refused}");
     }
-    // Cut short is no request, and no error.
+    // A request that is cut short gets no response, and is no error.
     let mut stream = server.connect();
     stream.write_all(&GET[..GET.len() - 1]).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();

@@ -1,5 +1,6 @@
 //! The rules of the house, checked on its sources: floors, rooms, and how they are written.
 
+mod docs;
 mod layers;
 mod prose;
 mod rooms;

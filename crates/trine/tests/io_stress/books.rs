@@ -1,4 +1,5 @@
-//! The books: what was moved, and what it has to be equal to. Every error in them ends the program on the spot.
+//! The accounts: counts of all that moves, and the equations that they must satisfy. An error in
+//! them ends the program at once.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -39,7 +40,8 @@ pub fn add(counter: &AtomicU64, n: u64) {
     BOOKS.steps.fetch_add(1, AcqRel);
 }
 
-/// Prints what is known and ends the program; past the test harness, which would keep it to itself.
+/// Prints the accounts and aborts the program. Bypasses the test harness, which would capture the
+/// text.
 pub fn fail(what: fmt::Arguments<'_>) -> ! {
     let seed = crate::seeds::seed();
     let mut text = format!("io_stress: {what}\nseed {seed}, {}\n{BOOKS}\n", trine::reactor());
@@ -50,14 +52,4 @@ pub fn fail(what: fmt::Arguments<'_>) -> ! {
     }
     let _ = std::io::stdout().write_all(text.as_bytes());
     process::abort();
-}
-
-/// As `assert!`, but nobody can catch it.
-#[macro_export]
-macro_rules! must {
-    ($condition:expr, $($what:tt)+) => {
-        if !$condition {
-            $crate::books::fail(format_args!($($what)+));
-        }
-    };
 }

@@ -14,12 +14,12 @@ use crate::link::{Course, Link, Started, magnitude, start};
 use crate::must;
 use crate::seeds::Rng;
 
-/// 1 byte to 256 KiB, of all orders of magnitude.
+/// Returns a length from 1 byte to 256 KiB, of all orders of magnitude.
 fn size(rng: &mut Rng) -> u64 {
     1 + magnitude(rng, 18) as u64
 }
 
-/// Some payloads go to a server and come back.
+/// Sends some payloads to a server, which echoes them.
 pub fn echo(rng: &mut Rng) {
     let (client, server) = Link::pair(rng);
     let mut numbers = Rng(rng.number());
@@ -55,7 +55,7 @@ fn twice(course: Course) -> (Course, Course) {
     (course, course)
 }
 
-/// Starts one who sends all of `course`.
+/// Starts a task that sends all of `course`.
 fn writer(rng: &mut Rng, link: &Arc<Link>, mut course: Course) -> Started<()> {
     let (link, mut numbers) = (Arc::clone(link), Rng(rng.number()));
     start(rng, move || course.send_all(&mut numbers, &*link).unwrap())
@@ -76,7 +76,8 @@ pub fn both_ways(rng: &mut Rng) {
     readers.into_iter().chain(writers).for_each(Started::join);
 }
 
-/// One sends all and ends its direction; only then the other says how much came, and sends its own.
+/// One end sends everything and shuts its direction down. Only then the other end reports how much
+/// came, and sends its own bytes.
 pub fn half_close(rng: &mut Rng) {
     let (one, other) = Link::pair(rng);
     let (length, back_length) = (size(rng), size(rng));
@@ -100,10 +101,10 @@ pub fn half_close(rng: &mut Rng) {
     other.join();
 }
 
-/// More than two sockets hold, by far: whoever writes has to wait for the reader. TCP's buffers grow.
+/// Far more than two sockets hold, so a writer has to wait for the reader. TCP's buffers grow.
 const MOST_IN_FLIGHT: u64 = 24 << 20;
 
-/// MiBs for one who takes its time; the writer gives up now and then, and goes on where it was.
+/// Sends MiBs to a slow reader. The writer times out now and then, and goes on where it was.
 pub fn slow_reader(rng: &mut Rng) {
     let (one, other) = Link::pair(rng);
     let length = (1 + rng.below(4 << 20)) as u64;
@@ -135,7 +136,7 @@ pub fn slow_reader(rng: &mut Rng) {
         } else {
             until_rest -= 1;
         }
-        // What is sent is counted after it was, so this is never too much.
+        // Bytes are counted after they were sent, so this is never too much.
         let in_flight = sent.load(SeqCst).saturating_sub(expected.at);
         BOOKS.most_in_flight.fetch_max(in_flight, SeqCst);
         must!(in_flight < MOST_IN_FLIGHT, "{in_flight} bytes are on their way");

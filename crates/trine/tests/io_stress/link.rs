@@ -1,5 +1,7 @@
-//! Connections of either family, and the bytes that travel over them: each byte follows from the key of its
-//! direction and its place, so none can be lost, doubled or moved without being seen.
+//! Connections of either family, and the bytes on them.
+//!
+//! Each byte follows from the key of its direction and its place, so a byte that is lost,
+//! duplicated or moved is noticed.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,7 +34,7 @@ macro_rules! either {
 }
 
 impl Link {
-    /// Two ends of a new connection.
+    /// Makes two ends of a new connection.
     pub fn pair(rng: &mut Rng) -> (Link, Link) {
         if rng.one_in(3) {
             count(&BOOKS.connections);
@@ -46,10 +48,10 @@ impl Link {
         count(&BOOKS.connections);
         let listener = listen(rng);
         let address = listener.local_addr().unwrap();
-        // The kernel completes it, whether or not anybody accepts.
+        // The kernel completes the connection before `accept`.
         let one = TcpStream::connect(address).unwrap();
         let (other, from) = listener.accept().unwrap();
-        must!(from == one.local_addr().unwrap(), "{from} was accepted, who is somebody else");
+        must!(from == one.local_addr().unwrap(), "{from} was accepted, which is another client");
         (Link::Tcp(one), Link::Tcp(other))
     }
 
@@ -65,7 +67,7 @@ impl Link {
         either!(self, stream => stream.set_write_timeout(limit)).unwrap();
     }
 
-    /// Closes it so that what was not sent is dropped, and the peer sees an error.
+    /// Closes it so that unsent bytes are dropped, and the peer gets an error.
     pub fn reset(self) {
         count(&BOOKS.resets);
         if let Link::Tcp(stream) = &self {
@@ -98,8 +100,8 @@ impl Write for &Link {
     }
 }
 
-/// Listens somewhere in this machine. Of its many addresses one is taken at random, as a port rests for a minute
-/// after its connection.
+/// Listens at a loopback address. It is chosen at random among many, since a port lingers for a
+/// minute after its connection.
 pub fn listen(rng: &mut Rng) -> TcpListener {
     if rng.one_in(8)
         && let Ok(listener) = TcpListener::bind((IpAddr::V6(Ipv6Addr::LOCALHOST), 0))
@@ -120,7 +122,7 @@ pub enum Door {
 impl Door {
     pub fn new(rng: &mut Rng) -> Door {
         if rng.one_in(3) {
-            // A name without a file, of this process and moment only.
+            // An abstract name, which only this process uses at this moment.
             let name = format!("trine-io-stress-{}-{}", std::process::id(), rng.number());
             let address = SocketAddr::from_abstract_name(name).unwrap();
             return Door::Unix(UnixListener::bind_addr(&address).unwrap());
@@ -149,13 +151,13 @@ impl Door {
     }
 }
 
-/// Any number up to so many bits, of all orders of magnitude.
+/// Returns a number of at most `bits` bits, of all orders of magnitude.
 pub fn magnitude(rng: &mut Rng, bits: usize) -> usize {
     let bits = 1 + rng.below(bits);
     rng.below(1 << bits)
 }
 
-/// A task of any kind, which the one who has started it joins.
+/// A task of any kind, which its spawner joins.
 pub enum Started<T: 'static> {
     Task(Task<T>),
     Local(LocalTask<T>),
@@ -182,7 +184,7 @@ impl<T> Started<T> {
         joined.unwrap_or_else(|error| crate::books::fail(format_args!("{error}")))
     }
 
-    /// Has it end by a cancellation; `None` if it had not begun.
+    /// Cancels and joins the task; `None` if it had not begun.
     pub fn cancel(self) -> Option<T> {
         count(&BOOKS.cancellations);
         let joined = match self {
@@ -205,13 +207,13 @@ impl<T> Started<T> {
     }
 }
 
-/// What a cancelled task's call says.
+/// Returns true if the error is that of a cancelled task's call.
 pub fn is_cancelled(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Interrupted>());
     inner.is_some_and(Interrupted::is_cancelled)
 }
 
-/// A prime, so that bytes repeat at no distance that buffers have.
+/// A prime, so that the bytes do not repeat at the distance of a buffer's length.
 const PERIOD: usize = 65_521;
 const LONGEST: usize = 1 << 18;
 
@@ -221,13 +223,14 @@ static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     bytes.iter().copied().cycle().take(PERIOD + LONGEST).collect()
 });
 
-/// The bytes of a direction from one place on.
+/// Returns `count` bytes of a direction from the place `at` on.
 fn bytes(key: u64, at: u64, count: usize) -> &'static [u8] {
     let from = (key.wrapping_add(at) % PERIOD as u64) as usize;
     &BYTES[from..from + count]
 }
 
-/// One direction of a connection: the bytes up to `end`, of which those before `at` are through.
+/// One direction of a connection: the bytes up to `end`, of which those before `at` have been
+/// moved.
 #[derive(Clone, Copy)]
 pub struct Course {
     pub key: u64,
@@ -244,7 +247,8 @@ impl Course {
         self.at == self.end
     }
 
-    /// The length of the next piece: of all orders of magnitude, but not so small that it takes for ever.
+    /// Chooses the length of the next piece: of all orders of magnitude, but not so small that it
+    /// takes for ever.
     fn piece(&self, rng: &mut Rng) -> usize {
         let most = [7, 300, 5_000, 70_000, LONGEST][rng.below(5)].max((self.end / 64) as usize);
         1 + rng.below(most.min(LONGEST))
@@ -277,7 +281,7 @@ impl Course {
         Ok(())
     }
 
-    /// Reads once and compares; how much it was.
+    /// Reads once and compares. Returns the number of bytes.
     pub fn receive(&mut self, rng: &mut Rng, mut from: impl Read) -> io::Result<usize> {
         let length = self.piece(rng);
         let mut buffer = vec![0; length];
@@ -305,7 +309,7 @@ impl Course {
         Ok(count)
     }
 
-    /// Reads exactly to the end; what comes behind it belongs to another course.
+    /// Reads exactly to the end; later bytes belong to another course.
     pub fn receive_all(&mut self, rng: &mut Rng, mut from: impl Read) -> io::Result<()> {
         while !self.is_over() {
             let left = self.end - self.at;
@@ -316,7 +320,7 @@ impl Course {
         Ok(())
     }
 
-    /// Reads to the end, and that it is the end.
+    /// Reads to the end, and checks that the stream ends there.
     pub fn receive_to_end(&mut self, rng: &mut Rng, mut from: impl Read) -> io::Result<()> {
         while self.receive(rng, &mut from)? > 0 {}
         must!(self.is_over(), "the end comes after {} bytes of {}", self.at, self.end);

@@ -1,20 +1,21 @@
 //! All of I/O at once: connections of every kind that are made, broken, waited for and given up, by
-//! coroutines, local coroutines and threads; in the end each byte and each descriptor is accounted for.
+//! coroutines, local coroutines and threads. In the end each byte and each descriptor is accounted
+//! for.
 //!
-//! | variable | what it sets |
+//! | variable | setting |
 //! |---|---|
-//! | `TRINE_STRESS_SECONDS` | for how long, 3 by default |
-//! | `TRINE_STRESS_SEED` | what is chosen; by default the time of day. The order in which threads come is not set by it |
+//! | `TRINE_STRESS_SECONDS` | the duration, 3 by default |
+//! | `TRINE_STRESS_SEED` | the seed of all choices, by default the time of day; not the schedule |
 //! | `TRINE_REACTOR`, `TRINE_CARRIERS` | as everywhere |
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `main.rs` | who drives it, the watchdog, the last account |
-//! | `books.rs` | the counts |
+//! | `main.rs` | the tasks that drive the test, the watchdog, the last account |
+//! | `books.rs` | the accounts |
 //! | `link.rs` | connections, and the bytes on them; tasks |
 //! | `calm.rs` | connections that live to their end: echoes, both ways, half closed, slow readers |
-//! | `rough.rs` | accept storms, resets, calls that are interrupted, no descriptor left |
-//! | `pieces.rs` | pipes of many, messages, packets |
+//! | `rough.rs` | accept storms, resets, interrupted calls, no descriptor left |
+//! | `pieces.rs` | pipes with many ends, messages, packets |
 
 use std::panic;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -26,6 +27,8 @@ use trine::{coroutine, thread};
 mod books;
 mod calm;
 mod link;
+#[path = "../common/must.rs"]
+mod must;
 mod pieces;
 mod rough;
 #[path = "../common/seeds.rs"]
@@ -35,9 +38,9 @@ use books::{BOOKS, fail};
 use seeds::{Rng, seed, variable};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long traffic goes on until descriptors are made scarce.
+/// The time of traffic between two shortages of descriptors.
 const PHASE: Duration = Duration::from_secs(10);
-/// What memory may grow by between the first phase and the last.
+/// The growth of memory that is allowed between the first phase and the last.
 const MOST_GROWTH: usize = 64 << 20;
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -51,7 +54,7 @@ fn every_byte_is_accounted_for() {
     watch_panics();
     std::thread::spawn(watchdog);
     let mut rng = Rng(seed());
-    // Once through all, so that what is made once is there.
+    // All kinds of traffic once, so that everything that is made once exists.
     traffic(&mut rng, Duration::from_millis(200));
     let (begin, first) = (Instant::now(), Level::now());
     let mut levels = vec![first];
@@ -82,14 +85,14 @@ fn every_byte_is_accounted_for() {
     println!("{busy:?}, {worked:?} of the processor; {idle:?} of it in 300 idle ms");
 }
 
-/// Panics are not meant, wherever they are.
+/// Makes every panic end the program, since none is intended.
 fn watch_panics() {
     panic::set_hook(Box::new(|info| {
         fail(format_args!("{info}\n{}", std::backtrace::Backtrace::force_capture()));
     }));
 }
 
-/// Has all kinds of traffic for `time`, and waits until the last has ended.
+/// Runs all kinds of traffic for `time`, and waits until the last has ended.
 fn traffic(rng: &mut Rng, time: Duration) {
     let end = Instant::now() + time;
     STOP.store(false, Release);
@@ -127,10 +130,10 @@ fn drive(rng: &mut Rng, end: Instant) {
     }
 }
 
-/// What the process has.
+/// The resources of the process.
 #[derive(Clone, Copy)]
 struct Level {
-    /// Sockets and pipes.
+    /// The number of sockets and pipes.
     descriptors: usize,
     /// The resident bytes.
     memory: usize,
@@ -144,12 +147,12 @@ impl Level {
     }
 }
 
-/// How many descriptors are open, but for the one that this is read by.
+/// Counts the open descriptors, except for the one that is open for reading the list.
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count() - 1
 }
 
-/// How many of them are of sockets and pipes.
+/// Counts the descriptors of sockets and pipes.
 fn ends() -> usize {
     let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     let links = links.filter_map(|link| std::fs::read_link(link.path()).ok());
@@ -157,19 +160,20 @@ fn ends() -> usize {
     links.filter(|link| link.to_str().is_some_and(is_end)).count()
 }
 
-/// What all threads have used.
+/// Returns the processor time of all threads.
 pub fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the time is there to be written.
+    // SAFETY: the kernel writes into `time`, which belongs to the caller.
     assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) }, 0);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
-/// What must be so in the end.
+/// Checks that the accounts are balanced.
 fn account(first: Level) {
     let at = |counter: &std::sync::atomic::AtomicU64| counter.load(Acquire);
     let deadline = Instant::now() + PATIENCE;
-    // A handle ends its task's place in the registry; a carrier may be about to let go of the last.
+    // A handle removes its task from the registry when it is dropped; a carrier may be about to
+    // drop the last.
     while !trine::task::list().is_empty() || trine::coroutine::stack_stats().in_use > 0 {
         must!(Instant::now() < deadline, "a task is left");
         std::thread::yield_now();
@@ -183,7 +187,7 @@ fn account(first: Level) {
         );
         std::thread::yield_now();
     }
-    // A carrier has a ring, an epoll and a bell; a thread a bell.
+    // A carrier has a ring, an epoll and an eventfd; a thread has an eventfd.
     let carriers = variable("TRINE_CARRIERS").map_or_else(
         || std::thread::available_parallelism().unwrap().get(),
         |carriers| usize::try_from(carriers).unwrap(),
@@ -196,7 +200,7 @@ fn account(first: Level) {
     must!(memory < first.memory + MOST_GROWTH, "{} bytes at first, {memory} now", first.memory);
 }
 
-/// What is used while nothing is to be done.
+/// Measures the processor time that is used while there is nothing to do.
 fn idle() -> Duration {
     // The watchdog looks once more.
     std::thread::sleep(Duration::from_millis(100));
@@ -207,12 +211,12 @@ fn idle() -> Duration {
     spent
 }
 
-/// Ends the program if nothing has gone on for a while; and counts descriptors.
+/// Aborts the program if nothing has happened for a while. Also counts descriptors.
 fn watchdog() {
     let (mut steps, mut since) = (u64::MAX, Instant::now());
     while !OVER.load(Acquire) {
         std::thread::sleep(Duration::from_millis(50));
-        // None may be left to count them by.
+        // There may be no descriptor left for reading the list.
         if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
             MOST_DESCRIPTORS.fetch_max(open.count(), Relaxed);
         }

@@ -1,4 +1,4 @@
-//! Pipes of many, and datagrams.
+//! Pipes with many readers and writers, and datagrams.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex};
@@ -14,10 +14,11 @@ use crate::must;
 use crate::seeds::Rng;
 
 const WORD: usize = 8;
-/// What a pipe takes whole or not at all.
+/// The size up to which a write to a pipe is atomic.
 const ATOMIC: usize = 4096;
 
-/// Several write numbers into one pipe, and several read them: each arrives once. Some of either are cancelled.
+/// Several tasks write numbers into one pipe, and several read them: each number arrives once. Some
+/// of the tasks are cancelled.
 pub fn pipe_of_many(rng: &mut Rng) {
     let (reader, writer) = pipe().unwrap();
     let (reader, writer) = (Arc::new(reader), Arc::new(writer));
@@ -38,7 +39,7 @@ pub fn pipe_of_many(rng: &mut Rng) {
         .collect();
     end_some(rng, writers);
     end_some(rng, readers);
-    // Those who were cancelled may have left some.
+    // Cancelled readers may have left some.
     read_numbers(&reader, &received, Rng(rng.number()));
     let (mut sent, mut received) = (taken(&sent), taken(&received));
     sent.sort_unstable();
@@ -71,7 +72,7 @@ fn write_numbers(mut writer: &PipeWriter, own: u64, sent: &Mutex<Vec<u64>>, mut 
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         match writer.write(&bytes) {
             Ok(written) => must!(written == bytes.len(), "{written} bytes of {}", bytes.len()),
-            // As all readers were cancelled, or the writer was.
+            // All readers were cancelled, or the writer was.
             Err(error) => {
                 must!(is_cancelled(&error), "a pipe: {error}");
                 return;
@@ -104,7 +105,7 @@ fn read_numbers(mut reader: &PipeReader, received: &Mutex<Vec<u64>>, mut rng: Rn
     }
 }
 
-/// Messages of a Unix socket come in order, and none is lost: who sends waits.
+/// Messages of a Unix socket arrive in order, and none is lost: the sender waits for room.
 pub fn messages(rng: &mut Rng) {
     let (one, other) = UnixDatagram::pair().unwrap();
     let total = rng.below(400) as u64;
@@ -151,13 +152,14 @@ pub fn messages(rng: &mut Rng) {
     sender.join();
 }
 
-/// A message or packet that has its number in it, and its length by it.
+/// Makes a message that contains its number, and whose length follows from the number.
 fn message(number: u64) -> Vec<u8> {
     let length = WORD + (number.wrapping_mul(2_654_435_761) % 1200) as usize;
     number.to_le_bytes().into_iter().cycle().take(length).collect()
 }
 
-/// Packets go there and back, a few at a time. What does not come is sent again; what comes is whole.
+/// Packets go there and back, a few at a time. A packet that does not return is sent again; every
+/// packet that returns is whole.
 pub fn packets(rng: &mut Rng) {
     const AT_ONCE: u64 = 16;
     let local = |_| UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -171,7 +173,7 @@ pub fn packets(rng: &mut Rng) {
             server.send(&buffer[..length])?;
         }
     });
-    // Shorter than any wait of an idle machine, so that some are sent again for nothing.
+    // Shorter than some round trips, so that some packets are sent again needlessly.
     client.set_read_timeout(Some(Duration::from_millis(1 + rng.below(200) as u64))).unwrap();
     let mut buffer = [0; 2048];
     for first in (0..1 + rng.below(300) as u64).step_by(AT_ONCE as usize) {

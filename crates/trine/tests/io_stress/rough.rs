@@ -1,4 +1,4 @@
-//! Connections that are broken, and calls that are.
+//! Connections that break, and calls that are interrupted.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixDatagram;
@@ -17,10 +17,10 @@ use crate::link::{Course, Door, Link, is_cancelled, magnitude, start};
 use crate::must;
 use crate::seeds::Rng;
 
-/// One storm at a time: many programs may have 1024 descriptors only.
+/// One storm at a time, since many programs may have only 1024 descriptors.
 static STORM: Semaphore = Semaphore::new(1);
 
-/// Many connect at once, and some of them think better of it before they are accepted.
+/// Many clients connect at once, and some of them leave before they are accepted.
 pub fn storm(rng: &mut Rng) {
     let Some(_alone) = STORM.try_acquire() else { return };
     count(&BOOKS.storms);
@@ -71,7 +71,7 @@ pub fn storm(rng: &mut Rng) {
     must!(answered == faithful, "{answered} of {faithful} were answered");
 }
 
-/// Says a number, and hears it back.
+/// Sends a number, and receives it back.
 fn greet(mut link: &Link, number: u64) {
     link.write_all(&number.to_le_bytes()).unwrap();
     let mut answer = [0; 8];
@@ -79,7 +79,7 @@ fn greet(mut link: &Link, number: u64) {
     must!(answer == number.to_le_bytes(), "{number} has the answer of {answer:?}");
 }
 
-/// Says back what is said; whether anything was.
+/// Echoes a number. Returns true if there was one.
 fn answer(mut link: &Link) -> bool {
     let mut number = [0; 8];
     match link.read_exact(&mut number) {
@@ -96,8 +96,8 @@ fn answer(mut link: &Link) -> bool {
     }
 }
 
-/// One sends, the other confirms; at some moment one of them is gone. Those who wait at the other end hear of it,
-/// and whatever was confirmed has come.
+/// One end sends, the other confirms, and at some moment one of them resets the connection. Tasks
+/// that wait at the other end get an error, and every confirmed byte has arrived.
 pub fn reset(rng: &mut Rng) {
     let (sender, receiver) = Link::pair(rng);
     let length = 1 << 24;
@@ -114,13 +114,14 @@ pub fn reset(rng: &mut Rng) {
             }
             receiver.reset();
         });
-        // Two wait, for room and for a confirmation, and both must hear of it.
+        // Two tasks wait, for room and for a confirmation, and both must get the error.
         let sender = Arc::new(sender);
         let (writing, mut numbers) = (Arc::clone(&sender), Rng(rng.number()));
         let writer = start(rng, move || {
             let mut course = course;
-            let error = course.send_all(&mut numbers, &*writing).expect_err("nobody reads it all");
-            must!(is_gone(&error), "writing to one who is gone: {error}");
+            let error =
+                course.send_all(&mut numbers, &*writing).expect_err("the receiver resets it");
+            must!(is_gone(&error), "writing to a peer that has reset: {error}");
             course.at
         });
         let mut confirmed = 0;
@@ -138,14 +139,14 @@ pub fn reset(rng: &mut Rng) {
                     Ok(0) => return,
                     Ok(_) => {}
                     Err(error) => {
-                        must!(is_gone(&error), "reading from one who is gone: {error}");
+                        must!(is_gone(&error), "reading from a peer that has reset: {error}");
                         return;
                     }
                 }
             }
         });
         let (mut course, mut confirmed) = (course, 0);
-        // It does not ask for confirmations so often that it could not wait for one.
+        // It waits for each confirmation, so it always has room to send.
         while course.at < moment {
             course.send(rng, &sender).unwrap();
             while confirmed < course.at {
@@ -165,12 +166,12 @@ pub fn reset(rng: &mut Rng) {
     add(&BOOKS.lost_to_resets, sent - received);
 }
 
-/// What calls on a connection say whose peer has reset it.
+/// Returns true if the error is that of a connection which the peer has reset.
 fn is_gone(error: &io::Error) -> bool {
     [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind())
 }
 
-/// Reads once, and tells the sender how much has come so far.
+/// Reads once, and reports to the sender how much has come so far.
 fn receive_and_confirm(
     mut link: &Link,
     course: Course,
@@ -197,7 +198,8 @@ fn confirmation(mut link: &Link) -> io::Result<Option<u64>> {
     }
 }
 
-/// A writer and a reader that are cancelled or give up all the time: who comes after them goes on where they were.
+/// A writer and a reader are cancelled or time out all the time; their successors go on where they
+/// were.
 pub fn interrupted(rng: &mut Rng) {
     let (one, other) = Link::pair(rng);
     let length = 256 + magnitude(rng, 20) as u64;
@@ -207,8 +209,8 @@ pub fn interrupted(rng: &mut Rng) {
         let one = Arc::new(one);
         relay(&mut numbers, &one, course, |course, rng, link| course.send(rng, link));
         one.shutdown(Shutdown::Write).unwrap();
-        // Here, so that it is closed after everybody has read.
-        must!((&*one).read(&mut [0]).unwrap() == 0, "bytes from one who sends none");
+        // Here, so that it is closed after all bytes were read.
+        must!((&*one).read(&mut [0]).unwrap() == 0, "bytes from an end that sends none");
     });
     let other = Arc::new(other);
     relay(rng, &other, course, |course, rng, link| {
@@ -248,7 +250,7 @@ fn relay(
                     if let Err(error) = done {
                         return Some(error);
                     }
-                    // Cancelled, it unwinds here.
+                    // A cancelled task unwinds here.
                     if numbers.one_in(3) {
                         time::sleep(Duration::from_micros(numbers.below(100) as u64));
                     }
@@ -276,13 +278,13 @@ fn relay(
     link.set_write_timeout(None);
 }
 
-/// No descriptor is left, while connections wait to be accepted: the one who accepts rests, and has all of them
-/// when there is room again. Nobody else may need a descriptor meanwhile.
+/// Connections wait to be accepted while no descriptor is left. The accepting task rests, and
+/// accepts all of them when there is room again. No other task may need a descriptor meanwhile.
 pub fn exhaust(rng: &mut Rng) {
     const CLIENTS: u64 = 20;
     count(&BOOKS.exhaustions);
     let door = Door::new(rng);
-    // The kernel completes them, whether or not anybody accepts.
+    // The kernel completes the connections before `accept`.
     let clients: Vec<_> = (0..CLIENTS).map(|_| door.enter()).collect();
     let spare = UnixDatagram::unbound().unwrap();
     let limits = getrlimit(Resource::Nofile);
@@ -312,6 +314,6 @@ fn accept_some(door: &Door, count: u64) {
     };
     let handlers: Vec<_> = (0..count).map(accept).collect();
     for handler in handlers {
-        must!(handler.join().unwrap(), "a connection that nobody has given up");
+        must!(handler.join().unwrap(), "an honest connection was given up");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use crate::sync::channel::{self, Receiver, Sender};
-use crate::task::park;
+use crate::task::{park, wait};
 use crate::{NO_TIME, check};
 
 /// A number that its sender has written and its receiver reads. Loom reports it if the one is not ordered before
@@ -161,7 +161,7 @@ fn poll_to_the_end(line: &Line) {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(Ok(message)) => return line.note(message),
             Poll::Ready(Err(_)) => return,
-            Poll::Pending => park::wait_or_unwind(None),
+            Poll::Pending => wait::or_unwind(None),
         }
     }
 }

@@ -66,13 +66,11 @@ pub(crate) struct Printed;
 /// Waiting: a token for each thread of a model.
 pub(crate) mod park {
     use std::cell::Cell;
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
     use std::task::{Wake, Waker};
-    use std::time::Instant;
 
     use super::Interrupted;
-    use crate::sys::futex::{self, Word};
 
     struct Token(loom::sync::Notify);
 
@@ -101,15 +99,9 @@ pub(crate) mod park {
         result.map_err(|payload| payload.downcast::<Interrupted>().expect("no other panic")).ok()
     }
 
-    /// Waits for a wake-up; may return early. A deadline is always over.
-    pub(crate) fn wait(deadline: Option<Instant>) -> Result<(), Interrupted> {
-        if INTERRUPTED.with(Cell::get) {
-            return Err(Interrupted);
-        }
-        if deadline.is_none() {
-            TOKEN.with(|token| token.0.wait());
-        }
-        Ok(())
+    /// Returns true if the caller's waits are interrupted.
+    pub(super) fn is_interrupted() -> bool {
+        INTERRUPTED.with(Cell::get)
     }
 
     /// Waits for a wake-up.
@@ -126,13 +118,51 @@ pub(crate) mod park {
         !CARRIED.with(Cell::get)
     }
 
-    /// As [`wait`], also for a word that other processes see.
-    pub(crate) fn wait_word(
+    /// A thread lets nobody pass.
+    pub(crate) fn pass() -> bool {
+        false
+    }
+}
+
+pub(crate) mod spin {
+    /// A spin that probes nothing: it would only repeat a look that the model takes.
+    pub(crate) struct AdaptiveSpin<const LEAST: u32, const MOST: u32>;
+
+    impl<const LEAST: u32, const MOST: u32> AdaptiveSpin<LEAST, MOST> {
+        pub(crate) const fn new() -> AdaptiveSpin<LEAST, MOST> {
+            AdaptiveSpin
+        }
+
+        pub(crate) fn yield_until(&self, _: impl Fn() -> bool) {}
+    }
+}
+
+/// Waits that a model can interrupt.
+pub(crate) mod wait {
+    use std::panic::resume_unwind;
+    use std::time::Instant;
+
+    use super::{Interrupted, park};
+    use crate::sys::futex::{self, Word};
+
+    /// Waits for a wake-up; may return early. A deadline is always over.
+    pub(crate) fn for_wake(deadline: Option<Instant>) -> Result<(), Interrupted> {
+        if park::is_interrupted() {
+            return Err(Interrupted);
+        }
+        if deadline.is_none() {
+            park::rest();
+        }
+        Ok(())
+    }
+
+    /// Waits as [`for_wake`] does, also for a word that other processes see.
+    pub(crate) fn for_word(
         word: &impl Word,
         expected: u32,
         deadline: Option<Instant>,
     ) -> Result<(), Interrupted> {
-        if INTERRUPTED.with(Cell::get) {
+        if park::is_interrupted() {
             return Err(Interrupted);
         }
         if deadline.is_none() {
@@ -141,31 +171,15 @@ pub(crate) mod park {
         Ok(())
     }
 
-    /// As [`wait`], for waits that cannot fail.
-    pub(crate) fn wait_or_unwind(deadline: Option<Instant>) {
-        if let Err(interrupted) = wait(deadline) {
+    /// Waits as [`for_wake`] does, for waits that cannot fail.
+    pub(crate) fn or_unwind(deadline: Option<Instant>) {
+        if let Err(interrupted) = for_wake(deadline) {
             resume_unwind(Box::new(interrupted));
         }
     }
-
-    /// A thread lets nobody pass.
-    pub(crate) fn pass() -> bool {
-        false
-    }
-
-    /// Lingering only repeats a look that the model takes.
-    pub(crate) struct Patience;
-
-    impl Patience {
-        pub(crate) const fn new() -> Patience {
-            Patience
-        }
-
-        pub(crate) fn linger(&self, _: impl Fn() -> bool) {}
-    }
 }
 
-/// Who calls.
+/// The identity of the caller.
 pub(crate) mod registry {
     loom::thread_local! {
         static HERE: Box<u8> = Box::new(0);

@@ -1,4 +1,4 @@
-//! The same for futures.
+//! The tasks and steps of futures.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -45,7 +45,7 @@ pub async fn work(ctx: &mut Ctx) {
                 let mut child = Running::start(ctx, way, Body::Mix);
                 let mut task = child.task.take().expect("just started");
                 let id = task.id();
-                // Half of them only for a while, and then it is detached.
+                // Half of them only for a while; then they are detached.
                 if ctx.rng.one_in(2) {
                     if let Ok(result) = future::timeout(time, &mut task).await {
                         child.watch.settle(id, result);
@@ -76,7 +76,7 @@ async fn yield_now() {
     .await;
 }
 
-/// Leaves its waker to all, and waits until somebody has used it.
+/// Leaves its waker in the world, and waits until another task has used it.
 async fn wait_for_a_stranger(ctx: &mut Ctx) {
     let mut left = false;
     poll_fn(|context| {

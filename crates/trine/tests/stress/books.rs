@@ -1,4 +1,5 @@
-//! The books: what was begun, and how it has ended. Every error in them ends the program on the spot.
+//! The accounts: the tasks that began, and how they ended. An error in them ends the program at
+//! once.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -11,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trine::{TaskError, TaskId};
 
-/// How a task was started.
+use crate::must;
+
+/// The way in which a task was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Coroutine,
@@ -26,7 +29,7 @@ pub enum Way {
 const WAYS: [Way; 6] =
     [Way::Coroutine, Way::Local, Way::Future, Way::Pool, Way::Thread, Way::Plain];
 
-// Where a task is in its life. The end is the stage it was in, and `ENDED`.
+// The stages of a task's life. The end is the last stage plus `ENDED`.
 const NEW: u8 = 0;
 const BEGUN: u8 = 1;
 const PANICS: u8 = 2;
@@ -108,7 +111,8 @@ fn at_work() -> MutexGuard<'static, AtWork> {
     AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Prints what is known and ends the program; past the test harness, which would keep it to itself.
+/// Prints the accounts and aborts the program. Bypasses the test harness, which would capture the
+/// text.
 pub fn fail(what: fmt::Arguments<'_>) -> ! {
     let mut text = format!("stress: {what}\nseed {}\n{BOOKS}\n", crate::seeds::seed());
     let tasks = trine::task::list();
@@ -126,17 +130,8 @@ pub fn fail(what: fmt::Arguments<'_>) -> ! {
     process::abort();
 }
 
-/// As `assert!`, but nobody can catch it.
-#[macro_export]
-macro_rules! must {
-    ($condition:expr, $($what:tt)+) => {
-        if !$condition {
-            $crate::books::fail(format_args!($($what)+));
-        }
-    };
-}
-
-/// Something whose construction and destruction are counted, and that notices a second destruction.
+/// A value whose constructions and destructions are counted, and which notices a second
+/// destruction.
 pub struct Guard {
     pub number: u64,
     alive: Cell<u64>,
@@ -159,7 +154,7 @@ impl Drop for Guard {
     }
 }
 
-/// What travels in channels.
+/// A message in a channel.
 pub struct Message {
     pub from: u64,
     pub turn: u64,
@@ -192,7 +187,7 @@ impl Drop for Message {
     }
 }
 
-/// How a task has ended, and which step it is at, for those who look at it from outside.
+/// The stage of a task's life and its current step, for observers.
 #[derive(Default)]
 pub struct Fate(AtomicU8, AtomicU8);
 
@@ -201,7 +196,7 @@ impl Fate {
         self.1.store(step as u8, Relaxed);
     }
 
-    /// From now on the task unwinds by a panic that was meant.
+    /// Notes that the task unwinds by an intended panic from now on.
     pub fn will_panic(&self) {
         self.0.store(PANICS, Relaxed);
     }
@@ -214,13 +209,14 @@ impl Fate {
         self.0.load(Acquire) == ENDED + PANICS
     }
 
-    /// Whether the function is panicking, or has caught its own panic.
+    /// Returns true if the function is panicking, or has caught its own panic.
     pub fn panics(&self) -> bool {
         self.0.load(Acquire) == PANICS
     }
 }
 
-/// What the function of a task owns: it is dropped once, when the function ends or is not called.
+/// The value that the function of a task owns. It is dropped once, when the function ends or is not
+/// called.
 pub struct Life {
     pub number: u64,
     pub fate: Arc<Fate>,
@@ -247,7 +243,7 @@ impl Life {
         at_work().insert(self.number, (id, self.way, Arc::clone(&self.fate)));
     }
 
-    /// The function returns; with this as its value.
+    /// Notes that the function returns. Returns its value.
     pub fn value(self) -> Guard {
         let was = self.fate.0.swap(RETURNED, Relaxed);
         must!(was == BEGUN, "task {} returns after a panic: {was}", self.number);
@@ -267,7 +263,7 @@ impl Drop for Life {
     }
 }
 
-/// A task's number and fate, to be compared with what its handle says.
+/// A task's number and fate, for a comparison with the result of its handle.
 #[derive(Clone)]
 pub struct Watch {
     pub number: u64,
@@ -276,7 +272,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Compares what `join` has returned with how the task has ended.
+    /// Compares the result of `join` with the task's end.
     pub fn settle(&self, id: TaskId, result: Result<Guard, TaskError>) {
         let Watch { number, way, fate } = self;
         let stage = fate.0.load(Acquire);
@@ -296,7 +292,7 @@ impl Watch {
         if error.task().map(|task| task.id) != Some(id) {
             let interrupted = error.is_cancelled() || error.is_timeout();
             must!(interrupted, "{way:?} {number} {id} has the error of another: {error}");
-            must!(trine::checkpoint().is_err(), "nobody has interrupted the joiner: {error}");
+            must!(trine::checkpoint().is_err(), "the joiner was not interrupted: {error}");
             count(&BOOKS.joiner_interrupted);
             return;
         }
@@ -304,7 +300,7 @@ impl Watch {
         let expected = if error.is_panic() {
             stage == ENDED + PANICS
         } else {
-            // A task of a scope has the deadline of whoever started it.
+            // A task of a scope has the deadline of its spawner.
             (error.is_cancelled() && stage == ENDED + NEW)
                 || ((error.is_cancelled() || error.is_timeout()) && stage == ENDED + BEGUN)
         };

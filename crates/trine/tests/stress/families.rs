@@ -1,4 +1,4 @@
-//! Steps that start tasks: children, scopes, races, local ones, maps, pipelines.
+//! Steps that start tasks: children, scopes, races, local tasks, maps, pipelines.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -42,7 +42,7 @@ pub fn children(ctx: &mut Ctx) {
     }
 }
 
-/// Those who must have ended when this is dropped, however the frame around it is left.
+/// Asserts at its drop that all its tasks have ended, however the frame is left.
 struct AllEnded(Rc<RefCell<Vec<Watch>>>);
 
 impl Drop for AllEnded {
@@ -58,7 +58,7 @@ fn all_ended() -> (AllEnded, Rc<RefCell<Vec<Watch>>>) {
     (AllEnded(Rc::clone(&watches)), watches)
 }
 
-/// Some children in a scope; they borrow from the caller.
+/// Starts some children in a scope; they borrow from the caller.
 fn start_in<'scope>(
     ctx: &mut Ctx,
     s: &'scope trine::Scope<'scope, '_>,
@@ -115,10 +115,13 @@ pub fn scope(ctx: &mut Ctx) {
             must!(panicked == 0 && trine::checkpoint().is_err(), "{error}");
         }
         Err(error) => {
-            let told = panics(error.suppressed()) + usize::from(error.is_panic());
-            // After a failure, the panic of the body hangs off it.
+            let reported = panics(error.suppressed()) + usize::from(error.is_panic());
+            // After a failure, the panic of the body is among the suppressed errors.
             let body = ctx.fate.panics();
-            must!(told == panicked + usize::from(body), "{panicked} and {body}, {told} are told");
+            must!(
+                reported == panicked + usize::from(body),
+                "{panicked} and {body}, {reported} are reported"
+            );
             if body {
                 carry_on(error);
             }
@@ -127,13 +130,14 @@ pub fn scope(ctx: &mut Ctx) {
     drop(ended);
 }
 
-/// The panic of a scope's body, which came after a failure and hangs off that, goes on.
+/// Resumes the panic of a scope's body, which came after a failure and is suppressed by it.
 fn carry_on(error: TaskError) -> ! {
     let own = error.suppressed().last().cloned().expect("the panic of the body");
     std::panic::resume_unwind(own.into_panic().expect("it is the last of the failures"))
 }
 
-/// The other failures are children whose time was up with that of the caller.
+/// Counts the panics among failures. The other failures are children that timed out with their
+/// caller.
 fn panics(failures: &[TaskError]) -> usize {
     let others = failures.iter().filter(|error| !error.is_panic());
     others.for_each(|error| must!(error.is_timeout(), "{error}"));
@@ -145,8 +149,8 @@ pub fn supervise(ctx: &mut Ctx) {
     let (ended, watches) = all_ended();
     let result = trine::supervise(|s| drop(start_in(ctx, s, &watches, &borrowed)));
     let panicked = watches.borrow().iter().filter(|watch| watch.fate.has_panicked()).count();
-    let told = panics(&result.failures);
-    must!(told == panicked, "{panicked} panics, {told} are told");
+    let reported = panics(&result.failures);
+    must!(reported == panicked, "{panicked} panics, {reported} are reported");
     must!(result.failed == result.failures.len(), "{} failures are missing", result.failed);
     drop(ended);
 }
@@ -161,13 +165,13 @@ pub fn race(ctx: &mut Ctx) {
         watches.borrow_mut().push(running.watch.clone());
         tasks.extend(running.task.take());
     }
-    // Only one with an end of its own may be alone; a racer that waits for ever may be left if the others
-    // have failed.
+    // A task that waits for ever needs a racer that ends. It may be left over if all others have
+    // failed.
     let result = time::timeout(Duration::from_millis(5), || trine::race(tasks));
     let result = result.expect("a wait with a result does not unwind");
     if let Ok(value) = result {
         let known = watches.borrow().iter().any(|watch| watch.number == value.number);
-        must!(known, "a race was won by {}, who was not in it", value.number);
+        must!(known, "a race was won by {}, which was not in it", value.number);
     }
     drop(ended);
 }
@@ -191,7 +195,7 @@ pub fn local_tasks(ctx: &mut Ctx) {
         }
         tasks.push((task, watch));
     }
-    // To the end: a thread that ends leaves its local coroutines unfinished.
+    // To the end, since a thread that ends leaves its local coroutines unfinished.
     for (task, watch) in tasks {
         let id = task.id();
         watch.settle(id, trine::shield(LONG, || task.join()));
@@ -211,7 +215,7 @@ pub fn map(ctx: &mut Ctx) {
     }
 }
 
-/// Senders in a scope, and a body that receives some or all of what they send.
+/// Runs senders in a scope, whose body receives some or all messages.
 pub fn pipeline(ctx: &mut Ctx) {
     let (tx, rx) = match ctx.rng.below(3) {
         0 => channel::rendezvous(),

@@ -1,4 +1,4 @@
-//! Steps with the locks that all share.
+//! Steps with the locks that all tasks share.
 
 use trine::{coroutine, time};
 
@@ -6,7 +6,7 @@ use crate::books::{BOOKS, count};
 use crate::work::Ctx;
 use crate::world::{Change, PERMITS, WORLD, look};
 
-/// What may happen while a lock is held.
+/// Does one of the things that may happen while a lock is held.
 pub fn inside(ctx: &mut Ctx) {
     match ctx.rng.below(12) {
         0 => coroutine::yield_now(),

@@ -1,18 +1,18 @@
-//! All at once: tasks of every kind that start, cancel, join and forget each other, lock, send, time out
-//! and panic, from several threads; in the end each of them is accounted for.
+//! Everything at once: tasks of every kind that start, cancel, join and forget each other, lock,
+//! send, time out and panic, from several threads. In the end each of them is accounted for.
 //!
-//! | variable | what it sets |
+//! | variable | setting |
 //! |---|---|
-//! | `TRINE_STRESS_SECONDS` | for how long, 3 by default |
-//! | `TRINE_STRESS_SEED` | what is chosen; by default the time of day. The order in which threads come is not set by it |
-//! | `TRINE_STRESS_LOUD` | standard error stays, with a line for each panic |
+//! | `TRINE_STRESS_SECONDS` | the duration, 3 by default |
+//! | `TRINE_STRESS_SEED` | the seed of all choices, by default the time of day; not the schedule |
+//! | `TRINE_STRESS_LOUD` | keeps standard error, with a line for each panic |
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `main.rs` | the threads that drive it, the watchdog, the last account |
-//! | `books.rs` | the counts, and what is counted: tasks, guards, messages |
-//! | `world.rs` | the locks, channels and handles that all share |
-//! | `work.rs`, `asynchronous.rs` | what a task is, and its steps |
+//! | `main.rs` | the threads that drive the test, the watchdog, the last account |
+//! | `books.rs` | the accounts, and the things that they count: tasks, guards, messages |
+//! | `world.rs` | the locks, channels and handles that all tasks share |
+//! | `work.rs`, `asynchronous.rs` | the tasks and their steps |
 //! | `locks.rs`, `families.rs` | the steps with locks, and those that start tasks |
 
 use std::panic::{self, AssertUnwindSafe};
@@ -25,6 +25,8 @@ mod asynchronous;
 mod books;
 mod families;
 mod locks;
+#[path = "../common/must.rs"]
+mod must;
 #[path = "../common/seeds.rs"]
 mod seeds;
 mod work;
@@ -35,7 +37,7 @@ use seeds::{Rng, seed, variable};
 use work::{Body, Ctx, Running};
 use world::{PERMITS, WORLD};
 
-/// What a panic says that was meant.
+/// The message of an intended panic.
 pub const EXPECTED: &str = "meant to be";
 
 const DRIVERS: usize = 4;
@@ -44,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 static STOP: AtomicBool = AtomicBool::new(false);
 static OVER: AtomicBool = AtomicBool::new(false);
 
-/// Whether the time is up, and nothing more is begun.
+/// Returns true if the time is up, and nothing more is to begin.
 pub fn stopped() -> bool {
     STOP.load(Acquire)
 }
@@ -54,7 +56,7 @@ fn every_task_is_accounted_for() {
     let seconds = variable("TRINE_STRESS_SECONDS").unwrap_or(3);
     println!("seed {}", seed());
     let begin = Instant::now();
-    // The library's hook first: it is to see every panic.
+    // The library's hook first, so that it sees every panic.
     trine::coroutine::spawn(|| ()).join().unwrap();
     watch_panics();
     let loud = std::env::var_os("TRINE_STRESS_LOUD").is_some();
@@ -77,14 +79,14 @@ fn every_task_is_accounted_for() {
     finish();
     OVER.store(true, Release);
     if let Some(stderr) = stderr {
-        // SAFETY: a descriptor of our own, put back where it came from.
+        // SAFETY: a descriptor of our own, which goes back to its place.
         unsafe { libc::dup2(stderr, 2) };
     }
     account();
     println!("{BOOKS}\n{:?}", begin.elapsed());
 }
 
-/// Panics that were not meant end the program; the others go their way.
+/// Makes every panic that is not intended end the program.
 fn watch_panics() {
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -96,7 +98,8 @@ fn watch_panics() {
     }));
 }
 
-/// Turns standard error off: the library writes a line there for each panic. Returns what it was.
+/// Redirects standard error to nowhere, since the library writes a line there for each panic.
+/// Returns a copy of the original.
 fn silence() -> i32 {
     // SAFETY: plain calls; the path is a C string.
     unsafe {
@@ -108,7 +111,7 @@ fn silence() -> i32 {
     }
 }
 
-/// One of the threads: works itself, starts tasks, and joins some.
+/// Runs one of the threads: it works itself, starts tasks, and joins some.
 fn drive(n: u64) {
     let mut rng = Rng(seed().wrapping_add(n));
     while !stopped() {
@@ -166,7 +169,7 @@ fn finish() {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    // Those that had ended before anybody joined them.
+    // Tasks that had ended without a joiner.
     WORLD.tasks.take_all().into_iter().for_each(Running::join);
     drop(WORLD.cancellers.take_all());
     for (_, rx) in &WORLD.channels {
@@ -174,17 +177,18 @@ fn finish() {
     }
 }
 
-/// What must be so in the end.
+/// Checks that the accounts are balanced.
 fn account() {
     let at = |counter: &std::sync::atomic::AtomicU64| counter.load(Acquire);
     let deadline = Instant::now() + PATIENCE;
-    // A handle ends its task's place in the registry; a carrier may be about to let go of the last.
+    // A handle removes its task from the registry when it is dropped; a carrier may be about to
+    // drop the last.
     while at(&BOOKS.guards_made) != at(&BOOKS.guards_dropped) || !trine::task::list().is_empty() {
         must!(Instant::now() < deadline, "something is left");
         wake_all();
         thread::yield_now();
     }
-    // A coroutine's stack goes back after its end was told.
+    // A coroutine's stack is returned after its end is published.
     while trine::coroutine::stack_stats().in_use > 0 {
         let stacks = trine::coroutine::stack_stats();
         must!(Instant::now() < deadline, "stacks are lost: {stacks:?}");
@@ -209,7 +213,7 @@ fn account() {
     }
 }
 
-/// Ends the program if nothing has gone on for a while.
+/// Aborts the program if nothing has happened for a while.
 fn watchdog() {
     let (mut steps, mut since) = (u64::MAX, Instant::now());
     while !OVER.load(Acquire) {

@@ -1,4 +1,4 @@
-//! What the tasks do: some steps out of all that the library has, chosen by their own numbers.
+//! The functions of the tasks: some of the library's operations, chosen by the task's own numbers.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use crate::seeds::Rng;
 use crate::world::WORLD;
 use crate::{must, stopped};
 
-/// A shield that holds for as long as any step may last.
+/// The bound of a shield, longer than any step.
 pub const LONG: Duration = Duration::from_secs(60);
 const MOST_LIVE: u64 = 2000;
 
-/// What one task knows of itself.
+/// The state of one task.
 pub struct Ctx {
     pub rng: Rng,
     pub fate: Arc<Fate>,
     pub number: u64,
     pub way: Way,
     pub depth: u32,
-    /// Whether it may start tasks of the pool: one of the pool that waits for another of it could wait
-    /// for good.
+    /// True if it may start tasks of the pool. A task of the pool that waits for another of the
+    /// pool could wait for ever.
     pub pool: bool,
-    /// Whether it may wait for tasks that are not its own: not where a shield waits for it, or two could
-    /// wait for each other and not hear that they are cancelled.
+    /// True if it may wait for tasks of others. Not if a shield waits for it: two tasks could wait
+    /// for each other without noticing their cancellation.
     pub strangers: bool,
 }
 
-/// What a task is for.
+/// The purpose of a task.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Body {
     Mix,
@@ -80,7 +80,7 @@ impl Ctx {
     }
 }
 
-/// A task and what is known of it; cancelled if it is dropped.
+/// A task and its expected end; drop cancels it.
 pub struct Running {
     pub task: Option<Task<Guard>>,
     pub watch: Watch,
@@ -122,7 +122,7 @@ impl Running {
         self.watch.settle(id, task.join());
     }
 
-    /// Joins, or asks the task to end and joins then.
+    /// Joins, or cancels the task and joins then.
     pub fn join_soon(mut self, timeout: Duration) {
         let task = self.task.take().expect("not joined yet");
         let id = task.id();
@@ -171,17 +171,17 @@ fn wait_for_ever(ctx: &mut Ctx) {
         0 => time::sleep(Duration::MAX),
         1 => {
             let (_tx, rx) = channel::bounded::<Message>(1);
-            // A wait with a result: it says so, and the task may end as it likes.
-            must!(rx.recv().is_err(), "a message from nobody");
+            // A wait with a result returns an error, and the task may end as it likes.
+            must!(rx.recv().is_err(), "a message without a sender");
         }
         2 => {
             let (tx, _rx) = channel::rendezvous();
             let refused = tx.send(Message::new(ctx.number, 0));
-            refused.expect_err("nobody receives").into_inner().returned();
+            refused.expect_err("there is no receiver").into_inner().returned();
         }
         _ => drop(trine::sync::Semaphore::new(0).acquire()),
     }
-    must!(trine::cancelled(), "a wait for nothing has ended, and nobody has cancelled it");
+    must!(trine::cancelled(), "a wait for nothing has ended without a cancellation");
 }
 
 /// Some steps.
@@ -344,12 +344,12 @@ fn cancel_somebody(ctx: &mut Ctx) {
     }
 }
 
-/// Takes somebody's handle, and joins, cancels or detaches.
+/// Takes a handle of another task, and joins, cancels or detaches.
 fn join_a_stranger(ctx: &mut Ctx) {
     let Some(running) = WORLD.tasks.take(&mut ctx.rng) else { return };
     let timeout = ctx.micros(2000);
     match ctx.rng.below(4) {
-        // Nobody joins itself.
+        // No task joins itself.
         3 if running.watch.number == ctx.number => running.detach(),
         0 => drop(running),
         1 => running.detach(),

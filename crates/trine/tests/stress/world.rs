@@ -1,4 +1,4 @@
-//! What all tasks share: locks with something to protect, channels, and each other's handles.
+//! The state that all tasks share: locks with their values, channels, and handles of tasks.
 
 use std::ops::Deref;
 use std::sync::atomic::AtomicUsize;
@@ -47,14 +47,14 @@ pub static WORLD: LazyLock<World> = LazyLock::new(|| World {
     wakers: Bag::default(),
 });
 
-/// Equal numbers, but for the one who is changing them.
+/// Two numbers that are equal, except while a task changes them.
 #[derive(Default)]
 pub struct Pair {
     pub first: u64,
     pub second: u64,
 }
 
-/// A lock, and how many are inside by a count of our own.
+/// A lock, with a separate count of the tasks inside.
 #[derive(Default)]
 pub struct Watched<L> {
     lock: L,
@@ -66,7 +66,7 @@ impl<L> Watched<L> {
         Watched { lock, inside: AtomicUsize::new(0) }
     }
 
-    /// Notes `n` who have entered.
+    /// Counts `n` entries.
     pub fn enter<G>(&self, guard: G, n: usize, most: usize) -> Inside<'_, G> {
         let inside = self.inside.fetch_add(n, SeqCst) + n;
         must!(inside <= most, "{inside} are in a section for {most}");
@@ -86,7 +86,7 @@ impl<L> Deref for Watched<L> {
     }
 }
 
-/// Counts out before the guard goes.
+/// Counts the entries down before the guard is dropped.
 pub struct Inside<'a, G> {
     guard: Option<G>,
     n: usize,
@@ -100,7 +100,7 @@ impl<G> Drop for Inside<'_, G> {
     }
 }
 
-/// One that changes a pair, and leaves it equal even if it is unwound.
+/// A change of a pair, which leaves it equal even if it is unwound.
 pub struct Change<'a, G: AsPair>(pub Inside<'a, G>);
 
 pub trait AsPair {
@@ -120,7 +120,7 @@ impl AsPair for RwLockWriteGuard<'_, Pair> {
 }
 
 impl<'a, G: AsPair> Change<'a, G> {
-    /// Enters, looks, and begins to change.
+    /// Checks the pair, and begins to change it.
     pub fn begin(mut inside: Inside<'a, G>) -> Change<'a, G> {
         let pair = inside.guard.as_mut().expect("just made").pair();
         must!(pair.first == pair.second, "a pair is {} and {}", pair.first, pair.second);
@@ -137,13 +137,13 @@ impl<G: AsPair> Drop for Change<'_, G> {
     }
 }
 
-/// A look at a pair that nobody may be changing.
+/// Checks a pair that no task may be changing.
 pub fn look(inside: &Inside<'_, RwLockReadGuard<'_, Pair>>) {
     let pair = inside.guard.as_ref().expect("still inside");
     must!(pair.first == pair.second, "a pair is read as {} and {}", pair.first, pair.second);
 }
 
-/// Some things of all tasks, taken and put by any. Nothing is dropped under its lock.
+/// A bag of things that any task puts and takes. Nothing is dropped under its lock.
 pub struct Bag<T>(std::sync::Mutex<Vec<T>>);
 
 impl<T> Default for Bag<T> {
@@ -157,7 +157,7 @@ impl<T> Bag<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts one in; if it is full, another comes out.
+    /// Puts one in. If the bag is full, another comes out.
     pub fn put(&self, rng: &mut Rng, thing: T) -> Option<T> {
         let mut things = self.lock();
         things.push(thing);

@@ -22,7 +22,7 @@ fn nobody_goes_on_before_all_have_arrived_generation_after_generation() {
                     arrived.fetch_add(1, SeqCst);
                     led += usize::from(barrier.wait().is_leader());
                     assert!(arrived.load(SeqCst) >= round * N);
-                    // No one is a round ahead.
+                    // No task is a round ahead.
                     assert!(arrived.load(SeqCst) <= (round + 1) * N);
                 }
                 led

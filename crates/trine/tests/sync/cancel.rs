@@ -1,4 +1,4 @@
-//! Waits that are cancelled: they unwind, leave no trace, and lose nothing that was meant for others.
+//! Cancelled waits: they unwind, leave no trace, and lose nothing that was meant for others.
 
 use std::sync::Arc;
 
@@ -76,13 +76,13 @@ fn a_notification_is_passed_on_by_one_who_is_cancelled() {
         until(|| mutex.lock().0 == 2);
         let mut state = mutex.lock();
         state.1 = 1;
-        // Whoever is woken finds the lock held; the first in the queue is cancelled there.
+        // The woken task finds the lock held; the first in the queue is cancelled there.
         condvar.notify_one();
         tasks[0].cancel();
         drop(state);
         let mut ended = tasks.into_iter().map(|task| task.join());
         if ended.next().unwrap().is_ok() {
-            // It was faster than the cancellation: the other has its own.
+            // It was faster than the cancellation, so the other gets a notification of its own.
             mutex.lock().1 += 1;
             condvar.notify_one();
         }

@@ -64,7 +64,7 @@ fn producers_and_consumers_lose_nothing() {
 #[test]
 fn one_notification_wakes_one_and_all_wakes_all() {
     for kind in KINDS {
-        // Who waits, and who has been woken.
+        // The tasks that wait, and those that were woken.
         let shared = Arc::new((Mutex::new((0, 0)), Condvar::new()));
         let tasks: Vec<_> = (0..40)
             .map(|_| {
@@ -114,7 +114,7 @@ fn a_wait_that_times_out_has_the_lock_again_and_leaves_no_trace() {
         *mutex.lock() = true;
         condvar.notify_one();
         assert!(task.join().unwrap());
-        // Nobody is left whom a notification could go to in vain.
+        // No waiter is left that could swallow a notification.
         let own = Arc::clone(&shared);
         *mutex.lock() = false;
         let waiting = spawn(kind, move || *own.1.wait_while(own.0.lock(), |ready| !*ready));

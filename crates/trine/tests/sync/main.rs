@@ -1,36 +1,29 @@
-//! Locks and signals between coroutines, threads and `main`.
+//! Locks, signals and channels between coroutines, threads and `main`.
 
 mod barrier;
 mod cancel;
+mod channel;
 #[path = "../common/mod.rs"]
 mod common;
 mod condvar;
 mod event;
 mod mutex;
 mod rwlock;
+mod select;
 mod semaphore;
 
 use std::time::Duration;
 
+use common::places::{KINDS, spawn};
 use common::waiting::{until, until_it_waits};
-use trine::{Kind, Task, coroutine, thread};
+use trine::Kind;
 
 /// Longer than any test runs, so that a wait with it ends for another reason.
 const LONG: Duration = Duration::from_secs(600);
-/// A wait that is to time out.
+/// The timeout of a wait that is to time out.
 const SHORT: Duration = Duration::from_millis(2);
-/// The kinds that share memory.
-const KINDS: [Kind; 2] = [Kind::Coroutine, Kind::Thread];
 
-/// Spawns a task that shares the memory of this process.
-fn spawn<T: Send + 'static>(kind: Kind, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    match kind {
-        Kind::Coroutine => coroutine::spawn(f),
-        _ => thread::spawn(f),
-    }
-}
-
-/// A coroutine or a thread, in turn.
+/// Returns the kinds in turn.
 fn kind_of(n: usize) -> Kind {
     KINDS[n % KINDS.len()]
 }

@@ -10,7 +10,7 @@ use trine::{Cause, coroutine, thread, time};
 
 use super::{KINDS, LONG, SHORT, kind_of, spawn, until_it_waits};
 
-/// Counts without being atomic: increments are lost unless one at a time is made.
+/// Counts without atomics: increments are lost unless the lock excludes.
 fn count_up(tasks: usize, rounds: u64, inside: fn(u64)) {
     let count = Arc::new(Mutex::new(0_u64));
     let tasks: Vec<_> = (0..tasks)
@@ -88,7 +88,7 @@ fn many_threads_and_main_share_a_static() {
 
 #[test]
 fn whoever_locks_in_a_loop_is_not_alone() {
-    // It leaves its carrier to the others only while it holds the lock, so they never find it free.
+    // It yields only while it holds the lock, so the others never find it free.
     for greedy in KINDS {
         for patient in KINDS {
             let mutex = Arc::new(Mutex::new(0_u64));
@@ -117,7 +117,7 @@ fn whoever_locks_in_a_loop_is_not_alone() {
 #[test]
 fn everybody_in_the_queue_advances_within_a_bounded_number_of_acquisitions() {
     const WAITING: usize = 10;
-    // Others may pass the one in front 256 times, and once more before it is woken.
+    // Others may pass the first waiter 256 times, and once more before it is woken.
     const BOUND: u64 = (WAITING as u64 + 1) * 260;
     let mutex = Arc::new(Mutex::new(0_u64));
     let guard = mutex.lock();
@@ -131,7 +131,7 @@ fn everybody_in_the_queue_advances_within_a_bounded_number_of_acquisitions() {
         .collect();
     drop(guard);
     while tasks.iter().any(|task| !task.is_finished()) {
-        // Counts acquisitions of its own while others wait.
+        // Counts acquisitions while others wait.
         *mutex.lock() += 1;
     }
     for task in tasks {
@@ -157,7 +157,7 @@ fn who_times_out_leaves_no_trace() {
         drop(guard);
         assert!(first.join().unwrap());
         second.join().unwrap();
-        // Nobody waits any more, and the short way is open again.
+        // No task waits any more, and the fast path is open again.
         assert!(mutex.try_lock().is_some());
     }
 }
@@ -187,7 +187,7 @@ fn a_task_that_locks_twice_is_told() {
         assert!(message.contains("drop the first guard before locking again"), "{message}");
         assert!(location.as_ref().unwrap().file.ends_with("mutex.rs"));
     }
-    // `main` and plain threads are no tasks, and told all the same.
+    // `main` and plain threads are no tasks, and get the same panic.
     let mutex = Mutex::new(());
     let guard = mutex.lock();
     let told = catch_unwind(AssertUnwindSafe(|| drop(mutex.lock_timeout(Duration::MAX))));
@@ -245,7 +245,7 @@ fn the_value_comes_out_and_is_shown() {
     drop(guard);
     assert_eq!(mutex.into_inner(), "ab");
     assert_eq!(*Mutex::<u8>::default().lock(), 0);
-    // The value may be of a type whose size is not known.
+    // The value may be unsized.
     let words: &Mutex<[u8]> = &Mutex::new([1, 2, 3]);
     words.lock()[0] = 4;
     assert_eq!(*words.lock(), [4, 2, 3]);

@@ -13,7 +13,7 @@ use super::{KINDS, LONG, SHORT, kind_of, spawn, until, until_it_waits};
 #[test]
 fn there_is_one_writer_or_there_are_readers() {
     let lock = Arc::new(RwLock::new((0_u64, 0_u64)));
-    // Readers inside, or -1 for a writer.
+    // The number of readers inside, or -1 for a writer.
     let inside = Arc::new(AtomicIsize::new(0));
     let tasks: Vec<_> = (0..16)
         .map(|n| {

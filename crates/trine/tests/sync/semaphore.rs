@@ -83,7 +83,7 @@ fn permits_are_added_and_forgotten() {
         until_it_waits(&task);
         semaphore.add_permits(2);
         assert_eq!(semaphore.available_permits(), 2);
-        // As soon as it waits, they are kept for it.
+        // They are kept for it once it waits.
         until(|| semaphore.try_acquire().is_none());
         semaphore.add_permits(2);
         task.join().unwrap();
@@ -100,7 +100,7 @@ fn the_next_has_its_turn_when_the_one_in_front_gives_up() {
         let (own, other) = (Arc::clone(&semaphore), Arc::clone(&semaphore));
         let front = spawn(kind, move || own.acquire_many_timeout(2, 10 * SHORT).is_none());
         until_it_waits(&front);
-        // One permit is free, but the one in front wants two.
+        // One permit is free, but the first waiter wants two.
         let next = spawn(kind, move || other.acquire_timeout(LONG).is_some());
         assert!(front.join().unwrap());
         assert!(next.join().unwrap());

@@ -6,9 +6,10 @@ use std::sync::{Arc, Barrier, mpsc};
 
 use super::*;
 use crate::task::State as TaskState;
+use crate::task::wait;
 use crate::{Task, coroutine};
 
-/// Holds every thread of the pool until it is dropped. One at a time.
+/// Occupies every thread of the pool until it is dropped. There is one at a time.
 struct Full {
     gate: Arc<Barrier>,
     held: Vec<Task<()>>,
@@ -20,9 +21,10 @@ static ONE: Mutex<()> = Mutex::new(());
 impl Full {
     fn new() -> Full {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = pool().most;
-        let (gate, begun) = (Arc::new(Barrier::new(most + 1)), Arc::new(Barrier::new(most + 1)));
-        let held = (0..most)
+        let max_threads = pool().max_threads;
+        let (gate, begun) =
+            (Arc::new(Barrier::new(max_threads + 1)), Arc::new(Barrier::new(max_threads + 1)));
+        let held = (0..max_threads)
             .map(|_| {
                 let (gate, begun) = (Arc::clone(&gate), Arc::clone(&begun));
                 let wait = move || {
@@ -50,7 +52,7 @@ fn until_it_waits<T>(task: &Task<T>) {
     }
 }
 
-/// Counts how many of it there are.
+/// Counts its living values.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -113,7 +115,7 @@ fn ten_thousand_jobs_of_a_thousand_coroutines() {
     for (n, task) in tasks.into_iter().enumerate() {
         assert_eq!(task.join().unwrap(), 10 * n);
     }
-    assert!(pool().lock().threads <= pool().most);
+    assert!(pool().lock().threads <= pool().max_threads);
 }
 
 #[test]
@@ -141,7 +143,7 @@ fn work_that_has_not_begun_is_withdrawn() {
             coroutine::spawn(move || if round % 2 == 0 { run(work) } else { detached(work) });
         until_it_waits(&task);
         task.cancel();
-        // It may have ended with its error; it was cancelled, whichever way that is told.
+        // The task may end with its error or as cancelled; both report the cancellation.
         let error = match task.join() {
             Ok(done) => done.unwrap_err(),
             Err(error) => {
@@ -197,7 +199,7 @@ fn detached_work_that_has_begun_is_left_and_its_value_dropped() {
         });
         begins.recv().unwrap();
         task.cancel();
-        // It ends though its work has not.
+        // The task ends though its work has not.
         assert!(is_cancellation(&task.join().unwrap().unwrap_err()));
         go_on.send(()).unwrap();
         while Arc::strong_count(&count) > 1 {
@@ -259,7 +261,7 @@ fn numbers_find_their_work_among_gaps() {
 
 #[test]
 fn without_any_thread_the_whole_queue_is_refused() {
-    let pool: &'static Pool = Box::leak(Box::new(Pool::new(1, PATIENCE)));
+    let pool: &'static Pool = Box::leak(Box::new(Pool::new(1, KEEP_ALIVE)));
     pool.lock().threads = 1;
     let jobs: Vec<_> = (0..3)
         .map(|n| {
@@ -269,7 +271,7 @@ fn without_any_thread_the_whole_queue_is_refused() {
             job
         })
         .collect();
-    pool.without_a_thread(&io::Error::from_raw_os_error(11));
+    pool.refuse_without_threads(&io::Error::from_raw_os_error(11));
     for job in jobs {
         assert_eq!(Arc::strong_count(&job), 1);
         // SAFETY: the one consumer.
@@ -295,7 +297,7 @@ fn threads_end_when_there_is_no_work_and_come_back_with_it() {
         for (n, job) in jobs.into_iter().enumerate() {
             // SAFETY: the one consumer.
             let end = unsafe {
-                job.outcome.wait(None, park::wait).unwrap();
+                job.outcome.wait(None, wait::for_wake).unwrap();
                 job.outcome.take().unwrap().unwrap()
             };
             assert_eq!(end.unwrap().unwrap(), n);

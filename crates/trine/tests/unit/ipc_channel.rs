@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::codec::pack;
 use super::end::{Descriptors, End};
 use super::error::Reason;
-use super::layout::{Described, INLINE, fingerprint};
+use super::layout::{INLINE, MessageHeader, fingerprint};
 use super::ring::{Found, Ring, Side};
 use super::{Receiver, Sender, channel_with};
 use crate::ipc::carry;
@@ -38,7 +38,7 @@ fn send_up_to(ring: &Ring, step: u32, text: &Text) {
     let position = claimed(ring.claim_to_write());
     match step {
         1 => std::mem::forget(packed),
-        2 => packed.place(position),
+        2 => packed.write_to(position),
         _ => packed.put(position),
     }
 }
@@ -46,7 +46,7 @@ fn send_up_to(ring: &Ring, step: u32, text: &Text) {
 /// What a receiver does, up to a step.
 fn receive_up_to(ring: &Ring, step: u32) {
     let position = claimed(ring.claim_to_read());
-    let block = ring.description(position).unwrap().block;
+    let block = ring.read_header(position).unwrap().block;
     if step == 0 {
         return;
     }
@@ -199,7 +199,7 @@ fn ends_travel_with_their_descriptors_and_only_so() {
 #[test]
 fn memory_that_does_not_fit_is_told() {
     use super::AttachError;
-    use crate::sys::memory::shared_bytes::Region;
+    use crate::sys::memory::shared::SharedMemory;
     let (sender, _receiver) = channel_with::<u32>(4, 64).unwrap();
     let attach = |memory: &dyn AsFd, peers: &dyn AsFd, bell: &dyn AsFd| {
         let own = |it: &dyn AsFd| it.as_fd().try_clone_to_owned().unwrap();
@@ -208,7 +208,7 @@ fn memory_that_does_not_fit_is_told() {
     };
     let Descriptors { memory, peers, bell } = sender.end.descriptors().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
-    let (_map, empty) = Region::create(5000).unwrap();
+    let (_map, empty) = SharedMemory::create(c"trine-channel", 5000).unwrap();
     let none = |error| matches!(error, AttachError::NotAChannel(_));
     assert!(none(attach(&null, &peers, &bell)));
     assert!(none(attach(&memory, &null, &bell)));
@@ -319,7 +319,7 @@ fn a_message_that_is_none_is_an_error_and_the_next_one_arrives() {
     for (len, block) in bad {
         let position = claimed(ring.claim_to_write());
         ring.region.write(ring.inline(position), &[1, 0xff]);
-        ring.describe(position, Described { len, block });
+        ring.write_header(position, MessageHeader { len, block });
         ring.publish(position);
         let error = receiver.recv().unwrap_err();
         assert!(matches!(error.reason(), Reason::Codec(_) | Reason::Broken(_)), "{error}");

@@ -1,28 +1,30 @@
-//! Room for messages that are too long for a slot.
+//! Memory for messages that are too long for a slot.
 //!
-//! A block belongs to a process while that writes or reads it, and to a position of the queue in between. Both can be
-//! found gone: the process has died, the position has been passed. So no block is ever lost.
+//! A process owns a block while it writes or reads it; in between, the block belongs to a position
+//! of the queue. A block can be reclaimed in both states: when its process has died, or its
+//! position has been passed. So no block is ever lost.
 
 use std::mem;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::layout::{MOST_ATTACHED, NEXT_BLOCK, Position, State, Word, laps_ahead};
+use super::layout::{MAX_ATTACHED, NEXT_BLOCK, Position, State, Word, laps_ahead};
 use super::ring::{Ring, Side};
 use crate::sys::atomic::AtomicU64;
 
-/// The whole word, or what its two lowest bits say.
+/// Nobody uses the block. This is the whole word; the constants below are its two lowest bits.
 const FREE: u64 = 0;
-/// With the attachment and the number of its owner. No two attachments are alike, so what a dead one held
-/// is never mistaken for what a living one of its number holds.
+/// A process uses the block. The word also holds its attachment and its number. Attachments are
+/// unique, so a block of a dead process is never mistaken for one of a living process with the same
+/// number.
 const HELD: u64 = 1;
-/// With a position.
+/// The block belongs to a message; the word also holds its position.
 const IN_SLOT: u64 = 2;
 const TAG: u64 = 3;
 
-/// How many blocks are looked at always; of the others a hint says where to begin.
+/// Blocks below this index are always tried first; a hint says where to start among the others.
 const LOW: usize = 16;
 
-/// A block that the caller writes or reads; freed when dropped.
+/// A block that the caller writes or reads. Dropping it frees it.
 #[derive(Debug)]
 pub(super) struct Held<'a> {
     ring: &'a Ring,
@@ -38,8 +40,8 @@ impl Ring {
         self.region.word(self.layout.block_word(block))
     }
 
-    /// A block to write to; `None` if there is none just now. Low ones come first: they have been touched, and are in
-    /// somebody's cache.
+    /// Takes a block to write to; `None` if none is free now. Low indices come first: their memory
+    /// has been touched, and is in some processor's cache.
     pub(super) fn take_block(&self) -> Option<Held<'_>> {
         let blocks = self.layout.blocks;
         let take = |block: &usize| {
@@ -60,7 +62,7 @@ impl Ring {
         let block = free.or_else(|| {
             (0..blocks).find(|&block| {
                 let word = self.block_word(block).load(Acquire);
-                self.is_lost(word) && self.exchange_for_held(block, word)
+                self.is_abandoned(word) && self.exchange_for_held(block, word)
             })
         })?;
         Some(Held { ring: self, block })
@@ -70,17 +72,18 @@ impl Ring {
         self.block_word(block).compare_exchange(word, self.held(), AcqRel, Relaxed).is_ok()
     }
 
-    /// Whether nobody will free it any more, but one who needs it.
+    /// Returns true if nobody will free the block: its owner is dead, or its message was passed
+    /// over.
     #[cold]
-    fn is_lost(&self, word: u64) -> bool {
+    fn is_abandoned(&self, word: u64) -> bool {
         match word & TAG {
             HELD => {
-                let owner = (word >> 2) as u32 & (MOST_ATTACHED - 1);
-                !self.is_there(owner)
+                let owner = (word >> 2) as u32 & (MAX_ATTACHED - 1);
+                !self.is_alive(owner)
             }
             IN_SLOT => {
                 let position = Position(word >> 2);
-                if !position.is_sane(self.layout.capacity) {
+                if !position.is_valid(self.layout.capacity) {
                     return true;
                 }
                 let slot = Word(self.slot(position.index()).load(Acquire));
@@ -93,18 +96,19 @@ impl Ring {
         }
     }
 
-    /// Frees what the last one of this number has held.
+    /// Frees the blocks of a dead process that had this process's number.
     pub(super) fn free_blocks_of_predecessor(&self) {
         for block in 0..self.layout.blocks {
             let word = self.block_word(block).load(Acquire);
-            let owner = (word >> 2) as u32 & (MOST_ATTACHED - 1);
+            let owner = (word >> 2) as u32 & (MAX_ATTACHED - 1);
             if word & TAG == HELD && owner == self.number() && word != self.held() {
                 let _ = self.block_word(block).compare_exchange(word, FREE, AcqRel, Relaxed);
             }
         }
     }
 
-    /// The block of a message that the caller has claimed; `None` if it is another one's.
+    /// Takes the block of a message that the caller has claimed; `None` if the block is not that
+    /// message's.
     pub(super) fn block_of(&self, position: Position, block: usize) -> Option<Held<'_>> {
         let taken = self.exchange_for_held(block, (position.0 << 2) | IN_SLOT);
         taken.then_some(Held { ring: self, block })
@@ -112,13 +116,13 @@ impl Ring {
 }
 
 impl Held<'_> {
-    /// The block belongs to the message at `position` from here on.
-    pub(super) fn give_to(self, position: Position) {
+    /// Hands the block over to the message at `position`.
+    pub(super) fn hand_to(self, position: Position) {
         self.ring.block_word(self.block).store((position.0 << 2) | IN_SLOT, Release);
         mem::forget(self);
     }
 
-    /// Where it lies.
+    /// Returns the block's offset in the memory.
     pub(super) fn offset(&self) -> usize {
         self.ring.layout.block(self.block)
     }
@@ -130,7 +134,7 @@ impl Drop for Held<'_> {
         if self.block >= LOW {
             self.ring.region.word(NEXT_BLOCK).fetch_min(self.block as u64, Relaxed);
         }
-        // One who waits for a block looks now and then by itself; this is sooner.
+        // Waiters for a block also poll; this wakes them sooner.
         self.ring.wake_all(Side::Sender);
     }
 }

@@ -1,5 +1,7 @@
-//! Decodes a long message where it lies, in memory that another process may write to: each byte of it is read once, and
-//! byte strings are copied straight into the value that owns them. (postcard's own decoder borrows its input.)
+//! Decoding of long messages in place, in memory that another process may write to.
+//!
+//! Each byte is read once, and byte strings are copied straight into the value that owns them.
+//! postcard's own decoder cannot do this, because it borrows its input.
 //!
 //! The format is postcard's: <https://postcard.jamesmunns.com/wire-format>.
 
@@ -10,19 +12,19 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::shared::SharedMemory;
 
-/// The rest of an encoded message.
+/// The unread part of an encoded message.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
-    region: &'a Region,
+    region: &'a SharedMemory,
     at: usize,
     end: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// The `len` bytes at `at`.
-    pub(super) fn new(region: &'a Region, at: usize, len: usize) -> Reader<'a> {
+    /// Reads the `len` bytes at offset `at`.
+    pub(super) fn new(region: &'a SharedMemory, at: usize, len: usize) -> Reader<'a> {
         Reader { region, at, end: at + len }
     }
 
@@ -65,7 +67,7 @@ impl<'a> Reader<'a> {
         String::from_utf8(self.bytes()?).map_err(|_| Error::DeserializeBadUtf8)
     }
 
-    /// A number of at most `bits` bits, seven in each byte, the lowest first.
+    /// Reads a varint of at most `bits` bits: seven in each byte, the lowest first.
     fn number(&mut self, bits: u32) -> Result<u128, Error> {
         let mut number = 0_u128;
         for at in 0..bits.div_ceil(7) {
@@ -263,7 +265,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
     }
 }
 
-/// What a sequence, tuple, struct or map has left.
+/// The items that a sequence, tuple, struct or map still has.
 struct Items<'r, 'a> {
     reader: &'r mut Reader<'a>,
     left: usize,
@@ -276,7 +278,7 @@ impl Items<'_, '_> {
         some
     }
 
-    /// No more than there are bytes for, whatever the number says.
+    /// Never more than the remaining bytes allow: the encoded length is untrusted.
     fn hint(&self) -> Option<usize> {
         Some(self.left.min(self.reader.left()))
     }
@@ -380,14 +382,15 @@ mod tests {
     struct Unit;
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Error> {
-        let (region, _memory) = Region::create(8192).unwrap();
+        let (region, _memory) = SharedMemory::create(c"trine-channel", 8192).unwrap();
         region.write(100, bytes);
         let mut reader = Reader::new(&region, 100, bytes.len());
         let value = T::deserialize(&mut reader)?;
         Ok((value, reader.left()))
     }
 
-    /// The value comes back, its beginnings do not, and nothing else makes a panic or differs from postcard.
+    /// Asserts that `value` decodes, that its prefixes fail, and that corrupted bytes decode as
+    /// with postcard.
     fn as_postcard<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
         let mut bytes = postcard::to_stdvec(value).unwrap();
         assert_eq!(decode::<T>(&bytes).unwrap(), (postcard::from_bytes(&bytes).unwrap(), 0));
@@ -399,7 +402,7 @@ mod tests {
                 let theirs = postcard::take_from_bytes::<T>(&bytes);
                 assert_eq!(ours.is_ok(), theirs.is_ok(), "{bytes:?}");
                 if let (Ok((ours, _)), Ok((theirs, _))) = (ours, theirs) {
-                    // A not-a-number is not equal to itself.
+                    // NaN is not equal to itself.
                     assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
                 }
                 bytes[at] = right;

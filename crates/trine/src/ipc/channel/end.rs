@@ -1,11 +1,11 @@
-//! One end of a channel in one process: its memory, its descriptors, and how it waits.
+//! One end of a channel in one process: its memory, its descriptors, and its waits.
 //!
 //! ```text
 //!   memory   sealed; the messages
-//!   peers    one end of a pair of sockets: all senders, in whatever process, hold the one, all receivers the other.
-//!            When the last of them is closed, by whatever death, the kernel says so to the other side
-//!   bell     a pipe, rung for those that do not sleep on a word of the memory: coroutines. Each end has an open file of its
-//!            own: on one that it shared, a peer could have a write block
+//!   peers    an end of a socket pair: the senders of all processes hold the one end, the receivers
+//!            the other. When the last holder closes it or dies, the kernel notifies the other side
+//!   bell     a pipe that wakes coroutines, which do not sleep on a word of the memory. Each end has
+//!            its own open file description: on a shared one, a peer could make writes block
 //! ```
 
 use std::fmt;
@@ -18,32 +18,32 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::error::{AttachError, Reason};
-use super::layout::{Layout, MOST_ATTACHED};
+use super::layout::{Layout, MAX_ATTACHED};
 use super::ring::{Found, OTHERS, Ring, Side, THREADS};
-use super::spin::Spin;
+use super::spin::ProbeSpin;
 use crate::reactor::{Direction, Source};
 use crate::sys::io::reopen;
-use crate::sys::io::socket::{self, Patience};
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::io::{Blocking, poll, socket};
+use crate::sys::memory::shared::SharedMemory;
 use crate::sys::presence::Presence;
-use crate::task::{Interrupted, park};
+use crate::task::{Interrupted, park, wait};
 
-/// What the clones of a sender or receiver share.
+/// The state that all clones of a sender or receiver share.
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) ring: Arc<Ring>,
     pub(super) side: Side,
-    /// `None` when it is dropped.
+    /// `None` once the end is dropped.
     peers: Option<Source<OwnedFd>>,
     bell: Source<Arc<OwnedFd>>,
     memory: OwnedFd,
-    alarm: Arc<Alarm>,
-    /// Nobody is left on the other side: for good.
-    gone: AtomicBool,
+    hangup: Arc<HangupWaker>,
+    /// No end is left on the other side. Never changes back.
+    disconnected: AtomicBool,
     departures: AtomicU32,
-    /// Looks since the kernel was asked whether somebody is left.
-    looks: AtomicU32,
-    spin: Spin,
+    /// Calls of `is_disconnected` since the kernel was last asked.
+    checks: AtomicU32,
+    spin: ProbeSpin,
 }
 
 /// The descriptors of an end, in the order in which they travel.
@@ -54,68 +54,68 @@ pub(super) struct Descriptors {
     pub(super) bell: OwnedFd,
 }
 
-/// Looks without an answer between two questions to the kernel whether somebody is left, where nobody has
-/// said goodbye.
-const LOOKS: u32 = 64;
+/// Calls of `is_disconnected` between two queries to the kernel, while no process has reported its
+/// departure.
+const CHECKS_PER_QUERY: u32 = 64;
 
-/// Between two looks at a claim that somebody else has not ended: at first, and at last.
+/// First and longest pause between two looks at another process's unfinished claim.
 const PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// Between two looks of one who sleeps, where the death of the others could not be watched.
+/// Interval between two looks of a sleeper that gets no notice of the other side's death.
 const UNWATCHED: Duration = Duration::from_millis(50);
 
 impl End {
     pub(super) fn new(
         side: Side,
-        region: Region,
+        region: SharedMemory,
         layout: Layout,
         descriptors: Descriptors,
     ) -> io::Result<End> {
         let Descriptors { memory, peers, bell } = descriptors;
-        let presence = Presence::new(&memory, MOST_ATTACHED)?;
+        let presence = Presence::new(&memory, MAX_ATTACHED)?;
         let ring = Arc::new(Ring::new(region, layout, bell, presence));
         Ok(End {
             side,
             peers: Some(Source::of_nonblocking(peers)),
             bell: Source::of_nonblocking(Arc::clone(&ring.bell)),
             memory,
-            alarm: Arc::new(Alarm {
+            hangup: Arc::new(HangupWaker {
                 ring: Arc::clone(&ring),
                 side,
-                suspicion: AtomicBool::new(true),
-                set: AtomicBool::new(false),
+                has_fired: AtomicBool::new(true),
+                is_registered: AtomicBool::new(false),
             }),
-            gone: AtomicBool::new(false),
+            disconnected: AtomicBool::new(false),
             departures: AtomicU32::new(0),
-            looks: AtomicU32::new(0),
-            spin: Spin::new(),
+            checks: AtomicU32::new(0),
+            spin: ProbeSpin::new(),
             ring,
         })
     }
 
-    /// Takes what has travelled, after a look at each of it.
+    /// Checks descriptors that have been received, and makes an end of them.
     pub(super) fn attach(
         side: Side,
         descriptors: Descriptors,
         fingerprint: u64,
     ) -> Result<End, AttachError> {
-        let region = Region::attach(&descriptors.memory)??;
+        let region = SharedMemory::attach(&descriptors.memory)?;
         let layout = Layout::read(&region, fingerprint)?;
         if socket::packet_pair_maker(descriptors.peers.as_fd()).is_err() {
             return Err(AttachError::NotAChannel("it has no socket to its other side"));
         }
         let Some(bell) = reopen::same_bell(descriptors.bell.as_fd())? else {
-            return Err(AttachError::NotAChannel("it has no pipe to wake by"));
+            return Err(AttachError::NotAChannel("it has no pipe for wake-ups"));
         };
         Ok(End::new(side, region, layout, Descriptors { bell, ..descriptors })?)
     }
 
-    /// What another process makes an end of the same side of.
+    /// Duplicates the descriptors, so that another process can make an end of the same side.
     ///
     /// # Errors
     ///
-    /// If there are no descriptors left.
+    /// Fails if no descriptors are left.
     pub(super) fn descriptors(&self) -> io::Result<Descriptors> {
         Ok(Descriptors {
             memory: self.memory.try_clone()?,
@@ -128,67 +128,71 @@ impl End {
         self.peers.as_ref().expect("it is there until the end is dropped")
     }
 
-    /// Whether nobody is left on the other side, as far as that is known without asking each time.
+    /// Returns true if no end is left on the other side, as far as is known without a system call
+    /// each time.
     #[inline]
-    pub(super) fn is_gone(&self) -> bool {
-        let looks = self.looks.load(Relaxed);
-        if looks < LOOKS
+    pub(super) fn is_disconnected(&self) -> bool {
+        let checks = self.checks.load(Relaxed);
+        if checks < CHECKS_PER_QUERY
             && self.ring.departures() == self.departures.load(Relaxed)
-            && !self.alarm.suspicion.load(SeqCst)
+            && !self.hangup.has_fired.load(SeqCst)
         {
-            self.looks.store(looks + 1, Relaxed);
-            return self.gone.load(Relaxed);
+            self.checks.store(checks + 1, Relaxed);
+            return self.disconnected.load(Relaxed);
         }
-        self.ask()
+        self.query_kernel()
     }
 
-    /// Asks the kernel.
+    /// Asks the kernel whether an end is left on the other side.
     #[cold]
-    fn ask(&self) -> bool {
-        self.looks.store(0, Relaxed);
+    fn query_kernel(&self) -> bool {
+        self.checks.store(0, Relaxed);
         self.departures.store(self.ring.departures(), Relaxed);
-        self.alarm.suspicion.store(false, SeqCst);
-        if socket::is_hung_up(self.peers()) {
-            self.gone.store(true, SeqCst);
+        self.hangup.has_fired.store(false, SeqCst);
+        if poll::is_hung_up(self.peers()) {
+            self.disconnected.store(true, SeqCst);
         }
-        self.gone.load(Relaxed)
+        self.disconnected.load(Relaxed)
     }
 
-    /// Has the alarm go off when nobody is left on the other side; `false` if that cannot be had.
-    fn watch(&self) -> bool {
-        if self.alarm.set.swap(true, SeqCst) {
+    /// Registers for a wake-up when no end is left on the other side; returns false if that is
+    /// impossible.
+    fn watch_peers(&self) -> bool {
+        if self.hangup.is_registered.swap(true, SeqCst) {
             return true;
         }
-        let waker = Waker::from(Arc::clone(&self.alarm));
+        let waker = Waker::from(Arc::clone(&self.hangup));
         for _ in 0..8 {
             match self.peers().poll_ready(Direction::Read, &mut Context::from_waker(&waker)) {
                 Poll::Pending => return true,
                 Poll::Ready(Err(_)) => break,
-                Poll::Ready(Ok(())) if self.ask() => return true,
-                // Nobody has any business to send anything here.
+                Poll::Ready(Ok(())) if self.query_kernel() => return true,
+                // No process sends anything through this socket; discard what a corrupted peer has
+                // sent.
                 Poll::Ready(Ok(())) => {
-                    let _ = socket::receive_packet(self.peers(), &mut [0; 64], Patience::Now);
+                    let _ = socket::receive_packet(self.peers(), &mut [0; 64], Blocking::No);
                 }
             }
         }
-        self.alarm.set.store(false, SeqCst);
+        self.hangup.is_registered.store(false, SeqCst);
         false
     }
 
-    /// Looks until there is something or `deadline` comes, and sleeps in between.
+    /// Calls `look` until it finds something or `deadline` comes, and sleeps in between.
     ///
-    /// What is there in the end counts, whatever has ended the wait.
+    /// Something found in the last look counts, even if the deadline or an interruption has ended
+    /// the wait.
     ///
     /// # Errors
     ///
-    /// `Disconnected`, `TimedOut`, `Interrupted`, `Broken`.
+    /// Fails with `Disconnected`, `TimedOut`, `Interrupted` or `Broken`.
     pub(super) fn wait<T>(
         &self,
         deadline: Option<Instant>,
         mut look: impl FnMut() -> Found<T>,
     ) -> Result<T, Reason> {
         if let Some(found) = self.spin.until(deadline, || match look() {
-            Found::Nothing | Found::Soon(_) => None,
+            Found::Nothing | Found::Busy(_) => None,
             found => Some(found),
         }) {
             return match found {
@@ -198,19 +202,20 @@ impl End {
         }
         let mut pause = PAUSE;
         loop {
-            let news = self.ring.arm(self.side, self.kind());
-            let watched = self.watch();
-            let gone = self.is_gone();
-            let soon = match look() {
-                Found::Nothing if gone => return Err(Reason::Disconnected),
-                // Its owner is one of those who are gone, or a lie.
-                Found::Soon(_) if gone && pause >= LONGEST_PAUSE => {
+            let epoch = self.ring.arm(self.side, self.kind());
+            let watched = self.watch_peers();
+            let disconnected = self.is_disconnected();
+            let busy = match look() {
+                Found::Nothing if disconnected => return Err(Reason::Disconnected),
+                // The claim's owner is dead, or the claim was never real.
+                Found::Busy(_) if disconnected && pause >= LONGEST_PAUSE => {
                     return Err(Reason::Disconnected);
                 }
                 Found::Nothing => false,
-                Found::Soon(unfinished) => {
-                    if unfinished.is_some_and(|claim| self.ring.settle(claim)) {
-                        // The next one may be another's, with messages behind it.
+                Found::Busy(unfinished) => {
+                    if unfinished.is_some_and(|claim| self.ring.reclaim(claim)) {
+                        // The next unfinished claim may be another process's, with messages behind
+                        // it.
                         pause = PAUSE;
                     }
                     true
@@ -223,24 +228,24 @@ impl End {
                 if park::is_plain_thread() {
                     return Err(Reason::TimedOut);
                 }
-                // Not without a turn for the others: the caller may look again and again.
-                let turn = park::wait(Some(now));
+                // Lets others run first: the caller may call again and again.
+                let turn = wait::for_wake(Some(now));
                 return match look() {
                     Found::Claimed(value) => Ok(value),
                     _ => Err(turn.map_or_else(Reason::Interrupted, |()| Reason::TimedOut)),
                 };
             }
-            let bound = match (soon, watched) {
+            let bound = match (busy, watched) {
                 (true, _) => Some(pause),
                 (false, false) => Some(UNWATCHED),
                 (false, true) => None,
             };
-            pause = if soon { (2 * pause).min(LONGEST_PAUSE) } else { PAUSE };
+            pause = if busy { (2 * pause).min(LONGEST_PAUSE) } else { PAUSE };
             let until = match (deadline, bound.map(|bound| now + bound)) {
                 (Some(deadline), Some(bound)) => Some(deadline.min(bound)),
                 (deadline, bound) => deadline.or(bound),
             };
-            if let Err(interrupted) = self.sleep(news, until) {
+            if let Err(interrupted) = self.sleep(epoch, until) {
                 return match look() {
                     Found::Claimed(value) => Ok(value),
                     _ => Err(Reason::Interrupted(interrupted)),
@@ -249,8 +254,8 @@ impl End {
         }
     }
 
-    /// What is seen of a handle.
-    pub(super) fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Shows an end for `Debug`.
+    pub(super) fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
             .field("len", &self.ring.len())
             .field("capacity", &self.ring.layout.capacity)
@@ -261,23 +266,24 @@ impl End {
         if park::is_plain_thread() { THREADS } else { OTHERS }
     }
 
-    /// Sleeps until `until`, or until those of this side are woken since they had this `news`. May return early.
-    fn sleep(&self, news: u32, until: Option<Instant>) -> Result<(), Interrupted> {
-        let word = self.ring.news(self.side);
+    /// Sleeps until `until`, or until this side has been woken since `epoch` was read. May return
+    /// early.
+    fn sleep(&self, epoch: u32, until: Option<Instant>) -> Result<(), Interrupted> {
+        let word = self.ring.epoch(self.side);
         if park::is_plain_thread() {
-            return park::wait_word(word, news, until);
+            return wait::for_word(word, epoch, until);
         }
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         let woken = self.bell.retry(Direction::Read, timeout, |_| match word.load(SeqCst) {
-            same if same == news => Err(io::ErrorKind::WouldBlock.into()),
+            same if same == epoch => Err(io::ErrorKind::WouldBlock.into()),
             _ => Ok(()),
         });
         match woken {
             Err(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
                 Some(interrupted) => Err(Interrupted::clone(interrupted)),
                 None if error.kind() == io::ErrorKind::TimedOut => Ok(()),
-                // There is no room to watch the bell.
-                None => park::wait(Some(Instant::now() + LONGEST_PAUSE)),
+                // The reactor has no room to watch the bell.
+                None => wait::for_wake(Some(Instant::now() + LONGEST_PAUSE)),
             },
             Ok(()) => Ok(()),
         }
@@ -286,30 +292,30 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        // Closed first: whoever is woken asks the kernel who is left.
+        // Close the socket first: those that are woken next ask the kernel whether an end is left.
         drop(self.peers.take());
         self.ring.depart(self.side);
     }
 }
 
-/// Wakes those of one end when there may be nobody left on the other side.
+/// Wakes the waiters of one end when the other side may have no end left.
 #[derive(Debug)]
-struct Alarm {
+struct HangupWaker {
     ring: Arc<Ring>,
     side: Side,
-    /// It has gone off, and nobody has asked the kernel since.
-    suspicion: AtomicBool,
-    /// It is set.
-    set: AtomicBool,
+    /// True from its wake-up until the kernel is next asked.
+    has_fired: AtomicBool,
+    /// True while it is registered with the reactor.
+    is_registered: AtomicBool,
 }
 
-impl Wake for Alarm {
+impl Wake for HangupWaker {
     fn wake(self: Arc<Self>) {
-        self.suspicion.store(true, SeqCst);
-        self.set.store(false, SeqCst);
+        self.has_fired.store(true, SeqCst);
+        self.is_registered.store(false, SeqCst);
         self.ring.wake_all(self.side);
     }
 }
 
-/// The error of [`Found::Broken`].
-pub(super) const BROKEN: Reason = Reason::Broken("a place in its queue that cannot be");
+/// The error for [`Found::Broken`].
+pub(super) const BROKEN: Reason = Reason::Broken("a position in its queue that cannot exist");

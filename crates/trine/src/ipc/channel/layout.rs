@@ -1,4 +1,4 @@
-//! What lies where in the memory of a channel, and what its words mean.
+//! The memory of a channel: offsets, words and their meanings.
 //!
 //! ```text
 //!   0        header: magic, capacity, longest message, fingerprint of the type; written once
@@ -7,74 +7,80 @@
 //!   384      receivers: which kinds sleep, the word that they sleep on
 //!   512      senders: likewise
 //!   640      departures, numbers used so far, attachments so far
-//!   768      the block to look at for a free one, a hint
+//!   768      the block at which to look for a free one, a hint
 //!   1024     slots, 128 bytes each:   word │ block, length │ 112 bytes of a short message
 //!   …        a word for each block, 128 bytes apart
-//!   …        blocks, one for each longer message:   lead │ message
+//!   …        blocks, one for each longer message:   padding │ message
 //! ```
 //!
-//! A *position* counts the messages: a lap and a slot's index. A slot's word is its whole truth; head and tail
-//! are hints that whoever finds them late moves on:
+//! A *position* counts messages: a lap and a slot's index. A slot's word alone determines its
+//! state. Head and tail are hints; a process that finds one out of date advances it.
 //!
 //! ```text
 //!   slot's word:   │ lap, 42 bits │ owner, 12 bits │ state, 8 bits │
 //!
-//!   FREE(lap) ──► WRITING(lap, owner) ──► FULL(lap) ──► READING(lap, owner) ──► EMPTIED(lap) = FREE(lap + 1)
-//!                      └─── owner has died ──► FREE(lap + 1) ◄── owner has died ───┘
+//!   FREE(lap) ──► WRITING(lap, owner) ──► FULL(lap) ──► READING(lap, owner) ──► EMPTIED(lap)
+//!                      │                                     │                = FREE(lap + 1)
+//!                      └─ owner has died ─► FREE(lap + 1) ◄──┘ owner has died
 //!
-//!   block's word:  FREE ──► HELD(attachment, owner) ──► IN_SLOT(position) ──► HELD(attachment, owner) ──► FREE
-//!                      a dead owner's, and one whose position has been passed, can be taken as if free
+//!   block's word:
+//!
+//!   FREE ──► HELD(attachment, owner) ──► IN_SLOT(position) ──► HELD(attachment, owner) ──► FREE
+//!      a block of a dead owner, and one whose position has been passed, can be taken as if FREE
 //! ```
 //!
-//! Each arrow is one atomic step, so a process that is killed at any instruction leaves one of these states.
+//! Each arrow is one atomic step. So a process that is killed at any instruction leaves one of
+//! these states.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::shared::SharedMemory;
 
-/// Begins the memory of every channel. The last byte is the number of this layout.
+/// First word of every channel's memory. The last byte is the version of this layout.
 const MAGIC: u64 = u64::from_le_bytes(*b"trine/c\x02");
 const MAGIC_OF_ALL: u64 = u64::MAX >> 8;
 
 const CAPACITY: usize = 8;
-const LONGEST: usize = 16;
+const MAX_MESSAGE: usize = 16;
 const FINGERPRINT: usize = 24;
 pub(super) const TAIL: usize = 128;
 pub(super) const HEAD: usize = 256;
-/// Of each side: a word of the kinds that sleep, and one that they sleep on.
+/// Two words of each side: the kinds of waiters that sleep, and the word that threads sleep on.
 pub(super) const RECEIVERS: usize = 384;
 pub(super) const SENDERS: usize = 512;
-/// How often a process has given up its last end of a side.
+/// Counts how often a process has closed its last end of a side.
 pub(super) const DEPARTURES: usize = 640;
-/// The numbers below have been somebody's.
+/// All numbers below this one have been in use.
 pub(super) const NUMBERS: usize = 648;
-/// How many have attached so far.
+/// Counts the attachments so far.
 pub(super) const ATTACHMENTS: usize = 656;
-/// Where a free block may be.
+/// Hint to a free block.
 pub(super) const NEXT_BLOCK: usize = 768;
 const SLOTS: usize = 1024;
 const SLOT: usize = 128;
-/// Longest message that lies in its slot.
+/// Longest message that is stored in its slot.
 pub(super) const INLINE: usize = SLOT - 16;
-/// Between the words of two blocks: whoever changes one takes no other from the processors that use them.
+/// Distance between the words of two blocks: changing one invalidates no cache line of another.
 const BLOCK_WORD: usize = 128;
-/// A long string of bytes begins in a cache line as it does in memory of its own, behind the allocator's 16 bytes. A copy
-/// is slower to what lies askew, and on some processors (Zen) several times so to a place a little further behind the
-/// beginning of a page than where it comes from.
+/// Alignment of a long string of bytes within a cache line: the same as on the heap, behind the
+/// allocator's header of 16 bytes. Copies between different alignments are slower. On some
+/// processors (Zen) a copy is several times slower if its target lies a little further behind the
+/// beginning of a page than its source.
 const START: usize = 16;
 const ALIGNMENT: usize = 64;
 
-/// How many bytes behind the beginning of a block a message begins that has a long string behind its first `len` bytes.
-pub(super) fn lead(len: usize) -> usize {
+/// Returns the padding at the beginning of a block for a message whose long string comes behind
+/// `len` other bytes.
+pub(super) fn padding(len: usize) -> usize {
     (START + ALIGNMENT - len % ALIGNMENT) % ALIGNMENT
 }
-/// Blocks for messages that are being written or read, beside those in slots.
+/// Blocks for messages that are being written or read, beside those that belong to slots.
 const SPARE_BLOCKS: usize = 8;
 
-/// Most processes that can be attached at a time.
-pub(super) const MOST_ATTACHED: u32 = 1 << 12;
-/// Most messages in a channel.
-pub(super) const MOST_SLOTS: usize = 1 << 20;
+/// Limit of the processes that are attached at a time.
+pub(super) const MAX_ATTACHED: u32 = 1 << 12;
+/// Limit of the messages in a channel.
+pub(super) const MAX_SLOTS: usize = 1 << 20;
 
 const INDEX_BITS: u32 = 20;
 const LAP_BITS: u32 = 42;
@@ -94,35 +100,36 @@ impl Position {
         self.0 >> INDEX_BITS
     }
 
-    /// Whether it can be one at all.
+    /// Returns true if a channel of this capacity has this position.
     #[inline]
-    pub(super) fn is_sane(self, capacity: usize) -> bool {
+    pub(super) fn is_valid(self, capacity: usize) -> bool {
         self.index() < capacity && self.lap() >> LAP_BITS == 0
     }
 }
 
-/// How many laps `a` is ahead of `b`; laps wrap around.
+/// Returns how many laps `a` is ahead of `b`; laps wrap around.
 #[inline]
 pub(super) fn laps_ahead(a: u64, b: u64) -> i64 {
     (a.wrapping_sub(b) << (64 - LAP_BITS)).cast_signed() >> (64 - LAP_BITS)
 }
 
-/// What a slot holds.
+/// The state of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing; the sender at this position may claim it.
+    /// Empty; the sender at this position may claim it.
     Free,
-    /// What its owner, a sender, writes just now.
+    /// Its owner, a sender, is writing a message.
     Writing,
-    /// A message.
+    /// Holds a message.
     Full,
-    /// What its owner, a receiver, takes out just now.
+    /// Its owner, a receiver, is taking the message out.
     Reading,
-    /// In a word only: as `Free` of the next lap, but one change of the lowest bits away from `Reading`.
+    /// Only in a word: means `Free` of the next lap, but differs from `Reading` only in its lowest
+    /// bits, so one atomic operation of the kernel can make the change.
     Emptied,
 }
 
-/// A slot's word.
+/// The word of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
@@ -140,10 +147,10 @@ impl Word {
 
     #[inline]
     pub(super) fn owner(self) -> u32 {
-        (self.0 >> 8) as u32 & (MOST_ATTACHED - 1)
+        (self.0 >> 8) as u32 & (MAX_ATTACHED - 1)
     }
 
-    /// `None`: somebody has written nonsense.
+    /// Returns the state; `None` if the word is corrupted.
     #[inline]
     pub(super) fn state(self) -> Option<State> {
         Some(match self.0 as u8 {
@@ -156,113 +163,116 @@ impl Word {
         })
     }
 
-    /// The word of the same slot when what it holds is done with.
+    /// Returns the word of the same slot once its content is done with.
     #[inline]
     pub(super) fn freed(self) -> Word {
         Word::new(State::Free, 0, self.lap().wrapping_add(1))
     }
 }
 
-/// What a slot says of its message, in one word:
+/// A slot's description of its message, in one word:
 ///
 /// ```text
-///   │ block's lead, 8 bits │ block's number + 1, 24 bits │ length, 32 bits │
+///   │ block's padding, 8 bits │ block's number + 1, 24 bits │ length, 32 bits │
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Described {
-    /// In bytes.
+pub(super) struct MessageHeader {
+    /// Length in bytes.
     pub(super) len: usize,
-    /// The number of the block in which it lies, if that is not the slot, and how many bytes behind its beginning.
+    /// Index of the block that holds the message, and the padding before it; `None` if the slot
+    /// itself holds it.
     pub(super) block: Option<(usize, usize)>,
 }
 
-impl Described {
+impl MessageHeader {
     #[inline]
     pub(super) fn to_word(self) -> u64 {
-        let (number, lead) = self.block.map_or((0, 0), |(block, lead)| (block + 1, lead));
-        ((lead as u64) << 56) | ((number as u64) << 32) | self.len as u64
+        let (number, padding) = self.block.map_or((0, 0), |(block, padding)| (block + 1, padding));
+        ((padding as u64) << 56) | ((number as u64) << 32) | self.len as u64
     }
 
     #[inline]
-    pub(super) fn of_word(word: u64) -> Described {
-        let (lead, number) = ((word >> 56) as usize, (word >> 32) as usize & ((1 << 24) - 1));
-        let block = number.checked_sub(1).map(|block| (block, lead));
-        Described { len: word as u32 as usize, block }
+    pub(super) fn from_word(word: u64) -> MessageHeader {
+        let (padding, number) = ((word >> 56) as usize, (word >> 32) as usize & ((1 << 24) - 1));
+        let block = number.checked_sub(1).map(|block| (block, padding));
+        MessageHeader { len: word as u32 as usize, block }
     }
 }
 
-/// What the memory of one channel looks like; a private copy, so that nobody else can change it.
+/// The layout of one channel's memory. It is a private copy, so that no other process can change
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// How many slots.
+    /// Number of slots.
     pub(super) capacity: usize,
-    /// Longest message, in bytes.
-    pub(super) longest: usize,
-    /// How many blocks.
+    /// Size limit of a message in bytes.
+    pub(super) max_message: usize,
+    /// Number of blocks.
     pub(super) blocks: usize,
     block_words: usize,
     block_area: usize,
     block_stride: usize,
-    /// Bytes in all.
+    /// Total length in bytes.
     pub(super) len: usize,
 }
 
-/// Why memory is not that of a channel of this type.
+/// The reason why memory is not that of a channel of this type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Strange {
-    /// It is none of a channel's.
+pub(super) enum Mismatch {
+    /// It was never a channel's.
     Memory,
     /// It has another layout.
     Build,
-    /// It carries other messages.
+    /// It carries messages of another type.
     Type,
 }
 
 impl Layout {
-    /// `None` if no address space can hold it.
-    pub(super) fn new(capacity: usize, longest: usize) -> Option<Layout> {
-        let blocks = if longest <= INLINE { 0 } else { capacity.checked_add(SPARE_BLOCKS)? };
+    /// Returns `None` if no address space can hold it.
+    pub(super) fn new(capacity: usize, max_message: usize) -> Option<Layout> {
+        let blocks = if max_message <= INLINE { 0 } else { capacity.checked_add(SPARE_BLOCKS)? };
         let round = |bytes: usize, to: usize| bytes.checked_next_multiple_of(to);
         let block_stride = round(
-            longest.checked_add(ALIGNMENT - 1)?,
-            if longest < 4096 { ALIGNMENT } else { 4096 },
+            max_message.checked_add(ALIGNMENT - 1)?,
+            if max_message < 4096 { ALIGNMENT } else { 4096 },
         )?;
         let block_words = SLOTS.checked_add(capacity.checked_mul(SLOT)?)?;
         let block_area = round(block_words.checked_add(blocks.checked_mul(BLOCK_WORD)?)?, 4096)?;
         let len = block_area.checked_add(blocks.checked_mul(block_stride)?)?;
         isize::try_from(len).ok()?;
-        u32::try_from(longest).ok()?;
-        Some(Layout { capacity, longest, blocks, block_words, block_area, block_stride, len })
+        u32::try_from(max_message).ok()?;
+        Some(Layout { capacity, max_message, blocks, block_words, block_area, block_stride, len })
     }
 
-    /// Describes itself in memory that was just made.
-    pub(super) fn write(&self, region: &Region, fingerprint: u64) {
+    /// Writes the header into fresh memory.
+    pub(super) fn write(&self, region: &SharedMemory, fingerprint: u64) {
         region.word(CAPACITY).store(self.capacity as u64, Relaxed);
-        region.word(LONGEST).store(self.longest as u64, Relaxed);
+        region.word(MAX_MESSAGE).store(self.max_message as u64, Relaxed);
         region.word(FINGERPRINT).store(fingerprint, Relaxed);
         region.word(0).store(MAGIC, Release);
     }
 
-    /// Reads it once, and believes it if the memory has the size that follows.
-    pub(super) fn read(region: &Region, fingerprint: u64) -> Result<Layout, Strange> {
+    /// Reads the header once, and accepts it if the memory has exactly the length that follows from
+    /// it.
+    pub(super) fn read(region: &SharedMemory, fingerprint: u64) -> Result<Layout, Mismatch> {
         if region.len() < SLOTS {
-            return Err(Strange::Memory);
+            return Err(Mismatch::Memory);
         }
         let word = |offset| region.word(offset).load(Acquire);
         match word(0) {
             MAGIC => {}
-            other if other & MAGIC_OF_ALL == MAGIC & MAGIC_OF_ALL => return Err(Strange::Build),
-            _ => return Err(Strange::Memory),
+            other if other & MAGIC_OF_ALL == MAGIC & MAGIC_OF_ALL => return Err(Mismatch::Build),
+            _ => return Err(Mismatch::Memory),
         }
         let number = |offset| usize::try_from(word(offset)).ok();
         let layout = number(CAPACITY)
-            .filter(|capacity| (1..=MOST_SLOTS).contains(capacity))
-            .and_then(|capacity| Layout::new(capacity, number(LONGEST)?))
+            .filter(|capacity| (1..=MAX_SLOTS).contains(capacity))
+            .and_then(|capacity| Layout::new(capacity, number(MAX_MESSAGE)?))
             .filter(|layout| layout.len == region.len())
-            .ok_or(Strange::Memory)?;
+            .ok_or(Mismatch::Memory)?;
         match word(FINGERPRINT) == fingerprint {
             true => Ok(layout),
-            false => Err(Strange::Type),
+            false => Err(Mismatch::Type),
         }
     }
 
@@ -281,13 +291,13 @@ impl Layout {
         self.block_area + block * self.block_stride
     }
 
-    /// Whether there is room for such a message where it says that it lies.
+    /// Returns true if the message fits into the place that its header names.
     #[inline]
-    pub(super) fn holds(&self, message: &Described) -> bool {
+    pub(super) fn holds(&self, message: &MessageHeader) -> bool {
         match message.block {
             None => message.len <= INLINE,
-            Some((block, lead)) => {
-                message.len <= self.longest && block < self.blocks && lead < ALIGNMENT
+            Some((block, padding)) => {
+                message.len <= self.max_message && block < self.blocks && padding < ALIGNMENT
             }
         }
     }
@@ -303,7 +313,7 @@ impl Layout {
         }
     }
 
-    /// How many positions lie between both.
+    /// Returns the number of positions between both.
     pub(super) fn distance(&self, from: Position, to: Position) -> usize {
         let laps = laps_ahead(to.lap(), from.lap());
         let indices = to.index() as i64 - from.index() as i64;
@@ -312,7 +322,7 @@ impl Layout {
     }
 }
 
-/// What tells types apart that travel: their name and size.
+/// Returns a hash of the type's name and size: both sides of a channel must have the same.
 pub(super) fn fingerprint<T>() -> u64 {
     let name = std::any::type_name::<T>();
     let size = (size_of::<T>() as u64).to_le_bytes();
@@ -336,7 +346,7 @@ mod tests {
         assert_eq!(layout.distance(Position(0), Position(2)), 2);
         let last = Position(((1 << LAP_BITS) - 1) << INDEX_BITS | 2);
         let first = layout.next(last);
-        assert!(last.is_sane(3) && !last.is_sane(2) && first.is_sane(3));
+        assert!(last.is_valid(3) && !last.is_valid(2) && first.is_valid(3));
         assert_eq!(first, Position(0));
         assert_eq!(laps_ahead(first.lap(), last.lap()), 1);
         assert_eq!(layout.distance(last, first), 1);
@@ -349,7 +359,7 @@ mod tests {
 
     #[test]
     fn sizes_that_no_memory_has_are_refused() {
-        assert!(Layout::new(MOST_SLOTS, u32::MAX as usize).is_some());
+        assert!(Layout::new(MAX_SLOTS, u32::MAX as usize).is_some());
         assert!(Layout::new(1, u32::MAX as usize + 1).is_none());
         assert!(Layout::new(1, usize::MAX).is_none());
         assert_eq!(Layout::new(5, INLINE).unwrap().blocks, 0);
@@ -357,19 +367,19 @@ mod tests {
 
     #[test]
     fn what_a_slot_says_is_read_as_it_was_said_and_has_room() {
-        let layout = Layout::new(MOST_SLOTS, 5000).unwrap();
+        let layout = Layout::new(MAX_SLOTS, 5000).unwrap();
         let last = layout.blocks - 1;
         for len in 0..300 {
-            assert_eq!((len + lead(len)) % ALIGNMENT, START);
-            for block in [None, Some((0, lead(len))), Some((last, lead(len)))] {
-                let message = Described { len, block };
-                assert_eq!(Described::of_word(message.to_word()), message);
+            assert_eq!((len + padding(len)) % ALIGNMENT, START);
+            for block in [None, Some((0, padding(len))), Some((last, padding(len)))] {
+                let message = MessageHeader { len, block };
+                assert_eq!(MessageHeader::from_word(message.to_word()), message);
                 assert_eq!(layout.holds(&message), block.is_some() || len <= INLINE);
             }
         }
-        let end = layout.block(last) + lead(0) + 5000;
+        let end = layout.block(last) + padding(0) + 5000;
         assert!(end <= layout.len && layout.block(last) + ALIGNMENT - 1 + 5000 <= layout.len);
-        let at = |len, block| layout.holds(&Described { len, block: Some(block) });
+        let at = |len, block| layout.holds(&MessageHeader { len, block: Some(block) });
         assert!(at(5000, (last, 63)));
         assert!(!at(5001, (last, 0)) && !at(5000, (last + 1, 0)) && !at(1, (0, 64)));
     }

@@ -1,25 +1,33 @@
-//! Channels between processes: typed messages in shared memory, from many senders to many receivers.
+//! Channels between processes: typed messages in shared memory, many senders to many receivers.
 //!
 //! ```text
 //!   sender ──encodes──► slot or block of the memory ──copied, decoded──► receiver
 //! ```
 //!
-//! An end can be sent to another process, and cloned there. Each message goes to one receiver; those of one
-//! sender arrive in order. A process may die at any moment, also by SIGKILL: messages that it has sent
-//! are received, one that it was just sending or receiving is lost with it, and the others go on. When the last end of
-//! one side is gone, in all processes, the other side learns it.
+//! An end can be sent to another process, and cloned there. Each message goes to one receiver;
+//! messages of one sender arrive in order.
 //!
-//! What lies in the memory is another process's word. It is copied before it is looked at, and believed no further
-//! than it can be checked: a peer that has gone mad makes errors here, no undefined behaviour. (It can send what
-//! it wants, and keep messages from arriving; a wait still ends by cancellation, by time, and when no peer is left.)
+//! A process may die at any moment, also by SIGKILL. Messages that it has sent are received. A
+//! message that it was just sending or receiving is lost with it. The other processes go on. When
+//! the last end of one side is closed in all processes, the other side is notified.
 //!
-//! | file | what it holds |
+//! The memory is untrusted, because every process with an end can write to it. A message is copied
+//! before it is checked, and used only after the check. So a corrupted peer causes errors here,
+//! never undefined behaviour. It can still send arbitrary messages and keep others from arriving. A
+//! wait always ends by cancellation, by its timeout, or when no peer is left.
+//!
+//! | file | contents |
 //! |---|---|
-//! | `sender.rs`, `receiver.rs`, `error.rs` | what a user sees |
-//! | `travel.rs` | how ends get into other processes |
-//! | `codec.rs`, `decode.rs` | messages as bytes |
-//! | `end.rs`, `spin.rs` | descriptors, and how one waits |
-//! | `ring.rs`, `block.rs`, `layout.rs` | the memory |
+//! | `sender.rs`, `receiver.rs` | the ends as a user sees them |
+//! | `error.rs` | [`SendError`], [`RecvError`], [`AttachError`] |
+//! | `travel.rs` | sending an end to another process |
+//! | `codec.rs` | encoding and decoding of messages |
+//! | `decode.rs` | decoding in place, from untrusted memory |
+//! | `end.rs` | an end's descriptors, and its waits |
+//! | `spin.rs` | spinning before a wait |
+//! | `ring.rs` | the queue, and its wake-ups |
+//! | `block.rs` | blocks for long messages |
+//! | `layout.rs` | the memory, word by word |
 
 use std::io;
 use std::marker::PhantomData;
@@ -50,18 +58,21 @@ pub use receiver::{Iter, Receiver};
 pub use sender::Sender;
 
 use crate::sys::io::{reopen, socket};
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::memfd::Unfit;
+use crate::sys::memory::shared::SharedMemory;
 use end::{Descriptors, End};
-use layout::{Layout, MOST_SLOTS, fingerprint};
+use layout::{Layout, MAX_SLOTS, fingerprint};
 use ring::Side;
 
-/// Most bytes of a message, where nothing else was said.
+/// Size limit of a message where the caller gives none.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-/// Makes a channel between processes with room for `capacity` messages, each of up to 1 MiB when it is encoded.
+/// Creates a channel between processes with room for `capacity` messages of up to 1 MiB each when
+/// encoded.
 ///
-/// Its ends travel as arguments and results of process tasks; see also [`channel_with`]. Memory is taken as
-/// messages touch it. Byte strings are copied at once if serde knows them as such (`serde_bytes`).
+/// Its ends travel as arguments and results of process tasks; [`channel_with`] sets another size. A
+/// page of memory is allocated when a message first touches it. Byte strings are copied as a whole
+/// if serde knows them as such (`serde_bytes`).
 ///
 /// ```
 /// use trine::ipc;
@@ -75,7 +86,8 @@ const MAX_MESSAGE_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 ///
-/// If there are no descriptors left (it takes four for each end), no `/proc` is there, or `capacity` is 0 or more than a million.
+/// Fails if no descriptors are left (each end takes four), if there is no `/proc`, or if `capacity`
+/// is 0 or more than a million.
 pub fn channel<T>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)>
 where
     T: Serialize + DeserializeOwned,
@@ -83,7 +95,7 @@ where
     channel_with(capacity, MAX_MESSAGE_BYTES)
 }
 
-/// As [`channel`], for messages of up to `max_message_bytes` each when they are encoded.
+/// Creates a [`channel`] for messages of up to `max_message_bytes` each when encoded.
 ///
 /// ```
 /// let (sender, receiver) = trine::ipc::channel_with::<String>(4, 100)?;
@@ -95,7 +107,7 @@ where
 ///
 /// # Errors
 ///
-/// As `channel`, and if an address space cannot hold `capacity` such messages.
+/// Fails as `channel` does, and if `capacity` such messages do not fit into an address space.
 pub fn channel_with<T>(
     capacity: usize,
     max_message_bytes: usize,
@@ -104,24 +116,27 @@ where
     T: Serialize + DeserializeOwned,
 {
     let layout = Some(max_message_bytes)
-        .filter(|_| (1..=MOST_SLOTS).contains(&capacity))
-        .and_then(|longest| Layout::new(capacity, longest))
+        .filter(|_| (1..=MAX_SLOTS).contains(&capacity))
+        .and_then(|max_message| Layout::new(capacity, max_message))
         .ok_or_else(|| {
             let text = format!(
-                "a channel of {capacity} messages of {max_message_bytes} bytes: the capacity is to be 1 to \
-                 {MOST_SLOTS}, a message less than 4 GiB, and all of them fit into an address space"
+                "a channel of {capacity} messages of {max_message_bytes} bytes: the capacity must \
+                 be 1 to {MAX_SLOTS}, a message shorter than 4 GiB, and all of them must fit into \
+                 an address space"
             );
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
-    let (region, memory) = Region::create(layout.len)?;
+    let (region, memory) = SharedMemory::create(c"trine-channel", layout.len)?;
     layout.write(&region, fingerprint::<T>());
     let (senders, receivers) = socket::packet_pair()?;
     let bell = reopen::bell()?;
     let again = reopen::reopen(bell.as_fd())?;
     let sending = Descriptors { memory: memory.try_clone()?, peers: senders, bell: again };
     let receiving = Descriptors { memory, peers: receivers, bell };
-    let again = Region::attach(&receiving.memory)?
-        .map_err(|_| io::Error::other("the kernel does not seal memory"))?;
+    let again = SharedMemory::attach(&receiving.memory).map_err(|unfit| match unfit {
+        Unfit::System(error) => error,
+        _ => io::Error::other("the kernel does not seal memory"),
+    })?;
     let sender = End::new(Side::Sender, region, layout, sending)?;
     let receiver = End::new(Side::Receiver, again, layout, receiving)?;
     Ok((

@@ -15,18 +15,20 @@ use super::error::{Reason, RecvError};
 use super::layout::Position;
 use super::ring::Found;
 
-/// The receiving end of a channel between processes. Clones share the messages: each message goes to one of them.
-/// The channel is disconnected for the senders when the last one, in all processes, is gone.
+/// The receiving end of a channel between processes. Clones share the messages: each message goes
+/// to one of them.
+///
+/// The senders are disconnected when the last clone, in all processes, is dropped.
 pub struct Receiver<T> {
     pub(super) end: Arc<End>,
     pub(super) messages: PhantomData<fn() -> T>,
 }
 
 impl<T: Serialize + DeserializeOwned> Receiver<T> {
-    /// Takes the next message: waits until there is one.
+    /// Takes the next message, and waits until there is one.
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none. Messages of a sender that has
-    /// ended since, however it did, are still received.
+    /// Parks the calling coroutine, or the thread outside a coroutine. Messages are received even
+    /// if their sender has exited or died since.
     ///
     /// ```
     /// let (sender, receiver) = trine::ipc::channel(8)?;
@@ -39,9 +41,9 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// If there is no message and no sender left in any process, the task was cancelled while it waited, the
-    /// message cannot be decoded, or another process has damaged the channel. After the last two the channel can
-    /// be used further.
+    /// Fails if there is no message and no sender is left in any process, if the task is cancelled
+    /// while it waits, if the message cannot be decoded, and if another process has corrupted the
+    /// channel. After the last two the channel remains usable.
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.take_until(None)
@@ -49,23 +51,31 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
 
     /// Takes the next message if there is one.
     ///
+    /// ```
+    /// let (sender, receiver) = trine::ipc::channel(8)?;
+    /// assert!(receiver.try_recv().unwrap_err().is_empty());
+    /// sender.send(7)?;
+    /// assert_eq!(receiver.try_recv()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and if there is none now. That the last sender was killed may be told some calls
-    /// later.
+    /// Fails as [`recv`](Self::recv) does, and if there is no message now. After the last sender
+    /// was killed, it may take some calls until the error says so.
     #[inline]
     pub fn try_recv(&self) -> Result<T, RecvError> {
         let ring = &*self.end.ring;
         let reason = match self.look() {
             Found::Claimed(position) => return open(codec::unpack(ring, position)),
             Found::Broken => end::BROKEN,
-            Found::Soon(_) => Reason::Empty,
-            Found::Nothing => match self.end.is_gone() {
+            Found::Busy(_) => Reason::Empty,
+            Found::Nothing => match self.end.is_disconnected() {
                 false => Reason::Empty,
-                // What was sent before is there now.
+                // Messages that were sent before are visible now.
                 true => match self.look() {
                     Found::Claimed(position) => return open(codec::unpack(ring, position)),
-                    Found::Soon(_) => Reason::Empty,
+                    Found::Busy(_) => Reason::Empty,
                     _ => Reason::Disconnected,
                 },
             },
@@ -73,21 +83,32 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
         Err(RecvError { reason })
     }
 
-    /// As [`recv`](Self::recv), for at most `timeout`.
+    /// Takes the next message, and waits for it for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = trine::ipc::channel::<u32>(8)?;
+    /// let error = receiver.recv_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// # drop(sender);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As `recv`, and if the time was up first.
+    /// Fails as [`recv`](Self::recv) does, and when the timeout is over.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
         self.take_until(Instant::now().checked_add(timeout))
     }
 
-    /// Claims a message; one who never waits also has to end what the dead have begun.
+    /// Claims a message. A caller that never waits must also reclaim what a dead process has left
+    /// unfinished.
     #[inline]
     fn look(&self) -> Found<Position> {
         let ring = &*self.end.ring;
         match ring.claim_to_read() {
-            Found::Soon(Some(claim)) if ring.settle(claim) => ring.claim_to_read(),
+            Found::Busy(Some(claim)) if ring.reclaim(claim) => ring.claim_to_read(),
             found => found,
         }
     }
@@ -98,7 +119,7 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
         let position = match ring.claim_to_read() {
             Found::Claimed(position) => position,
             Found::Broken => return Err(RecvError { reason: end::BROKEN }),
-            Found::Nothing | Found::Soon(_) => self
+            Found::Nothing | Found::Busy(_) => self
                 .end
                 .wait(deadline, || ring.claim_to_read())
                 .map_err(|reason| RecvError { reason })?,
@@ -106,7 +127,8 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
         open(codec::unpack(ring, position))
     }
 
-    /// The messages as they come, until no sender is left. Waits as [`recv`](Self::recv).
+    /// Returns an iterator over the messages, which ends when no sender is left. It waits as
+    /// [`recv`](Self::recv) does.
     ///
     /// ```
     /// let (sender, receiver) = trine::ipc::channel(8)?;
@@ -118,7 +140,8 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Its items are results: a message that cannot be decoded does not end it, a cancellation does.
+    /// Its items are results: it goes on after a message that cannot be decoded, and ends after a
+    /// cancellation.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self, ended: false }
     }
@@ -147,7 +170,7 @@ impl<T> Receiver<T> {
 
     /// Most bytes of an encoded message.
     pub fn max_message_bytes(&self) -> usize {
-        self.end.ring.layout.longest
+        self.end.ring.layout.max_message
     }
 }
 
@@ -159,11 +182,11 @@ impl<T> Clone for Receiver<T> {
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.end.show("Receiver", f)
+        self.end.fmt_as("Receiver", f)
     }
 }
 
-/// The messages of a [`Receiver`], see [`iter`](Receiver::iter).
+/// The messages of a [`Receiver`]; made by [`iter`](Receiver::iter).
 #[derive(Debug)]
 pub struct Iter<'a, T> {
     receiver: &'a Receiver<T>,

@@ -1,47 +1,51 @@
-//! The queue: slots that are claimed, filled, taken and freed by processes each of which may die at any step.
+//! The queue: slots that processes claim, fill, take and free. Any of them may die at any step.
 //!
-//! Every step is one compare-and-swap of one slot's word (`layout.rs` has the states), and head and tail are
-//! hints that anybody moves on, as in the array queue of Tsigas and Zhang ("A simple, fast and scalable
-//! non-blocking concurrent FIFO queue for shared memory multiprocessor systems", 2001). What is claimed and
-//! not finished belongs to a number; if nobody has that number any more, whoever comes across it frees it.
+//! Every step is one compare-and-swap of one slot's word (`layout.rs` has the states). Head and
+//! tail are hints that any process advances, as in the array queue of Tsigas and Zhang ("A simple,
+//! fast and scalable non-blocking concurrent FIFO queue for shared memory multiprocessor systems",
+//! 2001). An unfinished claim belongs to a number. Once no living process has that number, the next
+//! process that finds the claim frees it.
 //!
-//! # Who wakes whom, so that no death loses a wake-up
+//! # Wake-ups survive every death
 //!
-//! One who would sleep *arms* its side first, looks once more, and sleeps without bound only if the slot it
-//! needs is `FREE` (a receiver) or `FULL` (a sender). One who claims that slot wakes the armed side **between the
-//! claim and its end**, or at its end in one step of the kernel (`FUTEX_WAKE_OP`, in which nobody is killed). Killed
-//! before the wake-up, it has delivered nothing; killed after it, those who were woken find its unfinished claim,
-//! and free it. They wait for a claim's end with a bound, and not only for a wake-up.
-//! The mark is taken off after that, unless somebody has armed meanwhile.
+//! A process that is about to sleep first *arms* its side, then looks once more. It sleeps without
+//! bound only if the slot that it needs is `FREE` (a receiver) or `FULL` (a sender).
 //!
-//! A bell cannot be rung in one step with the end of a claim. It is rung before, and once more behind if somebody
-//! has come too early and armed again.
+//! The process that claims that slot wakes the armed side **between the claim and its end**, or at
+//! its end in one step of the kernel (`FUTEX_WAKE_OP`, during which no process is killed). If it is
+//! killed before the wake-up, it has delivered nothing. If it is killed after the wake-up, the
+//! woken processes find its unfinished claim and free it: they wait for a claim's end with a bound,
+//! and not only for a wake-up. The claimer clears the marks of the armed side after that, unless a
+//! process has armed it meanwhile.
 //!
-//! Ordering: arming and claiming are both `SeqCst`, as are the looks that follow; so of a sleeper and a
-//! claimer one sees the other.
+//! The bell cannot be rung in one step with the end of a claim. It is rung before, and once more
+//! after, if a process woke too early and armed again.
+//!
+//! Ordering: arming and claiming are both `SeqCst`, as are the looks that follow. So of a sleeper
+//! and a claimer, at least one sees the other.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use super::layout::{
-    ATTACHMENTS, DEPARTURES, Described, HEAD, Layout, NUMBERS, Position, RECEIVERS, SENDERS, State,
-    TAIL, Word, laps_ahead,
+    ATTACHMENTS, DEPARTURES, HEAD, Layout, MessageHeader, NUMBERS, Position, RECEIVERS, SENDERS,
+    State, TAIL, Word, laps_ahead,
 };
 use crate::sys::atomic::{AtomicU32, AtomicU64};
 use crate::sys::futex;
 use crate::sys::io::reopen;
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::shared::SharedMemory;
 use crate::sys::presence::Presence;
 
-/// Of a side's first word: threads sleep on its second one.
+/// Mark in a side's first word: threads sleep on its second word.
 pub(super) const THREADS: u32 = 1;
-/// Others wait for the bell.
+/// Mark in a side's first word: coroutines wait for the bell.
 pub(super) const OTHERS: u32 = 2;
-/// Above these two the word counts who has armed.
+/// Both marks. The bits above them count how often the side was armed.
 const KINDS: u32 = THREADS | OTHERS;
 
-/// Who does something with a channel.
+/// A side of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Sender,
@@ -65,53 +69,59 @@ impl Side {
     }
 }
 
-/// What a look at the queue has found.
+/// The result of a look at the queue.
 #[derive(Debug)]
 pub(super) enum Found<T> {
-    /// A slot that is the caller's now, or what was in one.
+    /// A slot that the caller has claimed, or the message of one.
     Claimed(T),
-    /// No message, or no room: a wake-up tells when that changes.
+    /// No message, or no room. A wake-up reports when that changes.
     Nothing,
-    /// Somebody else is in the middle of something, of a claim if one is named: look again soon.
-    Soon(Option<Unfinished>),
-    /// Nonsense, which another process must have written.
+    /// Another process is in the middle of a step, of the claim if one is given: look again soon.
+    Busy(Option<Unfinished>),
+    /// The memory is corrupted, which another process must have done.
     Broken,
 }
 
-/// A claim that somebody has not ended.
+/// A claim that another process has not ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unfinished {
     index: usize,
     word: Word,
 }
 
-/// A channel's memory, as one process sees it.
+/// A channel's memory as one process sees it.
 #[derive(Debug)]
 pub(super) struct Ring {
-    pub(super) region: Region,
+    pub(super) region: SharedMemory,
     pub(super) layout: Layout,
     pub(super) bell: Arc<OwnedFd>,
     presence: Presence,
-    /// Nobody else has or had this one.
+    /// Unique among all attachments of the channel.
     attachment: u64,
 }
 
-/// How often a claim goes after hints that others move before it lets them be.
-const CHASES: u32 = 1000;
+/// Attempts to claim a slot while others advance the hints, before the caller backs off.
+const MAX_CLAIM_ATTEMPTS: u32 = 1000;
 
 impl Ring {
-    pub(super) fn new(region: Region, layout: Layout, bell: OwnedFd, presence: Presence) -> Ring {
+    pub(super) fn new(
+        region: SharedMemory,
+        layout: Layout,
+        bell: OwnedFd,
+        presence: Presence,
+    ) -> Ring {
         let attachment = region.word(ATTACHMENTS).fetch_add(1, Relaxed) & ((1 << 48) - 1);
         let ring = Ring { region, layout, bell: Arc::new(bell), presence, attachment };
         let number = u64::from(ring.number());
         if ring.region.word(NUMBERS).fetch_max(number + 1, AcqRel) > number {
-            ring.free_of_predecessor();
+            ring.free_claims_of_predecessor();
         }
         ring
     }
 
-    /// Frees what the last one of this number has left unfinished; others would take it for ours.
-    fn free_of_predecessor(&self) {
+    /// Frees the unfinished claims of a dead process that had this process's number; others would
+    /// take them for its own.
+    fn free_claims_of_predecessor(&self) {
         for index in 0..self.layout.capacity {
             let slot = self.slot(index);
             let word = Word(slot.load(Acquire));
@@ -133,7 +143,7 @@ impl Ring {
         self.attachment
     }
 
-    pub(super) fn is_there(&self, number: u32) -> bool {
+    pub(super) fn is_alive(&self, number: u32) -> bool {
         self.presence.is_there(number)
     }
 
@@ -145,20 +155,20 @@ impl Ring {
     #[inline]
     fn hint(&self, offset: usize) -> Option<Position> {
         let position = Position(self.region.word(offset).load(Acquire));
-        position.is_sane(self.layout.capacity).then_some(position)
+        position.is_valid(self.layout.capacity).then_some(position)
     }
 
-    /// Moves a hint past `position`, unless somebody has.
+    /// Advances a hint past `position`, unless another process has.
     #[inline]
-    fn pass(&self, offset: usize, position: Position) {
+    fn advance(&self, offset: usize, position: Position) {
         let next = self.layout.next(position);
         let _ = self.region.word(offset).compare_exchange(position.0, next.0, AcqRel, Relaxed);
     }
 
-    /// A free slot becomes the caller's, who then writes it and [publishes](Ring::publish).
+    /// Claims a free slot. The caller then writes a message and [publishes](Ring::publish) it.
     #[inline]
     pub(super) fn claim_to_write(&self) -> Found<Position> {
-        for _ in 0..CHASES {
+        for _ in 0..MAX_CLAIM_ATTEMPTS {
             let Some(tail) = self.hint(TAIL) else { return Found::Broken };
             let slot = self.slot(tail.index());
             let word = Word(slot.load(SeqCst));
@@ -166,21 +176,21 @@ impl Ring {
             match (laps_ahead(word.lap(), tail.lap()), state) {
                 (0, State::Free) => {
                     if self.claim(slot, word, State::Writing) {
-                        self.pass(TAIL, tail);
+                        self.advance(TAIL, tail);
                         self.prefetch_behind(tail);
                         return Found::Claimed(tail);
                     }
                 }
-                (0.., _) => self.pass(TAIL, tail),
+                (0.., _) => self.advance(TAIL, tail),
                 (-1, State::Full) => return Found::Nothing,
                 (-1, State::Reading | State::Writing) => return unfinished(tail, word),
                 _ => return Found::Broken,
             }
         }
-        Found::Soon(None)
+        Found::Busy(None)
     }
 
-    /// Whether there was no room a moment ago; claims none.
+    /// Returns true if there was no room a moment ago; claims nothing.
     #[inline]
     pub(super) fn seems_full(&self) -> bool {
         self.hint(TAIL).is_some_and(|tail| {
@@ -189,10 +199,10 @@ impl Ring {
         })
     }
 
-    /// A message becomes the caller's, who takes it out and then [releases](Ring::release) the slot.
+    /// Claims a message. The caller then takes it out and [releases](Ring::release) the slot.
     #[inline]
     pub(super) fn claim_to_read(&self) -> Found<Position> {
-        for _ in 0..CHASES {
+        for _ in 0..MAX_CLAIM_ATTEMPTS {
             let Some(head) = self.hint(HEAD) else { return Found::Broken };
             let slot = self.slot(head.index());
             let word = Word(slot.load(SeqCst));
@@ -200,23 +210,24 @@ impl Ring {
             match (laps_ahead(word.lap(), head.lap()), state) {
                 (0, State::Full) => {
                     if self.claim(slot, word, State::Reading) {
-                        self.pass(HEAD, head);
+                        self.advance(HEAD, head);
                         self.prefetch_behind(head);
                         return Found::Claimed(head);
                     }
                 }
                 (0, State::Free) => return Found::Nothing,
                 (0, State::Writing) => return unfinished(head, word),
-                (0.., _) => self.pass(HEAD, head),
-                // The one from a lap ago is being taken out: nobody can have written behind it.
+                (0.., _) => self.advance(HEAD, head),
+                // The message of one lap ago is being taken out, so none can have been written
+                // behind it.
                 (-1, State::Reading) => return unfinished(head, word),
                 _ => return Found::Broken,
             }
         }
-        Found::Soon(None)
+        Found::Busy(None)
     }
 
-    /// The next message follows at once where many are sent.
+    /// Prefetches the next slot, which is used next when many messages are sent.
     #[inline]
     fn prefetch_behind(&self, position: Position) {
         let slot = self.layout.slot(self.layout.next(position).index());
@@ -229,44 +240,46 @@ impl Ring {
         slot.compare_exchange(word.0, claimed.0, SeqCst, Relaxed).is_ok()
     }
 
-    /// Ends a claim in the place of its owner, if that is dead; says whether it is.
+    /// Ends a claim if its owner is dead; returns true if it is.
     #[cold]
-    pub(super) fn settle(&self, Unfinished { index, word }: Unfinished) -> bool {
-        let dead = !self.is_there(word.owner());
+    pub(super) fn reclaim(&self, Unfinished { index, word }: Unfinished) -> bool {
+        let dead = !self.is_alive(word.owner());
         if dead {
             self.free_abandoned(self.slot(index), word);
         }
         dead
     }
 
-    /// Frees what a dead process has claimed. Those who sleep are woken before, as it may not have done so.
+    /// Frees a slot that a dead process has claimed. Wakes all sleepers first, because that process
+    /// may not have done so.
     fn free_abandoned(&self, slot: &AtomicU64, word: Word) {
         self.wake_all(Side::Sender);
         self.wake_all(Side::Receiver);
         let _ = slot.compare_exchange(word.0, word.freed().0, SeqCst, Relaxed);
     }
 
-    /// Says what the message in a claimed slot is.
+    /// Writes the header of the message in a claimed slot.
     #[inline]
-    pub(super) fn describe(&self, position: Position, message: Described) {
-        let text = self.region.word(self.layout.slot(position.index()) + 8);
-        text.store(message.to_word(), Relaxed);
+    pub(super) fn write_header(&self, position: Position, message: MessageHeader) {
+        let header = self.region.word(self.layout.slot(position.index()) + 8);
+        header.store(message.to_word(), Relaxed);
     }
 
-    /// What [`describe`](Ring::describe) has said, if it makes sense.
+    /// Reads a message's header; `None` if it is not valid.
     #[inline]
-    pub(super) fn description(&self, position: Position) -> Option<Described> {
-        let text = self.region.word(self.layout.slot(position.index()) + 8);
-        Some(Described::of_word(text.load(Relaxed))).filter(|message| self.layout.holds(message))
+    pub(super) fn read_header(&self, position: Position) -> Option<MessageHeader> {
+        let header = self.region.word(self.layout.slot(position.index()) + 8);
+        Some(MessageHeader::from_word(header.load(Relaxed)))
+            .filter(|message| self.layout.holds(message))
     }
 
-    /// Where the bytes of a short message lie.
+    /// Returns the offset of a short message's bytes.
     #[inline]
     pub(super) fn inline(&self, position: Position) -> usize {
         self.layout.slot(position.index()) + 16
     }
 
-    /// Ends a claim to write: from here on the message can be taken.
+    /// Ends a claim to write: from here on the message can be received.
     #[inline]
     pub(super) fn publish(&self, position: Position) {
         self.finish(position, State::Writing, State::Full, Side::Receiver);
@@ -278,7 +291,7 @@ impl Ring {
         self.finish(position, State::Reading, State::Emptied, Side::Sender);
     }
 
-    /// Ends a claim, and wakes those of a side that need the slot.
+    /// Ends a claim, and wakes the waiters of the side that needs the slot.
     #[inline]
     fn finish(&self, position: Position, from: State, to: State, side: Side) {
         let marks = self.region.half(side.words()).load(SeqCst);
@@ -291,29 +304,29 @@ impl Ring {
 
     #[cold]
     fn finish_waking(&self, position: Position, from: State, to: State, side: Side, marks: u32) {
-        let news = self.news(side);
-        news.fetch_add(1, SeqCst);
+        let epoch = self.epoch(side);
+        epoch.fetch_add(1, SeqCst);
         if marks & OTHERS != 0 {
             reopen::ring_for_all(self.bell.as_fd());
         }
         let slot = self.layout.slot(position.index());
         let difference = from as u32 ^ to as u32;
         let woken = marks & THREADS != 0
-            && futex::change_and_wake(self.region.low_half(slot), difference, news).is_ok();
+            && futex::change_and_wake(self.region.low_half(slot), difference, epoch).is_ok();
         if !woken {
             let word = Word::new(to, 0, position.lap());
             self.slot(position.index()).store(word.0, Release);
         }
         let armed = self.region.half(side.words());
         let later = armed.compare_exchange(marks, marks & !KINDS, SeqCst, SeqCst);
-        // Those whom the bell has brought too early.
+        // Wakes those that the bell has woken too early.
         if later.is_err_and(|marks| marks & OTHERS != 0) {
-            news.fetch_add(1, SeqCst);
+            epoch.fetch_add(1, SeqCst);
             reopen::ring_for_all(self.bell.as_fd());
         }
     }
 
-    /// How many messages there are, at this moment.
+    /// Returns the current number of messages.
     pub(super) fn len(&self) -> usize {
         match (self.hint(HEAD), self.hint(TAIL)) {
             (Some(head), Some(tail)) => self.layout.distance(head, tail),
@@ -321,37 +334,37 @@ impl Ring {
         }
     }
 
-    /// Notes that the caller is about to sleep, and gives what its side's word holds.
+    /// Records that the caller is about to sleep, and returns its side's current epoch.
     pub(super) fn arm(&self, side: Side, kind: u32) -> u32 {
-        let news = self.news(side).load(SeqCst);
-        // Never the same marks twice: who takes them off has woken all whom it takes them off for.
+        let epoch = self.epoch(side).load(SeqCst);
+        // Marks never repeat, so a process that clears them has woken all waiters that set them.
         let mark = |marks: u32| Some(marks.wrapping_add(KINDS + 1) | kind);
         let _ = self.region.half(side.words()).fetch_update(SeqCst, SeqCst, mark);
-        news
+        epoch
     }
 
-    /// The word that the threads of a side sleep on.
-    pub(super) fn news(&self, side: Side) -> &AtomicU32 {
+    /// Returns the word that a side's threads sleep on. It counts the side's wake-ups.
+    pub(super) fn epoch(&self, side: Side) -> &AtomicU32 {
         self.region.half(side.words() + 4)
     }
 
-    /// Wakes those of a side that sleep, and leaves their marks on.
+    /// Wakes all sleepers of a side, and leaves the marks set.
     #[inline]
     pub(super) fn wake_all(&self, side: Side) {
         let marks = self.region.half(side.words()).load(SeqCst);
         if marks & KINDS == 0 {
             return;
         }
-        let news = self.news(side);
-        news.fetch_add(1, SeqCst);
-        // It can only fail if the page cannot be had, and then nobody sleeps on it.
-        let _ = futex::wake_shared(news);
+        let epoch = self.epoch(side);
+        epoch.fetch_add(1, SeqCst);
+        // Fails only if the page cannot be accessed, and then no thread sleeps on it.
+        let _ = futex::wake_shared(epoch);
         if marks & OTHERS != 0 {
             reopen::ring_for_all(self.bell.as_fd());
         }
     }
 
-    /// Notes that the last end of `side` in this process is gone.
+    /// Records that this process has closed its last end of `side`, and wakes the other side.
     pub(super) fn depart(&self, side: Side) {
         self.region.half(DEPARTURES).fetch_add(1, SeqCst);
         self.wake_all(side.other());
@@ -364,5 +377,5 @@ impl Ring {
 }
 
 fn unfinished(at: Position, word: Word) -> Found<Position> {
-    Found::Soon(Some(Unfinished { index: at.index(), word }))
+    Found::Busy(Some(Unfinished { index: at.index(), word }))
 }

@@ -8,29 +8,30 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{self, Packed, Unpacked};
+use super::codec::{self, PackError, Packed};
 use super::end::{self, End};
 use super::error::{Reason, SendError};
 use super::ring::Found;
 
-/// The sending end of a channel between processes. Clones send into the same channel; it is disconnected for the
-/// receivers when the last one, in all processes, is gone.
+/// The sending end of a channel between processes. Clones send into the same channel.
+///
+/// The receivers are disconnected when the last clone, in all processes, is dropped.
 pub struct Sender<T> {
     pub(super) end: Arc<End>,
     pub(super) messages: PhantomData<fn(T)>,
 }
 
-/// How long a send may wait.
+/// The longest wait of a send.
 #[derive(Clone, Copy)]
-enum Patience {
+enum Wait {
     Now,
     Until(Option<Instant>),
 }
 
 impl<T: Serialize + DeserializeOwned> Sender<T> {
-    /// Sends `value`: encodes it into the channel's memory, and waits until there is room for it.
+    /// Encodes `value` into the channel's memory, and waits until there is room for it.
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none.
+    /// Parks the calling coroutine, or the thread outside a coroutine.
     ///
     /// ```
     /// let (sender, receiver) = trine::ipc::channel(8)?;
@@ -41,12 +42,12 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     ///
     /// # Errors
     ///
-    /// With the value, if no receiver is left in any process, the task was cancelled while it waited, the
-    /// message is too long or cannot be encoded, or another process has damaged the channel. That the last
-    /// receiver was killed may be told some sends later, while there is room.
+    /// Returns the value if no receiver is left in any process, if the task is cancelled while it
+    /// waits, if the message is too long or cannot be encoded, and if another process has corrupted
+    /// the channel. After the last receiver was killed, some sends may succeed while there is room.
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        self.put(value, Patience::Until(None))
+        self.put(value, Wait::Until(None))
     }
 
     /// Sends `value` if there is room.
@@ -61,23 +62,33 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     ///
     /// # Errors
     ///
-    /// With the value, as [`send`](Self::send), and if there is no room.
+    /// Returns the value as [`send`](Self::send) does, and if there is no room.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
-        self.put(value, Patience::Now)
+        self.put(value, Wait::Now)
     }
 
-    /// As [`send`](Self::send), for at most `timeout`.
+    /// Sends `value`, and waits for room for at most `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = trine::ipc::channel(1)?;
+    /// sender.send(1)?;
+    /// let error = sender.send_timeout(2, Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// # drop(receiver);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// With the value, as `send`, and if the time was up first.
+    /// Returns the value as [`send`](Self::send) does, and when the timeout is over.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
-        self.put(value, Patience::Until(Instant::now().checked_add(timeout)))
+        self.put(value, Wait::Until(Instant::now().checked_add(timeout)))
     }
 
-    /// As [`send`](Self::send), of a value that the caller keeps: to send its buffer's next contents, say, or the
-    /// same once more.
+    /// Sends a copy of a value that the caller keeps, for example to reuse its buffer.
     ///
     /// ```
     /// let (sender, receiver) = trine::ipc::channel::<Vec<u32>>(4)?;
@@ -92,47 +103,48 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     ///
     /// # Errors
     ///
-    /// As `send`, without the value.
+    /// Fails as [`send`](Self::send) does; the error holds no value.
     pub fn send_ref(&self, value: &T) -> Result<(), SendError<()>> {
-        let sent = self.try_put(value, Patience::Until(None));
+        let sent = self.try_put(value, Wait::Until(None));
         sent.map_err(|reason| SendError { value: (), reason })
     }
 
     #[inline]
-    fn put(&self, value: T, patience: Patience) -> Result<(), SendError<T>> {
-        match self.try_put(&value, patience) {
+    fn put(&self, value: T, wait: Wait) -> Result<(), SendError<T>> {
+        match self.try_put(&value, wait) {
             Ok(()) => Ok(()),
             Err(reason) => Err(SendError { value, reason }),
         }
     }
 
     #[inline]
-    fn try_put(&self, value: &T, patience: Patience) -> Result<(), Reason> {
-        if self.end.is_gone() {
+    fn try_put(&self, value: &T, wait: Wait) -> Result<(), Reason> {
+        if self.end.is_disconnected() {
             return Err(Reason::Disconnected);
         }
         let ring = &*self.end.ring;
-        if matches!(patience, Patience::Now) && ring.seems_full() {
+        if matches!(wait, Wait::Now) && ring.seems_full() {
             return Err(Reason::Full);
         }
         let packed = match codec::pack(ring, value) {
             Ok(packed) => packed,
-            Err(Unpacked::Failed(reason)) => return Err(reason),
-            Err(Unpacked::NoBlock) => self.pack_waiting(value, patience)?,
+            Err(PackError::Failed(reason)) => return Err(reason),
+            Err(PackError::NoBlock) => self.pack_waiting(value, wait)?,
         };
         let position = match ring.claim_to_write() {
             Found::Claimed(position) => position,
             Found::Broken => return Err(end::BROKEN),
-            Found::Nothing => self.wait_for(patience, || ring.claim_to_write())?,
-            Found::Soon(claim) => {
-                let again = match (patience, claim) {
-                    // One who never waits also has to end what the dead have begun.
-                    (Patience::Now, Some(claim)) if ring.settle(claim) => ring.claim_to_write(),
+            Found::Nothing => self.wait_for(wait, || ring.claim_to_write())?,
+            Found::Busy(claim) => {
+                let again = match (wait, claim) {
+                    // A caller that never waits must also reclaim what a dead process has left
+                    // unfinished.
+                    (Wait::Now, Some(claim)) if ring.reclaim(claim) => ring.claim_to_write(),
                     _ => Found::Nothing,
                 };
                 match again {
                     Found::Claimed(position) => position,
-                    _ => self.wait_for(patience, || ring.claim_to_write())?,
+                    _ => self.wait_for(wait, || ring.claim_to_write())?,
                 }
             }
         };
@@ -141,19 +153,19 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     }
 
     #[cold]
-    fn pack_waiting(&self, value: &T, patience: Patience) -> Result<Packed<'_>, Reason> {
-        self.wait_for(patience, || match codec::pack(&self.end.ring, value) {
+    fn pack_waiting(&self, value: &T, wait: Wait) -> Result<Packed<'_>, Reason> {
+        self.wait_for(wait, || match codec::pack(&self.end.ring, value) {
             Ok(packed) => Found::Claimed(Ok(packed)),
-            Err(Unpacked::Failed(reason)) => Found::Claimed(Err(reason)),
-            Err(Unpacked::NoBlock) => Found::Soon(None),
+            Err(PackError::Failed(reason)) => Found::Claimed(Err(reason)),
+            Err(PackError::NoBlock) => Found::Busy(None),
         })?
     }
 
     #[cold]
-    fn wait_for<V>(&self, patience: Patience, look: impl FnMut() -> Found<V>) -> Result<V, Reason> {
-        match patience {
-            Patience::Until(deadline) => self.end.wait(deadline, look),
-            Patience::Now => Err(Reason::Full),
+    fn wait_for<V>(&self, wait: Wait, look: impl FnMut() -> Found<V>) -> Result<V, Reason> {
+        match wait {
+            Wait::Until(deadline) => self.end.wait(deadline, look),
+            Wait::Now => Err(Reason::Full),
         }
     }
 }
@@ -176,7 +188,7 @@ impl<T> Sender<T> {
 
     /// Most bytes of an encoded message.
     pub fn max_message_bytes(&self) -> usize {
-        self.end.ring.layout.longest
+        self.end.ring.layout.max_message
     }
 }
 
@@ -188,6 +200,6 @@ impl<T> Clone for Sender<T> {
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.end.show("Sender", f)
+        self.end.fmt_as("Sender", f)
     }
 }

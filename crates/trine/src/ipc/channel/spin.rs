@@ -1,58 +1,59 @@
-//! Looking a few times more before a sleep: what comes within some microseconds costs no wake-up then.
+//! Spinning before a sleep, at one end of a channel.
 //!
-//! As `task::park`'s `Patience`, how long it pays is learnt at each place: what has come in time makes the next
-//! spin longer, what has not makes it shorter. Other than there the peer may run on another processor at
-//! the same time, so it looks without a system call in between if it can, and a coroutine does so too: to be woken costs
-//! it as much as a thread.
+//! The loop differs from the others over [`AdaptiveSpin`] (`task/spin.rs` compares them) because the
+//! peer is another process. It may run on another processor at the same time, so with several
+//! processors the loop probes without system calls. A coroutine spins too: waking it costs as much
+//! as waking a thread.
 
 use std::hint;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::task::park;
+use crate::task::spin::AdaptiveSpin;
 
-/// How often those of one end look, by what that brought earlier.
+/// Least and largest budget, in probes.
+const LEAST: u32 = 16;
+const MOST: u32 = 512;
+/// Probes between two looks at the carrier's other coroutines and at the clock.
+const PROBES: u32 = 16;
+/// Longest spin. Yielding to a thread that never yields back costs a full time slice per probe.
+const LONGEST: Duration = Duration::from_micros(200);
+
+/// A spin whose budget is a number of probes.
 #[derive(Debug)]
-pub(super) struct Spin(AtomicU32);
+pub(super) struct ProbeSpin(AdaptiveSpin<LEAST, MOST>);
 
-impl Spin {
-    const LEAST: u32 = 16;
-    const MOST: u32 = 512;
-    /// Looks before a coroutine asks whether others of its carrier are ready, and everybody what time it is.
-    const ALONE: u32 = 16;
-    /// A program that lets nobody run costs one who lets it run its whole share of time, at each look.
-    const LONGEST: Duration = Duration::from_micros(200);
-
-    pub(super) fn new() -> Spin {
-        Spin(AtomicU32::new(Spin::MOST))
+impl ProbeSpin {
+    pub(super) fn new() -> ProbeSpin {
+        ProbeSpin(AdaptiveSpin::new())
     }
 
-    /// What `look` has found in the end. On one processor it lets other threads run instead of spinning; on several it
-    /// does not, as on a busy machine it would come back late, with its share of time used up.
+    /// Probes until `probe` returns a value, the budget is used up, or `deadline` has passed.
     ///
-    /// In a coroutine it ends when its neighbours are ready: they run, and it looks once more. At `deadline` it ends, too.
+    /// On one processor the thread yields between two probes. On several it does not: on a busy
+    /// machine it would come back late, with its time slice used up. In a coroutine the spin ends
+    /// when others of its carrier are ready: they run, then a last probe follows.
     pub(super) fn until<T>(
         &self,
         deadline: Option<Instant>,
-        mut look: impl FnMut() -> Option<T>,
+        mut probe: impl FnMut() -> Option<T>,
     ) -> Option<T> {
         if park::pass() {
-            return look();
+            return probe();
         }
-        let budget = self.0.load(Relaxed);
-        let spins = has_company();
+        let budget = self.0.budget();
+        let spins = has_several_processors();
         let end_from = |now: Instant| {
-            let end = now + Spin::LONGEST;
+            let end = now + LONGEST;
             deadline.map_or(end, |deadline| deadline.min(end))
         };
-        // Who spins has nearly always found it before the clock is worth a look.
+        // A spin nearly always succeeds before it pays to read the clock.
         let mut end = if spins { None } else { Some(end_from(Instant::now())) };
         for count in 1..=if spins { budget } else { budget / 2 } {
-            if let Some(found) = look() {
-                self.0.store((2 * budget).min(Spin::MOST), Relaxed);
+            if let Some(found) = probe() {
+                self.0.learn(true);
                 return Some(found);
             }
             if spins {
@@ -60,9 +61,9 @@ impl Spin {
             } else {
                 thread::yield_now();
             }
-            if !spins || count.is_multiple_of(Spin::ALONE) {
+            if !spins || count.is_multiple_of(PROBES) {
                 if park::pass() {
-                    return look();
+                    return probe();
                 }
                 let now = Instant::now();
                 if now >= *end.get_or_insert_with(|| end_from(now)) {
@@ -70,13 +71,13 @@ impl Spin {
                 }
             }
         }
-        self.0.store((budget - budget / 8).max(Spin::LEAST), Relaxed);
+        self.0.learn(false);
         None
     }
 }
 
-/// Whether another processor may do meanwhile what is waited for.
-fn has_company() -> bool {
-    static MANY: OnceLock<bool> = OnceLock::new();
-    *MANY.get_or_init(|| thread::available_parallelism().is_ok_and(|count| count.get() > 1))
+/// Returns true if the peer can run on another processor during the spin.
+fn has_several_processors() -> bool {
+    static SEVERAL: OnceLock<bool> = OnceLock::new();
+    *SEVERAL.get_or_init(|| thread::available_parallelism().is_ok_and(|count| count.get() > 1))
 }

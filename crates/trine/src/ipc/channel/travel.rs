@@ -1,4 +1,5 @@
-//! How ends get into other processes: as arguments and results of process tasks, or as one descriptor.
+//! Sending an end to another process: as argument or result of a process task, or as one
+//! descriptor.
 
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,10 +15,10 @@ use super::layout::fingerprint;
 use super::ring::Side;
 use super::{Receiver, Sender};
 use crate::ipc::carry;
-use crate::sys::io::socket::{self, Patience};
+use crate::sys::io::{Blocking, socket};
 
-/// What an end is encoded as: its side, and the places of its descriptors.
-type Places = (u8, [u32; 3]);
+/// An end's encoding: its side, and the indices of its descriptors.
+type Encoded = (u8, [u32; 3]);
 
 fn side_number(side: Side) -> u8 {
     match side {
@@ -28,13 +29,13 @@ fn side_number(side: Side) -> u8 {
 
 fn serialize<S: Serializer>(end: &End, serializer: S) -> Result<S::Ok, S::Error> {
     let Descriptors { memory, peers, bell } = end.descriptors().map_err(S::Error::custom)?;
-    let places =
+    let indices =
         [carry::put(memory.as_fd())?, carry::put(peers.as_fd())?, carry::put(bell.as_fd())?];
-    (side_number(end.side), places).serialize(serializer)
+    (side_number(end.side), indices).serialize(serializer)
 }
 
 fn deserialize<'de, T, D: Deserializer<'de>>(side: Side, from: D) -> Result<Arc<End>, D::Error> {
-    let (number, [memory, peers, bell]) = Places::deserialize(from)?;
+    let (number, [memory, peers, bell]) = Encoded::deserialize(from)?;
     let descriptors = Descriptors {
         memory: carry::take(memory)?,
         peers: carry::take(peers)?,
@@ -46,7 +47,8 @@ fn deserialize<'de, T, D: Deserializer<'de>>(side: Side, from: D) -> Result<Arc<
     End::attach(side, descriptors, fingerprint::<T>()).map(Arc::new).map_err(D::Error::custom)
 }
 
-/// As the argument or result of a process task. The copy that arrives is one more end of the same channel.
+/// Encodes the end as part of an argument or result of a process task. The receiver gets another
+/// end of the same channel.
 impl<T> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serialize(&self.end, serializer)
@@ -59,7 +61,8 @@ impl<'de, T> Deserialize<'de> for Sender<T> {
     }
 }
 
-/// As the argument or result of a process task. The copy that arrives is one more end of the same channel.
+/// Encodes the end as part of an argument or result of a process task. The receiver gets another
+/// end of the same channel.
 impl<T> Serialize for Receiver<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serialize(&self.end, serializer)
@@ -72,45 +75,44 @@ impl<'de, T> Deserialize<'de> for Receiver<T> {
     }
 }
 
-/// Begins the packet in which an end lies in a socket; its side follows.
+/// Beginning of the packet that holds an end; its side follows.
 const LABEL: &[u8; 8] = b"trine/ch";
 
-/// An end as one descriptor: of a socket in which the real ones lie.
+/// Wraps an end into one descriptor: a socket whose queue holds the end's descriptors.
 fn wrap(end: &End) -> Result<OwnedFd, AttachError> {
     let (inside, outside) = socket::packet_pair()?;
     let packet = [&LABEL[..], &[side_number(end.side)]].concat();
     let Descriptors { memory, peers, bell } = end.descriptors()?;
     let descriptors = [memory.as_fd(), peers.as_fd(), bell.as_fd()];
-    socket::send_packet(inside, &packet, &descriptors, Patience::Now)?;
+    socket::send_packet(inside, &packet, &descriptors, Blocking::No)?;
     Ok(outside)
 }
 
 fn unwrap(side: Side, socket: OwnedFd, fingerprint: u64) -> Result<End, AttachError> {
-    socket::packet_pair_maker(socket.as_fd()).map_err(|_| {
-        AttachError::NotAChannel("it is not the kind of socket in which an end lies")
-    })?;
-    let nothing =
-        AttachError::NotAChannel("no end lies in the socket, or somebody has taken it out");
+    socket::packet_pair_maker(socket.as_fd())
+        .map_err(|_| AttachError::NotAChannel("it is not the kind of socket that holds an end"))?;
+    let empty = AttachError::NotAChannel("the socket holds no end, or it was taken out before");
     let mut label = [0; 16];
-    let Ok(packet) = socket::receive_packet(&socket, &mut label, Patience::Now) else {
-        return Err(nothing);
+    let Ok(packet) = socket::receive_packet(&socket, &mut label, Blocking::No) else {
+        return Err(empty);
     };
     let number = match label[..packet.len].split_last() {
         Some((number, text)) if text == LABEL => number,
-        _ => return Err(nothing),
+        _ => return Err(empty),
     };
     if *number != side_number(side) {
         return Err(AttachError::OtherSide);
     }
     let Ok([memory, peers, bell]) = <[OwnedFd; 3]>::try_from(packet.descriptors) else {
         return Err(AttachError::NotAChannel(
-            "its descriptors are missing: is there room for more?",
+            "its descriptors are missing; check the limit of open files (`ulimit -n`)",
         ));
     };
     End::attach(side, Descriptors { memory, peers, bell }, fingerprint)
 }
 
-/// For another program: it inherits the descriptor, or gets it through a socket, and makes an end of it again, once.
+/// Turns the end into one descriptor for another program. That program inherits the descriptor or
+/// receives it through a socket, and turns it into an end again, once.
 ///
 /// ```
 /// use std::os::fd::OwnedFd;
@@ -132,7 +134,7 @@ impl<T> TryFrom<Sender<T>> for OwnedFd {
     }
 }
 
-/// As for a [`Sender`].
+/// Turns the end into one descriptor, as for a [`Sender`].
 impl<T> TryFrom<Receiver<T>> for OwnedFd {
     type Error = AttachError;
 
@@ -141,8 +143,8 @@ impl<T> TryFrom<Receiver<T>> for OwnedFd {
     }
 }
 
-/// Takes the end out of a descriptor that was made of one. The type of the messages has the same name and size on
-/// both sides.
+/// Turns a descriptor back into the end that it was made of. The message type must have the same
+/// name and size on both sides.
 impl<T> TryFrom<OwnedFd> for Sender<T> {
     type Error = AttachError;
 
@@ -152,7 +154,7 @@ impl<T> TryFrom<OwnedFd> for Sender<T> {
     }
 }
 
-/// As for a [`Sender`].
+/// Turns a descriptor back into an end, as for a [`Sender`].
 impl<T> TryFrom<OwnedFd> for Receiver<T> {
     type Error = AttachError;
 

@@ -1,8 +1,8 @@
 //! POSIX message queues.
 //!
-//! A queue is a descriptor that `poll` and epoll know, so it is waited for as a socket is: the call is attempted, and
-//! who is refused waits for readiness. It never blocks in the kernel (`O_NONBLOCK` is the
-//! opening's own, so other programs' openings block as they like).
+//! A queue's descriptor works with `poll` and epoll, so a wait is like a socket's: the call is
+//! attempted, and waits for readiness if it is refused. It never blocks in the kernel. `O_NONBLOCK`
+//! belongs to the open file description, so the handles of other programs block as they choose.
 
 mod options;
 
@@ -19,16 +19,17 @@ use crate::reactor::{Direction, Source};
 use crate::sys::io::message_queue::{self as kernel, How, PRIORITIES, Room};
 
 /// A queue of messages that any program can open by its name: a POSIX message queue, as
-/// `mq_open(3)` of C gives it.
+/// `mq_open(3)` of C opens it.
 ///
-/// Messages keep their bounds. The one of the highest priority is received first, and those of one priority in the
-/// order in which they were sent. A full queue makes senders wait, an empty one receivers, each in its
-/// turn; the waits end with [`Interrupted`](crate::Interrupted), as an error, when the task is
-/// cancelled.
+/// Messages keep their boundaries. The message of the highest priority is received first; messages
+/// of one priority are received in the order in which they were sent. Senders wait while the queue
+/// is full, receivers while it is empty, each in its turn. The waits fail with
+/// [`Interrupted`](crate::Interrupted) when the task is cancelled.
 ///
-/// A queue and its messages stay until the system ends or somebody [`unlink`](Self::unlink)s the name; then until the last
-/// program has closed it. Linux lets a queue hold 10 messages of 8192 bytes unless it is told otherwise; a
-/// [`pipe`](super::pipe()) is faster where no names, bounds or priorities are needed.
+/// A queue and its messages persist until the system shuts down or a program
+/// [`unlink`](Self::unlink)s the name and the last handle is closed. By default Linux allows 10
+/// messages of 8192 bytes in a queue. A [`pipe`](super::pipe()) is faster where names, boundaries
+/// and priorities are not needed.
 ///
 /// ```
 /// use trine::{coroutine, ipc::MessageQueue};
@@ -57,53 +58,93 @@ pub struct MessageQueue {
     name: String,
 }
 
-/// What a queue may be called.
+/// Checks the name of a queue.
 fn checked(name: &str) -> io::Result<(CString, String)> {
     name::checked("message queue", name, 255)
 }
 
 impl MessageQueue {
-    /// The highest priority that a message can have.
+    /// The highest priority of a message.
     pub const MAX_PRIORITY: u32 = PRIORITIES - 1;
 
-    /// Opens the queue `name`, to send and to receive. The slash in front that C wants may be left out.
+    /// Opens the queue `name` for sending and receiving. The leading slash that C requires is
+    /// optional.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # use std::io::ErrorKind;
+    /// let error = MessageQueue::open("no-such-queue").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`MessageQueueOptions::open`].
+    /// Fails as [`MessageQueueOptions::open`] does.
     pub fn open(name: impl AsRef<str>) -> io::Result<MessageQueue> {
         MessageQueue::options().open(name)
     }
 
-    /// As [`open`](Self::open), and creates the queue if there is none: of 10 messages of 8192 bytes, for
-    /// those whom `mode` allows.
+    /// Opens the queue `name`, or creates it: for 10 messages of 8192 bytes, with the permissions
+    /// `mode`, less the process's umask.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # let name = format!("trine-doc-create-{}", std::process::id());
+    /// let queue = MessageQueue::create(&name, 0o600)?;
+    /// assert!(MessageQueue::create(&name, 0o600)?.is_empty()?); // the same queue
+    /// # MessageQueue::unlink(&name)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`MessageQueueOptions::open`].
+    /// Fails as [`MessageQueueOptions::open`] does.
     pub fn create(name: impl AsRef<str>, mode: u32) -> io::Result<MessageQueue> {
         MessageQueue::options().create(true).mode(mode).open(name)
     }
 
-    /// As [`create`](Self::create), if there is none.
+    /// Creates the queue `name`, which must not exist, as [`create`](Self::create) does.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # use std::io::ErrorKind;
+    /// # let name = format!("trine-doc-create-new-{}", std::process::id());
+    /// let queue = MessageQueue::create_new(&name, 0o600)?;
+    /// let error = MessageQueue::create_new(&name, 0o600).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    /// # MessageQueue::unlink(&name)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `AlreadyExists`; else as [`MessageQueueOptions::open`].
+    /// Fails with `AlreadyExists`, and as [`MessageQueueOptions::open`] does.
     pub fn create_new(name: impl AsRef<str>, mode: u32) -> io::Result<MessageQueue> {
         MessageQueue::options().create_new(true).mode(mode).open(name)
     }
 
-    /// All that can be said about the opening of a queue.
+    /// Returns options for opening a queue, with their defaults.
     pub fn options() -> MessageQueueOptions {
         MessageQueueOptions::new()
     }
 
-    /// Removes the name. Who has the queue open keeps it; the next to create the name makes another one.
+    /// Removes the name. Programs that have the queue open keep it; the next one that creates the
+    /// name gets a new queue.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # let name = format!("trine-doc-unlink-{}", std::process::id());
+    /// let queue = MessageQueue::create_new(&name, 0o600)?;
+    /// MessageQueue::unlink(&name)?;
+    /// assert!(MessageQueue::open(&name).is_err());
+    /// queue.send(b"still there", 0)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for what is no name, `NotFound`, `PermissionDenied` for somebody else's queue.
+    /// Fails with `InvalidInput` for an invalid name, with `NotFound`, and with `PermissionDenied`
+    /// for another user's queue.
     pub fn unlink(name: impl AsRef<str>) -> io::Result<()> {
         let (name, shown) = checked(name.as_ref())?;
         kernel::unlink(&name).map_err(|error| {
@@ -112,31 +153,59 @@ impl MessageQueue {
         })
     }
 
-    /// Sends a message, which may be empty, waiting while the queue is full.
+    /// Sends a message, which may be empty, and waits while the queue is full.
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: the message is longer than [`message_size`](Self::message_size), or `priority` higher
-    /// than [`MAX_PRIORITY`](Self::MAX_PRIORITY). `PermissionDenied`: the queue was not opened to
-    /// write. What interrupts the caller; nothing was sent then.
+    /// Fails with `InvalidInput` if the message is longer than
+    /// [`message_size`](Self::message_size), or `priority` higher than
+    /// [`MAX_PRIORITY`](Self::MAX_PRIORITY); with `PermissionDenied` if the queue was not opened
+    /// for writing; and when the caller is interrupted. Nothing was sent then.
     pub fn send(&self, message: &[u8], priority: u32) -> io::Result<()> {
         self.send_within(message, priority, None)
     }
 
-    /// As [`send`](Self::send), waiting for at most `timeout`.
+    /// Sends a message, and waits for room for at most `timeout`.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// # let name = format!("trine-doc-send-timeout-{}", std::process::id());
+    /// let queue = MessageQueue::options().max_messages(1).create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// queue.send(b"fills it", 0)?;
+    /// let error = queue.send_timeout(b"more", 0, Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `TimedOut`; else as `send`.
+    /// Fails with `TimedOut`, and as [`send`](Self::send) does.
     pub fn send_timeout(&self, message: &[u8], priority: u32, timeout: Duration) -> io::Result<()> {
         self.send_within(message, priority, Some(timeout))
     }
 
-    /// As [`send`](Self::send), if that needs no wait.
+    /// Sends a message if the queue has room.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// use std::io::ErrorKind;
+    ///
+    /// # let name = format!("trine-doc-try-send-{}", std::process::id());
+    /// let queue = MessageQueue::options().max_messages(1).create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// queue.try_send(b"fills it", 0)?;
+    /// let error = queue.try_send(b"more", 0).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `WouldBlock`: the queue is full. Else as `send`.
+    /// Fails with `WouldBlock` if the queue is full, and as [`send`](Self::send) does.
     pub fn try_send(&self, message: &[u8], priority: u32) -> io::Result<()> {
         let sent = kernel::send(self.source.as_fd(), message, priority);
         sent.map_err(|error| self.explain_sending(message, priority, error))
@@ -153,31 +222,57 @@ impl MessageQueue {
         sent.map_err(|error| self.explain_sending(message, priority, error))
     }
 
-    /// Receives the oldest message of the highest priority, and that priority; waits while the queue is
-    /// empty.
+    /// Receives the oldest message of the highest priority, and returns it with its priority. Waits
+    /// while the queue is empty.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`: the queue was not opened to read. What interrupts the caller; no message is lost
-    /// then.
+    /// Fails with `PermissionDenied` if the queue was not opened for reading, and when the caller
+    /// is interrupted. No message is lost then.
     pub fn receive(&self) -> io::Result<(Vec<u8>, u32)> {
         self.receive_within(None)
     }
 
-    /// As [`receive`](Self::receive), waiting for at most `timeout`.
+    /// Receives a message, and waits for it for at most `timeout`.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// # let name = format!("trine-doc-receive-timeout-{}", std::process::id());
+    /// let queue = MessageQueue::options().max_messages(1).create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// let error = queue.receive_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `TimedOut`; else as `receive`.
+    /// Fails with `TimedOut`, and as [`receive`](Self::receive) does.
     pub fn receive_timeout(&self, timeout: Duration) -> io::Result<(Vec<u8>, u32)> {
         self.receive_within(Some(timeout))
     }
 
-    /// As [`receive`](Self::receive), if that needs no wait.
+    /// Receives a message if the queue has one.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// use std::io::ErrorKind;
+    ///
+    /// # let name = format!("trine-doc-try-receive-{}", std::process::id());
+    /// let queue = MessageQueue::options().max_messages(1).create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// assert_eq!(queue.try_receive().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// queue.send(b"one", 7)?;
+    /// assert_eq!(queue.try_receive()?, (b"one".to_vec(), 7));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `WouldBlock`: the queue is empty. Else as `receive`.
+    /// Fails with `WouldBlock` if the queue is empty, and as [`receive`](Self::receive) does.
     pub fn try_receive(&self) -> io::Result<(Vec<u8>, u32)> {
         let received = kernel::receive_vec(self.source.as_fd(), self.room.message_size);
         received.map_err(|error| self.explain_receiving(0, error))
@@ -190,11 +285,25 @@ impl MessageQueue {
         received.map_err(|error| self.explain_receiving(most, error))
     }
 
-    /// As [`receive`](Self::receive), into `buffer`; says how many bytes of it are the message.
+    /// Receives a message into `buffer`, and returns its length and priority. Waits while the queue
+    /// is empty.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # let name = format!("trine-doc-receive-into-{}", std::process::id());
+    /// let queue = MessageQueue::options().message_size(16).create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// queue.send(b"short", 0)?;
+    /// let mut buffer = [0; 16];
+    /// let (length, _priority) = queue.receive_into(&mut buffer)?;
+    /// assert_eq!(&buffer[..length], b"short");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: the buffer is shorter than [`message_size`](Self::message_size). Else as `receive`.
+    /// Fails with `InvalidInput` if the buffer is shorter than
+    /// [`message_size`](Self::message_size), and as [`receive`](Self::receive) does.
     pub fn receive_into(&self, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
         let len = buffer.len();
         let attempt = |queue: &OwnedFd| kernel::receive_into(queue.as_fd(), buffer);
@@ -202,39 +311,39 @@ impl MessageQueue {
         received.map_err(|error| self.explain_receiving(len, error))
     }
 
-    /// How many messages the queue holds at most.
+    /// Returns the number of messages that the queue holds at most.
     pub fn max_messages(&self) -> usize {
         self.room.messages
     }
 
-    /// How many bytes each message may have.
+    /// Returns the length in bytes that a message has at most.
     pub fn message_size(&self) -> usize {
         self.room.message_size
     }
 
-    /// How many messages are in the queue at the moment.
+    /// Returns the number of messages that are in the queue now.
     ///
     /// # Errors
     ///
-    /// If the descriptor was closed behind the queue's back.
+    /// Fails if the queue's descriptor was closed by other means.
     pub fn len(&self) -> io::Result<usize> {
         kernel::look(self.source.as_fd()).map(|(_, messages)| messages)
     }
 
-    /// Whether no message is in the queue at the moment.
+    /// Returns true if no message is in the queue now.
     ///
     /// # Errors
     ///
-    /// As [`len`](Self::len).
+    /// Fails as [`len`](Self::len) does.
     pub fn is_empty(&self) -> io::Result<bool> {
         self.len().map(|messages| messages == 0)
     }
 
-    /// A second handle of the same queue: each message goes to one of them.
+    /// Creates a second handle of the queue. Each message goes to one of the handles.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<MessageQueue> {
         let source = Source::of_nonblocking(self.source.get().try_clone()?);
         Ok(MessageQueue { source, room: self.room, name: self.name.clone() })
@@ -293,7 +402,7 @@ impl fmt::Debug for MessageQueue {
     }
 }
 
-/// For `poll(2)` and the like.
+/// The queue's descriptor, for example for `poll(2)`.
 impl AsFd for MessageQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.source.as_fd()

@@ -1,4 +1,4 @@
-//! How a message queue is opened.
+//! Options for opening a message queue.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,7 +8,8 @@ use crate::reactor::Source;
 use crate::sys::io::file::flags;
 use crate::sys::io::message_queue::{self as kernel, How, Room};
 
-/// How a [`MessageQueue`] is opened: what it may hold if it is created, and who may use it.
+/// Options for opening a [`MessageQueue`]: its access, and its size and permissions if it is
+/// created.
 ///
 /// ```
 /// use trine::ipc::MessageQueue;
@@ -26,7 +27,7 @@ use crate::sys::io::message_queue::{self as kernel, How, Room};
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is opened before `open`"]
-// One flag for each of the words that std's options have, too.
+// A flag for each method that std's options have, too.
 #[allow(clippy::struct_excessive_bools)]
 pub struct MessageQueueOptions {
     read: bool,
@@ -51,64 +52,67 @@ impl MessageQueueOptions {
         }
     }
 
-    /// Whether messages will be received; so by default.
+    /// Opens the queue for receiving; true by default.
     pub fn read(mut self, read: bool) -> MessageQueueOptions {
         self.read = read;
         self
     }
 
-    /// Whether messages will be sent; so by default.
+    /// Opens the queue for sending; true by default.
     pub fn write(mut self, write: bool) -> MessageQueueOptions {
         self.write = write;
         self
     }
 
-    /// Whether a queue that is missing is created.
+    /// Creates the queue if there is none.
     pub fn create(mut self, create: bool) -> MessageQueueOptions {
         self.create = create;
         self
     }
 
-    /// Whether the queue must be a new one; `create` says nothing then.
+    /// Creates the queue, and fails if there is one; overrides `create`.
     pub fn create_new(mut self, create_new: bool) -> MessageQueueOptions {
         self.create_new = create_new;
         self
     }
 
-    /// Who may open a queue that is created, less the mask of the process; 0o600 by default, its user
-    /// alone.
+    /// Sets the permissions of a queue that is created, less the process's umask; 0o600 by default,
+    /// for its user alone.
     pub fn mode(mut self, mode: u32) -> MessageQueueOptions {
         self.mode = mode;
         self
     }
 
-    /// How many messages a queue that is created holds; 10 by default, which is what Linux allows
-    /// unless `fs.mqueue.msg_max` is changed. One that is there keeps its own number.
+    /// Sets the number of messages in a queue that is created; 10 by default, which is the most
+    /// that Linux allows unless `fs.mqueue.msg_max` is raised. An existing queue keeps its own
+    /// number.
     pub fn max_messages(mut self, messages: usize) -> MessageQueueOptions {
         self.max_messages = Some(messages);
         self
     }
 
-    /// How many bytes each message of a queue that is created may have; 8192 by default, which is what Linux
-    /// allows unless `fs.mqueue.msgsize_max` is raised. One that is there keeps its own number.
+    /// Sets the size limit in bytes of a message in a queue that is created; 8192 by default, which
+    /// is the most that Linux allows unless `fs.mqueue.msgsize_max` is raised. An existing queue
+    /// keeps its own limit.
     pub fn message_size(mut self, bytes: usize) -> MessageQueueOptions {
         self.message_size = Some(bytes);
         self
     }
 
-    /// Opens the queue `name`, with or without a slash in front.
+    /// Opens the queue `name`, with or without a leading slash.
     ///
     /// # Errors
     ///
-    /// - `InvalidInput`: a name that is empty, `.` or `..`, longer than 255 bytes, or has a slash elsewhere or a NUL; neither to
-    ///   be read nor written; no room for any message; more messages, or longer ones, than `fs.mqueue.msg_max` and
-    ///   `msgsize_max` allow.
+    /// - `InvalidInput`: the name is empty, `.` or `..`, longer than 255 bytes, or contains a NUL
+    ///   or a slash that does not lead it; neither reading nor writing was requested; the queue
+    ///   would have no room; or it would have more messages, or longer ones, than
+    ///   `fs.mqueue.msg_max` and `msgsize_max` allow.
     /// - `NotFound`, `AlreadyExists`, `PermissionDenied`.
-    /// - `QuotaExceeded`: as many queues as `fs.mqueue.queues_max` allows are there, or the user's queues
-    ///   would take more than RLIMIT_MSGQUEUE.
-    /// - `Unsupported`: a kernel without message queues.
+    /// - `QuotaExceeded`: there are as many queues as `fs.mqueue.queues_max` allows, or the user's
+    ///   queues would take more than RLIMIT_MSGQUEUE.
+    /// - `Unsupported`: the kernel has no message queues.
     ///
-    /// The text says which value was asked for, what the limit is, and how it is raised.
+    /// The text names the requested value, the limit, and how to raise it.
     pub fn open(&self, name: impl AsRef<str>) -> io::Result<MessageQueue> {
         let (name, shown) = checked(name.as_ref())?;
         let invalid = |text: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -134,7 +138,7 @@ impl MessageQueueOptions {
         Ok(MessageQueue { source: Source::of_nonblocking(queue), room, name: shown })
     }
 
-    /// What was asked for; if that is nothing, the kernel's own defaults count.
+    /// Returns the requested size; `None` leaves both values to the kernel's defaults.
     fn room(&self) -> Option<Room> {
         (self.max_messages.is_some() || self.message_size.is_some()).then(|| Room {
             messages: self.max_messages.unwrap_or(10),

@@ -1,19 +1,23 @@
-//! One process's hold on a mutex: who it is among the others, how it learns that they live, how it waits.
+//! A process's attachment to a mutex: its identity, the liveness of others, and its waits.
 //!
-//! # Who lives
+//! # Liveness
 //!
-//! An attachment has a number, and for as long as it exists a lock of the kernel on the byte of that number
-//! (`F_OFD_SETLK`, far beyond the memory's end), by an open file that nobody else has. The kernel gives it back when
-//! the process ends, however it ends. So an owner is dead if its byte can be locked; and while somebody has it locked to
-//! find that out and to take over, nobody can attach under that number. Process ids play no part.
+//! An attachment has a number. While it exists, it holds a kernel lock on the byte of that number
+//! (`F_OFD_SETLK`, far beyond the memory's end), through an open file description that no other
+//! process has. The kernel releases that lock when the process ends, in whatever way. So an owner
+//! is dead if its byte can be locked. A process that holds the byte locked to find that out and to
+//! take over keeps others from attaching under that number. Process ids play no part.
 //!
-//! # Who wakes whom
+//! # Wake-ups
 //!
-//! Of one process, one task at a time competes; the others queue for `turn`, a lock of this process. Who finds the
-//! word taken by a living process marks it and waits for the *bell*, a pipe into which the holder writes when it gives the
-//! lock back; coroutines wait for it in their reactor. After [`LOOK`] they look by themselves, at the word and at its owner: that is
-//! how a death is noticed, and all that a wake-up which was lost can cost, by the death of the one who was woken or by
-//! whatever hostile processes do to the bell.
+//! In each process, one task at a time competes; the others queue for `turn`, a lock of this
+//! process. A task that finds the word taken by a living process marks the word and waits for the
+//! *bell*, a pipe into which the holder writes when it releases the lock. Coroutines wait for it in
+//! their reactor.
+//!
+//! After [`PROBE`] a waiter looks again by itself, at the word and at its owner. That is how it
+//! notices a death. It also bounds the cost of a lost wake-up, which happens when the woken process
+//! dies, or when hostile processes read or fill the bell.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,25 +31,25 @@ use crate::reactor::{Direction, Source};
 use crate::sync;
 use crate::sys::io::reopen::{self, lock_byte, unlock_byte};
 use crate::sys::memory::sealed::Open;
-use crate::sys::process::lineage;
+use crate::sys::process::fork_detect;
 use crate::sys::random;
 use crate::task::Interrupted;
-use crate::task::park;
+use crate::task::wait;
 
-/// How long after its owner's death a lock may seem held.
+/// Longest time for which a lock may seem held after its owner's death.
 const LOOK: Duration = Duration::from_millis(10);
-/// How long one who has not waited leaves a free lock to one who has.
+/// Longest time for which a newcomer leaves a free lock to a process that has waited.
 const COURTESY: Duration = Duration::from_millis(1);
-/// How long a moment is, for those who can wait for nothing but time.
+/// Pause of a waiter that can wait for nothing but time.
 const MOMENT: Duration = Duration::from_micros(100);
 
 #[derive(Debug)]
 pub(super) struct Attachment {
-    /// Held by the one task of this process that holds the lock, or competes for it.
+    /// Held by the one task of this process that holds the lock or competes for it.
     pub(super) turn: sync::Mutex<()>,
     pub(super) memory: Memory,
     number: u64,
-    /// Whose number that is: a process that was forked off would be taken for the same.
+    /// The process that the number belongs to. A forked process would otherwise pass for it.
     process: u64,
     bell: Source,
 }
@@ -57,7 +61,7 @@ impl Attachment {
         Attachment::of(memory, bell)
     }
 
-    /// Takes what another process has sent; both descriptors are then closed.
+    /// Attaches to a mutex that another process has sent; both descriptors can be closed then.
     pub(super) fn attach<T: Pod>(
         memory: &OwnedFd,
         bell: &OwnedFd,
@@ -75,17 +79,18 @@ impl Attachment {
             turn: sync::Mutex::new(()),
             memory,
             number,
-            process: lineage::current(),
+            process: fork_detect::generation(),
             bell,
         })
     }
 
-    /// Descriptors of memory and bell to send: of open files that hold none of our locks.
+    /// Reopens memory and bell for another process: the new descriptors hold none of our kernel
+    /// locks.
     pub(super) fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
         Ok([reopen::reopen(self.memory.0.as_fd())?, reopen::reopen(self.bell.as_fd())?])
     }
 
-    /// Takes the lock, for whoever has the turn; `None` if it was not to be had until `deadline`.
+    /// Takes the lock for the task that has the turn; `None` if it did not get it until `deadline`.
     #[inline]
     pub(super) fn take(&self, deadline: Option<Instant>) -> Option<Before> {
         match self.memory.try_take(self.number, false) {
@@ -96,8 +101,8 @@ impl Attachment {
 
     /// Takes the lock if that needs no wait.
     ///
-    /// Also if it is kept for one who has waited: who that was may be gone, and a lock that looked taken for
-    /// that reason would stay so.
+    /// Ignores a reservation for a process that has waited: that process may have died, and the
+    /// lock would look taken forever.
     pub(super) fn try_take(&self) -> Option<Before> {
         let attempt = match self.memory.try_take(self.number, false) {
             Attempt::Kept => self.memory.try_take(self.number, true),
@@ -110,13 +115,13 @@ impl Attachment {
         }
     }
 
-    /// Whether this process was forked off the one whose attachment this is.
+    /// Returns true in a process that was forked off the one that has attached.
     #[inline]
     pub(super) fn is_another_s(&self) -> bool {
-        self.process != lineage::current()
+        self.process != fork_detect::generation()
     }
 
-    /// Gives the lock back.
+    /// Releases the lock.
     #[inline]
     pub(super) fn give(&self) {
         if !self.is_another_s() && self.memory.give(self.number) {
@@ -148,14 +153,15 @@ impl Attachment {
                 Attempt::Kept => {
                     has_waited = *courtesy.get_or_insert(now + COURTESY) <= now;
                     if !has_waited {
-                        park::wait_or_unwind(Some(now + MOMENT));
+                        wait::or_unwind(Some(now + MOMENT));
                     }
                 }
             }
         }
     }
 
-    /// Whoever has waited may have heard what rang for others.
+    /// Stops waiting. If the lock is free, rings again: this waiter may have consumed a wake-up for
+    /// others.
     fn give_up(&self, has_waited: bool) {
         if has_waited && !self.memory.ask(false) {
             reopen::ring(self.bell.as_fd());
@@ -165,11 +171,12 @@ impl Attachment {
     /// Takes the lock from `owner` if that is dead.
     fn take_from_dead(&self, owner: u64) -> bool {
         if owner == self.number {
-            // Nobody of this process has it, or the caller would not have the turn: somebody has written our number.
+            // No task of this process can hold it, or the caller would not have the turn. So
+            // another process has written our number.
             return self.memory.take_over(self.number, owner);
         }
         let own = self.memory.0.as_fd();
-        // Without memory for a lock, it lives until the next look.
+        // If no memory is left for a kernel lock, the owner counts as alive until the next look.
         if !matches!(lock_byte(own, owner), Ok(true)) {
             return false;
         }
@@ -185,21 +192,23 @@ impl Attachment {
             self.bell.retry(Direction::Read, Some(most), |bell| reopen::quiet(bell.as_fd()));
         match heard {
             Err(error) if Interrupted::is_in(&error) || error.kind() != io::ErrorKind::TimedOut => {
-                // It unwinds, unless it does so already; or there is no room for one more watched descriptor.
-                park::wait_or_unwind(Some(until.min(Instant::now() + MOMENT)));
+                // Unwinds the task, unless it is unwinding already. Also reached if the reactor has
+                // no room to watch the bell.
+                wait::or_unwind(Some(until.min(Instant::now() + MOMENT)));
             }
             _ => {}
         }
     }
 }
 
-/// Finds a number that nobody has, and locks its byte.
+/// Finds a number that no process has, and locks its byte.
 fn find_number(memory: &Memory) -> io::Result<u64> {
     const ATTEMPTS: u32 = 100;
     for _ in 0..ATTEMPTS {
         let number = owner_of(random::token()? as u64);
         if lock_byte(memory.0.as_fd(), number)? {
-            // The number of one who has died with the lock stays free until somebody has taken it over.
+            // The number of a dead owner stays unused until another process has taken the lock
+            // over.
             if memory.owner() != number {
                 return Ok(number);
             }

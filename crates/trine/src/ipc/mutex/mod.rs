@@ -1,10 +1,11 @@
-//! A lock that several processes share, and that outlives its holders.
+//! A lock that processes share, and that survives the death of its holder.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `mod.rs` | [`Mutex`], its guard, the news of a death |
-//! | `attachment.rs` | who lives, and how one waits |
-//! | `state.rs` | the memory and the steps of the lock |
+//! | `lock.rs` | [`Mutex`], and sending it to other processes |
+//! | `guard.rs` | [`MutexGuard`], [`OwnerDied`] |
+//! | `attachment.rs` | liveness of the processes, and waits |
+//! | `state.rs` | the memory, and the transitions of the lock |
 
 use std::error::Error;
 use std::fmt;
@@ -29,17 +30,17 @@ mod state;
 use attachment::Attachment;
 use state::Before;
 
-/// A value in shared memory that one task at a time may change, of whatever process.
+/// A value in shared memory that one task at a time can change, among all tasks of all processes.
 ///
-/// It is given to other processes as an argument or result of a process task, and as often as one likes within this
-/// one by `clone`. A wait parks the coroutine or the thread, and unwinds a task that is cancelled, as with
-/// [`sync::Mutex`].
+/// A mutex goes to other processes as an argument or result of a process task. Within a process,
+/// `clone` makes further handles. A wait parks the coroutine or the thread, and unwinds a task that
+/// is cancelled, as with [`sync::Mutex`].
 ///
-/// **Whoever dies with the lock does not keep it.** When a process ends while one of its tasks holds the lock, however it
-/// ends, the next one who locks gets it with the news, and whoever waits already about 10 ms later: [`OwnerDied`].
-/// The value is then one that somebody has [set](MutexGuard::set) as a whole; whether it belongs to what else there is, only the
-/// program can know. (A panic, or a cancellation, ends a task and not its process: the lock is given back, as with
-/// `sync::Mutex`.)
+/// **A dead process does not keep the lock.** If a process ends while one of its tasks holds the
+/// lock, in whatever way, the next task that locks gets it with [`OwnerDied`]; a task that waits
+/// already gets it about 10 ms later. The value is then one that was [set](MutexGuard::set) as a
+/// whole. Only the program can know if it is consistent with other data. (A panic or a cancellation
+/// ends a task, not its process: it releases the lock, as with `sync::Mutex`.)
 ///
 /// ```
 /// use trine::{ipc::Mutex, process};
@@ -57,31 +58,39 @@ use state::Before;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The value is [copied](MutexGuard::get) out and [in](MutexGuard::set), never borrowed: nothing keeps a process that has
-/// gone wrong from writing there, lock or no lock. Any bytes are a valid `T`, so the worst that it can do is to
-/// write another value, or to keep the lock.
+/// The value is copied [out](MutexGuard::get) and [in](MutexGuard::set), never borrowed, because
+/// nothing keeps a corrupted process from writing to the memory without the lock. Any bytes are a
+/// valid `T`. So the worst that such a process can do is to write another value or to keep the
+/// lock.
 ///
-/// Processes take turns: one that finds the lock taken again after its wait is left the next one. Locking costs about
-/// thrice as much as with `sync::Mutex` while nobody competes, else system calls. Each `Mutex` that is not a clone takes two
-/// descriptors.
+/// Processes take turns: a process that finds the lock taken again after its wait gets it next.
+/// Without contention, locking costs about three times as much as with `sync::Mutex`; with
+/// contention it makes system calls. Each `Mutex` that is not a clone takes two descriptors.
 ///
-/// A process that was forked off this one without a new program would be taken for this one: there, locking panics. It
-/// makes a mutex of its own by [`descriptors`](Self::descriptors) and [`from_descriptors`](Self::from_descriptors).
+/// In a process that was forked off this one without a new program, locking panics, because other
+/// processes could not tell the two apart. That process makes a mutex of its own with
+/// [`descriptors`](Self::descriptors) and [`from_descriptors`](Self::from_descriptors).
 pub struct Mutex<T> {
     attachment: Arc<Attachment>,
-    /// Values go from thread to thread, one at a time.
+    /// Values move between threads, one at a time, as in a `sync::Mutex`.
     content: PhantomData<sync::Mutex<T>>,
 }
 
-/// What locking gives: the guard, or, with the guard in it, the news that a holder has died.
+/// The result of locking: the guard, or an error that holds the guard because a holder has died.
 pub type LockResult<'a, T> = Result<MutexGuard<'a, T>, OwnerDied<'a, T>>;
 
 impl<T: Pod> Mutex<T> {
-    /// A free lock around `value`.
+    /// Creates an unlocked mutex with `value`.
+    ///
+    /// ```
+    /// let count = trine::ipc::Mutex::new(7_u32)?;
+    /// assert_eq!(count.lock().unwrap().get(), 7);
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Shared::build`](super::Shared::build); or `/proc` is not there, or not usable.
+    /// Fails as [`Shared::build`](super::Shared::build) does, and without a usable `/proc`.
     pub fn new(value: T) -> Result<Mutex<T>, SharedError> {
         Ok(Mutex::of(Attachment::new(value)?))
     }
@@ -90,35 +99,46 @@ impl<T: Pod> Mutex<T> {
         Mutex { attachment: Arc::new(attachment), content: PhantomData }
     }
 
-    /// The memory and the pipe of the lock, for a program that is no task of this one. There they become a mutex by
-    /// [`from_descriptors`](Self::from_descriptors).
+    /// Returns the memory and the pipe of the mutex, for a program that is no task of this one.
+    /// There, [`from_descriptors`](Self::from_descriptors) makes a mutex of them.
+    ///
+    /// ```
+    /// use trine::ipc::Mutex;
+    ///
+    /// let one = Mutex::new(1_u64)?;
+    /// let other = Mutex::<u64>::from_descriptors(one.descriptors()?)?; // in another program
+    /// other.lock().unwrap().set(2);
+    /// assert_eq!(one.lock().unwrap().get(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// There is no descriptor left, or no `/proc`.
+    /// Fails if no descriptor is left, or without `/proc`.
     pub fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
         self.attachment.descriptors()
     }
 
-    /// Takes a mutex that a program of the same build has made.
+    /// Attaches to a mutex of a program of the same build, by its
+    /// [`descriptors`](Self::descriptors).
     ///
     /// # Errors
     ///
-    /// The descriptors are not those of a mutex of this type, or belong to another user.
+    /// Fails if the descriptors are not those of a mutex of this type, or belong to another user.
     pub fn from_descriptors([memory, bell]: [OwnedFd; 2]) -> Result<Mutex<T>, SharedError> {
         Attachment::attach::<T>(&memory, &bell).map(Mutex::of)
     }
 }
 
 impl<T> Mutex<T> {
-    /// Locks, waiting for as long as others hold the lock. Unlocks when the guard is dropped.
+    /// Locks, and waits while another task holds the lock. Dropping the guard unlocks.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
     /// # Errors
     ///
-    /// [`OwnerDied`] if a process has died with the lock and nobody has [recovered](OwnerDied::recover) since. The caller
-    /// holds the lock then, too.
+    /// Fails with [`OwnerDied`] if a process has died with the lock and no holder has
+    /// [recovered](OwnerDied::recover) it since. The caller holds the lock then, too.
     ///
     /// ```
     /// use trine::ipc::{Mutex, OwnerDied};
@@ -137,8 +157,8 @@ impl<T> Mutex<T> {
     ///
     /// # Panics
     ///
-    /// If the caller's task, or thread outside any task, holds the lock by the same mutex or a clone of it; in a process that
-    /// was forked off the one that has made it.
+    /// Panics if the caller's task, or thread outside any task, holds the lock by the same mutex or
+    /// a clone of it; and in a process that was forked off the one that made the mutex.
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> LockResult<'_, T> {
@@ -150,15 +170,23 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// Locks if that needs no wait. `None` if the lock is held.
+    /// Locks if that needs no wait; `None` if the lock is held.
+    ///
+    /// ```
+    /// let mutex = trine::ipc::Mutex::new(0_u8)?;
+    /// let guard = mutex.try_lock().unwrap().unwrap();
+    /// assert!(mutex.try_lock().is_none());
+    /// drop(guard);
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`lock`](Self::lock), within the result.
+    /// The result inside the option fails as [`lock`](Self::lock) does.
     ///
     /// # Panics
     ///
-    /// In a process that was forked off the one that has made it.
+    /// Panics in a process that was forked off the one that made the mutex.
     #[inline]
     #[track_caller]
     pub fn try_lock(&self) -> Option<LockResult<'_, T>> {
@@ -167,17 +195,29 @@ impl<T> Mutex<T> {
         Some(self.locked(turn, before))
     }
 
-    /// Locks, waiting for at most `duration`; `None` if it was not to be had in that time.
+    /// Locks, and waits for at most `duration`; `None` if the lock was held for that long.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mutex = trine::ipc::Mutex::new(0_u8)?;
+    /// let same = mutex.clone();
+    /// let guard = mutex.lock().unwrap();
+    /// let task = trine::coroutine::spawn(move || same.lock_timeout(Duration::from_millis(1)).is_none());
+    /// assert!(task.join().unwrap());
+    /// # drop(guard);
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As [`lock`](Self::lock), within the result.
+    /// The result inside the option fails as [`lock`](Self::lock) does.
     ///
     /// # Panics
     ///
-    /// As [`lock`](Self::lock), if the wait would be for good.
+    /// Panics as [`lock`](Self::lock) does, if the wait would never end.
     #[track_caller]
     pub fn lock_timeout(&self, duration: Duration) -> Option<LockResult<'_, T>> {
         let deadline = Instant::now().checked_add(duration);
@@ -186,7 +226,7 @@ impl<T> Mutex<T> {
         Some(self.locked(turn, before))
     }
 
-    /// What locking goes by.
+    /// Returns the attachment, unless this process was forked off the one that attached.
     #[inline]
     #[track_caller]
     fn own(&self) -> &Attachment {
@@ -208,14 +248,14 @@ impl<T> Mutex<T> {
 }
 
 impl<T> Clone for Mutex<T> {
-    /// Another handle of the same lock, for this process.
+    /// Creates another handle of the same lock, for this process.
     fn clone(&self) -> Mutex<T> {
         Mutex { attachment: Arc::clone(&self.attachment), content: PhantomData }
     }
 }
 
 impl<T> fmt::Debug for Mutex<T> {
-    /// Shows no value: to read it is to lock.
+    /// Leaves out the value, because reading it needs the lock.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex").finish_non_exhaustive()
     }
@@ -236,9 +276,9 @@ impl<'de, T: Pod> Deserialize<'de> for Mutex<T> {
     }
 }
 
-/// Holds a [`Mutex`]; dropped, it unlocks, also by a panic or a cancellation.
+/// The guard of a [`Mutex`]. Dropping it unlocks, also in a panic or a cancellation.
 ///
-/// As [`sync::MutexGuard`], it belongs to the task that locked, and is not `Send`:
+/// Like a [`sync::MutexGuard`], it belongs to the task that locked, and is not `Send`:
 ///
 /// ```compile_fail,E0277
 /// let mutex = trine::ipc::Mutex::new(1).unwrap();
@@ -250,25 +290,27 @@ impl<'de, T: Pod> Deserialize<'de> for Mutex<T> {
 #[must_use = "a guard that is not kept unlocks at once"]
 pub struct MutexGuard<'a, T> {
     attachment: &'a Attachment,
-    /// Given on after the lock.
+    /// Released after the lock itself.
     _turn: sync::MutexGuard<'a, ()>,
     content: PhantomData<&'a Mutex<T>>,
 }
 
 impl<T: Pod> MutexGuard<'_, T> {
-    /// A copy of the value.
+    /// Returns a copy of the value.
     #[inline]
     pub fn get(&self) -> T {
         self.attachment.memory.get()
     }
 
-    /// Replaces the value. Whoever is killed in the middle of it leaves the old one or the new one, as a whole.
+    /// Replaces the value. A process that is killed meanwhile leaves the old value or the new one,
+    /// as a whole.
     #[inline]
     pub fn set(&mut self, value: T) {
         self.attachment.memory.set(value);
     }
 
-    /// Changes the value: [`get`](Self::get), `f`, [`set`](Self::set). If `f` panics, it stays as it was.
+    /// Changes the value: [`get`](Self::get), `f`, [`set`](Self::set). If `f` panics, the value
+    /// stays as it was.
     #[inline]
     pub fn update<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.get();
@@ -291,28 +333,46 @@ impl<T: Pod + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
     }
 }
 
-/// The lock was taken from a process that has died with it; or from one since whose death nobody has recovered.
+/// The error of a lock whose holder has died. It holds the lock.
 ///
-/// It holds the lock. Dropped, it unlocks, and the next one is told again; so a program that hands it on by `?` forgets
-/// nothing.
+/// Dropping it unlocks without recovery, so the next holder gets this error again. A program that
+/// passes the error on with `?` therefore loses nothing.
+///
+/// ```
+/// use trine::ipc::Mutex;
+/// use trine::process;
+///
+/// let balance = Mutex::new(10_i64)?;
+/// let crash = process::spawn(balance.clone(), |balance: Mutex<i64>| {
+///     let _guard = balance.lock().unwrap();
+///     std::process::abort();
+/// });
+/// assert!(crash.join().unwrap_err().is_crash());
+///
+/// let died = balance.lock().unwrap_err();
+/// assert_eq!(died.guard().get(), 10); // check, and repair with `guard_mut`
+/// let _guard = died.recover();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct OwnerDied<'a, T> {
     guard: MutexGuard<'a, T>,
 }
 
 impl<'a, T> OwnerDied<'a, T> {
-    /// The guard; from here on all counts as being in order. (Should this holder die, the next one is told of that.)
+    /// Declares the value consistent, and returns the guard. If this holder dies too, the next one
+    /// gets an [`OwnerDied`] again.
     pub fn recover(self) -> MutexGuard<'a, T> {
         self.guard.attachment.memory.recover();
         self.guard
     }
 
-    /// The guard, to look at what there is.
+    /// Returns the guard, for a look at the value.
     pub fn guard(&self) -> &MutexGuard<'a, T> {
         &self.guard
     }
 
-    /// The guard, to put things in order before [`recover`](Self::recover): the next one is told as long as that is not
-    /// done.
+    /// Returns the guard, to repair the value before [`recover`](Self::recover). Until that is
+    /// called, further holders get an [`OwnerDied`].
     pub fn guard_mut(&mut self) -> &mut MutexGuard<'a, T> {
         &mut self.guard
     }

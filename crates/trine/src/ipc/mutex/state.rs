@@ -1,4 +1,4 @@
-//! What lies in the memory of a mutex, and the steps by which the lock changes hands.
+//! The memory of a mutex, and the transitions of its lock.
 //!
 //! ```text
 //!   byte 0   kind     what the memory was made for
@@ -8,14 +8,14 @@
 //!       64+n copy 1   n: the size of the value, rounded up to 8
 //! ```
 //!
-//! The holder writes a new value beside the old one and then turns `which`: killed at any instruction, it leaves a value
-//! that somebody has set as a whole.
+//! The holder writes a new value into the inactive copy and then flips `active`. If it is killed at
+//! any instruction, the value is one that was set as a whole.
 //!
-//! Ordering: taking acquires, giving back releases. A holder that dies gives nothing back; so `which` is written by a
-//! release and read by an acquire, too.
+//! Ordering: acquiring the lock acquires, releasing it releases. A holder that dies releases
+//! nothing, so `active` is also written with release and read with acquire.
 //!
-//! Nothing here is believed. Any bytes are some state of the lock; the worst that they can say is that a living
-//! process holds it.
+//! Nothing here is trusted. Any bytes are some state of the lock; in the worst state, a living
+//! process seems to hold it.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -31,44 +31,46 @@ const WORD: usize = 8;
 const WHICH: usize = 16;
 const VALUE: usize = 64;
 
-/// Who holds the lock: the number of an attachment.
+/// The number of the attachment that holds the lock.
 const OWNER: u64 = (1 << 40) - 1;
-/// A newcomer that finds the lock free leaves it to one who has waited. Set by those who have waited and found it
-/// taken again; cleared by whoever takes it next.
+/// The lock is reserved for a process that has waited; a newcomer leaves it free. Set by waiters
+/// that found it taken again after their wait; cleared by the process that takes it next.
 const KEPT: u64 = 1 << 61;
-/// Somebody may sleep: whoever gives the lock back wakes one. Set by those who are about to sleep, while it is held.
+/// A process may be asleep; the holder wakes one when it releases the lock. Set by processes that
+/// are about to sleep, while the lock is held.
 const WAITING: u64 = 1 << 62;
-/// A holder has died, and nobody has said since that all is in order. Set by whoever takes the lock from it.
+/// A holder has died, and no holder has recovered the lock since. Set by the process that takes the
+/// lock over.
 const DIED: u64 = 1 << 63;
 
-/// What the next step is of one who wants the lock.
+/// The result of an attempt to take the lock: the caller's next step.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
     /// The caller holds the lock.
     Taken(Before),
-    /// Another one does: wait, or see whether it lives.
+    /// The attachment of this number holds it: wait, or check that it is alive.
     Held(u64),
-    /// Nobody does; it is kept for one who has waited.
+    /// The lock is free, but reserved for a process that has waited.
     Kept,
 }
 
-/// What has become of those who held the lock before.
+/// The fate of earlier holders.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Before {
-    /// They have given it back.
+    /// All of them have released the lock or been recovered from.
     Fine,
-    /// One has died with it.
+    /// A holder has died with it.
     Died,
 }
 
-/// The memory of a mutex, mapped.
+/// The mapped memory of a mutex.
 #[derive(Debug)]
 pub(super) struct Memory(pub(super) Open);
 
 impl Memory {
-    /// Makes the memory of a free lock.
+    /// Creates the memory of an unlocked mutex.
     pub(super) fn new<T: Pod>(value: T) -> Result<Memory, SharedError> {
         let bytes = size::<T>().ok_or(SharedError::TooLarge)?;
         let make = || {
@@ -81,11 +83,11 @@ impl Memory {
         make().map(Memory).map_err(SharedError::of_new(bytes))
     }
 
-    /// Whether it is that of a lock with such a value.
+    /// Checks that the memory is that of a mutex with such a value.
     ///
     /// # Errors
     ///
-    /// The memory has another size, or was made for something else.
+    /// Fails if it has another size, or was made for something else.
     pub(super) fn check<T: Pod>(&self) -> Result<(), SharedError> {
         let found = self.0.len();
         if size::<T>() != Some(found) {
@@ -101,17 +103,18 @@ impl Memory {
         self.0.word(WORD)
     }
 
-    /// Who holds the lock; 0 for nobody.
+    /// Returns the number of the holder; 0 if the lock is free.
     pub(super) fn owner(&self) -> u64 {
         self.word().load(Relaxed) & OWNER
     }
 
-    /// Takes the lock for `own`, if it is free.
+    /// Takes the lock for `own` if it is free.
     #[inline]
     pub(super) fn try_take(&self, own: u64, has_waited: bool) -> Attempt {
         let mut seen = 0;
         loop {
-            // Others may sleep beside one who has waited, and have asked an earlier holder.
+            // Others may sleep beside a process that has waited; only an earlier holder knew of
+            // them.
             let waiting = if has_waited { WAITING } else { seen & WAITING };
             match self.word().compare_exchange(seen, own | seen & DIED | waiting, Acquire, Relaxed)
             {
@@ -124,14 +127,14 @@ impl Memory {
         }
     }
 
-    /// Takes the lock for `own` from a holder that has died; `false` if it is not the holder any more.
+    /// Takes the lock for `own` from a dead holder; false if that is not the holder any more.
     pub(super) fn take_over(&self, own: u64, dead: u64) -> bool {
         let take = |now: u64| (now & OWNER == dead).then_some(own | DIED | WAITING);
         self.word().fetch_update(Acquire, Relaxed, take).is_ok()
     }
 
-    /// Has the holder wake somebody when it gives the lock back, and keep it free for those who wait if one of them
-    /// `has_waited` before; `false` if nobody holds it.
+    /// Makes the holder wake a waiter when it releases the lock, and reserve the lock for those who
+    /// wait if the caller `has_waited` before; false if the lock is free.
     #[must_use]
     pub(super) fn ask(&self, has_waited: bool) -> bool {
         let more = if has_waited { WAITING | KEPT } else { WAITING };
@@ -139,7 +142,7 @@ impl Memory {
         self.word().fetch_update(Relaxed, Relaxed, ask).is_ok()
     }
 
-    /// Gives the lock back that `own` holds; says whether somebody is to be woken.
+    /// Releases the lock that `own` holds; returns true if the caller must wake a waiter.
     #[must_use]
     #[inline]
     pub(super) fn give(&self, own: u64) -> bool {
@@ -148,14 +151,14 @@ impl Memory {
             let kept = if seen & WAITING != 0 { seen & KEPT } else { 0 };
             match self.word().compare_exchange(seen, seen & DIED | kept, Release, Relaxed) {
                 Ok(before) => return before & WAITING != 0,
-                // Somebody has written over it; then it is not ours to give.
+                // Another process has overwritten the word, so the lock is not ours to release.
                 Err(now) if now & OWNER != own => return true,
                 Err(now) => seen = now,
             }
         }
     }
 
-    /// The holder says that all is in order again.
+    /// Records that the value is consistent again.
     pub(super) fn recover(&self) {
         self.word().fetch_and(!DIED, AcqRel);
     }
@@ -165,7 +168,8 @@ impl Memory {
         (begin..begin + stride::<T>()).step_by(8).map(|offset| self.0.word(offset))
     }
 
-    /// The value; for the holder. If others write meanwhile, a mixture.
+    /// Returns the value, for the holder. If other processes write to it meanwhile, the result
+    /// mixes their bytes.
     pub(super) fn get<T: Pod>(&self) -> T {
         let mut value = T::zeroed();
         let which = self.0.word(WHICH).load(Acquire);
@@ -176,7 +180,7 @@ impl Memory {
         value
     }
 
-    /// Makes `value` the value; for the holder.
+    /// Replaces the value, for the holder.
     pub(super) fn set<T: Pod>(&self, value: T) {
         let other = self.0.word(WHICH).load(Relaxed) & 1 ^ 1;
         for (piece, word) in bytemuck::bytes_of(&value).chunks(8).zip(self.copy_at::<T>(other)) {
@@ -201,7 +205,7 @@ fn kind<T>() -> u64 {
     fingerprint::<super::Mutex<T>>(size_of::<T>())
 }
 
-/// A number for an attachment, made of random bits.
+/// Makes an attachment's number from random bits.
 pub(super) fn owner_of(random: u64) -> u64 {
     (random & OWNER).max(1)
 }

@@ -1,4 +1,4 @@
-//! A semaphore on its way to another process: its descriptor.
+//! Sending a semaphore to another process, by its descriptor.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,8 +11,8 @@ use super::{Origin, Semaphore};
 use crate::ipc::carry;
 use crate::sys::semaphore::Memory;
 
-/// Only of an unnamed one, and only as the argument or result of a process task: it is the descriptor that
-/// travels.
+/// Encodes an unnamed semaphore as part of an argument or result of a process task. Its descriptor
+/// travels beside the bytes.
 impl Serialize for Semaphore {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.origin {
@@ -34,11 +34,11 @@ impl<'de> Deserialize<'de> for Semaphore {
     }
 }
 
-/// The unnamed semaphore that another process has sent by its descriptor.
+/// Attaches to an unnamed semaphore by a descriptor that another process has sent.
 ///
 /// # Errors
 ///
-/// `InvalidData`: it is not sealed memory of a semaphore's size.
+/// Fails with `InvalidData` if it is not sealed memory of a semaphore's size.
 impl TryFrom<OwnedFd> for Semaphore {
     type Error = io::Error;
 
@@ -47,12 +47,12 @@ impl TryFrom<OwnedFd> for Semaphore {
     }
 }
 
-/// For whoever hands an unnamed semaphore over by other means. A program in C maps 32 bytes of it and has a
-/// `sem_t` there.
+/// Duplicates the descriptor of an unnamed semaphore, to send it by other means. A C program maps
+/// 32 bytes of it as a `sem_t`.
 ///
 /// # Errors
 ///
-/// `InvalidInput` for a named one; if there is no descriptor left.
+/// Fails with `InvalidInput` for a named semaphore, and if no descriptor is left.
 impl TryFrom<&Semaphore> for OwnedFd {
     type Error = io::Error;
 

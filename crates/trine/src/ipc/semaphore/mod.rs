@@ -1,10 +1,10 @@
 //! Semaphores that processes share.
 //!
-//! | who waits | how |
+//! | waiter | how it waits |
 //! |---|---|
-//! | a plain thread | on the shared word itself, beside the word by which it is cancelled (`park::wait_word`) |
-//! | a coroutine | a thread sleeps for all of them (`watch.rs`) |
-//! | a coroutine, where the kernel is older than 5.16 or a sandbox forbids `futex_waitv` | looks again after 1 ms, then later, up to 16 |
+//! | a plain thread | on the shared word itself, and on the word that cancels the thread (`park::wait_word`) |
+//! | a coroutine | a thread sleeps for all coroutines (`watch.rs`) |
+//! | a coroutine, before Linux 5.16 or where a sandbox forbids `futex_waitv` | looks again after 1 ms, then less often, up to 16 ms apart |
 
 mod carried;
 mod state;
@@ -21,14 +21,14 @@ use self::watch::Watching;
 use super::name;
 use super::pauses::Pauses;
 use crate::sys::semaphore::{self as kernel, LONGEST_NAME, Memory};
-use crate::task::park;
+use crate::task::{park, wait};
 use state::Sleeper;
 
 /// A number of permits that several processes share.
 ///
-/// A named one can be opened by any program, and is what `sem_open(3)` of the GNU C library and Python's
-/// `multiprocessing` open by the same name. An unnamed one ([`new`](Self::new)) travels to other processes as an argument or result of
-/// a process task, or as its descriptor.
+/// Any program can open a named semaphore: it is the one that `sem_open(3)` of the GNU C library
+/// and Python's `multiprocessing` open by the same name. An unnamed one ([`new`](Self::new))
+/// travels to other processes as an argument or result of a process task, or as its descriptor.
 ///
 /// ```
 /// use trine::{coroutine, ipc::Semaphore};
@@ -47,29 +47,31 @@ use state::Sleeper;
 /// # }
 /// ```
 ///
-/// Within one process, [`sync::Semaphore`](crate::sync::Semaphore) is faster and fair. Here nobody has a turn: whoever comes when a
-/// permit is free takes it.
+/// Within one process, [`sync::Semaphore`](crate::sync::Semaphore) is faster and fair. This one is
+/// not fair: the first task that comes when a permit is free takes it.
 ///
-/// # What ends with a process, and what does not
+/// # After the end of a process
 ///
-/// The permits of a process that ends, however it ends, are not given back: POSIX knows nobody who holds a
-/// permit. One that is killed just when it is woken takes the wake-up along, and the next
-/// [`release`](Self::release) wakes the next waiter. A named semaphore and its permits stay until the machine is restarted, also without any process,
-/// unless somebody [`unlink`](Self::unlink)s it. A [`SemaphorePermit`] is given back when a task panics or is cancelled.
+/// Permits of a process that has ended are not returned, because POSIX does not record the holders
+/// of permits. A process that is killed just when it is woken consumes the wake-up; the next
+/// [`release`](Self::release) wakes the next waiter. A named semaphore and its permits persist
+/// without any process, until a program [`unlink`](Self::unlink)s it or the machine restarts. When
+/// a task panics or is cancelled, its [`SemaphorePermit`] is returned.
 ///
-/// # What others can do
+/// # Other programs
 ///
-/// Whoever may open a named semaphore may give and take permits at will, also impossible numbers of them, and thereby make others
-/// wait or not; that is never undefined here. But a process that may write the file may also truncate
-/// it, and then each process that uses the semaphore ends by SIGBUS, as with `sem_open`; give it a `mode` for those who
-/// are trusted. Nobody can do that to an unnamed one: its memory is sealed.
+/// A program that may open a named semaphore can take and release permits at will, also in
+/// impossible numbers, and so make others wait or not. This never causes undefined behaviour. But a
+/// process that may write the file may also truncate it, and then each process that uses the
+/// semaphore is killed by SIGBUS, as with `sem_open`. So give it a `mode` for trusted users only.
+/// An unnamed semaphore is safe from this, because its memory is sealed.
 #[derive(Clone)]
 pub struct Semaphore {
     memory: Arc<Memory>,
     origin: Origin,
 }
 
-/// Where it is from.
+/// The way in which the semaphore was opened.
 #[derive(Clone, Debug)]
 enum Origin {
     /// By this name, with its slash.
@@ -92,11 +94,11 @@ fn check(permits: u32) -> io::Result<()> {
 }
 
 impl Semaphore {
-    /// The largest number of permits that can be free: 2³¹ - 1.
+    /// The largest number of free permits: 2³¹ - 1.
     pub const MAX_PERMITS: u32 = state::MOST;
 
-    /// A semaphore without a name, with `permits` to begin with, in memory of its own: it goes when the last
-    /// process that has it lets go of it.
+    /// Creates an unnamed semaphore with `permits` free permits. Its memory is freed when the last
+    /// process has dropped it.
     ///
     /// ```
     /// use trine::{ipc::Semaphore, thread};
@@ -116,7 +118,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: too many permits. No descriptor or no memory.
+    /// Fails with `InvalidInput` for too many permits, and if no descriptor or memory is left.
     pub fn new(permits: u32) -> io::Result<Semaphore> {
         check(permits)?;
         let (memory, descriptor) = Memory::create(permits)?;
@@ -131,15 +133,24 @@ impl Semaphore {
         Semaphore { memory: Arc::new(memory), origin: Origin::Named(name.into()) }
     }
 
-    /// Opens the semaphore `name`, which is there. The slash in front that C wants may be left out.
+    /// Opens the existing semaphore `name`. The leading slash that C requires is optional.
+    ///
+    /// ```
+    /// use trine::ipc::Semaphore;
+    ///
+    /// let error = Semaphore::open("no-such-semaphore").unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// ```
     ///
     /// # Errors
     ///
-    /// - `InvalidInput`: a name that is empty, `.` or `..`, longer than 251 bytes, or has a slash elsewhere or a NUL.
-    /// - `NotFound`; `PermissionDenied`: the mode does not let this user read and write it.
-    /// - `InvalidData`: what has the name is no semaphore of a 64-bit program.
-    /// - `StorageFull`: `/dev/shm` is full, and somebody has made the file without its memory.
-    /// - No descriptor or no memory.
+    /// - `InvalidInput`: the name is empty, `.` or `..`, longer than 251 bytes, or contains a NUL
+    ///   or a slash that does not lead it.
+    /// - `NotFound`.
+    /// - `PermissionDenied`: its mode does not let this user read and write it.
+    /// - `InvalidData`: the name is not that of a semaphore of a 64-bit program.
+    /// - `StorageFull`: `/dev/shm` is full, and the file was made without its memory.
+    /// - No descriptor or memory is left.
     pub fn open(name: impl AsRef<str>) -> io::Result<Semaphore> {
         let (name, shown) = checked(name.as_ref())?;
         match Memory::open(&name) {
@@ -148,17 +159,28 @@ impl Semaphore {
         }
     }
 
-    /// Opens the semaphore `name`; if there is none, creates it with `permits` to begin with, for those whom
-    /// `mode`, less the mask of the process, allows to read and write.
+    /// Opens the semaphore `name`, or creates it: with `permits` free permits, and with the file
+    /// permissions `mode`, less the process's umask.
+    ///
+    /// ```
+    /// use trine::ipc::Semaphore;
+    ///
+    /// # let name = format!("trine-doc-create-{}", std::process::id());
+    /// let one = Semaphore::create(&name, 0o600, 3)?;
+    /// let other = Semaphore::create(&name, 0o600, 9)?; // opens the first one
+    /// Semaphore::unlink(&name)?;
+    /// assert_eq!(other.available(), 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open) and [`create_new`](Self::create_new), but for `NotFound` and
-    /// `AlreadyExists`.
+    /// Fails as [`open`](Self::open) and [`create_new`](Self::create_new) do, but for `NotFound`
+    /// and `AlreadyExists`.
     pub fn create(name: impl AsRef<str>, mode: u32, permits: u32) -> io::Result<Semaphore> {
         let name = name.as_ref();
         check(permits)?;
-        // Each turn is somebody else's having unlinked or created it in between.
+        // Repeats only if another process has unlinked or created it in between.
         loop {
             match Semaphore::open(name) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -171,14 +193,16 @@ impl Semaphore {
         }
     }
 
-    /// As [`create`](Self::create), if there is none.
+    /// Creates the semaphore `name`, which must not exist, as [`create`](Self::create) does.
     ///
     /// # Errors
     ///
     /// - `AlreadyExists`.
-    /// - `InvalidInput`: the name, as for [`open`](Self::open); too many permits.
-    /// - `StorageFull`: `/dev/shm` is full. `PermissionDenied`: it may not be written.
-    /// - No descriptor or no memory.
+    /// - `InvalidInput`: the name is invalid, as for [`open`](Self::open), or there are too many
+    ///   permits.
+    /// - `StorageFull`: `/dev/shm` is full.
+    /// - `PermissionDenied`: `/dev/shm` is not writable.
+    /// - No descriptor or memory is left.
     pub fn create_new(name: impl AsRef<str>, mode: u32, permits: u32) -> io::Result<Semaphore> {
         let (name, shown) = checked(name.as_ref())?;
         check(permits)?;
@@ -188,48 +212,79 @@ impl Semaphore {
         }
     }
 
-    /// Removes the name. Who has the semaphore open keeps it; the next to create the name makes another
-    /// one.
+    /// Removes the name. Programs that have the semaphore open keep it; the next one that creates
+    /// the name gets a new semaphore.
+    ///
+    /// ```
+    /// use trine::ipc::Semaphore;
+    ///
+    /// # let name = format!("trine-doc-unlink-{}", std::process::id());
+    /// let kept = Semaphore::create_new(&name, 0o600, 1)?;
+    /// Semaphore::unlink(&name)?;
+    /// assert!(Semaphore::open(&name).is_err());
+    /// assert!(kept.try_acquire());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for what is no name, `NotFound`, `PermissionDenied` for somebody else's.
+    /// Fails with `InvalidInput` for an invalid name, with `NotFound`, and with `PermissionDenied`
+    /// for another user's semaphore.
     pub fn unlink(name: impl AsRef<str>) -> io::Result<()> {
         let (name, shown) = checked(name.as_ref())?;
         kernel::unlink(&name)
             .map_err(|error| kernel::explain(&format!("unlink the semaphore {shown}"), error))
     }
 
-    /// Takes a permit, waiting for it. It is given back by [`release`](Self::release), by whomever.
+    /// Takes a permit, and waits for it. Any task of any process can [`release`](Self::release) it
+    /// again.
     ///
     /// # Errors
     ///
-    /// What interrupts the caller; no permit was taken then.
+    /// Fails when the caller is interrupted; no permit was taken then.
     pub fn acquire(&self) -> io::Result<()> {
         self.acquire_until(None)
     }
 
-    /// As [`acquire`](Self::acquire), waiting for at most `timeout`. One beyond what the clock can count waits for
-    /// good.
+    /// Takes a permit, and waits for it for at most `timeout`. A timeout beyond the clock's range
+    /// never ends.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    /// use trine::ipc::Semaphore;
+    ///
+    /// let semaphore = Semaphore::new(0)?;
+    /// let error = semaphore.acquire_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `TimedOut`; else as `acquire`.
+    /// Fails with `TimedOut`, and as [`acquire`](Self::acquire) does.
     pub fn acquire_timeout(&self, timeout: Duration) -> io::Result<()> {
         self.acquire_until(Instant::now().checked_add(timeout))
     }
 
-    /// Takes a permit if one is free.
+    /// Takes a permit if one is free; returns true if it did.
+    ///
+    /// ```
+    /// let semaphore = trine::ipc::Semaphore::new(1)?;
+    /// assert!(semaphore.try_acquire());
+    /// assert!(!semaphore.try_acquire());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use = "whether it was taken"]
     pub fn try_acquire(&self) -> bool {
         state::try_take(&self.memory)
     }
 
-    /// Takes a permit, waiting for it, which is given back when the guard is dropped.
+    /// Takes a permit, and waits for it. Dropping the guard returns the permit.
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
+    /// Fails as [`acquire`](Self::acquire) does.
     pub fn acquire_permit(&self) -> io::Result<SemaphorePermit<'_>> {
         self.acquire()?;
         Ok(SemaphorePermit { semaphore: self })
@@ -239,19 +294,20 @@ impl Semaphore {
         if self.try_acquire() {
             return Ok(());
         }
-        // Dropped in the opposite order: only who is not watched any more passes a wake-up on.
+        // Dropped in reverse order: a waiter passes a wake-up on only after it has left the
+        // watcher.
         let mut sleeper = Sleeper::new(&self.memory);
         let mut watching = Watching::new(&self.memory);
         let mut pauses = Pauses::new(deadline);
         loop {
             let waited = if park::is_plain_thread() {
-                park::wait_word(self.memory.futex(), 0, deadline).map_err(io::Error::from)
+                wait::for_word(self.memory.futex(), 0, deadline).map_err(io::Error::from)
             } else if watching.arm() {
-                park::wait(deadline).map_err(io::Error::from)
+                wait::for_wake(deadline).map_err(io::Error::from)
             } else {
                 pauses.wait()
             };
-            // Also if the wait was interrupted: what has come is not left.
+            // Also after an interrupted wait: a permit that has come is not left.
             if sleeper.take() {
                 return Ok(());
             }
@@ -262,11 +318,20 @@ impl Semaphore {
         }
     }
 
-    /// Gives `n` permits, and wakes as many of those who wait, in all processes.
+    /// Returns `n` permits, and wakes as many waiters, in all processes.
+    ///
+    /// ```
+    /// let semaphore = trine::ipc::Semaphore::new(0)?;
+    /// semaphore.release(2)?;
+    /// assert_eq!(semaphore.available(), 2);
+    /// assert!(semaphore.release(u32::MAX).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: more than [`MAX_PERMITS`](Self::MAX_PERMITS) would be free; none was given.
+    /// Fails with `InvalidInput` if more than [`MAX_PERMITS`](Self::MAX_PERMITS) would be free;
+    /// none was returned then.
     pub fn release(&self, n: u32) -> io::Result<()> {
         if state::give(&self.memory, n) {
             return Ok(());
@@ -277,7 +342,7 @@ impl Semaphore {
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 
-    /// How many permits are free at the moment.
+    /// Returns the number of permits that are free now.
     pub fn available(&self) -> u32 {
         state::available(&self.memory)
     }
@@ -293,14 +358,21 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// A permit of a [`Semaphore`]; dropped, it is given back.
+/// A permit of a [`Semaphore`]. Dropping it returns the permit.
 #[must_use = "a permit that is not kept is given back at once"]
 pub struct SemaphorePermit<'a> {
     semaphore: &'a Semaphore,
 }
 
 impl SemaphorePermit<'_> {
-    /// Keeps the permit from the semaphore until somebody [`release`](Semaphore::release)s one.
+    /// Keeps the permit taken: it stays so until a task [`release`](Semaphore::release)s one.
+    ///
+    /// ```
+    /// let semaphore = trine::ipc::Semaphore::new(1)?;
+    /// semaphore.acquire_permit()?.forget();
+    /// assert_eq!(semaphore.available(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn forget(self) {
         std::mem::forget(self);
     }
@@ -308,7 +380,7 @@ impl SemaphorePermit<'_> {
 
 impl Drop for SemaphorePermit<'_> {
     fn drop(&mut self) {
-        // It finds no room if others have released what they had not taken.
+        // Fails if others have released permits that they had not taken, so that there is no room.
         state::give(&self.semaphore.memory, 1);
     }
 }

@@ -1,4 +1,5 @@
-//! Taking and giving permits, by the rules of glibc's `sem_wait` and `sem_post` (`nptl/sem_waitcommon.c`).
+//! Taking and returning permits, by the rules of glibc's `sem_wait` and `sem_post`
+//! (`nptl/sem_waitcommon.c`).
 //!
 //! ```text
 //!   word:  │ sleepers, or about to be │ permits │
@@ -9,11 +10,12 @@
 //!   give        permits + n; if there are sleepers, wake n
 //! ```
 //!
-//! Both counts are in one word, so a giver that finds no sleeper is seen by whoever is about to be one: no order
-//! between two words is needed. A taking acquires what the giver has released.
+//! Both counts are in one word. So a releaser that sees no sleeper comes before any process that
+//! becomes one, and that process sees the permit: no ordering between two words is needed. Taking a
+//! permit acquires what its releaser has released.
 //!
-//! The kernel wakes as many as there are permits, and no more. So whoever is woken and takes nothing passes the
-//! wake-up on ([`Sleeper`]).
+//! The kernel wakes at most as many processes as there are permits. So a process that is woken and
+//! takes no permit passes the wake-up on ([`Sleeper`]).
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -21,12 +23,12 @@ use crate::sys::atomic::AtomicU64;
 use crate::sys::futex;
 use crate::sys::semaphore::Memory;
 
-/// Most permits that a semaphore holds (`SEM_VALUE_MAX`).
+/// Limit of the permits of a semaphore (`SEM_VALUE_MAX`).
 pub(super) const MOST: u32 = i32::MAX.cast_unsigned();
 
 const SLEEPER: u64 = 1 << 32;
 
-/// The permits of a word. Other processes write it, so there may be any number.
+/// Returns the permits of a word. Other processes write it, so any number is possible.
 fn permits(word: u64) -> u32 {
     (word & u64::from(u32::MAX)) as u32
 }
@@ -39,7 +41,7 @@ pub(super) fn available(memory: &Memory) -> u32 {
     permits(memory.word().load(Acquire))
 }
 
-/// Takes a permit, and `also` from the word, if there is a permit.
+/// Takes a permit if there is one, and subtracts `also` from the word in the same step.
 fn take(word: &AtomicU64, also: u64) -> bool {
     let taken = word
         .try_update(Acquire, Relaxed, |now| (permits(now) > 0).then(|| now.wrapping_sub(1 + also)));
@@ -50,7 +52,7 @@ pub(super) fn try_take(memory: &Memory) -> bool {
     take(memory.word(), 0)
 }
 
-/// Gives `n` permits; `false` if that would be more than [`MOST`].
+/// Returns `n` permits; false if the sum would exceed [`MAX_PERMITS`].
 pub(super) fn give(memory: &Memory, n: u32) -> bool {
     let given = memory.word().try_update(Release, Relaxed, |now| {
         let sum = permits(now).checked_add(n).filter(|sum| *sum <= MOST)?;
@@ -64,7 +66,7 @@ pub(super) fn give(memory: &Memory, n: u32) -> bool {
     given.is_ok()
 }
 
-/// Wakes one more, if there is something to take and anybody who might.
+/// Wakes one more sleeper, if there is a permit for it.
 pub(super) fn pass_on(memory: &Memory) {
     let now = memory.word().load(Relaxed);
     if permits(now) > 0 && sleepers(now) > 0 {
@@ -72,7 +74,7 @@ pub(super) fn pass_on(memory: &Memory) {
     }
 }
 
-/// One who waits for a permit, and is counted as a sleeper until it has one or is dropped.
+/// A waiter. It counts as a sleeper until it has a permit or is dropped.
 pub(super) struct Sleeper<'a> {
     memory: &'a Memory,
     counted: bool,
@@ -84,7 +86,7 @@ impl<'a> Sleeper<'a> {
         Sleeper { memory, counted: true }
     }
 
-    /// Takes a permit if there is one; then the caller waits no more.
+    /// Takes a permit if there is one; then the caller waits no longer.
     pub(super) fn take(&mut self) -> bool {
         let taken = take(self.memory.word(), SLEEPER);
         self.counted &= !taken;
@@ -96,7 +98,7 @@ impl Drop for Sleeper<'_> {
     fn drop(&mut self) {
         if self.counted {
             self.memory.word().fetch_sub(SLEEPER, Relaxed);
-            // It may have been the one who was woken for what is there now.
+            // This may be the sleeper that was woken for the permit that is there now.
             pass_on(self.memory);
         }
     }

@@ -1,7 +1,8 @@
-//! Coroutines that wait for a word which other processes change.
+//! Waits of coroutines for a word that other processes change.
 //!
-//! A coroutine cannot sleep on a futex without its carrier. So a thread sleeps for all of them, on many words at once
-//! (`futex_waitv`, Linux 5.16), and wakes those for whom there is a permit:
+//! A coroutine cannot sleep on a futex without blocking its carrier. So a thread sleeps for all
+//! coroutines, on many words at once (`futex_waitv`, Linux 5.16), and wakes those that can have a
+//! permit:
 //!
 //! ```text
 //!   waiter ── arm, kick ──► table of words ──► thread: looks at each word, wakes waiters, sleeps on the others
@@ -10,18 +11,21 @@
 //!     └──────────────────── waker ─────────────────────────────────────┘
 //! ```
 //!
-//! One thread watches 127 words; more words have more threads. A thread without words ends after 10 s.
+//! One thread watches up to 127 words; further words get further threads. A thread without words
+//! ends after 10 s.
 //!
 //! # No wake-up is lost
 //!
-//! - The thread looks at a word after each change of its table, and sleeps only while the word is what it saw.
-//! - With `v` permits in a word, `v` of its waiters are woken at a time, unless there are fewer. A woken one
-//!   reports back: it arms itself again, or leaves; and then the thread looks again if others wait. So while
-//!   the thread sleeps on a word that is not 0, somebody is about to report.
-//! - The thread's sleep may have taken a wake-up that no waiter here has a use for, because the one it was meant for
-//!   has left. Then the thread wakes one more sleeper, in whatever process.
+//! - The thread looks at a word after each change of its table. It sleeps only while the word has
+//!   the value that it saw.
+//! - With `v` permits in a word, up to `v` of its waiters are woken at a time. A woken waiter
+//!   reports back: it arms itself again or leaves. Then the thread looks again if others wait. So
+//!   while the thread sleeps on a word that is not 0, a waiter is about to report.
+//! - The thread's sleep may have consumed a wake-up that no waiter here needs, because the waiter
+//!   it was meant for has left. Then the thread wakes one more sleeper, in any process.
 //!
-//! Where there is no such call or no thread, waiters look again at intervals of their own ([`Watching::arm`]).
+//! Without that system call or without a thread, waiters look again at intervals of their own
+//! ([`Registration::arm`]).
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -35,15 +39,15 @@ use crate::sys::futex;
 use crate::sys::semaphore::Memory;
 use crate::task::park;
 
-/// How long a thread that watches nothing waits for more.
+/// Time after which a thread that watches nothing ends.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 static WATCHERS: Mutex<Vec<&'static Watcher>> = Mutex::new(Vec::new());
 
-/// A thread's table.
+/// The table of one thread.
 #[derive(Debug, Default)]
 struct Watcher {
-    /// Changes with the table; the thread sleeps on it, too.
+    /// Counts the changes of the table. The thread sleeps on this word, too.
     changes: AtomicU32,
     table: Mutex<Table>,
 }
@@ -55,7 +59,7 @@ struct Table {
     waiters_so_far: u64,
 }
 
-/// A word, and who waits for it here: never nobody.
+/// A word and its waiters, of which there is always at least one.
 #[derive(Debug)]
 struct Watched {
     memory: Arc<Memory>,
@@ -65,11 +69,11 @@ struct Watched {
 #[derive(Debug)]
 struct Waiter {
     number: u64,
-    /// `None`: woken, and has not reported back yet.
+    /// `None` if the waiter was woken and has not reported back yet.
     waker: Option<Waker>,
 }
 
-/// The place of one waiter in a table; it leaves when dropped.
+/// A waiter's entry in a table. Dropping it removes the entry.
 pub(super) struct Watching<'a> {
     memory: &'a Arc<Memory>,
     place: Option<(&'static Watcher, u64)>,
@@ -84,8 +88,8 @@ impl<'a> Watching<'a> {
         Watching { memory, place: None }
     }
 
-    /// Has the caller woken when there is a permit that nobody else was woken for; at once, if there is. `false`:
-    /// nobody will wake it.
+    /// Arranges that the caller is woken for a permit that no other waiter was woken for, at once
+    /// if there is one. Returns false if no thread can do that.
     pub(super) fn arm(&mut self) -> bool {
         if !futex::waits_for_many() {
             return false;
@@ -107,7 +111,7 @@ impl Drop for Watching<'_> {
     }
 }
 
-/// Finds a table with room; `None` if there is no thread to be had.
+/// Enters the waiter into a table that has room; `None` if no thread could be started.
 fn enter(memory: &Arc<Memory>, waker: Waker) -> Option<(&'static Watcher, u64)> {
     let mut watchers = lock(&WATCHERS);
     let mut waker = Some(waker);
@@ -128,13 +132,13 @@ impl Table {
 }
 
 impl Watcher {
-    /// Has the thread look again.
+    /// Makes the thread look at its table again.
     fn kick(&self) {
         self.changes.fetch_add(1, Release);
         futex::wake_one(&self.changes);
     }
 
-    /// `None`: the table is full; `Some(None)`: it has no thread.
+    /// Returns `None` if the table is full, and `Some(None)` if it has no thread.
     #[allow(clippy::option_option, reason = "two questions")]
     fn enter(
         &'static self,
@@ -174,7 +178,8 @@ impl Watcher {
         let waiter = table.words[at].waiters.iter_mut().find(|waiter| waiter.number == number);
         let before = waiter.and_then(|waiter| waiter.waker.replace(waker));
         drop(table);
-        // One that was armed still is watched, unless there was a permit, which somebody has taken since.
+        // A waiter that was still armed needs no look, unless there was a permit; another task has
+        // taken that since.
         if before.is_none() {
             self.kick();
         }
@@ -185,12 +190,12 @@ impl Watcher {
         let Some(at) = table.find(memory) else { return };
         let waiters = &mut table.words[at].waiters;
         let Some(own) = waiters.iter().position(|waiter| waiter.number == number) else { return };
-        // In the order of their coming, which is that of their being woken.
+        // `remove` keeps the order of arrival, in which waiters are woken.
         let left = waiters.remove(own);
         let others = !waiters.is_empty();
         let gone = if others { None } else { Some(table.words.swap_remove(at)) };
         drop(table);
-        // Who was woken alone leaves nothing to look at.
+        // A waiter that was woken and was alone leaves nothing to look at.
         if others || left.waker.is_some() {
             self.kick();
         }
@@ -198,7 +203,7 @@ impl Watcher {
     }
 
     fn serve(&self) {
-        // What the thread has slept on.
+        // The words of the thread's last sleep.
         let mut slept: Vec<Arc<Memory>> = Vec::new();
         loop {
             let changes = self.changes.load(Acquire);
@@ -235,7 +240,8 @@ impl Watcher {
             let words = watched.iter().map(|(memory, permits)| (memory.futex(), *permits));
             let patience = idle.then_some(PATIENCE);
             if futex::wait_any((&self.changes, changes), words, patience).is_err() {
-                // No memory for the wait; a word that is gone has ended the process before.
+                // Fails for lack of memory only; an inaccessible word would have killed the process
+                // before.
                 thread::sleep(Duration::from_millis(1));
                 idle = false;
             }

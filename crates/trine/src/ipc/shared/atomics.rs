@@ -1,4 +1,4 @@
-//! Memory that everybody writes.
+//! Shared memory that all processes write.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,9 +15,10 @@ use std::sync::atomic::{
 use super::{SharedError, content};
 use crate::sys::memory::sealed::{Draft, Open};
 
-/// What a [`SharedMut`] can hold: an atomic number, an array of them, or `[A]` of either.
+/// The content of a [`SharedMut`]: an atomic number, an array of them, or `[A]` of either.
 ///
-/// No `AtomicBool` and no `AtomicPtr`: other processes can write any bytes, and those are not valid for every byte.
+/// `AtomicBool` and `AtomicPtr` are left out: other processes can write any bytes, and not all
+/// bytes are valid values of those.
 ///
 /// ```compile_fail,E0277
 /// use std::sync::atomic::AtomicBool;
@@ -31,31 +32,32 @@ impl<T: ?Sized + Sealed> Atomics for T {}
 
 /// # Safety
 ///
-/// Every sequence of `size` bytes is a value, also while other processes write it: there is nothing but atomic numbers.
+/// Every sequence of `size` bytes is a value, also while other processes write it: the type
+/// consists of atomic numbers only.
 pub unsafe trait Sealed: Sync + 'static {
-    /// The size of one of them, in bytes.
+    /// Size of an element in bytes.
     const ELEMENT: usize;
 
-    /// What lies there.
+    /// Views memory as a value.
     ///
     /// # Safety
     ///
-    /// `base` is aligned to 4096 bytes, and `len` bytes are there for as long as `'a`, of a size that
-    /// [`check`](Sealed::check) has found fit.
+    /// `base` is aligned to 4096 bytes. `len` bytes are accessible there for `'a`, and
+    /// [`check`](Sealed::check) has accepted their number.
     unsafe fn at<'a>(base: NonNull<u8>, len: usize) -> &'a Self;
 
-    /// Whether memory of that many bytes holds such a value.
+    /// Returns true if memory of that many bytes holds such a value.
     fn check(bytes: usize) -> bool;
 }
 
-/// An atomic number, or an array of such.
+/// An atomic number, or an array of them.
 ///
 /// # Safety
 ///
-/// As [`Sealed`], for `size_of::<Self>()` bytes.
+/// The contract of [`Sealed`] holds for `size_of::<Self>()` bytes.
 pub unsafe trait Atom: Sync + Sized + 'static {}
 
-// SAFETY: an atomic number is valid whatever its bytes, and made to be written by others meanwhile.
+// SAFETY: an atomic number is valid whatever its bytes, and may be written by others meanwhile.
 unsafe impl Atom for AtomicU8 {}
 // SAFETY: as above.
 unsafe impl Atom for AtomicU16 {}
@@ -75,15 +77,16 @@ unsafe impl Atom for AtomicI32 {}
 unsafe impl Atom for AtomicI64 {}
 // SAFETY: as above.
 unsafe impl Atom for AtomicIsize {}
-// SAFETY: nothing but atoms, without a gap.
+// SAFETY: an array consists of its atoms, without padding.
 unsafe impl<A: Atom, const N: usize> Atom for [A; N] {}
 
-// SAFETY: an atom is as `Atom` says.
+// SAFETY: the contract of `Atom` is that of `Sealed`.
 unsafe impl<A: Atom> Sealed for A {
     const ELEMENT: usize = size_of::<A>();
 
     unsafe fn at<'a>(base: NonNull<u8>, _: usize) -> &'a A {
-        // SAFETY: as many bytes are there, aligned (no atomic number wants more than 8), for as long as `'a`.
+        // SAFETY: the caller guarantees the bytes for `'a`, and the alignment (no atomic number
+        // needs more than 8).
         unsafe { base.cast().as_ref() }
     }
 
@@ -92,12 +95,12 @@ unsafe impl<A: Atom> Sealed for A {
     }
 }
 
-// SAFETY: nothing but atoms.
+// SAFETY: a slice consists of its atoms, without padding.
 unsafe impl<A: Atom> Sealed for [A] {
     const ELEMENT: usize = size_of::<A>();
 
     unsafe fn at<'a>(base: NonNull<u8>, len: usize) -> &'a [A] {
-        // SAFETY: as above; the length in elements does not round up.
+        // SAFETY: as above; the division rounds down, so the slice never exceeds `len` bytes.
         unsafe { slice::from_raw_parts(base.cast().as_ptr(), len / size_of::<A>()) }
     }
 
@@ -106,11 +109,12 @@ unsafe impl<A: Atom> Sealed for [A] {
     }
 }
 
-/// Atomic numbers in memory that other processes can be given, where all of them read and write: counters, flags, the
-/// progress of many workers.
+/// Atomic numbers in memory that several processes read and write: counters, flags, the progress of
+/// many workers.
 ///
-/// As [`Shared`](super::Shared), it crosses to another process as a descriptor. Whoever has it can write any number
-/// at any time: what is read there proves nothing, and an index has to be checked.
+/// Like a [`Shared`](super::Shared), it goes to another process as a descriptor. Each process that
+/// has it can write any number at any time. So a number read from it is untrusted, and must be
+/// checked before it is used as an index.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,7 +132,7 @@ pub struct SharedMut<T: ?Sized> {
 }
 
 impl<T: Atomics> SharedMut<T> {
-    /// Makes one, of zeroes.
+    /// Creates memory of one value, all zeroes.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU32, Ordering};
@@ -141,7 +145,7 @@ impl<T: Atomics> SharedMut<T> {
     ///
     /// # Errors
     ///
-    /// As [`Shared::build`](super::Shared::build).
+    /// Fails as [`Shared::build`](super::Shared::build) does.
     pub fn zero() -> Result<SharedMut<T>, SharedError> {
         SharedMut::of_bytes(T::ELEMENT)
     }
@@ -151,11 +155,11 @@ impl<A> SharedMut<[A]>
 where
     [A]: Atomics,
 {
-    /// Makes `len` of them, of zeroes.
+    /// Creates memory of `len` values, all zeroes.
     ///
     /// # Errors
     ///
-    /// As [`Shared::build`](super::Shared::build).
+    /// Fails as [`Shared::build`](super::Shared::build) does.
     pub fn zeroed(len: usize) -> Result<SharedMut<[A]>, SharedError> {
         SharedMut::of_bytes(content::size_of_elements::<A>(len)?)
     }
@@ -175,8 +179,8 @@ impl<T: ?Sized + Atomics> Deref for SharedMut<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the mapping is aligned so, lives as long as `self.memory`, and neither moves nor shrinks; its size
-        // was checked when it was made or attached.
+        // SAFETY: the mapping is page-aligned, lives as long as `self.memory`, and neither moves
+        // nor shrinks. Its size was checked when it was made or attached.
         unsafe { T::at(self.memory.base(), self.memory.len()) }
     }
 }
@@ -187,20 +191,20 @@ impl<T: ?Sized> Clone for SharedMut<T> {
     }
 }
 
-/// The descriptor of the memory, as that of [`Shared`](super::Shared#between-unrelated-programs); sealed
-/// against a change of its size.
+/// The descriptor of the memory, as for [`Shared`](super::Shared#between-unrelated-programs). The
+/// memory is sealed against a change of its size.
 impl<T: ?Sized> AsFd for SharedMut<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.memory.as_fd()
     }
 }
 
-/// Takes memory that any program has made.
+/// Attaches to memory that any program has made.
 ///
 /// # Errors
 ///
-/// It is no memory of ordinary pages, is not sealed (`F_SEAL_SHRINK`, `GROW` and `SEAL`), is sealed against writing, or
-/// has a size that is not the type's.
+/// Fails if it is not memory of ordinary pages, is not sealed (`F_SEAL_SHRINK`, `GROW` and `SEAL`),
+/// is sealed against writing, or has a size that does not fit the type.
 impl<T: ?Sized + Atomics> TryFrom<OwnedFd> for SharedMut<T> {
     type Error = SharedError;
 

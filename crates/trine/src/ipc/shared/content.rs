@@ -1,4 +1,4 @@
-//! What shared memory can hold: one value, or as many as there is room for.
+//! The types that shared memory can hold: one value, or a slice of them.
 
 use std::any;
 
@@ -13,19 +13,19 @@ pub trait Content: Sealed {}
 impl<T: Pod> Content for T {}
 impl<T: Pod> Content for [T] {}
 
-/// How the bytes of a memory are seen.
+/// The view of a memory's bytes as a value.
 pub trait Sealed {
-    /// One of those that lie one behind the other.
+    /// The type of an element.
     type Element: Pod;
 
-    /// What the bytes hold, which [`check`](Sealed::check) has found fit.
+    /// Views bytes as a value. [`check`](Sealed::check) has accepted their number.
     fn of(bytes: &[u8]) -> &Self;
 
-    /// Whether memory of that many bytes holds such a value.
+    /// Checks that memory of that many bytes holds such a value.
     ///
     /// # Errors
     ///
-    /// What does not fit.
+    /// Fails with [`SharedError::Size`] if not.
     fn check(bytes: usize) -> Result<(), SharedError>;
 }
 
@@ -57,7 +57,7 @@ pub(super) fn check_size(expected: usize, found: usize, fits: bool) -> Result<()
     if fits { Ok(()) } else { Err(SharedError::Size { expected, found }) }
 }
 
-/// Does not compile for a type that memory cannot hold.
+/// Fails to compile for a type that shared memory cannot hold.
 pub(super) const fn assert_element<T>() {
     const {
         assert!(size_of::<T>() > 0, "a type without a size has nothing to share");
@@ -65,13 +65,14 @@ pub(super) const fn assert_element<T>() {
     }
 }
 
-/// The size of `len` elements.
+/// Returns the size of `len` elements.
 pub(super) fn size_of_elements<T>(len: usize) -> Result<usize, SharedError> {
     let bytes = len.checked_mul(size_of::<T>());
     bytes.filter(|bytes| *bytes <= isize::MAX as usize).ok_or(SharedError::TooLarge)
 }
 
-/// A number by which two processes see that they mean the same type: a mistake is told, nothing rests on it.
+/// Returns a hash of the type's name and size, by which two processes detect that they disagree
+/// about the type. No safety rests on it.
 pub(in crate::ipc) fn fingerprint<T: ?Sized>(element: usize) -> u64 {
     // FNV-1a.
     let name = any::type_name::<T>().bytes().chain((element as u64).to_le_bytes());

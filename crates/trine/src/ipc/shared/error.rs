@@ -1,4 +1,4 @@
-//! Why there is no shared memory.
+//! Errors of shared memory.
 
 use std::error::Error;
 use std::fmt;
@@ -8,41 +8,51 @@ use crate::sys::limits;
 use crate::sys::memory::sealed::Unfit;
 use crate::sys::process::descriptors;
 
-/// Memory could not be shared, or a descriptor is not the memory that it should be.
+/// The reason why memory could not be shared, or why a descriptor is not the expected memory.
 ///
-/// As an [`io::Error`], into which it turns by `?`, its kind is `InvalidInput` for a size that no memory has,
-/// `InvalidData` for a descriptor that is not fit, else that of the system's error.
+/// It converts into an [`io::Error`] with `?`. Its kind is `InvalidInput` for an impossible size,
+/// `InvalidData` for an unfit descriptor, and else that of the system's error.
+///
+/// ```
+/// use trine::ipc::{Shared, SharedError};
+///
+/// let file = std::fs::File::open("/dev/null")?;
+/// let error = Shared::<[u8]>::try_from(std::os::fd::OwnedFd::from(file)).unwrap_err();
+/// assert!(matches!(error, SharedError::NotMemory));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SharedError {
-    /// More bytes were asked for than an address space has.
+    /// The requested size exceeds the address space.
     TooLarge,
-    /// The system has refused to make memory of this size.
+    /// The system could not make memory of this size.
     NotMade {
-        /// The size, in bytes.
+        /// Size in bytes.
         bytes: usize,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// The system has refused a call on a descriptor.
     NotMapped(io::Error),
-    /// The descriptor is not that of memory: it is a file, a socket, memory of huge pages.
+    /// The descriptor is not one of memory, but of a file, a socket, or memory of huge pages.
     NotMemory,
-    /// Others could still change the memory, or its size: it lacks a seal.
+    /// Other processes could still change the memory or its size, because it lacks a seal.
     NotSealed {
-        /// The seal, by its name in `fcntl(2)`.
+        /// Name of the seal in `fcntl(2)`.
         missing: &'static str,
     },
-    /// The memory has another size than the type.
+    /// The memory's size does not fit the type.
     Size {
-        /// The size that the type has, or of which the memory's has to be a multiple.
+        /// Size of the type, or of its elements, of which the memory's size must be a multiple.
         expected: usize,
-        /// The size of the memory.
+        /// Size of the memory.
         found: usize,
     },
-    /// The memory holds something else: it was made for another type.
+    /// The memory was made for another type.
     Content,
-    /// The descriptor by which a [`Mutex`](crate::ipc::Mutex) wakes those who wait is not that of a pipe.
+    /// The descriptor by which a [`Mutex`](crate::ipc::Mutex) wakes its waiters is not one of a
+    /// pipe.
     NotPipe,
 }
 
@@ -51,7 +61,7 @@ impl SharedError {
         move |error| SharedError::NotMade { bytes, error }
     }
 
-    /// What helps, where a limit was met.
+    /// Returns the remedy if a limit was reached.
     fn remedy(error: &io::Error) -> &'static str {
         match error.kind() {
             io::ErrorKind::FileTooLarge => {

@@ -1,12 +1,12 @@
 //! Memory that travels as a descriptor, not as a copy.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `mod.rs` | [`Shared`]: nobody changes it any more |
-//! | `atomics.rs` | [`SharedMut`]: everybody changes it, through atomics |
-//! | `content.rs` | what a `Shared` can hold |
-//! | `wire.rs` | how both cross to another process |
-//! | `error.rs` | what may be wrong with it |
+//! | `frozen.rs` | [`Shared`]: immutable |
+//! | `atomics.rs` | [`SharedMut`]: written by all, through atomics |
+//! | `content.rs` | [`Content`]: the types that a [`Shared`] holds |
+//! | `wire.rs` | sending both to another process |
+//! | `error.rs` | [`SharedError`] |
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -28,15 +28,15 @@ pub use atomics::{Atomics, SharedMut};
 pub use content::Content;
 pub use error::SharedError;
 
-/// A value, or with `[T]` many of them, in memory that other processes can be given: as an argument or result of a
-/// process task it crosses as a descriptor, in microseconds, whatever its size.
+/// A value, or with `[T]` a slice of values, in memory that several processes share. As an argument
+/// or result of a process task it travels as a descriptor, in microseconds at any size.
 ///
-/// Once made, nobody can change it any more, not even whoever has made it: the memory is sealed, which the receiver
-/// checks. So it is read as any other value, through `Deref`. What many processes are to write is a
-/// [`SharedMut`].
+/// Nothing can change the value once it is made, not even its creator: the memory is sealed, and
+/// the receiver checks that. So it is read through `Deref`, as any other value. A [`SharedMut`]
+/// holds values that several processes write.
 ///
-/// A clone is another handle of the same memory. Each memory takes one descriptor; the memory itself is free again when
-/// the last handle in any process is gone.
+/// A clone is another handle of the same memory. Each memory takes one descriptor. The memory is
+/// freed when the last handle in any process is dropped.
 ///
 /// ```
 /// use trine::ipc::Shared;
@@ -60,10 +60,11 @@ pub use error::SharedError;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # What it can hold
+/// # Types that it can hold
 ///
-/// Types that are [`Pod`]: any bytes are a valid value, and nothing in it is a pointer. Numbers are, arrays of them,
-/// and structures of them, by derive. The crate `bytemuck` is here as [`trine::ipc::bytemuck`](crate::ipc::bytemuck):
+/// `T` must be [`Pod`]: any bytes are a valid value, and no part of it is a pointer. This holds for
+/// numbers, arrays of them, and structures of them that derive it. The crate `bytemuck` is
+/// re-exported as [`trine::ipc::bytemuck`](crate::ipc::bytemuck):
 ///
 /// ```
 /// use trine::ipc::Shared;
@@ -83,7 +84,7 @@ pub use error::SharedError;
 /// # Ok::<(), trine::ipc::SharedError>(())
 /// ```
 ///
-/// Types without a size, and types that want to be aligned to more than 4096 bytes, do not compile:
+/// Types without a size, and types with an alignment above 4096 bytes, do not compile:
 ///
 /// ```compile_fail,E0080
 /// let nothing = trine::ipc::Shared::new(());
@@ -91,8 +92,8 @@ pub use error::SharedError;
 ///
 /// # Between unrelated programs
 ///
-/// The descriptor ([`AsFd`]) is that of a sealed `memfd`, with as many bytes as the values have. It can be
-/// sent over a Unix socket, or inherited, and becomes a `Shared` again by `TryFrom<OwnedFd>`:
+/// The descriptor ([`AsFd`]) is one of a sealed `memfd` of exactly the values' size. It can be sent
+/// over a Unix socket, or inherited, and becomes a `Shared` again by `TryFrom<OwnedFd>`:
 ///
 /// ```
 /// use trine::ipc::Shared;
@@ -107,7 +108,7 @@ pub use error::SharedError;
 /// ```
 pub struct Shared<T: ?Sized> {
     memory: Arc<Frozen>,
-    /// Sent and shared among threads as an `Arc` of it.
+    /// `Send` and `Sync` as an `Arc` of the content is.
     content: PhantomData<Arc<T>>,
 }
 
@@ -122,7 +123,7 @@ impl<T: Pod> Shared<T> {
     ///
     /// # Errors
     ///
-    /// As [`Shared::build`].
+    /// Fails as [`Shared::build`] does.
     pub fn new(value: T) -> Result<Shared<T>, SharedError> {
         let memory = make::<T>(1, |place| place[0] = value)?;
         Ok(Shared { memory, content: PhantomData })
@@ -130,7 +131,8 @@ impl<T: Pod> Shared<T> {
 }
 
 impl<T: Pod> Shared<[T]> {
-    /// Shares `len` values, which `fill` writes: they are zeroes when it begins. The one way that copies nothing.
+    /// Shares `len` values that `fill` writes; they are zeroes when it begins. The only way without
+    /// a copy.
     ///
     /// ```
     /// use std::fs::File;
@@ -147,8 +149,8 @@ impl<T: Pod> Shared<[T]> {
     ///
     /// # Errors
     ///
-    /// No memory is left, or no descriptor; the size is beyond a limit. The pages are allocated here, so that nothing can
-    /// fail later.
+    /// Fails if no memory or descriptor is left, and if the size is beyond a limit. The pages are
+    /// allocated here, so that later accesses cannot fail.
     pub fn build(len: usize, fill: impl FnOnce(&mut [T])) -> Result<Shared<[T]>, SharedError> {
         Ok(Shared { memory: make(len, fill)?, content: PhantomData })
     }
@@ -157,7 +159,7 @@ impl<T: Pod> Shared<[T]> {
     ///
     /// # Errors
     ///
-    /// As [`build`](Self::build).
+    /// Fails as [`build`](Self::build) does.
     pub fn from_slice(values: &[T]) -> Result<Shared<[T]>, SharedError> {
         Shared::build(values.len(), |place| place.copy_from_slice(values))
     }
@@ -166,7 +168,7 @@ impl<T: Pod> Shared<[T]> {
     ///
     /// # Errors
     ///
-    /// As [`build`](Self::build).
+    /// Fails as [`build`](Self::build) does.
     pub fn zeroed(len: usize) -> Result<Shared<[T]>, SharedError> {
         Shared::build(len, |_| {})
     }
@@ -182,7 +184,16 @@ fn make<T: Pod>(len: usize, fill: impl FnOnce(&mut [T])) -> Result<Arc<Frozen>, 
 }
 
 impl<T: ?Sized> Shared<T> {
-    /// Whether both are handles of one mapping of one memory.
+    /// Returns true if both are handles of the same mapping.
+    ///
+    /// ```
+    /// use trine::ipc::Shared;
+    ///
+    /// let one = Shared::new(1_u8)?;
+    /// assert!(Shared::ptr_eq(&one, &one.clone()));
+    /// assert!(!Shared::ptr_eq(&one, &Shared::new(1_u8)?));
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
     pub fn ptr_eq(this: &Shared<T>, other: &Shared<T>) -> bool {
         Arc::ptr_eq(&this.memory, &other.memory)
     }
@@ -216,12 +227,12 @@ impl<T: ?Sized> AsFd for Shared<T> {
     }
 }
 
-/// Takes memory that any program has made.
+/// Attaches to memory that any program has made.
 ///
 /// # Errors
 ///
-/// It is no memory of ordinary pages, is not sealed (`F_SEAL_SHRINK`, `GROW`, `WRITE` and `SEAL`), or has a size that
-/// is not the type's.
+/// Fails if it is not memory of ordinary pages, is not sealed (`F_SEAL_SHRINK`, `GROW`, `WRITE` and
+/// `SEAL`), or has a size that does not fit the type.
 impl<T: ?Sized + Content> TryFrom<OwnedFd> for Shared<T> {
     type Error = SharedError;
 

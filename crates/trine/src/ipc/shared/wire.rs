@@ -1,4 +1,4 @@
-//! How shared memory crosses: the place of its descriptor among those sent along, its size, and its type.
+//! Encoding of shared memory: the index of its descriptor, its size, and its type.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -10,7 +10,7 @@ use super::content::{Content, Sealed, fingerprint};
 use super::{Shared, SharedError};
 use crate::ipc::carry;
 
-/// What is encoded.
+/// The encoded form.
 #[derive(Serialize, Deserialize)]
 struct Encoded {
     place: u32,
@@ -28,7 +28,8 @@ fn encode<S: Serializer>(
     Encoded { place, bytes: bytes as u64, of }.serialize(serializer)
 }
 
-/// The memory, if it is of the type that `of` says, has the size that was sent along, and is as its type demands.
+/// Attaches to the memory. It must have the type `fingerprint` and the encoded size, and be as its
+/// type demands.
 fn decode<'de, D, M>(deserializer: D, of: u64, size: impl Fn(&M) -> usize) -> Result<M, D::Error>
 where
     D: Deserializer<'de>,

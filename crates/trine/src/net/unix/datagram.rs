@@ -1,4 +1,4 @@
-//! Unix datagrams.
+//! The Unix datagram socket.
 
 use std::fmt;
 use std::io;
@@ -11,12 +11,12 @@ use std::time::Duration;
 use super::room;
 use crate::net::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
-use crate::sys::io::socket::{self, Patience};
-use crate::sys::io::unix_socket;
+use crate::sys::io::{Blocking, poll, socket};
 use crate::sys::process::descriptors;
 
-/// A Unix socket for messages that keep their bounds, their order, and are not lost; as
-/// [`std::os::unix::net::UnixDatagram`].
+/// A Unix socket for messages: the counterpart of [`std::os::unix::net::UnixDatagram`].
+///
+/// Messages keep their boundaries and their order, and are never lost.
 ///
 /// ```
 /// use trine::{coroutine, net::UnixDatagram};
@@ -41,38 +41,38 @@ pub struct UnixDatagram {
 }
 
 impl UnixDatagram {
-    /// A socket at `path`, where it makes a file, which stays when the socket is gone.
+    /// Binds a socket to `path`, and creates a file there, which outlives the socket.
     ///
     /// # Errors
     ///
-    /// As [`UnixListener::bind`](super::UnixListener::bind).
+    /// Fails as [`UnixListener::bind`](super::UnixListener::bind) does.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
         Self::from_new(net::UnixDatagram::bind(path)?)
     }
 
-    /// A socket at an address, which may be one without a file.
+    /// Binds a socket to an address, which need not have a file.
     ///
     /// # Errors
     ///
-    /// As [`bind`](Self::bind).
+    /// Fails as [`bind`](Self::bind) does.
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixDatagram> {
         Self::from_new(net::UnixDatagram::bind_addr(address)?)
     }
 
-    /// A socket without an address: it sends, and nobody can answer.
+    /// Creates a socket without an address. It can send, but receivers cannot reply.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn unbound() -> io::Result<UnixDatagram> {
         Self::from_new(net::UnixDatagram::unbound()?)
     }
 
-    /// Two sockets that are connected to each other.
+    /// Creates two sockets that are connected to each other.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
         let (one, other) = net::UnixDatagram::pair()?;
         Ok((Self::from_new(one)?, Self::from_new(other)?))
@@ -82,76 +82,77 @@ impl UnixDatagram {
         Ok(UnixDatagram { source: Source::new(socket)?, timeouts: Timeouts::default() })
     }
 
-    /// Makes `path` the one to send to and to receive from.
+    /// Connects to the socket at `path`: sends to it, and receives only from it.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixDatagram::connect`].
+    /// Fails as [`std::os::unix::net::UnixDatagram::connect`] does.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.source.get().connect(path)
     }
 
-    /// Makes `address` the one to send to and to receive from.
+    /// Connects to the socket at `address`: sends to it, and receives only from it.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixDatagram::connect_addr`].
+    /// Fails as [`std::os::unix::net::UnixDatagram::connect_addr`] does.
     pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
         self.source.get().connect_addr(address)
     }
 
-    /// A second handle of the same socket. It begins with the same timeouts; later each has its own.
+    /// Creates a second handle of the socket. It has timeouts of its own, which start as this
+    /// handle's.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<UnixDatagram> {
         let source = Source::of_nonblocking(self.source.get().try_clone()?);
         Ok(UnixDatagram { source, timeouts: self.timeouts.clone() })
     }
 
-    /// The address of this socket.
+    /// Returns the address of this socket.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixDatagram::local_addr`].
+    /// Fails as [`std::os::unix::net::UnixDatagram::local_addr`] does.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().local_addr()
     }
 
-    /// The address that this socket is connected to.
+    /// Returns the address to which this socket is connected.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixDatagram::peer_addr`].
+    /// Fails as [`std::os::unix::net::UnixDatagram::peer_addr`] does.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().peer_addr()
     }
 
-    /// Waits for a message and gives its length. What does not fit into `buffer` is cut off.
+    /// Waits for a message and returns its length. Bytes that do not fit into `buffer` are lost.
     ///
     /// # Errors
     ///
-    /// `TimedOut` after the timeout for reading; [`Interrupted`](crate::Interrupted) if the wait is ended from outside; else as
-    /// std's.
+    /// Fails with `TimedOut` after the read timeout, when the caller is interrupted, and as
+    /// [`std::os::unix::net::UnixDatagram::recv`] does.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.receive(|socket| socket::receive(socket, buffer, Patience::Now), || Ok(0))
+        self.receive(|socket| socket::receive(socket, buffer, Blocking::No), || Ok(0))
     }
 
-    /// As [`recv`](Self::recv), and says who sent it.
+    /// Waits for a message, and returns its length and its sender's address.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv).
+    /// Fails as [`recv`](Self::recv) does.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let nobody = || Ok((0, SocketAddr::from_pathname("")?));
         self.receive(|socket| socket.recv_from(buffer), nobody)
     }
 
-    /// Waits for what `attempt` receives; `end` is the answer once receiving was ended.
+    /// Waits until `attempt` receives a message; returns `end` if receiving was shut down.
     ///
-    /// A datagram socket that must not sleep says `WouldBlock` at its end too, where one that may sleep
-    /// returns nothing: so it is asked whether this is the end.
+    /// After a shutdown, a non-blocking datagram socket still fails with `WouldBlock`, where a
+    /// blocking one returns 0. So the kernel is asked if this is the end.
     fn receive<T>(
         &self,
         mut attempt: impl FnMut(&net::UnixDatagram) -> io::Result<T>,
@@ -162,7 +163,7 @@ impl UnixDatagram {
         };
         self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
             let received = attempt(socket);
-            if !blocked(&received) || !unix_socket::receives_no_more(socket) {
+            if !blocked(&received) || !poll::receives_no_more(socket) {
                 return received;
             }
             // A message may have come before the end.
@@ -171,90 +172,94 @@ impl UnixDatagram {
         })
     }
 
-    /// Sends a message to where this socket is connected, and waits while there is no room for it.
+    /// Sends a message to the connected socket, and waits while there is no room for it.
     ///
     /// # Errors
     ///
-    /// `NotConnected`; `ConnectionRefused` if the receiver is gone; `TimedOut` after the timeout for writing;
-    /// [`Interrupted`](crate::Interrupted) if the wait is ended from outside; else as std's.
+    /// Fails with `NotConnected`, with `ConnectionRefused` if the receiver is closed, with
+    /// `TimedOut` after the write timeout, when the caller is interrupted, and as
+    /// [`std::os::unix::net::UnixDatagram::send`] does.
     pub fn send(&self, message: &[u8]) -> io::Result<usize> {
         self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
-            socket::send(socket, message, Patience::Now)
+            socket::send(socket, message, Blocking::No)
         })
     }
 
     /// Sends a message to the socket at `path`, and waits while there is no room for it.
     ///
-    /// The kernel does not tell when the receiver has room, so this call tries again, at most 5
-    /// milliseconds apart; [`send`](Self::send) on a connected socket is woken.
+    /// The kernel does not report when that socket has room, so this call retries at most 5 ms
+    /// apart. A [`send`](Self::send) on a connected socket is woken.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); `NotFound`, `PermissionDenied` and `InvalidInput` by the path.
+    /// Fails as [`send`](Self::send) does, and with `NotFound`, `PermissionDenied` or
+    /// `InvalidInput` for the path.
     pub fn send_to(&self, message: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
         let path = path.as_ref();
         room::retry(self.timeouts.write.get(), || self.source.get().send_to(message, path))
     }
 
-    /// As [`send_to`](Self::send_to), by an address, which may be one without a file.
+    /// Sends a message like [`send_to`](Self::send_to), to an address, which need not have a file.
     ///
     /// # Errors
     ///
-    /// As [`send_to`](Self::send_to).
+    /// Fails as [`send_to`](Self::send_to) does.
     pub fn send_to_addr(&self, message: &[u8], address: &SocketAddr) -> io::Result<usize> {
         room::retry(self.timeouts.write.get(), || self.source.get().send_to_addr(message, address))
     }
 
-    /// Ends receiving, sending or both, for all handles of the socket; those that wait come back.
+    /// Shuts down receiving, sending or both, for all handles of the socket; waiting calls return.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixDatagram::shutdown`].
+    /// Fails as [`std::os::unix::net::UnixDatagram::shutdown`] does.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.source.get().shutdown(how)
     }
 
-    /// For how long receiving waits before it fails with `TimedOut`; `None`, as at first, is for good.
+    /// Sets the longest wait for a message, after which receiving fails with `TimedOut`; `None`,
+    /// the default, sets no limit.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a timeout of zero.
+    /// Fails with `InvalidInput` if the timeout is zero.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.timeouts.read.set(timeout)
     }
 
-    /// For how long sending waits before it fails with `TimedOut`; `None`, as at first, is for good.
+    /// Sets the longest wait of a send, after which it fails with `TimedOut`; `None`, the default,
+    /// sets no limit.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a timeout of zero.
+    /// Fails with `InvalidInput` if the timeout is zero.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.timeouts.write.set(timeout)
     }
 
-    /// What [`set_read_timeout`](Self::set_read_timeout) was given.
+    /// Returns the longest wait for a message.
     ///
     /// # Errors
     ///
-    /// None; std's type has them.
+    /// Never fails; std's signature has a `Result`.
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.timeouts.read.get())
     }
 
-    /// What [`set_write_timeout`](Self::set_write_timeout) was given.
+    /// Returns the longest wait of a send.
     ///
     /// # Errors
     ///
-    /// None; std's type has them.
+    /// Never fails; std's signature has a `Result`.
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.timeouts.write.get())
     }
 
-    /// Takes the error that the socket has kept.
+    /// Takes the pending error of the socket (`SO_ERROR`), if it has one.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixDatagram::take_error`].
+    /// Fails as [`std::os::unix::net::UnixDatagram::take_error`] does.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.source.get().take_error()
     }
@@ -278,16 +283,16 @@ impl AsRawFd for UnixDatagram {
     }
 }
 
-/// Those of a socket of std; a descriptor that is no socket has none.
+/// Reads the timeouts of a socket of std; a descriptor of another kind has none.
 fn timeouts(socket: &net::UnixDatagram) -> Timeouts {
     let (read, write) = (socket.read_timeout(), socket.write_timeout());
     Timeouts::of(read.ok().flatten(), write.ok().flatten())
 }
 
-/// Takes the timeouts along. From now on the socket does not block, nor do its clones of std.
+/// Keeps the timeouts. Puts the socket into non-blocking mode, which affects its std clones too.
 impl From<net::UnixDatagram> for UnixDatagram {
     fn from(socket: net::UnixDatagram) -> UnixDatagram {
-        // A descriptor that is not open says so at its first use.
+        // If the descriptor is not open, its first use reports that.
         let _ = descriptors::set_blocking(socket.as_fd(), false);
         let timeouts = timeouts(&socket);
         UnixDatagram { source: Source::of_nonblocking(socket), timeouts }
@@ -300,19 +305,19 @@ impl From<OwnedFd> for UnixDatagram {
     }
 }
 
-/// Takes the timeouts along. From now on the socket blocks, also by its clones: in those of trine,
-/// `recv_from` and `send_to` would block their carriers.
+/// Keeps the timeouts. Puts the socket back into blocking mode. In its trine clones, `recv_from`
+/// and `send_to` then block their carriers.
 impl From<UnixDatagram> for net::UnixDatagram {
     fn from(socket: UnixDatagram) -> net::UnixDatagram {
         let inner = socket.source.into_inner();
-        // Only a descriptor that is no socket refuses.
+        // Refused only if the descriptor is not one of a socket.
         let _ = inner.set_read_timeout(socket.timeouts.read.get());
         let _ = inner.set_write_timeout(socket.timeouts.write.get());
         inner
     }
 }
 
-/// As into std's type.
+/// Puts the socket back into blocking mode, as the conversion into std's type does.
 impl From<UnixDatagram> for OwnedFd {
     fn from(socket: UnixDatagram) -> OwnedFd {
         net::UnixDatagram::from(socket).into()

@@ -1,4 +1,4 @@
-//! A Unix socket that listens.
+//! The Unix listener.
 
 use std::fmt;
 use std::io;
@@ -13,9 +13,10 @@ use crate::reactor::Source;
 use crate::sys::process::descriptors;
 use crate::task::Interrupted;
 
-/// A Unix socket that listens for connections; as [`std::os::unix::net::UnixListener`].
+/// A Unix socket that listens for connections: the counterpart of
+/// [`std::os::unix::net::UnixListener`].
 ///
-/// The file of its path stays when the listener is gone: remove it before the next `bind`.
+/// The file at its path outlives the listener; remove it before the next `bind`.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -44,17 +45,17 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Listens at `path`, where it makes a file.
+    /// Listens at `path`, and creates a file there.
     ///
     /// # Errors
     ///
-    /// `AddrInUse` if there is a file; `InvalidInput` for a path that is longer than 107 bytes or has a
-    /// zero in it; what making a file says.
+    /// Fails with `AddrInUse` if there is a file, with `InvalidInput` if the path is longer than
+    /// 107 bytes or contains a NUL, and if the file cannot be created.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
         Ok(UnixListener { source: Source::new(net::UnixListener::bind(path)?)? })
     }
 
-    /// Listens at an address, which may be one without a file
+    /// Listens at an address, which need not have a file
     /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)).
     ///
     /// ```
@@ -74,55 +75,56 @@ impl UnixListener {
     ///
     /// # Errors
     ///
-    /// As [`bind`](Self::bind).
+    /// Fails as [`bind`](Self::bind) does.
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixListener> {
         Ok(UnixListener { source: Source::new(net::UnixListener::bind_addr(address)?)? })
     }
 
-    /// Waits for a connection.
+    /// Waits for a connection, and returns it with the address of its peer.
     ///
-    /// While the process has no descriptor left for it, this call waits too, and tries again; the first
-    /// time, a line on standard error says so.
+    /// While no descriptor is left, `accept` pauses and retries; the first pause is reported on
+    /// standard error.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixListener::accept`]; [`Interrupted`] if the wait is ended from
-    /// outside.
+    /// Fails as [`std::os::unix::net::UnixListener::accept`] does, and when the caller is
+    /// interrupted.
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let (stream, from) = accept(&self.source, net::UnixListener::accept)?;
         Ok((UnixStream::from_new(stream)?, from))
     }
 
-    /// The connections as they come: each `next` is an [`accept`](Self::accept).
+    /// Returns an iterator over the connections: each `next` is an [`accept`](Self::accept).
     ///
-    /// Ends when the caller's task is cancelled or its time is up; [`checkpoint`](crate::checkpoint) says which.
+    /// It ends when the caller's task is cancelled or reaches its deadline;
+    /// [`checkpoint`](crate::checkpoint) tells which.
     pub fn incoming(&self) -> UnixIncoming<'_> {
         UnixIncoming { listener: self, ended: false }
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixListener::local_addr`].
+    /// Fails as [`std::os::unix::net::UnixListener::local_addr`] does.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().local_addr()
     }
 
-    /// A second handle of the same socket: each connection goes to one of them.
+    /// Creates a second handle of the socket. Each connection goes to one of the handles.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<UnixListener> {
         Ok(UnixListener { source: Source::of_nonblocking(self.source.get().try_clone()?) })
     }
 
-    /// Takes the error that the socket has kept.
+    /// Takes the pending error of the socket (`SO_ERROR`), if it has one.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixListener::take_error`].
+    /// Fails as [`std::os::unix::net::UnixListener::take_error`] does.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.source.get().take_error()
     }
@@ -134,7 +136,7 @@ impl fmt::Debug for UnixListener {
     }
 }
 
-/// The connections of a [`UnixListener`].
+/// Iterator over the connections of a listener; made by [`UnixListener::incoming`].
 #[derive(Debug)]
 pub struct UnixIncoming<'a> {
     listener: &'a UnixListener,
@@ -177,10 +179,10 @@ impl AsRawFd for UnixListener {
     }
 }
 
-/// From now on the socket does not block, nor do its clones of std.
+/// Puts the socket into non-blocking mode, which affects its std clones too.
 impl From<net::UnixListener> for UnixListener {
     fn from(listener: net::UnixListener) -> UnixListener {
-        // A descriptor that is not open says so at its first use.
+        // If the descriptor is not open, its first use reports that.
         let _ = descriptors::set_blocking(listener.as_fd(), false);
         UnixListener { source: Source::of_nonblocking(listener) }
     }
@@ -192,14 +194,14 @@ impl From<OwnedFd> for UnixListener {
     }
 }
 
-/// From now on the socket blocks, also by its clones: those of trine would block their carriers.
+/// Puts the socket back into blocking mode. Its trine clones then block their carriers.
 impl From<UnixListener> for net::UnixListener {
     fn from(listener: UnixListener) -> net::UnixListener {
         listener.source.into_inner()
     }
 }
 
-/// As into std's type.
+/// Puts the socket back into blocking mode, as the conversion into std's type does.
 impl From<UnixListener> for OwnedFd {
     fn from(listener: UnixListener) -> OwnedFd {
         net::UnixListener::from(listener).into()

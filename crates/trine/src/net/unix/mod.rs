@@ -1,4 +1,11 @@
-//! Unix sockets, with the names of [`std::os::unix::net`].
+//! Unix sockets, with the names and meanings of [`std::os::unix::net`].
+//!
+//! | file | contents |
+//! |---|---|
+//! | `stream.rs` | [`UnixStream`], [`UCred`] |
+//! | `listener.rs` | [`UnixListener`], [`UnixIncoming`] |
+//! | `datagram.rs` | [`UnixDatagram`] |
+//! | `room.rs` | waits for room in another socket's queue |
 
 mod datagram;
 mod listener;

@@ -1,30 +1,31 @@
-//! Waiting for room that the kernel does not tell of.
+//! Waits for room in another socket's queue, which the kernel does not report.
 //!
-//! Two calls say `WouldBlock` because of somebody else's queue, while the caller's own socket is as
-//! ready as it ever is, so that neither `poll` nor an epoll has anything to report when the room is there:
+//! Two calls fail with `WouldBlock` because of another socket's queue. The caller's own socket
+//! stays ready meanwhile, so neither `poll` nor an epoll reports when there is room:
 //!
-//! | call | full is |
+//! | call | full queue |
 //! |---|---|
 //! | `connect` of a stream | the listener's backlog |
 //! | `send_to` of a datagram | the receiver's queue (`net.unix.max_dgram_qlen`, 10 on many systems) |
 //!
-//! So they are tried again, first after a turn of the others, then after pauses that grow.
+//! So these calls are retried: first after others had a turn, then after pauses that grow.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::task::park;
+use crate::task::{park, wait};
 
-/// The first pause; each further one is twice as long.
+/// First pause; each further one is twice as long.
 const SHORTEST: Duration = Duration::from_micros(20);
-/// The longest pause.
+/// Longest pause.
 const LONGEST: Duration = Duration::from_millis(5);
 
-/// Calls `attempt` until it says something other than `WouldBlock`, for `timeout` in all.
+/// Calls `attempt` until it succeeds or fails with something other than `WouldBlock`, for `timeout`
+/// in all.
 ///
 /// # Errors
 ///
-/// What `attempt` says; `TimedOut` after `timeout`; what ends a wait from outside.
+/// Fails as `attempt` does, with `TimedOut` after `timeout`, and when the caller is interrupted.
 pub(super) fn retry<T>(
     timeout: Option<Duration>,
     mut attempt: impl FnMut() -> io::Result<T>,
@@ -48,7 +49,7 @@ pub(super) fn retry<T>(
             return Err(io::ErrorKind::TimedOut.into());
         }
         let until = deadline.map_or(now + length, |deadline| deadline.min(now + length));
-        park::wait_until(until)?;
+        wait::until(until)?;
         pause = Some(LONGEST.min(2 * length));
     }
 }

@@ -1,7 +1,8 @@
-//! A Unix connection.
+//! The Unix connection.
 //!
-//! A short read does not say that there is no more: the kernel ends it behind bytes that came with a
-//! descriptor, or from another sender. So only `WouldBlock` begins a wait here.
+//! A short read does not mean that there is no more: the kernel also ends a read after bytes that
+//! came with a descriptor, and between bytes of different senders. So only `WouldBlock` starts a
+//! wait here.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -14,16 +15,17 @@ use std::time::Duration;
 use super::room;
 use crate::net::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
-use crate::sys::io::socket::{self, Patience};
 use crate::sys::io::unix_socket;
+use crate::sys::io::{Blocking, socket};
 use crate::sys::process::descriptors;
 
-/// A connection between two processes of one machine, or within one; as
+/// A connection between two processes of one machine, or within one process: the counterpart of
 /// [`std::os::unix::net::UnixStream`].
 ///
-/// Reading and writing wait if they have to. They end with [`Interrupted`](crate::Interrupted), as an error, when the task
-/// is cancelled, and with `TimedOut` when a timeout is over. To write to a peer that is gone is the error `BrokenPipe`,
-/// and no SIGPIPE. Reading into an empty buffer and writing nothing is `Ok(0)` at once.
+/// Reads and writes wait if they must. They fail with [`Interrupted`](crate::Interrupted) when the
+/// task is cancelled, and with `TimedOut` after a timeout. Writing to a closed peer fails with
+/// `BrokenPipe`, without a SIGPIPE. Reading into an empty buffer and writing nothing return `Ok(0)`
+/// at once.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -49,38 +51,39 @@ pub struct UnixStream {
     timeouts: Timeouts,
 }
 
-/// Who is at the other end of a connection: [`UnixStream::peer_cred`].
+/// Credentials of a peer, from [`UnixStream::peer_cred`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct UCred {
-    /// The user id.
+    /// User id.
     pub uid: u32,
-    /// The group id.
+    /// Group id.
     pub gid: u32,
-    /// The process id; `None` for a process that this one cannot see, in another namespace.
+    /// Process id; `None` for a process that this one cannot see, in another namespace.
     pub pid: Option<u32>,
 }
 
 impl UnixStream {
     /// Connects to the listener at `path`.
     ///
-    /// While the listener's backlog is full, this call waits. The kernel does not tell when there is room, so
-    /// it tries again, at most 5 milliseconds apart.
+    /// Waits while the listener's backlog is full. The kernel does not report when there is room,
+    /// so this call retries at most 5 ms apart.
     ///
     /// # Errors
     ///
-    /// `NotFound`, `PermissionDenied` by the path; `ConnectionRefused` if nobody listens; `InvalidInput` for a path that
-    /// is longer than 107 bytes or has a zero in it; [`Interrupted`](crate::Interrupted) if the wait is ended from outside.
+    /// Fails with `NotFound` or `PermissionDenied` for the path, with `ConnectionRefused` if no
+    /// socket listens there, with `InvalidInput` if the path is longer than 107 bytes or contains a
+    /// NUL, and when the caller is interrupted.
     pub fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
         let path = path.as_ref();
         Self::connect_by(|socket| socket.connect(path))
     }
 
-    /// Connects to the listener at `address`, which may be one without a file.
+    /// Connects to the listener at `address`, which need not have a file.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
+    /// Fails as [`connect`](Self::connect) does.
     pub fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
         Self::connect_by(|socket| socket.connect_addr(address))
     }
@@ -88,24 +91,24 @@ impl UnixStream {
     fn connect_by(
         connect: impl Fn(&net::UnixDatagram) -> io::Result<()>,
     ) -> io::Result<UnixStream> {
-        // std connects a socket that exists as a datagram socket only; the system call is the same.
+        // std connects an existing socket only as a datagram socket; the system call is the same.
         let socket = net::UnixDatagram::from(unix_socket::stream()?);
         room::retry(None, || connect(&socket))?;
         let stream = net::UnixStream::from(OwnedFd::from(socket));
         Ok(Self::of_nonblocking(stream, Timeouts::default()))
     }
 
-    /// Two ends that are connected to each other.
+    /// Creates two connected ends.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         let (one, other) = net::UnixStream::pair()?;
         Ok((Self::from_new(one)?, Self::from_new(other)?))
     }
 
-    /// Takes a socket that was just made and has no timeouts.
+    /// Takes a new socket, which has no timeouts.
     pub(super) fn from_new(stream: net::UnixStream) -> io::Result<UnixStream> {
         Ok(UnixStream { source: Source::new(stream)?, timeouts: Timeouts::default() })
     }
@@ -114,34 +117,35 @@ impl UnixStream {
         UnixStream { source: Source::of_nonblocking(stream), timeouts }
     }
 
-    /// A second handle of the same connection. It begins with the same timeouts; later each has its own.
+    /// Creates a second handle of the connection. It has timeouts of its own, which start as this
+    /// handle's.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<UnixStream> {
         Ok(Self::of_nonblocking(self.source.get().try_clone()?, self.timeouts.clone()))
     }
 
-    /// The address of this end.
+    /// Returns the address of this end.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixStream::local_addr`].
+    /// Fails as [`std::os::unix::net::UnixStream::local_addr`] does.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().local_addr()
     }
 
-    /// The address of the other end.
+    /// Returns the address of the other end.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixStream::peer_addr`].
+    /// Fails as [`std::os::unix::net::UnixStream::peer_addr`] does.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.source.get().peer_addr()
     }
 
-    /// Who was at the other end when the connection (or the pair) was made.
+    /// Returns the credentials of the peer at the time when the connection (or the pair) was made.
     ///
     /// ```
     /// use trine::net::UnixStream;
@@ -153,63 +157,66 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// The kernel's, for a descriptor that is no socket.
+    /// Fails if the descriptor is not one of a socket.
     pub fn peer_cred(&self) -> io::Result<UCred> {
         let peer = unix_socket::peer(self.as_fd())?;
         let pid = Some(peer.pid).filter(|&pid| pid != 0);
         Ok(UCred { uid: peer.user, gid: peer.group, pid })
     }
 
-    /// Ends reading, writing or both, for all handles of the connection; those that wait come back.
+    /// Shuts down reading, writing or both, for all handles of the connection; waiting calls
+    /// return.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixStream::shutdown`].
+    /// Fails as [`std::os::unix::net::UnixStream::shutdown`] does.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.source.get().shutdown(how)
     }
 
-    /// For how long a read waits before it fails with `TimedOut`; `None`, as at first, is for good.
+    /// Sets the longest wait of a read, after which it fails with `TimedOut`; `None`, the default,
+    /// sets no limit.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a timeout of zero.
+    /// Fails with `InvalidInput` if the timeout is zero.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.timeouts.read.set(timeout)
     }
 
-    /// For how long a write waits before it fails with `TimedOut`; `None`, as at first, is for good.
+    /// Sets the longest wait of a write, after which it fails with `TimedOut`; `None`, the default,
+    /// sets no limit.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a timeout of zero.
+    /// Fails with `InvalidInput` if the timeout is zero.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.timeouts.write.set(timeout)
     }
 
-    /// What [`set_read_timeout`](Self::set_read_timeout) was given.
+    /// Returns the longest wait of a read.
     ///
     /// # Errors
     ///
-    /// None; std's type has them.
+    /// Never fails; std's signature has a `Result`.
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.timeouts.read.get())
     }
 
-    /// What [`set_write_timeout`](Self::set_write_timeout) was given.
+    /// Returns the longest wait of a write.
     ///
     /// # Errors
     ///
-    /// None; std's type has them.
+    /// Never fails; std's signature has a `Result`.
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         Ok(self.timeouts.write.get())
     }
 
-    /// Takes the error that the socket has kept.
+    /// Takes the pending error of the socket (`SO_ERROR`), if it has one.
     ///
     /// # Errors
     ///
-    /// As [`std::os::unix::net::UnixStream::take_error`].
+    /// Fails as [`std::os::unix::net::UnixStream::take_error`] does.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.source.get().take_error()
     }
@@ -255,7 +262,7 @@ impl Write for &UnixStream {
             return Ok(0);
         }
         self.source.retry(Direction::Write, self.timeouts.write.get(), |stream| {
-            socket::send(stream, bytes, Patience::Now)
+            socket::send(stream, bytes, Blocking::No)
         })
     }
 
@@ -299,16 +306,16 @@ impl AsRawFd for UnixStream {
     }
 }
 
-/// Those of a socket of std; a descriptor that is no socket has none.
+/// Reads the timeouts of a socket of std; a descriptor of another kind has none.
 fn timeouts(socket: &net::UnixStream) -> Timeouts {
     let (read, write) = (socket.read_timeout(), socket.write_timeout());
     Timeouts::of(read.ok().flatten(), write.ok().flatten())
 }
 
-/// Takes the timeouts along. From now on the socket does not block, nor do its clones of std.
+/// Keeps the timeouts. Puts the socket into non-blocking mode, which affects its std clones too.
 impl From<net::UnixStream> for UnixStream {
     fn from(stream: net::UnixStream) -> UnixStream {
-        // A descriptor that is not open says so at its first use.
+        // If the descriptor is not open, its first use reports that.
         let _ = descriptors::set_blocking(stream.as_fd(), false);
         let timeouts = timeouts(&stream);
         UnixStream::of_nonblocking(stream, timeouts)
@@ -321,18 +328,18 @@ impl From<OwnedFd> for UnixStream {
     }
 }
 
-/// Takes the timeouts along. From now on the socket blocks; its clones of trine go on as before.
+/// Keeps the timeouts. Puts the socket back into blocking mode; its trine clones work as before.
 impl From<UnixStream> for net::UnixStream {
     fn from(stream: UnixStream) -> net::UnixStream {
         let socket = stream.source.into_inner();
-        // Only a descriptor that is no socket refuses.
+        // Refused only if the descriptor is not one of a socket.
         let _ = socket.set_read_timeout(stream.timeouts.read.get());
         let _ = socket.set_write_timeout(stream.timeouts.write.get());
         socket
     }
 }
 
-/// As into std's type.
+/// Puts the socket back into blocking mode, as the conversion into std's type does.
 impl From<UnixStream> for OwnedFd {
     fn from(stream: UnixStream) -> OwnedFd {
         net::UnixStream::from(stream).into()

@@ -1,10 +1,10 @@
-//! A program that runs.
+//! A running program: its pipes, its end, and its output.
 
 use std::io::{self, PipeReader, Read};
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
-use super::Kill;
+use super::KillScope;
 use super::pipes::{ChildStderr, ChildStdin, ChildStdout};
 use super::process::Process;
 use crate::reactor::{Direction, Source};
@@ -12,46 +12,55 @@ use crate::signal::Signal;
 use crate::sys::io::poll::Poll;
 use crate::task::cancel::shield;
 
-/// How long a killed child that nobody else holds is waited for; then it is an orphan.
-const BURIAL: Duration = Duration::from_secs(2);
+/// Time for a killed child to end; after that it is left to [`reap_orphans`](super::reap_orphans).
+const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Read from one of two pipes before the other has its turn.
+/// Most bytes that are read from one of two pipes before the other has its turn.
 const TURN: u64 = 1 << 20;
 
-/// A program that runs, with std's names: [`std::process::Child`], whose waits park the coroutine.
+/// A running program. It has the names of [`std::process::Child`], but its waits park the
+/// coroutine.
 ///
-/// Dropped, it goes on running, unless [`kill_on_drop`](super::Command::kill_on_drop) says otherwise. No
-/// zombie stays for long: the status of a child that nobody waits for any more is taken when the next
-/// [`Command`](super::Command) is started.
+/// A child that is dropped goes on running, unless [`kill_on_drop`](super::Command::kill_on_drop)
+/// is set. It leaves no zombie for long: the next start of a [`Command`](super::Command) reaps the
+/// children that have ended and whose handles are dropped.
+///
+/// ```
+/// use trine::process::Command;
+///
+/// let mut child = Command::new("sh").args(["-c", "exit 3"]).spawn()?;
+/// assert_eq!(child.wait()?.code(), Some(3));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Child {
-    /// Our end of its standard input, if that was piped.
+    /// This program's end of the child's standard input, if that was piped.
     pub stdin: Option<ChildStdin>,
-    /// Our end of its standard output, if that was piped.
+    /// This program's end of the child's standard output, if that was piped.
     pub stdout: Option<ChildStdout>,
-    /// Our end of its standard error, if that was piped.
+    /// This program's end of the child's standard error, if that was piped.
     pub stderr: Option<ChildStderr>,
     process: Process,
-    kill: Kill,
-    most_output: u64,
+    kill: KillScope,
+    output_limit: u64,
 }
 
 impl Child {
-    /// Takes over what std has started.
+    /// Takes over a child that std has started.
     pub(super) fn watch(
         mut std: std::process::Child,
-        kill: Kill,
-        most_output: u64,
+        kill: KillScope,
+        output_limit: u64,
     ) -> io::Result<Child> {
         let process = Process::watch(std.id())?;
-        let until_whole = Kill { on_drop: true, ..kill };
+        let until_complete = KillScope { on_drop: true, ..kill };
         let mut child = Child {
             stdin: None,
             stdout: None,
             stderr: None,
             process,
-            kill: until_whole,
-            most_output,
+            kill: until_complete,
+            output_limit,
         };
         child.stdin = std.stdin.take().map(ChildStdin::new).transpose()?;
         child.stdout = std.stdout.take().map(ChildStdout::new).transpose()?;
@@ -60,29 +69,39 @@ impl Child {
         Ok(child)
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// A handle for others who wait for it or send it signals.
+    /// Returns a handle with which other code can wait for the child or send it signals.
+    ///
+    /// ```
+    /// use trine::process::Command;
+    ///
+    /// let mut child = Command::new("true").spawn()?;
+    /// let process = child.process();
+    /// assert!(child.wait()?.success() && process.wait()?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn process(&self) -> Process {
         self.process.clone()
     }
 
-    /// Closes its standard input, if that is still here, and waits for its end.
+    /// Closes the child's standard input, if [`stdin`](Self::stdin) still holds it, and waits for
+    /// the child's end.
     ///
     /// # Errors
     ///
-    /// What ends a wait from outside ([`Interrupted`](crate::Interrupted)); the child goes on running then.
-    /// Somebody else has taken its status.
+    /// - The wait was interrupted ([`Interrupted`](crate::Interrupted)); the child goes on running.
+    /// - Other code of this program has taken the child's status.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         self.process.wait()
     }
 
-    /// Closes its standard input, if that is still here, and waits for its end, for at most `timeout`; `None`
-    /// if it still runs then.
+    /// Does the same as [`wait`](Self::wait), for at most `timeout`; returns `None` if the child
+    /// still runs then.
     ///
     /// ```
     /// use std::time::Duration;
@@ -97,46 +116,62 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait).
+    /// The errors of [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
         drop(self.stdin.take());
         self.process.wait_timeout(timeout)
     }
 
-    /// How it has ended; `None` while it runs.
+    /// Returns the child's status if it has ended; `None` while it runs.
     ///
     /// # Errors
     ///
-    /// Somebody else has taken its status.
+    /// Other code of this program has taken the child's status.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.process.try_wait()
     }
 
-    /// Ends it by SIGKILL, with its group if [`kill_group`](super::Command::kill_group) says so. Does nothing if
-    /// its status was taken; the number of its group may be another's then.
+    /// Kills the child by SIGKILL, with its whole group if
+    /// [`kill_group`](super::Command::kill_group) is set.
+    ///
+    /// Does nothing if the child's status was taken: another group may have its number then.
     ///
     /// # Errors
     ///
-    /// As [`Process::kill`].
+    /// The errors of [`Process::kill`].
     pub fn kill(&self) -> io::Result<()> {
         if self.kill.group { self.process.kill_group() } else { self.process.kill() }
     }
 
-    /// Sends it a signal. Does nothing if it has ended.
+    /// Sends the child a signal. Does nothing if it has ended.
+    ///
+    /// ```
+    /// use std::os::unix::process::ExitStatusExt;
+    /// use trine::{process::Command, signal::Signal};
+    ///
+    /// let mut child = Command::new("sleep").arg("600").spawn()?;
+    /// child.signal(Signal::TERM)?;
+    /// assert_eq!(child.wait()?.signal(), Some(15));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Process::signal`].
+    /// The errors of [`Process::signal`].
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         self.process.signal(signal)
     }
 
-    /// Closes its standard input, reads its standard output and error to their ends, if they were piped, and
-    /// waits for its end. Both are read at the same time, so a child that fills one pipe is not stuck.
+    /// Closes the child's standard input, reads its standard output and error to their ends if they
+    /// were piped, and waits for the child's end.
+    ///
+    /// Both streams are read at the same time, so a child that fills one pipe does not block
+    /// forever.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait), and if reading fails. The child then goes on running, with its pipes closed.
+    /// The errors of [`wait`](Self::wait), and those of reading. The child then goes on running,
+    /// with its pipes closed.
     pub fn wait_with_output(mut self) -> io::Result<Output> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let status = self.collect(&mut stdout, &mut stderr)?;
@@ -145,8 +180,8 @@ impl Child {
 
     fn collect(&mut self, stdout: &mut Vec<u8>, stderr: &mut Vec<u8>) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
-        let mut out = Captured { into: stdout, left: self.most_output };
-        let mut err = Captured { into: stderr, left: self.most_output };
+        let mut out = Captured { into: stdout, left: self.output_limit };
+        let mut err = Captured { into: stderr, left: self.output_limit };
         match (self.stdout.take(), self.stderr.take()) {
             (Some(one), Some(two)) => read_both((one.source, &mut out), (two.source, &mut err))?,
             (Some(mut pipe), None) => while !out.read(&mut pipe)? {},
@@ -157,15 +192,16 @@ impl Child {
     }
 }
 
-/// What is captured of one stream.
+/// The captured bytes of one stream.
 struct Captured<'a> {
     into: &'a mut Vec<u8>,
-    /// So many bytes more may come.
+    /// The number of bytes that may still come.
     left: u64,
 }
 
 impl Captured<'_> {
-    /// Reads for one turn, to the end, or until there is nothing for now; whether that was the end.
+    /// Reads until the turn is over, the pipe is empty for now, or the stream has ended. Returns
+    /// true at its end.
     fn read(&mut self, pipe: impl Read) -> io::Result<bool> {
         let before = self.into.len();
         let room = TURN.min(self.left.saturating_add(1));
@@ -190,16 +226,16 @@ impl Captured<'_> {
 impl Drop for Child {
     fn drop(&mut self) {
         if self.kill.on_drop {
-            // One that may not be killed goes on running.
+            // A child that may not be killed goes on running.
             let _ = self.kill();
         }
     }
 }
 
-/// A child that nobody else holds: killed, and its status taken, unless its end was seen.
-pub(super) struct Held(pub(super) Child);
+/// A child that no other code can reach. When dropped before its end, it is killed and reaped.
+pub(super) struct OwnedChild(pub(super) Child);
 
-impl Held {
+impl OwnedChild {
     pub(super) fn status(mut self) -> io::Result<ExitStatus> {
         self.0.wait()
     }
@@ -213,24 +249,24 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for OwnedChild {
     fn drop(&mut self) {
         let process = &self.0.process;
-        // Before its status is taken: after that the number of the group may be another's.
+        // Before the status is taken: after that another group may have the number.
         if self.0.kill.group {
             let _ = process.kill_group();
         }
         if let Ok(None) = process.try_wait()
             && process.kill().is_ok()
         {
-            let _ = shield(BURIAL, || process.wait_timeout(BURIAL));
+            let _ = shield(REAP_TIMEOUT, || process.wait_timeout(REAP_TIMEOUT));
         }
     }
 }
 
-/// Reads two pipes to their ends, each when there is something in it.
+/// Reads two pipes to their ends, each when it has bytes.
 ///
-/// An epoll stands for both, so there is one descriptor to wait for, whoever waits.
+/// An epoll watches both, so that threads and coroutines alike wait for one descriptor.
 fn read_both<'a>(
     (out, stdout): (Source<PipeReader>, &mut Captured<'a>),
     (err, stderr): (Source<PipeReader>, &mut Captured<'a>),
@@ -243,7 +279,7 @@ fn read_both<'a>(
     let (mut open, mut happened) = (2, Vec::with_capacity(2));
     while open > 0 {
         either.retry(Direction::Read, None, |either| {
-            either.look(&mut happened);
+            either.take_ready(&mut happened);
             if happened.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         })?;
         for happened in &happened {

@@ -1,4 +1,4 @@
-//! What a program may use: limits that the child sets for itself, between `fork` and `exec`.
+//! Limits of a program: set in the child itself, between `fork` and `exec`.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use crate::sys::limits::rlimit;
 
-/// The limits of one command; what stands there when the program is started counts.
+/// The limits of one command. Each start of the program uses the values of that moment.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// There once a limit was set: std calls a function that it was given at each start.
+    /// The values, once a limit was set. They are shared with a function that std calls at each
+    /// start.
     shared: Option<Arc<Shared>>,
 }
 
@@ -49,7 +50,11 @@ impl Limits {
         })
     }
 
-    /// Whether a program could start at all.
+    /// Checks that a program could start with these limits.
+    ///
+    /// # Errors
+    ///
+    /// A limit is 0.
     pub(super) fn check(&self) -> io::Result<()> {
         let Some(shared) = &self.shared else { return Ok(()) };
         let what = if shared.memory.load(Relaxed) == 0 {

@@ -1,14 +1,14 @@
-//! Starting programs, and waiting for them.
+//! Starts programs, and waits for them.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | [`Command`] |
-//! | `child.rs` | [`Child`]: a program that runs, and its pipes |
-//! | `process.rs` | [`Process`]: its end, seen by a pidfd; those that nobody waits for |
-//! | `limits.rs` | what the program may use, set between `fork` and `exec` |
+//! | `child.rs` | [`Child`]: a running program, its pipes and its output |
+//! | `process.rs` | [`Process`]: a child's end, watched by a pidfd; reaping of dropped children |
+//! | `limits.rs` | limits of the program, set between `fork` and `exec` |
 //! | `pipes.rs` | [`ChildStdin`], [`ChildStdout`], [`ChildStderr`] |
 //!
-//! Starting is std's (`posix_spawn` where it can be); everything that waits is ours.
+//! std starts the program (by `posix_spawn` where possible); all waits are trine's.
 
 use std::ffi::OsStr;
 use std::io;
@@ -30,7 +30,8 @@ pub use process::{Process, Usage};
 
 use limits::Limits;
 
-/// A program to start, with std's names: [`std::process::Command`], whose waits park the coroutine.
+/// A program to start. It has the names of [`std::process::Command`], but its waits park the
+/// coroutine.
 ///
 /// ```
 /// use trine::process::Command;
@@ -41,49 +42,51 @@ use limits::Limits;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A call that waits ends with an error when its task is cancelled or its time is up:
+/// A call that waits returns an error when its task is cancelled or its time is up:
 ///
 /// ```
 /// use std::time::Duration;
 /// use trine::{process::Command, time};
 ///
-/// let slow = time::timeout(Duration::from_millis(20), || Command::new("sleep").arg("600").status());
-/// assert!(!matches!(slow, Ok(Ok(_)))); // and `sleep` is gone: nobody else held it
+/// let mut sleep = Command::new("sleep");
+/// let slow = time::timeout(Duration::from_millis(20), || sleep.arg("600").status());
+/// assert!(!matches!(slow, Ok(Ok(_)))); // `sleep` was killed, as no other code could reach it
 /// ```
 ///
-/// # What a start costs
+/// # Cost of a start
 ///
-/// About a millisecond, in which the kernel loads the program and its carrier runs nothing else.
-/// A child that is running takes one descriptor, and one more for each pipe.
+/// About a millisecond, in which the kernel loads the program and the caller's carrier runs no
+/// other coroutine. A running child takes one descriptor, and one more for each pipe.
 ///
-/// # Who takes the child's status
+/// # The child's status
 ///
-/// Only trine may: a program that waits for *any* child (`waitpid(-1)`) or ignores SIGCHLD takes it first.
-/// Then the waits here are errors that say so, on kernels before 6.15; later ones keep the status.
+/// Only trine may take it. A program that waits for *any* child (`waitpid(-1)`) or ignores SIGCHLD
+/// takes it first. Before Linux 6.15 the waits here then return an error that says so; later
+/// kernels keep the status.
 #[derive(Debug)]
 pub struct Command {
     inner: std::process::Command,
-    /// Which of the three standard streams were chosen here.
+    /// The standard streams that were set through this type.
     chosen: [bool; 3],
-    /// Whether what was chosen elsewhere is hidden in `inner`.
+    /// True if `inner` may hide streams that were set before the conversion from std's type.
     converted: bool,
     limits: Limits,
-    kill: Kill,
-    /// How much of each stream is captured at most.
-    most_output: u64,
+    kill: KillScope,
+    /// Most bytes of each stream that are captured.
+    output_limit: u64,
 }
 
-/// Whom a command's child takes along.
+/// The occasions at which a child is killed, and the processes that are killed with it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Kill {
-    /// Whether it is killed when it is dropped.
+struct KillScope {
+    /// True if the child is killed when its handle is dropped.
     on_drop: bool,
-    /// Whether all of its group are killed with it.
+    /// True if its whole group is killed with it.
     group: bool,
 }
 
 impl Command {
-    /// The program of this name, looked for in `PATH`, or at this path; without arguments.
+    /// Makes a command for the program at this path, or of this name in `PATH`; without arguments.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         Command { converted: false, ..Command::from(std::process::Command::new(program)) }
     }
@@ -100,13 +103,13 @@ impl Command {
         self
     }
 
-    /// Sets a variable of the program's environment, which is otherwise the caller's.
+    /// Sets a variable of the program's environment. Variables that are not set are the caller's.
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Command {
         self.inner.env(name, value);
         self
     }
 
-    /// Sets variables of its environment.
+    /// Sets variables of the program's environment.
     pub fn envs<N, V>(&mut self, variables: impl IntoIterator<Item = (N, V)>) -> &mut Command
     where
         N: AsRef<OsStr>,
@@ -116,82 +119,99 @@ impl Command {
         self
     }
 
-    /// Leaves a variable out of its environment.
+    /// Removes a variable from the program's environment.
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Command {
         self.inner.env_remove(name);
         self
     }
 
-    /// Leaves all variables out but those that are set after this call.
+    /// Removes all variables, except those that are set after this call.
     pub fn env_clear(&mut self) -> &mut Command {
         self.inner.env_clear();
         self
     }
 
-    /// The directory that it works in, otherwise the caller's.
+    /// Sets the program's current directory; by default the caller's.
     pub fn current_dir(&mut self, directory: impl AsRef<Path>) -> &mut Command {
         self.inner.current_dir(directory);
         self
     }
 
-    /// Its standard input. Otherwise that is the caller's, and nothing for [`output`](Self::output).
+    /// Sets the program's standard input. By default it is the caller's; for
+    /// [`output`](Self::output) it is empty.
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Command {
         self.inner.stdin(stdin);
         self.chosen[0] = true;
         self
     }
 
-    /// Its standard output. Otherwise that is the caller's, and captured by [`output`](Self::output).
+    /// Sets the program's standard output. By default it is the caller's, and
+    /// [`output`](Self::output) captures it.
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Command {
         self.inner.stdout(stdout);
         self.chosen[1] = true;
         self
     }
 
-    /// Its standard error. Otherwise that is the caller's, and captured by [`output`](Self::output).
+    /// Sets the program's standard error. By default it is the caller's, and
+    /// [`output`](Self::output) captures it.
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Command {
         self.inner.stderr(stderr);
         self.chosen[2] = true;
         self
     }
 
-    /// The user that it runs as; drops the caller's further groups, if the caller is root.
+    /// Sets the user of the program. If the caller is root, its supplementary groups are dropped.
     pub fn uid(&mut self, user: u32) -> &mut Command {
         self.inner.uid(user);
         self
     }
 
-    /// The group that it runs as.
+    /// Sets the group of the program.
     pub fn gid(&mut self, group: u32) -> &mut Command {
         self.inner.gid(group);
         self
     }
 
-    /// The process group that it runs in; 0 for a new one, which a Ctrl-C at the terminal does not reach. What kills a
-    /// child ends it alone, not what it has started: that takes [`kill_group`](Self::kill_group), or
-    /// [`send_group`](crate::signal::send_group).
+    /// Sets the process group of the program; 0 for a new one, which a Ctrl-C at the terminal does
+    /// not reach.
+    ///
+    /// Killing a child ends the child alone, not the processes that it has started. Use
+    /// [`kill_group`](Self::kill_group) or [`send_group`](crate::signal::send_group) for those.
     pub fn process_group(&mut self, group: i32) -> &mut Command {
         self.inner.process_group(group);
         self
     }
 
-    /// The name under which it sees itself, in place of the program's.
+    /// Sets the first argument, by which the program knows its own name.
     pub fn arg0(&mut self, name: impl AsRef<OsStr>) -> &mut Command {
         self.inner.arg0(name);
         self
     }
 
-    /// Whether a [`Child`] of this command that is dropped is killed; otherwise it goes on running.
+    /// Kills a [`Child`] of this command when it is dropped; by default it goes on running.
+    ///
+    /// ```
+    /// use trine::process::Command;
+    ///
+    /// let child = Command::new("sleep").arg("600").kill_on_drop(true).spawn()?;
+    /// let process = child.process();
+    /// drop(child);
+    /// assert!(!process.wait()?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kill_on_drop(&mut self, kill: bool) -> &mut Command {
         self.kill.on_drop = kill;
         self
     }
 
-    /// Runs the program in a process group of its own, and has what kills it kill the whole group: [`Child::kill`],
-    /// [`kill_on_drop`](Self::kill_on_drop), and a [`status`](Self::status) or [`output`](Self::output) that is
-    /// interrupted. So nothing of what it has started is left, unless it has left the group (`setsid`).
+    /// Runs the program in a process group of its own, and kills the whole group instead of the
+    /// program alone.
     ///
-    /// A Ctrl-C at the terminal does not reach the group.
+    /// This holds for [`Child::kill`], for [`kill_on_drop`](Self::kill_on_drop), and for a
+    /// [`status`](Self::status) or [`output`](Self::output) that is interrupted. No process that
+    /// the program has started survives, unless it has left the group (`setsid`). A Ctrl-C at the
+    /// terminal does not reach the group.
     ///
     /// ```
     /// use std::time::Duration;
@@ -200,26 +220,36 @@ impl Command {
     /// let mut shell = Command::new("sh");
     /// shell.args(["-c", "sleep 600 & sleep 600"]).kill_group(true);
     /// let output = time::timeout(Duration::from_millis(20), || shell.output());
-    /// assert!(!matches!(output, Ok(Ok(_)))); // and neither `sleep` is left
+    /// assert!(!matches!(output, Ok(Ok(_)))); // neither `sleep` survives
     /// ```
     pub fn kill_group(&mut self, kill: bool) -> &mut Command {
         self.kill.group = kill;
         self
     }
 
-    /// Limits the memory of the program to so many bytes of private memory that may be written to
-    /// (`RLIMIT_DATA`): an allocation beyond it fails. Each process that it starts has as much for itself.
+    /// Limits the private writable memory of the program (`RLIMIT_DATA`), in bytes: an allocation
+    /// beyond the limit fails. Each process that the program starts has the same limit for itself.
     ///
-    /// A program with a limit is started by `fork` and `exec`, which takes the longer the more
-    /// memory the caller has.
+    /// A program with a limit is started by `fork` and `exec`, which takes longer the more memory
+    /// the caller has.
+    ///
+    /// ```
+    /// use trine::process::Command;
+    ///
+    /// let shell = Command::new("sh").args(["-c", "ulimit -d"]).memory_limit(64 << 20).output()?;
+    /// assert_eq!(shell.stdout, b"65536\n"); // KiB
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn memory_limit(&mut self, bytes: u64) -> &mut Command {
         self.limits.set_memory(&mut self.inner, bytes);
         self
     }
 
-    /// Limits the processor time of the program, in whole seconds (rounded up): then it is sent SIGXCPU, which ends it,
-    /// and a second later SIGKILL. Each process that it starts has as much for itself. It is started as one with a
-    /// [`memory_limit`](Self::memory_limit).
+    /// Limits the processor time of the program, in whole seconds (rounded up).
+    ///
+    /// At the limit the kernel sends SIGXCPU, which ends the program, and a second later SIGKILL.
+    /// Each process that the program starts has the same limit for itself. The start costs as much
+    /// as one with a [`memory_limit`](Self::memory_limit).
     ///
     /// ```
     /// use std::os::unix::process::ExitStatusExt;
@@ -236,35 +266,47 @@ impl Command {
         self
     }
 
-    /// How many bytes of standard output, and of standard error, [`output`](Self::output) captures; it ends with an
-    /// error of kind [`FileTooLarge`](io::ErrorKind::FileTooLarge) when the program writes more, and the program is
-    /// killed. Without a limit, what it writes is bounded by memory only.
+    /// Limits the bytes that [`output`](Self::output) captures, of standard output and of standard
+    /// error each; by default there is no limit.
+    ///
+    /// When the program writes more, it is killed, and the call returns an error of kind
+    /// [`FileTooLarge`](io::ErrorKind::FileTooLarge).
     ///
     /// ```
     /// use trine::process::Command;
     ///
     /// let (mut out, mut err) = (Vec::new(), Vec::new());
-    /// let error = Command::new("yes").output_limit(10).output_into(&mut out, &mut err).unwrap_err();
+    /// let mut yes = Command::new("yes");
+    /// let error = yes.output_limit(10).output_into(&mut out, &mut err).unwrap_err();
     /// assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
     /// assert_eq!(out, b"y\ny\ny\ny\ny\n");
     /// ```
     pub fn output_limit(&mut self, bytes: u64) -> &mut Command {
-        self.most_output = bytes;
+        self.output_limit = bytes;
         self
     }
 
-    /// std's command in this one: to look at program, arguments and environment.
+    /// Returns std's command inside, to inspect the program, its arguments and its environment.
+    ///
+    /// ```
+    /// use trine::process::Command;
+    ///
+    /// let mut list = Command::new("ls");
+    /// list.arg("-l");
+    /// assert_eq!(list.as_std().get_program(), "ls");
+    /// ```
     pub fn as_std(&self) -> &std::process::Command {
         &self.inner
     }
 
-    /// std's command in this one, for what it offers beyond this one's calls (`pre_exec`). The standard
-    /// streams are to be chosen here.
+    /// Returns std's command inside, for methods that this type does not have (`pre_exec`).
+    ///
+    /// Set the standard streams through this type, though.
     pub fn as_std_mut(&mut self) -> &mut std::process::Command {
         &mut self.inner
     }
 
-    /// Starts the program. Its streams are the caller's, unless chosen otherwise.
+    /// Starts the program. Standard streams that are not set are the caller's.
     ///
     /// ```
     /// use std::io::Write;
@@ -278,38 +320,39 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// As [`std::process::Command::spawn`]: `NotFound`, `PermissionDenied`, `InvalidInput` for a NUL in an
-    /// argument, and so on. Where no descriptor is left to watch the child by, it is killed.
+    /// The errors of [`std::process::Command::spawn`]: `NotFound`, `PermissionDenied`,
+    /// `InvalidInput` for a NUL in an argument, and so on. If no descriptor is left to watch the
+    /// child, the child is killed.
     pub fn spawn(&mut self) -> io::Result<Child> {
         self.start(false)
     }
 
     /// Starts the program and waits for its end.
     ///
-    /// If the wait ends before, the child is killed, as nobody else holds it.
+    /// If the wait is interrupted, the child is killed, as no other code could reach it.
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn) and [`Child::wait`].
+    /// The errors of [`spawn`](Self::spawn) and [`Child::wait`].
     pub fn status(&mut self) -> io::Result<ExitStatus> {
-        child::Held(self.start(false)?).status()
+        child::OwnedChild(self.start(false)?).status()
     }
 
-    /// Starts the program, waits for its end, and collects what it writes to standard output and error.
+    /// Starts the program, waits for its end, and captures its standard output and error.
     ///
-    /// If the wait ends before, the child is killed, as nobody else holds it.
+    /// If the wait is interrupted, the child is killed, as no other code could reach it.
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn) and [`Child::wait_with_output`].
+    /// The errors of [`spawn`](Self::spawn) and [`Child::wait_with_output`].
     pub fn output(&mut self) -> io::Result<Output> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let status = self.output_into(&mut stdout, &mut stderr)?;
         Ok(Output { status, stdout, stderr })
     }
 
-    /// As [`output`](Self::output), behind what is in the caller's buffers, which keep what was read also when
-    /// the wait ends before the program does.
+    /// Does the same as [`output`](Self::output), but appends to the caller's buffers. They keep
+    /// the bytes that were read even if the wait is interrupted.
     ///
     /// ```
     /// use std::time::Duration;
@@ -319,19 +362,20 @@ impl Command {
     /// let mut shell = Command::new("sh");
     /// shell.args(["-c", "echo half; exec sleep 600"]);
     /// let time = Duration::from_millis(100);
-    /// assert!(!matches!(time::timeout(time, || shell.output_into(&mut out, &mut err)), Ok(Ok(_))));
+    /// let result = time::timeout(time, || shell.output_into(&mut out, &mut err));
+    /// assert!(!matches!(result, Ok(Ok(_))));
     /// println!("so far: {}", String::from_utf8_lossy(&out)); // half
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`output`](Self::output).
+    /// The errors of [`output`](Self::output).
     pub fn output_into(
         &mut self,
         stdout: &mut Vec<u8>,
         stderr: &mut Vec<u8>,
     ) -> io::Result<ExitStatus> {
-        child::Held(self.start(true)?).output_into(stdout, stderr)
+        child::OwnedChild(self.start(true)?).output_into(stdout, stderr)
     }
 
     fn start(&mut self, captures: bool) -> io::Result<Child> {
@@ -347,7 +391,7 @@ impl Command {
                 self.inner.stderr(Stdio::piped());
             }
         } else if !self.converted {
-            // An `output` before may have chosen others.
+            // An earlier `output` may have set other streams.
             if !stdin {
                 self.inner.stdin(Stdio::inherit());
             }
@@ -363,12 +407,13 @@ impl Command {
             self.inner.process_group(0);
         }
         process::reap_orphans();
-        Child::watch(self.inner.spawn()?, self.kill, self.most_output)
+        Child::watch(self.inner.spawn()?, self.kill, self.output_limit)
     }
 }
 
-/// std does not tell which streams were chosen there: they stay for [`spawn`](Command::spawn) and
-/// [`status`](Command::status), and [`output`](Command::output) captures standard output and error in any case.
+/// Converts std's command. std does not reveal the streams that were set there, so they stay for
+/// [`spawn`](Command::spawn) and [`status`](Command::status), but [`output`](Command::output)
+/// captures standard output and error in any case.
 impl From<std::process::Command> for Command {
     fn from(inner: std::process::Command) -> Command {
         Command {
@@ -376,8 +421,8 @@ impl From<std::process::Command> for Command {
             chosen: [false; 3],
             converted: true,
             limits: Limits::default(),
-            kill: Kill::default(),
-            most_output: u64::MAX,
+            kill: KillScope::default(),
+            output_limit: u64::MAX,
         }
     }
 }

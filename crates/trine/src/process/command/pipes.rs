@@ -1,7 +1,8 @@
-//! Our ends of the pipes to a child.
+//! This program's ends of the pipes to a child.
 //!
-//! Not to block is a property of one end of a pipe: ours has it, the child's end blocks as programs expect.
-//! One that is given away, to another child or as a descriptor, blocks again.
+//! Each end of a pipe has a non-blocking flag of its own. It is set for this program's end; the
+//! child's end blocks, as programs expect. An end that is given away, to another child or as a
+//! descriptor, blocks again.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -9,21 +10,55 @@ use std::process::{self, Stdio};
 
 use crate::reactor::{Direction, Source};
 
-/// What a child reads as its standard input. Dropping it is the input's end.
+/// The pipe to a child's standard input. Dropping it ends the input.
 ///
-/// Writing parks the coroutine while the pipe is full; once the child has closed its end, it is `BrokenPipe`.
+/// A write parks the coroutine while the pipe is full. Once the child has closed its end, a write
+/// returns an error of kind `BrokenPipe`.
+///
+/// ```
+/// use std::io::Write;
+/// use trine::process::{Command, Stdio};
+///
+/// let mut grep = Command::new("grep").args(["-q", "moss"]).stdin(Stdio::piped()).spawn()?;
+/// grep.stdin.take().unwrap().write_all(b"stone\nmoss\n")?;
+/// assert!(grep.wait()?.success());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ChildStdin {
     source: Source<PipeWriter>,
 }
 
-/// What a child writes to its standard output. Reading parks the coroutine while there is nothing.
+/// The pipe from a child's standard output. A read parks the coroutine while the pipe is empty.
+///
+/// ```
+/// use std::io::Read;
+/// use trine::process::{Command, Stdio};
+///
+/// let mut child = Command::new("echo").arg("moss").stdout(Stdio::piped()).spawn()?;
+/// let mut text = String::new();
+/// child.stdout.take().unwrap().read_to_string(&mut text)?;
+/// assert_eq!(text, "moss\n");
+/// # child.wait()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ChildStdout {
     pub(super) source: Source<PipeReader>,
 }
 
-/// What a child writes to its standard error. Reading parks the coroutine while there is nothing.
+/// The pipe from a child's standard error. A read parks the coroutine while the pipe is empty.
+///
+/// ```
+/// use std::io::Read;
+/// use trine::process::{Command, Stdio};
+///
+/// let mut child = Command::new("ls").arg("/no/such/path").stderr(Stdio::piped()).spawn()?;
+/// let mut text = String::new();
+/// child.stderr.take().unwrap().read_to_string(&mut text)?;
+/// assert!(text.contains("/no/such/path") && !child.wait()?.success());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ChildStderr {
     pub(super) source: Source<PipeReader>,
@@ -133,21 +168,21 @@ impl From<ChildStderr> for OwnedFd {
     }
 }
 
-/// For another child to write to.
+/// Lets another child write to the pipe.
 impl From<ChildStdin> for Stdio {
     fn from(pipe: ChildStdin) -> Stdio {
         pipe.source.into_inner().into()
     }
 }
 
-/// For another child to read from.
+/// Lets another child read from the pipe.
 impl From<ChildStdout> for Stdio {
     fn from(pipe: ChildStdout) -> Stdio {
         pipe.source.into_inner().into()
     }
 }
 
-/// For another child to read from.
+/// Lets another child read from the pipe.
 impl From<ChildStderr> for Stdio {
     fn from(pipe: ChildStderr) -> Stdio {
         pipe.source.into_inner().into()

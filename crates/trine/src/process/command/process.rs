@@ -1,10 +1,10 @@
-//! The end of a child, seen by a pidfd.
+//! A child's end, watched by a pidfd.
 //!
-//! A pid means the child until somebody has taken its status, and after that perhaps another process. So
-//! the pidfd is opened while the child cannot have been waited for: std's `spawn` does not, and nobody
-//! else knows of it. Two kinds of program break that, those that wait for *any* child and those that
-//! ignore SIGCHLD; hence the kernel is asked whether what the pidfd is of is a child of ours, and after that
-//! everything goes by the pidfd.
+//! A pid means the child until its status is taken; after that it may mean another process. So the
+//! pidfd is opened before any code can have waited for the child: std's `spawn` does not wait, and
+//! no other code knows the pid yet. Two kinds of program break that: those that wait for *any*
+//! child, and those that ignore SIGCHLD. Hence trine asks the kernel whether the pidfd is that of
+//! its own child, and uses the pidfd for everything from then on.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,11 +18,10 @@ use crate::signal::Signal;
 use crate::sys::process::child::{self, Ended, Used};
 use crate::sys::signal;
 
-/// A child process, for those who wait for it or send it signals beside the owner of the
-/// [`Child`](super::Child).
+/// A handle to a child process, for code that waits for the child or sends it signals besides the
+/// owner of the [`Child`](super::Child).
 ///
-/// It can be cloned, and never means another process: signals go to the child or, once that has ended,
-/// nowhere.
+/// It can be cloned. It never means another process: once the child has ended, signals do nothing.
 ///
 /// ```
 /// use trine::{coroutine, process::Command, signal::Signal};
@@ -36,22 +35,24 @@ use crate::sys::signal;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Process {
-    last: Arc<Last>,
+    shared: Arc<Shared>,
 }
 
-/// What all clones share; dropped with the last of them.
+/// The state that all clones share. Dropped with the last of them, when the child becomes an
+/// orphan.
 #[derive(Debug)]
-struct Last(Arc<Watched>);
+struct Shared(Arc<Watched>);
 
 #[derive(Debug)]
 struct Watched {
     pid: u32,
     pidfd: Source<OwnedFd>,
-    /// Its end and what it had used, once somebody here has taken its status.
+    /// The child's end and usage, once its status was taken here.
     ended: Mutex<Option<(Ended, Option<Usage>)>>,
 }
 
-/// What a process had used when it ended, itself and those of its children that it had waited for.
+/// Resources that a process had used when it ended, together with those of its children that it had
+/// waited for. See [`Process::usage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -59,25 +60,28 @@ pub struct Usage {
     pub user_time: Duration,
     /// Processor time in the kernel.
     pub system_time: Duration,
-    /// The most memory that it had in use at any time (resident), in bytes; of the largest process, not all together.
+    /// Largest resident memory at any time, in bytes; that of the largest process, not a sum.
     pub max_resident: u64,
 }
 
-/// Children that were dropped while they ran; they are zombies from their end until [`reap_orphans`].
+/// Children whose handles were dropped while they ran. From their end until [`reap_orphans`] they
+/// are zombies.
 static ORPHANS: Mutex<Vec<Arc<Watched>>> = Mutex::new(Vec::new());
 
 impl Process {
-    /// Watches the child `pid`, which was started just now; kills it if that cannot be.
-    pub(in super::super) fn watch(pid: u32) -> io::Result<Process> {
+    /// Watches the child `pid`, which was started just now. Kills it if it cannot be watched.
+    pub(in crate::process) fn watch(pid: u32) -> io::Result<Process> {
         match child::open(pid) {
             Ok(pidfd) if child::is_own(&pidfd) => {
-                // Its status is asked for with WNOHANG, so nothing blocks.
+                // The status is taken with WNOHANG, so nothing blocks.
                 let pidfd = Source::of_nonblocking(pidfd);
                 let watched = Watched { pid, pidfd, ended: Mutex::new(None) };
-                Ok(Process { last: Arc::new(Last(Arc::new(watched))) })
+                Ok(Process { shared: Arc::new(Shared(Arc::new(watched))) })
             }
-            Ok(_) => Err(taken(pid)),
-            Err(error) if error.raw_os_error() == Some(child::NO_SUCH_PROCESS) => Err(taken(pid)),
+            Ok(_) => Err(status_taken(pid)),
+            Err(error) if error.raw_os_error() == Some(child::NO_SUCH_PROCESS) => {
+                Err(status_taken(pid))
+            }
             Err(error) => {
                 child::kill_and_wait(pid);
                 let text = format!("it was killed, as it cannot be watched: {error}");
@@ -86,17 +90,31 @@ impl Process {
         }
     }
 
-    /// Its process id. While the status has not been taken, no other process has the same.
+    /// Returns the process id. Until the status is taken, no other process has the same.
     pub fn id(&self) -> u32 {
-        self.last.0.pid
+        self.shared.0.pid
     }
 
-    /// The process id of its parent, this program; `None` once it has ended and its status was taken.
+    /// Returns the process id of the parent, which is this program; `None` once the child has ended
+    /// and its status was taken.
+    ///
+    /// ```
+    /// use trine::process::Command;
+    ///
+    /// let mut child = Command::new("sleep").arg("600").spawn()?;
+    /// let process = child.process();
+    /// assert_eq!(process.parent_id(), Some(std::process::id()));
+    /// child.kill()?;
+    /// child.wait()?;
+    /// assert_eq!(process.parent_id(), None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn parent_id(&self) -> Option<u32> {
-        self.last.0.look().is_none().then(std::process::id)
+        self.shared.0.poll().is_none().then(std::process::id)
     }
 
-    /// What it had used, when it has ended; `None` while it runs, and where somebody else has taken its status.
+    /// Returns the child's resource usage once it has ended; `None` while it runs, or if other code
+    /// has taken its status.
     ///
     /// ```
     /// use trine::process::Command;
@@ -108,30 +126,30 @@ impl Process {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn usage(&self) -> Option<Usage> {
-        self.last.0.look();
-        let ended = self.last.0.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.0.poll();
+        let ended = self.shared.0.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.and_then(|(_, usage)| usage)
     }
 
-    /// Waits for its end. Any number may wait; all are told.
+    /// Waits for the child's end. Any number of callers may wait; all of them return.
     ///
     /// # Errors
     ///
-    /// What ends a wait from outside ([`Interrupted`](crate::Interrupted)); the child goes on running then.
-    /// Somebody else has taken its status.
+    /// - The wait was interrupted ([`Interrupted`](crate::Interrupted)); the child goes on running.
+    /// - Other code of this program has taken the child's status.
     pub fn wait(&self) -> io::Result<ExitStatus> {
         self.wait_for(None)
     }
 
-    /// Waits for its end, for at most `timeout`; `None` if it still runs then.
+    /// Waits for the child's end, for at most `timeout`; returns `None` if it still runs then.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait).
+    /// The errors of [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
         match self.wait_for(Some(timeout)) {
             Ok(status) => Ok(Some(status)),
-            // Our own time; that of others comes with an `Interrupted` inside.
+            // This timeout has passed. One around the call comes with an `Interrupted` inside.
             Err(error) if error.kind() == io::ErrorKind::TimedOut && error.get_ref().is_none() => {
                 self.try_wait()
             }
@@ -140,51 +158,52 @@ impl Process {
     }
 
     fn wait_for(&self, timeout: Option<Duration>) -> io::Result<ExitStatus> {
-        self.last.0.pidfd.retry(Direction::Read, timeout, |_| {
+        self.shared.0.pidfd.retry(Direction::Read, timeout, |_| {
             self.try_wait()?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
         })
     }
 
-    /// How it has ended; `None` while it runs.
+    /// Returns the child's status if it has ended; `None` while it runs.
     ///
     /// # Errors
     ///
-    /// Somebody else has taken its status.
+    /// Other code of this program has taken the child's status.
     pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
-        match self.last.0.look() {
+        match self.shared.0.poll() {
             None => Ok(None),
             Some(Ended::Exited(code)) => Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),
             Some(Ended::Signaled { signal, core_dumped }) => {
                 let dumped = if core_dumped { 0x80 } else { 0 };
                 Ok(Some(ExitStatus::from_raw(signal | dumped)))
             }
-            Some(Ended::Unknown) => Err(taken(self.id())),
+            Some(Ended::Unknown) => Err(status_taken(self.id())),
         }
     }
 
-    /// Ends it by SIGKILL. Does nothing if it has ended.
+    /// Kills the child by SIGKILL. Does nothing if it has ended.
     ///
     /// # Errors
     ///
-    /// It runs with rights that the caller may not override.
+    /// The child runs with rights that the caller may not override.
     pub fn kill(&self) -> io::Result<()> {
         self.signal(Signal::KILL)
     }
 
-    /// Sends it a signal. Does nothing if it has ended.
+    /// Sends the child a signal. Does nothing if it has ended.
     ///
     /// # Errors
     ///
-    /// There is no such signal; it runs with rights that the caller may not override.
+    /// There is no such signal, or the child runs with rights that the caller may not override.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        child::signal(&self.last.0.pidfd, signal.as_raw())
+        child::signal(&self.shared.0.pidfd, signal.as_raw())
     }
 }
 
 impl Process {
-    /// Kills the group that it leads, if its status was not taken yet: so long the number is its own.
+    /// Kills the group that the child leads, unless its status was taken: until then no other group
+    /// has the number.
     pub(super) fn kill_group(&self) -> io::Result<()> {
-        let ended = self.last.0.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.shared.0.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_some() {
             return Ok(());
         }
@@ -193,8 +212,9 @@ impl Process {
 }
 
 impl Watched {
-    /// How it has ended. One caller takes the status from the kernel, the others find it here.
-    fn look(&self) -> Option<Ended> {
+    /// Returns the child's end, if it has ended. One caller takes the status from the kernel, the
+    /// others find it here.
+    fn poll(&self) -> Option<Ended> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
             *ended = child::reap_with_usage(&self.pidfd).map(|(ended, used)| {
@@ -209,23 +229,23 @@ impl Watched {
     }
 }
 
-impl Drop for Last {
+impl Drop for Shared {
     fn drop(&mut self) {
-        if self.0.look().is_none() {
+        if self.0.poll().is_none() {
             ORPHANS.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&self.0));
         }
     }
 }
 
-/// Takes the status of those that nobody waits for and that have ended.
-pub(in super::super) fn reap_orphans() {
+/// Reaps the children that have ended and whose handles are all dropped.
+pub(in crate::process) fn reap_orphans() {
     let mut orphans = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
-    orphans.retain(|orphan| orphan.look().is_none());
+    orphans.retain(|orphan| orphan.poll().is_none());
 }
 
-fn taken(pid: u32) -> io::Error {
+fn status_taken(pid: u32) -> io::Error {
     io::Error::other(format!(
-        "process {pid} has ended, and other code of this program has taken its status: it waits for any \
-         child (`waitpid` with -1), or SIGCHLD is ignored"
+        "process {pid} has ended, and other code of this program has taken its status: it waits for \
+         any child (`waitpid` with -1), or SIGCHLD is ignored"
     ))
 }

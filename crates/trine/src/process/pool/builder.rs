@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Pool;
 use super::policy::{Plan, Policy};
 use crate::process::sandbox::Sandbox;
-use crate::process::service::template::TemplateSpec;
+use crate::process::service::spec::TemplateSpec;
 use crate::process::task::function::CapturesNothing;
 use crate::process::task::hook::Hook;
 use crate::process::worker::setup::Setup;
@@ -39,6 +39,34 @@ pub struct PoolBuilder {
     fresh: bool,
     preload: Option<Hook>,
     setup: Setup,
+}
+
+impl Pool {
+    /// Starts a pool of `workers` processes, in the background.
+    ///
+    /// If they cannot be started, the tasks say why: each is a
+    /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), and each new one makes a new attempt. A pool
+    /// that got some of its workers works with those.
+    ///
+    /// # Panics
+    ///
+    /// If `workers` is 0: no task would ever run.
+    pub fn new(workers: usize) -> Pool {
+        Pool::builder().workers(workers).build()
+    }
+
+    /// Chooses what is different in a pool.
+    ///
+    /// ```
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).env("LANG", "C").build();
+    /// assert_eq!(pool.spawn((), |()| std::env::var("LANG").unwrap()).join()?, "C");
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
 }
 
 impl PoolBuilder {
@@ -410,7 +438,7 @@ impl PoolBuilder {
         policy.plan = if fresh { Plan::Fresh(workers) } else { Plan::Kept(workers) };
         policy.fewest = policy.fewest.min(workers);
         policy.unfit = setup.prepare().err();
-        policy.origin = Arc::new(TemplateSpec::new(preload, &setup, policy.start));
+        policy.spec = Arc::new(TemplateSpec::new(preload, &setup, policy.start));
         Pool::start(workers, policy, &setup)
     }
 }

@@ -1,66 +1,41 @@
-//! What comes to a dispatcher, and what is left to do for it when its lock is given back.
+//! A reply as it reaches the dispatcher, and the work that the dispatcher leaves until it has given
+//! its lock back.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::task::Waker;
 
-use super::dispatcher::Dispatcher;
-use crate::process::service::Service;
 use crate::process::task::job::Job;
 use crate::process::task::record::Answer;
 use crate::process::wire::Head;
 use crate::task::{Cause, TaskError};
 
-/// What is left to do when the lock is given back.
+/// A reply of a worker.
+pub(super) struct Received<'a> {
+    pub(super) head: Head,
+    pub(super) body: &'a [u8],
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+/// A task, and the result that it ends with.
+pub(super) type End = (Job, Result<Answer, TaskError>);
+
+/// The work left by replies.
 #[must_use]
 #[derive(Default)]
-pub(in crate::process) struct Deferred {
-    pub(in crate::process) forks: usize,
-    pub(in crate::process) failed: Vec<(Job, Cause)>,
-    pub(in crate::process) wake: Option<Waker>,
-    /// A closed dispatcher needs fewer workers than before.
-    pub(in crate::process) leaving: bool,
+pub(super) struct Ended {
+    pub(super) ends: Vec<End>,
+    /// The forks to request, in place of a worker that has run its share of tasks.
+    pub(super) forks: usize,
 }
 
-/// An answer of a worker, as it came.
-pub(in crate::process) struct Received<'a> {
-    pub(in crate::process) head: Head,
-    pub(in crate::process) body: &'a [u8],
-    pub(in crate::process) descriptors: Vec<OwnedFd>,
-}
-
-/// A task, and what it ends with.
-pub(in crate::process) type End = (Job, Result<Answer, TaskError>);
-
-/// Tasks that have come to their end, to be told when the lock is given back.
+/// The work left by anything else.
 #[must_use]
 #[derive(Default)]
-pub(in crate::process) struct Ended {
-    pub(in crate::process) ends: Vec<End>,
-    /// Workers to ask for, in place of one that has done its share.
-    pub(in crate::process) forks: usize,
-}
-
-impl Ended {
-    pub(in crate::process) fn settle(self, dispatcher: &Arc<Dispatcher>, service: &Service) {
-        service.ask_for_forks(dispatcher, self.forks);
-        for (job, result) in self.ends {
-            job.settle(result);
-        }
-    }
-}
-
-impl Deferred {
-    pub(in crate::process) fn carry_out(self, dispatcher: &Arc<Dispatcher>, service: &Service) {
-        service.ask_for_forks(dispatcher, self.forks);
-        if self.leaving {
-            service.retire(dispatcher);
-        }
-        for (job, cause) in self.failed {
-            job.fail(cause);
-        }
-        if let Some(waker) = self.wake {
-            waker.wake();
-        }
-    }
+pub(super) struct Deferred {
+    /// The forks to request.
+    pub(super) forks: usize,
+    pub(super) failed: Vec<(Job, Cause)>,
+    pub(super) wake: Option<Waker>,
+    /// True if a closed pool needs fewer workers than before.
+    pub(super) retires: bool,
 }

@@ -7,7 +7,7 @@
 //! dispatcher, at the first such moment: then all of it is [looked at](Dispatcher::look). So a task with a limit costs no alarm.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -17,16 +17,15 @@ use super::policy::Policy;
 use super::state::State;
 use super::stats::{Counts, PoolStats};
 use super::worker::WorkerState;
-use crate::process::service::alarms::{Key, Whom};
-use crate::process::service::template::TemplateSpec;
-use crate::process::service::{self, Service};
+use crate::process::service::requests::Requests;
+use crate::process::service::spec::TemplateSpec;
 use crate::process::task::job::{Fate, Job};
 use crate::process::task::record::{Answer, Record};
 use crate::process::wire::ring::Producer;
-use crate::process::wire::{self, FrameKind};
+use crate::process::wire::{self, FrameKind, REST};
 use crate::process::worker::setup::Setup;
 use crate::sync::{Semaphore, SemaphorePermit};
-use crate::task::{Cause, TaskError, park};
+use crate::task::{Cause, TaskError, park, wait};
 
 pub(in crate::process) struct Dispatcher {
     policy: Policy,
@@ -35,11 +34,16 @@ pub(in crate::process) struct Dispatcher {
     /// A permit for each task that may be here beside those that are, where that is bounded.
     room: Option<Semaphore>,
     counts: Counts,
+    /// Its way to ask the service for something; set when the first task or fork needs it.
+    service: OnceLock<&'static Arc<Service>>,
     state: Mutex<State>,
 }
 
+/// The service as dispatchers see it.
+pub(in crate::process) type Service = Requests<Dispatcher>;
+
 impl Dispatcher {
-    pub(in crate::process) fn new(mut policy: Policy, setup: &Setup) -> Arc<Dispatcher> {
+    pub(super) fn new(mut policy: Policy, setup: &Setup) -> Arc<Dispatcher> {
         policy.captures = setup.captures;
         let setup =
             (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
@@ -47,12 +51,13 @@ impl Dispatcher {
             Semaphore::new(policy.most().saturating_add(queue).min(Semaphore::MAX_PERMITS))
         });
         let state = Mutex::new(State::new(policy.grace));
-        Arc::new(Dispatcher { policy, setup, room, counts: Counts::default(), state })
+        let (counts, service) = (Counts::default(), OnceLock::new());
+        Arc::new(Dispatcher { policy, setup, room, counts, service, state })
     }
 
     /// What its workers are forked from.
-    pub(in crate::process) fn origin(&self) -> &Arc<TemplateSpec> {
-        &self.policy.origin
+    pub(in crate::process) fn spec(&self) -> &Arc<TemplateSpec> {
+        &self.policy.spec
     }
 
     /// The `SETUP` frame that its workers await before they are ready.
@@ -66,17 +71,17 @@ impl Dispatcher {
     }
 
     /// How long one of its tasks may run.
-    pub(in crate::process) fn limit(&self) -> Option<Duration> {
+    pub(super) fn limit(&self) -> Option<Duration> {
         self.policy.limit
     }
 
     /// Whether each task has to cross by itself: it has a limit, a process or words of its own.
-    pub(in crate::process) fn takes_single_tasks_only(&self) -> bool {
+    pub(super) fn takes_single_tasks_only(&self) -> bool {
         self.policy.limit.is_some() || self.policy.is_fresh() || self.policy.captures
     }
 
     /// Waits until there is room for another task. The permit is given back with the task, once it is submitted.
-    pub(in crate::process) fn admit(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) fn admit(&self) -> Option<SemaphorePermit<'_>> {
         self.room.as_ref().map(Semaphore::acquire)
     }
 
@@ -85,95 +90,160 @@ impl Dispatcher {
     /// # Errors
     ///
     /// There is no room.
-    pub(in crate::process) fn try_admit(&self) -> Result<Option<SemaphorePermit<'_>>, ()> {
+    pub(super) fn try_admit(&self) -> Result<Option<SemaphorePermit<'_>>, ()> {
         self.room.as_ref().map(|room| room.try_acquire().ok_or(())).transpose()
     }
 
-    /// A task that was submitted is about to end so.
-    pub(in crate::process) fn note_end(&self, result: &Result<Answer, TaskError>) {
-        self.counts.ended(result);
+    /// Returns the service; `None` before it was needed, and in a copy of the program made by `fork`.
+    pub(super) fn service(&self) -> Option<&'static Arc<Service>> {
+        self.service.get().copied().filter(|service| service.is_ours())
+    }
+
+    /// Takes on an admitted task, which ends at some time, whatever happens. `get` returns the
+    /// service, and starts it if need be.
+    pub(super) fn submit(
+        self: &Arc<Dispatcher>,
+        job: Job,
+        get: impl FnOnce() -> Result<&'static Arc<Service>, String>,
+    ) {
+        let unfit = self.policy.unfit.clone();
+        match unfit.map_or_else(get, Err) {
+            Ok(service) => {
+                self.service.get_or_init(|| service);
+                if job.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return self.fail(job, Cause::TimedOut);
+                }
+                self.enqueue(job);
+            }
+            Err(reason) => self.fail(job, Cause::NotSpawned { reason }),
+        }
+    }
+
+    fn enqueue(self: &Arc<Dispatcher>, job: Job) {
+        let mut state = self.lock();
+        state.alarms.extend(job.deadline_alarm());
+        state.held = None;
+        state.queue.push_back(job);
+        if let Some(id) = state.idle.pop() {
+            state.post(id).idle = false;
+            state.employ(id, &self.policy);
+        }
+        let forks = state.balance(&self.policy);
+        self.arm(&mut state);
+        drop(state);
+        self.request_forks(forks);
+    }
+
+    /// Requests the workers that the plan wants before there is work. `get` is as for
+    /// [`submit`](Dispatcher::submit).
+    pub(super) fn start(
+        self: &Arc<Dispatcher>,
+        get: impl FnOnce() -> Result<&'static Arc<Service>, String>,
+    ) {
+        // Each task reports an error.
+        if self.policy.unfit.is_none()
+            && let Ok(service) = get()
+        {
+            self.service.get_or_init(|| service);
+            let forks = self.lock().balance(&self.policy);
+            self.request_forks(forks);
+        }
+    }
+
+    /// Ends a submitted task: takes its alarms back, counts it, makes room for the next one, and
+    /// wakes its joiner.
+    fn finish(&self, job: Job, result: Result<Answer, TaskError>) {
+        let mut alarms = job.alarms().peekable();
+        if alarms.peek().is_some()
+            && let Some(service) = self.service()
+        {
+            alarms.for_each(|at| service.unset_task_alarm(at, job.id()));
+        }
+        self.counts.ended(&result);
         if let Some(room) = &self.room {
             room.add_permits(1);
         }
+        job.end(result);
     }
 
-    /// Takes a task on that was admitted; it ends some time, whatever happens.
-    pub(in crate::process) fn submit(self: &Arc<Dispatcher>, job: Job) {
-        job.submitted_to(self);
-        let unfit = self.policy.unfit.clone();
-        match unfit.map_or_else(service::get, Err) {
-            Ok(_) if job.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                job.fail(Cause::TimedOut);
-            }
-            Ok(service) => {
-                let mut state = self.lock();
-                job.watch_deadline(service);
-                state.held = None;
-                state.queue.push_back(job);
-                if let Some(id) = state.idle.pop() {
-                    state.post(id).idle = false;
-                    state.employ(id, &self.policy);
-                }
-                let forks = state.balance(&self.policy);
-                self.arm(&mut state, service);
-                drop(state);
-                service.ask_for_forks(self, forks);
-            }
-            Err(reason) => job.fail(Cause::NotSpawned { reason }),
+    /// Ends a submitted task with `cause`, or what of it has no result yet.
+    fn fail(&self, mut job: Job, cause: Cause) {
+        if let Some(result) = job.item_failed(REST, cause) {
+            self.finish(job, result);
         }
     }
 
-    /// Asks for the workers that the plan wants before there is work.
-    pub(in crate::process) fn start(self: &Arc<Dispatcher>) {
-        // What is in the way is said to each task.
-        if self.policy.unfit.is_none()
-            && let Ok(service) = service::get()
+    /// Does what replies have left to do.
+    pub(super) fn settle(self: &Arc<Dispatcher>, ended: Ended) {
+        self.request_forks(ended.forks);
+        for (job, result) in ended.ends {
+            self.finish(job, result);
+        }
+    }
+
+    /// Does what was left to do when the lock was held.
+    fn carry_out(self: &Arc<Dispatcher>, deferred: Deferred) {
+        self.request_forks(deferred.forks);
+        if deferred.retires
+            && let Some(service) = self.service()
         {
-            let forks = self.lock().balance(&self.policy);
-            service.ask_for_forks(self, forks);
+            service.retire(self);
+        }
+        for (job, cause) in deferred.failed {
+            self.fail(job, cause);
+        }
+        if let Some(waker) = deferred.wake {
+            waker.wake();
+        }
+    }
+
+    /// Requests `count` workers.
+    fn request_forks(self: &Arc<Dispatcher>, count: usize) {
+        if count > 0
+            && let Some(service) = self.service()
+        {
+            service.request_forks(self, count);
         }
     }
 
     /// Sets how long a worker may go on with a task that was asked to end.
-    pub(in crate::process) fn set_grace(&self, grace: Duration) {
+    pub(super) fn set_grace(&self, grace: Duration) {
         self.lock().grace = grace;
     }
 
     /// Asks a task to end with `cause`: in the queue it does so at once; at a worker it has the
     /// grace to do so. One that has left the dispatcher stays as it is.
-    pub(in crate::process) fn stop(self: &Arc<Dispatcher>, task: &Record, cause: Cause) {
-        let Ok(service) = service::get() else { return };
+    pub(super) fn stop(self: &Arc<Dispatcher>, task: &Record, cause: Cause) {
+        if self.service().is_none() {
+            return;
+        }
         let mut state = self.lock();
-        let todo = match state.take(task, &self.policy) {
+        let deferred = match state.take(task, &self.policy) {
             Some(job) => Deferred {
                 forks: state.balance(&self.policy),
                 failed: vec![(job, cause)],
                 wake: state.take_watcher(),
-                leaving: state.closing,
+                retires: state.closing,
             },
             None => {
-                let grace = state.grace;
-                if let Some(post) = state.post_of(task) {
-                    post.stop(task.id(), cause, grace, service);
-                }
+                state.stop(task, cause);
                 Deferred::default()
             }
         };
-        self.arm(&mut state, service);
+        self.arm(&mut state);
         drop(state);
-        todo.carry_out(self, service);
+        self.carry_out(deferred);
     }
 
-    /// An alarm of a task has gone off: its time is up, or its grace is over.
+    /// Called when an alarm of a task has gone off: its time is up, or its grace is over.
     pub(in crate::process) fn look_at(self: &Arc<Dispatcher>, task: &Record) {
         let mut state = self.lock();
         match state.post_of(task) {
             Some(post) if post.is_stopped(task.id()) => {
                 let id = post.link.id;
-                let Ok(service) = service::get() else { return };
-                state.end_grace(id, Instant::now(), service);
+                state.end_grace(id, Instant::now());
                 state.employ_idle(&self.policy);
-                self.arm(&mut state, service);
+                self.arm(&mut state);
             }
             _ => {
                 drop(state);
@@ -182,48 +252,62 @@ impl Dispatcher {
         }
     }
 
-    /// The dispatcher's own alarm has gone off.
-    pub(in crate::process) fn look(self: &Arc<Dispatcher>) {
-        let Ok(service) = service::get() else { return };
-        if self.policy.limit.is_some() {
-            // What has come in time counts.
-            let links: Vec<_> =
-                self.lock().posts.values().map(|post| Arc::clone(&post.link)).collect();
-            for link in links {
-                while link.hear(self) > 0 {}
-            }
+    /// Returns the workers whose replies count if they came before [`look`](Dispatcher::look), which
+    /// checks the limits of their tasks.
+    pub(in crate::process) fn limited_links(&self) -> Vec<Arc<WorkerLink>> {
+        if self.policy.limit.is_none() {
+            return Vec::new();
         }
+        self.lock().posts.values().map(|post| Arc::clone(&post.link)).collect()
+    }
+
+    /// Called when the dispatcher's own alarm has gone off, after the replies of
+    /// [`limited_links`](Dispatcher::limited_links) were taken.
+    pub(in crate::process) fn look(self: &Arc<Dispatcher>) {
+        let Some(service) = self.service() else { return };
         let now = Instant::now();
         let mut state = self.lock();
         if let Some(armed) = state.armed.take() {
             // Mostly it is the one that has gone off.
-            service.unset_alarm(armed, Key::of(Arc::as_ptr(self)));
+            service.unset_pool_alarm(armed, Arc::as_ptr(self));
         }
         while let Some(job) = state.delayed.pop(now) {
             state.held = None;
             state.queue.push_front(job);
         }
         state.employ_idle(&self.policy);
-        state.look_at_limits(now, &self.policy, service);
+        state.look_at_limits(now, &self.policy);
         state.look_at_workers(now, &self.policy);
         let next = state.delayed.first();
         next.into_iter().for_each(|at| state.wish(at));
         let forks = state.balance(&self.policy);
-        self.arm(&mut state, service);
+        self.arm(&mut state);
         drop(state);
-        service.ask_for_forks(self, forks);
+        self.request_forks(forks);
     }
 
-    /// Sets the dispatcher's alarm to the first moment that was wished for.
-    fn arm(self: &Arc<Dispatcher>, state: &mut State, service: &Service) {
+    /// Sets the alarms of tasks that were noted, and the dispatcher's own for the first moment that
+    /// was wished for.
+    fn arm(self: &Arc<Dispatcher>, state: &mut State) {
+        if (state.wish.is_some() || !state.alarms.is_empty())
+            && let Some(service) = self.service()
+        {
+            self.set_alarms(state, service);
+        }
+    }
+
+    fn set_alarms(self: &Arc<Dispatcher>, state: &mut State, service: &Service) {
+        for (at, task) in state.alarms.drain(..) {
+            service.set_task_alarm(at, self, task);
+        }
         let Some(at) = state.wish.take() else { return };
         if state.armed.is_some_and(|armed| armed <= at) {
             return;
         }
         if let Some(later) = state.armed.replace(at) {
-            service.unset_alarm(later, Key::of(Arc::as_ptr(self)));
+            service.unset_pool_alarm(later, Arc::as_ptr(self));
         }
-        service.set_alarm(at, Whom::Dispatcher(Arc::downgrade(self)));
+        service.set_pool_alarm(at, self);
     }
 
     /// Takes back a fork that was asked for and that nobody needs any more: its task was cancelled, or
@@ -240,13 +324,13 @@ impl Dispatcher {
     }
 
     /// Takes no more tasks; workers end when there are none left.
-    pub(in crate::process) fn close(self: &Arc<Dispatcher>) {
+    pub(super) fn close(self: &Arc<Dispatcher>) {
         let mut state = self.lock();
         state.closing = true;
         // In a process that was forked from the service's, the workers are the other's.
-        if let Ok(service) = service::get() {
+        if let Some(service) = self.service() {
             state.dismiss_idle();
-            self.arm(&mut state, service);
+            self.arm(&mut state);
             drop(state);
             service.retire(self);
         }
@@ -254,16 +338,18 @@ impl Dispatcher {
 
     /// Takes no more tasks, and ends those that there are: those at work have this long to do so, then all workers
     /// are killed.
-    pub(in crate::process) fn end(self: &Arc<Dispatcher>, within: Duration) {
-        let Ok(service) = service::get() else { return self.close() };
+    pub(super) fn end(self: &Arc<Dispatcher>, within: Duration) {
+        if self.service().is_none() {
+            return self.close();
+        }
         let cause = Cause::Cancelled { reason: Some("its pool was stopped".into()) };
         let mut state = self.lock();
         state.closing = true;
-        let waiting = state.end(&cause, within, service);
+        let waiting = state.end(&cause, within);
         let failed = waiting.into_iter().map(|job| (job, cause.clone())).collect();
-        self.arm(&mut state, service);
+        self.arm(&mut state);
         drop(state);
-        Deferred { failed, leaving: true, ..Deferred::default() }.carry_out(self, service);
+        self.carry_out(Deferred { failed, retires: true, ..Deferred::default() });
     }
 
     /// Whether a closed dispatcher has nobody and nothing any more; it stays so.
@@ -277,9 +363,9 @@ impl Dispatcher {
     }
 
     /// Waits until the last worker of a closed dispatcher is gone.
-    pub(in crate::process) fn wait_until_gone(&self) {
+    pub(super) fn wait_until_gone(&self) {
         // Where there is no service nobody would ever tell.
-        if service::get().is_err() {
+        if self.service().is_none() {
             return;
         }
         let waker = park::waker();
@@ -290,28 +376,28 @@ impl Dispatcher {
             }
             state.watcher = Some(waker.clone());
             drop(state);
-            park::wait_or_unwind(None);
+            wait::or_unwind(None);
         }
     }
 
     /// The process ids of the workers that can take tasks or have one.
-    pub(in crate::process) fn pids(&self) -> Vec<u32> {
+    pub(super) fn pids(&self) -> Vec<u32> {
         let state = self.lock();
         state.posts.values().filter(|post| !post.dismissed).map(|post| post.link.pid).collect()
     }
 
-    pub(in crate::process) fn stats(&self) -> PoolStats {
+    pub(super) fn stats(&self) -> PoolStats {
         let now = self.lock().stats();
         self.counts.enter(now)
     }
 
     /// The worker with this number.
-    pub(in crate::process) fn link(&self, id: u64) -> Option<Arc<WorkerLink>> {
+    pub(super) fn link(&self, id: u64) -> Option<Arc<WorkerLink>> {
         self.lock().posts.get(&id).map(|post| Arc::clone(&post.link))
     }
 
     /// Whether its workers are kept, and have shared memory.
-    pub(in crate::process) fn has_lines(&self) -> bool {
+    pub(in crate::process) fn has_rings(&self) -> bool {
         !self.policy.is_fresh()
     }
 
@@ -322,7 +408,6 @@ impl Dispatcher {
         tasks: Option<Producer>,
     ) {
         self.counts.started.fetch_add(1, Relaxed);
-        let service = Arc::clone(&link.service);
         let mut state = self.lock();
         state.coming -= 1;
         let id = link.id;
@@ -337,7 +422,7 @@ impl Dispatcher {
         if let Some(at) = state.end_at {
             state.wish(at);
         }
-        self.arm(&mut state, &service);
+        self.arm(&mut state);
     }
 
     /// A worker can take tasks, and has none: it takes over those of one that cannot yet.
@@ -345,22 +430,24 @@ impl Dispatcher {
         let mut state = self.lock();
         if state.wake(link.id) {
             state.employ(link.id, &self.policy);
-            self.arm(&mut state, &link.service);
+            self.arm(&mut state);
         }
     }
 
     /// A fork was refused. The dispatcher goes on with what it has; with nothing, its tasks fail.
-    pub(in crate::process) fn refused(&self, reason: String) -> Deferred {
+    pub(in crate::process) fn refused(self: &Arc<Dispatcher>, reason: String) {
         let mut state = self.lock();
         state.coming -= 1;
         state.held = Some(reason);
         let failed = state.give_up_if_alone();
-        Deferred { failed, wake: state.take_watcher(), ..Deferred::default() }
+        let wake = state.take_watcher();
+        drop(state);
+        self.carry_out(Deferred { failed, wake, ..Deferred::default() });
     }
 
     /// Takes the answers of a worker, which gets more to do unless it is known to be dead. Says what is wrong with
     /// them, if no worker of ours would send that; what came before counts.
-    pub(in crate::process) fn answered<'a>(
+    pub(super) fn answered<'a>(
         self: &Arc<Dispatcher>,
         link: &WorkerLink,
         answers: impl Iterator<Item = Received<'a>>,
@@ -393,7 +480,7 @@ impl Dispatcher {
                 ended.forks = state.balance(&self.policy);
             }
         }
-        self.arm(state, &link.service);
+        self.arm(state);
         (ended, wrong)
     }
 
@@ -405,7 +492,7 @@ impl Dispatcher {
     }
 
     /// Some time has passed: a worker that has been at its first task for long is asked whether it is.
-    pub(in crate::process) fn ask_after(&self, id: u64) {
+    pub(in crate::process) fn probe(&self, id: u64) {
         if let Some(post) = self.lock().posts.get_mut(&id).filter(|post| !post.dismissed) {
             post.ask_after();
         }
@@ -421,26 +508,20 @@ impl Dispatcher {
     pub(in crate::process) fn hung_up(self: &Arc<Dispatcher>, id: u64) {
         let mut state = self.lock();
         let Some(post) = state.posts.get_mut(&id) else { return };
-        let service = Arc::clone(&post.link.service);
         post.hung_up = true;
         post.idle = false;
         let back = post.withdraw_all();
         state.idle.retain(|idle| *idle != id);
         back.into_iter().for_each(|job| state.queue.push_front(job));
         state.employ_idle(&self.policy);
-        self.arm(&mut state, &service);
+        self.arm(&mut state);
     }
 
     /// A worker is gone, and was waited for. A task that it had begun ends with `cause`, or is run again; those that
     /// it had not begun go to other workers.
-    pub(in crate::process) fn died(
-        self: &Arc<Dispatcher>,
-        id: u64,
-        was_ready: bool,
-        cause: Cause,
-    ) -> Deferred {
+    pub(in crate::process) fn died(self: &Arc<Dispatcher>, id: u64, was_ready: bool, cause: Cause) {
         let mut state = self.lock();
-        let Some(mut post) = state.remove(id) else { return Deferred::default() };
+        let Some(mut post) = state.remove(id) else { return };
         self.counts.lost.fetch_add(u64::from(!post.dismissed || post.killed), Relaxed);
         if was_ready {
             state.failed_starts = 0;
@@ -463,7 +544,7 @@ impl Dispatcher {
             }
             match job.died_with_worker(item, is_first, &cause, self.policy.retries) {
                 Fate::Ends(cause) => {
-                    job.keep_progress(&post.link);
+                    job.keep_progress(post.link.slot.progress(job.id()));
                     failed.push((job, cause));
                 }
                 Fate::Goes => {
@@ -482,8 +563,12 @@ impl Dispatcher {
         failed.append(&mut state.give_up_if_alone());
         let forks = state.balance(&self.policy);
         state.employ_idle(&self.policy);
-        self.arm(&mut state, &post.link.service);
-        Deferred { forks, failed, wake: state.take_watcher(), ..Deferred::default() }
+        self.arm(&mut state);
+        let wake = state.take_watcher();
+        // Before anybody learns of the death: its descriptors are closed, its slot is free.
+        drop(post);
+        drop(state);
+        self.carry_out(Deferred { forks, failed, wake, ..Deferred::default() });
     }
 
     /// Nothing under this lock can panic half way through a change.
@@ -495,8 +580,8 @@ impl Dispatcher {
 impl Drop for Dispatcher {
     fn drop(&mut self) {
         let armed = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).armed;
-        if let (Some(armed), Ok(service)) = (armed, service::get()) {
-            service.unset_alarm(armed, Key::of(self));
+        if let (Some(armed), Some(service)) = (armed, self.service()) {
+            service.unset_pool_alarm(armed, self);
         }
     }
 }

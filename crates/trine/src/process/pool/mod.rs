@@ -1,37 +1,38 @@
 //! A pool of worker processes.
 
 pub(super) mod builder;
-pub(super) mod chunk;
-pub(super) mod deferred;
+mod deferred;
 pub(super) mod dispatcher;
+pub(super) mod global;
+pub(super) mod handle;
 pub(super) mod link;
-pub(super) mod policy;
-pub(super) mod queue;
-pub(super) mod retries;
-pub(super) mod state;
+mod policy;
+mod queue;
+pub(super) mod replies;
+mod retries;
+mod state;
 pub(super) mod stats;
-pub(super) mod worker;
+mod worker;
 
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::service;
 use super::task::encode;
 use super::task::function::CapturesNothing;
 use super::task::job::Job;
 use super::worker::setup::Setup;
 use crate::sync::SemaphorePermit;
-use crate::sys::limits;
 use crate::task::Task;
-use builder::PoolBuilder;
-use chunk::Chunk;
 use dispatcher::Dispatcher;
-use policy::{Plan, Policy};
+use handle::{Chunk, ChunkRemote, Remote};
+use policy::Policy;
 use stats::PoolStats;
 
 /// A number of worker processes that run one task after the other.
@@ -69,36 +70,10 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts a pool of `workers` processes, in the background.
-    ///
-    /// If they cannot be started, the tasks say why: each is a
-    /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), and each new one makes a new attempt. A pool
-    /// that got some of its workers works with those.
-    ///
-    /// # Panics
-    ///
-    /// If `workers` is 0: no task would ever run.
-    pub fn new(workers: usize) -> Pool {
-        Pool::builder().workers(workers).build()
-    }
-
-    /// Chooses what is different in a pool.
-    ///
-    /// ```
-    /// use trine::process::Pool;
-    ///
-    /// let pool = Pool::builder().workers(2).env("LANG", "C").build();
-    /// assert_eq!(pool.spawn((), |()| std::env::var("LANG").unwrap()).join()?, "C");
-    /// # Ok::<(), trine::TaskError>(())
-    /// ```
-    pub fn builder() -> PoolBuilder {
-        PoolBuilder::new()
-    }
-
     /// Starts `workers` workers.
-    pub(in crate::process) fn start(workers: usize, policy: Policy, setup: &Setup) -> Pool {
+    fn start(workers: usize, policy: Policy, setup: &Setup) -> Pool {
         let dispatcher = Dispatcher::new(policy, setup);
-        dispatcher.start();
+        dispatcher.start(service::get);
         Pool { dispatcher, workers }
     }
 
@@ -167,7 +142,7 @@ impl Pool {
     {
         let proof = const { CapturesNothing::<F>::check() };
         let limit = self.dispatcher.limit();
-        let (task, job) = encode::prepare((None, limit), location, arg, function, proof);
+        let (task, job) = prepare(&self.dispatcher, (None, limit), location, arg, function, proof);
         self.submit(permit, job);
         task
     }
@@ -176,7 +151,7 @@ impl Pool {
     fn submit(&self, permit: Option<SemaphorePermit<'_>>, job: Option<Job>) {
         if let Some(job) = job {
             permit.into_iter().for_each(SemaphorePermit::forget);
-            self.dispatcher.submit(job);
+            submit(&self.dispatcher, job);
         }
     }
 
@@ -231,7 +206,9 @@ impl Pool {
     {
         let proof = const { CapturesNothing::<F>::check() };
         let permit = self.dispatcher.admit();
-        let (task, job) = encode::prepare_chunk(location, args, function, proof);
+        let (task, job) = encode::prepare_chunk(location, args, function, proof, |record| {
+            ChunkRemote::new(record, &self.dispatcher)
+        });
         self.submit(permit, job);
         task
     }
@@ -343,29 +320,28 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// The pool that stands behind [`Kind::Process`](crate::Kind::Process): one worker for each core,
-/// started at the first call.
-///
-/// ```
-/// assert_eq!(trine::process::pool().spawn("abc".to_owned(), |s| s.len()).join()?, 3);
-/// # Ok::<(), trine::TaskError>(())
-/// ```
-pub fn pool() -> &'static Pool {
-    static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(|| Pool::builder().build())
+/// Creates a task for the dispatcher, as [`encode::prepare`] does.
+pub(super) fn prepare<A, R, F>(
+    dispatcher: &Arc<Dispatcher>,
+    (name, limit): (Option<Arc<str>>, Option<Duration>),
+    location: &'static Location<'static>,
+    arg: A,
+    function: F,
+    proof: CapturesNothing<F>,
+) -> (Task<R>, Option<Job>)
+where
+    A: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(A) -> R + Copy + Send + 'static,
+{
+    let handle = |record| Remote::new(record, dispatcher);
+    encode::prepare((name, limit), location, arg, function, proof, handle)
 }
 
-/// Runs a task in a fresh process, when there is room for one.
-pub(in crate::process) fn submit_fresh(job: Job, captures: bool) {
-    /// However many descriptors there are: more processes than this help nobody.
-    const MOST: u64 = 4096;
-    static CREWS: [OnceLock<Arc<Dispatcher>>; 2] = [const { OnceLock::new() }; 2];
-    let dispatcher = CREWS[usize::from(captures)].get_or_init(|| {
-        // Two descriptors for each process, or four, and as many again for the program's own use.
-        let each = if captures { 8 } else { 4 };
-        let most = limits::descriptors().map_or(MOST, |limit| (limit / each).clamp(1, MOST));
-        let policy = Policy::new(Plan::Fresh(most as usize));
-        Dispatcher::new(policy, &Setup { captures, ..Setup::default() })
-    });
-    dispatcher.submit(job);
+/// Submits a task to its dispatcher, and starts the service if need be.
+pub(super) fn submit(dispatcher: &Arc<Dispatcher>, job: Job) {
+    dispatcher.submit(job, service::get);
 }
+
+#[cfg(test)]
+mod tests;

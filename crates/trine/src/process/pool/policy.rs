@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::process::service::template::TemplateSpec;
+use crate::process::service::spec::TemplateSpec;
 
 /// How long a worker may go on with a task that was asked to end: long enough to put things in
 /// order, short enough for somebody who waits for a whole scope to end.
@@ -18,7 +18,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many workers a dispatcher has, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process) enum Plan {
+pub(super) enum Plan {
     /// So many workers, kept for the next task.
     Kept(usize),
     /// A fresh worker for each task, at most so many at one time.
@@ -27,40 +27,40 @@ pub(in crate::process) enum Plan {
 
 /// The settings of a dispatcher.
 #[derive(Debug)]
-pub(in crate::process) struct Policy {
-    pub(in crate::process) plan: Plan,
+pub(super) struct Policy {
+    pub(super) plan: Plan,
     /// What its workers are forked from.
-    pub(in crate::process) origin: Arc<TemplateSpec>,
+    pub(super) spec: Arc<TemplateSpec>,
     /// How long a worker may go on with a task that was asked to end.
-    pub(in crate::process) grace: Duration,
+    pub(super) grace: Duration,
     /// Why no worker can be as it was wanted.
-    pub(in crate::process) unfit: Option<String>,
+    pub(super) unfit: Option<String>,
     /// What workers print is captured: each has one task at a time, so that it is known whose it is.
-    pub(in crate::process) captures: bool,
+    pub(super) captures: bool,
     /// How often a task whose worker has crashed under it runs again.
-    pub(in crate::process) retries: u32,
+    pub(super) retries: u32,
     /// How long such a task waits the first time.
-    pub(in crate::process) pause: Duration,
+    pub(super) pause: Duration,
     /// How long a worker may take to be ready.
-    pub(in crate::process) start: Option<Duration>,
+    pub(super) start: Option<Duration>,
     /// How long a task may run.
-    pub(in crate::process) limit: Option<Duration>,
+    pub(super) limit: Option<Duration>,
     /// After how many tasks a worker is replaced.
-    pub(in crate::process) tasks_per_worker: u64,
+    pub(super) tasks_per_worker: u64,
     /// After how long a worker without a task ends; workers are then forked as they are needed.
-    pub(in crate::process) idle: Option<Duration>,
+    pub(super) idle: Option<Duration>,
     /// So many workers stay, also without a task.
-    pub(in crate::process) fewest: usize,
+    pub(super) fewest: usize,
     /// How many tasks there may be beyond one for each worker.
-    pub(in crate::process) queue: Option<usize>,
+    pub(super) queue: Option<usize>,
 }
 
 impl Policy {
     /// Nothing but the plan is set.
-    pub(in crate::process) fn new(plan: Plan) -> Policy {
+    pub(super) fn new(plan: Plan) -> Policy {
         Policy {
             plan,
-            origin: Arc::default(),
+            spec: Arc::default(),
             grace: GRACE,
             unfit: None,
             captures: false,
@@ -75,18 +75,18 @@ impl Policy {
         }
     }
 
-    pub(in crate::process) fn is_fresh(&self) -> bool {
+    pub(super) fn is_fresh(&self) -> bool {
         matches!(self.plan, Plan::Fresh(_))
     }
 
     /// Most workers at one time.
-    pub(in crate::process) fn most(&self) -> usize {
+    pub(super) fn most(&self) -> usize {
         let (Plan::Kept(most) | Plan::Fresh(most)) = self.plan;
         most
     }
 
     /// How long a task waits before it runs for the time `attempt`, from 2.
-    pub(in crate::process) fn pause_before(&self, attempt: u32) -> Duration {
+    pub(super) fn pause_before(&self, attempt: u32) -> Duration {
         let doublings = attempt.saturating_sub(2).min(31);
         self.pause.saturating_mul(1 << doublings).min(LONGEST_PAUSE.max(self.pause))
     }

@@ -14,7 +14,7 @@ use crate::process::task::job::Job;
 use crate::process::task::record::Record;
 
 #[derive(Default)]
-pub(in crate::process) struct Queue {
+pub(super) struct Queue {
     /// The position of the first entry; counts on in both directions, and around.
     first: u64,
     /// The last one is no hole.
@@ -23,29 +23,29 @@ pub(in crate::process) struct Queue {
 }
 
 impl Queue {
-    pub(in crate::process) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    pub(in crate::process) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    pub(in crate::process) fn push_back(&mut self, job: Job) {
-        job.record().set_position(self.first.wrapping_add(self.entries.len() as u64));
+    pub(super) fn push_back(&mut self, job: Job) {
+        job.record().set_queue_position(self.first.wrapping_add(self.entries.len() as u64));
         self.entries.push_back(Some(job));
         self.len += 1;
     }
 
     /// Puts a task that was at its turn before in front again.
-    pub(in crate::process) fn push_front(&mut self, job: Job) {
+    pub(super) fn push_front(&mut self, job: Job) {
         self.first = self.first.wrapping_sub(1);
-        job.record().set_position(self.first);
+        job.record().set_queue_position(self.first);
         self.entries.push_front(Some(job));
         self.len += 1;
     }
 
-    pub(in crate::process) fn pop_front(&mut self) -> Option<Job> {
+    pub(super) fn pop_front(&mut self) -> Option<Job> {
         while let Some(entry) = self.entries.pop_front() {
             self.first = self.first.wrapping_add(1);
             if entry.is_some() {
@@ -57,8 +57,8 @@ impl Queue {
     }
 
     /// Takes a task out, if it is here.
-    pub(in crate::process) fn take(&mut self, task: &Record) -> Option<Job> {
-        let index = usize::try_from(task.position().wrapping_sub(self.first)).ok()?;
+    pub(super) fn take(&mut self, task: &Record) -> Option<Job> {
+        let index = usize::try_from(task.queue_position().wrapping_sub(self.first)).ok()?;
         let job = self.entries.get_mut(index)?.take_if(|job| job.id() == task.id())?;
         self.len -= 1;
         while self.entries.back().is_some_and(Option::is_none) {
@@ -68,7 +68,7 @@ impl Queue {
     }
 
     /// Takes all of them out.
-    pub(in crate::process) fn drain(&mut self) -> impl Iterator<Item = Job> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Job> {
         std::mem::take(self).entries.into_iter().flatten()
     }
 }
@@ -76,16 +76,15 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::task::record::Remote;
     use crate::task::Cause;
     use std::panic::Location;
     use std::sync::Arc;
 
-    fn job() -> (Arc<Remote<()>>, Job) {
-        let remote = Arc::new(Remote::new(None, Location::caller()));
+    fn job() -> (Arc<Record>, Job) {
+        let record = Arc::new(Record::new(None, Location::caller()));
         // SAFETY: a new task, and the one job made of it.
-        let job = unsafe { Job::new(remote.clone()) };
-        (remote, job)
+        let job = unsafe { Job::new(record.clone()) };
+        (record, job)
     }
 
     fn end(job: Job) {
@@ -98,24 +97,24 @@ mod tests {
         let (tasks, jobs): (Vec<_>, Vec<_>) = (0..6).map(|_| job()).unzip();
         jobs.into_iter().for_each(|job| queue.push_back(job));
         let first = queue.pop_front().unwrap();
-        assert!(queue.take(&tasks[0].record).is_none(), "it is not here");
+        assert!(queue.take(&tasks[0]).is_none(), "it is not here");
         queue.push_front(first);
         for out in [2, 5, 3] {
-            let job = queue.take(&tasks[out].record).unwrap();
-            assert_eq!(job.id(), tasks[out].record.id());
+            let job = queue.take(&tasks[out]).unwrap();
+            assert_eq!(job.id(), tasks[out].id());
             end(job);
-            assert!(queue.take(&tasks[out].record).is_none(), "once");
+            assert!(queue.take(&tasks[out]).is_none(), "once");
         }
         assert_eq!(queue.len(), 3);
         for next in [0, 1, 4] {
             let job = queue.pop_front().unwrap();
-            assert_eq!(job.id(), tasks[next].record.id());
+            assert_eq!(job.id(), tasks[next].id());
             end(job);
         }
         assert!(queue.pop_front().is_none() && queue.is_empty());
         let (task, last) = job();
         queue.push_back(last);
-        end(queue.take(&task.record).unwrap());
+        end(queue.take(&task).unwrap());
         assert!(queue.is_empty() && queue.drain().next().is_none());
     }
 }

@@ -16,8 +16,7 @@ use super::queue::Queue;
 use super::retries::Delayed;
 use super::stats::PoolStats;
 use super::worker::{Look, WorkerState};
-use crate::process::service::Service;
-use crate::process::task::job::Job;
+use crate::process::task::job::{Job, TaskAlarm};
 use crate::process::task::record::Record;
 use crate::sys::process::child;
 use crate::task::Cause;
@@ -34,62 +33,71 @@ const MOST_STILLBORN: u32 = 3;
 const LEAVE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
-pub(in crate::process) struct State {
+pub(super) struct State {
     /// Tasks that no worker has, in order.
-    pub(in crate::process) queue: Queue,
+    pub(super) queue: Queue,
     /// Tasks that wait until they are run again.
-    pub(in crate::process) delayed: Delayed,
+    pub(super) delayed: Delayed,
     /// Workers, by the number of their link.
-    pub(in crate::process) posts: HashMap<u64, WorkerState>,
+    pub(super) posts: HashMap<u64, WorkerState>,
     /// Those without a task, the one used last at the end.
-    pub(in crate::process) idle: Vec<u64>,
+    pub(super) idle: Vec<u64>,
     /// How many of the posts are dismissed.
     leaving: usize,
     /// What a task takes its worker, in nanoseconds: an average in which the last ones count most.
-    pub(in crate::process) pace: u64,
+    pub(super) pace: u64,
     /// Spawner asked for and not answered.
-    pub(in crate::process) coming: usize,
+    pub(super) coming: usize,
     /// How long a worker may go on with a task that was asked to end.
-    pub(in crate::process) grace: Duration,
+    pub(super) grace: Duration,
     /// No more tasks will be submitted.
-    pub(in crate::process) closing: bool,
+    pub(super) closing: bool,
     /// When all workers are killed.
-    pub(in crate::process) end_at: Option<Instant>,
+    pub(super) end_at: Option<Instant>,
     /// Why no more forks are asked for, until something has changed.
-    pub(in crate::process) held: Option<String>,
+    pub(super) held: Option<String>,
     /// Workers in a row that died before they were ready.
-    pub(in crate::process) failed_starts: u32,
+    pub(super) failed_starts: u32,
     /// Who waits for the last worker to be gone.
-    pub(in crate::process) watcher: Option<Waker>,
+    pub(super) watcher: Option<Waker>,
+    /// Alarms of tasks to set before the lock is given back.
+    pub(super) alarms: Vec<TaskAlarm>,
     /// When the dispatcher has to be looked at, as far as `armed` does not say.
-    pub(in crate::process) wish: Option<Instant>,
+    pub(super) wish: Option<Instant>,
     /// When the dispatcher's alarm goes off.
-    pub(in crate::process) armed: Option<Instant>,
+    pub(super) armed: Option<Instant>,
 }
 
 impl State {
-    pub(in crate::process) fn new(grace: Duration) -> State {
+    pub(super) fn new(grace: Duration) -> State {
         State { grace, ..State::default() }
     }
 
-    pub(in crate::process) fn post(&mut self, id: u64) -> &mut WorkerState {
+    pub(super) fn post(&mut self, id: u64) -> &mut WorkerState {
         self.posts.get_mut(&id).expect("an idle worker is at its post")
     }
 
     /// The worker that has the task.
-    pub(in crate::process) fn post_of(&mut self, task: &Record) -> Option<&mut WorkerState> {
-        self.posts.get_mut(&task.post()).filter(|post| post.has(task.id()))
+    pub(super) fn post_of(&mut self, task: &Record) -> Option<&mut WorkerState> {
+        self.posts.get_mut(&task.worker()).filter(|post| post.has(task.id()))
+    }
+
+    /// Asks the worker that has the task to end it with `cause`.
+    pub(super) fn stop(&mut self, task: &Record, cause: Cause) {
+        if let Some(worker) = self.posts.get_mut(&task.worker()) {
+            worker.stop(task.id(), cause, self.grace, &mut self.alarms);
+        }
     }
 
     /// Takes a task out that no worker has begun.
-    pub(in crate::process) fn take(&mut self, task: &Record, policy: &Policy) -> Option<Job> {
+    pub(super) fn take(&mut self, task: &Record, policy: &Policy) -> Option<Job> {
         let waiting = self.queue.take(task).or_else(|| self.delayed.take(task));
         waiting.or_else(|| self.withdraw(task, policy))
     }
 
     /// Takes a task back from a worker that has not begun it.
     fn withdraw(&mut self, task: &Record, policy: &Policy) -> Option<Job> {
-        let id = task.post();
+        let id = task.worker();
         let job = self.post_of(task)?.withdraw(task.id())?;
         let post = self.post(id);
         if !post.dismissed && !post.hung_up {
@@ -99,7 +107,7 @@ impl State {
     }
 
     /// Gives a worker tasks, or lets it rest or go if there are none.
-    pub(in crate::process) fn employ(&mut self, id: u64, policy: &Policy) {
+    pub(super) fn employ(&mut self, id: u64, policy: &Policy) {
         let ahead = self.ahead(policy);
         let share = self.queue.len() / self.posts.len().max(1) + 1;
         let post = self.posts.get_mut(&id).expect("its caller has seen it at its post");
@@ -145,7 +153,7 @@ impl State {
     }
 
     /// Takes a worker that rests out of those that do; `false` if it does not.
-    pub(in crate::process) fn wake(&mut self, id: u64) -> bool {
+    pub(super) fn wake(&mut self, id: u64) -> bool {
         let Some(index) = self.idle.iter().position(|idle| *idle == id) else { return false };
         self.idle.remove(index);
         self.post(id).idle = false;
@@ -171,7 +179,7 @@ impl State {
         // What came through the socket stays where it is.
         let gives_all = |post: &WorkerState| {
             let last = post.jobs.back().filter(|_| is_ready && !post.link.is_ready());
-            last.is_some_and(|job| job.place.is_some())
+            last.is_some_and(|job| job.ring_position.is_some())
         };
         let busiest = self.posts.values_mut().map(|post| (gives_all(post), post));
         let spare = |all: bool, post: &WorkerState| post.jobs.len() + usize::from(all);
@@ -200,7 +208,7 @@ impl State {
     }
 
     /// Gives resting workers what has come back into the queue.
-    pub(in crate::process) fn employ_idle(&mut self, policy: &Policy) {
+    pub(super) fn employ_idle(&mut self, policy: &Policy) {
         while !self.queue.is_empty()
             && let Some(id) = self.idle.pop()
         {
@@ -239,7 +247,7 @@ impl State {
     }
 
     /// Counts the forks to ask for now, as asked for.
-    pub(in crate::process) fn balance(&mut self, policy: &Policy) -> usize {
+    pub(super) fn balance(&mut self, policy: &Policy) -> usize {
         if self.held.is_some() {
             return 0;
         }
@@ -249,14 +257,14 @@ impl State {
     }
 
     /// Takes back one fork that was asked for and that nobody needs.
-    pub(in crate::process) fn cancel_fork(&mut self, policy: &Policy) -> bool {
+    pub(super) fn cancel_fork(&mut self, policy: &Policy) -> bool {
         let is_spare = self.coming > self.needed(policy);
         self.coming -= usize::from(is_spare);
         is_spare
     }
 
     /// Tells an idle worker to end.
-    pub(in crate::process) fn dismiss(&mut self, id: u64) {
+    pub(super) fn dismiss(&mut self, id: u64) {
         let leaves_by = Instant::now() + LEAVE;
         let post = self.post(id);
         post.idle = false;
@@ -267,7 +275,7 @@ impl State {
     }
 
     /// Tells all idle workers to end.
-    pub(in crate::process) fn dismiss_idle(&mut self) {
+    pub(super) fn dismiss_idle(&mut self) {
         for id in std::mem::take(&mut self.idle) {
             self.dismiss(id);
         }
@@ -275,13 +283,13 @@ impl State {
 
     /// Kills a worker one of whose tasks has gone on beyond its grace. What it has not begun goes back into the queue
     /// first, so that its death hits nobody else.
-    pub(in crate::process) fn end_grace(&mut self, id: u64, now: Instant, service: &Service) {
-        let post = self.post(id);
+    pub(super) fn end_grace(&mut self, id: u64, now: Instant) {
+        let post = self.posts.get_mut(&id).expect("its caller has seen it at its post");
         if !post.jobs.iter().any(|job| job.is_due(now)) {
             return;
         }
         let unbegun = post.withdraw_all();
-        let is_to_be_killed = post.is_to_be_killed(now, service);
+        let is_to_be_killed = post.is_to_be_killed(now, &mut self.alarms);
         unbegun.into_iter().for_each(|job| self.queue.push_front(job));
         if is_to_be_killed {
             self.kill(id);
@@ -289,7 +297,7 @@ impl State {
     }
 
     /// Ends a worker, whatever it does.
-    pub(in crate::process) fn kill(&mut self, id: u64) {
+    pub(super) fn kill(&mut self, id: u64) {
         let post = self.post(id);
         let counted = std::mem::replace(&mut post.dismissed, true);
         post.killed = true;
@@ -299,7 +307,7 @@ impl State {
     }
 
     /// Takes a worker out that is gone.
-    pub(in crate::process) fn remove(&mut self, id: u64) -> Option<WorkerState> {
+    pub(super) fn remove(&mut self, id: u64) -> Option<WorkerState> {
         let post = self.posts.remove(&id)?;
         self.idle.retain(|idle| *idle != id);
         self.leaving -= usize::from(post.dismissed);
@@ -307,7 +315,7 @@ impl State {
     }
 
     /// Has the dispatcher looked at.
-    pub(in crate::process) fn wish(&mut self, at: Instant) {
+    pub(super) fn wish(&mut self, at: Instant) {
         self.wish = Some(self.wish.map_or(at, |wish| wish.min(at)));
     }
 
@@ -319,16 +327,11 @@ impl State {
     }
 
     /// Looks whether the time of a task is up, and notes when to look again.
-    pub(in crate::process) fn look_at_limits(
-        &mut self,
-        now: Instant,
-        policy: &Policy,
-        service: &Service,
-    ) {
+    pub(super) fn look_at_limits(&mut self, now: Instant, policy: &Policy) {
         let Some(limit) = policy.limit else { return };
         let mut hung = Vec::new();
         for (id, post) in self.posts.iter_mut().filter(|(_, post)| !post.dismissed) {
-            match post.look_at_limit(now, limit, self.grace, service) {
+            match post.look_at_limit(now, limit, self.grace, &mut self.alarms) {
                 Look::Again(at) => self.wish = Some(self.wish.map_or(at, |wish| wish.min(at))),
                 Look::Never => {}
                 Look::Hung => hung.push(*id),
@@ -339,7 +342,7 @@ impl State {
 
     /// Ends workers that have rested for long or take too long to start or to leave, and all if it is time for that; notes
     /// when to look again.
-    pub(in crate::process) fn look_at_workers(&mut self, now: Instant, policy: &Policy) {
+    pub(super) fn look_at_workers(&mut self, now: Instant, policy: &Policy) {
         if let Some(idle) = policy.idle {
             while self.living() > policy.fewest
                 && let Some(id) = self.longest_idle()
@@ -360,7 +363,7 @@ impl State {
             let mut ready_by = post.ready_by.filter(|_| starts);
             if ready_by.is_some_and(|at| at <= now) {
                 back.extend(post.withdraw_all());
-                if post.jobs.iter().any(|job| job.place.is_some()) {
+                if post.jobs.iter().any(|job| job.ring_position.is_some()) {
                     // It has just become ready, and begun one.
                     ready_by = None;
                 } else {
@@ -391,16 +394,11 @@ impl State {
     }
 
     /// Takes all tasks back that no worker has begun, and asks the others to end with `cause`.
-    pub(in crate::process) fn end(
-        &mut self,
-        cause: &Cause,
-        within: Duration,
-        service: &Service,
-    ) -> Vec<Job> {
+    pub(super) fn end(&mut self, cause: &Cause, within: Duration) -> Vec<Job> {
         let mut waiting: Vec<Job> = self.queue.drain().chain(self.delayed.drain()).collect();
         let mut done = Vec::new();
         for (id, post) in &mut self.posts {
-            waiting.extend(post.end(cause, within, service));
+            waiting.extend(post.end(cause, within, &mut self.alarms));
             if post.jobs.is_empty() && !post.dismissed {
                 done.push(*id);
             }
@@ -413,7 +411,7 @@ impl State {
     }
 
     /// A worker has died before it was ready, or is killed because it is not.
-    pub(in crate::process) fn failed_starts(&mut self, known: &str) {
+    pub(super) fn failed_starts(&mut self, known: &str) {
         self.failed_starts += 1;
         if self.failed_starts >= MOST_STILLBORN {
             self.failed_starts = 0;
@@ -425,7 +423,7 @@ impl State {
     }
 
     /// With no worker there or on the way and no hope for one, nobody would ever run the queue.
-    pub(in crate::process) fn give_up_if_alone(&mut self) -> Vec<(Job, Cause)> {
+    pub(super) fn give_up_if_alone(&mut self) -> Vec<(Job, Cause)> {
         match &self.held {
             Some(reason) if self.posts.is_empty() && self.coming == 0 => {
                 let cause = Cause::NotSpawned { reason: reason.clone() };
@@ -435,7 +433,7 @@ impl State {
         }
     }
 
-    pub(in crate::process) fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         self.closing
             && self.posts.is_empty()
             && self.coming == 0
@@ -444,11 +442,11 @@ impl State {
     }
 
     /// Who is to be told that a closed dispatcher is gone.
-    pub(in crate::process) fn take_watcher(&mut self) -> Option<Waker> {
+    pub(super) fn take_watcher(&mut self) -> Option<Waker> {
         if self.is_gone() { self.watcher.take() } else { None }
     }
 
-    pub(in crate::process) fn stats(&self) -> PoolStats {
+    pub(super) fn stats(&self) -> PoolStats {
         let running = self.posts.values().filter(|post| !post.jobs.is_empty()).count();
         PoolStats {
             workers: self.living(),

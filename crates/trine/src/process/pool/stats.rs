@@ -45,21 +45,21 @@ pub struct PoolStats {
 
 /// What only grows.
 #[derive(Debug, Default)]
-pub(in crate::process) struct Counts {
+pub(super) struct Counts {
     completed: AtomicU64,
     failed: AtomicU64,
     panicked: AtomicU64,
     crashed: AtomicU64,
     timed_out: AtomicU64,
     cancelled: AtomicU64,
-    pub(in crate::process) retried: AtomicU64,
-    pub(in crate::process) started: AtomicU64,
-    pub(in crate::process) lost: AtomicU64,
+    pub(super) retried: AtomicU64,
+    pub(super) started: AtomicU64,
+    pub(super) lost: AtomicU64,
 }
 
 impl Counts {
     /// A task has ended.
-    pub(in crate::process) fn ended(&self, result: &Result<Answer, TaskError>) {
+    pub(super) fn ended(&self, result: &Result<Answer, TaskError>) {
         match result {
             Ok(Answer::One(..)) => {
                 self.completed.fetch_add(1, Relaxed);
@@ -90,7 +90,7 @@ impl Counts {
     }
 
     /// Enters them into `stats`.
-    pub(in crate::process) fn enter(&self, stats: PoolStats) -> PoolStats {
+    pub(super) fn enter(&self, stats: PoolStats) -> PoolStats {
         PoolStats {
             completed: self.completed.load(Relaxed),
             failed: self.failed.load(Relaxed),

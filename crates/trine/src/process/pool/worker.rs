@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use super::deferred::{End, Received};
 use super::link::WorkerLink;
 use super::policy::Policy;
-use crate::process::service::Service;
-use crate::process::task::job::{Descriptors, Job};
+use crate::process::task::job::{Descriptors, Job, TaskAlarm};
 use crate::process::wire::board::Begun;
 use crate::process::wire::ring::{self, Producer};
 use crate::process::wire::rings::Words;
 use crate::process::wire::{self, Failure, FrameKind, HEAD, Head, RECORD_HEAD, REST};
 use crate::sys::io::poll::Interest;
-use crate::sys::io::socket;
+use crate::sys::io::{Blocking, socket};
 use crate::task::Cause;
 
 /// A frame on its way out.
@@ -29,40 +28,40 @@ struct Outgoing {
 }
 
 /// What a worker is doing, as its master knows.
-pub(in crate::process) struct WorkerState {
-    pub(in crate::process) link: Arc<WorkerLink>,
+pub(super) struct WorkerState {
+    pub(super) link: Arc<WorkerLink>,
     /// The tasks that it was given and has not answered, in order.
-    pub(in crate::process) jobs: VecDeque<Job>,
+    pub(super) jobs: VecDeque<Job>,
     /// Its ring of tasks.
     tasks: Option<Producer>,
     out: VecDeque<Outgoing>,
     /// Whether the service waits for room to write.
     waits_for_room: bool,
     /// Whether it is among the idle ones of its dispatcher.
-    pub(in crate::process) idle: bool,
+    pub(super) idle: bool,
     /// Since when it is, if that matters.
-    pub(in crate::process) idle_since: Option<Instant>,
+    pub(super) idle_since: Option<Instant>,
     /// By when it has to be ready.
-    pub(in crate::process) ready_by: Option<Instant>,
+    pub(super) ready_by: Option<Instant>,
     /// Whether it was told to end, or is being killed.
-    pub(in crate::process) dismissed: bool,
+    pub(super) dismissed: bool,
     /// By when it has to be gone after it was told to end.
-    pub(in crate::process) leaves_by: Option<Instant>,
+    pub(super) leaves_by: Option<Instant>,
     /// Whether it was killed.
-    pub(in crate::process) killed: bool,
+    pub(super) killed: bool,
     /// How many tasks it was given; each argument of a map counts.
-    pub(in crate::process) given: u64,
+    pub(super) given: u64,
     /// The task that it was seen not to begin, and since when.
     unbegun: Option<(u64, Instant)>,
     /// Whether it has closed its connection: it gets no more tasks.
-    pub(in crate::process) hung_up: bool,
+    pub(super) hung_up: bool,
     /// The task that was its first when it was looked at last, and the one for which it was asked.
     seen: u64,
     asked: u64,
 }
 
 /// What a look at the limit of a worker's task has shown.
-pub(in crate::process) enum Look {
+pub(super) enum Look {
     /// To look again then.
     Again(Instant),
     /// Nothing to look at, until the worker has another task.
@@ -78,7 +77,7 @@ const HUNG: Duration = Duration::from_secs(2);
 const GRAIN: Duration = Duration::from_millis(1);
 
 impl WorkerState {
-    pub(in crate::process) fn new(link: Arc<WorkerLink>, tasks: Option<Producer>) -> WorkerState {
+    pub(super) fn new(link: Arc<WorkerLink>, tasks: Option<Producer>) -> WorkerState {
         WorkerState {
             link,
             jobs: VecDeque::new(),
@@ -101,7 +100,7 @@ impl WorkerState {
 
     /// Gives the worker a task, as [`hand`](WorkerState::hand), and notes what its policy wants to know.
     #[must_use = "a task that is given back has to go elsewhere"]
-    pub(in crate::process) fn give(&mut self, mut job: Job, policy: &Policy) -> Option<Job> {
+    pub(super) fn give(&mut self, mut job: Job, policy: &Policy) -> Option<Job> {
         job.handed_at = policy.limit.map(|_| Instant::now());
         let weight = job.weight();
         let back = self.hand(job);
@@ -112,24 +111,24 @@ impl WorkerState {
     }
 
     /// Looks whether the task that the worker has begun has used up its time.
-    pub(in crate::process) fn look_at_limit(
+    pub(super) fn look_at_limit(
         &mut self,
         now: Instant,
         limit: Duration,
         grace: Duration,
-        service: &Service,
+        alarms: &mut Vec<TaskAlarm>,
     ) -> Look {
         let begun = self.begun().task;
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id() == begun) {
             let earliest = job.handed_at.unwrap_or(now).min(now);
             let at = *job
                 .begun_at
-                .get_or_insert_with(|| self.link.place.begun_at(now).clamp(earliest, now));
+                .get_or_insert_with(|| self.link.slot.begun_at(now).clamp(earliest, now));
             return match at.checked_add(limit) {
                 // When its grace is over is another alarm's to say.
                 _ if job.is_stopped() => Look::Never,
                 Some(end) if end <= now => {
-                    self.stop(begun, Cause::TimedOut, grace, service);
+                    self.stop(begun, Cause::TimedOut, grace, alarms);
                     Look::Never
                 }
                 Some(end) => Look::Again(end),
@@ -158,11 +157,11 @@ impl WorkerState {
     }
 
     /// Gives all tasks back that the worker has not begun, and asks it to end the others with `cause`.
-    pub(in crate::process) fn end(
+    pub(super) fn end(
         &mut self,
         cause: &Cause,
         within: Duration,
-        service: &Service,
+        alarms: &mut Vec<TaskAlarm>,
     ) -> Vec<Job> {
         let mut back = Vec::new();
         // The first one at last: its number is to stay on the board.
@@ -170,7 +169,7 @@ impl WorkerState {
             let task = self.jobs[index].id();
             match self.withdraw(task) {
                 Some(job) => back.push(job),
-                None => self.stop(task, cause.clone(), within, service),
+                None => self.stop(task, cause.clone(), within, alarms),
             }
         }
         back
@@ -181,9 +180,9 @@ impl WorkerState {
     /// Gives it back if the worker has another one and there is no room in the ring, or the task has to go through
     /// the socket, from where nobody could take it back.
     #[must_use = "a task that is given back has to go elsewhere"]
-    pub(in crate::process) fn hand(&mut self, mut job: Job) -> Option<Job> {
+    pub(super) fn hand(&mut self, mut job: Job) -> Option<Job> {
         debug_assert!(!self.dismissed && !self.idle);
-        job.place = None;
+        job.ring_position = None;
         let body = &job.call()[HEAD..];
         let short = RECORD_HEAD + body.len() <= ring::LONGEST;
         let in_ring = short && job.descriptors.is_none() && job.setup.is_none();
@@ -196,14 +195,14 @@ impl WorkerState {
                 if in_ring { (FrameKind::Run, body) } else { (FrameKind::OnSocket, [].as_slice()) };
             let head = Head { kind, task: job.id(), item: job.first_item(), nanos: 0 };
             match tasks.push(&head.record(), body) {
-                Some(place) => job.place = in_ring.then_some(place),
+                Some(position) => job.ring_position = in_ring.then_some(position),
                 // Full of what it will skip, or overwritten: it gets the task when it finds no more there.
                 None if has_none => {}
                 None => return Some(job),
             }
             crash_point!("master: task in the ring, worker not told");
         }
-        if job.place.is_none() {
+        if job.ring_position.is_none() {
             let frames = job.setup.iter().map(|setup| (setup, None));
             let frames = frames.chain([(job.call(), job.descriptors.clone())]);
             self.out.extend(frames.map(|(frame, descriptors)| Outgoing {
@@ -219,7 +218,7 @@ impl WorkerState {
             self.send(Arc::clone(bell));
             crash_point!("master: worker told of a task");
         }
-        job.given_to(&self.link);
+        job.given_to(self.link.id);
         self.jobs.push_back(job);
         if self.jobs.len() == 1 {
             self.advance();
@@ -233,7 +232,7 @@ impl WorkerState {
     /// # Errors
     ///
     /// Says what is wrong with it.
-    pub(in crate::process) fn answered(
+    pub(super) fn answered(
         &mut self,
         answer: Received<'_>,
         pace: &mut u64,
@@ -247,7 +246,7 @@ impl WorkerState {
             // Its answer may have been quicker, by the socket.
             let told = body.try_into().map(u64::from_le_bytes).map(f64::from_bits);
             if let (Some(index), Ok(progress)) = (index, told) {
-                self.jobs[index].set_progress(progress);
+                self.jobs[index].keep_progress(Some(progress));
             }
             return Ok(None);
         }
@@ -279,7 +278,7 @@ impl WorkerState {
         let Some(result) = result else { return Ok(None) };
         let ended = self.jobs.remove(index).map(|job| (job, result));
         if let Some((job, _)) = &ended {
-            job.keep_progress(&self.link);
+            job.keep_progress(self.link.slot.progress(job.id()));
         }
         if index == 0 {
             self.advance();
@@ -290,39 +289,47 @@ impl WorkerState {
     /// Notes which task is the next, or runs.
     fn advance(&self) {
         if let Some(job) = self.jobs.front() {
-            job.is_next(&self.link);
-            job.tell_of_stop(&self.link);
+            job.is_next(self.link.pid);
+            self.tell_of_stop(job);
+        }
+    }
+
+    /// Asks the worker again to end the task, if it was asked before: while it had another task
+    /// before it, that one's number was on the board.
+    fn tell_of_stop(&self, job: &Job) {
+        if let Some(cause) = job.stop_cause() {
+            self.link.end_task(job.id(), cause);
         }
     }
 
     /// What the worker has begun last.
-    pub(in crate::process) fn begun(&self) -> Begun {
+    pub(super) fn begun(&self) -> Begun {
         let first = || self.jobs.front().map(|job| (job.id(), job.first_item()));
-        self.link.place.begun().unwrap_or_else(|| {
+        self.link.slot.begun().unwrap_or_else(|| {
             let (task, item) = first().unwrap_or_default();
             Begun { task, item }
         })
     }
 
     /// Whether the worker has this task.
-    pub(in crate::process) fn has(&self, task: u64) -> bool {
+    pub(super) fn has(&self, task: u64) -> bool {
         self.jobs.iter().any(|job| job.id() == task)
     }
 
     /// Whether this task of it was asked to end.
-    pub(in crate::process) fn is_stopped(&self, task: u64) -> bool {
+    pub(super) fn is_stopped(&self, task: u64) -> bool {
         self.jobs.iter().any(|job| job.id() == task && job.is_stopped())
     }
 
     /// Takes a task back that the worker has not begun.
-    pub(in crate::process) fn withdraw(&mut self, task: u64) -> Option<Job> {
+    pub(super) fn withdraw(&mut self, task: u64) -> Option<Job> {
         let index = self.jobs.iter().rposition(|job| job.id() == task)?;
-        let place = self.jobs[index].place?;
+        let position = self.jobs[index].ring_position?;
         // Whoever has written over the ring has made its own record look as it was: it is not to begin anew elsewhere.
         if self.begun().task == task {
             return None;
         }
-        if !self.tasks.as_ref()?.withdraw(place) {
+        if !self.tasks.as_ref()?.withdraw(position) {
             return None;
         }
         crash_point!("master: record withdrawn, task not moved");
@@ -336,13 +343,13 @@ impl WorkerState {
     }
 
     /// Takes back all that it has not begun.
-    pub(in crate::process) fn withdraw_all(&mut self) -> Vec<Job> {
+    pub(super) fn withdraw_all(&mut self) -> Vec<Job> {
         let all: Vec<u64> = self.jobs.iter().map(Job::id).collect();
         all.into_iter().rev().filter_map(|task| self.withdraw(task)).collect()
     }
 
     /// Takes back the task that it would begin last.
-    pub(in crate::process) fn withdraw_last(&mut self) -> Option<Job> {
+    pub(super) fn withdraw_last(&mut self) -> Option<Job> {
         // The first one it has begun, or is about to, if it is ready.
         let least = usize::from(self.link.is_ready());
         let last = self.jobs.back().filter(|_| self.jobs.len() > least)?.id();
@@ -351,7 +358,7 @@ impl WorkerState {
 
     /// Asks the worker, once for each task that is its first for long, whether it has anything to do; and tries again
     /// to send it what the kernel has refused.
-    pub(in crate::process) fn ask_after(&mut self) {
+    pub(super) fn ask_after(&mut self) {
         if !self.out.is_empty() && !self.waits_for_room {
             self.flush();
         }
@@ -365,32 +372,33 @@ impl WorkerState {
     }
 
     /// Sends a frame that is no task; never sleeps.
-    pub(in crate::process) fn send(&mut self, frame: Arc<Vec<u8>>) {
+    pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
         self.out.push_back(Outgoing { frame, gone: 0, descriptors: None });
         self.flush();
     }
 
     /// Asks the worker to end one of its tasks, once, and has the service look again when `grace` is over.
-    pub(in crate::process) fn stop(
+    pub(super) fn stop(
         &mut self,
         task: u64,
         cause: Cause,
         grace: Duration,
-        service: &Service,
+        alarms: &mut Vec<TaskAlarm>,
     ) {
         let Some(job) = self.jobs.iter_mut().find(|job| job.id() == task) else { return };
-        if job.stop(cause, grace, service) {
-            job.tell_of_stop(&self.link);
+        if job.stop(cause, grace, alarms) {
+            let index = self.jobs.iter().position(|job| job.id() == task).expect("found above");
+            self.tell_of_stop(&self.jobs[index]);
         }
     }
 
     /// Whether the worker, which has nothing left to begin, is to be killed because the grace of one of its tasks is
     /// over. If it has begun another one, the answer of the first is on its way: there is time for that, once.
-    pub(in crate::process) fn is_to_be_killed(&mut self, now: Instant, service: &Service) -> bool {
+    pub(super) fn is_to_be_killed(&mut self, now: Instant, alarms: &mut Vec<TaskAlarm>) -> bool {
         let is_further = self.jobs.iter().any(|job| !job.is_due(now));
         let mut is_to_be_killed = false;
         for job in self.jobs.iter_mut().filter(|job| job.is_due(now)) {
-            is_to_be_killed |= !is_further || !job.put_off(now, service);
+            is_to_be_killed |= !is_further || !job.put_off(now, alarms);
         }
         if is_to_be_killed {
             self.jobs.iter_mut().filter(|job| job.is_due(now)).for_each(Job::killed);
@@ -400,7 +408,7 @@ impl WorkerState {
 
     /// Writes as much as there is room for. What the kernel refuses for want of memory or of descriptors in flight is
     /// tried again [some time later](Self::ask_after).
-    pub(in crate::process) fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let mut is_refused = false;
         while let Some(Outgoing { frame, gone, descriptors }) = self.out.front_mut() {
             match send(&self.link.socket, &frame[*gone..], *gone, descriptors) {
@@ -419,12 +427,12 @@ impl WorkerState {
         if self.waits_for_room != waits_for_room {
             self.waits_for_room = waits_for_room;
             let interest = if self.waits_for_room { Interest::ReadWrite } else { Interest::Read };
-            self.link.service.poll.change(&self.link.socket, self.link.token(), interest);
+            self.link.poll.change(&self.link.socket, self.link.token(), interest);
         }
     }
 
     /// Tells an idle worker to end.
-    pub(in crate::process) fn dismiss(&mut self) {
+    pub(super) fn dismiss(&mut self) {
         debug_assert!(self.jobs.is_empty());
         crash_point!("master: worker about to be dismissed");
         self.dismissed = true;
@@ -439,8 +447,8 @@ fn send(
     descriptors: &Descriptors,
 ) -> io::Result<usize> {
     let Some(descriptors) = descriptors.as_ref().filter(|_| gone == 0) else {
-        return socket::send(socket, bytes, socket::Patience::Now);
+        return socket::send(socket, bytes, Blocking::No);
     };
     let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    socket::send_with(socket, bytes, &descriptors, socket::Patience::Now)
+    socket::send_with(socket, bytes, &descriptors, Blocking::No)
 }

@@ -1,11 +1,12 @@
-//! Giving up, in the worker.
+//! Enforces a sandbox in the worker.
 //!
 //! ```text
 //!   one thread?  ─► no new rights ─► Landlock (opens paths) ─► no capabilities ─► seccomp
 //! ```
 //!
-//! Each holds for the calling thread and those that it starts; so a thread that an initialiser has left
-//! behind would stay outside, with all of the memory in its reach.
+//! Each step holds for the calling thread and the threads that it starts. A thread that an
+//! initialiser has left running would stay outside, with access to all of the memory; hence the
+//! check for one.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -16,8 +17,8 @@ use crate::sys::sandbox::landlock::{Allowed, Rules};
 use crate::sys::sandbox::no_new_privs;
 use crate::sys::sandbox::seccomp::{self, Policy};
 
-/// What can be reached in any sandbox that lists files, if it is there.
-const ALLOWED: [(&str, Allowed); 6] = [
+/// Paths that are accessible in every sandbox that lists files, if they exist.
+const ALWAYS_ALLOWED: [(&str, Allowed); 6] = [
     ("/proc/self", Allowed::Read),
     ("/proc/self/exe", Allowed::Read),
     ("/dev/zero", Allowed::Read),
@@ -27,19 +28,17 @@ const ALLOWED: [(&str, Allowed); 6] = [
 ];
 
 impl Sandbox {
-    /// Takes the rights from the calling process, which has one thread.
+    /// Gives up the rights of the calling process, which has one thread.
     ///
     /// # Errors
     ///
-    /// Says what could not be done, and what to do; part of it may be done then.
-    pub(in super::super) fn enforce(&self) -> Result<(), String> {
+    /// A step has failed; the text says which, and what to do. Earlier steps stay in effect.
+    pub(in crate::process) fn enforce(&self) -> Result<(), String> {
         let enforcement = self.check();
         if self.require_all && !enforcement.is_complete() {
-            return Err(format!(
-                "the sandbox is to be enforced whole (`require_all`); {enforcement}"
-            ));
+            return Err(format!("the whole sandbox is required (`require_all`); {enforcement}"));
         }
-        check_alone()?;
+        check_single_threaded()?;
         no_new_privs::set_no_new_privileges().map_err(not_set_up("no_new_privs"))?;
         if enforcement.landlock().is_some() {
             self.rules()?.enforce().map_err(not_set_up("Landlock"))?;
@@ -59,7 +58,7 @@ impl Sandbox {
         let Some(Files { read_only, read_write }) = files else {
             return rules.allow_renaming().map_err(not_set_up("Landlock"));
         };
-        for (path, allowed) in ALLOWED {
+        for (path, allowed) in ALWAYS_ALLOWED {
             if Path::new(path).exists() {
                 rules = allow(rules, Path::new(path), allowed)?;
             }
@@ -73,7 +72,8 @@ impl Sandbox {
         Ok(rules)
     }
 
-    /// What is left to the filters by a Landlock of this version; 0 is none.
+    /// Returns the part that the filters have to enforce beside a Landlock of this version; 0 for
+    /// none.
     fn policy(&self, landlock: u32) -> Policy {
         let files = self.files.as_ref();
         Policy {
@@ -97,12 +97,12 @@ fn not_set_up<E: Display>(what: &str) -> impl Fn(E) -> String {
     move |error| format!("the sandbox was not set up: {what}: {error}")
 }
 
-fn check_alone() -> Result<(), String> {
+fn check_single_threaded() -> Result<(), String> {
     match observe::threads_that_stay().map_err(not_set_up("counting threads in /proc/self"))? {
         1 => Ok(()),
         threads => Err(format!(
-            "the sandbox was not set up: the process has {threads} threads already, which would stay \
-             outside; let the initialiser start none, and no coroutine"
+            "the sandbox was not set up: the process has {threads} threads already, which would \
+             stay outside; let the initialiser start no thread and no coroutine"
         )),
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_threads_is_refused() {
+    fn a_process_with_threads_is_refused() {
         let (go, stay) = std::sync::mpsc::channel::<()>();
         let other = std::thread::spawn(move || stay.recv());
         let refusal = Sandbox::new().enforce().unwrap_err();

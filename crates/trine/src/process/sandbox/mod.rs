@@ -1,10 +1,10 @@
-//! What a worker gives up before its first task.
+//! The rights that a worker gives up before its first task.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `mod.rs` | what is asked for |
-//! | `report.rs` | what of that the kernel can enforce |
-//! | `enforce.rs` | enforcing it |
+//! | `mod.rs` | the settings: [`Sandbox`] |
+//! | `report.rs` | the parts of a sandbox that the kernel can enforce: [`Enforcement`] |
+//! | `enforce.rs` | enforcing a sandbox in the worker |
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -16,19 +16,19 @@ mod report;
 
 pub use report::{Enforcement, NotEnforced, Part};
 
-/// What the process of a task may not do: for tasks that eat untrusted input, where a bug of a decoder would
-/// give an attacker all that this program may.
+/// A set of rights that the process of a task gives up. It is meant for tasks with untrusted input,
+/// where a bug in a decoder would give an attacker all rights of this program.
 ///
-/// The process gives these rights up before its first task, for itself and for whatever it starts, by
-/// [Landlock](https://docs.kernel.org/userspace-api/landlock.html), seccomp and the kernel's word that running a
-/// program brings no new rights. Nothing brings them back: not threads, child processes, programs that it runs, nor
-/// process tasks of it.
+/// The process gives the rights up before its first task, for itself and for all that it starts. It
+/// does so by [Landlock](https://docs.kernel.org/userspace-api/landlock.html), seccomp and
+/// `no_new_privs`. Nothing brings the rights back: not threads, child processes, programs that it
+/// runs, nor process tasks of its own.
 ///
 /// ```
 /// use trine::process::{Builder, Sandbox};
 ///
 /// fn decode(image: Vec<u8>) -> usize {
-///     image.len() // … by a library that has seen better days
+///     image.len() // … by an old C library
 /// }
 ///
 /// let sandbox = Sandbox::new().no_network().read_only(["/usr"]).no_new_processes().no_exec();
@@ -37,62 +37,82 @@ pub use report::{Enforcement, NotEnforced, Part};
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 ///
-/// # What is denied
+/// # Denied
 ///
-/// | by | what | how it is refused |
+/// | by | denied | refused by |
 /// |---|---|---|
-/// | [`new`](Self::new), always | new rights by running a program (set-user-id, file capabilities); all capabilities, if the program has some | |
-/// | | memory, descriptors and tracing of other processes: `ptrace`, `process_vm_readv`, `pidfd_getfd`, `/proc/PID/mem`, `/proc/PID/fd`, … | `EPERM`, `EACCES` |
-/// | | signals to other processes than those in this sandbox, also by `F_SETOWN` | `EPERM` |
-/// | | limits, priority, scheduling and affinity of others (of its own threads too, by their number), signals at the parent's end other than SIGKILL | `EPERM` |
-/// | | Unix sockets with abstract names outside | `EPERM` |
-/// | | shared memory, semaphores and queues with names: System V's, POSIX message queues | `EPERM` |
-/// | | namespaces, mounts, `chroot`, keys, tracing (`bpf`, `perf_event_open`), `userfaultfd`, modules, `kexec`, clocks, quotas, file handles, typing into a terminal (`TIOCSTI`), device files | `EPERM` |
-/// | | io_uring: it passes no filter. Waits of trine use epoll then | `EPERM` |
+/// | [`new`](Self::new), always | new rights by running a program (set-user-id, file capabilities) | |
+/// | | all capabilities, if the program has some | |
+/// | | tracing other processes: `ptrace`, … | `EPERM`, `EACCES` |
+/// | | their memory: `process_vm_readv`, `/proc/PID/mem`, … | `EPERM`, `EACCES` |
+/// | | their descriptors: `pidfd_getfd`, `/proc/PID/fd`, … | `EPERM`, `EACCES` |
+/// | | signals to processes outside of this sandbox, also by `F_SETOWN` | `EPERM` |
+/// | | limits, priority, scheduling and affinity of others | `EPERM` |
+/// | | the same of its own threads, by their number | `EPERM` |
+/// | | signals at the parent's end other than SIGKILL | `EPERM` |
+/// | | Unix sockets outside of this sandbox with abstract names | `EPERM` |
+/// | | named shared memory, semaphores and queues: System V's, POSIX message queues | `EPERM` |
+/// | | namespaces, mounts, `chroot`, keys, tracing (`bpf`, `perf_event_open`) | `EPERM` |
+/// | | `userfaultfd`, modules, `kexec`, clocks, quotas, file handles | `EPERM` |
+/// | | typing into a terminal (`TIOCSTI`), device files | `EPERM` |
+/// | | io_uring, which filters cannot check; waits of trine use epoll instead | `EPERM` |
 /// | | system calls newer than Linux 6.17, `clone3`; another ABI kills the process | `ENOSYS` |
-/// | [`no_network`](Self::no_network) | sockets of any kind, Unix sockets among them, except pairs that are connected to each other (`UnixStream::pair`); TCP a second time by Landlock | `EPERM` |
-/// | [`read_only`](Self::read_only), [`read_write`](Self::read_write), [`no_files`](Self::no_files) | every file and directory that is not listed | `EACCES` |
-/// | | subvolumes, fs-verity; changing permissions, owner, times and attributes of files by name; by descriptor too if nothing is listed as writable | `EPERM` |
+/// | [`no_network`](Self::no_network) | sockets of any kind, also Unix sockets | `EPERM` |
+/// | | allowed are pairs that are connected to each other (`UnixStream::pair`) | |
+/// | | TCP, a second time, by Landlock | `EPERM` |
+/// | [`read_only`], [`read_write`], [`no_files`] | all files and directories not listed | `EACCES` |
+/// | | subvolumes, fs-verity | `EPERM` |
+/// | | changing permissions, owner, times and attributes of files by name | `EPERM` |
+/// | | the same by descriptor, if nothing is listed as writable | `EPERM` |
 /// | [`no_exec`](Self::no_exec) | running programs | `EPERM` |
-/// | [`no_new_processes`](Self::no_new_processes) | processes; threads can be started | `EPERM` |
+/// | [`no_new_processes`](Self::no_new_processes) | processes; threads stay allowed | `EPERM` |
 ///
-/// With [`kill_on_violation`](Self::kill_on_violation) what is refused by `EPERM` kills the process instead, but for
-/// io_uring and abstract sockets and, where Landlock sees to them, signals.
+/// [`read_only`]: Self::read_only
+/// [`read_write`]: Self::read_write
+/// [`no_files`]: Self::no_files
 ///
-/// # What is not
+/// With [`kill_on_violation`](Self::kill_on_violation) a call that would fail with `EPERM` kills
+/// the process instead. Exceptions are io_uring, abstract sockets and, if Landlock denies them,
+/// signals.
+///
+/// # Not denied
 ///
 /// - Memory, CPU time, threads, disk space: these have limits of their own.
-/// - What is open stays open: standard output and error, and what an initialiser has opened.
-/// - Once files are listed: seeing that others are there (`stat`, `chdir`, reading links), and `flock`. Without a
-///   list, files are as open as they were, and with them what `/proc` allows.
-/// - Without `no_network`, Unix sockets in the file system, before Linux 7.1: whoever listens there (a session
-///   bus, a container engine) does for the task what it does for this program.
-/// - Bugs of the kernel.
+/// - Open descriptors stay open: standard output and error, and those that an initialiser has
+///   opened.
+/// - Even if files are listed, the process can see that others exist (`stat`, `chdir`, reading
+///   links) and use `flock`. Without a list all files stay accessible, and with them all that
+///   `/proc` allows.
+/// - Without `no_network`, before Linux 7.1, Unix sockets in the file system can be connected to. A
+///   service there (a session bus, a container engine) serves the task as it serves this program.
+/// - Bugs of the kernel are not contained.
 ///
 /// # Kernels
 ///
-/// What the kernel cannot enforce is told by [`check`](Self::check), and is left out unless
-/// [`require_all`](Self::require_all) is called. Landlock is there from Linux 5.13 on if it is in the
-/// kernel's `lsm=` list. Without it files are open, and through `/proc/PID/mem` so is the memory of this program: for
-/// input from strangers call `require_all`.
+/// [`check`](Self::check) reports the parts that the kernel cannot enforce. They are left out
+/// unless [`require_all`](Self::require_all) is called. Landlock exists from Linux 5.13 on, if it
+/// is in the kernel's `lsm=` list. Without it files are accessible, and through `/proc/PID/mem` so
+/// is the memory of this program: call `require_all` for untrusted input.
 ///
-/// Before Linux 6.12 the process cannot send signals to its own children either, so process tasks of it
-/// cannot be cancelled.
+/// Before Linux 6.12 the process cannot send signals to its own children either, so its process
+/// tasks cannot be cancelled.
 ///
-/// A core file is written by the rights of the process: where files are listed, into a listed directory only.
+/// The kernel writes a core file with the rights of the process: if files are listed, into a listed
+/// directory only.
 ///
-/// # What it costs
+/// # Cost
 ///
-/// About half a millisecond for each process, and up to half a microsecond for a system call (measured on a virtual
-/// machine, Linux 6.18).
+/// About half a millisecond for each process, and up to half a microsecond for each system call
+/// (measured on a virtual machine, Linux 6.18).
 ///
 /// # Errors
 ///
-/// A sandbox that cannot be set up ends its task with [`Cause::NotSpawned`](crate::Cause::NotSpawned): a listed
-/// path that is not there, threads that were started before, a requirement that is not met.
+/// If a sandbox cannot be set up, its task ends with
+/// [`Cause::NotSpawned`](crate::Cause::NotSpawned). Reasons are a listed path that does not exist,
+/// threads that were started before, and a requirement that is not met.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
-    /// Which files may be reached; all, if nothing was said about it.
+    /// The accessible files; `None` for all.
     files: Option<Files>,
     no_network: bool,
     no_exec: bool,
@@ -101,7 +121,7 @@ pub struct Sandbox {
     require_all: bool,
 }
 
-/// Paths as they were given.
+/// The listed paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Files {
     read_only: Vec<OsString>,
@@ -109,8 +129,8 @@ struct Files {
 }
 
 impl Sandbox {
-    /// Denies what no decoder needs; see [the table](Self#what-is-denied). Network, files and new processes
-    /// are as they were.
+    /// Denies the rights that no decoder needs; see [the table](Self#denied). Network, files and
+    /// new processes stay allowed.
     pub fn new() -> Sandbox {
         Sandbox::default()
     }
@@ -121,54 +141,83 @@ impl Sandbox {
         self
     }
 
-    /// Denies all files but those below these paths, which can be read, and run as programs; and those of other
-    /// calls. Relative paths are those of the process, links are followed when the sandbox is set up.
+    /// Denies all files except those below these paths, which can be read and run as programs, and
+    /// those that other calls list.
     ///
-    /// Besides, these can be read: `/proc/self`, the file of this program (for backtraces), `/dev/zero`,
-    /// `/dev/random`, `/dev/urandom`; `/dev/null` can be written too. Shared libraries that are loaded later and
-    /// time zones have to be listed (`/usr`, `/etc`).
+    /// A relative path is resolved in the current directory of the process. Links are followed when
+    /// the sandbox is set up.
+    ///
+    /// In addition, these can be read: `/proc/self`, the file of this program (for backtraces),
+    /// `/dev/zero`, `/dev/random` and `/dev/urandom`; `/dev/null` can be read and written. Shared
+    /// libraries that are loaded later and time zones have to be listed (`/usr`, `/etc`).
     pub fn read_only(mut self, paths: impl IntoIterator<Item: AsRef<Path>>) -> Sandbox {
         self.files().read_only.extend(owned(paths));
         self
     }
 
-    /// Denies all files but those below these paths, which can be read, written, made and removed, and whose
-    /// sockets can be connected to; and those of other calls. Programs in them cannot be run, unless they are listed as [`read_only`](Self::read_only), too.
+    /// Denies all files except those below these paths, and those that other calls list.
+    ///
+    /// Files below the paths can be read, written, made and removed, and sockets there can be
+    /// connected to. Programs there cannot be run, unless they are listed as
+    /// [`read_only`](Self::read_only), too.
     pub fn read_write(mut self, paths: impl IntoIterator<Item: AsRef<Path>>) -> Sandbox {
         self.files().read_write.extend(owned(paths));
         self
     }
 
-    /// Denies all files, except those that [`read_only`](Self::read_only) names in its second paragraph; and those
-    /// of other calls.
+    /// Denies all files, except those that are always accessible (see
+    /// [`read_only`](Self::read_only)) and those that other calls list.
     pub fn no_files(mut self) -> Sandbox {
         self.files();
         self
     }
 
-    /// Denies running programs. Process tasks of this process are denied by that, too.
+    /// Denies running programs, which includes process tasks of this process.
     pub fn no_exec(mut self) -> Sandbox {
         self.no_exec = true;
         self
     }
 
-    /// Denies new processes. Threads can be started.
+    /// Denies new processes. Threads stay allowed.
     pub fn no_new_processes(mut self) -> Sandbox {
         self.no_new_processes = true;
         self
     }
 
-    /// Has a denied system call kill the process: its task ends with
-    /// [`Cause::Signaled`](crate::Cause::Signaled) and SIGSYS. Files are refused as before: Landlock kills nobody.
+    /// Makes a denied system call kill the process: its task ends with
+    /// [`Cause::Signaled`](crate::Cause::Signaled) and SIGSYS. Files are refused as before, because
+    /// Landlock only refuses.
     ///
-    /// A library that tries what it can do without (a socket to a name service) is killed, too.
+    /// The process is also killed if a library makes an optional call, such as a socket to a name
+    /// service.
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new().no_network().kill_on_violation();
+    /// let task = Builder::new().sandbox(sandbox).spawn((), |()| {
+    ///     std::net::TcpListener::bind("127.0.0.1:0").is_ok()
+    /// });
+    /// # if Sandbox::new().no_network().check().seccomp() {
+    /// assert!(task.join().unwrap_err().to_string().contains("SIGSYS"));
+    /// # }
+    /// ```
     pub fn kill_on_violation(mut self) -> Sandbox {
         self.kill_on_violation = true;
         self
     }
 
-    /// Has a process refuse to start that cannot enforce all of it. Else what the kernel has no means for is
-    /// left out.
+    /// Makes the process refuse to start if it cannot enforce the whole sandbox. By default it
+    /// leaves out the parts that the kernel cannot enforce.
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new().no_files().require_all();
+    /// let complete = sandbox.check().is_complete();
+    /// let task = Builder::new().sandbox(sandbox).spawn((), |()| ());
+    /// assert_eq!(task.join().is_ok(), complete);
+    /// ```
     pub fn require_all(mut self) -> Sandbox {
         self.require_all = true;
         self

@@ -1,11 +1,12 @@
-//! What the kernel can enforce.
+//! Reports which parts of a sandbox the kernel can enforce.
 
 use std::fmt;
 
 use super::Sandbox;
 use crate::sys::sandbox::{landlock, seccomp};
 
-/// What of a [`Sandbox`] the kernel can enforce; as text, a line for each part that it cannot.
+/// The report of [`Sandbox::check`]: the parts of a sandbox that the kernel cannot enforce. Its
+/// text has a line for each of them.
 ///
 /// ```
 /// use trine::process::Sandbox;
@@ -22,7 +23,16 @@ pub struct Enforcement {
     missing: Vec<NotEnforced>,
 }
 
-/// One thing that the kernel cannot enforce, with the reason and the remedy as text.
+/// A part of a sandbox that the kernel cannot enforce, with the reason and the remedy as text.
+///
+/// ```
+/// use trine::process::{Part, Sandbox};
+///
+/// let enforcement = Sandbox::new().no_network().check();
+/// for missing in enforcement.missing().iter().filter(|missing| missing.part() == Part::Network) {
+///     eprintln!("the network stays open: {}", missing.reason());
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotEnforced {
     part: Part,
@@ -33,7 +43,7 @@ pub struct NotEnforced {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Part {
-    /// Files that are not listed, or more than is listed.
+    /// Access to files that are not listed, or by calls that are not allowed on listed ones.
     Files,
     /// Sockets.
     Network,
@@ -52,7 +62,14 @@ pub enum Part {
 }
 
 impl Sandbox {
-    /// What of this the kernel can enforce, asked in the calling process. A worker asks again.
+    /// Finds out which parts of the sandbox the kernel can enforce, for the calling process. A
+    /// worker does so again.
+    ///
+    /// ```
+    /// use trine::process::Sandbox;
+    ///
+    /// println!("{}", Sandbox::new().no_network().no_files().check());
+    /// ```
     pub fn check(&self) -> Enforcement {
         let landlock = landlock::version().map_err(|error| landlock::explain_missing(&error));
         let filters = seccomp::look();
@@ -67,11 +84,12 @@ impl Sandbox {
     ) -> Vec<NotEnforced> {
         let mut missing = Vec::new();
         let mut note = |part, reason: String| missing.push(NotEnforced { part, reason });
-        // What takes Landlock of a version, or what is missing for it.
+        // Returns the reason if the kernel's Landlock is older than `version`, or missing.
         let since = |version: u32, linux: &str| match landlock {
             Ok(there) if *there >= version => None,
             Ok(there) => Some(format!(
-                "the kernel has version {there} of Landlock, and this takes {version}: Linux {linux}"
+                "the kernel has version {there} of Landlock, and this takes {version}: Linux \
+                 {linux}"
             )),
             Err(reason) => Some(reason.clone()),
         };
@@ -119,22 +137,23 @@ impl Sandbox {
 }
 
 impl Enforcement {
-    /// Whether everything can be enforced.
+    /// Returns true if the kernel can enforce every part.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty()
     }
 
-    /// What cannot be enforced.
+    /// Returns the parts that the kernel cannot enforce.
     pub fn missing(&self) -> &[NotEnforced] {
         &self.missing
     }
 
-    /// The version of Landlock's interface that the kernel has; `None` if it has none.
+    /// Returns the version of the kernel's Landlock interface; `None` if the kernel has no
+    /// Landlock.
     pub fn landlock(&self) -> Option<u32> {
         self.landlock
     }
 
-    /// Whether the kernel has seccomp filters.
+    /// Returns true if the kernel has seccomp filters.
     pub fn seccomp(&self) -> bool {
         self.seccomp
     }
@@ -151,12 +170,12 @@ impl fmt::Display for Enforcement {
 }
 
 impl NotEnforced {
-    /// What it is that cannot be enforced.
+    /// Returns the part.
     pub fn part(&self) -> Part {
         self.part
     }
 
-    /// Why, and what to do.
+    /// Returns the reason and the remedy.
     pub fn reason(&self) -> &str {
         &self.reason
     }
@@ -193,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kernel_is_told_what_it_lacks() {
+    fn the_report_lists_what_each_kernel_lacks() {
         use Part::*;
         let plain = Sandbox::new();
         let files = Sandbox::new().no_files();

@@ -1,75 +1,64 @@
-//! Moments at which the service looks at something again: at a task (its deadline, the end of its grace), or at a
-//! whole dispatcher (the limits of its tasks, workers that rest for long, retries).
+//! Moments at which the service has a pool look at something: at a task (its deadline, the end of
+//! its grace), or at the whole pool (limits of its tasks, idle workers, retries).
+//!
+//! The type `P` of a pool is not known here, so that the pool itself can set alarms.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use crate::process::pool::dispatcher::Dispatcher;
 use crate::process::task::record::Submitted;
 
-/// Who is looked at.
-pub(in crate::process) enum Whom {
-    Task(Arc<dyn Submitted>),
+/// The target of an alarm.
+pub(super) struct Alarm<P> {
     /// Not kept alive by its alarm.
-    Dispatcher(Weak<Dispatcher>),
+    pub(super) pool: Weak<P>,
+    /// The task to look at; the whole pool if `None`.
+    pub(super) task: Option<Arc<dyn Submitted>>,
 }
 
-/// The same, as a number.
+/// The number of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::process) enum Key {
+pub(super) enum Key {
     Task(u64),
-    /// Its address, which nobody else has as long as a `Weak` of it is here.
-    Dispatcher(usize),
+    /// The pool's address, which no other pool has while a `Weak` of it is kept.
+    Pool(usize),
 }
 
-impl Whom {
-    pub(in crate::process) fn key(&self) -> Key {
-        match self {
-            Whom::Task(task) => Key::Task(task.record().id()),
-            Whom::Dispatcher(dispatcher) => Key::of(dispatcher.as_ptr()),
-        }
-    }
-
-    /// The time has come.
-    pub(in crate::process) fn look(self) {
-        match self {
-            Whom::Task(task) => {
-                if let Some(dispatcher) = task.record().dispatcher() {
-                    dispatcher.look_at(task.record());
-                }
-            }
-            Whom::Dispatcher(dispatcher) => {
-                if let Some(dispatcher) = dispatcher.upgrade() {
-                    dispatcher.look();
-                }
-            }
+impl<P> Alarm<P> {
+    fn key(&self) -> Key {
+        match &self.task {
+            Some(task) => Key::Task(task.record().id()),
+            None => Key::of(self.pool.as_ptr()),
         }
     }
 }
 
 impl Key {
-    pub(in crate::process) fn of(dispatcher: *const Dispatcher) -> Key {
-        Key::Dispatcher(dispatcher.addr())
+    pub(super) fn of<P>(pool: *const P) -> Key {
+        Key::Pool(pool.addr())
     }
 }
 
-type Moments = BTreeMap<(Instant, Key), Whom>;
+type Moments<P> = BTreeMap<(Instant, Key), Alarm<P>>;
 
-/// The moments, and who is looked at then.
+/// The alarms that have not gone off, in order.
 ///
-/// An alarm is set under the dispatcher's lock, and taken back when the task has left the dispatcher or the dispatcher is gone. A
-/// dispatcher's lock may be held while this one is taken, never the reverse.
-#[derive(Default)]
-pub(in crate::process) struct Alarms(Mutex<Moments>);
+/// An alarm is set under the pool's lock, and taken back when the task has left the pool or the
+/// pool is dropped. A pool's lock may be held while this one is taken, never the reverse.
+pub(super) struct Alarms<P>(Mutex<Moments<P>>);
 
-impl Alarms {
-    /// Whether the alarm is now the first of all.
+impl<P> Alarms<P> {
+    pub(super) fn new() -> Alarms<P> {
+        Alarms(Mutex::new(BTreeMap::new()))
+    }
+
+    /// Sets an alarm. Returns true if it is now the first of all.
     #[must_use = "the service may sleep beyond it"]
-    pub(in crate::process) fn set(&self, at: Instant, whom: Whom) -> bool {
-        let key = (at, whom.key());
+    pub(super) fn set(&self, at: Instant, alarm: Alarm<P>) -> bool {
+        let key = (at, alarm.key());
         let mut alarms = self.lock();
-        let before = alarms.insert(key, whom);
+        let before = alarms.insert(key, alarm);
         let is_first = alarms.first_key_value().is_some_and(|(first, _)| *first == key);
         drop(alarms);
         drop(before);
@@ -77,24 +66,24 @@ impl Alarms {
     }
 
     /// Takes an alarm back, if it has not gone off.
-    pub(in crate::process) fn unset(&self, at: Instant, key: Key) {
-        let whom = self.lock().remove(&(at, key));
-        // Without the lock: the last reference may run code of others.
-        drop(whom);
+    pub(super) fn unset(&self, at: Instant, key: Key) {
+        let alarm = self.lock().remove(&(at, key));
+        // Without the lock: the last reference to a task may run code of its user.
+        drop(alarm);
     }
 
-    pub(in crate::process) fn first(&self) -> Option<Instant> {
+    pub(super) fn first(&self) -> Option<Instant> {
         self.lock().first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Takes the first alarm whose time has come.
-    pub(in crate::process) fn pop(&self, now: Instant) -> Option<Whom> {
+    /// Takes the first alarm if its moment has come.
+    pub(super) fn pop(&self, now: Instant) -> Option<Alarm<P>> {
         let mut alarms = self.lock();
         alarms.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
     }
 
-    /// Nothing under this lock can panic half way through a change.
-    fn lock(&self) -> MutexGuard<'_, Moments> {
+    /// Locks. Nothing under this lock can panic halfway through a change.
+    fn lock(&self) -> MutexGuard<'_, Moments<P>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

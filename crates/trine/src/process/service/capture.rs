@@ -18,7 +18,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, PipeReader, PipeWriter, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::sys::io::poll::Poll;
@@ -47,7 +47,7 @@ impl Capture {
     /// # Errors
     ///
     /// Says what was refused, and what to do.
-    pub(in crate::process) fn new() -> Result<(Capture, [PipeWriter; 2]), String> {
+    pub(super) fn new() -> Result<(Capture, [PipeWriter; 2]), String> {
         let explain = |error| limits::explain_missing("pipe for the output of a worker", &error);
         let reader = reader()?;
         let (out, stdout) = reader.open().map_err(explain)?;
@@ -70,14 +70,6 @@ impl Drop for Capture {
         if let Some(reader) = READER.get() {
             self.streams.iter().for_each(|stream| reader.close(stream));
         }
-    }
-}
-
-/// Makes `descriptors`, the worker's ends, the standard output and error of the calling process.
-pub(in crate::process) fn attach(descriptors: &[OwnedFd]) -> io::Result<()> {
-    match descriptors {
-        [stdout, stderr] => descriptors::become_output(stdout.as_fd(), stderr.as_fd()),
-        _ => Ok(()),
     }
 }
 

@@ -1,63 +1,62 @@
-//! One worker, as the service thread knows it: what it says through its connection.
+//! The socket of one worker, as the service thread reads it.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::process::pool::deferred::Received;
+use super::evidence::{Evidence, cause_of};
 use crate::process::pool::dispatcher::Dispatcher;
 use crate::process::pool::link::WorkerLink;
+use crate::process::pool::replies;
 use crate::process::wire::reader::{FrameReader, Stream};
 use crate::process::wire::{Frame, FrameKind};
-use crate::process::worker::limits::Evidence;
-use crate::sys::io::socket::Patience;
+use crate::sys::io::Blocking;
 use crate::sys::process::child::{self, Ended};
 use crate::task::Cause;
 
-pub(in crate::process) struct WorkerConnection {
-    pub(in crate::process) dispatcher: Arc<Dispatcher>,
-    pub(in crate::process) link: Arc<WorkerLink>,
+pub(super) struct WorkerConnection {
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) link: Arc<WorkerLink>,
     incoming: FrameReader,
-    /// Whether it has said that there is something in its ring.
-    pub(in crate::process) rung: bool,
-    /// Whether it has said that its stack is used up.
+    /// True if it has notified the service that there is something in its ring.
+    pub(super) rung: bool,
+    /// True if it has reported that its stack is used up.
     overflowed: bool,
-    /// Why it could not be made ready, if it said so.
+    /// The reason it gave for not becoming ready.
     refusal: Option<String>,
-    /// Why it was killed by the service, if it was.
+    /// The reason for which the service killed it.
     condemned: Option<String>,
 }
 
 impl WorkerConnection {
-    pub(in crate::process) fn new(
-        dispatcher: Arc<Dispatcher>,
-        link: Arc<WorkerLink>,
-        incoming: FrameReader,
-    ) -> WorkerConnection {
-        let (refusal, condemned) = (None, None);
+    pub(super) fn new(dispatcher: Arc<Dispatcher>, link: Arc<WorkerLink>) -> WorkerConnection {
         WorkerConnection {
             dispatcher,
             link,
-            incoming,
+            incoming: FrameReader::default(),
             rung: false,
             overflowed: false,
-            refusal,
-            condemned,
+            refusal: None,
+            condemned: None,
         }
     }
 
-    /// Takes what has come through its connection; `dead` says that no more can.
-    pub(in crate::process) fn receive(&mut self, scratch: &mut [u8], dead: bool) -> Stream {
-        let stream = self.incoming.receive(self.link.socket.as_fd(), scratch, Patience::Now);
+    /// Receives and acts on frames; `dead` says that no more can come.
+    pub(super) fn receive(&mut self, scratch: &mut [u8], dead: bool) -> Stream {
+        let stream = self.incoming.receive(self.link.socket.as_fd(), scratch, Blocking::No);
         while let Some(frame) = self.incoming.ready.pop_front() {
-            if let Err(reason) = self.hear(frame, dead) {
+            if let Err(reason) = self.handle(frame, dead) {
                 return Stream::Broken(reason);
             }
         }
         stream
     }
 
-    /// Acts on one frame; `Err` if no worker of ours would send it.
-    fn hear(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
+    /// Acts on one frame.
+    ///
+    /// # Errors
+    ///
+    /// No intact worker would send it.
+    fn handle(&mut self, frame: Frame, dead: bool) -> Result<(), String> {
         let Frame { head, body, descriptors, .. } = frame;
         match head.kind {
             FrameKind::Ready if dead => {}
@@ -65,8 +64,8 @@ impl WorkerConnection {
             FrameKind::Overflow => self.overflowed = true,
             FrameKind::Bell if head.task == 0 => self.rung = true,
             FrameKind::Bell => {
-                // It had nothing to do, and all that it has answered before is there.
-                self.link.hear_all(&self.dispatcher, dead);
+                // It was idle when it sent this, and all of its earlier replies are there.
+                replies::receive_all(&self.dispatcher, &self.link, dead);
                 if self.dispatcher.is_first(self.link.id, head.task) {
                     return Err("it has lost its task, or the answer to it".into());
                 }
@@ -77,11 +76,8 @@ impl WorkerConnection {
             FrameKind::Value | FrameKind::Failed | FrameKind::Refused | FrameKind::Progress => {
                 // A worker that refuses a task ends.
                 let dead = dead || head.kind == FrameKind::Refused;
-                let answer = Received { head, body: &body, descriptors };
-                let (ended, wrong) =
-                    self.dispatcher.answered(&self.link, [answer].into_iter(), dead);
-                ended.settle(&self.dispatcher, &self.link.service);
-                return wrong.map_or(Ok(()), Err);
+                let reply = (head, &*body, descriptors);
+                return replies::deliver(&self.dispatcher, &self.link, reply, dead);
             }
             FrameKind::Setup | FrameKind::Run | FrameKind::OnSocket => {
                 return Err(format!("it sent {:?}, which only masters do", head.kind));
@@ -90,14 +86,14 @@ impl WorkerConnection {
         Ok(())
     }
 
-    /// Ends a worker that is no use any more.
-    pub(in crate::process) fn condemn(&mut self, reason: String) {
+    /// Kills a worker that is of no use any more.
+    pub(super) fn condemn(&mut self, reason: String) {
         self.condemned.get_or_insert(reason);
         child::kill(&self.link.pidfd);
     }
 
-    /// Why a task that it had begun has no value.
-    pub(in crate::process) fn cause(&self, ended: Ended, evidence: Evidence) -> Cause {
+    /// Returns the cause of failure for a task that it had begun.
+    pub(super) fn cause(&self, ended: Ended, evidence: Evidence) -> Cause {
         if self.overflowed {
             return Cause::StackOverflow;
         }
@@ -108,18 +104,5 @@ impl WorkerConnection {
             return Cause::Lost { reason: reason.clone() };
         }
         cause_of(ended, evidence)
-    }
-}
-
-/// What a process that has ended so leaves a task with.
-pub(in crate::process) fn cause_of(ended: Ended, evidence: Evidence) -> Cause {
-    match ended {
-        Ended::Exited(code) => Cause::Exited { code },
-        Ended::Signaled { signal, core_dumped } => evidence.cause(signal, core_dumped),
-        Ended::Unknown => Cause::Lost {
-            reason: "it has ended, and other code of this program has taken the answer how: it \
-                         ignores SIGCHLD or waits for any child"
-                .into(),
-        },
     }
 }

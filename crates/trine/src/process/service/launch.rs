@@ -6,43 +6,44 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::template::TemplateSpec;
+use super::spec::TemplateSpec;
+use crate::process::wire::Handshake;
 use crate::process::wire::board::Board;
-use crate::process::wire::{Handshake, Preload};
 use crate::process::worker::entry;
-use crate::sys::io::socket::{self, Patience};
+use crate::process::worker::setup::Preload;
+use crate::sys::io::{Blocking, socket};
 use crate::sys::process::{child, image, spawn};
 use crate::sys::{limits, random};
 
 /// A running template, as its master knows it.
-pub(in crate::process) struct TemplateProcess {
+pub(super) struct TemplateProcess {
     /// The master's own number of it.
-    pub(in crate::process) id: u64,
-    pub(in crate::process) pid: u32,
-    pub(in crate::process) socket: OwnedFd,
-    pub(in crate::process) pidfd: OwnedFd,
-    pub(in crate::process) board: Arc<Board>,
+    pub(super) id: u64,
+    pub(super) pid: u32,
+    pub(super) socket: OwnedFd,
+    pub(super) pidfd: OwnedFd,
+    pub(super) board: Arc<Board>,
     /// Whether it has said that it is ready.
-    pub(in crate::process) greeted: bool,
+    pub(super) greeted: bool,
     /// Whether it has forked a worker.
-    pub(in crate::process) has_forked: bool,
+    pub(super) has_forked: bool,
     /// Since when its master waits for its next word, if it does.
-    pub(in crate::process) awaited: Option<Instant>,
+    pub(super) awaited: Option<Instant>,
     /// Whether it was killed because that did not come in time.
-    pub(in crate::process) overdue: bool,
+    pub(super) overdue: bool,
     /// Whether its master has ended it.
-    pub(in crate::process) dismissed: bool,
+    pub(super) dismissed: bool,
 }
 
 impl TemplateProcess {
     /// Whether workers may be asked of it. What it is asked before it is ready takes descriptors as
     /// long as its preload runs, so only one without a preload is.
-    pub(in crate::process) fn takes_requests(&self, origin: &TemplateSpec) -> bool {
-        !self.dismissed && !self.overdue && (self.greeted || origin.preload().is_none())
+    pub(super) fn takes_requests(&self, spec: &TemplateSpec) -> bool {
+        !self.dismissed && !self.overdue && (self.greeted || spec.preload().is_none())
     }
 
     /// Ends it, whatever it does.
-    pub(in crate::process) fn dismiss(&mut self) {
+    pub(super) fn dismiss(&mut self) {
         self.dismissed = true;
         child::kill(&self.pidfd);
     }
@@ -53,7 +54,7 @@ impl TemplateProcess {
 /// # Errors
 ///
 /// Says why not, and what to do.
-pub(in crate::process) fn start(id: u64, origin: &TemplateSpec) -> Result<TemplateProcess, String> {
+pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, String> {
     check_program()?;
     let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
     let (ours, theirs) =
@@ -62,15 +63,15 @@ pub(in crate::process) fn start(id: u64, origin: &TemplateSpec) -> Result<Templa
         Board::create().map_err(refused("shared memory for the template process"))?;
     let token = random::token().map_err(refused("random number for the template process"))?;
     let fingerprint = image::fingerprint();
-    let setup = postcard::to_stdvec(origin.setup()).expect("strings only");
-    let preload = origin.preload().map(|function| Preload { function, setup: setup.len() });
+    let setup = postcard::to_stdvec(spec.setup()).expect("strings only");
+    let preload = spec.preload().map(|function| Preload { function, setup: setup.len() });
     let handshake = Handshake { token, fingerprint, master: std::process::id() };
     let packet = postcard::to_stdvec(&(handshake, &preload)).expect("numbers only");
     // Written before the template exists, so that it never has to wait for it.
-    socket::send_packet(&ours, &packet, &[memory.as_fd()], Patience::Now)
+    socket::send_packet(&ours, &packet, &[memory.as_fd()], Blocking::No)
         .map_err(refused("handshake with the template process"))?;
     if preload.is_some() {
-        socket::send_packet(&ours, &setup, &[], Patience::Now)
+        socket::send_packet(&ours, &setup, &[], Blocking::No)
             .map_err(refused("room for the environment of preload"))?;
     }
     crash_point!("master: handshake written, template not started");

@@ -13,29 +13,29 @@ use crate::sys::io::socket;
 use crate::sys::limits;
 
 #[derive(Default)]
-pub(in crate::process) struct Spare {
+pub(super) struct Spare {
     connection: Option<(OwnedFd, OwnedFd)>,
-    lines: Option<(MasterRings, OwnedFd)>,
+    rings: Option<(MasterRings, OwnedFd)>,
 }
 
 impl Spare {
     /// Both ends of a connection.
-    pub(in crate::process) fn connection(&mut self) -> io::Result<(OwnedFd, OwnedFd)> {
+    pub(super) fn connection(&mut self) -> io::Result<(OwnedFd, OwnedFd)> {
         self.connection.take().map_or_else(socket::stream_pair, Ok)
     }
 
     /// As [`rings::create`].
-    pub(in crate::process) fn lines(&mut self) -> io::Result<(MasterRings, OwnedFd)> {
-        self.lines.take().map_or_else(rings::create, Ok)
+    pub(super) fn rings(&mut self) -> io::Result<(MasterRings, OwnedFd)> {
+        self.rings.take().map_or_else(rings::create, Ok)
     }
 
     /// Makes what is missing.
-    pub(in crate::process) fn fill(&mut self) {
+    pub(super) fn fill(&mut self) {
         if self.connection.is_none() {
             self.connection = socket::stream_pair().ok().filter(|(_, theirs)| is_cheap(theirs));
         }
-        if self.lines.is_none() {
-            self.lines = rings::create().ok().filter(|(_, memory)| is_cheap(memory));
+        if self.rings.is_none() {
+            self.rings = rings::create().ok().filter(|(_, memory)| is_cheap(memory));
         }
     }
 }

@@ -5,21 +5,20 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::capture::Capture;
-use super::connection::cause_of;
+use super::children::Children;
+use super::evidence::{Evidence, cause_of};
 use super::launch::{self, TemplateProcess};
-use super::spawner::Births;
+use super::spec::TemplateSpec;
 use crate::process::pool::dispatcher::Dispatcher;
 use crate::process::pool::link::WorkerLink;
-use crate::process::task::hook::Hook;
 use crate::process::wire::board::{SLOTS, WorkerSlot};
 use crate::process::wire::rings::MasterRings;
-use crate::process::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateSays};
-use crate::process::worker::limits::Evidence;
-use crate::process::worker::setup::Setup;
-use crate::sys::io::socket::{self, Packet, Patience};
+use crate::process::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateReply};
+use crate::sys::io::Blocking;
+use crate::sys::io::socket::{self, Packet};
 use crate::sys::limits;
 use crate::sys::process::child::{self, Ended};
 
@@ -27,59 +26,24 @@ use crate::sys::process::child::{self, Ended};
 /// against a limit, and each of them holds two of this process.
 const AT_ONCE: usize = 32;
 /// After how many templates in a row that died before they had forked a worker no more are started.
-const MOST_STILLBORN: usize = 3;
-
-/// What a template is before it forks: the plain program by default, or what a preload has made of it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::process) struct TemplateSpec {
-    preload: Option<Hook>,
-    /// What is done before the preload.
-    setup: Setup,
-    /// How long it may take to be ready, and to answer.
-    bound: Option<Duration>,
-}
-
-impl TemplateSpec {
-    /// That of workers with this preload and set-up, whose template may take so long.
-    pub(in crate::process) fn new(
-        preload: Option<Hook>,
-        setup: &Setup,
-        bound: Option<Duration>,
-    ) -> TemplateSpec {
-        let setup = preload.map(|_| setup.for_template()).unwrap_or_default();
-        TemplateSpec { preload, setup, bound }
-    }
-
-    /// Whether it is that of everybody who wants nothing special; its template stays for good.
-    fn is_plain(&self) -> bool {
-        self.preload.is_none() && self.bound.is_none()
-    }
-
-    pub(in crate::process) fn preload(&self) -> Option<Hook> {
-        self.preload
-    }
-
-    pub(in crate::process) fn setup(&self) -> &Setup {
-        &self.setup
-    }
-}
+const MOST_FAILED_STARTS: usize = 3;
 
 /// The templates of one origin, one after the other, and the workers that are asked of them.
-pub(in crate::process) struct Template {
-    pub(in crate::process) origin: Arc<TemplateSpec>,
-    template: Option<TemplateProcess>,
+pub(super) struct Template {
+    pub(super) spec: Arc<TemplateSpec>,
+    process: Option<TemplateProcess>,
     /// Workers wanted and not asked for yet: for whom, and how many.
     wanted: VecDeque<(Arc<Dispatcher>, usize)>,
     /// Workers asked for, by request.
     asked: HashMap<u64, Asked>,
     /// Templates in a row that were to fork workers, and died before there was one.
-    failed_starts: Vec<Stillborn>,
+    failed_starts: Vec<FailedStart>,
     /// Crews that have not ended, unless it is the plain program's.
     dispatchers: Vec<Arc<Dispatcher>>,
 }
 
 /// How a template died that has forked nobody.
-struct Stillborn {
+struct FailedStart {
     ended: Ended,
     greeted: bool,
     overdue: bool,
@@ -90,8 +54,8 @@ struct Asked {
     /// For whom; none if nobody wants it any more.
     dispatcher: Option<Arc<Dispatcher>>,
     socket: OwnedFd,
-    place: WorkerSlot,
-    lines: Option<MasterRings>,
+    slot: WorkerSlot,
+    rings: Option<MasterRings>,
     capture: Option<Capture>,
 }
 
@@ -106,10 +70,10 @@ enum NotAsked {
 }
 
 impl Template {
-    pub(in crate::process) fn new(origin: Arc<TemplateSpec>) -> Template {
+    pub(super) fn new(spec: Arc<TemplateSpec>) -> Template {
         Template {
-            origin,
-            template: None,
+            spec,
+            process: None,
             wanted: VecDeque::new(),
             asked: HashMap::new(),
             failed_starts: Vec::new(),
@@ -118,8 +82,8 @@ impl Template {
     }
 
     /// Notes workers that are wanted.
-    pub(in crate::process) fn order(&mut self, dispatcher: Arc<Dispatcher>, count: usize) {
-        if !self.origin.is_plain() && !self.has(&dispatcher) {
+    pub(super) fn want(&mut self, dispatcher: Arc<Dispatcher>, count: usize) {
+        if !self.spec.is_plain() && !self.has(&dispatcher) {
             self.dispatchers.push(Arc::clone(&dispatcher));
         }
         self.wanted.push_back((dispatcher, count));
@@ -130,23 +94,23 @@ impl Template {
     }
 
     /// Whether `id` is the number of its template.
-    pub(in crate::process) fn is_concerned(&self, id: u64) -> bool {
-        self.template.as_ref().is_some_and(|template| template.id == id)
+    pub(super) fn is_concerned(&self, id: u64) -> bool {
+        self.process.as_ref().is_some_and(|template| template.id == id)
     }
 
     /// Whether nobody needs it any more, and nothing of it is left.
-    pub(in crate::process) fn is_over(&self) -> bool {
-        !self.origin.is_plain() && self.dispatchers.is_empty() && self.template.is_none()
+    pub(super) fn is_over(&self) -> bool {
+        !self.spec.is_plain() && self.dispatchers.is_empty() && self.process.is_none()
     }
 
     /// The process id of its template.
-    pub(in crate::process) fn template_pid(&self) -> Option<u32> {
-        self.template.as_ref().map(|template| template.pid)
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|template| template.pid)
     }
 
     /// Takes back what is wanted for a dispatcher and no longer needed; `asked` for, too, if the template
     /// is not waited for any longer.
-    pub(in crate::process) fn withdraw(&mut self, dispatcher: &Arc<Dispatcher>, asked: bool) {
+    pub(super) fn withdraw(&mut self, dispatcher: &Arc<Dispatcher>, asked: bool) {
         self.wanted.retain_mut(|(whose, count)| {
             while *count > 0 && Arc::ptr_eq(whose, dispatcher) && dispatcher.withdraw() {
                 *count -= 1;
@@ -163,11 +127,11 @@ impl Template {
     }
 
     /// A dispatcher has ended. The template of the last one ends as well, unless it is the plain program's.
-    pub(in crate::process) fn left(&mut self, dispatcher: &Arc<Dispatcher>) {
+    pub(super) fn left(&mut self, dispatcher: &Arc<Dispatcher>) {
         if self.has(dispatcher) {
             self.dispatchers.retain(|known| !Arc::ptr_eq(known, dispatcher));
             if self.dispatchers.is_empty()
-                && let Some(template) = &mut self.template
+                && let Some(template) = &mut self.process
             {
                 template.dismiss();
             }
@@ -175,7 +139,7 @@ impl Template {
     }
 
     /// Asks for as many of the wanted workers as may be under way.
-    pub(in crate::process) fn pump(&mut self, births: &mut Births) {
+    pub(super) fn pump(&mut self, children: &mut Children) {
         while self.asked.len() < AT_ONCE
             && let Some((dispatcher, count)) = self.wanted.pop_front()
         {
@@ -185,52 +149,57 @@ impl Template {
             if dispatcher.withdraw() {
                 continue;
             }
-            let asked = self.ask(&dispatcher, births);
-            births.spare.fill();
+            let asked = self.ask(&dispatcher, children);
+            children.spare.fill();
             match asked {
                 Ok(()) => {}
-                Err(NotAsked::Because(reason)) => births.refuse(&dispatcher, reason),
+                Err(NotAsked::Because(reason)) => dispatcher.refused(reason),
                 Err(NotAsked::Yet) => {
                     self.wanted.push_front((dispatcher, 1));
                     break;
                 }
                 Err(NotAsked::NorOthers(reason)) => {
                     self.wanted.push_front((dispatcher, 1));
-                    self.refuse_all(&reason, births);
+                    self.refuse_all(&reason);
                 }
             }
         }
     }
 
-    fn ask(&mut self, dispatcher: &Arc<Dispatcher>, births: &mut Births) -> Result<(), NotAsked> {
-        if self.template.is_none() {
-            self.template = Some(self.start_template(births)?);
+    fn ask(
+        &mut self,
+        dispatcher: &Arc<Dispatcher>,
+        children: &mut Children,
+    ) -> Result<(), NotAsked> {
+        if self.process.is_none() {
+            self.process = Some(self.start_template(children)?);
         }
-        let template = self.template.as_mut().expect("there is one now");
-        if !template.takes_requests(&self.origin) {
+        let template = self.process.as_mut().expect("there is one now");
+        if !template.takes_requests(&self.spec) {
             return Err(NotAsked::Yet);
         }
-        let Some(place) = template.board.take() else {
+        let Some(slot) = template.board.take() else {
             let reason = format!("{SLOTS} workers live, as many as trine serves");
             return Err(NotAsked::Because(reason));
         };
-        let (socket, theirs) = births.spare.connection().map_err(|error| {
+        let (socket, theirs) = children.spare.connection().map_err(|error| {
             let reason = limits::explain_missing("socket for a worker process", &error);
             NotAsked::Because(reason)
         })?;
-        let lines =
-            dispatcher.has_lines().then(|| births.spare.lines()).transpose().map_err(|error| {
+        let rings = dispatcher.has_rings().then(|| children.spare.rings()).transpose().map_err(
+            |error| {
                 let reason = limits::explain_missing("shared memory for a worker process", &error);
                 NotAsked::Because(reason)
-            })?;
+            },
+        )?;
         crash_point!("master: descriptors of a worker made, fork not asked for");
-        let (lines, memory) = lines.unzip();
+        let (rings, memory) = rings.unzip();
         let capture = dispatcher.captures().then(Capture::new).transpose();
         let (capture, outputs) = capture.map_err(NotAsked::Because)?.unzip();
         let request = ForkRequest {
-            request: births.number(),
-            place: place.number,
-            has_lines: lines.is_some(),
+            request: children.number(),
+            slot: slot.number,
+            has_rings: rings.is_some(),
             captures: capture.is_some(),
             awaits_setup: dispatcher.setup().is_some(),
         };
@@ -238,14 +207,14 @@ impl Template {
         let outputs = outputs.iter().flatten().map(AsFd::as_fd);
         let theirs: Vec<_> =
             [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).chain(outputs).collect();
-        match socket::send_packet(&template.socket, &packet, &theirs, Patience::Now) {
+        match socket::send_packet(&template.socket, &packet, &theirs, Blocking::No) {
             Ok(()) => {
                 crash_point!("master: fork asked for");
                 template.awaited.get_or_insert_with(Instant::now);
                 let dispatcher = Some(Arc::clone(dispatcher));
                 self.asked
-                    .insert(request.request, Asked { dispatcher, socket, place, lines, capture });
-                births.spare.fill();
+                    .insert(request.request, Asked { dispatcher, socket, slot, rings, capture });
+                children.spare.fill();
                 Ok(())
             }
             // It has requests to answer, or is dead, which its pidfd will tell.
@@ -257,17 +226,17 @@ impl Template {
         }
     }
 
-    fn start_template(&mut self, births: &mut Births) -> Result<TemplateProcess, NotAsked> {
+    fn start_template(&mut self, children: &mut Children) -> Result<TemplateProcess, NotAsked> {
         if let [.., last] = &self.failed_starts[..]
-            && self.failed_starts.len() >= MOST_STILLBORN
+            && self.failed_starts.len() >= MOST_FAILED_STARTS
         {
-            let reason = self.explain_stillborn(last);
+            let reason = self.explain_failed_start(last);
             // The next task tries again.
             self.failed_starts.clear();
             return Err(NotAsked::NorOthers(reason));
         }
-        let template = launch::start(births.number(), &self.origin).map_err(NotAsked::Because)?;
-        let poll = &births.service.poll;
+        let template = launch::start(children.number(), &self.spec).map_err(NotAsked::Because)?;
+        let poll = &children.service.poll;
         let watched = poll
             .add(&template.socket, template.id * 2)
             .and_then(|()| poll.add(&template.pidfd, template.id * 2 + 1));
@@ -281,20 +250,20 @@ impl Template {
         }
     }
 
-    fn explain_stillborn(&self, last: &Stillborn) -> String {
+    fn explain_failed_start(&self, last: &FailedStart) -> String {
         let who = "the template process (this program, started again)";
-        let (place, slow) = match self.origin.preload() {
+        let (place, slow) = match self.spec.preload() {
             Some(_) => (", in preload or before it", "its preload"),
             None => ("", "an initialiser of the program"),
         };
-        if let (true, Some(bound)) = (last.overdue, self.origin.bound) {
+        if let (true, Some(bound)) = (last.overdue, self.spec.bound()) {
             let (what, why) = if last.greeted {
                 ("did not answer", String::new())
             } else {
                 ("was not ready", format!("{slow} hangs or takes longer, or "))
             };
             return format!(
-                "{who} failed {MOST_STILLBORN} times in a row; the last time it {what} within {bound:?} \
+                "{who} failed {MOST_FAILED_STARTS} times in a row; the last time it {what} within {bound:?} \
                  (`start_timeout`) and was killed: {why}somebody has stopped it (SIGSTOP); allow more \
                  time, or see where it waits"
             );
@@ -306,138 +275,135 @@ impl Template {
         };
         let how = cause_of(last.ended, Evidence::default());
         format!(
-            "{who} died {MOST_STILLBORN} times before {when}; the last time, {how}; what it wrote to \
+            "{who} died {MOST_FAILED_STARTS} times before {when}; the last time, {how}; what it wrote to \
              standard error may tell why"
         )
     }
 
     /// When its template has to have said its next word.
-    pub(in crate::process) fn due(&self) -> Option<Instant> {
-        let template = self.template.as_ref().filter(|one| !one.overdue && !one.dismissed)?;
-        template.awaited?.checked_add(self.origin.bound?)
+    pub(super) fn due(&self) -> Option<Instant> {
+        let template = self.process.as_ref().filter(|one| !one.overdue && !one.dismissed)?;
+        template.awaited?.checked_add(self.spec.bound()?)
     }
 
     /// Ends a template that takes too long.
-    pub(in crate::process) fn look(&mut self, now: Instant, births: &mut Births) {
-        let is_due = |lineage: &Template| lineage.due().is_some_and(|due| due <= now);
+    pub(super) fn check_deadline(&mut self, now: Instant, children: &mut Children) {
+        let is_due = |template: &Template| template.due().is_some_and(|due| due <= now);
         if is_due(self) {
             // What has come in time counts.
-            self.hear(births);
+            self.receive(children);
         }
         if is_due(self)
-            && let Some(template) = &mut self.template
+            && let Some(template) = &mut self.process
         {
             template.overdue = true;
             child::kill(&template.pidfd);
         }
     }
 
-    fn refuse_all(&mut self, reason: &str, births: &Births) {
+    fn refuse_all(&mut self, reason: &str) {
         for (dispatcher, count) in self.wanted.drain(..) {
             for _ in 0..count {
-                births.refuse(&dispatcher, reason.to_owned());
+                dispatcher.refused(reason.to_owned());
             }
         }
     }
 
     /// Receives what the template has sent.
-    pub(in crate::process) fn hear(&mut self, births: &mut Births) {
+    pub(super) fn receive(&mut self, children: &mut Children) {
         loop {
-            let Some(template) = &mut self.template else { return };
+            let Some(template) = &mut self.process else { return };
             let mut packet = [0; LONG_PACKET];
-            let received =
-                match socket::receive_packet(&template.socket, &mut packet, Patience::Now) {
-                    Ok(received) if received.len > 0 => received,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                    // The end. Its death follows; if it lives on without a master, it is of no use.
-                    Ok(_) | Err(_) => {
-                        births.service.poll.remove(&template.socket);
-                        child::kill(&template.pidfd);
-                        return;
-                    }
-                };
+            let received = match socket::receive_packet(&template.socket, &mut packet, Blocking::No)
+            {
+                Ok(received) if received.len > 0 => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The end. Its death follows; if it lives on without a master, it is of no use.
+                Ok(_) | Err(_) => {
+                    children.service.poll.remove(&template.socket);
+                    child::kill(&template.pidfd);
+                    return;
+                }
+            };
             match postcard::from_bytes(&packet[..received.len]) {
-                Ok(TemplateSays::Ready) => {
+                Ok(TemplateReply::Ready) => {
                     template.greeted = true;
                     template.awaited = (!self.asked.is_empty()).then(Instant::now);
                 }
-                Ok(TemplateSays::Unfit(reason)) => {
+                Ok(TemplateReply::Unfit(reason)) => {
                     template.dismiss();
                     self.failed_starts.clear();
                     // It has forked nobody: what was asked of it before it was ready is refused, too.
                     let asked =
                         self.asked.drain().filter_map(|(_, asked)| Some((asked.dispatcher?, 1)));
                     self.wanted.extend(asked);
-                    self.refuse_all(&reason, births);
+                    self.refuse_all(&reason);
                 }
-                Ok(TemplateSays::Forked(reply)) => self.forked(reply, received, births),
+                Ok(TemplateReply::Forked(reply)) => self.forked(reply, received, children),
                 Err(_) => {}
             }
         }
     }
 
     /// The template has answered a request.
-    fn forked(&mut self, reply: ForkReply, mut packet: Packet, births: &mut Births) {
+    fn forked(&mut self, reply: ForkReply, mut packet: Packet, children: &mut Children) {
         let Some(asked) = self.asked.remove(&reply.request) else { return };
-        if let Some(template) = &mut self.template {
+        if let Some(template) = &mut self.process {
             template.awaited = (!self.asked.is_empty()).then(Instant::now);
             template.has_forked |= reply.forked.is_ok();
         }
         if reply.forked.is_ok() {
             self.failed_starts.clear();
         }
-        let Asked { dispatcher, socket, place, lines, capture } = asked;
+        let Asked { dispatcher, socket, slot, rings, capture } = asked;
         let pid = match (reply.forked, &dispatcher) {
             (Ok(pid), _) => pid,
             (Err(number), Some(dispatcher)) => {
                 let error = io::Error::from_raw_os_error(number);
-                return births.refuse(dispatcher, limits::explain_refused_task("process", &error));
+                return dispatcher.refused(limits::explain_refused_task("process", &error));
             }
             (Err(_), None) => return,
         };
         crash_point!("master: fork answered, worker not known");
-        births.is_no_stray(pid);
+        children.is_no_stray(pid);
         let pidfd = packet.descriptors.pop();
         match (dispatcher, pidfd) {
             (Some(dispatcher), Some(pidfd)) => {
-                let (id, service) = (reply.request, Arc::clone(&births.service));
-                let shared = (lines, capture);
-                births.forked(
+                let (id, poll) = (reply.request, Arc::clone(&children.service.poll));
+                let shared = (rings, capture);
+                children.add(
                     dispatcher,
-                    WorkerLink::new((id, pid), (socket, pidfd), place, shared, service),
+                    WorkerLink::new((id, pid), (socket, pidfd), slot, shared, poll),
                 );
             }
             (Some(dispatcher), None) => {
                 // No descriptor was left to receive the handle with.
                 child::kill_and_wait(pid);
                 let error = limits::out_of_descriptors();
-                births.refuse(
-                    &dispatcher,
-                    limits::explain_missing("handle for a worker process", &error),
-                );
+                dispatcher.refused(limits::explain_missing("handle for a worker process", &error));
             }
             // Nobody wants it any more.
             (None, Some(pidfd)) => {
                 child::kill(&pidfd);
-                births.stray(pid, pidfd, Some(place));
+                children.add_stray(pid, pidfd, Some(slot));
             }
             (None, None) => child::kill_and_wait(pid),
         }
     }
 
     /// The template may have ended; what was asked of it is asked of the next. `true` if it has.
-    pub(in crate::process) fn reap(&mut self) -> bool {
-        let Some(template) = &self.template else { return false };
+    pub(super) fn reap(&mut self) -> bool {
+        let Some(template) = &self.process else { return false };
         let Some(ended) = child::reap(&template.pidfd) else { return false };
         let TemplateProcess { greeted, overdue, .. } = *template;
         let is_needed = !self.asked.is_empty() || !self.wanted.is_empty();
         if !template.has_forked && !template.dismissed && (!greeted || is_needed) {
-            self.failed_starts.push(Stillborn { ended, greeted, overdue });
+            self.failed_starts.push(FailedStart { ended, greeted, overdue });
         }
         // Dropping the sockets ends workers that were forked and not told of.
         let unanswered = self.asked.drain().filter_map(|(_, asked)| Some((asked.dispatcher?, 1)));
         self.wanted.extend(unanswered);
-        self.template = None;
+        self.process = None;
         true
     }
 }

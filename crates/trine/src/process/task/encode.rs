@@ -1,4 +1,4 @@
-//! From `spawn(arg, f)` to a task that can cross: in the caller, before anything is started.
+//! Turns `spawn(arg, f)` into a task that can cross; runs in the caller, before anything is sent.
 
 use std::os::fd::OwnedFd;
 use std::panic::Location;
@@ -9,107 +9,129 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::function::{self, CapturesNothing, CodecError, Function};
+use super::gather::Gather;
 use super::job::Job;
-use super::record::{Record, Remote};
-use crate::process::pool::chunk::{Chunk, ChunkRemote, Gather};
+use super::record::{Answer, Record, Submitted};
 use crate::process::wire::{self, Call, FrameKind};
 use crate::sys::clock;
 use crate::sys::io::socket::MOST_DESCRIPTORS;
-use crate::task::{Cause, CodecStage, Task, cancel, failure};
+use crate::task::{Backend, Cause, CodecStage, Task, cancel, failure};
 
-/// When the waits of a task end: by this process's clock, and by the one that all processes share.
-type Deadline = Option<(Instant, Duration)>;
-
-fn deadline() -> Deadline {
-    cancel::deadline()
-        .map(|own| (own, clock::monotonic() + own.saturating_duration_since(Instant::now())))
-}
-
-/// Makes the task and encodes its argument. No job comes back if that failed: the task has ended.
+/// Creates a task and encodes its argument. The handle that `handle` makes becomes the [`Task`].
 ///
-/// `limit` is how long it may run.
-pub(in crate::process) fn prepare<A, R, F>(
+/// `limit` is the time that the task may run. Returns no job if the argument could not be encoded:
+/// the task has ended then.
+pub(in crate::process) fn prepare<A, R, F, H>(
     (name, limit): (Option<Arc<str>>, Option<Duration>),
     location: &'static Location<'static>,
     arg: A,
     function: F,
     proof: CapturesNothing<F>,
+    handle: impl FnOnce(Record) -> H,
 ) -> (Task<R>, Option<Job>)
 where
     A: Serialize + DeserializeOwned + Send + 'static,
     R: Serialize + DeserializeOwned + Send + 'static,
     F: Fn(A) -> R + Copy + Send + 'static,
+    H: Backend<Raw = Answer, Value = R> + Submitted + 'static,
 {
-    let deadline = deadline();
     let call = Call {
         function: Function::of(function, proof).offset,
         location: function::location_offset(location),
         name: name.as_deref().map(str::to_owned),
-        deadline: deadline.map(|(_, shared)| shared),
+        deadline: None,
         limit,
         items: None,
     };
-    failure::install_hook();
-    let remote = Arc::new(Remote::new(name, location));
-    // SAFETY: a new task, and the one handle made of it.
-    let task = unsafe { Task::from_handle(Arc::clone(&remote)) };
-    // SAFETY: a new task, and the one job made of it.
-    let mut job = unsafe { Job::new(remote.clone()) };
-    job.deadline = deadline.map(|(own, _)| own);
-    let mut frame = begin(job.id(), &call);
-    match remote.record.call_or_fail(|| encode_argument(&mut frame, arg)) {
+    let (task, mut job, mut frame) = begin(call, || handle(Record::new(name, location)));
+    match job.record().call_or_fail(|| encode_argument(&mut frame, arg)) {
         Ok(descriptors) => {
             job.set_call(frame, descriptors);
             (task, Some(job))
         }
         Err(error) => {
-            job.settle(Err(error));
+            job.end(Err(error));
             (task, None)
         }
     }
 }
 
-/// As [`prepare`], for many arguments in one task.
-pub(in crate::process) fn prepare_chunk<A, R, F>(
+/// Like [`prepare`], for many arguments in one task.
+pub(in crate::process) fn prepare_chunk<A, R, F, H>(
     location: &'static Location<'static>,
     args: Vec<A>,
     function: F,
     proof: CapturesNothing<F>,
-) -> (Task<Chunk<R>>, Option<Job>)
+    handle: impl FnOnce(Record) -> H,
+) -> (Task<H::Value>, Option<Job>)
 where
     A: Serialize + DeserializeOwned + Send + 'static,
     R: Serialize + DeserializeOwned + Send + 'static,
     F: Fn(A) -> R + Copy + Send + 'static,
+    H: Backend<Raw = Answer> + Submitted + 'static,
+    H::Value: Send + 'static,
 {
-    let deadline = deadline();
     let call = Call {
         function: Function::of(function, proof).offset,
         location: function::location_offset(location),
         name: None,
-        deadline: deadline.map(|(_, shared)| shared),
+        deadline: None,
         limit: None,
         items: Some(args.len() as u32),
     };
-    failure::install_hook();
-    let remote = Arc::new(ChunkRemote::new(Record::new(None, location)));
-    // SAFETY: a new task, and the one handle made of it.
-    let task = unsafe { Task::from_handle(Arc::clone(&remote)) };
-    // SAFETY: a new task, and the one job made of it.
-    let mut job = unsafe { Job::new(remote.clone()) };
-    job.deadline = deadline.map(|(own, _)| own);
+    let (task, mut job, mut frame) = begin(call, || handle(Record::new(None, location)));
     let mut gather = Gather::new(args.len());
-    let mut frame = begin(job.id(), &call);
+    let descriptors = encode_items(&mut frame, args, job.record(), &mut gather);
+    job.set_call(frame, descriptors);
+    job.items = Some(Box::new(gather));
+    if let Some(answer) = job.answer(0) {
+        job.end(Ok(answer));
+        return (task, None);
+    }
+    (task, Some(job))
+}
+
+/// Creates a task, its job, and the beginning of its `RUN` frame.
+fn begin<H>(mut call: Call, handle: impl FnOnce() -> H) -> (Task<H::Value>, Job, Vec<u8>)
+where
+    H: Backend<Raw = Answer> + Submitted + 'static,
+{
+    let deadline = cancel::deadline();
+    // By the clock that all processes share.
+    call.deadline =
+        deadline.map(|own| clock::monotonic() + own.saturating_duration_since(Instant::now()));
+    failure::install_hook();
+    let handle = Arc::new(handle());
+    // SAFETY: a new task, and the only handle made of it.
+    let task = unsafe { Task::from_backend(Arc::clone(&handle)) };
+    // SAFETY: a new task, and the only job made of it.
+    let mut job = unsafe { Job::new(handle) };
+    job.deadline = deadline;
+    let frame = wire::begin(FrameKind::Run, job.id());
+    let frame = postcard::to_extend(&call, frame).expect("numbers and a string");
+    (task, job, frame)
+}
+
+/// Appends the encoded arguments to `frame`, and returns the descriptors that belong to them.
+///
+/// An argument that cannot be sent is marked in `gather`, and a head without bytes takes its place.
+fn encode_items<A: Serialize>(
+    frame: &mut Vec<u8>,
+    args: Vec<A>,
+    record: &Record,
+    gather: &mut Gather,
+) -> Vec<OwnedFd> {
     let mut all = Vec::new();
     let mut args = args.into_iter().enumerate();
     let (mut item, mut argument) = (0, frame.len());
-    // An encoder that panics ends the call, and the next one goes on behind its argument.
-    while let Err(error) = remote.record.call(|| {
+    // An encoder that panics ends the call; the next call goes on behind its argument.
+    while let Err(error) = record.call(|| {
         for (index, arg) in args.by_ref() {
             item = index as u32;
             let start = frame.len();
             frame.extend_from_slice(&wire::item_head(None));
             argument = frame.len();
-            let encoded = encode_argument(&mut frame, arg);
+            let encoded = encode_argument(frame, arg);
             let encoded = encoded.map_err(CodecError::into_cause).and_then(|own| {
                 let room = MOST_DESCRIPTORS - all.len();
                 if own.len() <= room { Ok(own) } else { Err(too_many(own.len(), room)) }
@@ -117,7 +139,7 @@ where
             match encoded {
                 Ok(_) if frame.len() - argument >= u32::MAX as usize => {
                     frame.truncate(argument);
-                    gather.absent(item, remote.record.error(too_long()));
+                    gather.absent(item, record.error(too_long()));
                 }
                 Ok(mut own) => {
                     let head = wire::item_head(Some((frame.len() - argument, own.len())));
@@ -126,7 +148,7 @@ where
                 }
                 Err(cause) => {
                     frame.truncate(argument);
-                    gather.absent(item, remote.record.error(cause));
+                    gather.absent(item, record.error(cause));
                 }
             }
         }
@@ -134,13 +156,7 @@ where
         frame.truncate(argument);
         gather.absent(item, error);
     }
-    job.set_call(frame, all);
-    job.many = Some(Box::new(gather));
-    if let Some(answer) = job.answer(0) {
-        job.settle(Ok(answer));
-        return (task, None);
-    }
-    (task, Some(job))
+    all
 }
 
 fn too_many(count: usize, room: usize) -> Cause {
@@ -157,14 +173,10 @@ fn too_long() -> Cause {
     Cause::Codec { stage, message }
 }
 
-fn begin(task: u64, call: &Call) -> Vec<u8> {
-    postcard::to_extend(call, wire::begin(FrameKind::Run, task)).expect("numbers and a string")
-}
-
-/// Pushes the encoded argument behind `frame`; called on behalf of the task.
+/// Appends the encoded argument to `frame`; called as the task.
 fn encode_argument<A: Serialize>(frame: &mut Vec<u8>, arg: A) -> Result<Vec<OwnedFd>, CodecError> {
     let encoded = function::encode(frame, &arg, CodecStage::EncodeArgument);
-    // The caller's value has done its work; should its drop panic, that is the task's as well.
+    // Dropped here, so that a panic of its drop is the task's error as well.
     drop(arg);
     encoded
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::function::{self, CapturesNothing};
 use crate::sys::process::image;
 use crate::task::registry::{self, Entry};
-use crate::task::{Kind, failure};
+use crate::task::{Kind, failure, slot};
 
 /// Calls the function.
 type Trampoline = fn();
@@ -69,7 +69,7 @@ impl Hook {
         let location = location.unwrap_or_else(|| Location::caller());
         let entry = Entry::new(Kind::Process, Some(role.into()), location);
         entry.slot.set_os_id(process::id());
-        entry.slot.set_state(registry::RUNNABLE);
+        entry.slot.set_state(slot::RUNNABLE);
         registry::set_current(Some(entry.slot));
         let outcome = failure::catch(|| entry.slot.info(), trampoline);
         registry::set_current(None);

@@ -1,80 +1,78 @@
-//! A task on the master's side: the call as it will cross, and the one right to end the task.
+//! A task on the master's side: the call as it will cross, and the single right to end the task.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::gather::Gather;
 use super::record::{Answer, Record, Submitted};
-use crate::process::pool::chunk::Gather;
-use crate::process::pool::dispatcher::Dispatcher;
-use crate::process::pool::link::WorkerLink;
-use crate::process::service::alarms::{Key, Whom};
-use crate::process::service::{self, Service};
 use crate::process::wire::{FrameKind, Head, REST};
 use crate::sys::signal::SIGKILL;
 use crate::sys::signal::sigterm::SIGTERM;
-use crate::task::registry;
+use crate::task::slot;
 use crate::task::{Cause, Printed, TaskError};
 
-/// To how many workers a task is given that die before they begin it.
+/// The number of workers that may die before beginning a task until the task fails.
 const MOST_HANDED: u32 = 5;
 
-/// How long an answer may be on its way from a worker that has begun its next task.
+/// The time allowed for a reply from a worker that has begun its next task.
 const PUT_OFF: Duration = Duration::from_millis(100);
 
-/// A task that has not ended. Exactly one exists for each; it moves from queue to worker and back, and so keeps what few
-/// tasks have out of the way.
+/// A task that has not ended. Exactly one exists for each task. It moves from queue to worker and
+/// back, so it keeps behind pointers what few tasks have.
 pub(in crate::process) struct Job {
     /// `None` once the task has ended.
     task: Option<Arc<dyn Submitted>>,
     /// The `RUN` frame; kept until the end, as another worker may need it.
     call: Option<Arc<Vec<u8>>>,
-    /// The descriptors that belong to it.
+    /// The descriptors that belong to the frame.
     pub(in crate::process) descriptors: Descriptors,
-    /// The answers that have come, if it is a task of many arguments.
-    pub(in crate::process) many: Option<Box<Gather>>,
-    /// Where it stands in the ring of the worker that has it; `None` if it came through the socket.
-    pub(in crate::process) place: Option<u64>,
+    /// The replies received so far, for a task of many arguments.
+    pub(super) items: Option<Box<Gather>>,
+    /// The position in the ring of the worker that has it; `None` if it went through the socket.
+    pub(in crate::process) ring_position: Option<u64>,
     /// A `SETUP` frame for the worker that is forked for this task.
     pub(in crate::process) setup: Option<Arc<Vec<u8>>>,
-    /// To how many workers it was given.
-    pub(in crate::process) handed: u32,
-    /// The item that has crashed last, and for which time it runs now.
+    /// The number of workers that it was handed to and that died before beginning it.
+    handed: u32,
+    /// The item that crashed last, and the number of its current run.
     tries: (u32, u32),
-    /// When the worker that has it was given it, and when it has begun there, as far as its limit wants to know.
+    /// The moments at which it was handed to its worker and was begun there; set if it has a limit.
     pub(in crate::process) handed_at: Option<Instant>,
     pub(in crate::process) begun_at: Option<Instant>,
-    /// When its time is up.
+    /// The end of the time allowed to the task, including its wait in the queue.
     pub(in crate::process) deadline: Option<Instant>,
-    /// How long it may go on after it was asked to end, if it is not as its dispatcher says.
+    /// The grace after a request to end; the dispatcher's if `None`.
     pub(in crate::process) grace: Option<Duration>,
-    /// What it has printed, if that is captured; known when it has failed.
+    /// The captured output; set when the task has failed.
     pub(in crate::process) printed: Option<Box<Printed>>,
-    /// That it was asked to end, at the worker that has it.
+    /// The request to end, if its worker was sent one.
     stop: Option<Box<Stop>>,
 }
 
-/// Those of one task; `None` if there are none.
+/// The descriptors of one task; `None` if there are none.
 pub(in crate::process) type Descriptors = Option<Arc<Vec<OwnedFd>>>;
 
-/// What becomes of a task whose worker has died.
+/// A moment at which the dispatcher looks at a task again: its deadline, or the end of its grace.
+pub(in crate::process) type TaskAlarm = (Instant, Arc<dyn Submitted>);
+
+/// The next step for a task whose worker has died.
 #[must_use]
 pub(in crate::process) enum Fate {
-    /// Another worker is to have it.
+    /// Goes to another worker.
     Goes,
-    /// It runs once more, for the time that this says.
+    /// Runs again; the number of the next run.
     RunsAgain(u32),
     Ends(Cause),
 }
 
-/// A task was asked to end.
+/// A request to end a task.
 struct Stop {
-    /// What it ends with.
+    /// The cause that the task ends with.
     cause: Cause,
-    /// When its worker is killed.
+    /// The moment at which the worker is killed.
     kill_at: Option<Instant>,
-    /// Whether it was put off.
+    /// True if the kill was put off once.
     put_off: bool,
     killed: bool,
 }
@@ -82,14 +80,14 @@ struct Stop {
 impl Job {
     /// # Safety
     ///
-    /// Called once for each task: a job is the one producer of its outcome.
+    /// Called once for each task: a job is the only producer of its outcome.
     pub(in crate::process) unsafe fn new(task: Arc<dyn Submitted>) -> Job {
         Job {
             task: Some(task),
             call: None,
             descriptors: None,
-            many: None,
-            place: None,
+            items: None,
+            ring_position: None,
             setup: None,
             handed: 0,
             tries: (0, 1),
@@ -102,171 +100,169 @@ impl Job {
         }
     }
 
-    /// Enters what is to be sent: the frame, whose arguments are there, and what goes with it.
-    pub(in crate::process) fn set_call(&mut self, mut frame: Vec<u8>, descriptors: Vec<OwnedFd>) {
+    /// Sets the frame, complete with its arguments, and the descriptors that belong to it.
+    pub(super) fn set_call(&mut self, mut frame: Vec<u8>, descriptors: Vec<OwnedFd>) {
         Head::of(FrameKind::Run, self.id()).write(&mut frame, descriptors.len());
         self.call = Some(Arc::new(frame));
         self.descriptors = (!descriptors.is_empty()).then(|| Arc::new(descriptors));
     }
 
-    /// The `RUN` frame.
+    /// Returns the `RUN` frame.
     pub(in crate::process) fn call(&self) -> &Arc<Vec<u8>> {
         self.call.as_ref().expect("set before it is submitted")
     }
 
     fn task(&self) -> &Arc<dyn Submitted> {
-        self.task.as_ref().expect("the task has not ended: `settle` consumes the job")
+        self.task.as_ref().expect("the task has not ended: `end` consumes the job")
     }
 
     pub(in crate::process) fn record(&self) -> &Record {
         self.task().record()
     }
 
-    /// The task's number.
+    /// Returns the task's number.
     pub(in crate::process) fn id(&self) -> u64 {
         self.record().id()
     }
 
-    /// Notes who has the task, for good.
-    pub(in crate::process) fn submitted_to(&self, dispatcher: &Arc<Dispatcher>) {
-        self.record().submitted_to.get_or_init(|| Arc::clone(dispatcher));
+    /// Returns the alarm that looks at the task at its deadline.
+    pub(in crate::process) fn deadline_alarm(&self) -> Option<TaskAlarm> {
+        Some((self.deadline?, Arc::clone(self.task())))
     }
 
-    /// Notes that a worker has the task now.
-    pub(in crate::process) fn given_to(&self, link: &WorkerLink) {
-        self.record().at_post.store(link.id, Relaxed);
+    /// Returns the moments at which alarms of the task may be set.
+    pub(in crate::process) fn alarms(&self) -> impl Iterator<Item = Instant> + use<> {
+        let kill_at = self.stop.as_ref().and_then(|stop| stop.kill_at);
+        [self.deadline, kill_at].into_iter().flatten()
     }
 
-    /// Notes that the worker has no other task before it.
-    pub(in crate::process) fn is_next(&self, link: &WorkerLink) {
+    /// Notes that this worker has the task now.
+    pub(in crate::process) fn given_to(&self, worker: u64) {
+        self.record().set_worker(worker);
+    }
+
+    /// Notes that the worker with this process id has no other task before it.
+    pub(in crate::process) fn is_next(&self, pid: u32) {
         let slot = self.record().core().entry.slot;
-        slot.set_os_id(link.pid);
-        slot.set_state(registry::RUNNABLE);
+        slot.set_os_id(pid);
+        slot.set_state(crate::task::slot::RUNNABLE);
     }
 
     /// Notes that no worker has the task any more.
     pub(in crate::process) fn taken_back(&mut self) {
         (self.handed_at, self.begun_at) = (None, None);
-        self.record().at_post.store(0, Relaxed);
+        self.record().set_worker(0);
         let slot = self.record().core().entry.slot;
-        slot.set_state(registry::NEW);
+        slot.set_state(slot::NEW);
         slot.set_os_id(0);
     }
 
-    /// How many tasks it counts as: each argument is one.
+    /// Returns the number of tasks that it counts as: each argument is one.
     pub(in crate::process) fn weight(&self) -> u64 {
-        self.many.as_ref().map_or(1, |many| many.len() as u64)
+        self.items.as_ref().map_or(1, |items| items.len() as u64)
     }
 
-    /// Whether the worker has an answer to give for this item.
+    /// Returns true if the worker may still reply to this item.
     pub(in crate::process) fn awaits(&self, item: u32) -> bool {
-        match &self.many {
-            Some(many) => many.awaits(item),
+        match &self.items {
+            Some(items) => items.awaits(item),
             None => item == 0 || item == REST,
         }
     }
 
-    /// The first item that is still to be run.
+    /// Returns the first item that has not run.
     pub(in crate::process) fn first_item(&self) -> u32 {
-        self.many.as_ref().map_or(0, |many| many.first_missing())
+        self.items.as_ref().map_or(0, |items| items.first_missing())
     }
 
-    /// Takes the value of an item that is awaited, and ends the task if it was the last.
+    /// Adds the value of an awaited item. Returns the task's result if that was the last item.
     pub(in crate::process) fn value(
         &mut self,
         head: &Head,
         value: &[u8],
         descriptors: Vec<OwnedFd>,
     ) -> Option<Answer> {
-        let Some(many) = &mut self.many else {
+        let Some(items) = &mut self.items else {
             return Some(Answer::One(value.to_vec(), descriptors));
         };
-        many.value(head.item, value, descriptors);
+        items.value(head.item, value, descriptors);
         self.answer(head.nanos)
     }
 
-    /// Notes that an item that is awaited, or the rest of them, has failed: what the task ends with, if that was
-    /// the last.
+    /// Adds the failure of an awaited item, or of all awaited items for [`REST`]. Returns the
+    /// task's result if that was the last item.
     pub(in crate::process) fn item_failed(
         &mut self,
         item: u32,
         cause: Cause,
     ) -> Option<Result<Answer, TaskError>> {
         let error = self.error(cause, item);
-        let Some(many) = &mut self.many else { return Some(Err(error)) };
-        many.failed(item, &error);
+        let Some(items) = &mut self.items else { return Some(Err(error)) };
+        items.failed(item, &error);
         self.answer(0).map(Ok)
     }
 
-    /// What a task of many arguments ends with, if it has all answers.
-    pub(in crate::process) fn answer(&mut self, nanos: u32) -> Option<Answer> {
-        let many = self.many.as_mut().filter(|many| many.is_complete())?;
-        Some(Answer::Many(many.take(nanos)))
+    /// Returns the result of a task of many arguments, if all replies are there.
+    pub(super) fn answer(&mut self, nanos: u32) -> Option<Answer> {
+        let items = self.items.as_mut().filter(|items| items.is_complete())?;
+        Some(Answer::Many(items.take(nanos)))
     }
 
-    /// Has the service look at the task when its time is up; under the dispatcher's lock.
-    pub(in crate::process) fn watch_deadline(&self, service: &Service) {
-        if let Some(deadline) = self.deadline {
-            service.set_alarm(deadline, Whom::Task(Arc::clone(self.task())));
-        }
-    }
-
-    /// Notes that the task was asked to end with `cause`, and has the service look again when
-    /// `grace` is over; under the dispatcher's lock. `false` if it was asked before.
+    /// Notes that the task was asked to end with `cause`, and adds an alarm for the end of its
+    /// grace. Returns false if it was asked before.
     pub(in crate::process) fn stop(
         &mut self,
         cause: Cause,
         grace: Duration,
-        service: &Service,
+        alarms: &mut Vec<TaskAlarm>,
     ) -> bool {
         if self.stop.is_some() {
             return false;
         }
         let kill_at = Instant::now().checked_add(self.grace.unwrap_or(grace));
-        if let Some(kill_at) = kill_at {
-            service.set_alarm(kill_at, Whom::Task(Arc::clone(self.task())));
-        }
+        alarms.extend(kill_at.map(|at| (at, Arc::clone(self.task()))));
         self.stop = Some(Box::new(Stop { cause, kill_at, put_off: false, killed: false }));
         true
     }
 
-    /// Whether the task was asked to end.
+    /// Returns true if the task was asked to end.
     pub(in crate::process) fn is_stopped(&self) -> bool {
         self.stop.is_some()
     }
 
-    /// Whether it was asked to end, and its grace is over.
+    /// Returns the cause that the task was asked to end with.
+    pub(in crate::process) fn stop_cause(&self) -> Option<&Cause> {
+        self.stop.as_ref().map(|stop| &stop.cause)
+    }
+
+    /// Returns true if the task was asked to end and its grace is over.
     pub(in crate::process) fn is_due(&self, now: Instant) -> bool {
         let kill_at = self.stop.as_ref().and_then(|stop| stop.kill_at);
         kill_at.is_some_and(|kill_at| kill_at <= now)
     }
 
-    /// Has the service look once more, a little later; `false` if it has done so before. Under the dispatcher's lock.
-    pub(in crate::process) fn put_off(&mut self, now: Instant, service: &Service) -> bool {
+    /// Puts the kill off once, and adds an alarm for it. Returns false if it was put off before.
+    pub(in crate::process) fn put_off(
+        &mut self,
+        now: Instant,
+        alarms: &mut Vec<TaskAlarm>,
+    ) -> bool {
         let task = Arc::clone(self.task());
         let Some(stop) = self.stop.as_mut().filter(|stop| !stop.put_off) else { return false };
         let kill_at = now + PUT_OFF;
         (stop.kill_at, stop.put_off) = (Some(kill_at), true);
-        service.set_alarm(kill_at, Whom::Task(task));
+        alarms.push((kill_at, task));
         true
     }
 
-    /// Notes that its worker is killed, with all that it has.
+    /// Notes that its worker is killed with all of its tasks.
     pub(in crate::process) fn killed(&mut self) {
         if let Some(stop) = &mut self.stop {
             stop.killed = true;
         }
     }
 
-    /// Has the worker told again that the task is to end: as long as it had another one before it, that one's
-    /// number stood on the board.
-    pub(in crate::process) fn tell_of_stop(&self, link: &WorkerLink) {
-        if let Some(stop) = &self.stop {
-            link.end_task(self.id(), &stop.cause);
-        }
-    }
-
-    /// What the task ends with when its worker says that it failed with `cause`.
+    /// Returns the cause of the task's failure when its worker reports `cause`.
     pub(in crate::process) fn cause_of_failure(&self, cause: Cause) -> Cause {
         match &self.stop {
             // The worker does not know the reason.
@@ -275,8 +271,10 @@ impl Job {
         }
     }
 
-    /// What becomes of the task when its worker has died of `cause`. `begun` is the item that the worker was at;
-    /// `is_first` that it would have begun this task next; an item runs again up to `retries` times.
+    /// Decides the fate of the task when its worker has died of `cause`.
+    ///
+    /// `begun` is the item that the worker had begun. `is_first` says that the worker would have
+    /// begun this task next. An item runs again up to `retries` times.
     pub(in crate::process) fn died_with_worker(
         &mut self,
         begun: Option<u32>,
@@ -290,7 +288,7 @@ impl Job {
             return Fate::Ends(stop.cause.clone());
         }
         match (self.goes_on(begun, is_first, cause, retries), &self.stop) {
-            // The item that crashed has its answer; the others are not to run any more.
+            // The item that crashed has its error; the others do not run any more.
             (Fate::Goes, Some(stop)) => Fate::Ends(stop.cause.clone()),
             (fate, _) => fate,
         }
@@ -298,19 +296,19 @@ impl Job {
 
     fn goes_on(&mut self, begun: Option<u32>, is_first: bool, cause: &Cause, retries: u32) -> Fate {
         self.handed += u32::from(is_first);
-        if let Some(many) = &mut self.many {
-            many.forget_behind_the_first();
+        if let Some(items) = &mut self.items {
+            items.forget_behind_the_first();
         }
         match begun {
             None if self.handed < MOST_HANDED => {
-                if self.many.is_some() {
+                if self.items.is_some() {
                     self.go_on_at(self.first_item());
                 }
                 Fate::Goes
             }
             None => Fate::Ends(cause.clone()),
             Some(item) if !self.awaits(item) => {
-                // Between two items.
+                // The worker died between two items.
                 self.handed += 1;
                 if self.handed >= MOST_HANDED {
                     return Fate::Ends(cause.clone());
@@ -327,45 +325,40 @@ impl Job {
         if attempt <= retries && cause.is_crash() && self.stop.is_none() {
             self.printed = None;
             self.tries = (item, attempt + 1);
-            if self.many.is_some() {
+            if self.items.is_some() {
                 self.go_on_at(self.first_item());
             }
             return Fate::RunsAgain(attempt + 1);
         }
-        if self.many.is_none() || item == REST {
+        if self.items.is_none() || item == REST {
             return Fate::Ends(cause.clone());
         }
         let error = self.error(cause.clone(), item);
-        let many = self.many.as_mut().expect("seen above");
-        many.failed(item, &error);
-        if many.is_complete() {
+        let items = self.items.as_mut().expect("seen above");
+        items.failed(item, &error);
+        if items.is_complete() {
             return Fate::Ends(cause.clone());
         }
         self.go_on_at(self.first_item());
         Fate::Goes
     }
 
-    /// What is told of an item that has failed.
+    /// Returns the error of an item that has failed, and takes the captured output for it.
     fn error(&mut self, cause: Cause, item: u32) -> TaskError {
         let error = self.record().error(cause).with_attempt(self.attempt(item));
         error.with_printed(self.printed.take().map(|printed| *printed))
     }
 
-    /// For which time the item runs, or has run.
+    /// Returns the number of the item's current or last run, from 1.
     fn attempt(&self, item: u32) -> u32 {
         let (last, attempt) = self.tries;
-        if item == last || self.many.is_none() { attempt } else { 1 }
+        if item == last || self.items.is_none() { attempt } else { 1 }
     }
 
-    /// Notes how far the task has come, for after its end.
-    pub(in crate::process) fn set_progress(&self, progress: f64) {
-        self.record().core().entry.slot.set_progress(progress);
-    }
-
-    /// Notes what the board says of how far the task has come.
-    pub(in crate::process) fn keep_progress(&self, link: &WorkerLink) {
-        if let Some(progress) = link.place.progress(self.id()) {
-            self.set_progress(progress);
+    /// Keeps the task's progress, if it is known, for after its end.
+    pub(in crate::process) fn keep_progress(&self, progress: Option<f64>) {
+        if let Some(progress) = progress {
+            self.record().core().entry.slot.set_progress(progress);
         }
     }
 
@@ -379,40 +372,29 @@ impl Job {
         }
     }
 
-    /// Ends the task; what has no answer yet has none.
+    /// Ends a task that was not submitted: every item fails.
+    ///
+    /// A submitted task is ended by its dispatcher, which also counts it.
     pub(in crate::process) fn fail(mut self, cause: Cause) {
         if let Some(result) = self.item_failed(REST, cause) {
             self.end(result);
         }
     }
 
-    /// Ends the task.
-    pub(in crate::process) fn settle(mut self, result: Result<Answer, TaskError>) {
-        self.end(result);
+    /// Ends the task and wakes its joiner.
+    pub(in crate::process) fn end(mut self, result: Result<Answer, TaskError>) {
+        self.complete(result);
     }
 
-    fn end(&mut self, result: Result<Answer, TaskError>) {
+    fn complete(&mut self, result: Result<Answer, TaskError>) {
         let Some(task) = self.task.take() else { return };
-        let kill_at = self.stop.as_ref().and_then(|stop| stop.kill_at);
-        let alarms = || [self.deadline, kill_at].into_iter().flatten();
-        // Before it has a dispatcher it has no alarms, and the service need not exist.
-        if alarms().next().is_some()
-            && task.record().dispatcher().is_some()
-            && let Ok(service) = service::get()
-        {
-            let key = Key::Task(task.record().id());
-            alarms().for_each(|at| service.unset_alarm(at, key));
-        }
-        if let Some(dispatcher) = task.record().dispatcher() {
-            dispatcher.note_end(&result);
-        }
-        // SAFETY: the job is the one producer, and has just given up its task for good.
+        // SAFETY: the job is the only producer, and has just given up its task.
         unsafe { task.record().core().complete(result) };
     }
 }
 
 impl Stop {
-    /// Whether a worker that died so died of having been asked to end.
+    /// Returns true if a worker that died of `cause` died of the request to end.
     fn is_behind(&self, cause: &Cause) -> bool {
         match cause {
             Cause::Signaled { signal, .. } => {
@@ -424,12 +406,13 @@ impl Stop {
 }
 
 impl Drop for Job {
-    /// No path of this crate drops a job that has not ended; if one did, nobody may wait for ever.
+    /// Ends a task that was dropped by mistake, so that its joiner does not wait forever. No path
+    /// of this crate drops a job that has not ended.
     fn drop(&mut self) {
         if self.task.is_some() {
             let reason = "trine has dropped the task; this is a mistake in trine".into();
             let info = self.record().core().entry.info();
-            self.end(Err(TaskError::new(Cause::Lost { reason }, Some(info))));
+            self.complete(Err(TaskError::new(Cause::Lost { reason }, Some(info))));
         }
     }
 }
@@ -439,21 +422,16 @@ mod tests {
     use std::panic::Location;
 
     use super::*;
-    use crate::process::pool::chunk::ChunkRemote;
-    use crate::process::service::connection::cause_of;
     use crate::process::wire;
-    use crate::process::worker::limits::Evidence;
-    use crate::sys::process::child::Ended;
 
     #[test]
     fn a_cancelled_task_whose_worker_crashes_is_not_given_to_another() {
-        let record = Record::new(None, Location::caller());
-        let task = Arc::new(ChunkRemote::<()>::new(record));
-        // SAFETY: a new task, and the one job made of it.
+        let task = Arc::new(Record::new(None, Location::caller()));
+        // SAFETY: a new task, and the only job made of it.
         let mut job = unsafe { Job::new(task.clone()) };
-        job.many = Some(Box::new(Gather::new(3)));
+        job.items = Some(Box::new(Gather::new(3)));
         job.set_call(wire::begin(FrameKind::Run, job.id()), Vec::new());
-        let crash = cause_of(Ended::Exited(7), Evidence::default());
+        let crash = Cause::Exited { code: 7 };
         assert!(matches!(job.died_with_worker(Some(0), true, &crash, 0), Fate::Goes));
         let cause = Cause::Cancelled { reason: None };
         job.stop = Some(Box::new(Stop { cause, kill_at: None, put_off: false, killed: false }));
@@ -461,7 +439,7 @@ mod tests {
         let Fate::Ends(cause) = fate else { panic!("it would go on") };
         job.fail(cause);
         // SAFETY: there is no other consumer.
-        let answer = unsafe { task.record.core().outcome.take() };
+        let answer = unsafe { task.core().outcome.take() };
         let Some(Ok(Answer::Many(answer))) = answer else { panic!("{answer:?}") };
         let ends: Vec<_> = answer.errors().map(|error| error.is_cancelled()).collect();
         assert_eq!(ends, [false, false, true]);

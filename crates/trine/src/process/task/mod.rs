@@ -6,10 +6,12 @@
 //! | `hook.rs` | the user's functions that run in a template or worker before its tasks |
 //! | `encode.rs` | a call from its function and argument |
 //! | `job.rs` | the task as the pool sees it, whatever its types |
-//! | `record.rs` | the outcome that the task's handle waits for |
+//! | `record.rs` | the typeless part of the task's handle: registry entry and outcome |
+//! | `gather.rs` | the replies to a task of many arguments |
 
 pub(super) mod encode;
 pub(super) mod function;
+pub(super) mod gather;
 pub(super) mod hook;
 pub(super) mod job;
 pub(super) mod record;

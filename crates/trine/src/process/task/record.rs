@@ -1,202 +1,113 @@
-//! The handle's side of a task: what is known of it, its dispatcher and its worker, and how its joiner waits.
+//! The typeless part of a task that its handle and its job share: registry entry, outcome, and
+//! place in the pool.
 
-use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
-use serde::de::DeserializeOwned;
+use super::function::CodecError;
+use super::gather::Gathered;
+use crate::task::registry;
+use crate::task::slot::Slot;
+use crate::task::{Cause, Core, Kind, TaskError, failure};
 
-use super::function;
-use crate::process::pool::chunk::{ChunkRemote, Gathered};
-use crate::process::pool::dispatcher::Dispatcher;
-use crate::process::pool::link::WorkerLink;
-use crate::process::service;
-use crate::task::registry::{self, Slot};
-use crate::task::{Cause, CodecStage, Core, Handle, Interrupted, Kind, TaskError, failure, park};
-
-/// What a `Task` of a process holds on to. The result waits encoded: it is decoded by the joiner,
-/// on whose thread an `R` may live.
-pub(in crate::process) struct Remote<R> {
-    pub(in crate::process) record: Record,
-    result: PhantomData<fn() -> R>,
-}
-
-/// A [`Remote`] without the result's type.
+/// The state of a task that does not depend on the type of its result.
 pub(in crate::process) struct Record {
     core: Core<Answer>,
-    /// Who has the task; none before it is submitted.
-    pub(in crate::process) submitted_to: OnceLock<Arc<Dispatcher>>,
-    /// Where it stands in the dispatcher's queue, or stood there last; used under the dispatcher's lock.
-    position: AtomicU64,
-    /// The worker that has it, by the number of its link; 0 for none. Written under the dispatcher's lock.
-    pub(in crate::process) at_post: AtomicU64,
+    /// The position in the dispatcher's queue, current or last; used under the dispatcher's lock.
+    queue_position: AtomicU64,
+    /// The number of the worker that has the task; 0 for none. Written under the dispatcher's lock.
+    worker: AtomicU64,
 }
 
-/// What a task ends with, encoded.
+/// The encoded result of a task.
 #[derive(Debug)]
 pub(in crate::process) enum Answer {
-    /// Of a task with one argument.
+    /// The result of a task with one argument, and the descriptors that belong to it.
     One(Vec<u8>, Vec<OwnedFd>),
-    /// Of a task with many.
+    /// The results of a task with many arguments.
     Many(Gathered),
 }
 
-impl<R> Remote<R> {
-    /// Enters the task in the registry.
-    pub(in crate::process) fn new(
-        name: Option<Arc<str>>,
-        location: &'static Location<'static>,
-    ) -> Remote<R> {
-        Remote { record: Record::new(name, location), result: PhantomData }
-    }
+/// A task handle with its result type erased, as a job holds it.
+pub(in crate::process) trait Submitted: Send + Sync {
+    fn record(&self) -> &Record;
 }
 
 impl Record {
-    /// Enters the task in the registry.
+    /// Creates a record, and enters the task in the registry.
     pub(in crate::process) fn new(
         name: Option<Arc<str>>,
         location: &'static Location<'static>,
     ) -> Record {
         let core = Core::new(Kind::Process, name, location);
-        let (position, at_post) = (AtomicU64::new(0), AtomicU64::new(0));
-        Record { core, submitted_to: OnceLock::new(), position, at_post }
+        Record { core, queue_position: AtomicU64::new(0), worker: AtomicU64::new(0) }
     }
 
     pub(in crate::process) fn core(&self) -> &Core<Answer> {
         &self.core
     }
 
-    /// The task's number.
+    /// Returns the task's number.
     pub(in crate::process) fn id(&self) -> u64 {
         self.core.entry.id().get()
     }
 
-    pub(in crate::process) fn dispatcher(&self) -> Option<&Arc<Dispatcher>> {
-        self.submitted_to.get()
+    pub(in crate::process) fn queue_position(&self) -> u64 {
+        self.queue_position.load(Relaxed)
     }
 
-    pub(in crate::process) fn position(&self) -> u64 {
-        self.position.load(Relaxed)
+    pub(in crate::process) fn set_queue_position(&self, position: u64) {
+        self.queue_position.store(position, Relaxed);
     }
 
-    pub(in crate::process) fn set_position(&self, position: u64) {
-        self.position.store(position, Relaxed);
+    /// Returns the number of the worker that has the task; 0 for none.
+    pub(in crate::process) fn worker(&self) -> u64 {
+        self.worker.load(Relaxed)
     }
 
-    /// The worker that has the task, by the number of its link; 0 for none.
-    pub(in crate::process) fn post(&self) -> u64 {
-        self.at_post.load(Relaxed)
+    pub(super) fn set_worker(&self, worker: u64) {
+        self.worker.store(worker, Relaxed);
     }
 
-    fn is_done(&self) -> bool {
+    pub(in crate::process) fn is_done(&self) -> bool {
         self.core.outcome.is_done()
     }
 
-    /// Asks the task to end.
-    pub(in crate::process) fn cancel(&self, reason: Option<Arc<str>>) {
-        if let Some(dispatcher) = self.dispatcher()
-            && !self.is_done()
-        {
-            dispatcher.stop(self, Cause::Cancelled { reason });
-        }
-    }
-
-    /// A joiner is about to wait: looks for answers itself as long as that pays.
-    pub(in crate::process) fn linger(&self) {
-        if let Some((dispatcher, link)) = self.link() {
-            link.linger(dispatcher, &|| self.is_done());
-        }
-    }
-
-    /// A joiner waits.
-    pub(in crate::process) fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
-        match self.link() {
-            Some((dispatcher, link)) => link.park(dispatcher, &|| self.is_done(), deadline),
-            None => park::wait(deadline),
-        }
-    }
-
-    /// None in a copy of the program, by `fork`: what it would take out of the rings is the other's.
-    fn link(&self) -> Option<(&Arc<Dispatcher>, Arc<WorkerLink>)> {
-        let dispatcher = self.submitted_to.get().filter(|_| service::get().is_ok())?;
-        Some((dispatcher, dispatcher.link(self.post())?))
-    }
-
-    /// How far the task says that it has come.
-    pub(in crate::process) fn progress(&self) -> Option<f64> {
-        let link = self.link();
-        let at_worker = link.and_then(|(_, link)| link.place.progress(self.id()));
-        at_worker.or_else(|| self.core.entry.slot.progress())
-    }
-
-    /// Calls code of the user (an encoder, a decoder) on behalf of the task; a panic is the task's.
+    /// Calls code of the user (an encoder, a decoder) as the task: a panic becomes the task's error.
     pub(in crate::process) fn call<T>(&self, function: impl FnOnce() -> T) -> Result<T, TaskError> {
-        in_the_name_of(&self.core, function)
-    }
-}
-
-impl<R: DeserializeOwned + Send + 'static> Handle for Remote<R> {
-    type Raw = Answer;
-    type Value = R;
-
-    fn core(&self) -> &Core<Answer> {
-        &self.record.core
-    }
-
-    fn finish(&self, answer: Answer) -> Result<R, TaskError> {
-        let Answer::One(bytes, descriptors) = answer else {
-            unreachable!("a task of one argument has one answer");
-        };
-        self.record.call_or_fail(|| function::decode(&bytes, descriptors, CodecStage::DecodeResult))
-    }
-
-    fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
-        self.record.cancel(reason);
-    }
-
-    fn linger(&self) {
-        self.record.linger();
-    }
-
-    fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
-        self.record.park(deadline)
-    }
-
-    fn progress(&self) -> Option<f64> {
-        self.record.progress()
-    }
-}
-
-fn in_the_name_of<T>(core: &Core<Answer>, function: impl FnOnce() -> T) -> Result<T, TaskError> {
-    /// Gives the caller its own name back.
-    struct Caller(Option<&'static Slot>);
-    impl Drop for Caller {
-        fn drop(&mut self) {
-            registry::set_current(self.0);
+        /// Restores the calling task.
+        struct Caller(Option<&'static Slot>);
+        impl Drop for Caller {
+            fn drop(&mut self) {
+                registry::set_current(self.0);
+            }
         }
+        let _caller = Caller(registry::current());
+        registry::set_current(Some(self.core.entry.slot));
+        failure::catch(|| Some(self.core.entry.info()), function)
     }
-    let _caller = Caller(registry::current());
-    registry::set_current(Some(core.entry.slot));
-    failure::catch(|| Some(core.entry.info()), function)
-}
 
-/// A [`Remote`] that can be shared without the result's type.
-pub(in crate::process) trait Submitted: Send + Sync {
-    fn record(&self) -> &Record;
-}
+    /// Like [`call`](Record::call), for code that may also fail.
+    pub(in crate::process) fn call_or_fail<T>(
+        &self,
+        function: impl FnOnce() -> Result<T, CodecError>,
+    ) -> Result<T, TaskError> {
+        self.call(function)?.map_err(|error| self.error(error.into_cause()))
+    }
 
-impl<R: DeserializeOwned + Send + 'static> Submitted for Remote<R> {
-    fn record(&self) -> &Record {
-        &self.record
+    /// Returns an error of this task.
+    pub(in crate::process) fn error(&self, cause: Cause) -> TaskError {
+        TaskError::new(cause, Some(self.core.entry.info()))
     }
 }
 
-impl<R: DeserializeOwned + Send + 'static> Submitted for ChunkRemote<R> {
+/// A task without a handle, for tests.
+#[cfg(test)]
+impl Submitted for Record {
     fn record(&self) -> &Record {
-        &self.record
+        self
     }
 }

@@ -1,26 +1,28 @@
-//! What master, template and workers say to each other.
+//! The protocol between master, template and workers.
 //!
 //! ```text
 //!   master ─► template   Handshake            once, written before the template is started
-//!          ─►            Setup                behind it, if the template has a preload
-//!          ◄─            Ready, or Unfit      once, when it is ready to fork, or never will be
+//!          ─►            Setup                after it, if the template has a preload
+//!          ◄─            Ready or Unfit       once: it is ready to fork, or never will be
 //!          ─►            ForkRequest + socket one for each worker
 //!          ◄─            Forked + pidfd       one for each request
 //!
-//!   master ─► worker     SETUP                before all else, if its pool wants one; before RUN, if its task does
+//!   master ─► worker     SETUP                before all else if its pool has one; before RUN if
+//!                                             its task has one
 //!          ─►            RUN                  one task
-//!          ─►            BELL                 there is something in its ring; with a task, as a question:
-//!                                             has it anything to do?
-//!          ◄─ worker     READY                it can take tasks, and has none; said once
+//!          ─►            BELL                 the worker's ring holds a record; with a task's
+//!                                             number, a query: has the worker anything to do?
+//!          ◄─ worker     READY                it can take tasks, and has none; sent once
 //!          ◄─            REFUSED              its SETUP has failed, or has made a task impossible
 //!          ◄─            VALUE or FAILED      one for each item of a RUN
-//!          ◄─            PROGRESS             before it, the last that the task has told of how far it is
-//!          ◄─            BELL                 there is something in the master's ring; with a task: no, nothing
+//!          ◄─            PROGRESS             before that, the last progress of the task
+//!          ◄─            BELL                 the master's ring holds a record; with a task's
+//!                                             number, the reply to a query: nothing to do
 //!          ◄─            OVERFLOW             from the fault handler: the stack is used up
 //! ```
 //!
-//! Packets (above) are whole or not there. Frames (below) travel through a stream of bytes: a head
-//! of 40 bytes, then a body whose length the head tells.
+//! A packet (above) arrives whole or not at all. Frames (below) travel through a stream of bytes: a
+//! head of 40 bytes, then a body whose length the head states.
 //!
 //! ```text
 //!   0        4        8                16               24     28      32            36
@@ -28,8 +30,8 @@
 //!   │ MAGIC  │ kind   │ task's number  │ body's length  │ item │ nanos │ descriptors │ 0
 //! ```
 //!
-//! Between a master and a worker of a pool, RUN, VALUE and FAILED travel through rings in shared memory (`ring.rs`)
-//! wherever they are short and carry no descriptors; a record has a head of 24 bytes:
+//! Between a master and a worker of a pool, RUN, VALUE and FAILED travel through rings in shared
+//! memory (`ring.rs`) if they are short and carry no descriptors. A record has a head of 24 bytes:
 //!
 //! ```text
 //!   0                8        12      16      20      24
@@ -37,39 +39,29 @@
 //!   │ task's number  │ kind   │ item  │ nanos │ 0     │ body …
 //! ```
 //!
-//! A RUN that is too long for the ring leaves a record ON_SOCKET there, so that tasks begin in the order in
-//! which they were given; answers are known by their numbers and need no order. Where not even that has room, the RUN
-//! is read when the ring is empty.
+//! A RUN that is too long for the ring leaves a record ON_SOCKET there, so tasks begin in the order
+//! in which they were handed over. Answers are matched by number and need no order. If the ring has
+//! no room even for that record, the worker reads the RUN once the ring is empty.
 //!
-//! A worker may die or go mad at any byte. So the master believes no head that makes no sense, and
-//! takes memory for a body only as its bytes arrive.
+//! A worker may die, or send corrupted bytes, at any point. So the master rejects every head that
+//! is invalid, and allocates memory for a body only as its bytes arrive.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::task::hook::Hook;
 use crate::task::{Backtrace, Cause, CodecStage, SourceLocation};
 
-/// Master to template, before `exec`: the proof that the variable in the environment is meant.
+/// Master to template, before `exec`: proves that the variable in the environment is genuine.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::process) struct Handshake {
     /// The number that the variable holds as well.
     pub(in crate::process) token: u128,
-    /// Of the program that the master runs.
+    /// Fingerprint of the program that the master runs.
     pub(in crate::process) fingerprint: u64,
     /// The master's process id.
     pub(in crate::process) master: u32,
-}
-
-/// Behind the handshake, in the same packet, if there is one: what the template runs before it is ready.
-/// The handshake itself stays as it is, so that a template of another build knows it for one.
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::process) struct Preload {
-    pub(in crate::process) function: Hook,
-    /// The length of the packet with the [`Setup`](crate::process::worker::setup::Setup) that follows.
-    pub(in crate::process) setup: usize,
 }
 
 /// Longest packet to a template, but for a `Setup`.
@@ -80,31 +72,31 @@ pub(in crate::process) const LONG_PACKET: usize = 4096;
 
 /// Template to master.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::process) enum TemplateSays {
+pub(in crate::process) enum TemplateReply {
     /// It has accepted the handshake and run its preload.
     Ready,
-    /// It cannot fork workers, for this reason, and ends.
+    /// It cannot fork workers, for this reason, and exits.
     Unfit(String),
-    /// The answer to a request. The worker's pidfd travels along if there is one.
+    /// The reply to a request. The worker's pidfd travels along if a worker was forked.
     Forked(ForkReply),
 }
 
-/// Master to template: fork. The worker's end of its socket travels along.
+/// Master to template: fork a worker. The worker's end of its socket travels along.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::process) struct ForkRequest {
-    /// Comes back in the reply.
+    /// A number that the reply repeats.
     pub(in crate::process) request: u64,
-    /// The worker's place on the board.
-    pub(in crate::process) place: u32,
-    /// Whether shared memory for rings comes along, behind the socket.
-    pub(in crate::process) has_lines: bool,
-    /// Whether its standard output and error come along, behind these.
+    /// The worker's slot on the board.
+    pub(in crate::process) slot: u32,
+    /// True if shared memory for rings travels along, after the socket.
+    pub(in crate::process) has_rings: bool,
+    /// True if pipes for standard output and error travel along, after these.
     pub(in crate::process) captures: bool,
-    /// Whether a `SETUP` comes before it is ready.
+    /// True if a `SETUP` comes before the worker is ready.
     pub(in crate::process) awaits_setup: bool,
 }
 
-/// Forked, or not.
+/// The outcome of a [`ForkRequest`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::process) struct ForkReply {
     pub(in crate::process) request: u64,
@@ -112,7 +104,7 @@ pub(in crate::process) struct ForkReply {
     pub(in crate::process) forked: Result<u32, i32>,
 }
 
-/// The body of `RUN` begins with this; the encoded argument follows.
+/// The beginning of the body of `RUN`; the encoded argument follows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::process) struct Call {
     /// Offset of the function's trampoline in the program's image.
@@ -120,22 +112,24 @@ pub(in crate::process) struct Call {
     /// Offset of the `Location` at which the task was spawned, if it lies in the image.
     pub(in crate::process) location: Option<u64>,
     pub(in crate::process) name: Option<String>,
-    /// When its waits end, by the clock that all processes share.
+    /// The time at which its waits end, by the clock that all processes share.
     pub(in crate::process) deadline: Option<Duration>,
-    /// How long it may run.
+    /// The time that it may run.
     pub(in crate::process) limit: Option<Duration>,
-    /// How many arguments follow, each behind a head of its own (see [`item_head`]); `None` for one without
-    /// a head.
+    /// The number of arguments that follow, each after a head of its own (see [`item_head`]);
+    /// `None` for one argument without a head.
     pub(in crate::process) items: Option<u32>,
 }
 
-/// What stands before each of many arguments: its length, and how many of the descriptors are its own.
-pub(in crate::process) const ITEM_HEAD: usize = 8;
+/// Length of the head before each of many arguments: the argument's length, and the number of its
+/// descriptors.
+const ITEM_HEAD: usize = 8;
 
-/// As a length: the argument could not be encoded, and its task has been told.
+/// The length of an argument that could not be encoded; its task has failed already.
 const ABSENT: u32 = u32::MAX;
 
-/// The head of an argument that is there, or of one that is not.
+/// Returns the head of an argument of this length and number of descriptors; `None` for an absent
+/// argument.
 pub(in crate::process) fn item_head(argument: Option<(usize, usize)>) -> [u8; ITEM_HEAD] {
     let (len, descriptors) = argument.unwrap_or((ABSENT as usize, 0));
     let mut head = [0; ITEM_HEAD];
@@ -144,19 +138,23 @@ pub(in crate::process) fn item_head(argument: Option<(usize, usize)>) -> [u8; IT
     head
 }
 
-/// The next of many arguments and how many descriptors are its own, `None` in place of one that is not there;
-/// an error if the bytes make no sense.
+/// Splits off the next of many arguments, with the number of its descriptors; `None` for an absent
+/// argument.
+///
+/// # Errors
+///
+/// The bytes are corrupted.
 pub(in crate::process) fn next_item<'a>(
     items: &mut &'a [u8],
 ) -> Result<Option<(&'a [u8], usize)>, ()> {
     let (head, rest) = items.split_first_chunk::<ITEM_HEAD>().ok_or(())?;
     *items = rest;
-    if half(head, 0) == ABSENT {
+    if u32_at(head, 0) == ABSENT {
         return Ok(None);
     }
-    let (argument, rest) = rest.split_at_checked(half(head, 0) as usize).ok_or(())?;
+    let (argument, rest) = rest.split_at_checked(u32_at(head, 0) as usize).ok_or(())?;
     *items = rest;
-    Ok(Some((argument, half(head, 4) as usize)))
+    Ok(Some((argument, u32_at(head, 4) as usize)))
 }
 
 /// The body of `FAILED`.
@@ -171,7 +169,7 @@ pub(in crate::process) enum Failure {
         stage: CodecStage,
         message: String,
     },
-    /// It was cancelled; the master knows why.
+    /// The task was cancelled; the master knows why.
     Cancelled,
     TimedOut,
 }
@@ -189,15 +187,15 @@ impl From<Failure> for Cause {
     }
 }
 
-/// What a frame is.
+/// The kind of a frame, and thereby of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(in crate::process) enum FrameKind {
     /// A [`Setup`](crate::process::worker::setup::Setup).
     Setup = 1,
-    /// A [`Call`] and an argument, or many; `item` is the first of them that is to be run.
+    /// A [`Call`] and one argument or many; `item` is the first of them to run.
     Run = 2,
-    /// Nothing more.
+    /// No body.
     Ready = 3,
     /// The reason, as text.
     Refused = 4,
@@ -205,56 +203,56 @@ pub(in crate::process) enum FrameKind {
     Value = 5,
     /// A [`Failure`].
     Failed = 6,
-    /// Nothing more.
+    /// No body.
     Overflow = 7,
-    /// Nothing more.
+    /// No body.
     Bell = 8,
-    /// In the ring of tasks: the task comes through the socket.
+    /// No body. Only in the ring of tasks: the task comes through the socket.
     OnSocket = 9,
-    /// Eight bytes of a floating-point number: how far the task had come at its end.
+    /// Eight bytes of a floating-point number: the task's progress at its end.
     Progress = 10,
 }
 
 impl Frame {
-    /// Of a record that came through a ring.
+    /// Makes a frame of a record that came through a ring.
     pub(in crate::process) fn of_record(head: Head, body: Vec<u8>) -> Frame {
-        Frame { head, body, descriptors: Vec::new(), missing: 0 }
+        Frame { head, body, descriptors: Vec::new(), sent_descriptors: 0 }
     }
 }
 
 impl FrameKind {
-    pub(in crate::process) fn from_raw(raw: u32) -> Option<FrameKind> {
+    pub(super) fn from_raw(raw: u32) -> Option<FrameKind> {
         use FrameKind::{
             Bell, Failed, OnSocket, Overflow, Progress, Ready, Refused, Run, Setup, Value,
         };
-        // Those first that come most.
+        // The most frequent ones first.
         let all = [Value, Run, Setup, Ready, Refused, Failed, Overflow, Bell, OnSocket, Progress];
         all.into_iter().find(|kind| *kind as u32 == raw)
     }
 }
 
-/// What stands before every body.
+/// The head of a frame or record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) struct Head {
     pub(in crate::process) kind: FrameKind,
     /// The task's number.
     pub(in crate::process) task: u64,
-    /// Which of the task's arguments; [`REST`] for all that have no answer yet.
+    /// Index among the task's arguments; [`REST`] for all that have no answer yet.
     pub(in crate::process) item: u32,
-    /// With the last answer: how long the task has run.
+    /// With the last answer: the time that the task has run; otherwise 0.
     pub(in crate::process) nanos: u32,
 }
 
-/// As an item: all of them that have no answer yet.
+/// The item that stands for all that have no answer yet.
 pub(in crate::process) const REST: u32 = u32::MAX;
 
 impl Head {
-    /// Of a task with one argument, or of no task.
+    /// Makes the head for a task with one argument, or for no task (0).
     pub(in crate::process) fn of(kind: FrameKind, task: u64) -> Head {
         Head { kind, task, item: 0, nanos: 0 }
     }
 
-    /// As it stands before a record of a ring.
+    /// Encodes the head of a record for a ring.
     pub(in crate::process) fn record(&self) -> [u8; RECORD_HEAD] {
         let mut head = [0; RECORD_HEAD];
         head[..8].copy_from_slice(&self.task.to_le_bytes());
@@ -264,15 +262,16 @@ impl Head {
         head
     }
 
-    /// Reads what [`record`](Head::record) has written; `None` if it makes no sense.
+    /// Splits a record into its decoded head ([`record`](Head::record)) and its body; `None` if the
+    /// head is invalid.
     pub(in crate::process) fn of_record(record: &[u8]) -> Option<(Head, &[u8])> {
         let (head, body) = record.split_first_chunk::<RECORD_HEAD>()?;
-        let kind = FrameKind::from_raw(half(head, 8))?;
-        let (task, item, nanos) = (word(head, 0), half(head, 12), half(head, 16));
+        let kind = FrameKind::from_raw(u32_at(head, 8))?;
+        let (task, item, nanos) = (u64_at(head, 0), u32_at(head, 12), u32_at(head, 16));
         Some((Head { kind, task, item, nanos }, body))
     }
 
-    /// Enters itself, the length of the body behind it and the number of descriptors into a frame.
+    /// Writes the head, with the length of the body and the number of descriptors, into a frame.
     pub(in crate::process) fn write(&self, frame: &mut [u8], descriptors: usize) {
         finish(frame);
         frame[4..8].copy_from_slice(&(self.kind as u32).to_le_bytes());
@@ -283,11 +282,11 @@ impl Head {
     }
 }
 
-pub(in crate::process) fn half(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-pub(in crate::process) fn word(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
@@ -297,19 +296,19 @@ pub(in crate::process) struct Frame {
     pub(in crate::process) head: Head,
     pub(in crate::process) body: Vec<u8>,
     pub(in crate::process) descriptors: Vec<OwnedFd>,
-    /// How many descriptors belong to it; fewer have come where there was no room for them.
-    pub(in crate::process) missing: usize,
+    /// The number of descriptors sent with it. Fewer arrive at the limit for open descriptors.
+    pub(in crate::process) sent_descriptors: usize,
 }
 
 /// Length of a frame's head.
 pub(in crate::process) const HEAD: usize = 40;
 /// Length of a record's head.
 pub(in crate::process) const RECORD_HEAD: usize = 24;
-pub(in crate::process) const MAGIC: u32 = u32::from_le_bytes(*b"trn1");
-/// A body longer than this is a lie: no machine has the memory.
-pub(in crate::process) const LONGEST: u64 = 1 << 44;
+pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"trn1");
+/// Longest valid body; no machine has more memory.
+pub(super) const LONGEST: u64 = 1 << 44;
 
-/// The head of a frame; also all of a frame that has no body.
+/// Encodes the head of a frame, which is the whole frame if it has no body.
 pub(in crate::process) const fn head(kind: FrameKind, task: u64, len: u64) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     let parts = [MAGIC.to_le_bytes(), (kind as u32).to_le_bytes()];
@@ -329,21 +328,22 @@ pub(in crate::process) const fn head(kind: FrameKind, task: u64, len: u64) -> [u
     head
 }
 
-/// Begins a frame; its body is pushed behind, then [`finish`] is called.
+/// Begins a frame. Append its body, then call [`finish`].
 pub(in crate::process) fn begin(kind: FrameKind, task: u64) -> Vec<u8> {
-    // Of a short call all; so little that the allocator takes it back from another thread without a lock.
+    // Enough for a short call. The allocator frees a block this small from another thread without a
+    // lock.
     let mut frame = Vec::with_capacity(96);
     frame.extend_from_slice(&head(kind, task, 0));
     frame
 }
 
-/// Enters the body's length into the head.
+/// Writes the body's length into the head.
 pub(in crate::process) fn finish(frame: &mut [u8]) {
     let len = (frame.len() - HEAD) as u64;
     frame[16..24].copy_from_slice(&len.to_le_bytes());
 }
 
-/// A whole frame with `body`, encoded.
+/// Makes a whole frame with the encoded `body`.
 pub(in crate::process) fn frame(kind: FrameKind, task: u64, body: &impl Serialize) -> Vec<u8> {
     let mut frame = postcard::to_extend(body, begin(kind, task))
         .expect("the bodies of this file hold nothing that cannot be encoded");

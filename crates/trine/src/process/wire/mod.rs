@@ -1,13 +1,14 @@
-//! What crosses between master, template and worker, and the memory and spinning that carries it.
+//! The wire between master, template and worker: the protocol, and the shared memory that carries
+//! it.
 //!
 //! | file | contents |
 //! |---|---|
 //! | `frames.rs` | the protocol: packets, frames, records |
 //! | `reader.rs` | frames from a stream of bytes |
 //! | `ring.rs` | records in memory shared by two processes |
-//! | `rings.rs` | the pair of rings of a master and a worker, and who is notified of what |
+//! | `rings.rs` | the pair of rings between a master and a worker, and their notifications |
 //! | `board.rs` | the shared page that says which task each worker runs |
-//! | `spin.rs` | looking a while before sleeping |
+//! | `spin.rs` | spinning for a moment before a sleep |
 
 pub(super) mod board;
 mod frames;
@@ -18,6 +19,6 @@ pub(super) mod spin;
 
 pub(super) use frames::{
     Call, Failure, ForkReply, ForkRequest, Frame, FrameKind, HEAD, Handshake, Head, LONG_PACKET,
-    LONGEST, MAGIC, PACKET, Preload, RECORD_HEAD, REST, TemplateSays, begin, finish, frame, half,
-    head, item_head, next_item, word,
+    PACKET, RECORD_HEAD, REST, TemplateReply, begin, finish, frame, head, item_head, next_item,
 };
+use frames::{LONGEST, MAGIC, u32_at, u64_at};

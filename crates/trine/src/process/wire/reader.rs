@@ -1,55 +1,55 @@
-//! Frames out of a stream of bytes, however that is cut.
+//! Reads frames from a stream of bytes, however the stream is cut.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::{Frame, FrameKind, HEAD, Head, LONGEST, MAGIC, half, word};
-use crate::sys::io::socket::{self, Patience};
+use super::{Frame, FrameKind, HEAD, Head, LONGEST, MAGIC, u32_at, u64_at};
+use crate::sys::io::{Blocking, socket};
 
-/// Puts frames together from a stream of bytes.
+/// Assembles frames from a stream of bytes.
 #[derive(Debug, Default)]
 pub(in crate::process) struct FrameReader {
     /// Whole frames, in order.
     pub(in crate::process) ready: VecDeque<Frame>,
-    /// The beginning of a head.
+    /// The part of a head that has arrived.
     head: Vec<u8>,
-    /// A head's frame, and how many bytes of its body are still to come.
+    /// The frame whose body is arriving, and the number of bytes still missing from it.
     open: Option<(Frame, usize)>,
-    /// Descriptors that have come, for each frame that has some; they come with its first byte.
+    /// Descriptors that have arrived, for each frame that has some; they come with its first byte.
     arrived: VecDeque<Vec<OwnedFd>>,
-    /// A frame that there was no memory for.
+    /// The head of a frame for which there was no memory.
     pub(in crate::process) too_large: Option<Head>,
 }
 
-/// Where a stream stands after [`FrameReader::receive`].
+/// The state of a stream after [`FrameReader::receive`].
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::process) enum Stream {
-    /// As many bytes came as there was room for; there are probably more.
+    /// All room was filled, so there are probably more bytes.
     More,
-    /// Fewer came; there are probably no more for now.
+    /// Some room is left, so there are probably no more bytes for now.
     Drained,
-    /// Nothing there for now.
+    /// No bytes for now.
     WouldBlock,
     /// The peer sends no more.
     Ended,
-    /// What came is no frame.
+    /// The bytes are no frame, for this reason.
     Broken(String),
 }
 
 impl FrameReader {
-    /// Receives once; whole frames are found in `ready`.
+    /// Receives once, and moves the frames that are whole now to `ready`.
     pub(in crate::process) fn receive(
         &mut self,
         socket: BorrowedFd<'_>,
         scratch: &mut [u8],
-        patience: Patience,
+        blocking: Blocking,
     ) -> Stream {
         let mut room = scratch.len();
         let received = match &mut self.open {
-            // The rest of a long body goes straight to its place.
+            // The rest of a long body is received without a copy.
             Some((frame, missing)) if *missing > scratch.len() => {
-                // At most doubling what has really come.
+                // At most doubles the bytes that have arrived: the stated length is untrusted.
                 let more = (*missing).min(frame.body.len().max(scratch.len()));
                 if frame.body.try_reserve(more).is_err() {
                     self.too_large = Some(frame.head);
@@ -60,14 +60,14 @@ impl FrameReader {
                 }
                 let most = *missing;
                 room = most.min(frame.body.capacity() - frame.body.len());
-                let count = socket::receive_behind(socket, &mut frame.body, most, patience);
+                let count = socket::receive_behind(socket, &mut frame.body, most, blocking);
                 if let Ok(count) = count {
                     *missing -= count;
                     self.close_full();
                 }
                 count
             }
-            _ => match socket::receive_with(socket, scratch, patience) {
+            _ => match socket::receive_with(socket, scratch, blocking) {
                 Ok(received) => {
                     self.arrived.extend(received.descriptors);
                     if let Err(reason) = self.push(&scratch[..received.len]) {
@@ -83,7 +83,7 @@ impl FrameReader {
             Ok(count) if count < room => Stream::Drained,
             Ok(_) => Stream::More,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Stream::WouldBlock,
-            // The peer died with unread bytes in its socket: its end, all the same.
+            // The peer died with unread bytes in its socket.
             Err(_) => Stream::Ended,
         }
     }
@@ -107,7 +107,7 @@ impl FrameReader {
                 }
                 let (mut frame, missing) = open(&self.head)?;
                 self.head.clear();
-                if frame.missing > 0 {
+                if frame.sent_descriptors > 0 {
                     frame.descriptors = self.arrived.pop_front().unwrap_or_default();
                 }
                 self.open = Some((frame, missing));
@@ -124,14 +124,19 @@ impl FrameReader {
     }
 }
 
+/// Starts the frame of a whole head; also returns the length of its body.
 fn open(head: &[u8]) -> Result<(Frame, usize), String> {
-    let (task, len) = (word(head, 8), word(head, 16));
-    let (item, nanos, descriptors) = (half(head, 24), half(head, 28), half(head, 32));
-    match FrameKind::from_raw(half(head, 4)) {
-        Some(kind) if half(head, 0) == MAGIC && len <= LONGEST => {
-            let head = Head { kind, task, item, nanos };
-            let (body, missing) = (Vec::new(), descriptors as usize);
-            Ok((Frame { head, body, descriptors: Vec::new(), missing }, len as usize))
+    let (task, len) = (u64_at(head, 8), u64_at(head, 16));
+    let (item, nanos, descriptors) = (u32_at(head, 24), u32_at(head, 28), u32_at(head, 32));
+    match FrameKind::from_raw(u32_at(head, 4)) {
+        Some(kind) if u32_at(head, 0) == MAGIC && len <= LONGEST => {
+            let frame = Frame {
+                head: Head { kind, task, item, nanos },
+                body: Vec::new(),
+                descriptors: Vec::new(),
+                sent_descriptors: descriptors as usize,
+            };
+            Ok((frame, len as usize))
         }
         _ => Err(format!("these bytes begin no frame: {head:02x?}")),
     }
@@ -145,11 +150,11 @@ mod tests {
     use crate::process::wire::{begin, frame, head};
 
     fn fed(bytes: &[u8], step: usize) -> Result<Vec<Frame>, String> {
-        let mut assembler = FrameReader::default();
+        let mut reader = FrameReader::default();
         for part in bytes.chunks(step) {
-            assembler.push(part)?;
+            reader.push(part)?;
         }
-        Ok(assembler.ready.into())
+        Ok(reader.ready.into())
     }
 
     #[test]
@@ -171,17 +176,17 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_make_no_sense_are_told_and_take_no_memory() {
+    fn invalid_heads_are_refused_and_take_no_memory() {
         let good = head(FrameKind::Value, 1, u64::MAX);
         assert!(fed(&good, HEAD).is_err(), "an absurd length");
         let mut other_kind = head(FrameKind::Value, 1, 0);
         other_kind[4] = 99;
         assert!(fed(&other_kind, HEAD).is_err());
         assert!(fed(&[0x20; 64], 64).is_err());
-        // A long body is believed, but nothing is set aside before it comes.
-        let mut assembler = FrameReader::default();
-        assembler.push(&head(FrameKind::Value, 1, LONGEST)).unwrap();
-        assert_eq!(assembler.open.unwrap().0.body.capacity(), 0);
+        // A long body is valid, but its memory is allocated only as it arrives.
+        let mut reader = FrameReader::default();
+        reader.push(&head(FrameKind::Value, 1, LONGEST)).unwrap();
+        assert_eq!(reader.open.unwrap().0.body.capacity(), 0);
     }
 
     #[test]
@@ -194,31 +199,31 @@ mod tests {
             seed ^= seed << 17;
             (seed >> 20) as usize % end
         };
-        let (mut assembler, mut sent) = (FrameReader::default(), VecDeque::new());
+        let (mut reader, mut sent) = (FrameReader::default(), VecDeque::new());
         for task in 0..2000 {
             let most = [90, 9_000][below(2)];
             let (len, count) = (below(most), below(4));
             let mut frame = begin(FrameKind::Value, task);
             frame.resize(HEAD + len, task as u8);
             Head::of(FrameKind::Value, task).write(&mut frame, count);
-            let mut gone = 0;
-            while gone < frame.len() {
-                let piece = &frame[gone..(gone + 1 + below(3_000)).min(frame.len())];
-                let own = if gone == 0 { count } else { 0 };
+            let mut written = 0;
+            while written < frame.len() {
+                let piece = &frame[written..(written + 1 + below(3_000)).min(frame.len())];
+                let own = if written == 0 { count } else { 0 };
                 let own = vec![theirs.as_fd(); own];
-                gone += socket::send_with(&theirs, piece, &own, Patience::Now).unwrap();
+                written += socket::send_with(&theirs, piece, &own, Blocking::No).unwrap();
                 if below(3) == 0 {
                     let mut scratch = vec![0; 1 + below(5_000)];
-                    let stream = assembler.receive(ours.as_fd(), &mut scratch, Patience::Now);
+                    let stream = reader.receive(ours.as_fd(), &mut scratch, Blocking::No);
                     assert!(!matches!(stream, Stream::Ended | Stream::Broken(_)), "{stream:?}");
                 }
             }
             sent.push_back((task, len, count));
-            // Before the socket is full.
-            while sent.len() > 5 && assembler.ready.is_empty() {
-                assembler.receive(ours.as_fd(), &mut [0; 700], Patience::Now);
+            // Receives before the socket is full.
+            while sent.len() > 5 && reader.ready.is_empty() {
+                reader.receive(ours.as_fd(), &mut [0; 700], Blocking::No);
             }
-            for frame in assembler.ready.drain(..) {
+            for frame in reader.ready.drain(..) {
                 let came = (frame.head.task, frame.body.len(), frame.descriptors.len());
                 assert_eq!(Some(came), sent.pop_front());
                 assert!(frame.body.iter().all(|byte| *byte == came.0 as u8));

@@ -7,71 +7,74 @@
 //!   └──────┴────────────────────┘   └──────┴─────────┘└──────┴─────────┘└──────┴─────────┘
 //! ```
 //!
-//! There is no index that both sides share: the word of each cell says whose it is, so a small
-//! record crosses as one cache line. One side produces, the other consumes; both go around in order.
+//! The two sides share no index: the word of each cell says which side owns it, so a small record
+//! crosses as one cache line. One side produces, the other consumes; both go around in order.
 //!
-//! | word | who may touch the cell |
+//! | word | side that may touch the cell |
 //! |---|---|
 //! | `FREE` | the producer, to fill it |
-//! | `MORE` | nobody, until the first cell of its record is `FULL` |
-//! | `FULL` + length | the consumer; the producer may take the record back |
-//! | `TAKEN` | the consumer, who will make all cells of the record `FREE` |
-//! | `WITHDRAWN` + length | the consumer, who skips it |
+//! | `MORE` | neither, until the first cell of its record is `FULL` |
+//! | `FULL` + length | the consumer; the producer may withdraw the record |
+//! | `TAKEN` | the consumer, which will make all cells of the record `FREE` |
+//! | `WITHDRAWN` + length | the consumer, which skips it |
 //!
-//! `FULL` → `TAKEN` and `FULL` → `WITHDRAWN` are compare-and-swaps on one word, so a record is begun or taken
-//! back, never both, and a side that is killed between two steps leaves the word at one of these states.
+//! `FULL` → `TAKEN` and `FULL` → `WITHDRAWN` are compare-and-swaps on one word, so a record is
+//! either taken or withdrawn, never both. A side that is killed between two steps leaves the word
+//! in one of these states.
 //!
-//! The other side may be mad. All of the memory is read by atomic loads, a length is checked before it is
-//! used, and where the words make no sense the reader says [`Broken`]. The words are at places where no
-//! bytes of a record ever are, so what a program sends cannot be taken for a word.
+//! The other side is untrusted: a task may have corrupted its memory. All of the memory is read by
+//! atomic loads, a length is checked before it is used, and invalid words make the reader return
+//! [`Broken`]. Words and bytes never share an address, so no bytes that a program sends are read as
+//! a word.
 //!
-//! Ordering: the release of `FULL` publishes the bytes and the words `MORE`, its acquire by the consumer
-//! sees them; the release of `FREE` gives the bytes back.
+//! Ordering: the release of `FULL` publishes the bytes and the words `MORE`, and its acquire by the
+//! consumer sees them. The release of `FREE` gives the bytes back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::sys::atomic::AtomicU64;
-use crate::sys::memory::shared_words::Shared;
+use crate::sys::memory::shared::SharedMemory;
 
-/// The producer's. What memory is at first.
+/// The producer owns the cell. The initial state of the memory.
 const FREE: u64 = 0;
 /// A later cell of a record.
 const MORE: u64 = 1;
-/// The first cell of a whole record; its length stands above.
+/// The first cell of a whole record; the bits above hold the record's length.
 const FULL: u64 = 2;
-/// The consumer reads the record.
+/// The consumer is reading the record.
 const TAKEN: u64 = 3;
-/// The producer has taken the record back; its length stands above.
+/// The producer has withdrawn the record; the bits above hold the record's length.
 const WITHDRAWN: u64 = 4;
-/// The bits that hold one of these; above them the length of the record in bytes.
+/// Mask of the bits that hold one of these states.
 const STATE: u64 = 0xff;
+/// Shift of the record's length, in bytes, above the state.
 const LENGTH: u32 = 8;
 
 /// Words of a cell.
 const CELL: usize = 8;
 /// Bytes of a record in one cell.
 const ROOM: usize = (CELL - 1) * 8;
-/// Cells of a ring: few in the models, which then see it go around.
+/// Cells of a ring. In loom's models there are few, so that a model goes around the ring.
 const CELLS: usize = if cfg!(trine_loom) { 4 } else { 1024 };
-/// Bytes that a ring takes.
+/// Bytes of a ring.
 pub(in crate::process) const BYTES: usize = CELLS * CELL * 8;
 /// Longest record: a small part of the ring, so that one record does not hold up the others.
 pub(in crate::process) const LONGEST: usize = if cfg!(trine_loom) { 2 } else { CELLS / 8 } * ROOM;
 
-/// Most steps on the way to the next record. A producer that withdraws faster than its records are skipped is mad, and
-/// would keep the consumer for ever.
+/// Most steps on the way to the next record. Only a hostile producer withdraws records faster than
+/// the consumer skips them; without a limit it would keep the consumer busy forever.
 const STEPS: usize = 64 * CELLS;
 
-/// What the other side has written makes no sense.
+/// The other side has corrupted the ring.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::process) struct Broken;
 
 /// The cells, as both sides see them.
 #[derive(Debug)]
 struct Cells {
-    memory: Arc<Shared>,
-    /// Where in the memory the ring begins.
+    memory: Arc<SharedMemory>,
+    /// Offset of the ring in the memory, in bytes.
     offset: usize,
 }
 
@@ -102,7 +105,7 @@ fn cells_of(len: usize) -> u64 {
 #[derive(Debug)]
 pub(in crate::process) struct Producer {
     cells: Cells,
-    /// The next cell; counts on over the end of the ring.
+    /// Position of the next cell; counts on past the end of the ring.
     next: u64,
 }
 
@@ -114,12 +117,13 @@ pub(in crate::process) struct Consumer {
 }
 
 impl Producer {
-    pub(in crate::process) fn new(memory: Arc<Shared>, offset: usize) -> Producer {
+    pub(in crate::process) fn new(memory: Arc<SharedMemory>, offset: usize) -> Producer {
         Producer { cells: Cells { memory, offset }, next: 0 }
     }
 
-    /// Writes a record, which is `head` and `body` one behind the other, and says where; `None` if there is no room.
-    #[must_use = "where there is no room nothing is sent"]
+    /// Writes a record of `head` followed by `body`, and returns its position; `None` if there is
+    /// no room.
+    #[must_use = "without room nothing is sent"]
     pub(in crate::process) fn push(&mut self, head: &[u8], body: &[u8]) -> Option<u64> {
         let len = head.len() + body.len();
         if len > LONGEST {
@@ -147,7 +151,7 @@ impl Producer {
         Some(first)
     }
 
-    /// Takes a record back that stands at `position`; `false` if the consumer has begun it.
+    /// Withdraws the record at `position`; returns false if the consumer has taken it.
     pub(in crate::process) fn withdraw(&self, position: u64) -> bool {
         if self.is_reused(position) {
             return false;
@@ -158,29 +162,33 @@ impl Producer {
         full & STATE == FULL && state.compare_exchange(full, withdrawn, AcqRel, Relaxed).is_ok()
     }
 
-    /// Whether the consumer has let go of the record that stands, or stood, at `position`.
+    /// Returns true if the consumer has freed the record that was pushed at `position`.
     pub(in crate::process) fn is_consumed(&self, position: u64) -> bool {
         self.is_reused(position) || self.cells.state(position).load(Relaxed) == FREE
     }
 
-    /// Whether another record stands there by now.
+    /// Returns true if another record has replaced the one at `position`.
     fn is_reused(&self, position: u64) -> bool {
         self.next > position + CELLS as u64
     }
 }
 
 impl Consumer {
-    pub(in crate::process) fn new(memory: Arc<Shared>, offset: usize) -> Consumer {
+    pub(in crate::process) fn new(memory: Arc<SharedMemory>, offset: usize) -> Consumer {
         Consumer { cells: Cells { memory, offset }, next: 0 }
     }
 
-    /// Whether there is something to take; cheap enough to be asked again and again.
+    /// Returns true if there is a record to take. Cheap enough for a spin.
     #[inline]
     pub(in crate::process) fn is_ready(&self) -> bool {
         self.cells.state(self.next).load(Relaxed) & STATE > MORE
     }
 
-    /// Moves the next record's bytes behind those in `into`; `false` if there is none.
+    /// Appends the next record's bytes to `into`; returns false if there is no record.
+    ///
+    /// # Errors
+    ///
+    /// The words of the ring are invalid.
     pub(in crate::process) fn take(&mut self, into: &mut Vec<u8>) -> Result<bool, Broken> {
         for _ in 0..STEPS {
             let state = self.cells.state(self.next);
@@ -192,7 +200,7 @@ impl Consumer {
                 FULL => {
                     let taken = word & !STATE | TAKEN;
                     if state.compare_exchange(word, taken, AcqRel, Relaxed).is_err() {
-                        // Withdrawn meanwhile.
+                        // Withdrawn since the load.
                         continue;
                     }
                     crash_point!("ring: record taken, not read");
@@ -224,7 +232,7 @@ impl Consumer {
 
     fn free(&mut self, len: usize) {
         let end = self.next + cells_of(len);
-        // The first cell last: a producer that finds it free finds all of them free.
+        // The first cell last: if the producer finds it free, all of them are.
         for at in (self.next..end).rev() {
             self.cells.state(at).store(FREE, Release);
         }
@@ -233,14 +241,15 @@ impl Consumer {
     }
 }
 
-/// Two pieces, one behind the other.
+/// The bytes of a record that are still to be written: `head`, then `body`.
 struct Bytes<'a> {
     head: &'a [u8],
     body: &'a [u8],
 }
 
 impl Bytes<'_> {
-    /// Moves what comes next into a cell, whose rest stays zero; how many bytes, up to a whole word.
+    /// Moves the next bytes into a cell; returns their number, rounded up to whole words. The rest
+    /// of the cell stays zero.
     #[inline]
     fn fill(&mut self, cell: &mut [u8; ROOM]) -> usize {
         let mut filled = 0;
@@ -263,8 +272,8 @@ fn u64_of(piece: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn ring() -> (Producer, Consumer, Arc<Shared>) {
-        let memory = Arc::new(Shared::create(BYTES).unwrap().0);
+    fn ring() -> (Producer, Consumer, Arc<SharedMemory>) {
+        let memory = Arc::new(SharedMemory::create(c"trine", BYTES).unwrap().0);
         let producer = Producer::new(Arc::clone(&memory), 0);
         (producer, Consumer::new(Arc::clone(&memory), 0), memory)
     }
@@ -302,7 +311,7 @@ mod tests {
         }
         for n in (1..positions.len()).step_by(2) {
             assert_eq!(taken(&mut consumer).unwrap()[0], n as u8);
-            assert!(!producer.withdraw(positions[n]), "it was begun");
+            assert!(!producer.withdraw(positions[n]), "it was taken");
         }
         assert_eq!(taken(&mut consumer), None);
         assert!(producer.push(&[1], &[]).is_some());
@@ -343,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_make_no_sense_are_told_whatever_they_are() {
+    fn invalid_words_are_refused_whatever_they_are() {
         let mut seed = 88172645463325252_u64;
         for _ in 0..3000 {
             let (mut producer, mut consumer, memory) = ring();

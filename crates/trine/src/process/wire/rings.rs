@@ -1,18 +1,20 @@
-//! The shared memory of a master and one worker of a pool: two rings, and who sleeps.
+//! The shared memory of a master and one worker of a pool: a ring for each direction, and a word for
+//! each side that sleeps.
 //!
 //! ```text
-//!   page 0   │ notify_target       who is to be told of answers      set by the master, taken by the worker
-//!            │ asleep    the worker reads its socket       set by the worker, taken by the master
-//!   page 1   │ tasks     ring, master ─► worker
-//!     …      │ answers   ring, worker ─► master
+//!   page 0   │ notify_target  gets the worker's notice     set by the master, taken by the worker
+//!            │ asleep         the worker reads its socket  set by the worker, taken by the master
+//!   page 1   │ tasks          ring, master ─► worker
+//!     …      │ answers        ring, worker ─► master
 //! ```
 //!
-//! Nobody tells a side that is awake. A side that is about to sleep says so here, then looks at its ring once
-//! more; the other side fills the ring, then looks here. Between the two steps each makes a full
-//! fence, so one of them sees the other (Dekker's argument).
+//! A side that is awake is never notified. A side that is about to sleep sets its word here, then
+//! looks at its ring once more. The other side fills the ring, then looks at the word. Each side
+//! makes a full fence between its two steps, so at least one of them sees the other's first step
+//! (Dekker's argument).
 //!
-//! The memory has no name and a sealed size, one for each worker. Its descriptor is closed as soon as both have
-//! mapped it.
+//! Each worker has a memory of its own, without a name and with a sealed size. Its descriptor is
+//! closed as soon as both sides have mapped it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,27 +24,28 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use super::ring::{self, Consumer, Producer};
 use crate::sys;
 use crate::sys::atomic::{AtomicU32, fence};
-use crate::sys::memory::shared_words::Shared;
+use crate::sys::memory::shared::SharedMemory;
 
-/// Nobody is to be told: the master looks by itself, or has been told.
-pub(in crate::process) const NOBODY: u32 = 0;
-/// The service is to be told, through the socket.
+/// No notify target: the master looks by itself, or has been notified.
+pub(in crate::process) const NO_TARGET: u32 = 0;
+/// The service is the notify target; it is notified through the socket.
 pub(in crate::process) const SERVICE: u32 = 1;
-/// A thread sleeps on the word.
+/// A thread is the notify target; it sleeps on the word.
 pub(in crate::process) const THREAD: u32 = 2;
 
-/// Where in the first page the words stand, each in a cache line of its own.
+/// Offsets of the words in the first page, in bytes; each has a cache line of its own.
 const NOTIFY_TARGET: usize = 0;
 const ASLEEP: usize = 128;
 
-fn rings() -> (usize, usize, usize) {
+/// Returns the offsets of both rings, tasks first, and the end of the memory.
+fn layout() -> (usize, usize, usize) {
     let tasks = sys::page_size();
     (tasks, tasks + ring::BYTES, tasks + 2 * ring::BYTES)
 }
 
-/// The words, for both sides.
+/// The two words, for both sides.
 #[derive(Clone, Debug)]
-pub(in crate::process) struct Words(Arc<Shared>);
+pub(in crate::process) struct Words(Arc<SharedMemory>);
 
 /// The master's side.
 #[derive(Debug)]
@@ -62,22 +65,22 @@ pub(in crate::process) struct WorkerRings {
 
 /// Makes the memory, and the descriptor by which the worker attaches to it.
 pub(in crate::process) fn create() -> io::Result<(MasterRings, OwnedFd)> {
-    let (tasks, answers, end) = rings();
-    let (memory, descriptor) = Shared::create(end)?;
+    let (tasks, answers, end) = layout();
+    let (memory, descriptor) = SharedMemory::create(c"trine", end)?;
     let memory = Arc::new(memory);
-    let lines = MasterRings {
+    let rings = MasterRings {
         words: Words(Arc::clone(&memory)),
         tasks: Producer::new(Arc::clone(&memory), tasks),
         answers: Consumer::new(memory, answers),
     };
-    lines.words.notify_target().store(SERVICE, Relaxed);
-    Ok((lines, descriptor))
+    rings.words.notify_target().store(SERVICE, Relaxed);
+    Ok((rings, descriptor))
 }
 
-/// Attaches to what the master has made.
+/// Attaches the worker to the memory behind the descriptor of [`create`].
 pub(in crate::process) fn attach(descriptor: impl AsFd) -> io::Result<WorkerRings> {
-    let (tasks, answers, end) = rings();
-    let memory = Arc::new(Shared::attach(descriptor, end)?);
+    let (tasks, answers, end) = layout();
+    let memory = Arc::new(SharedMemory::attach_len(descriptor, end)?);
     Ok(WorkerRings {
         words: Words(Arc::clone(&memory)),
         tasks: Consumer::new(Arc::clone(&memory), tasks),
@@ -86,7 +89,7 @@ pub(in crate::process) fn attach(descriptor: impl AsFd) -> io::Result<WorkerRing
 }
 
 impl Words {
-    /// Whom the worker is to tell of answers.
+    /// Returns the word of the notify target: [`NO_TARGET`], [`SERVICE`] or [`THREAD`].
     pub(in crate::process) fn notify_target(&self) -> &AtomicU32 {
         self.0.half(NOTIFY_TARGET)
     }
@@ -95,54 +98,57 @@ impl Words {
         self.0.half(ASLEEP)
     }
 
-    /// The worker is about to read its socket, and looks at its ring once more after this.
+    /// Notes that the worker is about to read its socket. After this it must look at its ring once
+    /// more.
     pub(in crate::process) fn fall_asleep(&self) {
         self.asleep().store(1, Relaxed);
         fence(SeqCst);
     }
 
-    /// The worker reads its ring again.
+    /// Notes that the worker reads its ring again.
     pub(in crate::process) fn stay_awake(&self) {
         self.asleep().store(0, Relaxed);
     }
 
-    /// Whether the worker has to be told, through its socket, of what was just put into its ring.
+    /// Returns true if the master must wake the worker, through its socket, after it has filled the
+    /// ring. Clears the worker's word, so that only one caller sends.
     #[must_use = "the worker may sleep"]
     pub(in crate::process) fn wake_worker(&self) -> bool {
         fence(SeqCst);
         self.asleep().load(Relaxed) != 0 && self.asleep().swap(0, Relaxed) != 0
     }
 
-    /// Whom the worker has to tell now of what it put into its ring.
+    /// Takes the notify target: the worker must notify it of what it has put into its ring.
     #[must_use = "the master may sleep"]
-    pub(in crate::process) fn tell_master(&self) -> u32 {
+    pub(in crate::process) fn take_notify_target(&self) -> u32 {
         fence(SeqCst);
-        if self.notify_target().load(Relaxed) == NOBODY {
-            NOBODY
+        if self.notify_target().load(Relaxed) == NO_TARGET {
+            NO_TARGET
         } else {
-            self.notify_target().swap(NOBODY, SeqCst)
+            self.notify_target().swap(NO_TARGET, SeqCst)
         }
     }
 
-    /// Whether a thread of the master sleeps for answers.
+    /// Returns true if a thread of the master sleeps until there is an answer.
     pub(in crate::process) fn is_awaited(&self) -> bool {
         self.notify_target().load(Relaxed) == THREAD
     }
 
-    /// The service is to be told, unless a thread is; the caller looks at the ring once more after this.
+    /// Makes the service the notify target, unless a thread is. After this the caller must look at
+    /// the ring once more.
     pub(in crate::process) fn listen(&self) {
-        _ = self.notify_target().compare_exchange(NOBODY, SERVICE, SeqCst, Relaxed);
+        _ = self.notify_target().compare_exchange(NO_TARGET, SERVICE, SeqCst, Relaxed);
         fence(SeqCst);
     }
 
-    /// Nobody is to be told any more, unless a thread is.
+    /// Removes the service as the notify target; a thread stays.
     pub(in crate::process) fn mute(&self) {
-        _ = self.notify_target().compare_exchange(SERVICE, NOBODY, SeqCst, Relaxed);
+        _ = self.notify_target().compare_exchange(SERVICE, NO_TARGET, SeqCst, Relaxed);
     }
 
-    /// The calling thread is to be told; `false` if another one is. The caller looks at the ring once more
-    /// after this.
-    #[must_use = "another thread may be told"]
+    /// Makes the calling thread the notify target; returns false if another thread is. After this
+    /// the caller must look at the ring once more.
+    #[must_use = "another thread may be the target"]
     pub(in crate::process) fn listen_by_thread(&self) -> bool {
         let mut notify_target = self.notify_target().load(Relaxed);
         while notify_target != THREAD {
@@ -157,7 +163,8 @@ impl Words {
         false
     }
 
-    /// The thread is not to be told any more, but the service; the caller looks at the ring once more after this.
+    /// Makes the service the notify target in place of the calling thread. After this the caller
+    /// must look at the ring once more.
     pub(in crate::process) fn listen_by_service(&self) {
         self.notify_target().store(SERVICE, SeqCst);
         fence(SeqCst);

@@ -1,54 +1,63 @@
-//! Looking again and again for a moment, before a sleep.
+//! Spinning before a sleep, on either side of a pool's ring.
 //!
-//! To wake a sleeper costs 5 to 70 µs, as the machine is, an answer of a busy peer takes less. How long it pays to look is
-//! learnt: a spin that was rewarded makes the next one longer, one that was not makes it shorter.
+//! The budget is a time, not a count as in the other loops over [`AdaptiveSpin`] (`task/spin.rs`
+//! compares them): an answer takes as long as its task runs, so what pays off is a span of time.
+//! 50 µs is about what a wake-up costs.
 
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// How long to spin, by what that has brought.
+use crate::task::spin::AdaptiveSpin;
+
+/// Least budget, in microseconds.
+const LEAST: u32 = 2;
+/// Largest budget, in microseconds.
+const MOST: u32 = 50;
+/// A budget below this means that spins have failed for some time.
+const LOW: u32 = 10;
+/// Probes between two looks at the clock.
+const PROBES: u32 = 32;
+
+/// A spin whose budget is a time.
 #[derive(Debug)]
-pub(in crate::process) struct Patience(AtomicU32);
+pub(in crate::process) struct TimedSpin(AdaptiveSpin<LEAST, MOST>);
 
-impl Patience {
-    /// In microseconds.
-    const LEAST: u32 = 2;
-    const MOST: u32 = 50;
-    /// With less than this, spins were in vain for some time.
-    const LITTLE: u32 = 10;
-
-    pub(in crate::process) const fn new() -> Patience {
-        Patience(AtomicU32::new(Patience::MOST))
+impl TimedSpin {
+    pub(in crate::process) const fn new() -> TimedSpin {
+        TimedSpin(AdaptiveSpin::new())
     }
 
-    /// Calls `done` until it says so; `false` if patience has come to its end before. `pass` may let others
-    /// run in between, and says whether there were some.
+    /// Probes `done` until it returns true; returns false if the budget is used up before.
+    ///
+    /// `pass` may let other coroutines run between two probes and returns true if some did;
+    /// otherwise the thread yields.
     pub(in crate::process) fn spin(
         &self,
         pass: impl Fn() -> bool,
         done: impl FnMut() -> bool,
     ) -> bool {
-        let rewarded = self.look(pass, done);
-        self.learn(rewarded);
-        rewarded
+        let succeeded = self.probe(pass, done);
+        self.0.learn(succeeded);
+        succeeded
     }
 
-    /// As [`spin`](Patience::spin), but also ends when the caller has something better to do, `otherwise`; of that nothing
-    /// is learnt. Others run in between only while that pays: on a busy machine it takes them milliseconds.
+    /// Probes `done` as [`spin`](TimedSpin::spin) does, but also ends when `otherwise` returns
+    /// true: the caller has other work then. The budget learns nothing from such an end.
+    ///
+    /// The thread yields between two probes only while spins succeed: on a busy machine a yield
+    /// takes milliseconds.
     pub(in crate::process) fn watch(&self, done: impl Fn() -> bool, otherwise: impl Fn() -> bool) {
-        let in_vain = self.0.load(Relaxed) < Patience::LITTLE;
-        let ended = self.look(|| in_vain, || done() || otherwise());
+        let fails = self.0.budget() < LOW;
+        let ended = self.probe(|| fails, || done() || otherwise());
         if done() || !ended {
-            self.learn(ended);
+            self.0.learn(ended);
         }
     }
 
-    fn look(&self, pass: impl Fn() -> bool, mut done: impl FnMut() -> bool) -> bool {
-        let budget = Duration::from_micros(self.0.load(Relaxed).into());
+    fn probe(&self, pass: impl Fn() -> bool, mut done: impl FnMut() -> bool) -> bool {
+        let budget = Duration::from_micros(self.0.budget().into());
         let start = Instant::now();
         loop {
-            for _ in 0..32 {
+            for _ in 0..PROBES {
                 if done() {
                     return true;
                 }
@@ -61,15 +70,5 @@ impl Patience {
                 std::thread::yield_now();
             }
         }
-    }
-
-    fn learn(&self, rewarded: bool) {
-        let patience = self.0.load(Relaxed);
-        let next = if rewarded {
-            (2 * patience).min(Patience::MOST)
-        } else {
-            (patience - patience / 8).saturating_sub(1).max(Patience::LEAST)
-        };
-        self.0.store(next, Relaxed);
     }
 }

@@ -1,24 +1,25 @@
-//! Before `main`: is this the program, or its template?
+//! The entry before `main`, which decides between the program and its template.
 //!
 //! The loader calls [`enter`] with the other initialisers of the program. Almost always it finds no
-//! variable and returns. With the variable it looks for the proof that it is meant, without ever
-//! sleeping and without touching what may belong to somebody else:
+//! variable and returns. With the variable it looks for a proof that the variable is genuine. It
+//! never sleeps, and does not touch variables and descriptors of other code:
 //!
 //! 1. the variable names this very entry: another copy of trine in the same process (in a plug-in,
 //!    or a second version) leaves it alone,
 //! 2. the variable names a descriptor that is one end of a Unix packet socket pair,
 //! 3. the first packet in it is a handshake with the variable's token.
 //!
-//! Without these the variable is a leftover or a forgery: it is removed, one line says so, and the
-//! program starts normally. With them somebody has started this process to be a template, so it
-//! never runs `main`: that would be the program a second time. It goes on as a template if
+//! If one of these fails, the variable is stale or forged: it is removed, one line reports it, and
+//! the program starts normally. If all hold, the process was started to be a template, so it never
+//! runs `main`: that would be the program a second time. It goes on as a template if
 //!
-//! 4. the program has no more rights than its parent (else nothing that the parent says counts),
+//! 4. the program has no more rights than its parent (otherwise the parent is not trusted),
 //! 5. the pair was made by this process's parent, with this process's user,
 //! 6. the handshake holds the fingerprint of this build,
 //!
-//! and ends otherwise; silently if the master has died in the meantime. Whoever can fulfil 1 to 6
-//! is the parent and runs this very program as this very user; it could as well attach a debugger.
+//! and exits otherwise; silently if the master has died in the meantime. A process that fulfils 1
+//! to 6 is the parent and runs this very program as this very user; it could as well attach a
+//! debugger.
 
 use std::env;
 use std::ffi::{c_char, c_int};
@@ -29,39 +30,41 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::template;
 use crate::process::wire::{Handshake, PACKET};
-use crate::sys::io::socket;
-use crate::sys::io::socket::Maker;
+use crate::sys::io::unix_socket::Credentials;
+use crate::sys::io::{poll, socket};
 use crate::sys::process::image::{self, Initialiser};
 use crate::sys::process::{child, descriptors};
 
-/// The variable: `<descriptor>:<token>:<offset of the entry in the program>`, the latter two in
-/// hexadecimal digits.
+/// Name of the variable. Its value is `<descriptor>:<token>:<offset of the entry in the program>`,
+/// the latter two in hexadecimal digits.
 pub(in crate::process) const VARIABLE: &str = "TRINE_TEMPLATE";
 
-/// The descriptor that a template finds its socket at.
+/// The descriptor of a template's socket at its start.
 pub(in crate::process) const DESCRIPTOR: RawFd = 3;
 
-/// The loader's entry. `used` keeps it in its object file, [`state`] keeps that file in the program.
+/// The loader's entry. `used` keeps it in its object file, [`state`] keeps that file in the
+/// program.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static ENTRY: Initialiser = enter;
 
 static RAN: AtomicBool = AtomicBool::new(false);
 
-/// Whether this program can be its own template.
+/// The result of looking for the entry: the program can be its own template, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum State {
-    /// It can.
+    /// The program can be its own template.
     Ready,
-    /// trine is in a shared library: the file that runs is another program.
+    /// trine is in a shared library, so the executable is another program.
     InSharedLibrary,
     /// The loader has not called the entry.
     NotCalled,
 }
 
+/// Returns the state of the entry. The call makes the linker keep it.
 pub(in crate::process) fn state() -> State {
-    // SAFETY: reads a static through a reference. The volatile read is what no optimiser removes,
-    // so the linker sees this file used wherever process tasks are.
+    // SAFETY: reads a static through a reference. No optimiser removes a volatile read, so the
+    // linker sees this file used wherever process tasks are.
     let entry = unsafe { std::ptr::read_volatile(&raw const ENTRY) };
     if !image::contains(entry as usize) {
         State::InSharedLibrary
@@ -85,80 +88,81 @@ extern "C" fn enter(
         return;
     }
     // SAFETY: `main` has not run, so there is one thread, unless another initialiser has started
-    // one; one that reads the environment at this very moment would read it through the C library,
-    // whose `environ` this changes as `unsetenv` of any initialiser does.
+    // one. A thread that reads the environment at this moment would do so through the C library,
+    // whose `environ` this changes as `unsetenv` in any initialiser does.
     unsafe { env::remove_var(VARIABLE) };
-    let Some(parsed) = parsed else { return say_stale("it is not of the form that trine writes") };
+    let Some(parsed) = parsed else { return warn_stale("it is not of the form that trine writes") };
     match find_handshake(&parsed) {
         Ok(found) => become_template(found, |initialiser| {
             initialiser(count, arguments, environment);
         }),
-        Err(reason) => say_stale(&reason),
+        Err(reason) => warn_stale(&reason),
     }
 }
 
-fn say_stale(reason: &str) {
-    say(&format!("ignoring a stale {VARIABLE} variable: {reason}; the program starts normally"));
+fn warn_stale(reason: &str) {
+    print(&format!("ignoring a stale {VARIABLE} variable: {reason}; the program starts normally"));
 }
 
-/// Whether anybody can read it is not the program's trouble.
-fn say(text: &str) {
+/// Prints a line to standard error; ignores an error of it.
+fn print(text: &str) {
     let _ = writeln!(io::stderr(), "trine: {text}");
 }
 
-/// A handshake that waits for this process, and who sent it.
+/// A handshake that waits for this process, and the maker of its socket.
 struct Found {
     number: RawFd,
-    maker: Maker,
+    maker: Credentials,
     handshake: Handshake,
 }
 
-/// Checks that the process is meant to be a template; takes nothing.
+/// Checks that the process is meant to be a template. Leaves the handshake in the socket.
 fn find_handshake(variable: &Variable) -> Result<Found, String> {
     let number = variable.number;
-    // SAFETY: only looked at; a closed number is refused by the first call.
+    // SAFETY: only inspected; the first call refuses a closed number.
     let socket = unsafe { descriptors::inherited(number) };
     let maker = socket::packet_pair_maker(socket)
         .map_err(|error| format!("descriptor {number} is not a template's socket: {error}"))?;
     let mut packet = [0; PACKET];
-    let len = socket::peek_packet(socket, &mut packet)
+    let len = socket::peek(socket, &mut packet)
         .map_err(|error| format!("no handshake waits at descriptor {number}: {error}"))?;
     let handshake: Handshake = postcard::from_bytes(&packet[..len])
-        .map_err(|_| format!("what waits at descriptor {number} is no handshake"))?;
+        .map_err(|_| format!("the packet at descriptor {number} is no handshake"))?;
     if handshake.token != variable.token {
         return Err("its token is not that of the handshake".into());
     }
     Ok(Found { number, maker, handshake })
 }
 
-/// Serves as the template, or ends.
+/// Serves as the template, or exits.
 fn become_template(found: Found, call: impl Fn(Initialiser)) -> ! {
     let Found { number, maker, handshake } = found;
-    // SAFETY: whoever has written the token into both places has left the descriptor to us.
+    // SAFETY: the process that has written the token into both places left the descriptor to this
+    // one.
     let socket = unsafe { descriptors::take_inherited(number) };
     let is_parent = maker.pid != 0 && maker.pid == child::parent();
     let refusal = if child::has_raised_rights() {
         "this program runs with more rights than its parent"
-    } else if !is_parent && socket::is_hung_up(&socket) {
-        // The master has died since. A template would have ended with it.
+    } else if !is_parent && poll::is_hung_up(&socket) {
+        // The master has died since then. A template would have ended with it.
         child::exit_now(0)
     } else if !is_parent || maker.user != child::effective_user() {
         "its socket is not of this process's parent"
     } else if handshake.fingerprint != image::fingerprint() {
         "its parent runs another build of this program"
     } else {
-        // Initialisers that stand behind this one (of C++ libraries, of crates that register things
-        // before `main`) would otherwise never run in the workers.
+        // The initialisers after this one (of C++ libraries, of crates that register things before
+        // `main`) would otherwise never run in the workers.
         for initialiser in image::initialisers_behind(ENTRY) {
             call(*initialiser);
         }
         template::serve(socket, &handshake)
     };
-    say(&format!("this process was started to serve process tasks, and cannot: {refusal}"));
+    print(&format!("this process was started to serve process tasks, and cannot: {refusal}"));
     child::exit_now(1)
 }
 
-/// What the variable says.
+/// The parsed value of the variable.
 #[derive(Debug, PartialEq, Eq)]
 struct Variable {
     number: RawFd,
@@ -188,7 +192,7 @@ fn parse(variable: &str) -> Option<Variable> {
     Some(Variable { number, token, entry: u64::from_str_radix(entry, 16).ok()? })
 }
 
-/// What [`parse`] reads.
+/// Formats the value of the variable, for [`parse`].
 pub(in crate::process) fn format(token: u128) -> String {
     format!("{DESCRIPTOR}:{token:032x}:{:x}", own_offset())
 }
@@ -198,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_format_writes_is_read() {
+    fn only_a_value_that_format_writes_is_parsed() {
         let read = parse(&format(77)).unwrap();
         assert!(read.is_for_this_entry());
         assert_eq!((read.number, read.token), (DESCRIPTOR, 77));

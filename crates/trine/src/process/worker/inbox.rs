@@ -1,14 +1,13 @@
-//! What a worker of a master gets and sends: through rings in shared memory where it can, through the socket
-//! where it must.
+//! A worker's inbox and outbox: rings in shared memory where possible, else the socket.
 //!
-//! | what | way |
+//! | traffic | way |
 //! |---|---|
 //! | short tasks and answers of a pool's worker | rings |
-//! | long ones, such with descriptors, all of a fresh process | socket |
-//! | "look into your ring", to one that sleeps | socket; a master's thread by the futex of its word |
+//! | long ones, those with descriptors, all of a fresh process | socket |
+//! | a wake-up for a sleeping side | socket; for a thread of the master, the futex of its word |
 //!
-//! A worker that has answered spins for a moment: the joiner, if it looks by itself, takes the answer and brings the
-//! next task, and nobody is woken.
+//! After an answer the worker spins for a moment. A joiner that is awake takes the answer in that
+//! time and hands over the next task, so neither side has to be woken.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,55 +18,57 @@ use std::time::Duration;
 use super::limits;
 use crate::process::wire::reader::{FrameReader, Stream};
 use crate::process::wire::ring::{self, Consumer, Producer};
-use crate::process::wire::rings::{NOBODY, THREAD, Words, WorkerRings};
-use crate::process::wire::spin::Patience;
+use crate::process::wire::rings::{NO_TARGET, THREAD, Words, WorkerRings};
+use crate::process::wire::spin::TimedSpin;
 use crate::process::wire::{self, Frame, FrameKind, HEAD, Head, RECORD_HEAD};
 use crate::sys::futex;
-use crate::sys::io::socket;
+use crate::sys::io::{Blocking, socket};
 
-/// Where orders come from.
+/// Receives orders: the tasks and set-ups from the master.
 pub(in crate::process) struct Inbox {
     pub(in crate::process) outbox: Outbox,
     tasks: Option<Consumer>,
     incoming: FrameReader,
     scratch: Box<[u8]>,
-    /// Memory for the next record.
+    /// Buffer for the next record.
     spare: Vec<u8>,
-    patience: Patience,
-    /// Whether the master knows that the worker is there: by an answer, or because it was told.
-    offered: bool,
+    spin: TimedSpin,
+    /// True if the master knows that the worker is ready: by an answer, or by READY.
+    is_announced: bool,
 }
 
-/// Where answers go.
+/// Sends answers.
 pub(in crate::process) struct Outbox {
     socket: OwnedFd,
     ring: Option<Ring>,
-    /// The frame that is being made.
-    reply: Vec<u8>,
+    /// The frame under construction.
+    frame: Vec<u8>,
 }
 
 struct Ring {
     words: Words,
     answers: Producer,
-    /// Where the last answer stands that nobody was told of.
-    untold: Option<u64>,
-    /// How long a joiner that looks by itself is given to take it.
-    patience: Patience,
-    /// Whether the master has ever been told: whoever waits for a fresh worker sleeps, so its first answer does not wait.
-    told: bool,
+    /// Position of the last answer, if the master was not notified of it.
+    unnotified: Option<u64>,
+    /// The wait for a joiner that is awake to take that answer.
+    spin: TimedSpin,
+    /// True if the master was ever notified. The joiner of a fresh worker's first answer sleeps, so
+    /// that answer is notified at once.
+    has_notified: bool,
 }
 
-/// How often an answer that finds no room in the ring is tried again before it goes through the socket.
+/// Attempts to put an answer into a full ring before it goes through the socket.
 const TRIES: u32 = 200;
-/// The later half of these are so far apart: the master is busy with something else.
+/// Pause between the later half of these attempts: the master is busy with other work by then.
 const PAUSE: Duration = Duration::from_micros(100);
-/// How long after a refusal, as too much is on its way between others, an answer is sent again.
+/// Pause before an answer is sent again that the kernel has refused, because too many descriptors
+/// are in flight or memory is short.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
-/// A buffer for long answers is given back if it is longer than this.
+/// Largest buffer for answers that is kept for the next answer.
 const KEPT: usize = 1 << 20;
 
-/// Where an inbox receives.
+/// Makes the buffer in which an inbox receives.
 pub(in crate::process) fn scratch() -> Box<[u8]> {
     vec![0; 8192].into_boxed_slice()
 }
@@ -75,32 +76,39 @@ pub(in crate::process) fn scratch() -> Box<[u8]> {
 impl Inbox {
     pub(in crate::process) fn new(
         socket: OwnedFd,
-        lines: Option<WorkerRings>,
+        rings: Option<WorkerRings>,
         scratch: Box<[u8]>,
     ) -> Inbox {
-        let (ring, tasks) = lines
+        let (ring, tasks) = rings
             .map(|WorkerRings { words, tasks, answers }| {
                 (
-                    Ring { words, answers, untold: None, patience: Patience::new(), told: false },
+                    Ring {
+                        words,
+                        answers,
+                        unnotified: None,
+                        spin: TimedSpin::new(),
+                        has_notified: false,
+                    },
                     tasks,
                 )
             })
             .unzip();
         Inbox {
-            outbox: Outbox { socket, ring, reply: Vec::new() },
+            outbox: Outbox { socket, ring, frame: Vec::new() },
             tasks,
             incoming: FrameReader::default(),
             scratch,
             spare: Vec::new(),
-            patience: Patience::new(),
-            offered: false,
+            spin: TimedSpin::new(),
+            is_announced: false,
         }
     }
 
-    /// The next order. Where none can come any more, the worker ends.
+    /// Waits for the next order. The worker exits when the master has hung up.
     ///
-    /// One that finds none at its first look tells the master that it is there: there may be tasks that wait for a worker
-    /// that is not ready. What was taken back from it does not count.
+    /// A worker that finds no order at its first look sends READY: tasks may be waiting for a
+    /// worker that is not ready. A task that the master has withdrawn from it does not count as an
+    /// order.
     pub(in crate::process) fn next(&mut self) -> Frame {
         loop {
             let Some(tasks) = &mut self.tasks else { return self.frame() };
@@ -108,18 +116,19 @@ impl Inbox {
             record.clear();
             match tasks.take(&mut record) {
                 Ok(true) => {
-                    self.offered = true;
+                    self.is_announced = true;
                     self.outbox.settle(|| true);
                     return self.order(record);
                 }
                 Ok(false) => self.spare = record,
-                Err(ring::Broken) => end_of_nonsense("its ring is overwritten"),
+                Err(ring::Broken) => exit_corrupted("its ring is overwritten"),
             }
-            if !std::mem::replace(&mut self.offered, true) {
+            if !std::mem::replace(&mut self.is_announced, true) {
                 self.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
                 continue;
             }
-            // One that has a record was announced before it came, so this one has none.
+            // If a frame is announced by a record in the ring, it is read right after that record. No
+            // record announces this frame.
             if let Some(frame) = self.incoming.ready.pop_front() {
                 self.outbox.settle(|| true);
                 if frame.head.kind != FrameKind::Bell {
@@ -129,32 +138,32 @@ impl Inbox {
                 continue;
             }
             self.outbox.settle(|| tasks.is_ready());
-            if tasks.is_ready() || self.patience.spin(|| false, || tasks.is_ready()) {
+            if tasks.is_ready() || self.spin.spin(|| false, || tasks.is_ready()) {
                 continue;
             }
             let words = &self.outbox.ring.as_ref().expect("both rings or none").words;
             words.fall_asleep();
             crash_point!("worker: about to sleep");
             if !tasks.is_ready() {
-                // Something comes: the bell, the frame of a long task, the end.
+                // The next bytes are a bell, the frame of a long task, or the end.
                 receive(&self.outbox.socket, &mut self.incoming, &mut self.scratch);
             }
-            crash_point!("worker: awake, and says otherwise");
+            crash_point!("worker: awake, still marked asleep");
             words.stay_awake();
         }
     }
 
-    /// Memory that is not needed any more.
+    /// Takes the body of a finished order as the buffer for the next record.
     pub(in crate::process) fn reuse(&mut self, body: Vec<u8>) {
         if body.capacity() <= 2 * ring::LONGEST {
             self.spare = body;
         }
     }
 
-    /// What a record asks for.
+    /// Decodes the order in a record.
     fn order(&mut self, mut record: Vec<u8>) -> Frame {
         let Some((head, _)) = Head::of_record(&record) else {
-            end_of_nonsense("its ring is overwritten")
+            exit_corrupted("its ring is overwritten")
         };
         if head.kind == FrameKind::OnSocket {
             crash_point!("worker: task announced, not received");
@@ -165,7 +174,7 @@ impl Inbox {
         Frame::of_record(head, record)
     }
 
-    /// The next frame from the socket that is no bell.
+    /// Waits for the next frame from the socket that is no bell.
     pub(in crate::process) fn frame(&mut self) -> Frame {
         loop {
             match self.incoming.ready.pop_front() {
@@ -179,55 +188,56 @@ impl Inbox {
     }
 }
 
-/// Sleeps until something comes through the socket. At its end the worker ends.
+/// Sleeps until bytes come through the socket. Exits at its end.
 fn receive(socket: &OwnedFd, incoming: &mut FrameReader, scratch: &mut [u8]) {
-    match incoming.receive(socket.as_fd(), scratch, socket::Patience::Wait) {
+    match incoming.receive(socket.as_fd(), scratch, Blocking::Yes) {
         Stream::More | Stream::Drained | Stream::WouldBlock => {}
         // Exit handlers run: C libraries flush their streams, profilers write their files.
         Stream::Ended => process::exit(0),
         Stream::Broken(reason) => {
             if let Some(head) = incoming.too_large {
-                limits::die_of(&head, &reason);
+                limits::abort_out_of_memory(&head, &reason);
             }
-            end_of_nonsense(&reason)
+            exit_corrupted(&reason)
         }
     }
 }
 
-fn end_of_nonsense(reason: &str) -> ! {
-    eprintln!("trine: a worker ends, its master's words make no sense: {reason}");
+/// Exits: the master's data is corrupted, so no further order can be trusted.
+fn exit_corrupted(reason: &str) -> ! {
+    eprintln!("trine: a worker ends, as the data from its master is corrupted: {reason}");
     process::exit(1);
 }
 
 impl Outbox {
-    /// An empty frame, behind whose head a body is pushed.
+    /// Begins an answer; returns the frame, to which the caller appends the body.
     pub(in crate::process) fn blank(&mut self) -> &mut Vec<u8> {
-        self.reply.clear();
-        self.reply.extend_from_slice(&wire::head(FrameKind::Value, 0, 0));
-        &mut self.reply
+        self.frame.clear();
+        self.frame.extend_from_slice(&wire::head(FrameKind::Value, 0, 0));
+        &mut self.frame
     }
 
-    /// Has another frame sent next, and gives back the one that was being made.
+    /// Makes `frame` the one under construction, and returns the former.
     pub(in crate::process) fn exchange(&mut self, frame: Vec<u8>) -> Vec<u8> {
-        std::mem::replace(&mut self.reply, frame)
+        std::mem::replace(&mut self.frame, frame)
     }
 
-    /// Sends the frame under this head.
+    /// Sends the frame under construction with this head.
     pub(in crate::process) fn answer(&mut self, head: &Head, descriptors: &[OwnedFd]) {
         crash_point!("worker: task done, answer not sent");
-        let body = &self.reply[HEAD..];
+        let body = &self.frame[HEAD..];
         if let Some(ring) = &mut self.ring
             && descriptors.is_empty()
             && RECORD_HEAD + body.len() <= ring::LONGEST
         {
             let record = head.record();
             for attempt in 0..TRIES {
-                if let Some(place) = ring.answers.push(&record, body) {
-                    ring.untold = Some(place);
-                    crash_point!("worker: answer in the ring, master not told");
+                if let Some(position) = ring.answers.push(&record, body) {
+                    ring.unnotified = Some(position);
+                    crash_point!("worker: answer in the ring, master not notified");
                     return;
                 }
-                tell(ring, &self.socket);
+                notify(ring, &self.socket);
                 if attempt < TRIES / 2 {
                     thread::yield_now();
                 } else {
@@ -235,39 +245,40 @@ impl Outbox {
                 }
             }
         }
-        head.write(&mut self.reply, descriptors.len());
-        self.send(&self.reply, descriptors);
+        head.write(&mut self.frame, descriptors.len());
+        self.send(&self.frame, descriptors);
         crash_point!("worker: answer through the socket");
-        if self.reply.capacity() > KEPT {
-            self.reply = Vec::new();
+        if self.frame.capacity() > KEPT {
+            self.frame = Vec::new();
         }
     }
 
-    /// The task has its last answer: a thread that sleeps for it is woken.
+    /// Wakes a thread of the master that sleeps until the task's last answer, which was just sent.
     pub(in crate::process) fn finished(&mut self) {
         if let Some(ring) = &mut self.ring
             && ring.words.is_awaited()
         {
-            tell(ring, &self.socket);
+            notify(ring, &self.socket);
         }
     }
 
-    /// Sees to it that the master knows of all answers before the worker sleeps or begins a task.
+    /// Makes sure that the master knows of all answers before the worker sleeps or begins a task.
     fn settle(&mut self, is_ready: impl Fn() -> bool) {
         let Some(ring) = &mut self.ring else { return };
-        let Some(last) = ring.untold else { return };
+        let Some(last) = ring.unnotified else { return };
         let is_taken = || ring.answers.is_consumed(last);
-        if ring.told && !is_ready() {
-            ring.patience.watch(is_taken, is_ready);
+        if ring.has_notified && !is_ready() {
+            ring.spin.watch(is_taken, is_ready);
         }
         if is_taken() {
-            ring.untold = None;
+            ring.unnotified = None;
         } else {
-            tell(ring, &self.socket);
+            notify(ring, &self.socket);
         }
     }
 
-    /// A bell has come while there was nothing to do. If it asks whether there is, so much is said.
+    /// Handles a bell while there is nothing to do. A bell with a task's number is a query; the
+    /// reply says that the worker is idle.
     fn reply_to(&self, bell: &Head) {
         if bell.task != 0 {
             self.send(&wire::head(FrameKind::Bell, bell.task, 0), &[]);
@@ -283,9 +294,9 @@ impl Outbox {
                     frame = &frame[sent..];
                     descriptors.clear();
                 }
-                // Too many descriptors travel, or there is no memory.
+                // Too many descriptors are in flight, or memory is short.
                 Err(error) if socket::takes_more_later(&error) => thread::sleep(REFUSED_PAUSE),
-                // Nobody is left to tell, or the task has closed the connection.
+                // The master has exited, or the task has closed the connection.
                 Err(_) => process::exit(1),
             }
         }
@@ -293,25 +304,25 @@ impl Outbox {
 
     fn send_part(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
         if descriptors.is_empty() {
-            socket::send(&self.socket, frame, socket::Patience::Wait)
+            socket::send(&self.socket, frame, Blocking::Yes)
         } else {
-            socket::send_with(&self.socket, frame, descriptors, socket::Patience::Wait)
+            socket::send_with(&self.socket, frame, descriptors, Blocking::Yes)
         }
     }
 }
 
-/// Tells the master of the answers in the ring, if it wants to be told.
-fn tell(ring: &mut Ring, socket: &OwnedFd) {
-    ring.untold = None;
-    ring.told = true;
-    match ring.words.tell_master() {
-        NOBODY => {}
+/// Notifies the master of the answers in the ring, if it has set a notify target.
+fn notify(ring: &mut Ring, socket: &OwnedFd) {
+    ring.unnotified = None;
+    ring.has_notified = true;
+    match ring.words.take_notify_target() {
+        NO_TARGET => {}
         THREAD => {
             crash_point!("worker: notify_target taken, thread not woken");
             let _ = futex::wake_shared(ring.words.notify_target());
         }
         _ => {
-            crash_point!("worker: notify_target taken, service not told");
+            crash_point!("worker: notify_target taken, service not notified");
             if socket::send_all(socket, &wire::head(FrameKind::Bell, 0, 0)).is_err() {
                 process::exit(1);
             }

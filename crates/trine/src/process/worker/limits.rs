@@ -1,10 +1,11 @@
-//! Limits of a worker: set before its first task, and how its master knows afterwards that one was met.
+//! The limits of a worker, set before its first task, and the evidence by which the master sees that
+//! a task has met it.
 //!
-//! | limit | set by | the task ends by | evidence |
+//! | limit | set by | task ends by | evidence |
 //! |---|---|---|---|
-//! | memory | a control group, where one may be made | SIGKILL | `oom_kill` in `memory.events` of the group |
-//! | memory | else `RLIMIT_DATA` | SIGABRT | a note on the board, by the handler of SIGABRT ([`abort`]) |
-//! | processor time | two timers, armed for each task | SIGXCPU, later SIGKILL | the moment on the board, and the dead worker's clock |
+//! | memory | a control group, if allowed | SIGKILL | `oom_kill` in the group's `memory.events` |
+//! | memory | else `RLIMIT_DATA` | SIGABRT | a note on the board by its handler ([`abort`]) |
+//! | processor time | timers for each task | SIGXCPU, SIGKILL | the board, and the dead worker's clock |
 //!
 //! The others (descriptors, file size, core files, niceness, processors) end nothing by themselves.
 
@@ -19,30 +20,28 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::pool::link::WorkerLink;
 use crate::process::wire::Head;
-use crate::process::wire::board::{OwnSlot, WorkerSlot};
-use crate::sys::limits::cpu_clock::{self, SIGXCPU, Timers};
+use crate::process::wire::board::OwnSlot;
+use crate::sys::limits::cpu_clock::{self, Timers};
 use crate::sys::limits::rlimit::{self, Resource};
 use crate::sys::limits::{affinity, cgroup};
 use crate::sys::process::child;
 use crate::sys::signal::abort;
-use crate::sys::signal::{SIGABRT, SIGKILL};
-use crate::task::{Cause, Limit, bytes};
+use crate::task::bytes;
 
-/// How much more processor time a task has that goes on after SIGXCPU, before it is killed.
-const MERCY: Duration = Duration::from_millis(250);
-/// Memory that a worker needs beyond what it has when it starts, to take a task at all.
+/// Processor time between SIGXCPU and SIGKILL, for a task that handles SIGXCPU.
+const CPU_GRACE: Duration = Duration::from_millis(250);
+/// Memory that a worker needs to take a task, beyond the memory that it has at its start.
 const ROOM: u64 = 1 << 20;
-/// Descriptors that a worker needs.
+/// Least number of descriptors with which a worker can run.
 const DESCRIPTORS: u64 = 16;
 
-/// What a worker may use; `None` for as much as the program itself.
+/// The limits of a worker; `None` for the limit of the program itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::process) struct Limits {
     /// Bytes.
     pub(in crate::process) memory: Option<u64>,
-    /// Of each task.
+    /// Processor time of each task.
     pub(in crate::process) cpu_time: Option<Duration>,
     pub(in crate::process) open_files: Option<u64>,
     /// Bytes.
@@ -50,16 +49,16 @@ pub(in crate::process) struct Limits {
     pub(in crate::process) core_dumps: Option<bool>,
     pub(in crate::process) nice: Option<i32>,
     pub(in crate::process) processors: Option<Vec<usize>>,
-    /// Where the worker makes its control group, if it can.
+    /// The group in which the worker makes its control group, if there is one.
     pub(in crate::process) group: Option<OsString>,
 }
 
 impl Limits {
-    /// Completes what the worker has to know; in the master, before anything crosses.
+    /// Completes the limits in the master, before they are sent.
     ///
     /// # Errors
     ///
-    /// Says which limit makes no sense on any machine.
+    /// A limit is invalid on any machine; the text names it.
     pub(in crate::process) fn prepare(&mut self) -> Result<(), String> {
         if self.memory == Some(0) {
             return Err(
@@ -90,14 +89,14 @@ impl Limits {
         Ok(())
     }
 
-    /// Limits the calling process, a worker that has run no task yet, of the program `master`.
+    /// Limits the calling process, a worker that has run no task yet.
     ///
     /// # Errors
     ///
-    /// Says what could not be done, and what to do; the worker is of no use then.
+    /// A limit cannot be set; the text says why and what to do. Such a worker must not run tasks.
     pub(in crate::process) fn apply(&self) -> Result<(), String> {
         if let Some(processors) = &self.processors {
-            run_on(processors)?;
+            pin_to(processors)?;
         }
         if let Some(nice) = self.nice {
             affinity::set_nice(nice).map_err(|error| {
@@ -108,15 +107,15 @@ impl Limits {
             })?;
         }
         if let Some(most) = self.open_files {
-            set(Resource::OpenFiles, most, "open files")?;
+            set_limit(Resource::OpenFiles, most, "open files")?;
         }
         if let Some(most) = self.file_size {
-            set(Resource::FileSize, most, "bytes of a file")?;
+            set_limit(Resource::FileSize, most, "bytes of a file")?;
         }
         match self.core_dumps {
             Some(true) => rlimit::raise(Resource::Core)
                 .map_err(|error| format!("cannot have core files written: {error}"))?,
-            Some(false) => set(Resource::Core, 0, "bytes of a core file")?,
+            Some(false) => set_limit(Resource::Core, 0, "bytes of a core file")?,
             None => {}
         }
         if let Some(time) = self.cpu_time {
@@ -128,11 +127,11 @@ impl Limits {
             })?;
             CPU.get_or_init(|| (timers, time));
         }
-        // At last: what was done before may have taken memory.
-        self.memory.map_or(Ok(()), |most| self.limit_memory(most))
+        // Last, because the steps before may have taken memory.
+        self.memory.map_or(Ok(()), |most| self.set_memory_limit(most))
     }
 
-    fn limit_memory(&self, most: u64) -> Result<(), String> {
+    fn set_memory_limit(&self, most: u64) -> Result<(), String> {
         let has = rlimit::data_in_use().unwrap_or(0);
         let needed = has + ROOM;
         if most < needed {
@@ -146,14 +145,14 @@ impl Limits {
         }
         MEMORY.store(most, Relaxed);
         let entered = self.group.as_deref().map(Path::new).is_some_and(|group| {
-            // A group that cannot be made is no reason to fail: there is another way.
+            // Without a group, RLIMIT_DATA is the fallback.
             cgroup::enter(group, child::parent(), most).is_ok()
         });
-        if entered { Ok(()) } else { set(Resource::Data, most, "bytes of memory") }
+        if entered { Ok(()) } else { set_limit(Resource::Data, most, "bytes of memory") }
     }
 }
 
-fn run_on(processors: &[usize]) -> Result<(), String> {
+fn pin_to(processors: &[usize]) -> Result<(), String> {
     let list = |processors: &[usize]| {
         let numbers: Vec<_> = processors.iter().map(usize::to_string).collect();
         numbers.join(", ")
@@ -172,129 +171,81 @@ fn run_on(processors: &[usize]) -> Result<(), String> {
     ))
 }
 
-fn set(resource: Resource, most: u64, what: &str) -> Result<(), String> {
+fn set_limit(resource: Resource, most: u64, what: &str) -> Result<(), String> {
     rlimit::set(resource, most).map_err(|error| match rlimit::most(resource) {
         Some(hard) if hard < most => format!(
-            "cannot allow {most} {what}: this program itself may have {hard} (`ulimit -H`); ask for \
-             no more, or raise that"
+            "cannot allow {most} {what}: this program itself may have {hard} (`ulimit -H`); ask \
+             for no more, or raise that"
         ),
         _ => format!("cannot limit a worker to {most} {what}: {error}"),
     })
 }
 
-/// The memory limit that is in force in this worker; 0 for none.
+/// The memory limit of this worker; 0 for none.
 static MEMORY: AtomicU64 = AtomicU64::new(0);
-/// What limits the processor time of this worker's tasks.
+/// Timers for the processor time of this worker's tasks, and the limit.
 static CPU: OnceLock<(Timers, Duration)> = OnceLock::new();
-/// This worker's place, and its process id; not set in the template.
+/// This worker's slot on the board, and its process id; not set in the template.
 static WORKER: OnceLock<(&'static OwnSlot, u32)> = OnceLock::new();
 
 /// On the board in place of a limit: memory ran out though trine had set no limit.
-const NO_LIMIT: u64 = u64::MAX;
+pub(in crate::process) const NO_LIMIT: u64 = u64::MAX;
 
-/// Prepares the calling process and all that are forked from it.
-pub(in crate::process) fn install() {
+/// Installs the handler of SIGABRT, for the calling process and all that are forked from it.
+pub(super) fn install() {
     abort::install(note_memory);
 }
 
-/// Says where the worker, the caller, leaves its notes, and its process id.
-pub(in crate::process) fn keep(place: &'static OwnSlot, pid: u32) {
-    WORKER.get_or_init(|| (place, pid));
+/// Keeps the slot on which the calling worker leaves its notes, and its process id.
+pub(super) fn keep(board: &'static OwnSlot, pid: u32) {
+    WORKER.get_or_init(|| (board, pid));
 }
 
 /// Runs in the signal handler.
 fn note_memory() {
-    // A process that the task has forked has the same memory of the board.
-    if let Some((place, pid)) = WORKER.get()
+    // A process that the task has forked shares the page of the board, but must not write to it.
+    if let Some((board, pid)) = WORKER.get()
         && *pid == process::id()
     {
         let most = MEMORY.load(Relaxed);
-        place.ran_out_of_memory(if most == 0 { NO_LIMIT } else { most });
+        board.note_out_of_memory(if most == 0 { NO_LIMIT } else { most });
     }
 }
 
-/// Ends the worker, the caller, which has no memory to take `task` with; the task ends with it.
-pub(in crate::process) fn die_of(task: &Head, reason: &str) -> ! {
-    // Not `eprintln!`, which panics where standard error cannot be written.
+/// Aborts the calling worker, which has no memory for the frame of `task`, and reports the task as
+/// its victim.
+pub(super) fn abort_out_of_memory(task: &Head, reason: &str) -> ! {
+    // Not `eprintln!`, which panics if standard error cannot be written.
     let _ = writeln!(io::stderr(), "trine: a worker ends: {reason}");
-    if let Some((place, _)) = WORKER.get() {
-        place.begin(task.task, task.item);
+    if let Some((board, _)) = WORKER.get() {
+        board.begin(task.task, task.item);
     }
     note_memory();
     process::abort()
 }
 
-/// A task's processor time is limited as long as this lives.
-pub(in crate::process) struct Counting(());
+/// A guard: a task's processor time is limited as long as it lives.
+pub(super) struct CpuLimited(());
 
 /// Begins to count the processor time of a task, if that is limited.
-pub(in crate::process) fn begin() -> Option<Counting> {
+pub(super) fn begin() -> Option<CpuLimited> {
     let (timers, most) = CPU.get()?;
-    let (place, _) = WORKER.get()?;
+    let (board, _) = WORKER.get()?;
     let end = cpu_clock::own().saturating_add(*most);
-    place.limit_cpu(in_nanoseconds(end), in_nanoseconds(*most));
-    timers.arm(end, end.saturating_add(MERCY));
-    Some(Counting(()))
+    board.note_cpu_limit(in_nanoseconds(end), in_nanoseconds(*most));
+    timers.arm(end, end.saturating_add(CPU_GRACE));
+    Some(CpuLimited(()))
 }
 
-impl Drop for Counting {
+impl Drop for CpuLimited {
     fn drop(&mut self) {
-        if let (Some((timers, _)), Some((place, _))) = (CPU.get(), WORKER.get()) {
+        if let (Some((timers, _)), Some((board, _))) = (CPU.get(), WORKER.get()) {
             timers.disarm();
-            place.limit_cpu(0, 0);
+            board.note_cpu_limit(0, 0);
         }
     }
 }
 
-fn in_nanoseconds(time: Duration) -> u64 {
+pub(in crate::process) fn in_nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// What is known of the limits of a worker that has ended, looked for before its status is taken.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::process) struct Evidence {
-    /// Its memory ran out: the limit, or `NO_LIMIT`. By its own word.
-    aborted: Option<u64>,
-    /// The kernel has killed it, or a process that it had started, at this limit.
-    killed: Option<u64>,
-    /// Its task had used up this much processor time, all that it had.
-    cpu_time: Option<Duration>,
-}
-
-/// Looks at what a worker has left behind; it has ended, and was not waited for.
-pub(in crate::process) fn evidence(link: &WorkerLink) -> Evidence {
-    let place: &WorkerSlot = &link.place;
-    let (end, most) = place.cpu();
-    let is_up = || cpu_clock::of(link.pid).is_some_and(|used| in_nanoseconds(used) >= end);
-    let group = cgroup::delegated();
-    Evidence {
-        aborted: Some(place.memory()).filter(|note| *note != 0),
-        killed: group.and_then(|group| cgroup::exhausted(group, link.pid)),
-        cpu_time: (end != 0 && is_up()).then(|| Duration::from_nanos(most)),
-    }
-}
-
-/// Gives back what stands for a worker outside of it, when it has ended.
-pub(in crate::process) fn give_back(link: &WorkerLink) {
-    if let Some(group) = cgroup::delegated() {
-        cgroup::remove(group, link.pid);
-    }
-}
-
-impl Evidence {
-    /// Why a task ended whose worker was ended by a signal.
-    pub(in crate::process) fn cause(self, signal: i32, core_dumped: bool) -> Cause {
-        let memory = match signal {
-            SIGABRT => self.aborted,
-            SIGKILL => self.killed,
-            _ => None,
-        };
-        let is_timer = matches!(signal, SIGXCPU | SIGKILL);
-        let limit = match memory {
-            Some(NO_LIMIT) => None,
-            Some(most) => Some(Limit::Memory(most)),
-            None => self.cpu_time.filter(|_| is_timer).map(Limit::CpuTime),
-        };
-        Cause::Signaled { signal, core_dumped, out_of_memory: memory.is_some(), limit }
-    }
 }

@@ -1,4 +1,4 @@
-//! A worker that runs off the end of its stack says so before it dies.
+//! Reports a stack overflow from the fault handler, before the worker dies of it.
 //!
 //! ```text
 //!        limit                                  stack pointer      top
@@ -6,47 +6,48 @@
 //!   1 MiB  └ top - RLIMIT_STACK                                   └ end of `[stack]`
 //! ```
 //!
-//! The kernel grows the first thread's stack at a fault anywhere between `limit` and `top`. So a fault
-//! that reaches a handler from there, or from the gap below, is one at which it refused to.
+//! The kernel grows the first thread's stack at a fault anywhere between `limit` and `top`. So if a
+//! fault there, or in the gap below, reaches a handler, the kernel has refused to grow the stack.
 
 use std::fmt::{self, Write};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize};
 
 use crate::process::wire::{self, FrameKind};
-use crate::sys::io::socket;
+use crate::sys::io::{Blocking, socket};
 use crate::sys::process::{descriptors, fork_detect};
 use crate::sys::signal::fault;
 use crate::sys::{self, limits};
 
 /// The end of the stack's mapping; 0 if it is not known.
 static TOP: AtomicUsize = AtomicUsize::new(0);
-/// Where to tell it; -1 in the template, which runs no task.
+/// The socket for the report; -1 in the template, which runs no task.
 static SOCKET: AtomicI32 = AtomicI32::new(-1);
-/// What the message calls the task: in the frame that runs it, or null.
+/// The label of the task in the message: a variable of [`with_label`], or null.
 static LABEL: AtomicPtr<&dyn fmt::Display> = AtomicPtr::new(std::ptr::null_mut());
 
-/// The kernel keeps this much free between a stack and the mapping below (`stack_guard_gap`).
+/// Bytes that the kernel keeps free between a stack and the mapping below (`stack_guard_gap`).
 const GAP: usize = 1 << 20;
 
-/// The frame that becomes `Cause::StackOverflow`, ready before there is need.
+/// The report, which becomes `Cause::StackOverflow`; made in advance.
 static FRAME: [u8; wire::HEAD] = wire::head(FrameKind::Overflow, 0, 0);
 
-/// Prepares the calling thread, the first of its process, and so all that are forked from it.
-pub(in crate::process) fn install() {
+/// Installs the handler for the calling thread, which is the first of its process, and thereby for
+/// all processes that are forked from it.
+pub(super) fn install() {
     TOP.store(sys::memory::stacks::first_stack_end().unwrap_or(0), Relaxed);
     fault::ensure_signal_stack();
-    fault::install(look);
+    fault::install(on_fault);
 }
 
-/// Says which socket to tell it at; open as long as the process lives.
-pub(in crate::process) fn report_to(socket: i32) {
+/// Sets the socket for the report, which has to stay open as long as the process lives.
+pub(super) fn report_to(socket: i32) {
     SOCKET.store(socket, Relaxed);
 }
 
-/// Calls `function` as the task that `label` names.
-pub(in crate::process) fn labelled<T>(label: &dyn fmt::Display, function: impl FnOnce() -> T) -> T {
-    /// Takes the label back also when the function panics.
+/// Calls `function`, and names the task by `label` in the message of an overflow meanwhile.
+pub(super) fn with_label<T>(label: &dyn fmt::Display, function: impl FnOnce() -> T) -> T {
+    /// Removes the label, also when the function panics.
     struct Labelled;
     impl Drop for Labelled {
         fn drop(&mut self) {
@@ -58,20 +59,22 @@ pub(in crate::process) fn labelled<T>(label: &dyn fmt::Display, function: impl F
     function()
 }
 
-/// Runs in the signal handler.
-fn look(address: usize) -> bool {
+/// Runs in the signal handler. Returns true if the fault is a stack overflow.
+fn on_fault(address: usize) -> bool {
     let top = TOP.load(Relaxed);
-    // Without a limit the stack ends where memory does, and no address tells it from a wild pointer.
+    // Without a limit the stack may grow through all of memory: no address tells an overflow from a
+    // wild pointer.
     let Some(limit) = limits::stack() else { return false };
     let lowest = top.saturating_sub(limit as usize).saturating_sub(GAP);
     if top == 0 || !(lowest.max(1)..top).contains(&address) {
         return false;
     }
     let label = LABEL.load(Relaxed);
-    // SAFETY: set by `labelled` to a variable of its own, and taken back before that ends; only read.
+    // SAFETY: `with_label` has set it to its own parameter, and removes it before it returns; only
+    // read.
     let label = unsafe { label.as_ref() };
     let mut text = Text { bytes: [0; 512], len: 0 };
-    // What has no room is cut. To write out what a task is called takes no lock and no memory.
+    // A label without room is cut. Formatting one takes no lock and no memory.
     let _ = match label {
         Some(label) => write!(text, "{label}"),
         None => write!(text, "a worker"),
@@ -79,13 +82,13 @@ fn look(address: usize) -> bool {
     let label = &text.bytes[..text.len];
     sys::write_stderr_raw(&[b"\ntrine: ", label, b" has overflowed its stack\n"]);
     let number = SOCKET.load(Relaxed);
-    // What the task has forked does not speak for it.
-    if number >= 0 && !fork_detect::is_one() {
-        // SAFETY: the worker's socket, which it never closes; had the task closed it, the call would
-        // be refused.
+    // A process that the task has forked must not report for the worker.
+    if number >= 0 && !fork_detect::is_copy_of_worker() {
+        // SAFETY: the worker's socket, which the worker never closes. If the task has closed it,
+        // the kernel refuses the call.
         let socket = unsafe { descriptors::inherited(number) };
-        // Between two frames: the worker's thread is in a task, so it is not within one.
-        let _ = socket::send(socket, &FRAME, socket::Patience::Now);
+        // The worker's thread is in a task, so it is not in the middle of another frame.
+        let _ = socket::send(socket, &FRAME, Blocking::No);
     }
     true
 }

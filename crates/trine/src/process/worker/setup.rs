@@ -1,8 +1,8 @@
-//! What is different in a worker from the other workers: set before its first task.
+//! Settings of a worker, applied before its first task.
 //!
-//! A [`Setup`] crosses in a `SETUP` frame: for a fresh process with the task that wanted it, for the
-//! workers of a pool as their first frame, before they say that they are ready. The part of it that
-//! a preload sees goes to its template with the handshake.
+//! A [`Setup`] travels in a `SETUP` frame: for a fresh process before its task, for the workers of
+//! a pool as their first frame, before they are ready. The part of it that a preload sees goes to
+//! its template with the handshake.
 
 use std::env;
 use std::ffi::{CString, OsString};
@@ -20,19 +20,29 @@ use crate::sys::process::child;
 pub(in crate::process) struct Setup {
     pub(in crate::process) environment: Vec<(OsString, OsString)>,
     pub(in crate::process) current_dir: Option<OsString>,
-    /// What `ps` shows.
+    /// The worker's name in `ps`.
     pub(in crate::process) name: Option<String>,
-    /// What the user runs in it before its first task.
+    /// The user's function that runs before the first task.
     pub(in crate::process) initializer: Option<Hook>,
     pub(in crate::process) sandbox: Option<Sandbox>,
     pub(in crate::process) limits: Limits,
-    /// Whether what its tasks print is kept for their errors; the worker has nothing to do for it.
+    /// True if the output of tasks is captured for their errors; the worker itself needs no
+    /// setting.
     #[serde(skip)]
     pub(in crate::process) captures: bool,
 }
 
+/// Behind the handshake, in the same packet, if there is one: what the template runs before it is ready.
+/// The handshake itself stays as it is, so that a template of another build knows it for one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::process) struct Preload {
+    pub(in crate::process) function: Hook,
+    /// The length of the packet with the [`Setup`] that follows.
+    pub(in crate::process) setup: usize,
+}
+
 impl Setup {
-    /// What is done in the template, too, before its preload.
+    /// Returns the part that also applies to a template, before its preload.
     pub(in crate::process) fn for_template(&self) -> Setup {
         Setup {
             environment: self.environment.clone(),
@@ -41,21 +51,22 @@ impl Setup {
         }
     }
 
-    /// Completes what the worker has to know; in the master, before it crosses.
+    /// Completes the settings in the master, before they are sent.
     ///
     /// # Errors
     ///
-    /// Says what makes no sense on any machine.
+    /// A setting is invalid on any machine; the text names it.
     pub(in crate::process) fn prepare(&mut self) -> Result<(), String> {
         self.check_environment()?;
         self.limits.prepare()
     }
 
-    /// Changes the calling process: a worker that has run no task yet, or a template.
+    /// Applies the settings to the calling process: a worker that has run no task yet, or a
+    /// template.
     ///
     /// # Errors
     ///
-    /// Says what could not be done, and why; the process is of no use then.
+    /// A setting cannot be applied; the text says why. Such a process must not run tasks.
     pub(in crate::process) fn apply(self) -> Result<(), String> {
         self.check_environment()?;
         for (name, value) in &self.environment {
@@ -72,19 +83,21 @@ impl Setup {
             child::set_short_name(&CString::new(text).expect("no byte is 0"));
         }
         self.limits.apply()?;
-        // What follows finds the process as its tasks will.
+        // The initializer sees the process as the tasks will.
         if let Some(initializer) = self.initializer {
             // SAFETY: the offset comes from the master, which runs the same build (the template has
             // checked the fingerprint).
             unsafe { initializer.run("initializer") }?;
         }
-        // Last: nothing above may be possible after it.
+        // Last, because the sandbox may deny the steps above.
         self.sandbox.map_or(Ok(()), |sandbox| sandbox.enforce())
     }
 
+    /// Checks the variables.
+    ///
     /// # Errors
     ///
-    /// Names a variable that `setenv` does not accept.
+    /// `setenv` does not accept a variable; the text names it.
     fn check_environment(&self) -> Result<(), String> {
         match self.environment.iter().find(|(name, value)| !is_variable(name, value)) {
             Some((name, value)) => Err(format!("the environment cannot hold {name:?} = {value:?}")),
@@ -93,120 +106,11 @@ impl Setup {
     }
 }
 
-/// What `setenv` accepts.
+/// Returns true if `setenv` accepts the variable.
 fn is_variable(name: &OsString, value: &OsString) -> bool {
     let name = name.as_bytes();
     !name.is_empty()
         && !name.contains(&b'=')
         && !name.contains(&0)
         && !value.as_bytes().contains(&0)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::panic::Location;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use serde::Serialize;
-    use serde::de::DeserializeOwned;
-
-    use super::*;
-    use crate::process::pool::dispatcher::Dispatcher;
-    use crate::process::pool::policy::{Plan, Policy};
-    use crate::process::task::encode;
-    use crate::process::task::function::CapturesNothing;
-    use crate::sys::limits::cpu_clock;
-    use crate::task::{Cause, Limit, TaskError};
-
-    /// One worker that is kept.
-    fn kept(mut setup: Setup) -> Arc<Dispatcher> {
-        setup.prepare().unwrap();
-        let dispatcher = Dispatcher::new(Policy::new(Plan::Kept(1)), &setup);
-        dispatcher.start();
-        dispatcher
-    }
-
-    fn run<A, R, F>(dispatcher: &Arc<Dispatcher>, arg: A, function: F) -> Result<R, TaskError>
-    where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
-    {
-        let proof = const { CapturesNothing::<F>::check() };
-        let (task, job) = encode::prepare((None, None), Location::caller(), arg, function, proof);
-        dispatcher.submit(job.unwrap());
-        task.join()
-    }
-
-    #[test]
-    fn processor_time_counts_for_each_task_of_a_worker_anew() {
-        let most = Duration::from_millis(100);
-        let limits = Limits { cpu_time: Some(most), ..Limits::default() };
-        let dispatcher = kept(Setup { limits, ..Setup::default() });
-        let work = |time: Duration| {
-            let begin = cpu_clock::own();
-            while cpu_clock::own() - begin < time {}
-            std::process::id()
-        };
-        let pid = run(&dispatcher, most / 2, work).unwrap();
-        for _ in 0..5 {
-            assert_eq!(run(&dispatcher, most / 2, work).unwrap(), pid);
-        }
-        let error = run(&dispatcher, most * 1000, work).unwrap_err();
-        let Cause::Signaled { limit: Some(Limit::CpuTime(limit)), .. } = error.cause() else {
-            panic!("{error}")
-        };
-        assert_eq!(*limit, most);
-        // The next worker has the same limit, and an end by another signal is not taken for it.
-        assert_ne!(run(&dispatcher, most / 2, work).unwrap(), pid);
-        let error = run(&dispatcher, (), |()| -> () { std::process::abort() }).unwrap_err();
-        assert!(matches!(error.cause(), Cause::Signaled { limit: None, .. }), "{error}");
-        dispatcher.close();
-    }
-
-    #[test]
-    fn what_the_tasks_of_a_worker_print_is_kept_apart() {
-        let dispatcher = kept(Setup { captures: true, ..Setup::default() });
-        let mut pids = Vec::new();
-        for n in 0..200_u32 {
-            // Every other one has a value.
-            let result = run(&dispatcher, n, |n| {
-                println!("task {n}");
-                eprintln!("error {n}");
-                assert!(n.is_multiple_of(2), "an odd one");
-                std::process::id()
-            });
-            match result {
-                Ok(pid) => pids.push(pid),
-                Err(error) => {
-                    assert_eq!(error.stdout(), format!("task {n}\n").as_bytes());
-                    assert!(error.stderr().starts_with(format!("error {n}\n").as_bytes()));
-                }
-            }
-        }
-        pids.dedup();
-        assert_eq!(pids.len(), 1);
-        // A worker that dies takes nothing of its own along into the next one's.
-        for n in 0..10 {
-            let error = run(&dispatcher, n, |n: u32| -> () {
-                println!("task {n}");
-                std::process::abort()
-            });
-            assert_eq!(error.unwrap_err().stdout(), format!("task {n}\n").as_bytes());
-        }
-        dispatcher.close();
-    }
-
-    #[test]
-    fn a_set_up_that_is_refused_in_a_pool_is_an_error_of_its_tasks() {
-        let limits = Limits { memory: Some(4096), ..Limits::default() };
-        let dispatcher = kept(Setup { limits, ..Setup::default() });
-        let error = run(&dispatcher, (), |()| ()).unwrap_err();
-        let Cause::NotSpawned { reason } = error.cause() else { panic!("{error}") };
-        assert!(reason.contains("a memory limit of 4 KiB is too low"), "{reason}");
-        dispatcher.close();
-        // Others are not concerned.
-        assert_eq!(crate::process::spawn(3, |n: u8| n).join().unwrap(), 3);
-    }
 }

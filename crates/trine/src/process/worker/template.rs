@@ -1,11 +1,11 @@
-//! The template: a fresh, single-threaded copy of the program that does nothing but fork.
+//! The template: a fresh, single-threaded copy of the program that only forks workers.
 //!
-//! It has run the program's initialisers and not its `main`. Whatever size, threads and locks
-//! the master has, a fork of the template is small and clean. It never starts a thread, and the one
-//! function of the user that it calls, a pool's `preload`, may leave none behind: so the child of
-//! each fork finds every lock free.
+//! It has run the program's initialisers but not its `main`. So its forks are small and clean,
+//! however many threads and locks and however much memory the master has. It never starts a thread,
+//! and the one function of the user that it calls, a pool's `preload`, must leave none behind.
+//! Hence the child of each fork finds every lock free.
 //!
-//! The template itself must not draw on randomness before it forks (a `HashMap`'s keys, for one): all
+//! The template must not use randomness before it forks (a `HashMap`'s keys, for example): all
 //! workers would share it.
 
 use std::ffi::CStr;
@@ -15,59 +15,62 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Inherited;
-use super::setup::Setup;
+use super::setup::{Preload, Setup};
 use super::{cancel, limits as worker_limits, overflow};
 use crate::process::wire::board::Slots;
-use crate::process::wire::{
-    ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, Preload, TemplateSays,
-};
-use crate::sys::io::socket::{self, Patience};
+use crate::process::wire::{ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, TemplateReply};
+use crate::sys::io::{Blocking, socket};
 use crate::sys::limits;
 use crate::sys::process::child;
 use crate::sys::process::clone::{self, Side};
 use crate::sys::process::descriptors;
 use crate::task::{failure, park};
 
-/// What `ps` shows.
+/// Name of a template in `ps`.
 pub(in crate::process) const SHORT_NAME: &CStr = c"trine-template";
 
-/// How long threads that a preload has ended may take to be gone: a joined one is still listed for
-/// a moment, one of `thread::scope` for a little longer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Time for threads that a preload has ended to leave the kernel's list: a joined thread is listed
+/// for a moment, one of `thread::scope` for a little longer.
+const THREAD_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Spawner workers until the master is gone.
-pub(in crate::process) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
+/// Serves as the template: forks workers until the master exits.
+pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     crash_side!(Template);
     crash_point!("template: started, not bound to its master");
     child::die_with_parent(handshake.master);
     child::set_short_name(SHORT_NAME);
     child::ignore_broken_pipes();
-    // SAFETY: nothing of the program has run but its initialisers; a descriptor that one of them
-    // has opened for later use is closed in the workers, which the documentation says.
+    // SAFETY: only the program's initialisers have run. The documentation says that a descriptor
+    // which one of them has opened for later use is closed in the workers.
     unsafe { descriptors::close_all_but(vec![socket.as_raw_fd()]) };
     failure::install_hook();
     overflow::install();
     cancel::install();
     worker_limits::install();
-    let Some((places, preload)) = take_handshake(&socket) else { child::exit_now(1) };
-    let estate = Inherited::new(handshake.master, places).and_then(|mut estate| {
+    let Some((slots, preload)) = take_handshake(&socket) else { child::exit_now(1) };
+    let inherited = Inherited::new(handshake.master, slots).and_then(|mut inherited| {
         if let Some(preload) = preload {
-            estate.leave(prepare(&socket, &estate, &preload)?);
+            inherited.keep_open(run_preload(&socket, &inherited, &preload)?);
         }
-        Ok(estate)
+        Ok(inherited)
     });
-    let estate = match estate {
-        Ok(estate) => estate,
+    let inherited = match inherited {
+        Ok(inherited) => inherited,
         Err(reason) => {
-            say(&socket, &TemplateSays::Unfit(cut(reason)));
+            send(&socket, &TemplateReply::Unfit(truncate(reason)));
             child::exit_now(1)
         }
     };
     crash_point!("template: about to be ready");
-    say(&socket, &TemplateSays::Ready);
+    send(&socket, &TemplateReply::Ready);
+    fork_on_request(&socket, inherited)
+}
+
+/// Forks a worker for each request; exits when the master has exited.
+fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
     loop {
         let mut packet = [0; PACKET];
-        let Ok(mut received) = socket::receive_packet(&socket, &mut packet, Patience::Wait) else {
+        let Ok(mut received) = socket::receive_packet(socket, &mut packet, Blocking::Yes) else {
             child::exit_now(1);
         };
         if received.len == 0 {
@@ -76,64 +79,68 @@ pub(in crate::process) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         let Ok(request) = postcard::from_bytes::<ForkRequest>(&packet[..received.len]) else {
             child::exit_now(1);
         };
-        let (has_lines, captures) = (request.has_lines.into(), usize::from(request.captures));
-        let received_all = received.descriptors.len() == 1 + has_lines + 2 * captures;
+        let (has_rings, captures) = (request.has_rings.into(), usize::from(request.captures));
+        let received_all = received.descriptors.len() == 1 + has_rings + 2 * captures;
         let mut descriptors = received.descriptors.drain(..);
         let (Some(theirs), true) = (descriptors.next(), received_all) else {
-            // The limit for descriptors lies below the handful that a template needs.
+            // The limit for open descriptors is below the handful that a template needs.
             let refusal = limits::error_number(&limits::out_of_descriptors());
-            reply(&socket, request.request, Err(refusal), None);
+            reply(socket, request.request, Err(refusal), None);
             continue;
         };
-        let memory = descriptors.by_ref().take(has_lines).next();
+        let memory = descriptors.by_ref().take(has_rings).next();
         let outputs: Vec<OwnedFd> = descriptors.collect();
-        crash_point!("template: fork asked for");
+        crash_point!("template: fork requested");
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
-        // which closes all that is the template's.
+        // which closes all descriptors of the template.
         match unsafe { clone::fork_sibling() } {
-            Ok(Side::New) => super::become_worker((theirs, memory, outputs), &request, estate),
+            Ok(Side::New) => super::become_worker((theirs, memory, outputs), &request, inherited),
             Ok(Side::Caller { pid, pidfd }) => {
-                crash_point!("template: worker forked, master not told");
-                reply(&socket, request.request, Ok(pid), Some(pidfd));
-                crash_point!("template: worker forked, master told");
+                crash_point!("template: worker forked, master not notified");
+                reply(socket, request.request, Ok(pid), Some(pidfd));
+                crash_point!("template: worker forked, master notified");
             }
             Err(error) => {
-                reply(&socket, request.request, Err(limits::error_number(&error)), None);
+                reply(socket, request.request, Err(limits::error_number(&error)), None);
             }
         }
     }
 }
 
-/// Takes the handshake that `entry` has seen; the board comes along with it.
+/// Takes the handshake that `entry` has checked, and the board that came with it.
 fn take_handshake(socket: &OwnedFd) -> Option<(Slots, Option<Preload>)> {
     let mut packet = [0; PACKET];
-    let received = socket::receive_packet(socket, &mut packet, Patience::Now).ok()?;
-    let places = Slots::attach(received.descriptors.into_iter().next()?).ok()?;
+    let received = socket::receive_packet(socket, &mut packet, Blocking::No).ok()?;
+    let slots = Slots::attach(received.descriptors.into_iter().next()?).ok()?;
     let (_, preload) =
         postcard::from_bytes::<(Handshake, Option<Preload>)>(&packet[..received.len]).ok()?;
-    Some((places, preload))
+    Some((slots, preload))
 }
 
-/// Runs the preload; the descriptors that are open after it, but for the socket.
+/// Runs the preload; returns the descriptors that are open after it, without the socket.
 ///
 /// # Errors
 ///
-/// Says why no worker can be forked.
-fn prepare(socket: &OwnedFd, estate: &Inherited, preload: &Preload) -> Result<Vec<RawFd>, String> {
+/// No worker can be forked, for this reason.
+fn run_preload(
+    socket: &OwnedFd,
+    inherited: &Inherited,
+    preload: &Preload,
+) -> Result<Vec<RawFd>, String> {
     let mut packet = vec![0; preload.setup];
-    let received = socket::receive_packet(socket, &mut packet, Patience::Now)
+    let received = socket::receive_packet(socket, &mut packet, Blocking::No)
         .map_err(|error| format!("the settings for preload did not come: {error}"))?;
     let setup: Setup = postcard::from_bytes(&packet[..received.len])
         .map_err(|error| format!("the settings for preload cannot be read: {error}"))?;
-    estate.follow_master();
+    inherited.follow_master();
     setup.apply()?;
     let label = "preload of a process pool".to_owned();
-    overflow::labelled(&label, || {
+    overflow::with_label(&label, || {
         // SAFETY: the offset comes from the master, which runs the same build: `entry` has checked
         // the fingerprint.
         unsafe { preload.function.run("preload") }
     })?;
-    // What waits in a buffer would be printed by each worker.
+    // Each worker would print bytes that are left in a buffer.
     let _ = io::stdout().flush();
     child::flush_streams();
     if park::has_neighbours() {
@@ -152,11 +159,13 @@ fn prepare(socket: &OwnedFd, estate: &Inherited, preload: &Preload) -> Result<Ve
     Ok(open)
 }
 
+/// Waits until the template has one thread.
+///
 /// # Errors
 ///
-/// Names the threads that do not end.
+/// A thread does not end; the text names it.
 fn wait_for_other_threads() -> Result<(), String> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + THREAD_EXIT_TIMEOUT;
     loop {
         let others = child::other_threads()
             .map_err(|error| format!("cannot see whether preload has started threads: {error}"))?;
@@ -165,9 +174,9 @@ fn wait_for_other_threads() -> Result<(), String> {
         }
         if Instant::now() >= until {
             return Err(format!(
-                "preload started a thread that still runs ({}); workers are forked from its process, and \
-                 a fork has one thread only: join it before preload returns, or start it in \
-                 `initializer`, which runs in each worker",
+                "preload started a thread that still runs ({}); workers are forked from its \
+                 process, and a fork has one thread only: join it before preload returns, or start \
+                 it in `initializer`, which runs in each worker",
                 others.join(", ")
             ));
         }
@@ -175,8 +184,8 @@ fn wait_for_other_threads() -> Result<(), String> {
     }
 }
 
-/// As much of a text as a packet has room for.
-fn cut(mut text: String) -> String {
+/// Truncates a text to the room of a packet.
+fn truncate(mut text: String) -> String {
     let most = LONG_PACKET - 64;
     if text.len() > most {
         let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
@@ -186,20 +195,21 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// Without memory of the heap, whose pages the worker has now, too, so that writing to one copies it.
+/// Replies to a request for a fork. Does not write to the heap: the worker shares its pages now, so
+/// a write would copy one.
 fn reply(socket: &OwnedFd, request: u64, forked: Result<u32, i32>, pidfd: Option<OwnedFd>) {
     let mut packet = [0; PACKET];
-    let says = TemplateSays::Forked(ForkReply { request, forked });
-    send(socket, postcard::to_slice(&says, &mut packet).expect("numbers only"), pidfd);
+    let reply = TemplateReply::Forked(ForkReply { request, forked });
+    send_packet(socket, postcard::to_slice(&reply, &mut packet).expect("numbers only"), pidfd);
 }
 
-fn say(socket: &OwnedFd, what: &TemplateSays) {
-    send(socket, &postcard::to_stdvec(what).expect("numbers and a text"), None);
+fn send(socket: &OwnedFd, reply: &TemplateReply) {
+    send_packet(socket, &postcard::to_stdvec(reply).expect("numbers and a text"), None);
 }
 
-fn send(socket: &OwnedFd, packet: &[u8], pidfd: Option<OwnedFd>) {
+fn send_packet(socket: &OwnedFd, packet: &[u8], pidfd: Option<OwnedFd>) {
     let pidfd = pidfd.as_ref().map(AsFd::as_fd);
-    if socket::send_packet(socket, packet, pidfd.as_slice(), Patience::Wait).is_err() {
+    if socket::send_packet(socket, packet, pidfd.as_slice(), Blocking::Yes).is_err() {
         child::exit_now(0);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::shared::{self, Channel, Ended, Side, Taken};
-use crate::task::park;
+use crate::task::wait;
 
 /// The receiving side of a channel. Clones share the messages: each message goes to one of them. The
 /// channel is disconnected for the senders when the last one is dropped, and the messages in it are
@@ -49,7 +49,7 @@ impl<T> Receiver<T> {
 
     #[cold]
     fn recv_waiting(&self) -> Result<T, RecvError> {
-        self.channel.take(None, park::wait).map_err(|ended| match ended {
+        self.channel.take(None, wait::for_wake).map_err(|ended| match ended {
             Ended::Closed => RecvError::Disconnected,
             Ended::Interrupted(interrupted) => RecvError::Interrupted(interrupted),
             Ended::TimedOut => unreachable!("there was no deadline"),
@@ -101,7 +101,7 @@ impl<T> Receiver<T> {
             Taken::Empty => {}
         }
         let deadline = Instant::now().checked_add(timeout);
-        self.channel.take(deadline, park::wait).map_err(|ended| match ended {
+        self.channel.take(deadline, wait::for_wake).map_err(|ended| match ended {
             Ended::Closed => RecvTimeoutError::Disconnected,
             Ended::TimedOut => RecvTimeoutError::Timeout,
             Ended::Interrupted(interrupted) => RecvTimeoutError::Interrupted(interrupted),

@@ -22,7 +22,7 @@ use super::shared::{Channel, Put, Side, Taken};
 use super::waiter::{Choice, OPEN, Progress, Waiter};
 use super::{Receiver, Sender};
 use crate::sync::atomic::thread_local;
-use crate::task::{Task, TaskError, park};
+use crate::task::{Task, TaskError, park, wait};
 
 /// No arm has won, and none will: some arm may go now, or the time is up, or the wait was left.
 const NONE: u32 = OPEN - 1;
@@ -103,7 +103,7 @@ fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker
     // At least once, also when the time is up: it is then that others can grant an arm, and two that
     // never wait for long would otherwise never meet.
     while choice.winner() == OPEN && !waiting.arms.iter().any(|arm| arm.is_due()) {
-        park::wait_or_unwind(deadline);
+        wait::or_unwind(deadline);
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             break;
         }

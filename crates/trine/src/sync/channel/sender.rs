@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::{SendError, SendTimeoutError, TrySendError};
 use super::shared::{Channel, Ended, Put, Side};
-use crate::task::park;
+use crate::task::wait;
 
 /// The sending side of a channel. Clones send into the same channel; it is disconnected for the
 /// receivers when the last one is dropped.
@@ -47,7 +47,7 @@ impl<T> Sender<T> {
 
     #[cold]
     fn send_waiting(&self, value: T) -> Result<(), SendError<T>> {
-        self.channel.put(value, None, park::wait).map_err(|(value, ended)| match ended {
+        self.channel.put(value, None, wait::for_wake).map_err(|(value, ended)| match ended {
             Ended::Closed => SendError::Disconnected(value),
             Ended::Interrupted(interrupted) => SendError::Interrupted(value, interrupted),
             Ended::TimedOut => unreachable!("there was no deadline"),
@@ -99,7 +99,7 @@ impl<T> Sender<T> {
             Put::Full(value) => value,
         };
         let deadline = Instant::now().checked_add(timeout);
-        self.channel.put(value, deadline, park::wait).map_err(|(value, ended)| match ended {
+        self.channel.put(value, deadline, wait::for_wake).map_err(|(value, ended)| match ended {
             Ended::Closed => SendTimeoutError::Disconnected(value),
             Ended::TimedOut => SendTimeoutError::Timeout(value),
             Ended::Interrupted(interrupted) => SendTimeoutError::Interrupted(value, interrupted),

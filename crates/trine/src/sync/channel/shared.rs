@@ -23,8 +23,8 @@ use std::time::Instant;
 use super::waiter::{Progress, Queue, Waiter};
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::lock::Lock;
-use crate::task::Interrupted;
-use crate::task::park::{self, Patience};
+use crate::task::spin::AdaptiveSpin;
+use crate::task::{Interrupted, park, wait};
 
 /// The capacity that is none.
 pub(super) const UNBOUNDED: usize = usize::MAX;
@@ -42,7 +42,8 @@ pub(super) struct Channel<T> {
     state: UnsafeCell<State<T>>,
     senders: AtomicUsize,
     receivers: AtomicUsize,
-    patience: Patience,
+    /// Budget in yields.
+    spin: AdaptiveSpin<8, 256>,
 }
 
 // SAFETY: `state`, and the waiters that its queues lead to, are touched under `lock` only. Messages
@@ -80,12 +81,12 @@ pub(super) enum Ended {
     Interrupted(Interrupted),
 }
 
-/// How a wait goes: [`park::wait`], or unwinding where that would fail.
+/// How a wait goes: [`wait::for_wake`], or unwinding where that would fail.
 pub(super) type Wait = fn(Option<Instant>) -> Result<(), Interrupted>;
 
 /// The wait of calls that cannot fail.
 pub(super) fn wait_or_unwind(deadline: Option<Instant>) -> Result<(), Interrupted> {
-    park::wait_or_unwind(deadline);
+    wait::or_unwind(deadline);
     Ok(())
 }
 
@@ -224,7 +225,7 @@ impl<T> Channel<T> {
             }),
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
-            patience: Patience::new(),
+            spin: AdaptiveSpin::new(),
         }
     }
 
@@ -469,7 +470,7 @@ impl<T> Enlisted<'_, T> {
     fn wait(&self, deadline: Option<Instant>, wait: Wait) -> Result<(), Ended> {
         let is_over = || deadline.is_some_and(|deadline| deadline <= Instant::now());
         let is_settled = || self.waiter.progress() != Progress::Waiting;
-        self.channel.patience.linger(|| is_settled() || is_over());
+        self.channel.spin.yield_until(|| is_settled() || is_over());
         loop {
             match self.waiter.progress() {
                 Progress::Granted => return Ok(()),

@@ -1,17 +1,18 @@
-//! FIFOs: making one, and opening it when somebody is at its other end.
+//! FIFOs: making one, and opening one end when the other end is open.
 //!
-//! `open(2)` of one end sleeps until the other end is opened, and tells nobody else that it sleeps. It is
-//! event-driven only in a thread of the kernel, so [`Opening`] has `io_uring` do it: a ring for one operation, whose
-//! descriptor is ready when that has ended. It can be cancelled, and then says whether it was too late.
+//! `open(2)` of one end sleeps until the other end is opened, and reports that to no epoll. So
+//! [`Opening`] has `io_uring` do it: a ring for one operation, whose descriptor is ready when the
+//! operation has ended. It can be cancelled, and then reports whether that was too late.
 //!
 //! ```text
 //!   ring of an opening ──┐
-//!   ring of an opening ──┼──► one submitting thread of the kernel ──► a worker for each opening, asleep in open(2)
-//!   ring of an opening ──┘    (IORING_SETUP_SQPOLL, ATTACH_WQ)
+//!   ring of an opening ──┼──► one submitting thread of the kernel ──► a worker for each opening,
+//!   ring of an opening ──┘    (IORING_SETUP_SQPOLL, ATTACH_WQ)        asleep in open(2)
 //! ```
 //!
-//! The workers belong to the submitting thread and not to the caller, whose own, of which it may have few, are for
-//! files. It sleeps while there is nothing to submit, to the end of the process.
+//! The workers belong to the submitting thread, not to the caller. The caller's own workers may be
+//! few, and are for files. The submitting thread sleeps while there is nothing to submit, and lives
+//! as long as the process.
 
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -29,7 +30,7 @@ use io_uring::{Builder, IoUring, opcode, squeue, types};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
 
-/// Which end.
+/// An end of a FIFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Reader,
@@ -45,12 +46,12 @@ impl End {
     }
 }
 
-/// Makes a FIFO where nothing is yet.
+/// Makes a FIFO at a path where nothing exists yet.
 pub(crate) fn create(path: &Path, mode: u32) -> io::Result<()> {
     Ok(mknodat(CWD, path, FileType::Fifo, Mode::from_bits_truncate(mode), 0)?)
 }
 
-/// What stands in the way of taking what `place` leads to for a FIFO, if it is none.
+/// Returns what `place` leads to if it is not a FIFO.
 pub(crate) fn other_kind(place: &File) -> io::Result<Option<&'static str>> {
     let kind = place.metadata()?.file_type();
     Ok(match () {
@@ -63,7 +64,7 @@ pub(crate) fn other_kind(place: &File) -> io::Result<Option<&'static str>> {
     })
 }
 
-/// The name by which a process opens what one of its descriptors leads to, wherever that is by now.
+/// Returns the name by which a process opens the file of one of its descriptors again.
 fn again(place: BorrowedFd<'_>) -> CString {
     CString::new(format!("/proc/self/fd/{}", place.as_raw_fd())).expect("no NUL")
 }
@@ -74,10 +75,10 @@ pub(crate) fn open_now(place: BorrowedFd<'_>, end: End) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, again(place), flags, Mode::empty())?)
 }
 
-/// Sees whether a reading end has a writer, without reading.
+/// A pipe that shows whether a reading end has a writer, without reading from it.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    /// Where what is there is shown.
+    /// The end that bytes of the FIFO are copied to.
     out: OwnedFd,
     _in: OwnedFd,
 }
@@ -88,31 +89,34 @@ impl Probe {
         Ok(Probe { out, _in })
     }
 
-    /// Whether there is a writer, or something that one has left.
+    /// Returns true if there is a writer, or something that a writer has left.
     pub(crate) fn has_writer(&self, reader: BorrowedFd<'_>) -> bool {
-        // Empty and without a writer is an end; empty with a writer is something to wait for.
+        // An empty FIFO without a writer is at its end; with a writer, `tee` would block.
         tee(reader, &self.out, 1, SpliceFlags::NONBLOCK) != Ok(0)
     }
 }
 
-/// Openings at a time. The kernel queues those for which it may have no worker, and they would wait for strangers.
+/// The most openings at a time. Beyond its number of workers the kernel queues openings, which
+/// would then wait for unrelated ones.
 const MOST: usize = 1000;
 
 /// The ring to which the others are attached, once there is one. A failure is not kept.
 static FIRST: Mutex<Option<IoUring>> = Mutex::new(None);
-/// Openings that there are.
+/// The number of present openings.
 static OPENINGS: AtomicUsize = AtomicUsize::new(0);
 
-/// One of the openings that there may be.
+/// A permit for one opening, of which there are [`MOST`].
 struct Place;
 
 impl Place {
+    /// Takes a permit.
+    ///
     /// # Errors
     ///
-    /// If there are too many.
+    /// There are too many openings.
     fn take() -> io::Result<Place> {
         let place = OPENINGS.fetch_add(1, Relaxed);
-        // Dropped where it is one too many.
+        // If it is one too many, dropping it returns it.
         let taken = Place;
         if place < MOST { Ok(taken) } else { Err(io::ErrorKind::QuotaExceeded.into()) }
     }
@@ -124,7 +128,7 @@ impl Drop for Place {
     }
 }
 
-/// A ring without an operation.
+/// Makes a ring without an operation.
 ///
 /// # Errors
 ///
@@ -142,11 +146,11 @@ fn ring() -> io::Result<IoUring> {
     build(IoUring::builder().setup_attach_wq(first))
 }
 
-/// An `open` that a thread of the kernel makes.
+/// An `open` that a thread of the kernel performs.
 pub(crate) struct Opening {
     ring: RefCell<IoUring>,
     number: RawFd,
-    /// The kernel reads it until the operation has ended.
+    /// The kernel reads the path until the operation has ended.
     _path: CString,
     ended: RefCell<bool>,
     _place: Place,
@@ -161,16 +165,16 @@ impl Opening {
     ///
     /// # Errors
     ///
-    /// If there is no ring to be had.
+    /// If no ring can be made.
     pub(crate) fn begin(place: BorrowedFd<'_>, end: End) -> io::Result<Opening> {
         let _place = Place::take()?;
         let mut ring = ring()?;
         let path = again(place);
         let flags = (end.flags() | OFlags::CLOEXEC).bits().cast_signed();
         let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags);
-        // Without the flag, the kernel tries first not to sleep, by O_NONBLOCK.
+        // Without the flag, the kernel first tries O_NONBLOCK, which fails instead of sleeping.
         let open = open.build().flags(squeue::Flags::ASYNC).user_data(OPEN);
-        // SAFETY: the path is there until the operation has ended, see `drop`.
+        // SAFETY: the path exists until the operation has ended, see `drop`.
         unsafe { ring.submission().push(&open) }.expect("room for two");
         let opening = Opening {
             number: ring.as_raw_fd(),
@@ -184,7 +188,7 @@ impl Opening {
         Ok(opening)
     }
 
-    /// What has become of it, once; `WouldBlock` before.
+    /// Returns the result, once; `WouldBlock` before the operation has ended.
     pub(crate) fn take(&self) -> io::Result<io::Result<OwnedFd>> {
         let mut ring = self.ring.borrow_mut();
         let Some(result) = ring.completion().find(|done| done.user_data() == OPEN) else {
@@ -193,24 +197,26 @@ impl Opening {
         self.ended.replace(true);
         Ok(match result.result() {
             error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
-            // SAFETY: the kernel has just made it, for us.
+            // SAFETY: the kernel has just made the descriptor for this operation.
             number => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
         })
     }
 
-    /// Asks the kernel to end it, unless it has ended; [`take`](Opening::take) says when it has. A request that
-    /// comes just when a worker takes the operation up may miss it: so again, until it has ended.
+    /// Asks the kernel to cancel the operation, unless it has ended; [`take`](Opening::take) then
+    /// returns the result. The request may miss an operation that a worker is just starting, so it
+    /// is repeated until the operation has ended.
     pub(crate) fn ask_to_end(&self) {
         if !*self.ended.borrow() {
             let cancel = opcode::AsyncCancel::new(OPEN).build().user_data(CANCEL);
-            // SAFETY: the operation points to nothing. If there is no room, one is under way still.
+            // SAFETY: the operation points to nothing. If there is no room, a request is in
+            // flight.
             let _ = unsafe { self.ring.borrow_mut().submission().push(&cancel) };
             let _ = self.ring.borrow().submit();
         }
     }
 
-    /// Ends it, unless it has ended: then what it has opened. The thread sleeps for as long as the kernel's
-    /// needs to notice.
+    /// Cancels the operation, unless it has ended. Returns the descriptor if it had opened one. The
+    /// thread sleeps until the kernel's worker has noticed.
     pub(crate) fn cancel(&self) -> Option<OwnedFd> {
         if *self.ended.borrow() {
             return None;
@@ -219,7 +225,7 @@ impl Opening {
         let pause = types::SubmitArgs::new().timespec(&pause);
         loop {
             self.ask_to_end();
-            // The first to complete is the request, or the operation that it ends.
+            // The first to complete is the request, or the operation that it cancels.
             let _ = self.ring.borrow().submit_and_wait(1);
             if let Ok(ended) = self.take() {
                 return ended.ok();
@@ -232,9 +238,9 @@ impl Opening {
     }
 }
 
-/// Whether the kernel has interrupted an opening, for reasons of its own.
+/// Returns true if the kernel has interrupted an opening for reasons of its own.
 pub(crate) fn was_interrupted(error: &io::Error) -> bool {
-    /// Never seen by ordinary calls: the kernel makes them anew.
+    /// Ordinary calls never return it, as the kernel restarts them.
     const ERESTARTSYS: i32 = 512;
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | ERESTARTSYS))
 }
@@ -247,7 +253,7 @@ impl Drop for Opening {
 
 impl AsFd for Opening {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring's own, which it closes when `self` is dropped.
+        // SAFETY: the descriptor of the ring, which closes it when `self` is dropped.
         unsafe { BorrowedFd::borrow_raw(self.number) }
     }
 }

@@ -1,4 +1,4 @@
-//! Message queues of the kernel (`mq_overview(7)`), by its own calls: a queue is a descriptor.
+//! POSIX message queues (`mq_overview(7)`), through system calls: a queue is a descriptor.
 
 use std::ffi::{CStr, c_long};
 use std::fs;
@@ -7,32 +7,32 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use crate::sys::limits;
+use crate::sys::limits::{self, rlimit};
 
-/// Priorities are below this (`MQ_PRIO_MAX`).
+/// The number of priorities; each is below it (`MQ_PRIO_MAX`).
 pub(crate) const PRIORITIES: u32 = 32_768;
 
-/// What a queue may hold.
+/// The capacity of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// So many messages at most.
+    /// The most messages in it.
     pub(crate) messages: usize,
-    /// Of so many bytes each.
+    /// The most bytes of one message.
     pub(crate) message_size: usize,
 }
 
-/// How a queue is opened; as the flags of `mq_open(3)`.
+/// The flags and the mode of `mq_open(3)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct How {
     pub(crate) access: i32,
     pub(crate) create: bool,
     pub(crate) exclusive: bool,
     pub(crate) mode: u32,
-    /// Of a queue that is created; by default what the system says.
+    /// The capacity of a new queue; `None` for the system's default.
     pub(crate) room: Option<Room>,
 }
 
-/// Opens the queue `name`, which has no slash, so that calls on it do not sleep.
+/// Opens the queue `name`, which has no slash. Calls on it do not sleep.
 ///
 /// # Errors
 ///
@@ -48,11 +48,11 @@ pub(crate) fn open(name: &CStr, how: &How) -> io::Result<OwnedFd> {
         attributes
     });
     let attributes = attributes.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the name ends with NUL, and the attributes are there or null; the kernel reads both.
+    // SAFETY: the name ends with NUL, and the attributes are valid or null; the kernel reads both.
     let number =
         unsafe { libc::syscall(libc::SYS_mq_open, name.as_ptr(), flags, how.mode, attributes) };
     let number = i32::try_from(answer(number)?).expect("a descriptor");
-    // SAFETY: the kernel has just made it, for us.
+    // SAFETY: the kernel has just made the descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn unlink(name: &CStr) -> io::Result<()> {
 /// Attempts to send; never sleeps.
 pub(crate) fn send(queue: BorrowedFd<'_>, message: &[u8], priority: u32) -> io::Result<()> {
     let timeout = ptr::null::<libc::timespec>();
-    // SAFETY: the kernel reads the bytes of the message; a null timeout is none.
+    // SAFETY: the kernel reads the bytes of the message; a null timeout means none.
     let sent = unsafe {
         let (bytes, len) = (message.as_ptr(), message.len());
         libc::syscall(libc::SYS_mq_timedsend, queue.as_raw_fd(), bytes, len, priority, timeout)
@@ -73,14 +73,14 @@ pub(crate) fn send(queue: BorrowedFd<'_>, message: &[u8], priority: u32) -> io::
     answer(sent).map(drop)
 }
 
-/// Attempts to receive, and says how many bytes were written, and the priority; never sleeps.
+/// Attempts to receive a message; never sleeps. Returns its length and its priority.
 pub(crate) fn receive(
     queue: BorrowedFd<'_>,
     buffer: &mut [MaybeUninit<u8>],
 ) -> io::Result<(usize, u32)> {
     let timeout = ptr::null::<libc::timespec>();
     let mut priority = 0_u32;
-    // SAFETY: the kernel writes into the buffer, which is exclusively ours, and the priority.
+    // SAFETY: the kernel writes into the buffer, which is borrowed exclusively, and the priority.
     let received = unsafe {
         libc::syscall(
             libc::SYS_mq_timedreceive,
@@ -95,7 +95,7 @@ pub(crate) fn receive(
     Ok((count, priority))
 }
 
-/// As [`receive`], a message of at most `most` bytes.
+/// Like [`receive`], for a message of at most `most` bytes.
 pub(crate) fn receive_vec(queue: BorrowedFd<'_>, most: usize) -> io::Result<(Vec<u8>, u32)> {
     let mut message = Vec::with_capacity(most);
     let (count, priority) = receive(queue, message.spare_capacity_mut())?;
@@ -104,14 +104,14 @@ pub(crate) fn receive_vec(queue: BorrowedFd<'_>, most: usize) -> io::Result<(Vec
     Ok((message, priority))
 }
 
-/// As [`receive`], into bytes that are there.
+/// Like [`receive`], into initialised bytes.
 pub(crate) fn receive_into(queue: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
     let (pointer, len) = (buffer.as_mut_ptr().cast(), buffer.len());
-    // SAFETY: the same memory; the kernel writes bytes to it, which are initialised ones.
+    // SAFETY: the same memory; the kernel writes only initialised bytes to it.
     receive(queue, unsafe { std::slice::from_raw_parts_mut(pointer, len) })
 }
 
-/// What a queue may hold, and how many messages are in it.
+/// Returns the capacity of a queue, and how many messages are in it.
 pub(crate) fn look(queue: BorrowedFd<'_>) -> io::Result<(Room, usize)> {
     let mut found = no_attributes();
     let nothing_new = ptr::null::<libc::mq_attr>();
@@ -124,11 +124,11 @@ pub(crate) fn look(queue: BorrowedFd<'_>) -> io::Result<(Room, usize)> {
 }
 
 fn no_attributes() -> libc::mq_attr {
-    // SAFETY: a plain C struct of integers.
+    // SAFETY: all-zero is valid for a plain C struct of integers.
     unsafe { MaybeUninit::zeroed().assume_init() }
 }
 
-/// More than the kernel can count is more than it allows.
+/// Converts a number; one that the kernel cannot represent is more than it allows.
 fn long(number: usize) -> c_long {
     c_long::try_from(number).unwrap_or(c_long::MAX)
 }
@@ -137,18 +137,18 @@ fn answer(result: c_long) -> io::Result<c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Whether a queue, or the caller's buffer, is too small for a message.
+/// Returns true if a queue, or the caller's buffer, is too small for a message.
 pub(crate) fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
-/// Whether the queue was not opened for such a call.
+/// Returns true if the queue was not opened for such a call.
 pub(crate) fn is_not_open_for_it(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EBADF)
 }
 
-/// Says why `what` ("open the message queue /x") was refused: which limit was met, what was asked,
-/// what it is now, and what helps.
+/// Explains why `what` ("open the message queue /x") was refused: the limit that was met, what was
+/// requested, the limit's value, and how to raise it.
 #[cold]
 pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
     let number = |name: &str| {
@@ -163,28 +163,28 @@ pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
         }
         Some(libc::ENOSPC) => {
             let why = format!(
-                "the system has all the queues that fs.mqueue.queues_max allows ({}): remove those that are \
-                 not needed (`mount -t mqueue none DIR` shows them), or raise it with `sysctl \
-                 fs.mqueue.queues_max=N`",
+                "the system has all the queues that fs.mqueue.queues_max allows ({}): remove those \
+                 that are not needed (`mount -t mqueue none DIR` shows them), or raise it with \
+                 `sysctl fs.mqueue.queues_max=N`",
                 shown(number("queues_max"))
             );
             (io::ErrorKind::QuotaExceeded, why)
         }
-        // Either of two limits says this, and only one of them concerns other descriptors, too.
-        Some(libc::EMFILE) if how.create && limits::has_descriptor_left() => {
+        // Two limits give this error, and only one of them also stops other descriptors.
+        Some(libc::EMFILE) if how.create && rlimit::has_descriptor_left() => {
             let room = how.room.unwrap_or_else(|| Room {
                 messages: number("msg_default").unwrap_or(10),
                 message_size: number("msgsize_default").unwrap_or(8192),
             });
             let why = format!(
                 "its {} messages of {} bytes take {} bytes, more than is left of the {} that \
-                 RLIMIT_MSGQUEUE (`ulimit -q`) allows this user in all queues: ask for fewer or smaller \
-                 messages, remove queues that are not needed, or raise the limit (`LimitMSGQUEUE=` of \
-                 systemd)",
+                 RLIMIT_MSGQUEUE (`ulimit -q`) allows this user in all queues: ask for fewer or \
+                 smaller messages, remove queues that are not needed, or raise the limit \
+                 (`LimitMSGQUEUE=` of systemd)",
                 room.messages,
                 room.message_size,
                 room.bytes(),
-                limits::message_queue_bytes().map_or("unlimited".into(), |limit| limit.to_string())
+                rlimit::message_queue_bytes().map_or("unlimited".into(), |limit| limit.to_string())
             );
             (io::ErrorKind::QuotaExceeded, why)
         }
@@ -201,8 +201,8 @@ pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
             (io::ErrorKind::AlreadyExists, "there is one of this name already".into())
         }
         Some(libc::ENOSYS) => {
-            let why = "this kernel was built without POSIX message queues (CONFIG_POSIX_MQUEUE), or a \
-                       sandbox forbids them";
+            let why = "this kernel was built without POSIX message queues (CONFIG_POSIX_MQUEUE), \
+                       or a sandbox forbids them";
             (io::ErrorKind::Unsupported, why.into())
         }
         _ => (error.kind(), error.to_string()),
@@ -210,16 +210,16 @@ pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
     io::Error::new(kind, format!("cannot {what}: {why}"))
 }
 
-/// Which of the two is too much.
+/// Explains which part of `room` exceeds the system's limits.
 fn beyond(room: Option<Room>, most: Option<usize>, longest: Option<usize>) -> String {
-    // What a privileged process is bound by (`HARD_MSGMAX`, `HARD_MSGSIZEMAX` of the kernel).
+    // The limits of a privileged process (`HARD_MSGMAX`, `HARD_MSGSIZEMAX` of the kernel).
     let (most_ever, longest_ever) = (65_536, 16 << 20);
     let Some(room) = room else { return "the kernel refuses its own defaults".into() };
     let mut why = Vec::new();
     if room.messages > most.unwrap_or(most_ever) {
         why.push(format!(
-            "{} messages are more than fs.mqueue.msg_max allows ({}): ask for fewer, or raise it with \
-             `sysctl fs.mqueue.msg_max={}` (at most {most_ever})",
+            "{} messages are more than fs.mqueue.msg_max allows ({}): ask for fewer, or raise it \
+             with `sysctl fs.mqueue.msg_max={}` (at most {most_ever})",
             room.messages,
             most.map_or("unknown".into(), |most| most.to_string()),
             room.messages
@@ -227,8 +227,9 @@ fn beyond(room: Option<Room>, most: Option<usize>, longest: Option<usize>) -> St
     }
     if room.message_size > longest.unwrap_or(longest_ever) {
         why.push(format!(
-            "messages of {} bytes are longer than fs.mqueue.msgsize_max allows ({}): ask for shorter ones, \
-             or raise it with `sysctl fs.mqueue.msgsize_max={}` (at most {longest_ever})",
+            "messages of {} bytes are longer than fs.mqueue.msgsize_max allows ({}): ask for \
+             shorter ones, or raise it with `sysctl fs.mqueue.msgsize_max={}` (at most \
+             {longest_ever})",
             room.message_size,
             longest.map_or("unknown".into(), |longest| longest.to_string()),
             room.message_size
@@ -241,8 +242,8 @@ fn beyond(room: Option<Room>, most: Option<usize>, longest: Option<usize>) -> St
 }
 
 impl Room {
-    /// What the kernel counts against RLIMIT_MSGQUEUE: the messages, and 48 bytes for each and for each
-    /// priority that they can have (Linux 3.5 and newer).
+    /// Returns what the kernel counts against RLIMIT_MSGQUEUE: the messages, and 48 bytes for each
+    /// message and for each priority that they can have (Linux 3.5 and newer).
     fn bytes(self) -> u64 {
         let messages = self.messages as u64;
         let nodes = messages + messages.min(PRIORITIES.into());

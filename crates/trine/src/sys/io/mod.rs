@@ -1,4 +1,16 @@
 //! Descriptors: files, sockets, FIFOs, message queues, `poll`, `epoll` and `io_uring`.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `file.rs` | opening, reading and writing files, also without sleeping |
+//! | `reopen.rs` | opening a file again; locks on bytes; bells between processes |
+//! | `socket.rs` | sending and receiving on sockets, descriptors included |
+//! | `unix_socket.rs` | making Unix sockets and pipes; the credentials of a peer |
+//! | `net.rs` | Internet sockets |
+//! | `fifo.rs` | opening a FIFO without a thread that sleeps |
+//! | `message_queue.rs` | POSIX message queues |
+//! | `poll.rs` | `poll` and `epoll`; bells within a process |
+//! | `uring.rs` | `io_uring` |
 
 pub(crate) mod fifo;
 pub(crate) mod file;
@@ -9,3 +21,12 @@ pub(crate) mod reopen;
 pub(crate) mod socket;
 pub(crate) mod unix_socket;
 pub(crate) mod uring;
+
+/// Says whether a call may block its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocking {
+    /// The call sleeps until it can do something.
+    Yes,
+    /// The call fails with `WouldBlock` instead of sleeping.
+    No,
+}

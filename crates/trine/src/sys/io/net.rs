@@ -1,7 +1,7 @@
-//! Internet sockets: the calls that std does not have, and those that never sleep.
+//! Internet sockets: the calls that std does not have, and calls that never sleep.
 //!
-//! `O_NONBLOCK` belongs to a socket, not to a descriptor: whoever has a copy may take it away. So every
-//! call that can says by itself that it does not sleep (`MSG_DONTWAIT`), and none raises SIGPIPE.
+//! `O_NONBLOCK` belongs to a socket, not to a descriptor: any process with a copy may clear it. So
+//! every call that can asks not to sleep by its own flag (`MSG_DONTWAIT`), and none raises SIGPIPE.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,26 +9,26 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{
-    self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt,
-};
+use rustix::net::{self, AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto, sockopt};
 
-const MADE: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
-const SENT: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+use super::Blocking;
+use super::socket::send_flags;
 
-/// A TCP socket that does not block, of the family of `address`.
+const NEW: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+/// Makes a TCP socket that does not block, of the family of `address`.
 pub(crate) fn stream_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    Ok(net::socket_with(family, SocketType::STREAM, MADE, Some(ipproto::TCP))?)
+    Ok(net::socket_with(family, SocketType::STREAM, NEW, Some(ipproto::TCP))?)
 }
 
-/// Begins to connect, or asks what became of that; `WouldBlock` while it is under way.
+/// Begins to connect, or returns the result of that; `WouldBlock` while it is in progress.
 ///
-/// The kernel answers the same call, made again, with the end of the first: so nothing need be known of
-/// whether a wait in between ended early.
+/// The kernel answers the same call, made again, with the result of the first. So the caller need
+/// not know whether a wait in between ended early.
 pub(crate) fn connect(socket: impl AsFd, address: &SocketAddr) -> io::Result<()> {
     match net::connect(socket, address) {
         Err(Errno::INPROGRESS | Errno::ALREADY) => Err(io::ErrorKind::WouldBlock.into()),
@@ -37,16 +37,16 @@ pub(crate) fn connect(socket: impl AsFd, address: &SocketAddr) -> io::Result<()>
     }
 }
 
-/// Has a listener keep as many connections that wait to be accepted as the system allows.
+/// Has a listener queue as many connections as the system allows.
 pub(crate) fn lengthen_backlog(listener: impl AsFd) -> io::Result<()> {
     Ok(net::listen(listener, i32::MAX)?)
 }
 
-/// Takes a connection; one that its peer has given up meanwhile is passed over. The new socket does not
+/// Accepts a connection, skipping those that their peers have given up. The new socket does not
 /// block.
 pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     loop {
-        match net::acceptfrom_with(&listener, MADE) {
+        match net::acceptfrom_with(&listener, NEW) {
             Err(Errno::CONNABORTED) => {}
             Err(error) => return Err(error.into()),
             Ok((socket, from)) => return Ok((socket, address(from)?)),
@@ -54,17 +54,12 @@ pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     }
 }
 
-/// What the kernel says of a peer, as an address.
+/// Converts the address of a peer as the kernel returns it.
 fn address(any: Option<net::SocketAddrAny>) -> io::Result<SocketAddr> {
     Ok(any.ok_or(Errno::AFNOSUPPORT)?.try_into()?)
 }
 
-/// Receives what stays there to be received again.
-pub(crate) fn peek(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
-    Ok(net::recv(socket, buffer, RecvFlags::PEEK | RecvFlags::DONTWAIT)?.0)
-}
-
-/// Receives a packet, and where it is from; what does not fit into `buffer` is gone.
+/// Receives a packet, and the address of its sender. Bytes that do not fit into `buffer` are lost.
 pub(crate) fn receive_from(
     socket: impl AsFd,
     buffer: &mut [u8],
@@ -73,7 +68,7 @@ pub(crate) fn receive_from(
     Ok((count, address(from)?))
 }
 
-/// As [`receive_from`]; the packet stays there to be received again.
+/// Like [`receive_from`], without removing the packet from the socket.
 pub(crate) fn peek_from(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     let (count, _, from) = net::recvfrom(socket, buffer, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
     Ok((count, address(from)?))
@@ -81,10 +76,10 @@ pub(crate) fn peek_from(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usi
 
 /// Sends a packet.
 pub(crate) fn send_to(socket: impl AsFd, bytes: &[u8], to: &SocketAddr) -> io::Result<usize> {
-    Ok(net::sendto(socket, bytes, SENT, to)?)
+    Ok(net::sendto(socket, bytes, send_flags(Blocking::No), to)?)
 }
 
-/// For how long closing waits until all has arrived; `None` is not at all.
+/// Returns how long closing waits until all bytes have arrived; `None` if it does not wait.
 pub(crate) fn linger(socket: impl AsFd) -> io::Result<Option<Duration>> {
     Ok(sockopt::socket_linger(socket)?)
 }
@@ -93,7 +88,7 @@ pub(crate) fn set_linger(socket: impl AsFd, linger: Option<Duration>) -> io::Res
     Ok(sockopt::set_socket_linger(socket, linger)?)
 }
 
-/// How many routers a packet to an IPv6 group passes.
+/// Returns how many routers a packet to an IPv6 group passes.
 pub(crate) fn multicast_hops_v6(socket: impl AsFd) -> io::Result<u32> {
     Ok(sockopt::ipv6_multicast_hops(socket)?)
 }

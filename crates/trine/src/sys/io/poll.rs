@@ -1,4 +1,4 @@
-//! Sleeping until one of many descriptors has something to say.
+//! Waiting until one of many descriptors is ready (`poll`, `epoll`), and bells within a process.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,47 +16,49 @@ pub(crate) struct Poll {
     epoll: OwnedFd,
 }
 
-/// What is waited for.
+/// The readiness that a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
-    /// There is something to read, or the peer is gone.
+    /// There is something to read, or the peer has closed its end.
     Read,
-    /// There is room to write, or the peer is gone.
+    /// There is room to write, or the peer has closed its end.
     Write,
     /// One of both.
     ReadWrite,
 }
 
-/// What happened to one watched descriptor.
+/// A change of one watched descriptor.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Happened {
-    /// The number under which it is watched.
+pub(crate) struct Event {
+    /// The number under which the descriptor is watched.
     pub(crate) token: u64,
-    /// There is something to read, an end, or an error that reading tells.
+    /// There is something to read, an end of file, or an error that a read returns.
     pub(crate) readable: bool,
-    /// There is room to write, or an error that writing tells.
+    /// There is room to write, or an error that a write returns.
     pub(crate) writable: bool,
-    /// No news will come of what is there: the peer has ended, or a read may leave some of it.
+    /// No later event reports what remains to be read: the peer has closed its end, or one read may
+    /// leave some of it.
     pub(crate) read_ended: bool,
     /// Nothing can be written any more.
     pub(crate) write_ended: bool,
 }
 
 impl Poll {
-    /// Events taken from the kernel in one call.
+    /// The most events that one call takes from the kernel.
     pub(crate) const MOST: usize = 256;
 
     pub(crate) fn new() -> io::Result<Poll> {
         Ok(Poll { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
     }
 
-    /// Watches `descriptor` until it is removed or closed.
+    /// Watches `descriptor` for reading until it is removed or closed.
     pub(crate) fn add(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
-        Ok(epoll::add(&self.epoll, descriptor, data, flags(Interest::Read))?)
+        Ok(epoll::add(&self.epoll, descriptor, data, epoll_flags(Interest::Read))?)
     }
 
-    /// Watches `descriptor` until it is removed or closed, and reports changes only; at once what there is.
+    /// Watches `descriptor` until it is removed or closed, and reports changes only. The first
+    /// report gives the present state.
     pub(crate) fn add_changes(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
         let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
@@ -65,34 +67,34 @@ impl Poll {
         Ok(epoll::add(&self.epoll, descriptor, data, flags)?)
     }
 
-    /// Watches the descriptor of that number no longer.
+    /// Stops watching the descriptor with this number.
     pub(crate) fn remove_number(&self, descriptor: RawFd) {
-        // SAFETY: the number is only given to the kernel, which says whether it is watched.
+        // SAFETY: the number is only given to the kernel, which knows whether it is watched.
         self.remove(unsafe { BorrowedFd::borrow_raw(descriptor) });
     }
 
-    /// Changes what is waited for at a watched descriptor; one that is not watched stays so.
+    /// Changes the interest in a watched descriptor; one that is not watched stays so.
     pub(crate) fn change(&self, descriptor: impl AsFd, token: u64, interest: Interest) {
         let data = epoll::EventData::new_u64(token);
-        let _ = epoll::modify(&self.epoll, descriptor, data, flags(interest));
+        let _ = epoll::modify(&self.epoll, descriptor, data, epoll_flags(interest));
     }
 
-    /// Watches `descriptor` no longer.
+    /// Stops watching `descriptor`.
     pub(crate) fn remove(&self, descriptor: impl AsFd) {
         let _ = epoll::delete(&self.epoll, descriptor);
     }
 
-    /// Sleeps until something happens or `deadline` comes, and notes what happened in `into`.
-    pub(crate) fn wait(&self, into: &mut Vec<Happened>, deadline: Option<Instant>) {
+    /// Sleeps until something happens or `deadline` comes, and collects the events in `into`.
+    pub(crate) fn wait(&self, into: &mut Vec<Event>, deadline: Option<Instant>) {
         self.take(into, deadline.map(time_until));
     }
 
-    /// Notes what has happened, without sleeping.
-    pub(crate) fn look(&self, into: &mut Vec<Happened>) {
-        self.take(into, Some(Timespec { tv_sec: 0, tv_nsec: 0 }));
+    /// Collects the events in `into` without sleeping.
+    pub(crate) fn take_ready(&self, into: &mut Vec<Event>) {
+        self.take(into, Some(NO_TIME));
     }
 
-    fn take(&self, into: &mut Vec<Happened>, timeout: Option<Timespec>) {
+    fn take(&self, into: &mut Vec<Event>, timeout: Option<Timespec>) {
         into.clear();
         let mut events = [const { MaybeUninit::uninit() }; Poll::MOST];
         // EINTR is the one possible error; it means that nothing happened yet.
@@ -100,10 +102,10 @@ impl Poll {
         into.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-            // Of a stream with urgent data, a read stops before it, and there may be more behind.
+            // A read of a stream with urgent data stops before it, and there may be more behind.
             let last = epoll::EventFlags::RDHUP | epoll::EventFlags::PRI;
             let read_ended = ended || flags.intersects(last);
-            Happened {
+            Event {
                 token: data.u64(),
                 readable: ended || flags.contains(epoll::EventFlags::IN),
                 writable: ended || flags.contains(epoll::EventFlags::OUT),
@@ -114,9 +116,17 @@ impl Poll {
     }
 }
 
-/// How long a sleep until `deadline` may be. A day is as good as for ever: whoever sleeps looks at its
-/// clock again anyway.
-pub(in crate::sys) fn time_left(deadline: Instant) -> Duration {
+impl AsFd for Poll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// Returns how long a sleep until `deadline` may be: at most a day, after which the sleeper checks
+/// its clock again.
+pub(super) fn time_left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).min(Duration::from_secs(86_400))
 }
 
@@ -135,7 +145,7 @@ pub(crate) fn wait_for(
     let timeout = deadline.map(time_until);
     let own = PollFd::from_borrowed_fd(descriptor, poll_flags(interest));
     // EINTR means that nothing happened yet. A closed descriptor is reported as ready, and the
-    // caller's next attempt says so.
+    // caller's next attempt fails.
     match bell {
         None => _ = poll(&mut [own], timeout.as_ref()),
         Some(bell) => {
@@ -148,18 +158,30 @@ pub(crate) fn wait_for(
     }
 }
 
-impl AsFd for Poll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
-    }
+/// Returns true if `descriptor` is ready, at its end, or in error; never sleeps.
+pub(crate) fn is_ready(descriptor: BorrowedFd<'_>, interest: Interest) -> bool {
+    // If the kernel refuses (ENOMEM), the caller attempts its call and finds out.
+    events_now(descriptor, poll_flags(interest)).is_none_or(|events| !events.is_empty())
 }
 
-/// Whether `descriptor` is ready, has come to its end or tells an error; never sleeps.
-pub(crate) fn is_ready(descriptor: BorrowedFd<'_>, interest: Interest) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut own = [PollFd::from_borrowed_fd(descriptor, poll_flags(interest))];
-    // Refused (ENOMEM), the one who asks goes and finds out.
-    rustix::io::retry_on_intr(|| poll(&mut own, Some(&now))) != Ok(0)
+/// Returns true if the peer of a socket or pipe has closed its end; never sleeps.
+pub(crate) fn is_hung_up(descriptor: impl AsFd) -> bool {
+    events_now(descriptor.as_fd(), PollFlags::empty())
+        .is_some_and(|events| events.contains(PollFlags::HUP))
+}
+
+/// Returns true if a socket was shut down for receiving; never sleeps.
+pub(crate) fn receives_no_more(socket: impl AsFd) -> bool {
+    events_now(socket.as_fd(), PollFlags::RDHUP)
+        .is_some_and(|events| events.intersects(PollFlags::RDHUP | PollFlags::HUP))
+}
+
+/// Returns the events that have happened at `descriptor`, among `wanted`, HUP and ERR; `None` if
+/// the kernel refuses.
+fn events_now(descriptor: BorrowedFd<'_>, wanted: PollFlags) -> Option<PollFlags> {
+    let mut own = [PollFd::from_borrowed_fd(descriptor, wanted)];
+    let asked = rustix::io::retry_on_intr(|| poll(&mut own, Some(&NO_TIME)));
+    asked.is_ok().then(|| own[0].revents())
 }
 
 fn poll_flags(interest: Interest) -> PollFlags {
@@ -170,7 +192,7 @@ fn poll_flags(interest: Interest) -> PollFlags {
     }
 }
 
-fn flags(interest: Interest) -> epoll::EventFlags {
+fn epoll_flags(interest: Interest) -> epoll::EventFlags {
     match interest {
         Interest::Read => epoll::EventFlags::IN,
         Interest::Write => epoll::EventFlags::OUT,
@@ -178,23 +200,23 @@ fn flags(interest: Interest) -> epoll::EventFlags {
     }
 }
 
-/// `epoll_wait`, to the nanosecond where the kernel can (`epoll_pwait2`, Linux 5.11), else to the
-/// millisecond behind it.
+/// Calls `epoll_wait`, to the nanosecond if the kernel can (`epoll_pwait2`, Linux 5.11), else
+/// rounded up to the millisecond.
 fn wait<'a>(
     epoll: &OwnedFd,
     events: &'a mut [MaybeUninit<epoll::Event>],
     timeout: Option<&Timespec>,
 ) -> rustix::io::Result<(&'a mut [epoll::Event], &'a mut [MaybeUninit<epoll::Event>])> {
     static REFUSED: AtomicBool = AtomicBool::new(false);
-    // The structure of the kernel, and of a system call that knows only 64 bits.
+    // The layout of the kernel's structure for a system call that only has a 64-bit version.
     let exact = timeout
         .filter(|time| time.tv_sec > 0 || time.tv_nsec > 0)
         .map(|time| [time.tv_sec, time.tv_nsec]);
     let Some(exact) = exact.filter(|_| !REFUSED.load(Relaxed)) else {
         return epoll::wait(epoll, events, timeout);
     };
-    // SAFETY: the kernel writes at most as many events as there is room for, each of the type that it
-    // shares with rustix, and reads the time.
+    // SAFETY: the kernel writes at most as many events as there is room for, each of the type that
+    // it shares with rustix, and reads the time.
     let count = unsafe {
         libc::syscall(
             libc::SYS_epoll_pwait2,
@@ -221,7 +243,7 @@ fn wait<'a>(
 
 const _: () = assert!(size_of::<epoll::Event>() == size_of::<libc::epoll_event>());
 
-/// A bell that any thread rings and one that sleeps in [`Poll::wait`] hears.
+/// A bell that any thread of this process rings to wake a thread that sleeps in [`Poll::wait`].
 #[derive(Debug)]
 pub(crate) struct Bell {
     eventfd: OwnedFd,

@@ -1,7 +1,8 @@
-//! Open files of one's own: opened again through a descriptor that others have, too.
+//! Opening a file again through its descriptor, locks on single bytes, and bells between processes.
 //!
-//! A descriptor that is sent leads both sides to one open file, with one set of flags and one owner of locks. What is opened
-//! again has its own: nobody else can make it block, or give its locks back.
+//! A descriptor that is sent leads both sides to one open file, with one set of flags and one owner
+//! of locks. A file that is opened again has its own: no other process can make it block, or
+//! release its locks.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -9,12 +10,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-/// Opens the file behind `descriptor` again, for reading and writing: with a position, flags and locks
-/// that no other descriptor shares.
+/// Opens the file behind `descriptor` again, for reading and writing. No other descriptor shares
+/// its position, flags and locks.
 ///
 /// # Errors
 ///
-/// `/proc` is not there; the file is another user's; no descriptor is left.
+/// `/proc` is not mounted; the file is another user's; no descriptor is left.
 pub(crate) fn reopen(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let path = format!("/proc/thread-self/fd/{}", descriptor.as_raw_fd());
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -24,14 +25,20 @@ pub(crate) fn reopen(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
             Some(libc::EMFILE | libc::ENFILE) => error,
             _ => io::Error::new(
                 error.kind(),
-                format!("{path} cannot be opened, for which /proc has to be there and to allow it: {error}"),
+                format!(
+                    "{path} cannot be opened, for which /proc has to be mounted and to allow it: \
+                     {error}"
+                ),
             ),
         }
     })
 }
 
-/// Locks the byte at `place` for the open file `own`, until that is closed by everybody who has it, also by dying;
-/// `false` if another one holds it. Never waits.
+/// Locks the byte at `place` for the open file `own`. Returns false if another open file holds the
+/// lock. Never waits.
+///
+/// The kernel releases the lock when every process that has the open file has closed it, also by
+/// dying.
 ///
 /// # Errors
 ///
@@ -45,9 +52,9 @@ pub(crate) fn lock_byte(own: BorrowedFd<'_>, place: u64) -> io::Result<bool> {
     }
 }
 
-/// Gives a byte back that `own` has locked.
+/// Releases a byte that `own` has locked.
 pub(crate) fn unlock_byte(own: BorrowedFd<'_>, place: u64) {
-    // The kernel may have no memory to split a range; these are of one byte.
+    // Unlocking can fail only for want of memory to split a range, and these are of one byte.
     let _ = set_lock(own, place, libc::F_UNLCK);
 }
 
@@ -55,11 +62,11 @@ fn set_lock(own: BorrowedFd<'_>, place: u64, how: i32) -> io::Result<()> {
     lock_call(own, libc::F_OFD_SETLK, place, how).map(drop)
 }
 
-/// Whether an open file other than `own` has the byte at `place` locked.
+/// Returns true if an open file other than `own` has the byte at `place` locked.
 ///
 /// # Errors
 ///
-/// As [`lock_byte`].
+/// The same as for [`lock_byte`].
 pub(crate) fn is_locked_byte(own: BorrowedFd<'_>, place: u64) -> io::Result<bool> {
     let found = lock_call(own, libc::F_OFD_GETLK, place, libc::F_WRLCK)?;
     Ok(i32::from(found.l_type) != libc::F_UNLCK)
@@ -85,29 +92,31 @@ fn lock_call(
     }
 }
 
-/// A pipe by which sleepers in several processes are woken, by a write. One of those who have it reads what was written
-/// ([`ring`], [`quiet`]), or nobody does, and all of them watch for changes ([`ring_for_all`]).
+/// Makes a bell: a pipe that wakes sleepers in several processes by a write.
 ///
-/// Open for reading and writing, so it never ends; never blocks.
+/// Either one of the sleepers reads what was written ([`ring`], [`quiet`]), or none reads and all
+/// of them watch for changes ([`ring_for_all`]). The pipe is open for reading and writing, so it
+/// never ends; it never blocks.
 ///
 /// # Errors
 ///
-/// No descriptor is left; as [`reopen`].
+/// No descriptor is left; otherwise as [`reopen`].
 pub(crate) fn bell() -> io::Result<OwnedFd> {
     let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    // As with a memfd, whoever has a descriptor may open it again: another user's program that one was handed to, or
-    // this one after `setuid`. A sandbox may forbid the call and kill for it; there nothing brings another user.
+    // Like a memfd, every process that has a descriptor may open it again. This matters to
+    // another user's program that received one, and to this program after `setuid`. A sandbox may
+    // forbid the call and kill for it, but in a sandbox the user cannot change.
     if !rustix::thread::no_new_privs().unwrap_or(true) {
         let _ = fs::fchmod(&reader, Mode::from_raw_mode(0o666));
     }
     reopen(reader.as_fd())
 }
 
-/// The same pipe, by an open file of its own; `None` if the descriptor is no pipe.
+/// Returns the same pipe through an open file of its own; `None` if the descriptor is not a pipe.
 ///
 /// # Errors
 ///
-/// As [`reopen`].
+/// The same as for [`reopen`].
 pub(crate) fn same_bell(descriptor: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     match FileType::from_raw_mode(fs::fstat(descriptor)?.st_mode) {
         FileType::Fifo => reopen(descriptor).map(Some),
@@ -115,26 +124,27 @@ pub(crate) fn same_bell(descriptor: BorrowedFd<'_>) -> io::Result<Option<OwnedFd
     }
 }
 
-/// Wakes one who sleeps at the pipe, or who will.
+/// Wakes one process that sleeps at the pipe, now or when it next sleeps.
 pub(crate) fn ring(bell: BorrowedFd<'_>) {
     // A full pipe rings as well.
     let _ = rustix::io::write(bell, &[1]);
 }
 
-/// Wakes all who watch the pipe for changes, of which each ring is one: nobody quiets it.
+/// Wakes all processes that watch the pipe for changes. Each ring is a change, and no process
+/// reads.
 pub(crate) fn ring_for_all(bell: BorrowedFd<'_>) {
     if rustix::io::write(bell, &[1]).is_err() {
-        // Full. From here on it has room, and rings again.
+        // The pipe is full. Reading makes room, so that the next write is a change.
         let _ = rustix::io::read(bell, &mut [0_u8; 4096]);
         let _ = rustix::io::write(bell, &[1]);
     }
 }
 
-/// Takes all that rings.
+/// Stops the ringing.
 ///
 /// # Errors
 ///
-/// `WouldBlock` if nothing does.
+/// `WouldBlock` if the bell does not ring.
 pub(crate) fn quiet(bell: BorrowedFd<'_>) -> io::Result<()> {
     rustix::io::read(bell, &mut [0_u8; 64])?;
     Ok(())

@@ -1,51 +1,43 @@
-//! Unix sockets between the processes of one program: bytes, packets, and descriptors that travel.
+//! Sending and receiving on sockets: bytes, packets, and descriptors that travel.
 //!
-//! Every descriptor made or received here closes on `exec`, and no send raises SIGPIPE: a program
-//! may have given that signal its deadly default back.
+//! Every descriptor made or received here closes on `exec`. No send raises SIGPIPE: a program may
+//! have restored that signal's default action, which ends the process.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
 
-use super::unix_socket;
+use super::Blocking;
+use super::unix_socket::{self, Credentials};
 
-/// Whether a call may sleep until it can do something, or says `WouldBlock` at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// Sleeps.
-    Wait,
-    /// Answers at once.
-    Now,
-}
+/// The most descriptors in one packet.
+const PACKET_DESCRIPTORS: usize = 4;
 
-/// Most descriptors in one packet.
-const DESCRIPTORS: usize = 4;
-
-/// A connected pair that carries a stream of bytes.
+/// Makes a connected pair that carries a stream of bytes.
 pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
-/// A connected pair that keeps the bounds of what is sent.
+/// Makes a connected pair that keeps the boundaries between packets.
 pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Sends a part of `bytes`, as much as fits, and says how much that was.
-pub(crate) fn send(socket: impl AsFd, bytes: &[u8], patience: Patience) -> io::Result<usize> {
-    let flags = SendFlags::NOSIGNAL | send_patience(patience);
+/// Sends as many of `bytes` as fit, and returns how many.
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], blocking: Blocking) -> io::Result<usize> {
+    let flags = send_flags(blocking);
     Ok(retry(|| net::send(&socket, bytes, flags))?)
 }
 
-/// Sends all of `bytes`, sleeping as often as need be.
+/// Sends all of `bytes`, sleeping as often as necessary.
 pub(crate) fn send_all(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let sent = send(&socket, bytes, Patience::Wait)?;
+        let sent = send(&socket, bytes, Blocking::Yes)?;
         bytes = &bytes[sent..];
     }
     Ok(())
@@ -55,74 +47,64 @@ pub(crate) fn send_all(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
 pub(crate) fn receive(
     socket: impl AsFd,
     buffer: &mut [u8],
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
-    let flags = receive_patience(patience);
+    let flags = receive_flags(blocking);
     Ok(retry(|| net::recv(&socket, &mut *buffer, flags))?.0)
 }
 
-/// What [`receive_with`] found.
+/// Receives bytes, or the first packet, without removing them from the socket; never sleeps.
+pub(crate) fn peek(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    Ok(retry(|| net::recv(&socket, &mut *buffer, flags))?.0)
+}
+
+/// The result of [`receive_with`].
 #[derive(Debug)]
 pub(crate) struct Part {
-    /// How many bytes of the buffer it fills; 0 means that the peer sends no more.
+    /// The number of bytes written to the buffer; 0 means that the peer sends no more.
     pub(crate) len: usize,
-    /// The descriptors that came with the first of its bytes, if any were sent; those for which this process
-    /// has no room are missing.
+    /// The descriptors that came with the first of the bytes, if any were sent. Those for which
+    /// this process has no room are missing.
     pub(crate) descriptors: Option<Vec<OwnedFd>>,
 }
 
-/// Most descriptors that the kernel lets travel with one part of a stream (`SCM_MAX_FD`).
+/// The most descriptors that the kernel lets travel with one part of a stream (`SCM_MAX_FD`).
 pub(crate) const MOST_DESCRIPTORS: usize = 253;
 
 /// Receives at most `buffer.len()` bytes, and descriptors.
 pub(crate) fn receive_with(
     socket: impl AsFd,
     buffer: &mut [u8],
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<Part> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC | receive_patience(patience);
-    let message =
-        retry(|| net::recvmsg(&socket, &mut [IoSliceMut::new(&mut *buffer)], &mut control, flags))?;
-    let cut = message.flags.contains(net::ReturnFlags::CTRUNC);
-    let descriptors = rights(control);
-    let some = cut || !descriptors.is_empty();
-    Ok(Part { len: message.bytes, descriptors: some.then_some(descriptors) })
+    let (len, flags, descriptors) = receive_message(socket, buffer, &mut space, blocking)?;
+    let some = flags.contains(ReturnFlags::CTRUNC) || !descriptors.is_empty();
+    Ok(Part { len, descriptors: some.then_some(descriptors) })
 }
 
-/// Sends a part of `bytes`, as much as fits, and all of `descriptors` with its first byte; says how many bytes.
+/// Sends as many of `bytes` as fit, and all of `descriptors` with the first of them. Returns the
+/// number of bytes.
 pub(crate) fn send_with(
     socket: impl AsFd,
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
-    assert!(fits, "at most {MOST_DESCRIPTORS} descriptors travel together");
-    let flags = SendFlags::NOSIGNAL | send_patience(patience);
-    Ok(retry(|| net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))?)
+    send_message(socket, bytes, descriptors, &mut space, blocking)
 }
 
-/// Whether a socket took nothing because too much is on its way, in memory or in descriptors (`ETOOMANYREFS`: more
-/// than this user may have in flight): it will when some of that has arrived, which nothing tells.
+/// Returns true if a socket took nothing because too much is in flight: memory, or descriptors
+/// (`ETOOMANYREFS`: more than this user may have in flight).
+///
+/// The socket takes more when some of that has arrived, and the kernel does not report that.
 pub(crate) fn takes_more_later(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM))
 }
 
-fn rights(mut control: RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
-    let mut descriptors = Vec::new();
-    for ancillary in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = ancillary {
-            descriptors.extend(received);
-        }
-    }
-    descriptors
-}
-
-/// Receives into `buffer`, at once or not at all, and says how many bytes at its front were written;
+/// Receives into `buffer` without sleeping, and returns how many bytes at its front were written;
 /// 0 means that the peer sends no more.
 #[cfg(feature = "hyper")]
 pub(crate) fn receive_uninit(
@@ -133,15 +115,15 @@ pub(crate) fn receive_uninit(
     Ok(received.len())
 }
 
-/// Receives at most `most` bytes behind what `buffer` holds, within its capacity; 0 means that the
-/// peer sends no more.
+/// Appends at most `most` received bytes to `buffer`, within its capacity; 0 means that the peer
+/// sends no more.
 pub(crate) fn receive_behind(
     socket: impl AsFd,
     buffer: &mut Vec<u8>,
     most: usize,
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
-    let flags = receive_patience(patience);
+    let flags = receive_flags(blocking);
     let spare = buffer.spare_capacity_mut();
     let most = most.min(spare.len());
     let spare = &mut spare[..most];
@@ -152,34 +134,35 @@ pub(crate) fn receive_behind(
     Ok(count)
 }
 
-/// Most buffers of one vectored call; the kernel refuses more (`UIO_MAXIOV`).
+/// The most buffers of one vectored call; the kernel refuses more (`UIO_MAXIOV`).
 pub(crate) const MOST_BUFFERS: usize = 1024;
 
-/// Receives into several buffers, at most [`MOST_BUFFERS`], what there is; never sleeps.
+/// Receives into several buffers, at most [`MOST_BUFFERS`]; never sleeps.
 pub(crate) fn receive_vectored(
     socket: impl AsFd,
     buffers: &mut [IoSliceMut<'_>],
 ) -> io::Result<usize> {
     let most = buffers.len().min(MOST_BUFFERS);
-    let mut nothing_else = RecvAncillaryBuffer::default();
-    // Descriptors that came along are closed by the kernel, as there is no room for them.
+    // The kernel closes descriptors that come along, as there is no room for them.
+    let mut no_room = RecvAncillaryBuffer::default();
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    Ok(net::recvmsg(socket, &mut buffers[..most], &mut nothing_else, flags)?.bytes)
+    Ok(net::recvmsg(socket, &mut buffers[..most], &mut no_room, flags)?.bytes)
 }
 
-/// Sends what fits of several buffers, of at most [`MOST_BUFFERS`]; never sleeps.
+/// Sends as much of several buffers, at most [`MOST_BUFFERS`], as fits; never sleeps.
 pub(crate) fn send_vectored(socket: impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     let most = buffers.len().min(MOST_BUFFERS);
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let flags = send_flags(Blocking::No);
     Ok(net::sendmsg(socket, &buffers[..most], &mut SendAncillaryBuffer::default(), flags)?)
 }
 
-/// What [`receive_packet`] found.
+/// The result of [`receive_packet`].
 #[derive(Debug)]
 pub(crate) struct Packet {
-    /// How many bytes of the buffer it fills; 0 with no descriptor means that the peer is gone.
+    /// The number of bytes written to the buffer; 0 without a descriptor means that the peer has
+    /// closed its end.
     pub(crate) len: usize,
-    /// The descriptors that came along; those for which this process has no room are missing.
+    /// The descriptors that came along. Those for which this process has no room are missing.
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 
@@ -188,93 +171,96 @@ pub(crate) fn send_packet(
     socket: impl AsFd,
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
-        assert!(fits, "at most {DESCRIPTORS} descriptors travel in a packet");
-    }
-    let flags = SendFlags::NOSIGNAL | send_patience(patience);
-    retry(|| net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))?;
-    Ok(())
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PACKET_DESCRIPTORS))];
+    send_message(socket, bytes, descriptors, &mut space, blocking).map(drop)
 }
 
 /// Receives one packet, with descriptors; a longer packet than `buffer` is cut.
 pub(crate) fn receive_packet(
     socket: impl AsFd,
     buffer: &mut [u8],
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<Packet> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC | receive_patience(patience);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PACKET_DESCRIPTORS))];
+    let (len, _, descriptors) = receive_message(socket, buffer, &mut space, blocking)?;
+    Ok(Packet { len, descriptors })
+}
+
+/// Sends `bytes`, with descriptors, whose numbers `space` holds meanwhile.
+fn send_message(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    space: &mut [MaybeUninit<u8>],
+    blocking: Blocking,
+) -> io::Result<usize> {
+    let mut control = SendAncillaryBuffer::new(space);
+    if !descriptors.is_empty() {
+        let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
+        assert!(fits, "too many descriptors for one message: {}", descriptors.len());
+    }
+    let flags = send_flags(blocking);
+    Ok(retry(|| net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))?)
+}
+
+/// Receives bytes and as many descriptors as `space` has room for.
+fn receive_message(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    space: &mut [MaybeUninit<u8>],
+    blocking: Blocking,
+) -> io::Result<(usize, ReturnFlags, Vec<OwnedFd>)> {
+    let mut control = RecvAncillaryBuffer::new(space);
+    let flags = RecvFlags::CMSG_CLOEXEC | receive_flags(blocking);
     let message =
         retry(|| net::recvmsg(&socket, &mut [IoSliceMut::new(&mut *buffer)], &mut control, flags))?;
-    Ok(Packet { len: message.bytes, descriptors: rights(control) })
+    let mut descriptors = Vec::new();
+    for ancillary in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = ancillary {
+            descriptors.extend(received);
+        }
+    }
+    Ok((message.bytes, message.flags, descriptors))
 }
 
-/// Looks at the first waiting packet without taking it or what travels with it; never sleeps.
-pub(crate) fn peek_packet(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    Ok(retry(|| net::recv(&socket, &mut *buffer, flags))?.0)
-}
-
-/// Says to the peer that no more comes.
+/// Ends this side of a connection: the peer sees that no more bytes come.
 pub(crate) fn hang_up(socket: impl AsFd) {
-    // The one way to fail is that the peer is gone already.
+    // The one way to fail is that the peer has closed its end already.
     let _ = net::shutdown(socket, Shutdown::Write);
 }
 
-/// Whether the peer is gone; never sleeps.
-pub(crate) fn is_hung_up(socket: impl AsFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut ends = [PollFd::new(&socket, PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let asked = retry(|| poll(&mut ends, Some(&now)));
-    asked.is_ok() && ends[0].revents().contains(PollFlags::HUP)
-}
-
-/// Who made a packet socket pair.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Maker {
-    /// Its process id; 0 where the caller cannot see that process.
-    pub(crate) pid: u32,
-    /// Its user.
-    pub(crate) user: u32,
-}
-
-/// Who made the pair that `descriptor` is an end of.
+/// Returns the credentials of the process that made the packet socket pair of `descriptor`.
 ///
 /// # Errors
 ///
-/// If the descriptor is not open, or no Unix packet socket.
-pub(crate) fn packet_pair_maker(descriptor: BorrowedFd<'_>) -> io::Result<Maker> {
+/// If the descriptor is not open, or not a Unix packet socket.
+pub(crate) fn packet_pair_maker(descriptor: BorrowedFd<'_>) -> io::Result<Credentials> {
     if net::sockopt::socket_domain(descriptor)? != AddressFamily::UNIX
         || net::sockopt::socket_type(descriptor)? != SocketType::SEQPACKET
     {
         return Err(io::Error::other("it is another kind of socket"));
     }
-    let peer = unix_socket::peer(descriptor)?;
-    Ok(Maker { pid: peer.pid, user: peer.user })
+    unix_socket::peer(descriptor)
 }
 
-fn send_patience(patience: Patience) -> SendFlags {
-    match patience {
-        Patience::Wait => SendFlags::empty(),
-        Patience::Now => SendFlags::DONTWAIT,
+/// Flags of every send: no SIGPIPE, and no sleep if `blocking` says so.
+pub(super) fn send_flags(blocking: Blocking) -> SendFlags {
+    match blocking {
+        Blocking::Yes => SendFlags::NOSIGNAL,
+        Blocking::No => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
     }
 }
 
-fn receive_patience(patience: Patience) -> RecvFlags {
-    match patience {
-        Patience::Wait => RecvFlags::empty(),
-        Patience::Now => RecvFlags::DONTWAIT,
+fn receive_flags(blocking: Blocking) -> RecvFlags {
+    match blocking {
+        Blocking::Yes => RecvFlags::empty(),
+        Blocking::No => RecvFlags::DONTWAIT,
     }
 }
 
-/// Repeats a call that a signal's handler has interrupted.
+/// Repeats a call that a signal handler has interrupted.
 fn retry<T>(call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     rustix::io::retry_on_intr(call)
 }

@@ -1,36 +1,26 @@
-//! What std does not ask of Unix sockets and pipes.
+//! Calls on Unix sockets and pipes that std does not have.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::retry_on_intr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-/// A stream socket that is not connected and does not block.
+/// Makes a stream socket that is not connected and does not block.
 pub(crate) fn stream() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-/// The reading and the writing end of a pipe, neither of which blocks.
+/// Makes a pipe, and returns its reading and its writing end. Neither blocks.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
 }
 
-/// Whether receiving was ended (`shutdown`); never sleeps.
-pub(crate) fn receives_no_more(socket: impl AsFd) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut own = [PollFd::new(&socket, PollFlags::RDHUP)];
-    let asked = retry_on_intr(|| poll(&mut own, Some(&now)));
-    asked.is_ok() && own[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP)
-}
-
-/// Who was at the other end of a Unix socket when it was connected.
+/// The process at the other end of a Unix socket, as it was when the socket was connected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credentials {
-    /// Its process id; 0 where the caller cannot see that process.
+    /// Its process id; 0 if the caller cannot see that process.
     pub(crate) pid: u32,
     /// Its user.
     pub(crate) user: u32,
@@ -38,14 +28,14 @@ pub(crate) struct Credentials {
     pub(crate) group: u32,
 }
 
-/// Who is at the other end of `socket`.
+/// Returns the credentials of the process at the other end of `socket`.
 ///
 /// # Errors
 ///
-/// If the descriptor is not open, or no socket.
+/// If the descriptor is not open, or not a socket.
 pub(crate) fn peer(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
     // rustix reads the process id as one that is not 0, but the kernel gives 0 for a process that
-    // this one's namespace does not show.
+    // this process's namespace does not show.
     let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes, the size of `found`, a plain C struct.

@@ -1,4 +1,4 @@
-//! A pair of queues that are shared with the kernel: operations go in, completions come out (`io_uring`).
+//! A pair of queues shared with the kernel (`io_uring`): operations go in, completions come out.
 //!
 //! ```text
 //!   push ──► submission queue ──► enter ──► the kernel ──► completion queue ──► take
@@ -13,42 +13,42 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::poll::time_left;
 
-/// Room for operations between two calls of the kernel; more make a call of their own.
+/// The room for operations between two system calls; a full queue causes a system call.
 const ENTRIES: u32 = 256;
-/// Room for completions between two calls of the kernel, which keeps those for which there is none.
+/// The room for completions between two system calls; the kernel keeps those beyond it.
 const COMPLETIONS: u32 = 4096;
 
-/// How long a thread sleeps whose ring the kernel does not take for want of memory.
+/// The sleep of a thread whose operations the kernel refuses for want of memory.
 const REFUSED: Duration = Duration::from_millis(1);
 
-/// The two queues, of one thread.
+/// The two queues of one thread.
 pub(crate) struct Ring {
     queues: IoUring,
 }
 
-/// What the kernel is to do.
+/// An operation for the kernel.
 pub(crate) struct Operation(squeue::Entry);
 
-/// What has become of an operation.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Completion {
     /// The number that the operation was pushed with.
     pub(crate) token: u64,
-    /// What the system call would have said: an error is a negative number.
+    /// The result of the corresponding system call: an error is a negative number.
     pub(crate) result: i32,
-    /// Whether the same operation will complete once more.
+    /// True if the same operation will complete once more.
     pub(crate) more: bool,
 }
 
 impl Operation {
-    /// Tells each time that something changes at `descriptor`.
+    /// Completes each time that something changes at `descriptor`.
     pub(crate) fn changes(descriptor: BorrowedFd<'_>) -> Operation {
         let flags = libc::POLLIN.unsigned_abs().into();
         let poll = opcode::PollAdd::new(types::Fd(descriptor.as_raw_fd()), flags);
         Operation(poll.multi(true).build())
     }
 
-    /// Receives at most `len` bytes of a socket into `buffer`, once there are some; begins by waiting.
+    /// Receives at most `len` bytes from a socket into `buffer`, once there are some; waits first.
     pub(crate) fn receive(descriptor: BorrowedFd<'_>, buffer: *mut u8, len: usize) -> Operation {
         /// `IORING_RECVSEND_POLL_FIRST`
         const WAIT_FIRST: u16 = 1;
@@ -90,8 +90,8 @@ impl Operation {
         Operation(write.offset(offset).build())
     }
 
-    /// Brings what was written to a file to its device; only the data, if the rest is of no use for
-    /// reading it.
+    /// Writes the cached content of a file to its device. With `data_only`, writes only what is
+    /// necessary to read the data.
     pub(crate) fn sync(descriptor: BorrowedFd<'_>, data_only: bool) -> Operation {
         let flags =
             if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
@@ -99,19 +99,19 @@ impl Operation {
         Operation(sync.flags(flags).build())
     }
 
-    /// Ends the operation that was pushed with `token`, if it has not ended; either way that
-    /// completes by itself.
+    /// Cancels the operation that was pushed with `token`, if it has not ended. Either way that
+    /// operation completes by itself.
     pub(crate) fn cancel(token: u64) -> Operation {
         Operation(opcode::AsyncCancel::new(token).build())
     }
 }
 
-/// As many bytes as one call moves at most, whole pages below 2 GiB.
+/// Limits a length to what one call moves: whole pages below 2 GiB.
 fn byte_count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX).min(0x7fff_f000)
 }
 
-/// As many vectors as the kernel takes in one call (`IOV_MAX`).
+/// Limits a number of vectors to what the kernel takes in one call (`IOV_MAX`).
 fn vector_count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX).min(1024)
 }
@@ -125,7 +125,8 @@ impl Ring {
     pub(crate) fn new() -> io::Result<Ring> {
         let queues = IoUring::builder()
             .setup_single_issuer()
-            // Completions are made when the thread asks for them, not whenever it is in the kernel.
+            // Completions are made when the thread asks for them, not whenever it enters the
+            // kernel.
             .setup_defer_taskrun()
             .setup_taskrun_flag()
             .setup_submit_all()
@@ -139,7 +140,7 @@ impl Ring {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let mut ring = Ring { queues };
-        // A sandbox may allow the setup and refuse the use.
+        // A sandbox may allow making the ring and refuse using it.
         // SAFETY: the operation points to nothing.
         unsafe { ring.push(Operation(opcode::Nop::new().build()), 0)? };
         ring.queues.submit_and_wait(1)?;
@@ -147,12 +148,12 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Has `operation` begin at the next [`enter`](Ring::enter); it completes with `token`.
+    /// Queues `operation` for the next [`enter`](Ring::enter); it completes with `token`.
     ///
     /// # Safety
     ///
-    /// The memory that the operation points to is the kernel's until it has completed for good:
-    /// there, large enough, and touched by nobody else.
+    /// The memory that the operation points to belongs to the kernel until the last completion of
+    /// the operation: it exists, is large enough, and no other code touches it.
     ///
     /// # Errors
     ///
@@ -161,13 +162,13 @@ impl Ring {
         let entry = operation.0.user_data(token);
         // SAFETY: the caller's promise.
         while unsafe { self.queues.submission().push(&entry) }.is_err() {
-            // It says EBUSY or EAGAIN while it has no memory for more.
+            // The kernel returns EBUSY or EAGAIN while it has no memory for more.
             self.queues.submit()?;
         }
         Ok(())
     }
 
-    /// Whether the kernel has something to take or to tell.
+    /// Returns true if the kernel has operations to take or completions to deliver.
     #[inline]
     pub(crate) fn is_busy(&mut self) -> bool {
         let submission = self.queues.submission();
@@ -176,13 +177,13 @@ impl Ring {
         asks || !self.queues.completion().is_empty()
     }
 
-    /// Hands over what was pushed, and lets the kernel complete what it can, without sleeping.
+    /// Submits what was pushed, and lets the kernel complete what it can, without sleeping.
     pub(crate) fn enter(&mut self) {
-        // An error leaves everything where it is, for the next time.
+        // An error leaves everything in the queue for the next time.
         let _ = self.queues.submit();
     }
 
-    /// The same, and sleeps until something has completed or `deadline` has come.
+    /// Like [`enter`](Ring::enter), and sleeps until something has completed or `deadline` has come.
     pub(crate) fn sleep(&mut self, deadline: Option<Instant>) {
         let submitter = self.queues.submitter();
         let slept = match deadline {
@@ -192,8 +193,8 @@ impl Ring {
                 submitter.submit_with_args(1, &types::SubmitArgs::new().timespec(&left))
             }
         };
-        // Without memory for what was pushed (EAGAIN, EBUSY, ENOMEM) it has not slept, and would be called
-        // again at once.
+        // Without memory for what was pushed (EAGAIN, EBUSY, ENOMEM) the call has not slept, and
+        // the caller would repeat it at once.
         if let Err(error) = slept
             && !matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME))
         {
@@ -210,8 +211,8 @@ impl Ring {
     }
 }
 
-/// What an operation says that was cancelled before it had done anything: `EINTR`, if a thread of the
-/// kernel was in it.
+/// Returns true if the error is that of an operation cancelled before it had any effect: `EINTR` if
+/// a thread of the kernel was performing it.
 pub(crate) fn is_cancelled(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EINTR))
 }

@@ -1,14 +1,14 @@
-//! On which processors a process runs, and how nice it is to others.
+//! The processors that a process runs on, and its niceness.
 
 use std::io;
 
 use rustix::thread::CpuSet;
 
-/// Processors have numbers below this.
+/// The number of processors that an affinity can name; processor numbers are below it.
 pub(crate) const PROCESSORS: usize = CpuSet::MAX_CPU;
 
-/// Has the calling thread, and those that it starts, run on these processors only; those of them
-/// that it may not run on are the answer.
+/// Restricts the calling thread, and threads and processes that it starts, to these processors.
+/// Returns those of them that it may not run on.
 ///
 /// # Errors
 ///
@@ -19,20 +19,20 @@ pub(crate) fn set(processors: &[usize]) -> io::Result<Vec<usize>> {
         set.set(*processor);
     }
     rustix::thread::sched_setaffinity(None, &set)?;
-    // The kernel passes over those that it does not have.
+    // The kernel skips processors that it does not have.
     let got = rustix::thread::sched_getaffinity(None)?;
     let missing = |processor: &usize| *processor >= PROCESSORS || !got.is_set(*processor);
     Ok(processors.iter().copied().filter(missing).collect())
 }
 
-/// The processors that the calling thread may run on now.
+/// Returns the processors that the calling thread may run on now.
 pub(crate) fn get() -> Vec<usize> {
     let set = rustix::thread::sched_getaffinity(None);
     set.map(|set| (0..PROCESSORS).filter(|processor| set.is_set(*processor)).collect())
         .unwrap_or_default()
 }
 
-/// Sets how nice the calling process is to others: from -20, not at all, to 19.
+/// Sets the niceness of the calling process, from -20 (highest priority) to 19 (lowest).
 pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, nice)?)
 }

@@ -1,17 +1,20 @@
-//! Control groups (version 2): a memory limit for a process together with all that it starts.
+//! Control groups (version 2): the groups around this process, and a memory limit for a worker
+//! together with all processes that it starts.
 //!
 //! ```text
-//!   /sys/fs/cgroup/…/service          delegated; has `memory` in its cgroup.subtree_control
-//!     ├─ main                         this program
-//!     └─ trine-41-57                  worker 57 of the program 41: memory.max, memory.swap.max = 0,
-//!          └─ memory.events           memory.oom.group = 1; made by the worker, removed by the program
+//!   /sys/fs/cgroup/…/service    delegated; has `memory` in its cgroup.subtree_control
+//!     ├─ main                   this program
+//!     └─ trine-41-57            worker 57 of the program 41: memory.max, memory.swap.max = 0,
+//!          └─ memory.events     memory.oom.group = 1; made by the worker, removed by the program
 //! ```
 //!
-//! A group whose processes are not in groups below it cannot hand `memory` on, unless it is the root. So
-//! groups for workers are made in the program's own group, or else beside it, which is what systemd's
-//! `Delegate=yes` with `DelegateSubgroup=main` allows. Not beside a group that is itself a worker's: what
-//! a worker starts stays under its limit. And not beside the group of a service that has nothing delegated,
-//! where root could: its workers would be out of the service's own limits.
+//! A group with processes of its own cannot hand `memory` on to groups below it, unless it is the
+//! root. So groups for workers are made in the program's own group, or else beside it. The latter
+//! is what systemd's `Delegate=yes` with `DelegateSubgroup=main` allows.
+//!
+//! Two places are excluded. Beside a group that is itself a worker's: programs that a worker starts
+//! stay under its limit. Beside the group of a service without delegation, which root could do: the
+//! workers would escape the service's own limits.
 
 use std::fs;
 use std::io;
@@ -21,7 +24,37 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 const PREFIX: &str = "trine-";
 
-/// The group in which this process can make groups with a memory limit; asked for once.
+/// Returns the control group of this process and those around it, from the inside out, as paths
+/// below the mount.
+pub(super) fn own_groups() -> impl Iterator<Item = String> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let own = own.map(|group| group.trim_end_matches('/').to_owned());
+    std::iter::successors(own, |group| Some(group[..group.rfind('/')?].to_owned()))
+}
+
+/// Returns the content of a file of one of the [own groups](own_groups).
+pub(super) fn text(group: &str, file: &str) -> Option<String> {
+    fs::read_to_string(format!("/sys/fs/cgroup{group}/{file}")).ok()
+}
+
+/// Returns the number in a file of one of the [own groups](own_groups).
+pub(super) fn number(group: &str, file: &str) -> Option<u64> {
+    text(group, file)?.trim().parse().ok()
+}
+
+/// Returns the innermost control group around this process that may hold no more processes and
+/// threads, and how many it may hold.
+pub(super) fn full_group() -> Option<(String, u64)> {
+    own_groups().find_map(|group| {
+        let now = number(&group, "pids.current")?;
+        let most = number(&group, "pids.max")?;
+        let name = if group.is_empty() { "/".to_owned() } else { group };
+        (now >= most).then_some((name, most))
+    })
+}
+
+/// Returns the group in which this process can make groups with a memory limit. Searches once.
 pub(crate) fn delegated() -> Option<&'static Path> {
     static DELEGATED: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = DELEGATED.get_or_init(|| {
@@ -34,7 +67,8 @@ pub(crate) fn delegated() -> Option<&'static Path> {
     found.as_deref()
 }
 
-/// Where groups with a memory limit can be made, by what the kernel lists as mounts and as own groups.
+/// Finds the group in which groups with a memory limit can be made, given the kernel's lists of
+/// mounts and of this process's groups.
 fn find(mounts: &str, groups: &str) -> Option<PathBuf> {
     let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     // … root, mount point, options, any number of tags, `-`, type, …
@@ -53,29 +87,30 @@ fn find(mounts: &str, groups: &str) -> Option<PathBuf> {
     (is_delegated(above, Path::new(mount)) && hands_memory_on(above)).then(|| above.to_owned())
 }
 
-/// Whether programs in `group` may arrange the groups in it. systemd gives it to the user of the service and notes it
-/// at the group, a container has all that it sees.
+/// Returns true if programs in `group` may make groups in it. systemd makes the service's user the
+/// owner of a delegated group, and sets an attribute of it. In a container, every visible group is
+/// delegated.
 fn is_delegated(group: &Path, mount: &Path) -> bool {
     let is_noted = |name: &str| {
         let mut value = [0; 1];
         rustix::fs::getxattr(group, name, &mut value) == Ok(1) && value == *b"1"
     };
-    // All groups but the root of all have this file.
+    // Every group has this file, except for the root of all groups.
     (group == mount && group.join("cgroup.events").exists())
         || fs::metadata(group).is_ok_and(|group| group.uid() != 0)
         || is_noted("user.delegate")
         || is_noted("trusted.delegate")
 }
 
-/// Whether groups in `group`, which is delegated, have limits of memory, or have them now: systemd leaves that to the
-/// programs in it.
+/// Makes the groups in `group`, which is delegated, have memory limits: systemd leaves that to the
+/// programs in it. Returns true if they have them.
 fn hands_memory_on(group: &Path) -> bool {
     has_memory(group, SUBTREE)
         || (has_memory(group, "cgroup.controllers")
             && fs::write(group.join(SUBTREE), "+memory").is_ok())
 }
 
-/// Which controllers the groups in a group have.
+/// The file with the controllers that the groups in a group have.
 const SUBTREE: &str = "cgroup.subtree_control";
 
 fn has_memory(group: &Path, list: &str) -> bool {
@@ -83,8 +118,8 @@ fn has_memory(group: &Path, list: &str) -> bool {
     controllers.is_ok_and(|list| list.split_whitespace().any(|name| name == "memory"))
 }
 
-/// Removes groups of programs that are gone, where nothing is left in them; this process, which has made none yet, may
-/// have the number of such a program.
+/// Removes the empty groups of programs that have exited. This process has made none yet, so groups
+/// under its process id belong to an earlier program with that id.
 fn sweep(within: &Path) {
     let own = std::process::id().to_string();
     for entry in fs::read_dir(within).into_iter().flatten().flatten() {
@@ -100,19 +135,21 @@ fn group_of(within: &Path, master: u32, worker: u32) -> PathBuf {
     within.join(format!("{PREFIX}{master}-{worker}"))
 }
 
-/// Moves the calling process, the worker of `master`, into a group of its own that may have `memory` bytes.
+/// Moves the calling process, a worker of `master`, into a group of its own with a limit of
+/// `memory` bytes.
 ///
 /// # Errors
 ///
-/// What the file system says; the caller is where it was then, and nothing is left.
+/// The file system's. The caller then stays in its group, and the new group is removed.
 pub(crate) fn enter(within: &Path, master: u32, memory: u64) -> io::Result<()> {
     let process = std::process::id();
     let group = group_of(within, master, process);
-    // Of another worker with these numbers, whose master was killed.
+    // Left by another worker with these numbers, whose master was killed.
     let _ = fs::remove_dir(&group);
     fs::create_dir(&group)?;
     let entered = fs::write(group.join("memory.max"), memory.to_string())
-        // Without it, what goes beyond the limit is swapped out. A kernel without swap has no such file.
+        // Without it, memory beyond the limit is swapped out. A kernel without swap has no such
+        // file.
         .and_then(|()| or_missing(fs::write(group.join("memory.swap.max"), "0")))
         .and_then(|()| fs::write(group.join("memory.oom.group"), "1"))
         .and_then(|()| fs::write(group.join("cgroup.procs"), process.to_string()));
@@ -129,8 +166,8 @@ fn or_missing(written: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The limit of the group of `worker`, a child of this process, if it has one of its own and the kernel has killed in it
-/// because the limit was met.
+/// Returns the limit of the group of `worker`, a child of this process, if the kernel has killed a
+/// process in it because the limit was met.
 pub(crate) fn exhausted(within: &Path, worker: u32) -> Option<u64> {
     let group = group_of(within, std::process::id(), worker);
     let events = fs::read_to_string(group.join("memory.events")).ok()?;
@@ -141,8 +178,8 @@ pub(crate) fn exhausted(within: &Path, worker: u32) -> Option<u64> {
     fs::read_to_string(group.join("memory.max")).ok()?.trim().parse().ok()
 }
 
-/// Removes the group of a worker that has ended, if it had one; where processes that it started are still in it, at a
-/// later call.
+/// Removes the group of a worker that has ended, if it had one. A group that still holds processes
+/// which the worker started is removed by a later call.
 pub(crate) fn remove(within: &Path, worker: u32) {
     static LEFT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
     let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,7 +208,7 @@ mod tests {
             Imitation(root)
         }
 
-        /// Gives the service to somebody else than root, as systemd does.
+        /// Makes another user than root the owner of the service, as systemd does.
         fn delegated(name: &str, handing_on: &[&str]) -> Imitation {
             let tree = Imitation::new(name, handing_on);
             let service = tree.0.join("service");
@@ -204,17 +241,17 @@ mod tests {
         let tree = Imitation::delegated("beside", &["", "service"]);
         assert_eq!(find(&tree.mounts(), main), Some(tree.0.join("service")));
         assert_eq!(find(&tree.mounts(), "0::/\n"), Some(tree.0.clone()));
-        // What a worker starts does not get out of the worker's group.
+        // Processes that a worker starts do not leave the worker's group.
         fs::create_dir(tree.0.join("service/trine-1-2")).unwrap();
         assert_eq!(find(&tree.mounts(), "0::/service/trine-1-2\n"), None);
         let tree = Imitation::new("above", &[""]);
         assert_eq!(find(&tree.mounts(), main), None);
         assert_eq!(find(&tree.mounts(), "4:memory:/service\n"), None);
         assert_eq!(find("24 1 0:22 / /proc rw - proc proc rw\n", main), None);
-        // Above the mount nothing is looked at.
+        // Groups above the mount are not considered.
         let tree = Imitation::new("mount", &[]);
         assert_eq!(find(&tree.mounts(), "0::/\n"), None);
-        // A container sees a part of the tree.
+        // In a container, where a part of the tree is visible.
         let tree = Imitation::delegated("part", &["service"]);
         let mounts = tree.mounts().replace(":30 / ", ":30 /docker/7 ");
         assert_eq!(find(&mounts, "0::/docker/7/service/main\n"), Some(tree.0.join("service")));
@@ -224,19 +261,20 @@ mod tests {
     #[test]
     fn only_a_group_that_is_delegated_has_groups_made_in_it() {
         let main = "0::/service/main\n";
-        // systemd does not hand the controllers on, it only allows it.
+        // systemd does not hand the controllers on, it only allows programs to.
         let tree = Imitation::delegated("allowed", &[]);
         assert_eq!(find(&tree.mounts(), main), None);
         fs::write(tree.0.join("service/cgroup.controllers"), "cpu memory\n").unwrap();
         assert_eq!(find(&tree.mounts(), main), Some(tree.0.join("service")));
         assert_eq!(fs::read_to_string(tree.0.join("service").join(SUBTREE)).unwrap(), "+memory");
-        // A container has all that it sees; the root of all groups is nobody's.
+        // In a container every visible group is delegated; the root of all groups is not.
         let tree = Imitation::new("root", &[""]);
         let is_root = fs::metadata(&tree.0).unwrap().uid() == 0;
         assert_eq!(find(&tree.mounts(), "0::/service\n").is_some(), !is_root);
         fs::write(tree.0.join("cgroup.events"), "populated 1\n").unwrap();
         assert_eq!(find(&tree.mounts(), "0::/service\n"), Some(tree.0.clone()));
-        // Of a service of root's, by systemd's note alone, where the file system of this test has notes.
+        // A service of root's, by systemd's attribute alone, if the test's file system has
+        // attributes.
         let tree = Imitation::new("noted", &["service"]);
         let service = tree.0.join("service");
         if is_root {
@@ -249,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_has_its_limits_is_evidence_and_goes() {
+    fn a_group_has_its_limits_gives_evidence_and_is_removed() {
         let tree = Imitation::new("life", &[""]);
         let (own, root) = (std::process::id(), &tree.0);
         // Here the worker is its own master.
@@ -265,26 +303,26 @@ mod tests {
         fs::write(group.join("memory.events"), "low 0\nmax 7\noom 1\noom_kill 2\n").unwrap();
         assert_eq!(exhausted(root, own), Some(1 << 20));
         assert_eq!(exhausted(root, own + 1), None);
-        // The kernel's groups are removed with their files, others without.
+        // The kernel removes a group with its files; an ordinary directory has to be empty.
         for entry in fs::read_dir(&group).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
         remove(root, own);
         assert!(!group.exists());
         remove(root, own);
-        // One that is left from before is made anew, unless something is in it.
+        // A group left from before is made anew, unless something is in it.
         fs::create_dir(&group).unwrap();
         enter(root, own, 1 << 21).unwrap();
         assert_eq!(read("memory.max"), "2097152");
         assert!(enter(root, own, 1 << 20).is_err());
         assert_eq!(read("memory.max"), "2097152");
-        // Of programs that are gone, of one that is not, and of one that had this process's number.
-        let [gone, parent, before] =
+        // Groups of a program that has exited, of one that runs, and of one with this process's id.
+        let [exited, parent, before] =
             [4_194_305, std::os::unix::process::parent_id(), own].map(|it| group_of(root, it, 9));
-        for group in [&gone, &parent, &before] {
+        for group in [&exited, &parent, &before] {
             fs::create_dir(group).unwrap();
         }
         sweep(root);
-        assert!(!gone.exists() && parent.exists() && !before.exists() && group.exists());
+        assert!(!exited.exists() && parent.exists() && !before.exists() && group.exists());
     }
 }

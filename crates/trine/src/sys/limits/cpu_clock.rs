@@ -1,20 +1,21 @@
-//! Processor time of processes: read, and limited by timers.
+//! Processor time of processes, read and limited by timers.
 //!
-//! A timer is of the process that made it: children made by `fork` do not have it, and it ends at `exec`.
+//! A timer belongs to the process that made it: children made by `fork` do not have it, and it ends
+//! at `exec`.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-/// The signal of a process whose processor time is used up.
+/// The signal to a process whose processor time is used up.
 pub(crate) const SIGXCPU: i32 = libc::SIGXCPU;
 
-/// Processor time that the calling process has used, all its threads together.
+/// Returns the processor time that the calling process has used, all its threads together.
 pub(crate) fn own() -> Duration {
     read(libc::CLOCK_PROCESS_CPUTIME_ID).unwrap_or_default()
 }
 
-/// Processor time that a process has used, also one that has ended and was not waited for.
+/// Returns the processor time that a process has used, also if it has ended and was not reaped.
 pub(crate) fn of(pid: u32) -> Option<Duration> {
     let mut clock = 0;
     // SAFETY: the library writes one number.
@@ -31,8 +32,8 @@ fn read(clock: libc::clockid_t) -> Option<Duration> {
     Some(Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).ok()?))
 }
 
-/// Sends the calling process SIGXCPU when its processor time has reached one value, and SIGKILL at a later
-/// one: the first can be handled or ignored, the second cannot.
+/// Timers that send the calling process SIGXCPU when its processor time has reached one value, and
+/// SIGKILL at a later one: the first can be handled or ignored, the second cannot.
 #[derive(Debug)]
 pub(crate) struct Timers {
     ask: libc::timer_t,
@@ -41,7 +42,7 @@ pub(crate) struct Timers {
 
 // SAFETY: a timer is a number to the kernel, and belongs to the process, not to a thread.
 unsafe impl Send for Timers {}
-// SAFETY: as above; its calls may be made by several threads at once.
+// SAFETY: as above; several threads may make its calls at once.
 unsafe impl Sync for Timers {}
 
 impl Timers {
@@ -49,13 +50,13 @@ impl Timers {
         Ok(Timers { ask: create(libc::SIGXCPU)?, kill: create(libc::SIGKILL)? })
     }
 
-    /// Has the signals sent when [`own`] has reached these values.
+    /// Sends the signals when [`own`] has reached these values.
     pub(crate) fn arm(&self, ask_at: Duration, kill_at: Duration) {
         set(self.ask, ask_at);
         set(self.kill, kill_at);
     }
 
-    /// Has none sent any more.
+    /// Sends no signals any more.
     pub(crate) fn disarm(&self) {
         set(self.ask, Duration::ZERO);
         set(self.kill, Duration::ZERO);
@@ -92,7 +93,7 @@ fn set(timer: libc::timer_t, at: Duration) {
     let value = libc::timespec { tv_sec: seconds, tv_nsec: at.subsec_nanos().into() };
     let once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let when = libc::itimerspec { it_interval: once, it_value: value };
-    // SAFETY: a timer that exists, and a valid moment: the call cannot fail.
+    // SAFETY: the timer exists and the moment is valid, so the call cannot fail.
     unsafe {
         libc::timer_settime(timer, libc::TIMER_ABSTIME, &raw const when, std::ptr::null_mut())
     };
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn the_time_of_a_dead_child_is_known_until_its_status_is_taken() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        // SAFETY: all-zero is a valid `siginfo_t`; the status is left where it is.
+        // SAFETY: all-zero is a valid `siginfo_t`; the call leaves the status to be reaped.
         unsafe {
             let mut info = MaybeUninit::zeroed().assume_init();
             let options = libc::WEXITED | libc::WNOWAIT;

@@ -1,21 +1,21 @@
-//! Limits that the kernel holds a process to, set by the process itself.
+//! Resource limits of the calling process.
 //!
-//! | what | counts | who goes beyond it sees |
+//! | resource | counts | beyond it |
 //! |---|---|---|
-//! | [`Data`](Resource::Data) | private memory that may be written to, touched or not: heap, threads' stacks, private mappings | `ENOMEM` |
+//! | [`Data`](Resource::Data) | private writable memory, touched or not: heap, threads' stacks, private mappings | `ENOMEM` |
 //! | [`OpenFiles`](Resource::OpenFiles) | descriptors | `EMFILE` |
 //! | [`FileSize`](Resource::FileSize) | the size that a file is brought to | SIGXFSZ, `EFBIG` |
 //! | [`Core`](Resource::Core) | the size of a core file | no core file |
 //!
-//! For memory `RLIMIT_DATA`, not `RLIMIT_AS`: the latter counts address space that holds nothing, such as the
-//! 64 MiB that the C library sets aside for each thread's heap, the program's own text, and shared
-//! memory, so a program that uses 20 MiB needs a limit of hundreds.
+//! Memory is limited by `RLIMIT_DATA`, not by `RLIMIT_AS`. The latter counts address space that
+//! holds nothing, such as the 64 MiB that the C library sets aside for each thread's heap, the
+//! program's own text, and shared memory. So a program that uses 20 MiB needs a limit of hundreds.
 
 use std::io;
 
-use rustix::process::{self, Rlimit};
+use rustix::process::{self, Rlimit, getrlimit};
 
-/// What is limited.
+/// A limited resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
     Data,
@@ -35,7 +35,7 @@ impl Resource {
     }
 }
 
-/// Limits the calling process and its later children to `most`, for good.
+/// Limits the calling process and its later children to `most`, permanently.
 ///
 /// # Errors
 ///
@@ -45,26 +45,56 @@ pub(crate) fn set(resource: Resource, most: u64) -> io::Result<()> {
     Ok(process::setrlimit(resource.of_kernel(), limit)?)
 }
 
-/// The most that the calling process may ask for; `None` for as much as it likes.
+/// Returns the highest limit that the calling process may set; `None` if there is none.
 pub(crate) fn most(resource: Resource) -> Option<u64> {
-    process::getrlimit(resource.of_kernel()).maximum
+    getrlimit(resource.of_kernel()).maximum
 }
 
-/// Limits the calling process to the most that it may ask for.
+/// Raises the limit of the calling process to the highest that it may set.
 pub(crate) fn raise(resource: Resource) -> io::Result<()> {
-    let limit = process::getrlimit(resource.of_kernel());
+    let limit = getrlimit(resource.of_kernel());
     Ok(process::setrlimit(resource.of_kernel(), Rlimit { current: limit.maximum, ..limit })?)
 }
 
-/// Memory of the calling process that [`Data`](Resource::Data) counts, in bytes.
+/// Returns how many descriptors this process may have open; `None` if there is no limit.
+pub(crate) fn descriptors() -> Option<u64> {
+    getrlimit(process::Resource::Nofile).current
+}
+
+/// Returns true if this process may open one more descriptor.
+pub(in crate::sys) fn has_descriptor_left() -> bool {
+    // Opens a directory that always exists.
+    std::fs::File::open("/").is_ok()
+}
+
+/// Returns how many processes and threads this user may have; `None` if there is no limit.
+pub(super) fn processes() -> Option<u64> {
+    getrlimit(process::Resource::Nproc).current
+}
+
+/// Returns how large the first thread's stack may grow, in bytes; `None` if there is no limit.
+pub(crate) fn stack() -> Option<u64> {
+    getrlimit(process::Resource::Stack).current
+}
+
+/// Returns how many bytes the message queues of this user may take; `None` if there is no limit.
+pub(in crate::sys) fn message_queue_bytes() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes a structure of that type.
+    let asked = unsafe { libc::getrlimit(libc::RLIMIT_MSGQUEUE, &raw mut limit) };
+    (asked == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Returns how much memory of the calling process [`Data`](Resource::Data) counts, in bytes.
 pub(crate) fn data_in_use() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmData:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
-/// Limits the calling process, between `fork` and `exec`: to so many bytes of [`Data`](Resource::Data), and to so
-/// many seconds of processor time, at whose end it is sent SIGXCPU, and SIGKILL a second later.
+/// Limits the calling process between `fork` and `exec`: to `data` bytes of
+/// [`Data`](Resource::Data), and to `seconds` of processor time. At the end of that time the kernel
+/// sends SIGXCPU, and SIGKILL a second later.
 ///
 /// Allocates nothing and takes no lock.
 pub(crate) fn set_for_program(data: Option<u64>, seconds: Option<u64>) -> io::Result<()> {

@@ -1,17 +1,17 @@
-//! Memory in a file without a name (memfd) that is sealed before anybody else sees it.
+//! Memory in a file without a name (memfd) that is sealed before any other process sees it.
 //!
 //! ```text
-//!   Draft::new(len)      its pages are there; one writable mapping; nobody else has the descriptor
-//!      ├─ freeze() ───►  Frozen   seals SHRINK GROW WRITE SEAL, mapped for reading: nobody can change it
-//!      └─ open() ─────►  Open     seals SHRINK GROW SEAL, mapped for reading and writing: anybody can
-//!   Frozen::attach(descriptor), Open::attach(descriptor): the same, made by somebody else, once it is checked
+//!   Draft::new(len)     pages allocated; one writable mapping; only this process has it
+//!      ├─ freeze() ───► Frozen   seals SHRINK GROW WRITE SEAL, mapped read-only: nothing changes
+//!      └─ open() ─────► Open     seals SHRINK GROW SEAL, mapped read-write: any process can write
+//!   Frozen::attach(descriptor), Open::attach(descriptor): map checked memory of another process
 //! ```
 //!
-//! The pages are allocated when the memory is made. A page that is missing later would be a SIGBUS where the
-//! kernel has none left, and nobody could say why.
+//! The pages are allocated when the memory is made. A page that is missing later would raise
+//! SIGBUS when the kernel has none left, without an error to report.
 //!
-//! `Frozen` is mapped `MAP_PRIVATE`: before Linux 6.7, a write-sealed file refuses shared mappings, also those for
-//! reading only. With the seal there is nothing that the two could show differently.
+//! `Frozen` is mapped `MAP_PRIVATE`: before Linux 6.7, a write-sealed file refuses shared mappings,
+//! even read-only ones. With the seal, a private and a shared mapping show the same bytes.
 
 use std::ffi::CStr;
 use std::io;
@@ -21,88 +21,28 @@ use std::slice;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use rustix::fs::{self, FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{self, FallocateFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::mm::{self, MapFlags, ProtFlags};
+use rustix::mm::{MapFlags, ProtFlags};
 use rustix::process::{Resource, getrlimit};
 
+use super::mapping::Mapping;
+use super::memfd::{self, FIXED_SIZE};
+use super::shared::SharedMemory;
 use crate::sys::io::reopen::reopen;
 use crate::sys::limits;
 
-/// The alignment that the start of every mapping has, on every machine.
-pub(crate) const ALIGNMENT: usize = 4096;
+pub(crate) use super::mapping::ALIGNMENT;
+pub(crate) use super::memfd::Unfit;
 
 const NAME: &CStr = c"trine-shared";
 
-/// How much is allocated by one call: a signal undoes a call that is not done, so a large one might never be.
+/// The seals of [`Frozen`].
+const FROZEN: SealFlags = FIXED_SIZE.union(SealFlags::WRITE);
+
+/// The number of bytes that one call allocates. A signal undoes an unfinished call, so a large
+/// call might never finish.
 const PIECE: u64 = 16 << 20;
-
-/// Why a descriptor is not memory that can be relied on.
-#[derive(Debug)]
-pub(crate) enum Unfit {
-    /// It is no memfd of ordinary pages.
-    NotMemory,
-    /// It lacks this seal.
-    Unsealed(&'static str),
-    /// The kernel has refused a call.
-    System(io::Error),
-}
-
-impl From<Errno> for Unfit {
-    fn from(error: Errno) -> Unfit {
-        Unfit::System(error.into())
-    }
-}
-
-/// A mapping of a whole file; of an empty one, no memory.
-#[derive(Debug)]
-struct Mapping {
-    base: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: an address range; who may touch what is the matter of its owners below.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(
-        memory: &OwnedFd,
-        len: usize,
-        access: ProtFlags,
-        flags: MapFlags,
-    ) -> rustix::io::Result<Mapping> {
-        if len == 0 {
-            let nowhere = std::ptr::without_provenance_mut(ALIGNMENT);
-            return Ok(Mapping { base: NonNull::new(nowhere).expect("not zero"), len });
-        }
-        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
-        let base = unsafe { mm::mmap(std::ptr::null_mut(), len, access, flags, memory, 0) }?;
-        Ok(Mapping { base: NonNull::new(base.cast()).expect("mmap does not return null"), len })
-    }
-}
-
-impl Mapping {
-    /// Leaves the mapping out of processes that this one forks.
-    fn keep_from_children(&self) {
-        if self.len > 0 {
-            // SAFETY: the range is this mapping; what changes is what a new process gets.
-            let _ = unsafe {
-                mm::madvise(self.base.as_ptr().cast(), self.len, mm::Advice::LinuxDontFork)
-            };
-        }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        if self.len > 0 {
-            // SAFETY: the mapping is this value's own, and no borrow of it is left.
-            let _ = unsafe { mm::munmap(self.base.as_ptr().cast(), self.len) };
-        }
-    }
-}
 
 /// Memory that only this process has, to be filled.
 #[derive(Debug)]
@@ -116,71 +56,74 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// No memory, no descriptor, or more than the process may have in one file.
+    /// No memory or no descriptor is left, or `len` is beyond the process's limit for a file.
     pub(crate) fn new(len: usize) -> io::Result<Draft> {
-        let memory = create(NAME)?;
-        // Beyond this limit the kernel would answer by a signal that ends the process.
+        let memory = memfd::create(NAME)?;
+        // Beyond this limit the kernel would send a signal that ends the process.
         let most = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
         if len as u64 > most.min(isize::MAX as u64) {
             return Err(Errno::FBIG.into());
         }
         fs::ftruncate(&memory, len as u64)?;
-        // First, as it takes nothing yet and says whether there are as many addresses.
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        let mapping = Mapping::new(&memory, len, access, MapFlags::SHARED)?;
+        // Mapped first: this takes no memory yet and fails if there are too few addresses.
+        let mapping = Mapping::shared(&memory, 0, len)?;
         mapping.keep_from_children();
         allocate(&memory, len as u64)?;
         Ok(Draft { memory, mapping })
     }
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: the mapping holds as many bytes; nobody else has it or its descriptor, which is not inherited
-        // by other programs, and this borrow is exclusive.
-        unsafe { slice::from_raw_parts_mut(self.mapping.base.as_ptr(), self.mapping.len) }
+        // SAFETY: the mapping holds as many bytes. No other process has it or its descriptor,
+        // which other programs do not inherit, and this borrow is exclusive.
+        unsafe { slice::from_raw_parts_mut(self.mapping.base().as_ptr(), self.mapping.len()) }
     }
 
-    /// Seals the memory as it is, for good.
+    /// Seals the memory permanently as it is.
     ///
     /// # Errors
     ///
-    /// No memory for a mapping; a kernel that refuses the seals.
+    /// No memory is left for a mapping; the kernel refuses the seals.
     pub(crate) fn freeze(self) -> io::Result<Frozen> {
         let Draft { memory, mapping } = self;
-        let len = mapping.len;
+        let len = mapping.len();
         drop(mapping);
-        seal_for_good(&memory)?;
-        Ok(Frozen::map(memory, len)?)
+        add_frozen_seals(&memory)?;
+        Frozen::map(memory, len)
     }
 
-    /// Seals the size of the memory, whose bytes everybody may write who gets it.
+    /// Seals the size of the memory. Every process that gets the memory may write its bytes.
     ///
     /// # Errors
     ///
-    /// A kernel that refuses the seals.
+    /// The kernel refuses the seals.
     pub(crate) fn open(self) -> io::Result<Open> {
-        fs::fcntl_add_seals(&self.memory, Open::SEALS)?;
-        Ok(Open { memory: self.memory, mapping: self.mapping })
+        fs::fcntl_add_seals(&self.memory, FIXED_SIZE)?;
+        Ok(Open { memory: self.memory, shared: SharedMemory::of(self.mapping) })
     }
 }
 
-/// Memory that is filled from its beginning to its end, by calls of the kernel: a page that is written whole is
-/// never zeroed before, and there is no mapping that a forked child could have.
+/// Memory that system calls fill from its beginning to its end.
+///
+/// A page that is written whole is never zeroed before, and there is no mapping that a forked
+/// child could have.
 #[derive(Debug)]
 pub(crate) struct Written {
     memory: OwnedFd,
-    /// How many bytes more may be written.
+    /// The number of bytes that may still be written.
     room: u64,
 }
 
 impl Written {
+    /// Makes empty memory.
+    ///
     /// # Errors
     ///
-    /// No descriptor, or a sandbox that forbids it.
+    /// No descriptor is left, or a sandbox forbids the call.
     pub(crate) fn new() -> io::Result<Written> {
-        // Beyond these the kernel would answer by signals that end the process.
+        // Beyond these limits the kernel would send signals that end the process.
         let files = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
         let room = limits::available_memory().unwrap_or(u64::MAX).min(files);
-        Ok(Written { memory: create(NAME)?, room })
+        Ok(Written { memory: memfd::create(NAME)?, room })
     }
 
     /// Adds `bytes` at the end.
@@ -197,18 +140,18 @@ impl Written {
         Ok(())
     }
 
-    /// Seals the memory as it is, for good: what [`Frozen::attach`] accepts.
+    /// Seals the memory permanently as it is, so that [`Frozen::attach`] accepts it.
     ///
     /// # Errors
     ///
-    /// A kernel that refuses the seals.
+    /// The kernel refuses the seals.
     pub(crate) fn seal(self) -> io::Result<OwnedFd> {
-        seal_for_good(&self.memory)?;
+        add_frozen_seals(&self.memory)?;
         Ok(self.memory)
     }
 }
 
-/// Memory that nobody can change any more.
+/// Memory that no process can change any more.
 #[derive(Debug)]
 pub(crate) struct Frozen {
     memory: OwnedFd,
@@ -216,27 +159,25 @@ pub(crate) struct Frozen {
 }
 
 impl Frozen {
-    const SEALS: SealFlags = Open::SEALS.union(SealFlags::WRITE);
-
-    /// Maps memory that anybody has made, if it can change no more.
+    /// Maps memory of any origin, if it can no longer change.
     ///
     /// # Errors
     ///
-    /// It can change, or is no memory; the kernel has no room for the mapping.
+    /// It can change, or is not memory; the kernel has no room for the mapping.
     pub(crate) fn attach(memory: OwnedFd) -> Result<Frozen, Unfit> {
-        let len = check(&memory, Frozen::SEALS)?;
+        let len = memfd::check(&memory, FROZEN)?;
         Ok(Frozen::map(memory, len)?)
     }
 
-    fn map(memory: OwnedFd, len: usize) -> rustix::io::Result<Frozen> {
-        let mapping = Mapping::new(&memory, len, ProtFlags::READ, MapFlags::PRIVATE)?;
+    fn map(memory: OwnedFd, len: usize) -> io::Result<Frozen> {
+        let mapping = Mapping::new(&memory, 0, len, ProtFlags::READ, MapFlags::PRIVATE)?;
         Ok(Frozen { memory, mapping })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping holds as many bytes for as long as `self`; the seals, which cannot be taken off,
-        // say that no process changes the bytes or their number.
-        unsafe { slice::from_raw_parts(self.mapping.base.as_ptr(), self.mapping.len) }
+        // SAFETY: the mapping holds as many bytes for as long as `self`. The seals, which cannot be
+        // removed, keep every process from changing the bytes or their number.
+        unsafe { slice::from_raw_parts(self.mapping.base().as_ptr(), self.mapping.len()) }
     }
 }
 
@@ -246,59 +187,50 @@ impl AsFd for Frozen {
     }
 }
 
-/// Memory that any process may write at any time, of a size that cannot change.
-///
-/// What is there is reached through atomics only, and believed no further than the reader can check.
+/// Memory of a fixed size that any process may write at any time, and its descriptor.
 #[derive(Debug)]
 pub(crate) struct Open {
     memory: OwnedFd,
-    mapping: Mapping,
+    shared: SharedMemory,
 }
 
 impl Open {
-    const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
-
-    /// Maps memory that anybody has made, if its size cannot change.
+    /// Maps memory of any origin, if its size cannot change.
     ///
     /// # Errors
     ///
-    /// As [`Frozen::attach`]; the memory is sealed against writing, too.
+    /// The same as for [`Frozen::attach`]; also if the memory is sealed against writing.
     pub(crate) fn attach(memory: OwnedFd) -> Result<Open, Unfit> {
-        let len = check(&memory, Open::SEALS)?;
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        let mapping = Mapping::new(&memory, len, access, MapFlags::SHARED)?;
-        Ok(Open { memory, mapping })
+        let len = memfd::check(&memory, FIXED_SIZE)?;
+        let shared = SharedMemory::of(Mapping::shared(&memory, 0, len)?);
+        Ok(Open { memory, shared })
     }
 
-    /// As [`attach`](Open::attach), by an open file of its own: one whose locks nobody else can hold or give back.
+    /// Like [`attach`](Open::attach), through an open file of its own. No other process can hold or
+    /// release the locks of that file.
     ///
     /// # Errors
     ///
-    /// As [`attach`](Open::attach), and if the file cannot be opened again.
+    /// The same as for [`attach`](Open::attach); also if the file cannot be opened again.
     pub(crate) fn attach_apart(memory: BorrowedFd<'_>) -> Result<Open, Unfit> {
-        check(memory, Open::SEALS)?;
-        Open::attach(reopen(memory).map_err(Unfit::System)?)
+        memfd::check(memory, FIXED_SIZE)?;
+        Open::attach(reopen(memory)?)
     }
 
-    /// The number at byte `offset`.
+    /// The 64-bit word at byte `offset`.
     #[inline]
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(
-            offset.is_multiple_of(8) && offset.checked_add(8).is_some_and(|end| end <= self.len())
-        );
-        // SAFETY: aligned and within the mapping (checked), which lives as long as `self` and cannot shrink; any bytes
-        // are a valid number, whoever writes them when.
-        unsafe { self.base().byte_add(offset).cast().as_ref() }
+        self.shared.word(offset)
     }
 
-    /// Where the memory begins, at a multiple of [`ALIGNMENT`]; it stays there for as long as `self`.
+    /// The first byte, at a multiple of [`ALIGNMENT`]. It does not move while `self` exists.
     pub(crate) fn base(&self) -> NonNull<u8> {
-        self.mapping.base
+        self.shared.base()
     }
 
-    /// The size of the memory, in bytes.
+    /// The number of bytes.
     pub(crate) fn len(&self) -> usize {
-        self.mapping.len
+        self.shared.len()
     }
 }
 
@@ -308,22 +240,12 @@ impl AsFd for Open {
     }
 }
 
-/// Makes an empty memfd that can be sealed.
-pub(in crate::sys) fn create(name: &CStr) -> rustix::io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Linux 6.3: where `vm.memfd_noexec` is 2, nothing else is allowed.
-    match fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => fs::memfd_create(name, flags),
-        created => created,
-    }
-}
-
-/// Allocates the pages of `memory`, all or none.
+/// Allocates all pages of `memory`, or none.
 ///
-/// The kernel does not refuse what the machine does not have: it ends some process, any. So it is asked for no more
-/// than there is.
+/// The kernel does not refuse memory that the machine does not have; it kills some process later.
+/// So this asks for no more than is available.
 fn allocate(memory: &OwnedFd, len: u64) -> rustix::io::Result<()> {
-    /// How much is taken between two looks at what is left.
+    /// The number of bytes allocated between two checks of the available memory.
     const STRIDE: u64 = 1 << 30;
     let mut at = 0;
     while at < len {
@@ -340,41 +262,17 @@ fn allocate(memory: &OwnedFd, len: u64) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Adds the seals of [`Frozen`], which the kernel refuses while anybody has a writable mapping: a child that was
-/// forked just before the mapping was kept from children has one until it starts its program.
-fn seal_for_good(memory: &OwnedFd) -> rustix::io::Result<()> {
+/// Adds the seals of [`Frozen`].
+///
+/// The kernel refuses them while any process has a writable mapping. A child that was forked just
+/// before the mapping was kept from children has one until it starts its program, so this retries.
+fn add_frozen_seals(memory: &OwnedFd) -> rustix::io::Result<()> {
     const ATTEMPTS: u32 = 200;
     for _ in 0..ATTEMPTS {
-        match fs::fcntl_add_seals(memory, Frozen::SEALS) {
+        match fs::fcntl_add_seals(memory, FROZEN) {
             Err(Errno::BUSY) => std::thread::sleep(Duration::from_micros(500)),
             sealed => return sealed,
         }
     }
     Err(Errno::BUSY)
-}
-
-/// The size of memory that has these seals.
-pub(in crate::sys) fn check(memory: impl AsFd, seals: SealFlags) -> Result<usize, Unfit> {
-    const TMPFS_MAGIC: u64 = 0x0102_1994;
-    let present = match fs::fcntl_get_seals(&memory) {
-        Err(Errno::INVAL) => return Err(Unfit::NotMemory),
-        present => present?,
-    };
-    // Huge pages can be sealed, too; one that was never written may be missing when it is read.
-    if u64::try_from(fs::fstatfs(&memory)?.f_type) != Ok(TMPFS_MAGIC) {
-        return Err(Unfit::NotMemory);
-    }
-    for (seal, name) in [
-        (SealFlags::SHRINK, "F_SEAL_SHRINK"),
-        (SealFlags::GROW, "F_SEAL_GROW"),
-        (SealFlags::WRITE, "F_SEAL_WRITE"),
-        (SealFlags::SEAL, "F_SEAL_SEAL"),
-    ] {
-        if seals.contains(seal) && !present.contains(seal) {
-            return Err(Unfit::Unsealed(name));
-        }
-    }
-    // After the seals: from here on it is what it is.
-    let size = fs::fstat(memory)?.st_size;
-    usize::try_from(size).map_err(|_| Unfit::NotMemory)
 }

@@ -17,20 +17,20 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
-/// How a guard page is made.
+/// The way a guard page is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guard {
     /// A marker in the page table (`MADV_GUARD_INSTALL`, Linux 6.13): the mapping stays whole.
     Marker,
-    /// A page without access rights: splits the mapping, so each guard costs two of the
+    /// A page without access rights. It splits the mapping, so each guard costs two of the
     /// `vm.max_map_count` mappings that a process may have.
     Mprotect,
 }
 
-/// `MADV_GUARD_INSTALL` of `<linux/mman.h>`; not yet named by `rustix` and `libc`.
+/// `MADV_GUARD_INSTALL` of `<linux/mman.h>`; `rustix` and `libc` do not have it yet.
 const MADV_GUARD_INSTALL: i32 = 102;
 
-/// Guard pages made by `mprotect` in all regions that are mapped.
+/// The number of guard pages made by `mprotect` in all mapped regions.
 static SPLITTING_GUARDS: AtomicUsize = AtomicUsize::new(0);
 
 /// A range of address space of this process, returned to the system on drop.
@@ -38,11 +38,11 @@ static SPLITTING_GUARDS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct Region {
     base: NonNull<c_void>,
     len: usize,
-    /// Guard pages made by `mprotect` in it.
+    /// The number of its guard pages made by `mprotect`.
     splitting_guards: usize,
 }
 
-// SAFETY: a `Region` is an address range and no more; what lives in it has its own rules.
+// SAFETY: a `Region` is an address range and no more; its contents have their own rules.
 unsafe impl Send for Region {}
 
 impl Region {
@@ -56,8 +56,8 @@ impl Region {
         let base_pointer = NonNull::new(base).expect("mmap does not return null");
         let region = Region { base: base_pointer, len, splitting_guards: 0 };
         // A transparent huge page would make 2 MiB resident for the first byte touched. Kernels
-        // without huge pages answer EINVAL, which is as good.
-        // SAFETY: the range is the mapping just made; the advice changes no contents.
+        // without huge pages return EINVAL, which is as good. SAFETY: the range is the mapping just
+        // made; the advice changes no contents.
         let _ = unsafe { mm::madvise(base, len, Advice::LinuxNoHugepage) };
         Ok(region)
     }
@@ -73,8 +73,8 @@ impl Region {
         let at = self.at(offset, page);
         match how {
             Guard::Marker => {
-                // SAFETY: the page lies in this mapping (`at` has checked) and nothing lives in it:
-                // the caller hands out no memory of a guard page.
+                // SAFETY: the page lies in this mapping (`at` has checked) and holds nothing: the
+                // caller hands out no memory of a guard page.
                 if unsafe { libc::madvise(at, page, MADV_GUARD_INSTALL) } != 0 {
                     return Err(io::Error::last_os_error());
                 }
@@ -92,11 +92,11 @@ impl Region {
         Ok(())
     }
 
-    /// Gives the pages of a range back to the system; they read as zero when touched again.
+    /// Returns the pages of a range to the system; they read as zero when touched again.
     ///
     /// # Safety
     ///
-    /// Nobody may rely on the contents of the range.
+    /// No code relies on the contents of the range.
     pub(crate) unsafe fn discard(&self, offset: usize, len: usize) {
         let at = self.at(offset, len);
         // SAFETY: the range lies in this mapping, and the caller gives its contents up. Guard
@@ -112,7 +112,8 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours alone, and its owner drops it when nothing uses it any more.
+        // SAFETY: the mapping belongs to this value alone, and its owner drops it after the last
+        // use.
         let _ = unsafe { mm::munmap(self.base.as_ptr(), self.len) };
         if self.splitting_guards > 0 {
             SPLITTING_GUARDS.fetch_sub(self.splitting_guards, Relaxed);
@@ -120,7 +121,7 @@ impl Drop for Region {
     }
 }
 
-/// The end, the highest address, of the first thread's stack as the kernel lists it.
+/// Returns the end, the highest address, of the first thread's stack according to the kernel.
 pub(crate) fn first_stack_end() -> Option<usize> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with("[stack]"))?;
@@ -128,7 +129,7 @@ pub(crate) fn first_stack_end() -> Option<usize> {
     usize::from_str_radix(rest.split(' ').next()?, 16).ok()
 }
 
-/// Whether this kernel has guard markers; asked once, by trying.
+/// Returns true if this kernel has guard markers; tries it once.
 pub(crate) fn guard_markers_work() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
     *WORKS.get_or_init(|| {
@@ -137,7 +138,7 @@ pub(crate) fn guard_markers_work() -> bool {
     })
 }
 
-/// How many mappings a process may have, if that can be read.
+/// Returns how many mappings a process may have, if that can be read.
 fn most_mappings() -> Option<usize> {
     static MOST: OnceLock<Option<usize>> = OnceLock::new();
     *MOST.get_or_init(|| {
@@ -145,14 +146,14 @@ fn most_mappings() -> Option<usize> {
     })
 }
 
-/// Whether guards by `mprotect` have taken 7/8 of the mappings that this process may have. The rest
-/// is left to the program: an allocator that gets no mapping ends it.
+/// Returns true if guards by `mprotect` have taken 7/8 of the mappings that this process may have.
+/// The rest is left to the program: an allocator that gets no mapping ends it.
 fn mappings_are_short() -> bool {
     most_mappings().is_some_and(|most| 2 * SPLITTING_GUARDS.load(Relaxed) >= most / 8 * 7)
 }
 
-/// Says which limit of the system stood behind a refused mapping, and how to raise it. Cheap enough
-/// to be called for each of a million refusals.
+/// Explains which limit of the system caused the refusal of a mapping, and how to raise it. Cheap
+/// enough to be called for each of a million refusals.
 pub(crate) fn explain_refusal(error: &io::Error) -> String {
     if error.raw_os_error() != Some(libc::ENOMEM) {
         return format!("the kernel refused memory for a stack: {error}");

@@ -1,4 +1,4 @@
-//! Parents and children: how a child is watched and killed, and how it dies with its parent.
+//! Parents and children: watching, killing and reaping a child, and the calling process itself.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -11,55 +11,55 @@ use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::sys::observe;
 
-/// How a child ended.
+/// The way a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// It called `exit`.
     Exited(i32),
     /// A signal ended it.
     Signaled {
-        /// Which one.
+        /// The signal's number.
         signal: i32,
-        /// Whether a core file was written.
+        /// True if a core file was written.
         core_dumped: bool,
     },
-    /// It has ended, and other code of this program has taken the answer: it waits for any child,
+    /// It has ended, and other code of this program has reaped it: that code waits for any child,
     /// or ignores SIGCHLD.
     Unknown,
 }
 
-/// The error of a process that is gone.
+/// The error for a process that has exited and was reaped.
 pub(crate) const NO_SUCH_PROCESS: i32 = libc::ESRCH;
 
-/// A handle of the child `pid`, which the caller has not waited for yet.
+/// Returns a handle of the child `pid`, which was not reaped yet.
 pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
     Ok(process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// Whether the handle is one of a child that nobody has waited for yet.
+/// Returns true if the handle is of a child that was not reaped yet.
 pub(crate) fn is_own(pidfd: impl AsFd) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     process::waitid(WaitId::PidFd(pidfd.as_fd()), options).is_ok()
 }
 
-/// What a child had used, itself and those of its own children that it had waited for.
+/// The resources that a child and the children that it had reaped have used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
     pub(crate) user_time: Duration,
     pub(crate) system_time: Duration,
-    /// Bytes.
+    /// Peak memory, in bytes.
     pub(crate) max_resident: u64,
 }
 
-/// As [`reap`], with what the child had used.
+/// Like [`reap`], with the resources that the child has used.
 pub(crate) fn reap_with_usage(pidfd: impl AsFd) -> Option<(Ended, Option<Used>)> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     let (descriptor, options) = (pidfd.as_fd().as_raw_fd(), libc::WEXITED | libc::WNOHANG);
     let result = loop {
-        // SAFETY: the kernel fills both, or leaves them as they are: the C library's call without
-        // its fifth argument would do the same.
+        // SAFETY: the kernel fills both, or leaves them as they are. The C library's call makes
+        // this call without its fifth argument.
         let result = unsafe {
             let info = info.as_mut_ptr();
             let usage = usage.as_mut_ptr();
@@ -72,9 +72,9 @@ pub(crate) fn reap_with_usage(pidfd: impl AsFd) -> Option<(Ended, Option<Used>)>
     if result != 0 {
         return Some((kept_answer(pidfd), None));
     }
-    // SAFETY: all-zero is valid for both, and so is what the kernel has filled in.
+    // SAFETY: all-zero is valid for both, and so is the kernel's answer.
     let (info, usage) = unsafe { (info.assume_init(), usage.assume_init()) };
-    // SAFETY: of `waitid`, or all zero: a child that runs.
+    // SAFETY: from `waitid`, or all zero if the child runs.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     if pid == 0 {
         return None;
@@ -92,7 +92,7 @@ pub(crate) fn reap_with_usage(pidfd: impl AsFd) -> Option<(Ended, Option<Used>)>
     Some((ended, Some(Used { user_time, system_time, max_resident })))
 }
 
-/// Takes the answer how a child ended; `None` while it runs.
+/// Reaps a child and returns how it ended; `None` while it runs.
 pub(crate) fn reap(pidfd: impl AsFd) -> Option<Ended> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let status = loop {
@@ -110,7 +110,7 @@ pub(crate) fn reap(pidfd: impl AsFd) -> Option<Ended> {
     })
 }
 
-/// Waits until a child that was killed is gone; for children without a handle only.
+/// Kills a child and waits until it has ended; only for children without a handle.
 pub(crate) fn kill_and_wait(pid: u32) {
     let Some(pid) = Pid::from_raw(pid.cast_signed()) else { return };
     if process::kill_process(pid, Signal::KILL).is_ok() {
@@ -120,12 +120,12 @@ pub(crate) fn kill_and_wait(pid: u32) {
     }
 }
 
-/// Ends a process by SIGKILL; one that has ended already stays as it is.
+/// Kills a process by SIGKILL; has no effect on one that has ended already.
 pub(crate) fn kill(pidfd: impl AsFd) {
     let _ = process::pidfd_send_signal(pidfd, Signal::KILL);
 }
 
-/// Sends a signal to a process; one that has ended already stays as it is.
+/// Sends a signal to a process; has no effect on one that has ended already.
 pub(crate) fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     let (pidfd, no_info) = (pidfd.as_fd().as_raw_fd(), ptr::null::<libc::siginfo_t>());
     // SAFETY: the kernel is given no memory of ours.
@@ -138,7 +138,8 @@ pub(crate) fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     }
 }
 
-/// The answer that the kernel keeps with the handle after somebody else has taken it (Linux 6.15).
+/// Returns the status that the kernel keeps with the handle after other code has reaped the child
+/// (Linux 6.15).
 fn kept_answer(pidfd: impl AsFd) -> Ended {
     /// `struct pidfd_info` of `<linux/pidfd.h>`, its first version.
     #[repr(C)]
@@ -152,7 +153,7 @@ fn kept_answer(pidfd: impl AsFd) -> Ended {
     const EXIT: u64 = 1 << 3;
     const GET_INFO: u64 = (3 << 30) | ((size_of::<Info>() as u64) << 16) | (0xff << 8) | 11;
     let mut info = Info { mask: EXIT, ..Info::default() };
-    // SAFETY: the request's number holds the size of `info`, which the kernel fills at most.
+    // SAFETY: the request's number holds the size of `info`, and the kernel fills at most that.
     let result =
         unsafe { libc::ioctl(pidfd.as_fd().as_raw_fd(), GET_INFO as libc::Ioctl, &raw mut info) };
     if result != 0 || info.mask & EXIT == 0 {
@@ -169,67 +170,68 @@ fn kept_answer(pidfd: impl AsFd) -> Ended {
     }
 }
 
-/// The children of the calling thread; none where the kernel does not list them.
+/// Returns the children of the calling thread; none if the kernel does not list them.
 pub(crate) fn of_calling_thread() -> Vec<u32> {
     let path = format!("/proc/self/task/{}/children", observe::thread_id());
     let list = std::fs::read_to_string(path).unwrap_or_default();
     list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// The short name of a process, as `ps` shows it.
+/// Returns the short name of a process, as `ps` shows it.
 pub(crate) fn short_name(pid: u32) -> Option<String> {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim_end().to_owned())
 }
 
-/// The process id of the caller's parent; 0 where the caller cannot see it.
+/// Returns the process id of the caller's parent; 0 if the caller cannot see it.
 pub(crate) fn parent() -> u32 {
     process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
 }
 
-/// The user whose rights the caller has.
+/// Returns the user whose rights the caller has.
 pub(crate) fn effective_user() -> u32 {
     process::geteuid().as_raw()
 }
 
-/// Whether the kernel distrusts what the parent handed to this program, because it runs with more
-/// rights than its parent had.
+/// Returns true if this program runs with more rights than its parent had, so that the kernel
+/// distrusts the parent's environment.
 pub(crate) fn has_raised_rights() -> bool {
     // SAFETY: reads a word that the kernel has passed to the program.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Has the kernel kill the caller when its parent `parent` ends; exits at once if it has.
+/// Has the kernel kill the caller when its parent `parent_pid` ends; exits at once if it has ended.
 pub(crate) fn die_with_parent(parent_pid: u32) {
     let armed = process::set_parent_process_death_signal(Some(Signal::KILL));
-    // The parent may have ended before the kernel knew of the wish.
+    // The parent may have ended before the kernel armed the signal.
     if armed.is_err() || parent() != parent_pid {
         exit_now(1);
     }
 }
 
-/// Gives the calling thread, and the process if it is its first, a short name.
+/// Gives the calling thread a short name, and the process too if the thread is its first.
 pub(crate) fn set_short_name(name: &CStr) {
     let _ = rustix::thread::set_name(name);
 }
 
-/// Names the directory in which process `pid` is at the moment of a look, for [`follow_directory`].
+/// Returns the path of the directory in which process `pid` is when the path is used; for
+/// [`follow_directory`].
 pub(crate) fn directory_of(pid: u32) -> CString {
     CString::new(format!("/proc/{pid}/cwd")).expect("no byte is 0")
 }
 
-/// Makes the directory of a process the caller's own; where that is not allowed, the caller stays where it is.
+/// Changes to the directory of a process. If that is not allowed, the caller stays where it is.
 pub(crate) fn follow_directory(directory: &CStr) {
     let _ = process::chdir(directory);
 }
 
-/// Writes out what C code has printed and keeps in memory.
+/// Writes out the output that C code has buffered.
 pub(crate) fn flush_streams() {
-    // SAFETY: null stands for all streams that are open for writing.
+    // SAFETY: null means all streams that are open for writing.
     unsafe { libc::fflush(ptr::null_mut()) };
 }
 
-/// The names of this process's threads other than the caller.
+/// Returns the names of this process's threads other than the caller.
 pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     let own = observe::thread_id();
     let mut names = Vec::new();
@@ -238,7 +240,7 @@ pub(crate) fn other_threads() -> io::Result<Vec<String>> {
         if thread.file_name().to_str().and_then(|id| id.parse().ok()) == Some(own) {
             continue;
         }
-        // One that has no name any more has ended since.
+        // A thread without a name has ended since the list was read.
         if let Ok(name) = std::fs::read_to_string(thread.path().join("comm")) {
             names.push(name.trim_end().to_owned());
         }
@@ -246,16 +248,17 @@ pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Ends the process here and now: no destructor, no exit handler.
+/// Ends the process at once: no destructor runs, and no exit handler.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes any number and does not return.
     unsafe { libc::_exit(code) }
 }
 
-/// Blocks every signal for the calling thread and those that it starts, until dropped.
+/// Keeps every signal blocked for the calling thread and those that it starts; restores the mask on
+/// drop.
 pub(crate) struct SignalsBlocked(libc::sigset_t);
 
-/// Blocks every signal for the calling thread until the answer is dropped.
+/// Blocks every signal for the calling thread until the returned value is dropped.
 pub(crate) fn block_signals() -> SignalsBlocked {
     let mut all = MaybeUninit::uninit();
     let mut old = MaybeUninit::uninit();
@@ -278,7 +281,7 @@ impl Drop for SignalsBlocked {
     }
 }
 
-/// Has a write to a closed pipe fail instead of ending the process, as std does before `main`.
+/// Makes a write to a closed pipe fail instead of ending the process, as std does before `main`.
 pub(crate) fn ignore_broken_pipes() {
     // SAFETY: ignoring a signal installs no code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };

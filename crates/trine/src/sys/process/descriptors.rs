@@ -1,11 +1,11 @@
-//! The table of open descriptors as a whole.
+//! The table of open descriptors as a whole, and its limit.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::OFlags;
 
-/// A copy of `descriptor` at the lowest free number from `from` on, or wherever there is room.
+/// Copies `descriptor` to the lowest free number from `from`, or to any number if there is no room.
 pub(crate) fn copy_high(descriptor: BorrowedFd<'_>, from: RawFd) -> io::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(descriptor, from)
         // The limit for descriptors may lie below.
@@ -13,7 +13,7 @@ pub(crate) fn copy_high(descriptor: BorrowedFd<'_>, from: RawFd) -> io::Result<O
         .map_err(io::Error::from)
 }
 
-/// Whether calls on `descriptor`, and on every copy of it, sleep until they can do something.
+/// Sets whether calls on `descriptor`, and on every copy of it, may sleep.
 pub(crate) fn set_blocking(descriptor: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(descriptor)?;
     let wanted = flags.difference(OFlags::NONBLOCK)
@@ -24,7 +24,7 @@ pub(crate) fn set_blocking(descriptor: BorrowedFd<'_>, blocking: bool) -> io::Re
     Ok(())
 }
 
-/// How many bytes wait to be read from a pipe.
+/// Returns how many bytes wait to be read from a pipe.
 pub(crate) fn readable_bytes(pipe: BorrowedFd<'_>) -> usize {
     rustix::io::ioctl_fionread(pipe).map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX))
 }
@@ -32,7 +32,8 @@ pub(crate) fn readable_bytes(pipe: BorrowedFd<'_>) -> usize {
 /// Makes copies of two descriptors the standard output and error of the calling process.
 pub(crate) fn become_output(stdout: BorrowedFd<'_>, stderr: BorrowedFd<'_>) -> io::Result<()> {
     for (from, to) in [(stdout, 1), (stderr, 2)] {
-        // SAFETY: nobody owns the standard streams, and what writes to them by number writes to the copies.
+        // SAFETY: no value owns the standard streams, and code that writes to them by number then
+        // writes to the copies.
         if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -40,17 +41,17 @@ pub(crate) fn become_output(stdout: BorrowedFd<'_>, stderr: BorrowedFd<'_>) -> i
     Ok(())
 }
 
-/// Whether a call failed because there is no room for one more descriptor.
+/// Returns true if a call failed because there is no room for one more descriptor.
 pub(crate) fn is_limit_met(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Whether [the limit](is_limit_met) is met, or there is no memory for one more.
+/// Returns true if [the limit](is_limit_met) is met, or there is no memory for one more.
 pub(crate) fn none_left(error: &io::Error) -> bool {
     is_limit_met(error) || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// What helps where there is [none left](none_left).
+/// Returns what helps if there is [none left](none_left).
 pub(crate) fn remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EMFILE) => {
@@ -58,17 +59,18 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
         }
         Some(libc::ENFILE) => "The whole system has too many open files: see `sysctl fs.file-max`.",
         _ => {
-            "The kernel has no memory for it: see `free`, `sysctl net.ipv4.tcp_mem`, the cgroup's limit."
+            "The kernel has no memory for it: see `free`, `sysctl net.ipv4.tcp_mem`, the cgroup's \
+             limit."
         }
     }
 }
 
-/// The open descriptors but for the first three, in order.
+/// Returns the open descriptors except the first three, in order.
 pub(crate) fn open() -> io::Result<Vec<RawFd>> {
     let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
     let listed: io::Result<Vec<Option<RawFd>>> =
         std::fs::read_dir("/proc/self/fd")?.map(|entry| entry.map(number)).collect();
-    // The list names its own descriptor, which is closed by now.
+    // The list contains its own descriptor, which is closed by now.
     let mut open: Vec<RawFd> = listed?.into_iter().flatten().collect();
     open.retain(|number| *number > 2 && is_open(*number));
     open.sort_unstable();
@@ -76,7 +78,7 @@ pub(crate) fn open() -> io::Result<Vec<RawFd>> {
 }
 
 fn is_open(number: RawFd) -> bool {
-    // SAFETY: the number is only given to the kernel, which says whether it is open.
+    // SAFETY: the number is only given to the kernel, which knows whether it is open.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     rustix::io::fcntl_getfd(descriptor).is_ok()
 }
@@ -85,7 +87,7 @@ fn is_open(number: RawFd) -> bool {
 ///
 /// # Safety
 ///
-/// Nothing that the caller uses later owns any of them.
+/// No value that the caller uses later owns any of them.
 pub(crate) unsafe fn close_all_but(mut kept: Vec<RawFd>) {
     kept.sort_unstable();
     let mut first = 3;
@@ -102,34 +104,34 @@ pub(crate) unsafe fn close_all_but(mut kept: Vec<RawFd>) {
 
 /// # Safety
 ///
-/// As for [`close_all_but`].
+/// The same as for [`close_all_but`].
 unsafe fn close_range(first: u32, last: u32) {
     // SAFETY: the caller's promise; the call touches no memory.
     if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
         return;
     }
-    // A kernel or a sandbox without the call: one by one.
+    // A kernel or a sandbox without the call: this closes them one by one.
     let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let open: Vec<u32> =
         open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     for number in open.into_iter().filter(|number| (first..=last).contains(number)) {
-        // SAFETY: the caller's promise; a number that is closed already answers EBADF.
+        // SAFETY: the caller's promise; for a closed number the kernel returns EBADF.
         unsafe { libc::close(number.cast_signed()) };
     }
 }
 
-/// Borrows a descriptor that the parent says it has left open for this process.
+/// Borrows a descriptor that, according to the parent, was left open for this process.
 ///
 /// # Safety
 ///
-/// If the number is open, it stays so while the answer is used; if it is not, the answer is only
-/// passed to the kernel, which says so.
+/// If the number is open, it stays open while the result is used. If it is not, the result is only
+/// passed to the kernel, which returns an error.
 pub(crate) unsafe fn inherited(number: RawFd) -> BorrowedFd<'static> {
     // SAFETY: not -1, as the callers have checked; the rest is the caller's promise.
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
-/// Owns a descriptor that the parent has left open for this process.
+/// Takes ownership of a descriptor that the parent has left open for this process.
 ///
 /// # Safety
 ///

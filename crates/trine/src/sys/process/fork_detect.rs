@@ -1,74 +1,120 @@
-//! Whether this process is a copy, made by `fork`, of one that has marked itself.
+//! Detects `fork` through a page that the kernel fills with zeroes in the copy of a process
+//! (`MADV_WIPEONFORK`, Linux 4.14).
 //!
-//! The mark is a page that the kernel fills with zeroes in a copy (`MADV_WIPEONFORK`, Linux 4.14), so looking costs no
-//! system call. A process whose copies mark themselves [prepares](prepare) the page, and they find it.
+//! A check is one load from that page and costs no system call. Two users:
+//!
+//! - [`generation`] numbers processes: a copy gets a number of its own at its first call.
+//! - A [`Mark`] says which process made it. The program that forks workers
+//!   [prepares](prepare_worker_mark) a mark in advance, and each worker [renews](mark_worker) it.
 
 use std::io;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
-/// A mark of the process that has made it. Its page stays mapped.
+/// A number that is 0 in a copy of the process that has written it. Its page is never unmapped.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark(&'static AtomicU8);
+struct WipedOnFork(&'static AtomicU64);
 
-impl Mark {
-    /// Marks the calling process; its copies are known from now on.
+impl WipedOnFork {
+    /// Maps a page with the number 0.
     ///
     /// # Errors
     ///
-    /// There is no memory.
-    pub(crate) fn new() -> io::Result<Mark> {
+    /// There is no memory, or the kernel is too old.
+    fn new() -> io::Result<WipedOnFork> {
         let (len, access) = (crate::sys::page_size(), ProtFlags::READ | ProtFlags::WRITE);
-        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing, and nobody else uses it.
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
         let page = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE) }?;
-        // SAFETY: the page just mapped, in which nothing stands.
+        // SAFETY: the page was just mapped and holds nothing yet.
         if let Err(error) = unsafe { mm::madvise(page, len, Advice::LinuxWipeOnFork) } {
-            // SAFETY: as above; nobody has seen it.
+            // SAFETY: as above; nothing refers to the page.
             let _ = unsafe { mm::munmap(page, len) };
             return Err(error.into());
         }
-        // SAFETY: the page was just mapped, to be written, and stays, in copies as well.
-        let mark = Mark(unsafe { AtomicU8::from_ptr(page.cast()) });
+        // SAFETY: the page was just mapped for reading and writing, and stays mapped, in copies of
+        // the process as well. Zeroes are a valid number.
+        Ok(WipedOnFork(unsafe { AtomicU64::from_ptr(page.cast()) }))
+    }
+}
+
+/// Returns a number that differs from those of the processes that this process was forked from.
+#[inline]
+pub(crate) fn generation() -> u64 {
+    static NUMBER: OnceLock<Option<WipedOnFork>> = OnceLock::new();
+    let Some(WipedOnFork(number)) = NUMBER.get_or_init(|| WipedOnFork::new().ok()) else {
+        return std::process::id().into();
+    };
+    match number.load(Relaxed) {
+        0 => begin_generation(number),
+        known => known,
+    }
+}
+
+#[cold]
+fn begin_generation(number: &AtomicU64) -> u64 {
+    /// In an ordinary page: a copy of the process counts on from its parent's value.
+    static PROCESSES: AtomicU64 = AtomicU64::new(1);
+    let new = PROCESSES.fetch_add(1, Relaxed);
+    number.compare_exchange(0, new, Relaxed, Relaxed).map_or_else(|known| known, |_| new)
+}
+
+/// A mark of the process that has made or renewed it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(WipedOnFork);
+
+impl Mark {
+    /// Marks the calling process. Copies of it are detected from now on.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory, or the kernel is too old.
+    pub(crate) fn new() -> io::Result<Mark> {
+        let mark = Mark(WipedOnFork::new()?);
         mark.renew();
         Ok(mark)
     }
 
-    /// Marks the calling process in place of the one that has made the mark, which may be the same.
+    /// Marks the calling process instead of the one that has made the mark.
     pub(crate) fn renew(self) {
-        self.0.store(1, Relaxed);
+        self.0.0.store(1, Relaxed);
     }
 
-    /// Whether the process that has made the mark is another one, and this its copy.
+    /// Returns true if the calling process is a copy of the marked process.
     pub(crate) fn is_in_copy(self) -> bool {
-        self.0.load(Relaxed) == 0
+        self.0.0.load(Relaxed) == 0
     }
 }
 
 /// The mark of a worker, once there is one.
 static WORKER: OnceLock<Mark> = OnceLock::new();
 
-/// Makes the mark of workers, in the process that forks them, for the calling process and its copies.
+/// Makes the mark of workers, for the calling process and its copies. The process that forks the
+/// workers calls this.
 ///
 /// # Errors
 ///
 /// There is no memory, or the kernel is too old.
-pub(crate) fn prepare() -> io::Result<()> {
+pub(crate) fn prepare_worker_mark() -> io::Result<()> {
     let mark = Mark::new()?;
     WORKER.get_or_init(|| mark);
     Ok(())
 }
 
-/// Marks the calling process, a worker; its copies are known from now on. Something [is prepared](prepare) here, or in the
-/// process that this one is a copy of.
-pub(crate) fn mark_original() {
-    WORKER.get().expect("nobody has prepared a mark").renew();
+/// Marks the calling process, a worker. Copies of it are detected from now on.
+///
+/// # Panics
+///
+/// [`prepare_worker_mark`] was called neither here nor in a process that this is a copy of.
+pub(crate) fn mark_worker() {
+    WORKER.get().expect("the mark is prepared before a worker is forked").renew();
 }
 
-/// Whether this is a copy of a worker that has marked itself. May be called from a signal handler.
-pub(crate) fn is_one() -> bool {
+/// Returns true if the calling process is a copy of a worker that has marked itself. May be called
+/// from a signal handler.
+pub(crate) fn is_copy_of_worker() -> bool {
     WORKER.get().is_some_and(|mark| mark.is_in_copy())
 }

@@ -1,4 +1,4 @@
-//! The program's own image in memory: where it was loaded, and how to tell it from another build.
+//! The program's image in memory: its load address, and the fingerprint of its build.
 //!
 //! A function crosses to a worker process as its offset from the load address, because both run
 //! the same file and only the load address differs (address space layout randomisation).
@@ -13,22 +13,22 @@ use std::sync::OnceLock;
 struct Image {
     base: usize,
     end: usize,
-    /// Where its code is.
+    /// The bounds of its code.
     code: (usize, usize),
     fingerprint: u64,
 }
 
-/// The address at which the main program was loaded.
+/// Returns the address at which the main program was loaded.
 pub(crate) fn base() -> usize {
     image().base
 }
 
-/// Whether `address` lies within the main program, not in a shared library.
+/// Returns true if `address` lies within the main program, not in a shared library.
 pub(crate) fn contains(address: usize) -> bool {
     (image().base..image().end).contains(&address)
 }
 
-/// The `N` bytes before `address`, if they are code of the main program.
+/// Returns the `N` bytes before `address`, if they are code of the main program.
 pub(crate) fn code_before<const N: usize>(address: usize) -> Option<[u8; N]> {
     let (begin, end) = image().code;
     let at = address.checked_sub(N)?;
@@ -39,26 +39,25 @@ pub(crate) fn code_before<const N: usize>(address: usize) -> Option<[u8; N]> {
     Some(unsafe { (at as *const [u8; N]).read() })
 }
 
-/// A number that two processes share when they run the same build of the same program.
+/// Returns a number that two processes share when they run the same build of the same program.
 ///
-/// It digests the linker's build id where there is one, and in any case the layout of the program's
-/// segments.
+/// It digests the linker's build id, if there is one, and the layout of the program's segments.
 pub(crate) fn fingerprint() -> u64 {
     image().fingerprint
 }
 
-/// What [`fingerprint`] would be in a process that runs `file`.
+/// Returns the [`fingerprint`] of a process that runs `file`.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, or is no program of this machine's format.
+/// If the file cannot be read, or is not a program of this machine's format.
 pub(crate) fn fingerprint_of(file: &File) -> io::Result<u64> {
     let mut start = [0_u8; size_of::<libc::Elf64_Ehdr>()];
     file.read_exact_at(&mut start, 0)?;
     if start[..5] != *b"\x7fELF\x02" {
         return Err(io::Error::other("it is no 64-bit ELF program"));
     }
-    // The fields stand where `Elf64_Ehdr` and `Elf64_Phdr` of <elf.h> have them.
+    // The offsets of the fields are those of `Elf64_Ehdr` and `Elf64_Phdr` of <elf.h>.
     let table = word(&start, 32);
     let (size, count) = (half(&start, 54), half(&start, 56));
     let mut hash = Fnv::new();
@@ -88,8 +87,8 @@ fn word(bytes: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// The program's initialisers that stand behind `own` in the loader's table (`DT_INIT_ARRAY`) and
-/// have therefore not run when `own` does.
+/// Returns the program's initialisers behind `own` in the loader's table (`DT_INIT_ARRAY`), which
+/// have therefore not run when `own` runs.
 ///
 /// Empty if `own` is not in the table, which a fully static program does not have.
 pub(crate) fn initialisers_behind(own: Initialiser) -> &'static [Initialiser] {
@@ -104,10 +103,10 @@ pub(crate) fn initialisers_behind(own: Initialiser) -> &'static [Initialiser] {
     }
 }
 
-/// What the loader calls before `main`, with the arguments of `main`.
+/// A function that the loader calls before `main`, with the arguments of `main`.
 pub(crate) type Initialiser = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-/// Finds the table of the main program, the first object reported.
+/// Finds the table of the main program, which is the first object reported.
 unsafe extern "C" fn first_table(
     info: *mut libc::dl_phdr_info,
     _size: usize,
@@ -150,7 +149,7 @@ fn image() -> Image {
     })
 }
 
-/// The first object that `dl_iterate_phdr` reports is the main program.
+/// Describes the main program, which is the first object that `dl_iterate_phdr` reports.
 unsafe extern "C" fn first_object(
     info: *mut libc::dl_phdr_info,
     _size: usize,
@@ -187,7 +186,8 @@ unsafe extern "C" fn first_object(
     1
 }
 
-/// FNV-1a, 64 bit (Fowler, Noll, Vo; draft-eastlake-fnv): tells builds apart, resists nobody.
+/// FNV-1a, 64 bit (Fowler, Noll, Vo; draft-eastlake-fnv): distinguishes builds, but is not
+/// cryptographic.
 struct Fnv(u64);
 
 impl Fnv {
@@ -205,7 +205,7 @@ impl Fnv {
         self.bytes(&word.to_le_bytes());
     }
 
-    /// What a program header says of the layout in memory.
+    /// Digests the layout in memory that a program header describes.
     fn header(&mut self, kind: u32, address: u64, size: u64) {
         self.word(u64::from(kind) ^ (size << 32) ^ address);
     }

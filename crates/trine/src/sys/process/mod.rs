@@ -1,9 +1,17 @@
-//! Processes: start, fork, wait for and kill them, and what a fork shares.
+//! Processes: how they start, are watched and killed, and what they share with their parent.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `child.rs` | parents and children: watching, killing and reaping a child |
+//! | `clone.rs` | forking a process with one thread |
+//! | `spawn.rs` | running this program a second time |
+//! | `descriptors.rs` | the table of open descriptors |
+//! | `fork_detect.rs` | detecting that this process is a copy made by `fork` |
+//! | `image.rs` | the program in memory: its load address, its fingerprint |
 
 pub(crate) mod child;
 pub(crate) mod clone;
 pub(crate) mod descriptors;
 pub(crate) mod fork_detect;
 pub(crate) mod image;
-pub(crate) mod lineage;
 pub(crate) mod spawn;

@@ -1,4 +1,4 @@
-//! Running this program a second time.
+//! Running this program a second time (`posix_spawn`).
 
 use std::ffi::{CStr, CString, OsString};
 use std::io;
@@ -6,14 +6,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
-/// The file this process runs, also when its name is gone or names something newer.
+/// The file that this process runs, even if its name was removed or leads to a newer file.
 pub(crate) const OWN_PROGRAM: &CStr = c"/proc/self/exe";
 
 /// Starts this program again, with the same arguments and environment plus one variable.
 ///
-/// The new process finds `socket` as the descriptor `number`, standard input empty, no signal
-/// blocked and every signal's default action. What it costs does not depend on the size of this
-/// process. The kernel regards the calling *thread* as its parent.
+/// The new process has `socket` as the descriptor `number`, empty standard input, no blocked
+/// signal, and every signal's default action. The cost does not depend on the size of this process.
+/// The kernel regards the calling *thread* as its parent.
 pub(crate) fn run_again(
     variable: (&str, &str),
     socket: BorrowedFd<'_>,
@@ -62,7 +62,7 @@ fn check(error: libc::c_int) -> io::Result<()> {
     if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
-/// What is done to the descriptors of the new process.
+/// The changes to the descriptors of the new process.
 struct Actions(libc::posix_spawn_file_actions_t);
 
 impl Actions {
@@ -84,9 +84,9 @@ impl Actions {
                 0,
             )
         })?;
-        // The copy is inheritable, and only the new process has it. Where both numbers are equal
-        // the C library takes the mark `close on exec` off, in the new process only.
-        // SAFETY: the actions are initialised.
+        // The copy is inheritable, and only the new process has it. If both numbers are equal, the
+        // C library clears the flag `close on exec`, in the new process only. SAFETY: the actions
+        // are initialised.
         check(unsafe {
             libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, socket.as_raw_fd(), number)
         })?;
@@ -101,7 +101,7 @@ impl Drop for Actions {
     }
 }
 
-/// How the new process starts: no signal blocked, none ignored, none handled.
+/// The start of the new process: no signal blocked, none ignored, none handled.
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
@@ -116,7 +116,7 @@ impl Attributes {
         let mut none = MaybeUninit::uninit();
         let mut all = MaybeUninit::uninit();
         let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
-        // SAFETY: the attributes are initialised, the sets are by the calls before their use.
+        // SAFETY: the attributes are initialised; the calls before their use initialise the sets.
         unsafe {
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigfillset(all.as_mut_ptr());

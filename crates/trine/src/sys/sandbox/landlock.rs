@@ -1,8 +1,9 @@
-//! Landlock: what a process may reach by name, taken away by the process itself and for good.
+//! Landlock: a process permanently gives up the right to reach things by name.
 //!
 //! ```text
 //!   ABI   Linux   adds
-//!    1    5.13    files and directories; no memory or descriptors of processes outside (`ptrace`, /proc/PID/mem)
+//!    1    5.13    files and directories; no memory or descriptors of processes outside
+//!                 (`ptrace`, /proc/PID/mem)
 //!    2    5.19    renaming between directories can be allowed
 //!    3    6.2     truncate by name
 //!    4    6.7     TCP
@@ -20,25 +21,25 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, make_bitflags,
 };
 
-/// The newest version of the interface that is known here.
+/// The newest version of the interface that this file knows.
 const NEWEST: ABI = ABI::V9;
 
-/// What may be done below a path, or with a file.
+/// The accesses that a rule allows to a file, or below a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Allowed {
     /// Reading files, listing directories.
     Read,
-    /// These, and running programs.
+    /// Reading as above, and running programs.
     ReadAndRun,
     /// Reading, writing, making and removing all but device files; connecting to Unix sockets.
     ReadAndWrite,
 }
 
-/// Which version of Landlock the kernel has.
+/// Returns the version of Landlock that the kernel has.
 ///
 /// # Errors
 ///
-/// `ENOSYS`: not built in; `EOPNOTSUPP`: not started; others: refused by what the caller runs in.
+/// `ENOSYS`: not built in; `EOPNOTSUPP`: not started; others: refused by the caller's environment.
 pub(crate) fn version() -> io::Result<u32> {
     const VERSION: u32 = 1;
     let none = ptr::null::<u8>();
@@ -48,7 +49,7 @@ pub(crate) fn version() -> io::Result<u32> {
     u32::try_from(version).map_err(|_| io::Error::last_os_error())
 }
 
-/// Why [`version`] found none, and what to do.
+/// Explains why [`version`] found none, and how to get it.
 pub(crate) fn explain_missing(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => {
@@ -67,15 +68,19 @@ pub(crate) fn explain_missing(error: &io::Error) -> String {
     }
 }
 
-/// Rules on their way into the kernel.
+/// Rules that are not in force yet.
 pub(crate) struct Rules(RulesetCreated);
 
 impl Rules {
-    /// Rules under which no file can be reached but by [`allow`](Self::allow); or, with `files` false, any
-    /// file, and no device file can be made. `tcp`: whether TCP stays. Both without processes,
-    /// signals and abstract Unix sockets outside, as far as the kernel knows how.
+    /// Makes rules that forbid every file except those that [`allow`](Self::allow) adds. With
+    /// `files` false, they allow every file and forbid making device files. TCP stays only if `tcp`
+    /// is true.
+    ///
+    /// Both kinds exclude processes, signals and abstract Unix sockets outside, as far as the
+    /// kernel's version can.
     pub(crate) fn new(files: bool, tcp: bool) -> Result<Rules, RulesetError> {
-        // A right that is not handled stays, but for `Refer`; and rules without any right are refused.
+        // A right that is not handled stays, except for `Refer`. Rules without any right are
+        // refused.
         let devices = make_bitflags!(AccessFs::{MakeChar | MakeBlock | Refer});
         let handled = if files { AccessFs::from_all(NEWEST) } else { devices };
         let mut rules =
@@ -86,7 +91,7 @@ impl Rules {
         Ok(Rules(rules.create()?))
     }
 
-    /// Allows something below `path`, which is opened here.
+    /// Allows accesses to `path`, which is opened here, and below it.
     pub(crate) fn allow(self, path: &Path, allowed: Allowed) -> Result<Rules, String> {
         let devices = make_bitflags!(AccessFs::{MakeChar | MakeBlock | IoctlDev});
         let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
@@ -110,14 +115,14 @@ impl Rules {
         self.0.add_rule(PathBeneath::new(path, access)).map(Rules).map_err(|error| explain(&error))
     }
 
-    /// Puts them into force for the calling thread and all that it starts; takes the way back to more
-    /// rights by `exec`, too.
+    /// Puts the rules into force for the calling thread and all that it starts. They also keep
+    /// `exec` from granting more rights.
     pub(crate) fn enforce(self) -> Result<(), String> {
         self.0.restrict_self().map(drop).map_err(|error| explain(&error))
     }
 }
 
-/// The last words of an error of the crate, which holds the kernel's.
+/// Returns the innermost error, which holds the kernel's.
 fn explain(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {

@@ -1,22 +1,22 @@
-//! SIGABRT: finding out that memory ran out, and dying of it all the same.
+//! SIGABRT: reporting that memory ran out, and aborting nevertheless.
 //!
-//! An allocation that Rust cannot do without ends in [`std::alloc::handle_alloc_error`], which does not return:
-//! it prints a line and aborts. C++ and C libraries abort by themselves. The handler looks at the thread
-//! that aborts, and takes one of two things for evidence:
+//! An allocation that Rust cannot do without ends in [`std::alloc::handle_alloc_error`], which does
+//! not return: it prints a line and aborts. C++ and C libraries abort by themselves. The handler
+//! examines the thread that aborts, and takes one of two things for evidence:
 //!
 //! ```text
-//!   stack of the thread that aborts                              the kernel
-//!   ───────────────────────────────                              ──────────
-//!   raise, abort, rust_oom, …                                    errno is ENOMEM: its last refusal, if any, was memory
-//!   └► an address behind the one call of handle_alloc_error      └► and it refuses a little more right now
+//!   stack of the thread that aborts                         the kernel
+//!   ───────────────────────────────                         ──────────
+//!   raise, abort, rust_oom, …                               errno is ENOMEM: its last refusal,
+//!   └► an address behind the one call of                    if any, was of memory
+//!      handle_alloc_error                                   └► it refuses 256 KiB right now
 //! ```
 //!
-//! `errno` alone is none: the refusal may be long ago, and was handled. Nor is a process that is near its limit
-//! and aborts for another reason.
+//! `errno` alone is no evidence: the refusal may be long ago, and was handled. Nor is it evidence
+//! that a process near its limit aborts.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::ffi::{c_int, c_long, c_void};
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
@@ -24,65 +24,56 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::mm::{self, MapFlags, ProtFlags};
 
+use super::action;
 use crate::sys::process::image;
 
-/// Told that the process is about to end because memory ran out.
+/// Reports that the process is about to end because memory ran out.
 ///
 /// Runs in a signal handler: it may not allocate, lock or unwind.
-pub(crate) type Tell = fn();
+pub(crate) type Report = fn();
 
-static TELL: OnceLock<Tell> = OnceLock::new();
+static REPORT: OnceLock<Report> = OnceLock::new();
 
-/// Where the call in `handle_alloc_error` returns to; 0 if that is not known.
+/// The address that the call in `handle_alloc_error` returns to; 0 if unknown.
 static RETURN: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes of `handle_alloc_error` among which its call is.
+/// The number of bytes at the beginning of `handle_alloc_error` that are searched for its call.
 const CODE: usize = 48;
-/// Words of the stack that are looked at: between `raise` and `handle_alloc_error` there is less than 1 KiB.
+/// The number of words of the stack that are searched: between `raise` and `handle_alloc_error`
+/// there is less than 1 KiB.
 const WORDS: usize = 512;
-/// What an allocator asks the kernel for at a time, roughly.
+/// The number of bytes that an allocator asks the kernel for at a time, roughly.
 const LITTLE: usize = 256 * 1024;
 
-/// Has `tell` told of aborts, in this process and those forked from it.
-pub(crate) fn install(tell: Tell) {
-    TELL.get_or_init(|| tell);
+/// Has `report` called at aborts for want of memory, in this process and those forked from it.
+pub(crate) fn install(report: Report) {
+    REPORT.get_or_init(|| report);
     let function = handle_alloc_error as fn(Layout) -> ! as usize;
     let returns = image::code_before(function + CODE).and_then(|code| behind_first_call(&code));
     RETURN.store(returns.map_or(0, |offset| function + offset), Relaxed);
-    set_action(handler as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK);
-}
-
-fn set_action(function: usize, flags: c_int) {
-    // SAFETY: all-zero is a valid `sigaction`: no flags, an empty mask.
-    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    action.sa_sigaction = function;
-    action.sa_flags = flags;
-    // SAFETY: `action` is valid; a function set here is `handler`, which does only what a signal
-    // handler may, or the default.
-    unsafe { libc::sigaction(libc::SIGABRT, &raw const action, ptr::null_mut()) };
+    let action = action::handled_by(handler, 0);
+    // SAFETY: `handler` does only what a signal handler may.
+    let _ = unsafe { action::exchange(libc::SIGABRT, Some(&action)) };
 }
 
 /// Calls nothing that is not async-signal-safe.
 unsafe extern "C" fn handler(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the address of the thread's own `errno` is always valid.
-    let errno = unsafe { *libc::__errno_location() };
-    // SAFETY: the kernel passes valid ones to a handler installed with SA_SIGINFO.
+    let errno = action::errno();
+    // SAFETY: the kernel passes valid pointers to a handler installed with SA_SIGINFO.
     let (own, stack) = unsafe {
-        // `abort` is a signal that the thread sends itself.
+        // `abort` sends the signal to its own thread.
         let own = (*info).si_code == libc::SI_TKILL
             && (*info).si_pid() == std::process::id().cast_signed();
         (own, stack_pointer(&*context.cast::<libc::ucontext_t>()))
     };
     if own
         && (is_in_alloc_error(stack) || (errno == libc::ENOMEM && is_refused_memory()))
-        && let Some(tell) = TELL.get()
+        && let Some(report) = REPORT.get()
     {
-        tell();
+        report();
     }
-    set_action(libc::SIG_DFL, 0);
-    // Blocked while the handler runs; then it ends the process.
-    // SAFETY: `raise` may be called from a signal handler.
-    unsafe { libc::raise(libc::SIGABRT) };
+    action::restore_default(libc::SIGABRT);
+    action::raise_in_handler(libc::SIGABRT);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -95,17 +86,18 @@ fn stack_pointer(context: &libc::ucontext_t) -> usize {
     context.uc_mcontext.sp as usize
 }
 
-/// How far behind the beginning of a function its first call returns to; `None` if there is none before the
-/// function ends, as far as the instructions that compilers begin with can be told apart byte by byte.
+/// Returns the offset in a function that its first call returns to; `None` if there is no call
+/// before the function ends. Recognises the instructions that compilers begin functions with, byte
+/// by byte.
 #[cfg(target_arch = "x86_64")]
 fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
     for (at, rest) in code.windows(2).enumerate() {
         match rest {
-            // `call` by an offset; by an address in memory (`[rip + offset]`); by one in a register.
+            // `call` with an offset; an address in memory (`[rip + offset]`); one in a register.
             [0xe8, _] => return Some(at + 5),
             [0xff, 0x15] => return Some(at + 6),
             [0xff, 0xd0..=0xd7] => return Some(at + 2),
-            // `jmp`, `ud2`, `int3`, `ret`: what follows is another function's.
+            // `jmp`, `ud2`, `int3`, `ret`: another function follows.
             [0xe9 | 0xcc | 0xc3, _] | [0xff, 0x25 | 0xe0..=0xe7] | [0x0f, 0x0b] => return None,
             _ => {}
         }
@@ -113,8 +105,8 @@ fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
     None
 }
 
-/// How far behind the beginning of a function its first call returns to; `None` if there is none before the
-/// function ends.
+/// Returns the offset in a function that its first call returns to; `None` if there is no call
+/// before the function ends.
 #[cfg(target_arch = "aarch64")]
 fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
     for (at, instruction) in code.chunks_exact(4).enumerate() {
@@ -123,7 +115,7 @@ fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
         if instruction & 0xfc00_0000 == 0x9400_0000 || instruction & 0xffff_fc1f == 0xd63f_0000 {
             return Some(4 * at + 4);
         }
-        // `b`, `br`, `ret`, `brk`, `udf`: what follows is another function's.
+        // `b`, `br`, `ret`, `brk`, `udf`: another function follows.
         let ends = instruction & 0xfc00_0000 == 0x1400_0000
             || instruction & 0xffff_fc1f == 0xd61f_0000
             || instruction & 0xffff_fc1f == 0xd65f_0000
@@ -136,8 +128,9 @@ fn behind_first_call(code: &[u8; CODE]) -> Option<usize> {
     None
 }
 
-/// Whether the address that the call in `handle_alloc_error` returns to stands on the stack, not far above
-/// `stack`. It stands there only if the function was called, and as it never returns, it has not.
+/// Returns true if the address that the call in `handle_alloc_error` returns to is on the stack,
+/// not far above `stack`. It is there only if the function was called, and that function never
+/// returns.
 fn is_in_alloc_error(stack: usize) -> bool {
     let wanted = RETURN.load(Relaxed);
     let begin = stack.next_multiple_of(size_of::<usize>());
@@ -150,8 +143,9 @@ fn is_in_alloc_error(stack: usize) -> bool {
             }
             readable = (at + 1).next_multiple_of(crate::sys::page_size());
         }
-        // SAFETY: the kernel has just read from this page, which is of this thread's stack or, where that ends, of
-        // what is mapped behind it. A frame of this thread does not change while its handler runs.
+        // SAFETY: the kernel has just read from this page. It is a page of this thread's stack or,
+        // where that ends, of the mapping behind it. A frame of this thread does not change while
+        // its handler runs.
         let word = unsafe { (at as *const usize).read_volatile() };
         if word == wanted && wanted != 0 {
             return true;
@@ -160,24 +154,23 @@ fn is_in_alloc_error(stack: usize) -> bool {
     false
 }
 
-/// Whether there is memory at `at` that may be read: the kernel looks at a set of signals there, before it finds that
-/// it is not told what to do with it. No sandbox denies that, as it does `process_vm_readv`.
+/// Returns true if the memory at `at` can be read: the kernel reads a set of signals there before
+/// it refuses the unknown operation. Sandboxes allow this call, but deny `process_vm_readv`.
 fn is_readable(at: usize) -> bool {
     const NOTHING: c_long = -1;
     let set_bytes = size_of::<u64>();
-    // SAFETY: the call reads eight bytes at `at` or answers EFAULT; it changes nothing.
+    // SAFETY: the call reads eight bytes at `at` or returns EFAULT; it changes nothing.
     unsafe {
         libc::syscall(libc::SYS_rt_sigprocmask, NOTHING, at, ptr::null_mut::<u64>(), set_bytes)
     };
-    // SAFETY: the address of the thread's own `errno` is always valid.
-    (unsafe { *libc::__errno_location() }) != libc::EFAULT
+    action::errno() != libc::EFAULT
 }
 
-/// Whether the kernel refuses a little memory of the kind that allocators ask for.
+/// Returns true if the kernel refuses a small mapping of the kind that allocators ask for.
 fn is_refused_memory() -> bool {
     let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new anonymous mapping at an address of the kernel's choice replaces nothing; the one made here
-    // is taken back here.
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice replaces nothing; it is
+    // unmapped here.
     unsafe {
         match mm::mmap_anonymous(ptr::null_mut(), LITTLE, access, MapFlags::PRIVATE) {
             Ok(mapped) => {
@@ -198,7 +191,7 @@ mod tests {
         let function = handle_alloc_error as fn(Layout) -> ! as usize;
         let code = image::code_before(function + CODE).unwrap();
         assert!(behind_first_call(&code).is_some(), "{code:02x?}");
-        // Of a function that has none, what follows it is not taken.
+        // A call behind the end of a function is not its call.
         assert_eq!(behind_first_call(&[0; CODE]), None);
         #[cfg(target_arch = "x86_64")]
         {

@@ -1,46 +1,49 @@
-//! Hearing of signals: the handler, and the action that was there before.
+//! Receiving signals: a handler that notes them, and the action from before.
 //!
 //! ```text
-//!   any thread, anywhere                     whoever passes them on
-//!   ────────────────────                     ──────────────────────
-//!   handler: bit of the signal into NOTED,   sleeps for the bell
+//!   any thread, anywhere                     the thread that delivers signals to listeners
+//!   ────────────────────                     ─────────────────────────────────────────────
+//!   handler: bit of the signal into NOTED,   sleeps until the bell rings
 //!            ring the bell,           ─────► takes all bits
 //!            call the handler from before
 //! ```
 //!
-//! The handler runs on the alternate stack of its thread if there is one: a coroutine's stack may have no room
-//! for the kernel's frame (`SA_ONSTACK`). System calls go on after it (`SA_RESTART`).
+//! The handler runs on the alternate stack of its thread if there is one, as a coroutine's stack
+//! may have no room for the kernel's frame (`SA_ONSTACK`). System calls continue after it
+//! (`SA_RESTART`).
 //!
-//! An action is taken back only as long as it is ours. Where another library has put its handler over ours,
-//! ours stays below it for good: the other one calls it, and to go above it again would be a circle.
+//! The action from before is restored only while the present action is ours. If another library has
+//! put its handler above ours, ours stays below it permanently: that handler calls ours, and
+//! installing ours above it again would be an endless circle.
 
 use std::ffi::{c_int, c_void};
 use std::io;
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 use std::sync::{Mutex, PoisonError};
 
+use super::action;
 use crate::sys::io::poll::Bell;
 
-/// Signals are numbered from 1 to this.
+/// The highest signal number; the lowest is 1.
 pub(crate) const LAST: i32 = 64;
 
-/// Those that came and were not taken: bit `n - 1` is signal `n`.
+/// The signals that came and were not taken: bit `n - 1` is signal `n`.
 static NOTED: AtomicU64 = AtomicU64::new(0);
 
-/// Rung by the handler. Never freed; null before the first [`listen`].
+/// The bell that the handler rings. Never freed; null before the first [`listen`].
 static BELL: AtomicPtr<Bell> = AtomicPtr::new(ptr::null_mut());
 
-/// What our handler calls in turn: the address of the handler from before, 0 for none.
+/// The addresses of the handlers from before, which our handler calls; 0 for none.
 static BEFORE: [AtomicUsize; LAST as usize] = [const { AtomicUsize::new(0) }; LAST as usize];
 
-/// The actions to be put back, from [`listen`] to [`unlisten`].
+/// The actions to be restored, from [`listen`] to [`unlisten`].
 static REPLACED: Mutex<[Option<libc::sigaction>; LAST as usize]> =
     Mutex::new([const { None }; LAST as usize]);
 
-/// Has `bell` rung from the first signal on. Before the first [`listen`].
+/// Has the handler ring `bell`. Called before the first [`listen`].
 pub(crate) fn ring(bell: &'static Bell) {
     BELL.store(ptr::from_ref(bell).cast_mut(), Release);
 }
@@ -50,17 +53,17 @@ pub(crate) fn take() -> u64 {
     NOTED.swap(0, Acquire)
 }
 
-/// The bit of a signal.
+/// Returns the bit of a signal.
 pub(crate) fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// Whether the C library or the kernel keeps the signal to itself.
+/// Returns true if the C library or the kernel keeps the signal to itself.
 pub(crate) fn is_reserved(signal: i32) -> bool {
     !(1..=LAST).contains(&signal) || (32..libc::SIGRTMIN()).contains(&signal)
 }
 
-/// Why no listener can have a signal that there is; `None` if it can.
+/// Returns the reason why an existing signal cannot be listened for; `None` if it can.
 pub(crate) fn refusal(signal: i32) -> Option<&'static str> {
     match signal {
         libc::SIGKILL | libc::SIGSTOP => Some("the kernel does not let a program catch it"),
@@ -75,63 +78,47 @@ pub(crate) fn refusal(signal: i32) -> Option<&'static str> {
     }
 }
 
-/// Notes the signal from now on, instead of what was done on it before.
+/// Notes the signal from now on, instead of the action from before.
 pub(crate) fn listen(signal: i32) -> io::Result<()> {
     let place = place(signal);
     let mut replaced = REPLACED.lock().unwrap_or_else(PoisonError::into_inner);
-    let current = exchange(signal, None)?;
+    let current = action::current(signal)?;
     let is_function = !matches!(current.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
-    let is_ours = current.sa_sigaction == handler as *const () as usize;
-    if is_ours || (replaced[place].is_some() && is_function) {
-        // Put back by somebody who had replaced it, or below somebody's.
+    if is_ours(&current) || (replaced[place].is_some() && is_function) {
+        // Ours, restored by code that had replaced it; or a handler that was put above ours.
         return Ok(());
     }
-    // Before the first run of ours.
+    // Before our handler can run.
     BEFORE[place].store(if is_function { current.sa_sigaction } else { 0 }, Release);
-    exchange(signal, Some(&ours()))?;
+    let action = action::handled_by(handler, libc::SA_RESTART);
+    // SAFETY: `handler` does only what a signal handler may.
+    unsafe { action::exchange(signal, Some(&action)) }?;
     replaced[place] = Some(current);
     Ok(())
 }
 
-/// Puts back what was done on the signal before [`listen`].
+/// Restores the action from before [`listen`].
 pub(crate) fn unlisten(signal: i32) {
     let place = place(signal);
     let mut replaced = REPLACED.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_ours = exchange(signal, None)
-        .is_ok_and(|current| current.sa_sigaction == handler as *const () as usize);
+    let is_ours = action::current(signal).is_ok_and(|current| is_ours(&current));
     if is_ours && let Some(before) = replaced[place].take() {
-        let _ = exchange(signal, Some(&before));
+        // SAFETY: other code had set it.
+        let _ = unsafe { action::exchange(signal, Some(&before)) };
     }
+}
+
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == handler as *const () as usize
 }
 
 fn place(signal: i32) -> usize {
     usize::try_from(signal - 1).expect("a signal's number is checked before")
 }
 
-fn ours() -> libc::sigaction {
-    // SAFETY: all-zero is a valid `sigaction`: no handler, no flags, an empty mask.
-    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-    action
-}
-
-fn exchange(signal: c_int, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
-    let mut old = MaybeUninit::<libc::sigaction>::zeroed();
-    let new = new.map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: both pointers are valid, or null as the call wants; what is set is `handler`, which does only
-    // what a signal handler may, or what somebody else had set.
-    match unsafe { libc::sigaction(signal, new, old.as_mut_ptr()) } {
-        // SAFETY: filled by the call; all-zero before.
-        0 => Ok(unsafe { old.assume_init() }),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 /// Calls nothing that is not async-signal-safe, and leaves `errno` as it was.
 unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the address of the thread's own `errno` is always valid.
-    let errno = unsafe { *libc::__errno_location() };
+    let errno = action::errno();
     NOTED.fetch_or(bit(signal), Release);
     // SAFETY: null or never freed.
     if let Some(bell) = unsafe { BELL.load(Acquire).as_ref() } {
@@ -139,14 +126,12 @@ unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context:
     }
     let before = BEFORE[place(signal)].load(Acquire);
     if before != 0 {
-        // SAFETY: it was installed as a handler. One that was installed without SA_SIGINFO takes one
+        // SAFETY: it was installed as a handler. A handler installed without SA_SIGINFO takes one
         // argument; it gets all three, as from the kernel, and finds its own in the first register.
         unsafe {
-            let before: unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
-                mem::transmute(before);
+            let before: action::Handler = mem::transmute(before);
             before(signal, info, context);
         }
     }
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
+    action::set_errno(errno);
 }

@@ -1,6 +1,17 @@
-//! Signals by name and number, and sending them.
+//! Signals: their names, sending them, and acting on them.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `mod.rs` | signals by name and number, and sending them |
+//! | `action.rs` | what the process does on a signal (`sigaction`) |
+//! | `handler.rs` | receiving signals for listeners |
+//! | `sigterm.rs` | SIGTERM as a request from a master to its workers |
+//! | `fault.rs` | SIGSEGV and SIGBUS: stack overflows |
+//! | `abort.rs` | SIGABRT: memory that ran out |
+//! | `sample.rs` | SIGURG: where another thread is |
 
 pub(crate) mod abort;
+mod action;
 pub(crate) mod fault;
 pub(crate) mod handler;
 pub(crate) mod sample;
@@ -13,12 +24,12 @@ pub(crate) use libc::{
     SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
-/// The name of a signal, as `kill -l` gives it.
+/// Returns the name of a signal, as `kill -l` prints it.
 pub(crate) fn signal_name(signal: i32) -> &'static str {
     known_name(signal).unwrap_or("a signal")
 }
 
-/// As [`signal_name`]; `None` for signals without a name.
+/// Returns the name of a signal; `None` for signals without a name.
 pub(crate) fn known_name(signal: i32) -> Option<&'static str> {
     Some(match signal {
         libc::SIGHUP => "SIGHUP",
@@ -56,9 +67,9 @@ pub(crate) fn known_name(signal: i32) -> Option<&'static str> {
     })
 }
 
-/// Sends a signal to the calling thread; if it is not blocked, its handler has run on return.
+/// Sends a signal to the calling thread; unless it is blocked, its handler has run on return.
 pub(crate) fn raise(signal: i32) -> io::Result<()> {
-    // SAFETY: the call touches no memory of ours; what handlers do is answered for by whoever set them.
+    // SAFETY: the call touches no memory of ours; the code that set a handler answers for it.
     match unsafe { libc::raise(signal) } {
         0 => Ok(()),
         // The C library refuses its own signals without `errno`.
@@ -77,7 +88,7 @@ pub(crate) fn send(pid: u32, signal: i32) -> io::Result<()> {
 
 /// Sends a signal to each process of a group.
 pub(crate) fn send_group(group: u32, signal: i32) -> io::Result<()> {
-    // 0 would be the caller's own group, and 1 every process there is.
+    // 0 would be the caller's own group, and 1 every process.
     let group = i32::try_from(group).ok().filter(|group| *group > 1);
     let group = group.ok_or(io::ErrorKind::InvalidInput)?;
     // SAFETY: the call touches no memory.

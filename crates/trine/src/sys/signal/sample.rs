@@ -1,5 +1,5 @@
-//! Where another thread of this process is: its program counter and the return addresses on its
-//! stack, taken by the thread itself in a signal handler.
+//! Samples where another thread of this process is: the thread copies its program counter and its
+//! stack in a signal handler.
 //!
 //! ```text
 //!   asks: WANTED = thread ──► IDLE ─► ASKED ── SIGURG ──► the thread's handler
@@ -8,37 +8,36 @@
 //!   then IDLE         no answer: IDLE ◄─┘
 //! ```
 //!
-//! The handler copies words and nothing else. Which of them are return addresses is found out
-//! afterwards, by the asker: a word that points into the program's code, right behind a call. An address that
-//! an earlier call has left in a frame without use passes for one too; so the list holds all callers,
-//! and may hold a few that are none.
+//! The handler copies words and nothing else. The asker then picks the return addresses: words that
+//! point into the program's code, right behind a call. An address that an earlier call has left in
+//! an unused part of a frame passes too. So the list holds all callers, and may hold a few others.
 //!
-//! SIGURG, as in Go: ignored by default, so that one which comes late or goes astray harms nobody.
+//! The signal is SIGURG, as in Go: it is ignored by default, so a late or stray one does no harm.
 
 use std::ffi::{c_int, c_void};
-use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::action;
 use crate::sys::process::image;
 use crate::sys::{futex, observe};
 
-/// The lowest and the highest address of the stack of trine's that the calling thread runs on, if
-/// it runs on one. Called in a signal handler.
+/// Returns the lowest and the highest address of the stack of trine's that the calling thread runs
+/// on, if it runs on one. Called in a signal handler.
 pub(crate) type Bounds = fn() -> Option<(usize, usize)>;
 
-/// Words copied at the most.
+/// The most words that are copied.
 const MOST: usize = 2048;
-/// How long an answer may take: the thread may be waiting for a core.
+/// The longest time to wait for an answer: the thread may be waiting for a core.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Nobody asks.
+/// No thread asks.
 const IDLE: u32 = 0;
-/// `WANTED` is to answer.
+/// The thread `WANTED` is to answer.
 const ASKED: u32 = 1;
-/// Its handler writes `COUNTER`, `LENGTH` and `WORDS`, nobody else touches them.
+/// The handler of that thread writes `COUNTER`, `LENGTH` and `WORDS`; no other thread touches them.
 const TAKING: u32 = 2;
 /// The asker reads them.
 const TAKEN: u32 = 3;
@@ -50,28 +49,20 @@ static LENGTH: AtomicUsize = AtomicUsize::new(0);
 static WORDS: [AtomicUsize; MOST] = [const { AtomicUsize::new(0) }; MOST];
 static BOUNDS: OnceLock<Bounds> = OnceLock::new();
 
-/// Puts the handler in place. `false`: the program uses SIGURG itself, and keeps it.
+/// Installs the handler. Returns false if the program uses SIGURG itself; its handler then stays.
 pub(crate) fn install(bounds: Bounds) -> bool {
     BOUNDS.get_or_init(|| bounds);
-    let mut old = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: asks only; `old` is large enough, and all-zero is a valid `sigaction`.
-    let old = unsafe {
-        libc::sigaction(libc::SIGURG, std::ptr::null(), old.as_mut_ptr());
-        old.assume_init()
-    };
-    if old.sa_sigaction != libc::SIG_DFL && old.sa_sigaction != libc::SIG_IGN {
+    let Ok(current) = action::current(libc::SIGURG) else { return false };
+    if !matches!(current.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
         return false;
     }
-    // SAFETY: all-zero is a valid `sigaction`: no handler, no flags, an empty mask.
-    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    action.sa_sigaction = handler as *const () as usize;
-    // On the alternate stack: the stack to be looked at may be nearly used up.
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-    // SAFETY: the handler does only what a signal handler may.
-    unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) == 0 }
+    // It runs on the alternate stack: the sampled stack may be nearly used up.
+    let action = action::handled_by(handler, libc::SA_RESTART);
+    // SAFETY: `handler` does only what a signal handler may.
+    unsafe { action::exchange(libc::SIGURG, Some(&action)) }.is_ok()
 }
 
-/// Where `thread` is, innermost first; `None` if it does not answer.
+/// Returns the call stack of `thread`, innermost first; `None` if it does not answer.
 pub(crate) fn take(thread: u32) -> Option<Vec<usize>> {
     static ONE_ASKS: Mutex<()> = Mutex::new(());
     let _one_asks = ONE_ASKS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,12 +82,12 @@ pub(crate) fn take(thread: u32) -> Option<Vec<usize>> {
         } else if STATE.compare_exchange(ASKED, IDLE, Relaxed, Relaxed).is_ok() {
             return None;
         } else {
-            // The handler is at it, which takes microseconds once its thread has a core.
+            // The handler runs, and needs microseconds once its thread has a core.
             std::thread::yield_now();
         }
     }
     let words = WORDS[..LENGTH.load(Relaxed)].iter().map(|word| word.load(Relaxed));
-    // As if it were a return address, too: those are looked up one byte before.
+    // One byte further, like a return address: those are looked up one byte before.
     let counter = COUNTER.load(Relaxed) + 1;
     let addresses = std::iter::once(counter).chain(words.filter(|&word| is_behind_call(word)));
     let addresses = addresses.collect();
@@ -104,7 +95,7 @@ pub(crate) fn take(thread: u32) -> Option<Vec<usize>> {
     Some(addresses)
 }
 
-extern "C" fn handler(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
+unsafe extern "C" fn handler(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
     if STATE.load(Acquire) != ASKED
         || WANTED.load(Relaxed) != observe::thread_id()
         || STATE.compare_exchange(ASKED, TAKING, Acquire, Relaxed).is_err()
@@ -121,7 +112,7 @@ extern "C" fn handler(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut
         let used = stack.next_multiple_of(size_of::<usize>())..top;
         for (word, at) in WORDS.iter().zip(used.step_by(size_of::<usize>())) {
             // SAFETY: between the stack pointer and the top of the stack that this very thread runs
-            // on, so it is mapped, and nobody writes it now; aligned, as `top` is, too.
+            // on, so it is mapped, and no other thread writes it now; aligned, as `top` is too.
             word.store(unsafe { (at as *const usize).read_volatile() }, Relaxed);
             length += 1;
         }
@@ -132,25 +123,25 @@ extern "C" fn handler(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut
     futex::wake_one(&STATE);
 }
 
-/// The program counter and the stack pointer of what was interrupted.
+/// Returns the program counter and the stack pointer of the interrupted code.
 #[cfg(target_arch = "x86_64")]
 fn registers(context: &libc::ucontext_t) -> (usize, usize) {
     let registers = &context.uc_mcontext.gregs;
     (registers[libc::REG_RIP as usize] as usize, registers[libc::REG_RSP as usize] as usize)
 }
 
-/// The program counter and the stack pointer of what was interrupted.
+/// Returns the program counter and the stack pointer of the interrupted code.
 #[cfg(target_arch = "aarch64")]
 fn registers(context: &libc::ucontext_t) -> (usize, usize) {
     (context.uc_mcontext.pc as usize, context.uc_mcontext.sp as usize)
 }
 
-/// Whether `address` is where a call in the program's own code returns to.
+/// Returns true if a call in the program's own code returns to `address`.
 fn is_behind_call(address: usize) -> bool {
     image::code_before::<8>(address).is_some_and(|before| ends_in_call(&before))
 }
 
-/// `call` with an offset (E8), or with an address from a register or from memory (FF /2).
+/// Recognises `call` with an offset (E8), or with an address from a register or memory (FF /2).
 #[cfg(target_arch = "x86_64")]
 fn ends_in_call(before: &[u8; 8]) -> bool {
     before[3] == 0xe8
@@ -160,7 +151,7 @@ fn ends_in_call(before: &[u8; 8]) -> bool {
         })
 }
 
-/// `bl` or `blr`.
+/// Recognises `bl` and `blr`.
 #[cfg(target_arch = "aarch64")]
 fn ends_in_call(before: &[u8; 8]) -> bool {
     let instruction = u32::from_le_bytes([before[4], before[5], before[6], before[7]]);
@@ -180,7 +171,7 @@ mod tests {
                 std::hint::spin_loop();
             }
         }
-        // Not on a stack of trine's: the program counter alone.
+        // The thread is not on a stack of trine's, so the sample is the program counter alone.
         assert!(install(|| None));
         let (id, stop) = (AtomicU32::new(0), AtomicBool::new(false));
         std::thread::scope(|scope| {

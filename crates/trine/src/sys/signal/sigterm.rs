@@ -1,26 +1,27 @@
-//! SIGTERM as a word between trine's own processes, and as the end of a process from anybody else.
+//! SIGTERM: a request between trine's own processes, and the end of a process otherwise.
 //!
 //! A signal that a master sends carries a mark, which `kill` and a terminal cannot set
-//! (`SI_QUEUE`). A process with the handler acts on a marked one, and dies of any other.
+//! (`SI_QUEUE`). A process with the handler acts on a marked signal, and any other signal ends it.
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
-use std::ptr;
 use std::sync::OnceLock;
+
+use super::action;
+use crate::sys::observe;
 
 /// The number of the signal.
 pub(crate) const SIGTERM: i32 = libc::SIGTERM;
 
-/// Told of a marked signal: whether it concerns what the process does now. On the first thread of
-/// the process the call also acts on it; on others it only looks.
+/// Receives a marked signal. Returns true if the signal concerns the present work of the process.
+/// On the first thread of the process the call also acts on it; on others it only checks.
 ///
 /// Runs in a signal handler: it may not allocate, lock or unwind.
-pub(crate) type Hear = fn(on_first_thread: bool) -> bool;
+pub(crate) type Receive = fn(on_first_thread: bool) -> bool;
 
-static HEAR: OnceLock<Hear> = OnceLock::new();
+static RECEIVE: OnceLock<Receive> = OnceLock::new();
 
-/// `siginfo_t` of the kernel, as it stands for `SI_QUEUE`.
+/// The kernel's `siginfo_t` for `SI_QUEUE`.
 #[repr(C)]
 struct Info {
     signal: c_int,
@@ -37,7 +38,7 @@ const _: () = assert!(size_of::<Info>() == size_of::<libc::siginfo_t>());
 
 const MARK: u64 = u64::from_le_bytes(*b"trineend");
 
-/// Sends a marked SIGTERM; to a process that has ended already it does nothing.
+/// Sends a marked SIGTERM; has no effect on a process that has ended already.
 pub(crate) fn ask(pidfd: impl AsFd) {
     let info = Info {
         signal: SIGTERM,
@@ -54,32 +55,23 @@ pub(crate) fn ask(pidfd: impl AsFd) {
     unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, SIGTERM, &raw const info, 0) };
 }
 
-/// Has `hear` told of marked signals, in this process and those forked from it.
-pub(crate) fn install(hear: Hear) {
-    HEAR.get_or_init(|| hear);
+/// Has `receive` called for marked signals, in this process and those forked from it.
+pub(crate) fn install(receive: Receive) {
+    RECEIVE.get_or_init(|| receive);
     // No SA_RESTART: a system call that the task waits in is to end.
-    set_action(handler as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK);
+    let action = action::handled_by(handler, 0);
+    // SAFETY: `handler` does only what a signal handler may.
+    let _ = unsafe { action::exchange(SIGTERM, Some(&action)) };
 }
 
-/// Whether this is one of trine's own processes.
+/// Returns true if this is one of trine's own processes.
 pub(crate) fn is_installed() -> bool {
-    HEAR.get().is_some()
-}
-
-fn set_action(function: usize, flags: c_int) {
-    // SAFETY: all-zero is a valid `sigaction`: no flags, an empty mask.
-    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    action.sa_sigaction = function;
-    action.sa_flags = flags;
-    // SAFETY: `action` is valid; a function set here is `handler`, which does only what a signal
-    // handler may, or the default.
-    unsafe { libc::sigaction(SIGTERM, &raw const action, ptr::null_mut()) };
+    RECEIVE.get().is_some()
 }
 
 /// Calls nothing that is not async-signal-safe, and leaves `errno` as it was.
 unsafe extern "C" fn handler(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: the address of the thread's own `errno` is always valid.
-    let errno = unsafe { *libc::__errno_location() };
+    let errno = action::errno();
     // SAFETY: the kernel passes a valid `siginfo_t` to a handler installed with SA_SIGINFO; its
     // bytes are all written, whatever the code.
     let marked = unsafe {
@@ -87,21 +79,18 @@ unsafe extern "C" fn handler(_: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
         (*info).code == libc::SI_QUEUE && (*info).value == MARK
     };
     if !marked {
-        set_action(libc::SIG_DFL, 0);
-        // Blocked while the handler runs; then it ends the process.
-        // SAFETY: `raise` may be called from a signal handler.
-        unsafe { libc::raise(SIGTERM) };
-    } else if let Some(hear) = HEAR.get() {
+        action::restore_default(SIGTERM);
+        action::raise_in_handler(SIGTERM);
+    } else if let Some(receive) = RECEIVE.get() {
         let process = std::process::id();
-        let on_first_thread = crate::sys::observe::thread_id() == process;
-        if hear(on_first_thread) && !on_first_thread {
-            // The kernel has chosen another thread; the first one may be in a system call.
-            // SAFETY: sends what came on to a thread of this process; the kernel only reads `info`.
+        let on_first_thread = observe::thread_id() == process;
+        if receive(on_first_thread) && !on_first_thread {
+            // The kernel has chosen another thread, and the first one may be in a system call.
+            // SAFETY: sends the signal to a thread of this process; the kernel only reads `info`.
             unsafe {
                 libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, process, SIGTERM, info);
             }
         }
     }
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
+    action::set_errno(errno);
 }

@@ -9,10 +9,10 @@ use loom::sync::Mutex;
 use loom::sync::atomic::AtomicUsize;
 
 use super::atomic::{is_freed, set_freed};
-use super::state::{AfterPoll, Left, Turn, Word};
+use super::state::{AfterPoll, AfterRelease, State, Turn};
 
 struct Task {
-    word: Word,
+    state: State,
     /// The counts of the `Arc`: of wakers and queue, of the handle, of the canceller.
     counts: AtomicUsize,
     /// Whoever queues the task runs its turn, as the carrier.
@@ -24,12 +24,12 @@ struct Task {
 impl Task {
     /// Had a first turn, which has left `wakers` wakers.
     fn at_rest(wakers: usize, counts: usize) -> Task {
-        let word = Word::new();
-        assert_eq!(word.begin_turn(), Turn::Poll);
-        (0..wakers).for_each(|_| word.refer());
-        assert_eq!(word.end_poll(), AfterPoll::Rest);
+        let state = State::new();
+        assert_eq!(state.begin_turn(), Turn::Poll);
+        (0..wakers).for_each(|_| state.add_reference());
+        assert_eq!(state.end_poll(), AfterPoll::Rest);
         Task {
-            word,
+            state,
             counts: AtomicUsize::new(counts),
             carrier: Mutex::new(()),
             future: UnsafeCell::new(true),
@@ -47,10 +47,10 @@ impl Task {
     fn turn(&self) {
         let _carrier = self.carrier.lock().unwrap();
         loop {
-            if self.word.begin_turn() == Turn::Poll {
+            if self.state.begin_turn() == Turn::Poll {
                 // SAFETY: the turn's; loom says if it is not.
                 self.future.with(|there| assert!(unsafe { *there }));
-                match self.word.end_poll() {
+                match self.state.end_poll() {
                     AfterPoll::Rest => return,
                     AfterPoll::Queue => continue,
                     AfterPoll::Close => {}
@@ -58,7 +58,7 @@ impl Task {
             }
             // SAFETY: as above.
             self.future.with_mut(|there| assert!(unsafe { std::mem::replace(&mut *there, false) }));
-            if self.word.end() == Left::Free {
+            if self.state.end() == AfterRelease::Free {
                 self.free();
             }
             return;
@@ -66,34 +66,34 @@ impl Task {
     }
 
     fn release(&self) {
-        match self.word.release() {
-            Left::Nothing => {}
-            Left::Queue => self.turn(),
-            Left::Free => self.free(),
+        match self.state.release() {
+            AfterRelease::Nothing => {}
+            AfterRelease::Queue => self.turn(),
+            AfterRelease::Free => self.free(),
         }
     }
 
     fn wake(&self) {
-        if self.word.wake() { self.turn() } else { self.release() }
+        if self.state.wake() { self.turn() } else { self.release() }
     }
 
     fn wake_by_ref(&self) {
-        if self.word.wake() {
-            self.word.refer();
+        if self.state.wake() {
+            self.state.add_reference();
             self.turn();
         }
     }
 
     fn detach(&self) {
-        if self.word.detach() == Left::Queue {
+        if self.state.detach() == AfterRelease::Queue {
             self.turn();
         }
         self.free();
     }
 
     fn cancel(&self) {
-        if self.word.close() {
-            self.word.refer();
+        if self.state.close() {
+            self.state.add_reference();
             self.turn();
         }
         self.free();

@@ -1,16 +1,16 @@
-//! A future task as `stackless.rs` makes it of its word: in one queue at most, polled by one at most,
+//! A future task as `future/mod.rs` makes it of its word: in one queue at most, polled by one at most,
 //! freed once.
 
 use std::sync::atomic::AtomicUsize as Plain;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::state::{AfterPoll, Left, Turn, Word};
+use super::state::{AfterPoll, AfterRelease, State, Turn};
 use crate::check;
 use crate::sync::atomic::AtomicUsize;
 
 /// A task. What is `Plain` is for the assertions alone: loom does not see it, so it orders nothing.
 struct Task {
-    word: Word,
+    state: State,
     /// Whether the future is there. Loom reports two that touch it and are not ordered.
     future: loom::cell::UnsafeCell<bool>,
     /// What the wakers have to say, a bit each.
@@ -37,7 +37,7 @@ impl Task {
     /// A task that was just queued, and will leave no waker.
     fn queued() -> Task {
         let task = Task {
-            word: Word::new(),
+            state: State::new(),
             future: loom::cell::UnsafeCell::new(true),
             said: AtomicUsize::new(0),
             wanted: NEVER,
@@ -55,8 +55,8 @@ impl Task {
     fn polled(wakers: usize, wanted: usize) -> Task {
         let task = Task { wanted, is_in_poll: true, ..Task::queued() };
         task.queued.store(0, SeqCst);
-        assert_eq!(task.word.begin_turn(), Turn::Poll);
-        (0..wakers).for_each(|_| task.word.refer());
+        assert_eq!(task.state.begin_turn(), Turn::Poll);
+        (0..wakers).for_each(|_| task.state.add_reference());
         task
     }
 
@@ -93,7 +93,7 @@ impl Task {
     fn turn(&self) -> bool {
         self.assert_alive();
         let is_closed = self.is_closed.load(SeqCst) != 0;
-        match self.word.begin_turn() {
+        match self.state.begin_turn() {
             Turn::Poll => {
                 assert!(!is_closed, "polled after it was closed");
                 // SAFETY: as above.
@@ -109,7 +109,7 @@ impl Task {
     }
 
     fn after_poll(&self) -> bool {
-        match self.word.end_poll() {
+        match self.state.end_poll() {
             AfterPoll::Rest => return false,
             AfterPoll::Queue => return self.turn(),
             AfterPoll::Close => self.end(),
@@ -124,7 +124,7 @@ impl Task {
             let is_there = unsafe { std::mem::replace(&mut *future, false) };
             assert!(is_there, "dropped twice");
         });
-        if self.word.end() == Left::Free {
+        if self.state.end() == AfterRelease::Free {
             self.free();
         }
     }
@@ -133,46 +133,46 @@ impl Task {
         self.said.fetch_add(bit, Relaxed);
     }
 
-    // What stands from here on does what the calls of a waker and of the handle do in `stackless.rs`.
+    // What stands from here on does what the calls of a waker and of the handle do in `future/mod.rs`.
 
     fn clone_waker(&self) {
         self.assert_alive();
-        self.word.refer();
+        self.state.add_reference();
     }
 
     fn wake_by_ref(&self) {
         self.assert_alive();
-        if self.word.wake() {
-            self.word.refer();
+        if self.state.wake() {
+            self.state.add_reference();
             self.queue();
         }
     }
 
     fn wake(&self) {
         self.assert_alive();
-        if self.word.wake() { self.queue() } else { self.release() }
+        if self.state.wake() { self.queue() } else { self.release() }
     }
 
     fn release(&self) {
         self.assert_alive();
-        match self.word.release() {
-            Left::Nothing => {}
-            Left::Queue => self.queue(),
-            Left::Free => self.free(),
+        match self.state.release() {
+            AfterRelease::Nothing => {}
+            AfterRelease::Queue => self.queue(),
+            AfterRelease::Free => self.free(),
         }
     }
 
     fn detach(&self) {
-        match self.word.detach() {
-            Left::Nothing => {}
-            Left::Queue => self.queue(),
-            Left::Free => panic!("the handle has its own count"),
+        match self.state.detach() {
+            AfterRelease::Nothing => {}
+            AfterRelease::Queue => self.queue(),
+            AfterRelease::Free => panic!("the handle has its own count"),
         }
     }
 
     fn close(&self) {
-        if self.word.close() {
-            self.word.refer();
+        if self.state.close() {
+            self.state.add_reference();
             self.queue();
         }
         self.is_closed.store(1, SeqCst);

@@ -3,7 +3,5 @@
 mod pool;
 mod ring_model;
 mod service;
-mod task;
-mod wakes;
 mod wire;
 mod worker;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::wire::ring::{BYTES, Consumer, LONGEST, Producer};
 use crate::check;
-use crate::sys::memory::shared_words::Shared;
+use crate::sys::memory::shared::SharedMemory;
 use crate::sys::page_size;
 
 struct Ring {
@@ -18,7 +18,7 @@ struct Ring {
 
 /// A ring whose next record of two cells goes over its end.
 fn ring() -> Ring {
-    let memory = Arc::new(Shared::create(page_size() + BYTES).unwrap().0);
+    let memory = Arc::new(SharedMemory::create(c"trine", page_size() + BYTES).unwrap().0);
     let mut producer = Producer::new(Arc::clone(&memory), page_size());
     let mut consumer = Consumer::new(memory, page_size());
     for n in 0..3 {

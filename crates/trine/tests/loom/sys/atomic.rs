@@ -1,11 +1,12 @@
-//! Stands in for `src/sys/atomic.rs`, with loom's atomics; each access is a step at which its thread can die.
+//! Stands in for `src/sys/atomic.rs`, with loom's atomics. Each access is a step at which its
+//! thread can die.
 //!
-//! Loom takes an access that is `SeqCst` for one that is `AcqRel`. Here a full fence stands before it: so of two in one
-//! thread the second is not made before the first. That is a little more than the language says, as the fence
-//! also orders what is not `SeqCst` before it.
+//! Loom treats a `SeqCst` access as `AcqRel`. Here a full fence precedes it, so of two such
+//! accesses in one thread the second is not made before the first. That is a little more than the
+//! language guarantees, as the fence also orders earlier accesses that are not `SeqCst`.
 //!
-//! A store to a word that is slept on is a swap here: where a store and a swap meet, loom lets the swap be overtaken by the
-//! store and yet be the last.
+//! A store to a word that threads sleep on is a swap here: if a store and a swap meet, loom lets
+//! the store overtake the swap, and the swap still be the last.
 
 use std::sync::atomic::Ordering;
 
@@ -20,7 +21,7 @@ pub(crate) fn fence(order: Ordering) {
     }
 }
 
-/// `false` if the caller is dead.
+/// Begins an access. Returns false if the caller is dead.
 fn begin(order: Ordering) -> bool {
     let alive = life::step();
     if alive && order == Ordering::SeqCst {
@@ -141,20 +142,20 @@ impl Word for AtomicU32 {
 }
 
 impl AtomicU32 {
-    /// As the kernel counts up: not a step of its own.
+    /// Counts up as the kernel does; no step of its own.
     pub(super) fn count(&self) {
         self.word.fetch_add(1, Ordering::AcqRel);
     }
 }
 
 impl AtomicU64 {
-    /// As the kernel changes it: not a step of its own.
+    /// Flips bits as the kernel does; no step of its own.
     pub(super) fn change(&self, bits: u64) {
         self.word.fetch_xor(bits, Ordering::AcqRel);
         time::change();
     }
 
-    /// As the kernel looks at it.
+    /// Reads the word as the kernel does.
     pub(super) fn look(&self) -> u64 {
         self.word.load(Ordering::Relaxed)
     }

@@ -11,23 +11,23 @@ use super::atomic::AtomicU64;
 use super::life;
 use crate::task::park;
 
-/// A word that can be slept on.
+/// A word that threads can sleep on.
 pub(crate) trait Word {
     fn value(&self) -> u32;
     fn bed(&self) -> &Bed;
 }
 
-/// Those who sleep on a word, as the kernel knows them.
+/// The threads that sleep on a word, as the kernel knows them.
 #[derive(Debug, Default)]
 pub(crate) struct Bed {
-    /// Each call is an access of it: for loom to order, as the kernel's lock of the word does.
+    /// Each call accesses it, so that loom orders calls as the kernel's lock of the word does.
     steps: Steps,
-    /// In a mutex of std, which is free whenever loom lets another thread run.
+    /// A mutex of std, which is free whenever loom lets another thread run.
     sleepers: Mutex<Vec<(usize, Waker)>>,
 }
 
 impl Bed {
-    /// Wakes at most `most`; says how many.
+    /// Wakes at most `most` threads, and returns how many.
     pub(crate) fn wake(&self, most: usize) -> usize {
         self.steps.fetch_add(1, AcqRel);
         self.take(most)
@@ -65,7 +65,7 @@ pub(crate) fn wake_shared_some(word: &impl Word, most: u32) {
     }
 }
 
-/// One step: nobody dies in it.
+/// One step, in which no thread dies.
 pub(crate) fn change_and_wake(changed: &AtomicU64, bits: u32, word: &impl Word) -> io::Result<()> {
     if life::step() {
         word.bed().steps.fetch_add(1, AcqRel);

@@ -1,4 +1,5 @@
-//! Death at any step: a thread of a model stops before one of its accesses of shared memory, and does no other after it.
+//! Death at any step: a thread of a model stops before one of its accesses of shared memory, and
+//! makes no access after that.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -7,13 +8,14 @@ const IMMORTAL: u32 = u32::MAX;
 const DEAD: u32 = u32::MAX - 1;
 
 loom::thread_local! {
-    /// How many accesses the thread has before it.
+    /// The number of accesses that the thread makes before it dies.
     static LEFT: Cell<u32> = Cell::new(IMMORTAL);
 }
 
 struct Killed;
 
-/// The calling thread is about to touch shared memory; `false` if it is dead, and only its destructors run.
+/// Begins an access of shared memory. Returns false if the thread is dead, and only its destructors
+/// run.
 #[must_use = "the dead do nothing"]
 pub(crate) fn step() -> bool {
     let left = LEFT.with(Cell::get);
@@ -29,7 +31,7 @@ pub(crate) fn step() -> bool {
     true
 }
 
-/// Runs `f`, which is killed after so many accesses; `false` if it has come to its end before.
+/// Runs `f`, which is killed after this many accesses. Returns false if it has ended before.
 pub(crate) fn killed_after(accesses: u32, f: impl FnOnce()) -> bool {
     LEFT.with(|left| left.set(accesses));
     let ended = catch_unwind(AssertUnwindSafe(f));

@@ -1,29 +1,37 @@
-//! Stands in for what the protocols between processes use of `crate::sys`: the processes of a model are threads, their
-//! memory is loom's atomics.
+//! Stands in for `crate::sys` below the protocols between processes: the processes of a model are
+//! threads, and their memory is loom's atomics.
 
 pub(crate) mod atomic;
 pub(crate) mod futex;
 pub(crate) mod io {
+    pub(crate) mod poll {
+        pub(crate) struct Poll;
+    }
     pub(crate) mod reopen;
     pub(crate) mod socket;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Blocking {
+        Yes,
+        No,
+    }
 }
 pub(crate) mod life;
 pub(crate) mod memory {
     pub(crate) mod sealed;
-    pub(crate) mod shared_bytes;
-    pub(crate) mod shared_words;
+    pub(crate) mod shared;
 }
 pub(crate) mod presence;
 pub(crate) mod semaphore;
 pub(crate) mod time;
 
-/// What stands in the first page are words to sleep on, 128 bytes apart.
+/// The size of the first page, which holds words to sleep on, 128 bytes apart.
 pub(crate) fn page_size() -> usize {
     256
 }
 
 pub(crate) mod process {
-    /// No model kills a worker that is not of its own.
+    /// No model kills a worker other than its own.
     pub(crate) mod child {
         pub(crate) fn kill<D: std::fmt::Debug>(pidfd: &D) {
             panic!("{pidfd:?} has written nonsense");

@@ -7,14 +7,14 @@ use loom::sync::atomic::AtomicU32;
 
 use super::{life, time};
 
-/// Who has which number. The kernel takes it back after a death.
+/// A thread's number. The kernel releases it after a death.
 #[derive(Debug)]
 pub(crate) struct Presence {
     table: Table,
     number: u32,
 }
 
-/// Of each number, whether somebody has it.
+/// For each number, 1 if a thread has it.
 pub(crate) type Table = Arc<[AtomicU32]>;
 
 pub(crate) fn table(numbers: usize) -> Table {
@@ -36,7 +36,7 @@ impl Presence {
         !life::step() || self.table[number as usize].fetch_add(0, AcqRel) != 0
     }
 
-    /// The process has ended.
+    /// Releases the number of a process that has ended.
     pub(crate) fn end(table: &Table, number: u32) {
         table[number as usize].swap(0, Release);
         time::change();

@@ -3,7 +3,7 @@
 use super::atomic::AtomicU64;
 use super::futex::{Bed, Word};
 
-/// One semaphore, which all threads of a model see.
+/// One semaphore that all threads of a model share.
 #[derive(Debug)]
 pub(crate) struct Memory {
     word: AtomicU64,

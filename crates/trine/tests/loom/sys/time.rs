@@ -1,6 +1,7 @@
-//! Time that passes: one who sleeps for a bounded time looks again when something has changed meanwhile, or may have.
+//! Time that passes: a thread that sleeps for a bounded time checks again when something may have
+//! changed meanwhile.
 //!
-//! Loom would let two who only look again and again pass each other for ever.
+//! Otherwise loom would let two threads that only check again and again alternate forever.
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
@@ -8,30 +9,30 @@ use std::task::Waker;
 use crate::task::park;
 
 std::thread_local! {
-    /// How often a word that nobody sleeps on was changed, or somebody died. All threads of a model run on one thread of
-    /// the system.
+    /// The number of deaths, and of changes of words that no thread sleeps on. All threads of a
+    /// model run on one thread of the system.
     static CHANGES: Cell<u64> = const { Cell::new(0) };
     static SLEEPERS: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Time begins with each run of a model.
+/// Resets the time; each run of a model begins with this.
 pub(crate) fn begin() {
     SLEEPERS.take();
 }
 
-/// Somebody has changed something.
+/// Notes a change.
 pub(crate) fn change() {
     CHANGES.set(CHANGES.get() + 1);
     SLEEPERS.take().into_iter().for_each(Waker::wake);
 }
 
-/// Sleeps of one thread in a row.
+/// The sleeps of one thread in a row.
 pub(crate) struct Naps {
     changes: u64,
     naps: u32,
 }
 
-/// After so many looks it has seen what is there.
+/// The number of checks after which the thread has seen the present state.
 const LOOKS: u32 = 3;
 
 impl Naps {
@@ -39,7 +40,7 @@ impl Naps {
         Naps { changes: 0, naps: 0 }
     }
 
-    /// Sleeps for a bounded time; nobody may wake it.
+    /// Sleeps for a bounded time; there may be no wake-up.
     pub(crate) fn sleep(&mut self) {
         if self.changes != CHANGES.get() {
             (self.changes, self.naps) = (CHANGES.get(), 0);

@@ -1,33 +1,33 @@
-//! Which system calls a sandbox takes away.
+//! The system calls that a sandbox denies.
 //!
-//! A list of what is denied, not of what is allowed: a task may run any code, and what is new in the kernel is
-//! refused by its number (`LAST`).
+//! The lists name the calls that are denied, not those that are allowed, as a task may run any
+//! code. Calls that are newer than these lists are refused by their number (`LAST`).
 
 use libc::c_long;
 
 use super::{Deny, Given};
 
-/// The last system call that this list was made with knowledge of: `file_setattr`, Linux 6.17. From
-/// 424 on, all architectures have the same numbers.
+/// The newest system call that these lists consider: `file_setattr`, Linux 6.17. From number 424
+/// on, all architectures have the same numbers.
 pub(super) const LAST: u32 = 469;
 
-/// Too new for the `libc` crate, or missing there on one of the architectures.
+/// Calls that are too new for the `libc` crate, or missing there on one of the architectures.
 const FCHMODAT2: c_long = 452;
 const SETXATTRAT: c_long = 463;
 const REMOVEXATTRAT: c_long = 466;
 const OPEN_TREE_ATTR: c_long = 467;
 const FILE_SETATTR: c_long = 469;
 
-/// Ways around everything else, which the libraries of a task may try in good faith: refused, never deadly.
-/// What io_uring does passes no filter.
+/// Calls that bypass every filter, and which a task's libraries may try in good faith: refused,
+/// never deadly. No filter sees the operations of io_uring.
 pub(super) const PROBED: &[c_long] =
     &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
-/// The C library takes `clone` where this one is not there. Its arguments are in memory, where no filter can
-/// look.
+/// A call that the C library replaces by `clone` if it is missing. Its arguments are in memory,
+/// where a filter cannot read them.
 pub(super) const MISSING: &[c_long] = &[libc::SYS_clone3];
 
-/// Denied in every sandbox.
+/// Calls denied in every sandbox.
 pub(super) const ALWAYS: &[c_long] = &[
     // Other processes: their memory, their descriptors, their pages.
     libc::SYS_ptrace,
@@ -64,7 +64,7 @@ pub(super) const ALWAYS: &[c_long] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
-    // What is mounted where; namespaces.
+    // Mounts and namespaces.
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
@@ -79,13 +79,13 @@ pub(super) const ALWAYS: &[c_long] = &[
     libc::SYS_mount_setattr,
     libc::SYS_unshare,
     libc::SYS_setns,
-    // Files without a name, and watching all files.
+    // Opening files without a name, and watching all files.
     libc::SYS_open_by_handle_at,
     libc::SYS_fanotify_init,
     libc::SYS_fanotify_mark,
     libc::SYS_quotactl,
     libc::SYS_quotactl_fd,
-    // What other programs of this user share by a name that is no file's.
+    // Objects that programs of this user share by a name that is not a file's.
     libc::SYS_shmget,
     libc::SYS_shmat,
     libc::SYS_shmctl,
@@ -101,10 +101,11 @@ pub(super) const ALWAYS: &[c_long] = &[
     libc::SYS_mq_unlink,
 ];
 
-/// Programs instead of this one.
+/// Calls that replace this program by another.
 pub(super) const PROGRAMS: &[c_long] = &[libc::SYS_execve, libc::SYS_execveat];
 
-/// Changing owner, permissions, times and attributes of a file by its name: Landlock does not look at it.
+/// Changing owner, permissions, times and attributes of a file by its name: Landlock does not check
+/// these.
 pub(super) const ATTRIBUTES_BY_NAME: &[c_long] = &[
     libc::SYS_fchmodat,
     FCHMODAT2,
@@ -118,11 +119,11 @@ pub(super) const ATTRIBUTES_BY_NAME: &[c_long] = &[
     FILE_SETATTR,
 ];
 
-/// The same by a descriptor, which one that was opened for reading is enough for.
+/// The same through a descriptor, for which one opened for reading suffices.
 pub(super) const ATTRIBUTES_BY_DESCRIPTOR: &[c_long] =
     &[libc::SYS_fchmod, libc::SYS_fchown, libc::SYS_fsetxattr, libc::SYS_fremovexattr];
 
-/// What only one architecture has.
+/// Calls that only one architecture has.
 #[cfg(target_arch = "x86_64")]
 pub(super) mod old {
     use libc::c_long;
@@ -146,7 +147,7 @@ pub(super) mod old {
     ];
 }
 
-/// What only one architecture has.
+/// Calls that only one architecture has.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) mod old {
     use libc::c_long;
@@ -156,7 +157,7 @@ pub(super) mod old {
     pub(in crate::sys) const ATTRIBUTES_BY_NAME: &[c_long] = &[];
 }
 
-/// Bits of `clone` that make a namespace.
+/// The bits of `clone` that make a namespace.
 const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNS,
     libc::CLONE_NEWCGROUP,
@@ -167,17 +168,20 @@ const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNET,
 ];
 
-/// `ioctl`s that act on others: typing into a terminal (`TIOCSTI`, `TIOCLINUX`), and saying who gets a
-/// descriptor's signals (`FIOSETOWN`, `SIOCSPGRP`).
+/// `ioctl`s that act on other processes: typing into a terminal (`TIOCSTI`, `TIOCLINUX`), and
+/// choosing the receiver of a descriptor's signals (`FIOSETOWN`, `SIOCSPGRP`).
 const FOREIGN_IOCTLS: [u32; 4] = [0x5412, 0x541c, 0x8901, 0x8902];
 
-/// `ioctl`s that set flags, attributes and the version of a file: `FS_IOC_SETFLAGS`, `FS_IOC_FSSETXATTR`,
-/// `FS_IOC_SETVERSION` of `<linux/fs.h>`.
+/// `ioctl`s that set flags, attributes and the version of a file: `FS_IOC_SETFLAGS`,
+/// `FS_IOC_FSSETXATTR`, `FS_IOC_SETVERSION` of `<linux/fs.h>`.
 const ATTRIBUTE_IOCTLS: [u32; 3] = [0x4008_6602, 0x401c_5820, 0x4008_7602];
 
-/// `ioctl`s that change a file, or what is in a directory, that is open for reading only, and that Landlock does not
-/// look at: `FS_IOC_ENABLE_VERITY` (it is never written again), `FS_IOC_SET_ENCRYPTION_POLICY`; subvolumes of btrfs
-/// (`SNAP_CREATE`, `SUBVOL_CREATE`, `SNAP_DESTROY`, their second versions, `SUBVOL_SETFLAGS` of `<linux/btrfs.h>`).
+/// `ioctl`s that change a file or directory that is open for reading only, and that Landlock does
+/// not check.
+///
+/// `FS_IOC_ENABLE_VERITY` (the file can never be written again), `FS_IOC_SET_ENCRYPTION_POLICY`,
+/// and subvolumes of btrfs: `SNAP_CREATE`, `SUBVOL_CREATE`, `SNAP_DESTROY`, their second versions,
+/// `SUBVOL_SETFLAGS` of `<linux/btrfs.h>`.
 const CONTENT_IOCTLS: [u32; 9] = [
     0x4080_6685,
     0x800c_6613,
@@ -196,7 +200,8 @@ const F_SETOWN_EX: u32 = 15;
 const PRIO_PROCESS: u32 = 0;
 const IOPRIO_WHO_PROCESS: u32 = 1;
 
-/// Denied in every sandbox if their arguments say so; `own` is the caller's process id.
+/// Returns the calls denied in every sandbox for certain arguments; `own` is the caller's process
+/// id.
 pub(super) fn always_given(own: u32) -> Vec<Deny> {
     use Given::{Bits, Is, Not};
     let mut denied = Vec::new();
@@ -210,7 +215,7 @@ pub(super) fn always_given(own: u32) -> Vec<Deny> {
     for command in [libc::F_SETOWN.cast_unsigned(), F_SETOWN_EX] {
         denied.push(Deny::when(libc::SYS_fcntl, [Is(1, command)]));
     }
-    // Whom it is about: 0 is the caller.
+    // The argument is the target process; 0 is the caller.
     for call in [
         libc::SYS_prlimit64,
         libc::SYS_sched_setaffinity,
@@ -227,7 +232,7 @@ pub(super) fn always_given(own: u32) -> Vec<Deny> {
         denied.push(Deny::when(call, [Not(0, process)]));
         denied.push(Deny::when(call, [Not(1, 0), Not(1, own)]));
     }
-    // The signal at the end of the parent stays the one that cannot be held off.
+    // The parent-death signal stays SIGKILL, which cannot be blocked.
     let death =
         [Is(0, libc::PR_SET_PDEATHSIG.cast_unsigned()), Not(1, libc::SIGKILL.cast_unsigned())];
     denied.push(Deny::when(libc::SYS_prctl, death));
@@ -235,13 +240,13 @@ pub(super) fn always_given(own: u32) -> Vec<Deny> {
     denied
 }
 
-/// New processes, but not new threads.
+/// Denies new processes, but not new threads.
 pub(super) fn processes_given() -> Vec<Deny> {
     let thread = libc::CLONE_THREAD.cast_unsigned();
     vec![Deny::when(libc::SYS_clone, [Given::Bits(0, thread, 0)])]
 }
 
-/// Sockets, but for a pair that is connected to each other for good.
+/// Denies sockets, except for a pair whose ends stay connected to each other.
 pub(super) fn network_given() -> Vec<Deny> {
     const KINDS: u32 = 0xf;
     let pair = libc::SYS_socketpair;
@@ -255,7 +260,7 @@ pub(super) fn network_given() -> Vec<Deny> {
     ]
 }
 
-/// Signals to any process but the caller's, where Landlock does not see to it.
+/// Denies signals to any process but the caller's, for kernels whose Landlock does not.
 pub(super) fn signals_given(own: u32) -> Vec<Deny> {
     let by_process =
         [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo];
@@ -264,17 +269,17 @@ pub(super) fn signals_given(own: u32) -> Vec<Deny> {
     denied
 }
 
-/// Flags of a file by a descriptor.
+/// Denies setting the flags of a file through a descriptor.
 pub(super) fn attributes_given() -> Vec<Deny> {
     ATTRIBUTE_IOCTLS.map(|request| Deny::when(libc::SYS_ioctl, [Given::Is(1, request)])).into()
 }
 
-/// The times of a file by its name; without one the call is about a descriptor.
+/// Denies setting the times of a file by its name; without a name the call concerns a descriptor.
 pub(super) fn times_given() -> Vec<Deny> {
     vec![Deny::when(libc::SYS_utimensat, [Given::Pointer(1)])]
 }
 
-/// Files and directories that are open for reading only, past Landlock.
+/// Denies changes that Landlock allows to files and directories open for reading only.
 pub(super) fn content_given() -> Vec<Deny> {
     CONTENT_IOCTLS.map(|request| Deny::when(libc::SYS_ioctl, [Given::Is(1, request)])).into()
 }

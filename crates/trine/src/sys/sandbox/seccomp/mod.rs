@@ -1,14 +1,17 @@
-//! seccomp: filters that the kernel asks before every system call, for good.
+//! seccomp: filters that the kernel consults before every system call, permanently.
 //!
 //! ```text
-//!   system call ─► io_uring_…                               ─► EPERM
+//!   system call ─► io_uring_…                                ─► EPERM
 //!                  clone3; number too new, or of another ABI ─► ENOSYS
-//!                  what the policy denies                    ─► EPERM, or the process is killed
+//!                  denied by the policy                      ─► EPERM, or the process is killed
 //!                  otherwise                                 ─► the kernel
 //! ```
 //!
-//! Two filters: the crate's know one answer each. Both are asked, and the strictest answer counts. A call of a 32-bit ABI kills the process
-//! (`seccompiler` checks the architecture).
+//! There are two filters, as a filter of the crate knows one refusal. The kernel consults both, and
+//! the strictest answer counts. A call of a 32-bit ABI kills the process (`seccompiler` checks the
+//! architecture).
+//!
+//! `calls.rs` lists the denied calls.
 
 mod calls;
 
@@ -21,7 +24,7 @@ use seccompiler::{
     SeccompRule, sock_filter,
 };
 
-/// What to deny beyond what every sandbox does.
+/// The rights to deny beyond those that every sandbox denies.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Policy {
     /// Sockets.
@@ -32,30 +35,30 @@ pub(crate) struct Policy {
     pub(crate) processes: bool,
     /// Signals to other processes.
     pub(crate) signals: bool,
-    /// Changing attributes of files by name, and what Landlock does not see of their content.
+    /// Changing attributes of files by name, and changes of content that Landlock does not check.
     pub(crate) attributes_by_name: bool,
     /// Changing attributes of open files.
     pub(crate) attributes_by_descriptor: bool,
     /// Truncating files by name.
     pub(crate) truncate: bool,
-    /// Whether what is denied kills the process.
+    /// True if a denied call kills the process.
     pub(crate) kills: bool,
 }
 
-/// A system call, and when it is denied.
+/// A denied system call, and the arguments for which it is denied.
 struct Deny {
     call: c_long,
-    /// What has to be true of its arguments, all of it.
+    /// The conditions on its arguments, all of which must hold.
     given: Vec<Given>,
 }
 
-/// What may be true of an argument, by its number. But for pointers, arguments are 32 bits wide: the kernel
-/// does not look at the others either.
+/// A condition on an argument, given by its number. Arguments other than pointers are 32 bits wide:
+/// the kernel ignores their upper halves too.
 #[derive(Clone, Copy)]
 enum Given {
     Is(u8, u32),
     Not(u8, u32),
-    /// Under a mask.
+    /// The second number is a mask.
     Bits(u8, u32, u32),
     /// It is not null.
     Pointer(u8),
@@ -71,11 +74,11 @@ impl Deny {
     }
 }
 
-/// Whether the kernel has filters.
+/// Checks that the kernel has filters.
 ///
 /// # Errors
 ///
-/// Says why not.
+/// The reason why it has none.
 pub(crate) fn look() -> Result<(), String> {
     for action in [libc::SECCOMP_RET_ERRNO, libc::SECCOMP_RET_KILL_PROCESS] {
         let (operation, flags) = (libc::SECCOMP_GET_ACTION_AVAIL, 0);
@@ -100,7 +103,7 @@ pub(crate) fn look() -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// Says what the kernel refused.
+/// The kernel's refusal.
 pub(crate) fn enforce(policy: &Policy) -> Result<(), String> {
     let refused =
         |error: seccompiler::Error| format!("the kernel refused a seccomp filter: {error}");
@@ -160,7 +163,7 @@ fn program(denied: Vec<Deny>, action: SeccompAction) -> BpfProgram {
         let rule = SeccompRule::new(conditions).expect("there is a condition");
         rules.entry(call).or_default().push(rule);
     }
-    // No rule stands for every call.
+    // An empty list of rules denies every use of the call.
     rules.extend(always.into_iter().map(|denied| (denied.call, Vec::new())));
     let here = std::env::consts::ARCH.try_into().expect("x86-64 or aarch64");
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, here);
@@ -181,15 +184,15 @@ fn condition(given: Given) -> SeccompCondition {
     SeccompCondition::new(argument, len, operator, value.into()).expect("there are six arguments")
 }
 
-/// Refuses what is never deadly, among it calls by numbers above the last one known; on x86-64 these are also all
-/// of the x32 ABI. The crate's filters compare numbers for equality only.
+/// Makes the filter of refusals that never kill. They include numbers above the last known one, and
+/// on x86-64 thereby the whole x32 ABI: the crate's filters compare numbers for equality only.
 fn refused_softly() -> BpfProgram {
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let (equal, above) = (libc::BPF_JMP | libc::BPF_JEQ, libc::BPF_JMP | libc::BPF_JGT);
     let answer = libc::BPF_RET;
     let one = |code: u32, jf, k| sock_filter { code: code as u16, jt: 0, jf, k };
     let refusal = |errno: i32| libc::SECCOMP_RET_ERRNO | errno.cast_unsigned();
-    // The number stands at the beginning of what the kernel shows.
+    // The number is the first field of the data that the kernel passes to a filter.
     let mut program = vec![one(load, 0, 0)];
     let mut refuse = |when, number, errno| {
         program.extend([one(when, 1, number), one(answer, 0, refusal(errno))]);

@@ -8,20 +8,20 @@ use std::sync::atomic::Ordering::{AcqRel, SeqCst};
 use loom::sync::atomic::AtomicU32;
 
 use super::layout::{
-    self, ATTACHMENTS, DEPARTURES, Described, HEAD, INLINE, Layout, NUMBERS, Position, RECEIVERS,
-    SENDERS, TAIL,
+    self, ATTACHMENTS, DEPARTURES, HEAD, INLINE, Layout, MessageHeader, NUMBERS, Position,
+    RECEIVERS, SENDERS, TAIL,
 };
 use super::ring::{Found, OTHERS, Ring, Side, THREADS};
 use crate::check;
 use crate::sys::io::reopen;
-use crate::sys::memory::shared_bytes::Region;
+use crate::sys::memory::shared::SharedMemory;
 use crate::sys::presence::{self, Presence, Table};
 use crate::sys::time::Naps;
-use crate::task::park;
+use crate::task::{park, wait};
 
 /// A channel, and what became of its messages. Each process has a number.
 pub(super) struct Channel {
-    region: Region,
+    region: SharedMemory,
     layout: Layout,
     pub(super) table: Table,
     rings: Vec<Ring>,
@@ -34,9 +34,9 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(capacity: usize, longest: usize, ends: [u32; 2]) -> Channel {
+    pub(super) fn new(capacity: usize, max_message: usize, ends: [u32; 2]) -> Channel {
         reopen::hang_bell();
-        let layout = Layout::new(capacity, longest).expect("it is small");
+        let layout = Layout::new(capacity, max_message).expect("it is small");
         let mut words = vec![TAIL, HEAD, NUMBERS, ATTACHMENTS];
         let mut contents = Vec::new();
         for slot in (0..capacity).map(|index| layout.slot(index)) {
@@ -45,11 +45,11 @@ impl Channel {
         }
         for block in 0..layout.blocks {
             words.push(layout.block_word(block));
-            contents.push(layout.block(block) + layout::lead(0));
+            contents.push(layout.block(block) + layout::padding(0));
         }
         let halves = [RECEIVERS, RECEIVERS + 4, SENDERS, SENDERS + 4, DEPARTURES];
         let mut channel = Channel {
-            region: Region::new(&words, &halves, &contents),
+            region: SharedMemory::new(&words, &halves, &contents),
             layout,
             table: presence::table(ends.iter().sum::<u32>() as usize),
             rings: Vec::new(),
@@ -76,7 +76,7 @@ impl Channel {
         self.received.lock().unwrap().clone()
     }
 
-    fn is_gone(&self, side: Side) -> bool {
+    fn is_disconnected(&self, side: Side) -> bool {
         self.left[side as usize].fetch_add(0, AcqRel) == 0
     }
 
@@ -106,28 +106,28 @@ impl Channel {
         let (mut departures, mut alarms, mut gone) = (0, 0, false);
         let mut naps = Naps::new();
         loop {
-            let news = ring.arm(side, kind);
+            let epoch = ring.arm(side, kind);
             let (left, told) = (ring.departures(), self.alarms.fetch_add(0, SeqCst));
             if (left, told) != (departures, alarms) {
                 (departures, alarms) = (left, told);
-                gone = self.is_gone(side.other());
+                gone = self.is_disconnected(side.other());
             }
             match look() {
                 Found::Claimed(value) => return Some(value),
                 Found::Nothing if gone => return None,
                 Found::Nothing if kind == THREADS => {
-                    park::wait_word(ring.news(side), news, None).expect("nobody cancels it");
+                    wait::for_word(ring.epoch(side), epoch, None).expect("nobody cancels it");
                 }
                 Found::Nothing => loop {
                     let rung = reopen::rung();
-                    if ring.news(side).load(SeqCst) != news {
+                    if ring.epoch(side).load(SeqCst) != epoch {
                         break;
                     }
                     reopen::hear(rung);
                 },
                 // It sleeps for a bounded time.
-                Found::Soon(claim) => {
-                    let _ = claim.is_some_and(|claim| ring.settle(claim));
+                Found::Busy(claim) => {
+                    let _ = claim.is_some_and(|claim| ring.reclaim(claim));
                     naps.sleep();
                 }
                 Found::Broken => panic!("nonsense"),
@@ -138,10 +138,10 @@ impl Channel {
     /// Sends a message; `false` if nobody is left who would receive it.
     pub(super) fn send(&self, ring: &Ring, message: u64) -> bool {
         let bytes = message.to_le_bytes();
-        let block = if self.layout.longest > INLINE {
-            let look = || ring.take_block().map_or(Found::Soon(None), Found::Claimed);
+        let block = if self.layout.max_message > INLINE {
+            let look = || ring.take_block().map_or(Found::Busy(None), Found::Claimed);
             let Some(block) = self.wait(ring, Side::Sender, look) else { return false };
-            ring.region.write(block.offset() + layout::lead(0), &bytes);
+            ring.region.write(block.offset() + layout::padding(0), &bytes);
             Some(block)
         } else {
             None
@@ -155,13 +155,16 @@ impl Channel {
         };
         match block {
             None => {
-                ring.describe(position, Described { len: bytes.len(), block: None });
+                ring.write_header(position, MessageHeader { len: bytes.len(), block: None });
                 ring.region.write(ring.inline(position), &bytes);
             }
             Some(block) => {
-                let block_and_lead = Some((block.block, layout::lead(0)));
-                ring.describe(position, Described { len: bytes.len(), block: block_and_lead });
-                block.give_to(position);
+                let block_and_padding = Some((block.block, layout::padding(0)));
+                ring.write_header(
+                    position,
+                    MessageHeader { len: bytes.len(), block: block_and_padding },
+                );
+                block.hand_to(position);
             }
         }
         ring.publish(position);
@@ -180,7 +183,7 @@ impl Channel {
     }
 
     fn take_out(&self, ring: &Ring, position: Position) -> [u8; 8] {
-        let Described { len, block } = ring.description(position).expect("it makes sense");
+        let MessageHeader { len, block } = ring.read_header(position).expect("it makes sense");
         assert_eq!(len, 8);
         match block {
             None => {
@@ -188,11 +191,11 @@ impl Channel {
                 ring.release(position);
                 bytes
             }
-            Some((block, lead)) => {
+            Some((block, padding)) => {
                 let held = ring.block_of(position, block);
                 ring.release(position);
                 let held = held.expect("it is this message's");
-                ring.region.read(held.offset() + lead)
+                ring.region.read(held.offset() + padding)
             }
         }
     }

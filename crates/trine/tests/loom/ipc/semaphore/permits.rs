@@ -10,7 +10,7 @@ use super::state::{self, Sleeper};
 use crate::check;
 use crate::sys::life;
 use crate::sys::semaphore::Memory;
-use crate::task::park;
+use crate::task::wait;
 
 struct Semaphore {
     memory: Memory,
@@ -36,7 +36,7 @@ impl Semaphore {
         }
         let mut sleeper = Sleeper::new(&self.memory);
         loop {
-            park::wait_word(self.memory.futex(), 0, None).expect("nobody cancels it");
+            wait::for_word(self.memory.futex(), 0, None).expect("nobody cancels it");
             if sleeper.take() {
                 return;
             }
@@ -54,7 +54,7 @@ impl Semaphore {
             return true;
         }
         let mut sleeper = Sleeper::new(&self.memory);
-        park::wait_word(self.memory.futex(), 0, None).expect("nobody cancels it");
+        wait::for_word(self.memory.futex(), 0, None).expect("nobody cancels it");
         sleeper.take()
     }
 

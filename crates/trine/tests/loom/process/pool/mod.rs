@@ -1,8 +1,14 @@
-//! The library's link to a worker, and stand-ins for the dispatcher around it.
+//! The library's link to a worker and its way for replies, and a stand-in for the dispatcher.
 
 #[allow(dead_code, reason = "as above")]
 #[path = "../../../../src/process/pool/link.rs"]
 pub(super) mod link;
+
+#[allow(dead_code, reason = "as above")]
+#[path = "../../../../src/process/pool/replies.rs"]
+pub(super) mod replies;
+
+mod wakes;
 
 pub(super) mod deferred {
     use std::os::fd::OwnedFd;
@@ -26,7 +32,6 @@ pub(super) mod dispatcher {
 
     use super::deferred::Received;
     use super::link::WorkerLink;
-    use crate::process::service::Service;
     use crate::task::park;
 
     /// Knows which tasks were answered, and who waits for them.
@@ -71,13 +76,11 @@ pub(super) mod dispatcher {
             self.answered.lock().unwrap().extend(&tasks);
             (Ended(tasks), None)
         }
-    }
 
-    impl Ended {
-        pub(in crate::process) fn settle(self, dispatcher: &Arc<Dispatcher>, _: &Arc<Service>) {
-            for task in self.0 {
-                dispatcher.done[task as usize].fetch_add(1, AcqRel);
-                let joiner = dispatcher.joiners.lock().unwrap()[task as usize].take();
+        pub(in crate::process) fn settle(self: &Arc<Dispatcher>, ended: Ended) {
+            for task in ended.0 {
+                self.done[task as usize].fetch_add(1, AcqRel);
+                let joiner = self.joiners.lock().unwrap()[task as usize].take();
                 joiner.into_iter().for_each(Waker::wake);
             }
         }

@@ -1,6 +1,4 @@
-//! Stand-ins for the service thread.
-
-pub(in crate::process) struct Service;
+//! A stand-in for captured output, which no model has.
 
 pub(super) mod capture {
     use crate::task::Printed;

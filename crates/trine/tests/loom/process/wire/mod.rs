@@ -16,7 +16,7 @@ pub(super) mod reader {
     use std::os::fd::BorrowedFd;
 
     use crate::process::wire::{self, Frame, FrameKind, HEAD, Head};
-    use crate::sys::io::socket::{self, Patience};
+    use crate::sys::io::{Blocking, socket};
 
     /// Knows frames without bodies.
     #[derive(Default)]
@@ -39,9 +39,9 @@ pub(super) mod reader {
             &mut self,
             _: BorrowedFd<'_>,
             _: &mut [u8],
-            patience: Patience,
+            blocking: Blocking,
         ) -> Stream {
-            let Some(bytes) = socket::receive_from_master(patience) else {
+            let Some(bytes) = socket::receive_from_master(blocking) else {
                 return Stream::WouldBlock;
             };
             self.ready.extend(heads(&bytes).map(|head| Frame::of_record(head, Vec::new())));
@@ -51,8 +51,8 @@ pub(super) mod reader {
 
     pub(in crate::process) fn heads(bytes: &[u8]) -> impl Iterator<Item = Head> {
         bytes.chunks(HEAD).map(|head| {
-            let kind = FrameKind::from_raw(wire::half(head, 4)).expect("somebody has sent it");
-            Head::of(kind, wire::word(head, 8))
+            let kind = FrameKind::from_raw(wire::u32_at(head, 4)).expect("somebody has sent it");
+            Head::of(kind, wire::u64_at(head, 8))
         })
     }
 }
@@ -70,7 +70,7 @@ pub(super) mod board {
             WorkerSlot(AtomicU32::new(0))
         }
 
-        pub(in crate::process) fn get_ready(&self) {
+        pub(in crate::process) fn set_ready(&self) {
             self.0.store(1, Release);
         }
 
@@ -85,11 +85,11 @@ pub(super) mod board {
 
 pub(super) mod spin {
     /// Each look is taken once: looking again only repeats it.
-    pub(in crate::process) struct Patience;
+    pub(in crate::process) struct TimedSpin;
 
-    impl Patience {
-        pub(in crate::process) fn new() -> Patience {
-            Patience
+    impl TimedSpin {
+        pub(in crate::process) fn new() -> TimedSpin {
+            TimedSpin
         }
 
         pub(in crate::process) fn spin(

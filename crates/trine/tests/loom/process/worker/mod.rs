@@ -7,7 +7,7 @@ pub(super) mod inbox;
 mod limits {
     use crate::process::wire::Head;
 
-    pub(in crate::process) fn die_of(_: &Head, _: &str) -> ! {
+    pub(in crate::process) fn abort_out_of_memory(_: &Head, _: &str) -> ! {
         unreachable!("no frame of a model is too large")
     }
 }

@@ -1,4 +1,4 @@
-//! Stands in for `src/sys/reopen.rs`: the one bell of a model.
+//! Stands in for `src/sys/io/reopen.rs`: the one bell of a model.
 
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
@@ -22,7 +22,7 @@ pub(crate) fn hang_bell() {
     BELL.set(Some(Arc::new(AtomicU32::new(0))));
 }
 
-/// Forgets it, before the model ends.
+/// Drops the bell, before the model ends.
 pub(crate) fn take_bell_down() {
     BELL.take();
 }
@@ -35,7 +35,7 @@ pub(crate) fn ring_for_all(_: BorrowedFd<'_>) {
     }
 }
 
-/// How often the bell has rung.
+/// Returns how often the bell has rung.
 pub(crate) fn rung() -> u32 {
     the_bell().value()
 }

@@ -1,4 +1,5 @@
-//! Stands in for `src/sys/socket.rs`: one stream of bytes each way, between a worker and its master.
+//! Stands in for `src/sys/io/socket.rs`: one stream of bytes each way, between a worker and its
+//! master.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,20 +8,15 @@ use std::sync::atomic::Ordering::AcqRel;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
+use crate::sys::io::Blocking;
 use crate::task::park;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    Now,
-    Wait,
-}
 
 /// One direction.
 #[derive(Debug, Default)]
 struct Stream {
-    /// Each call is an access of it, for loom to order.
+    /// Each call accesses it, so that loom orders the calls.
     steps: loom::sync::atomic::AtomicU32,
-    /// In a mutex of std, which is free whenever loom lets another thread run.
+    /// A mutex of std, which is free whenever loom lets another thread run.
     state: Mutex<(Vec<u8>, Option<Waker>)>,
 }
 
@@ -34,14 +30,14 @@ impl Stream {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    fn receive(&self, patience: Patience) -> Option<Vec<u8>> {
+    fn receive(&self, blocking: Blocking) -> Option<Vec<u8>> {
         loop {
             self.steps.fetch_add(1, AcqRel);
             let mut state = self.state.lock().unwrap();
             if !state.0.is_empty() {
                 return Some(std::mem::take(&mut state.0));
             }
-            if patience == Patience::Now {
+            if blocking == Blocking::No {
                 return None;
             }
             state.1 = Some(park::waker());
@@ -72,22 +68,22 @@ pub(crate) fn connect() {
     PAIR.set(Some(Arc::default()));
 }
 
-/// Forgets it, before the model ends.
+/// Drops the connection, before the model ends.
 pub(crate) fn disconnect() {
     PAIR.take();
 }
 
-/// The master sends.
+/// Sends from the master.
 pub(crate) fn send_to_worker(bytes: &[u8]) {
     pair().to_worker.send(bytes);
 }
 
-/// The master receives what there is.
-pub(crate) fn receive_from_worker(patience: Patience) -> Option<Vec<u8>> {
-    pair().to_master.receive(patience)
+/// Receives what there is, at the master.
+pub(crate) fn receive_from_worker(blocking: Blocking) -> Option<Vec<u8>> {
+    pair().to_master.receive(blocking)
 }
 
-/// Somebody wakes the master in its sleep.
+/// Sends to the master from any thread, to wake it.
 pub(crate) fn send_to_master(bytes: &[u8]) {
     pair().to_master.send(bytes);
 }
@@ -97,7 +93,7 @@ pub(crate) fn send_all(_: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], _: Patience) -> io::Result<usize> {
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], _: Blocking) -> io::Result<usize> {
     send_all(socket, bytes).map(|()| bytes.len())
 }
 
@@ -105,17 +101,17 @@ pub(crate) fn send_with(
     socket: &OwnedFd,
     bytes: &[u8],
     _: &[BorrowedFd<'_>],
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<usize> {
-    send(socket, bytes, patience)
+    send(socket, bytes, blocking)
 }
 
-/// The worker receives what there is.
-pub(crate) fn receive_from_master(patience: Patience) -> Option<Vec<u8>> {
-    pair().to_worker.receive(patience)
+/// Receives what there is, at the worker.
+pub(crate) fn receive_from_master(blocking: Blocking) -> Option<Vec<u8>> {
+    pair().to_worker.receive(blocking)
 }
 
-/// No model has too much on its way.
+/// No model has too much in flight.
 pub(crate) fn takes_more_later(_: &io::Error) -> bool {
     false
 }

@@ -1,11 +1,11 @@
-//! Stands in for `src/sys/sealed.rs`.
+//! Stands in for `src/sys/memory/sealed.rs`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::sys::atomic::AtomicU64;
 
-/// Memory that nobody else sees yet.
+/// Memory that only its maker has yet.
 pub(crate) struct Draft(Vec<u8>);
 
 /// Memory that all threads of a model write.

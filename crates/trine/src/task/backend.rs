@@ -1,0 +1,152 @@
+//! The contract between a [`Task`](super::Task) and the kind that runs it.
+
+use std::convert::Infallible;
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use super::error::TaskError;
+use super::info::Kind;
+use super::interrupt::Interrupted;
+use super::outcome::Outcome;
+use super::registry::Entry;
+use super::slot::TERMINATED;
+use super::{park, wait};
+
+/// The part that tasks of every kind have: the place in the registry and the outcome.
+#[derive(Debug)]
+pub(crate) struct Core<T> {
+    pub(crate) entry: Entry,
+    pub(crate) outcome: Outcome<T>,
+}
+
+impl<T> Core<T> {
+    /// Enters a new task in the registry.
+    pub(crate) fn new(
+        kind: Kind,
+        name: Option<Arc<str>>,
+        location: &'static Location<'static>,
+    ) -> Core<T> {
+        Core { entry: Entry::new(kind, name, location), outcome: Outcome::new() }
+    }
+
+    /// Ends the task.
+    ///
+    /// # Safety
+    ///
+    /// Called once; see [`Outcome::complete`].
+    pub(crate) unsafe fn complete(&self, result: Result<T, TaskError>) {
+        self.entry.slot.set_state(TERMINATED);
+        // SAFETY: the caller's promise.
+        unsafe { self.outcome.complete(result) };
+    }
+}
+
+/// The allocation behind a [`Task`](super::Task); each kind has its own.
+pub(crate) trait Backend: Send + Sync {
+    /// The type that the task leaves in its outcome.
+    type Raw;
+    /// The type that `join` makes of it.
+    type Value;
+
+    /// Returns the common part.
+    fn core(&self) -> &Core<Self::Raw>;
+    /// Turns the outcome into the value. Runs in the joiner, once.
+    fn finish(&self, raw: Self::Raw) -> Result<Self::Value, TaskError>;
+    /// Requests the task to end.
+    fn cancel(self: Arc<Self>, reason: Option<Arc<str>>);
+    /// Notes that the handle is dropped, so the task will not be joined.
+    fn detached(&self) {}
+    /// Lets the joiner, which is about to wait, do something for the task instead.
+    fn linger(&self) {}
+    /// Returns the progress that the task has reported.
+    fn progress(&self) -> Option<f64> {
+        self.core().entry.slot.progress()
+    }
+    /// Parks the joiner until a wake-up; may return early.
+    fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupted> {
+        wait::for_wake(deadline)
+    }
+}
+
+/// A [`Backend`] with both its types erased, to be cancelled.
+pub(super) trait Cancel: Send + Sync {
+    fn request(self: Arc<Self>, reason: Option<Arc<str>>);
+}
+
+impl<B: Backend> Cancel for B {
+    fn request(self: Arc<Self>, reason: Option<Arc<str>>) {
+        self.cancel(reason);
+    }
+}
+
+/// A [`Backend`] with its raw type erased, to be joined.
+///
+/// # Safety of the callers
+///
+/// The unsafe calls must be made by the one consumer of the outcome: the owner of the
+/// [`Task`](super::Task).
+pub(super) trait Joinable<T>: Cancel {
+    fn entry(&self) -> &Entry;
+    fn is_done(&self) -> bool;
+    fn reported_progress(&self) -> Option<f64>;
+    unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted>;
+    unsafe fn wait_uninterrupted(&self);
+    fn linger_unless_done(&self);
+    unsafe fn register(&self, waker: &Waker) -> bool;
+    unsafe fn take(&self) -> Option<Result<T, TaskError>>;
+    unsafe fn detach(&self);
+}
+
+impl<B: Backend> Joinable<B::Value> for B {
+    fn entry(&self) -> &Entry {
+        &self.core().entry
+    }
+
+    fn is_done(&self) -> bool {
+        self.core().outcome.is_done()
+    }
+
+    fn reported_progress(&self) -> Option<f64> {
+        self.progress()
+    }
+
+    unsafe fn wait(&self, deadline: Option<Instant>) -> Result<bool, Interrupted> {
+        self.linger_unless_done();
+        // SAFETY: the caller's promise.
+        unsafe { self.core().outcome.wait(deadline, |deadline| self.park(deadline)) }
+    }
+
+    unsafe fn wait_uninterrupted(&self) {
+        let park = |deadline| -> Result<(), Infallible> {
+            park::park(deadline);
+            Ok(())
+        };
+        // SAFETY: the caller's promise.
+        let Ok(_done) = unsafe { self.core().outcome.wait(None, park) };
+    }
+
+    fn linger_unless_done(&self) {
+        if !self.is_done() {
+            self.linger();
+        }
+    }
+
+    unsafe fn register(&self, waker: &Waker) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.core().outcome.register(waker) }
+    }
+
+    unsafe fn take(&self) -> Option<Result<B::Value, TaskError>> {
+        // SAFETY: the caller's promise.
+        let raw = unsafe { self.core().outcome.take() }?;
+        Some(raw.and_then(|raw| self.finish(raw)))
+    }
+
+    unsafe fn detach(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.core().outcome.detach() };
+        self.detached();
+    }
+}

@@ -1,0 +1,111 @@
+//! Unwinding: the interruption that travels up a stack, and the check that none is under way.
+//!
+//! A wait that cannot fail ends a cancelled task by unwinding it with an [`Unwind`] as the payload.
+//! It must not do so while a destructor runs because of another unwinding, for a second one there
+//! aborts. std counts panics by thread and coroutines share a thread, so each task keeps in its
+//! [`Slot`] whether an unwinding of its own has begun.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic;
+use std::thread;
+
+use super::interrupt::Interrupted;
+use super::registry::with_own_slot;
+use super::slot::{Slot, UNWINDING, Unwinding};
+
+thread_local! {
+    /// The number of coroutines of this thread that wait in a destructor run by an unwinding.
+    static SUSPENDED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The payload that unwinds a task which is interrupted in a wait that cannot fail.
+struct Unwind {
+    interrupted: Interrupted,
+    begun: Unwinding,
+}
+
+impl Drop for Unwind {
+    /// Ends the unwinding: the payload was caught, maybe long ago or on another thread.
+    fn drop(&mut self) {
+        with_own_slot(|slot| slot.end_unwinding(self.begun));
+    }
+}
+
+/// Unwinds the caller.
+#[cold]
+pub(super) fn unwind(interrupted: Interrupted) -> ! {
+    let begun = with_own_slot(Slot::begin_unwinding).unwrap_or_default();
+    // Not `panic!`: an interruption is no fault, so the panic hook must not report it.
+    panic::resume_unwind(Box::new(Unwind { interrupted, begun }))
+}
+
+/// Returns the interruption that a payload carries, if it is one.
+pub(crate) fn interruption(payload: &(dyn Any + Send)) -> Option<&Interrupted> {
+    payload.downcast_ref::<Unwind>().map(|unwind| &unwind.interrupted)
+}
+
+/// Returns true if the caller may be unwound.
+///
+/// False where a panic aborts, and during an unwinding: a second one there aborts.
+pub(super) fn may_unwind(slot: &Slot) -> bool {
+    cfg!(panic = "unwind") && !is_unwinding(slot)
+}
+
+/// Returns true if a destructor of the caller runs because of an unwinding.
+///
+/// std counts panics by thread. While a coroutine waits in such a destructor, the others of its
+/// thread see its count; of those, only the ones that are known to have begun an unwinding count as
+/// unwinding. A coroutine that has caught a panic since is wrongly among them, for as long as that
+/// lasts.
+fn is_unwinding(slot: &Slot) -> bool {
+    let panicking = thread::panicking();
+    if !panicking && slot.has_flag(UNWINDING) {
+        slot.set_flag(UNWINDING, false);
+    }
+    panicking && (SUSPENDED.get() == 0 || slot.has_flag(UNWINDING))
+}
+
+/// Counts the caller, a coroutine, as waiting while it unwinds, for as long as the value lives.
+pub(super) struct Suspension(bool);
+
+/// Begins a [`Suspension`], which counts only if the caller unwinds.
+#[inline]
+pub(super) fn begin_suspension() -> Suspension {
+    let unwinding = thread::panicking() && with_own_slot(is_unwinding) == Some(true);
+    if unwinding {
+        SUSPENDED.set(SUSPENDED.get() + 1);
+    }
+    Suspension(unwinding)
+}
+
+impl Drop for Suspension {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0 {
+            SUSPENDED.set(SUSPENDED.get() - 1);
+        }
+    }
+}
+
+/// Notes that a panic begins to unwind the caller.
+pub(super) fn note_panic() {
+    with_own_slot(Slot::begin_unwinding);
+}
+
+/// Notes that the task of `slot` unwinds if the caller does: the caller is about to act for it.
+pub(super) fn share_unwinding(slot: &Slot) {
+    if with_own_slot(|own| own.has_flag(UNWINDING)) == Some(true) {
+        slot.begin_unwinding();
+    }
+}
+
+/// Calls `f`, which unwinds a stack and comes back.
+pub(crate) fn while_unwinding(f: impl FnOnce()) {
+    let within_another = with_own_slot(|slot| slot.has_flag(UNWINDING)) == Some(true);
+    let begun = with_own_slot(Slot::begin_unwinding).unwrap_or_default();
+    f();
+    if !within_another {
+        with_own_slot(|slot| slot.end_unwinding(begun));
+    }
+}

@@ -1,0 +1,10 @@
+//! Coroutines, generators, values of a coroutine, and futures as tasks.
+
+mod basics;
+#[path = "../common/mod.rs"]
+mod common;
+mod crash;
+mod future;
+mod generator;
+mod local;
+mod spawn_local;

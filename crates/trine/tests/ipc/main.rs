@@ -1,0 +1,9 @@
+//! IPC: shared memory, channels, locks, semaphores and message queues.
+
+mod channel;
+#[path = "../common/mod.rs"]
+mod common;
+mod message_queue;
+mod mutex;
+mod semaphore;
+mod shared;

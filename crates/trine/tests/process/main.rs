@@ -1,0 +1,19 @@
+//! Process tasks, their pools and workers, and commands.
+
+mod builder;
+mod cancel;
+mod capture;
+mod command;
+#[path = "../common/mod.rs"]
+mod common;
+mod crashes;
+mod forged;
+mod hostile;
+mod hygiene;
+mod limits;
+mod master;
+mod policy;
+mod pool;
+mod preload;
+mod sandbox;
+mod values;

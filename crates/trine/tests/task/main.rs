@@ -1,0 +1,9 @@
+//! Tasks of any kind: how they run, are cancelled, and end in scopes. Also bad input to any part.
+
+mod bad_input;
+mod cancel;
+#[path = "../common/mod.rs"]
+mod common;
+mod executor;
+mod scope;
+mod thread;

@@ -1,0 +1,86 @@
+//! Supervised scopes, `join_all` and races.
+
+use std::panic;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::Duration;
+
+use trine::{State, Task, coroutine, process, supervise, thread, time};
+
+use super::{FOR_GOOD, Notes, anywhere};
+use crate::common::waiting::until;
+
+#[test]
+fn a_supervised_scope_keeps_going() {
+    anywhere(|| {
+        let worked = AtomicUsize::new(0);
+        let ended = supervise(|s| {
+            for n in 0..30 {
+                let worked = &worked;
+                s.coroutine(move || {
+                    time::sleep(Duration::from_micros(100));
+                    assert!(n % 3 != 0, "every third");
+                    worked.fetch_add(1, Release);
+                });
+            }
+            s.process((), |()| -> () { std::process::exit(3) });
+            "the body's value"
+        });
+        assert_eq!(worked.load(Acquire), 20);
+        assert_eq!((ended.failed, ended.failures.len()), (11, 11));
+        assert_eq!(ended.failures.iter().filter(|failure| failure.is_panic()).count(), 10);
+        assert_eq!(ended.value.unwrap(), "the body's value");
+    });
+}
+
+#[test]
+fn join_all_gives_each_its_own_end() {
+    anywhere(|| {
+        let tasks: Vec<Task<u32>> =
+            vec![coroutine::spawn(|| 1), thread::spawn(|| panic!("two")), process::spawn(3, |n| n)];
+        let ends = trine::join_all(tasks);
+        assert_eq!(*ends[0].as_ref().unwrap(), 1);
+        assert!(ends[1].as_ref().unwrap_err().is_panic());
+        assert_eq!(*ends[2].as_ref().unwrap(), 3);
+    });
+}
+
+#[test]
+fn a_race_is_won_by_the_first_value_and_ends_the_others() {
+    anywhere(|| {
+        static ENDED: AtomicUsize = AtomicUsize::new(0);
+        let before = ENDED.load(Acquire);
+        let slow = || {
+            coroutine::spawn(|| {
+                let _notes = Notes(&ENDED);
+                time::sleep(FOR_GOOD);
+                0
+            })
+        };
+        let (a, b) = (slow(), slow());
+        until(|| a.state() == State::Waiting && b.state() == State::Waiting);
+        let failing = thread::spawn(|| panic!("out of the race"));
+        let winner = thread::spawn(|| {
+            time::sleep(Duration::from_millis(1));
+            7
+        });
+        assert_eq!(trine::race([a, failing, winner, b]).unwrap(), 7);
+        assert!(ENDED.load(Acquire) >= before + 2, "it waits for the losers");
+    });
+    let failing = |text: &'static str| coroutine::spawn(move || -> u32 { panic!("{text}") });
+    let error = trine::race([failing("a"), failing("b"), failing("c")]).unwrap_err();
+    assert_eq!(error.suppressed().len(), 2);
+    assert!(panic::catch_unwind(|| trine::race(Vec::<Task<()>>::new())).is_err());
+}
+
+#[test]
+fn a_race_whose_caller_is_cancelled_ends_all() {
+    let task = coroutine::spawn(|| {
+        let endless = || coroutine::spawn(|| time::sleep(FOR_GOOD));
+        trine::race([endless(), endless()])
+    });
+    until(|| task.state() == State::Waiting);
+    task.cancel();
+    let error = task.join().unwrap().unwrap_err();
+    assert!(error.is_cancelled());
+}
