@@ -204,6 +204,17 @@ impl Builder {
 
     /// Allows a crash of the process to write a core file of the largest size that this program may
     /// set, or forbids it. By default this program's limit holds.
+    ///
+    /// ```
+    /// use trine::process::Builder;
+    ///
+    /// let task = Builder::new()
+    ///     .core_dumps(false)
+    ///     .spawn((), |()| std::fs::read_to_string("/proc/self/limits").unwrap_or_default());
+    /// let none = |line: &str| line.starts_with("Max core file size        0 ");
+    /// assert!(task.join()?.lines().any(none));
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn core_dumps(mut self, write: bool) -> Builder {
         self.setup.limits.core_dumps = Some(write);
         self

@@ -1,16 +1,23 @@
 //! Spinning for a moment before a sleep, for as long as that has paid off lately.
 //!
-//! Waking a sleeper costs 5 to 70 µs, depending on the machine. A value that arrives within that time
-//! is found sooner, and cheaper for both sides, by probing for it. [`AdaptiveSpin`] learns at each
-//! place how long probing pays: a success doubles the budget, a failure takes an eighth off.
+//! Waking a sleeper costs 5 to 70 µs, depending on the machine. A value that arrives within that
+//! time is found sooner, and cheaper for both sides, by probing for it. [`AdaptiveSpin`] learns at
+//! each place how long probing pays: a success doubles the budget, a failure takes an eighth off.
 //!
 //! All adaptive spins learn by this rule. The loops around it differ on purpose:
 //!
 //! | loop | peer | budget | between two probes | in a coroutine |
 //! |---|---|---|---|---|
-//! | [`yield_until`](AdaptiveSpin::yield_until) | a thread of this process | yields | `sched_yield` | no spin: others of its carrier run instead |
-//! | `ipc/channel/spin.rs` | a process, often running at the same time | probes | a pause; `sched_yield` on one processor | spins until a neighbour is ready |
-//! | `process/wire/spin.rs` | a worker that runs a task | microseconds | 32 pauses, then the caller's choice or `sched_yield` | the caller's choice |
+//! | [`yield_until`] | a thread of this process | yields | a yield | no spin |
+//! | `ipc/channel/spin.rs` | a process | probes | a pause | spins until a neighbour is ready |
+//! | `process/wire/spin.rs` | a worker | microseconds | a pause | lets neighbours run |
+//!
+//! - A peer in another process may run on another processor, so those loops probe without system
+//!   calls. They yield after 32 pauses (`wire`), or if there is one processor only (`ipc`).
+//! - A coroutine that waits for a thread of this process spins not at all: the other coroutines of
+//!   its carrier run instead, and may be the ones it waits for.
+//!
+//! [`yield_until`]: AdaptiveSpin::yield_until
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -49,8 +56,8 @@ impl<const LEAST: u32, const MOST: u32> AdaptiveSpin<LEAST, MOST> {
         self.0.store(next, Relaxed);
     }
 
-    /// Lets other threads run until `done` returns true, or for as many yields as the budget allows.
-    /// Does nothing in a coroutine.
+    /// Lets other threads run until `done` returns true, or for as many yields as the budget
+    /// allows. Does nothing in a coroutine.
     pub(crate) fn yield_until(&self, done: impl Fn() -> bool) {
         if park::is_coroutine() {
             return;

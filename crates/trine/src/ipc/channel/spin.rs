@@ -1,7 +1,7 @@
 //! Spinning before a sleep, at one end of a channel.
 //!
-//! The loop differs from the others over [`AdaptiveSpin`] (`task/spin.rs` compares them) because the
-//! peer is another process. It may run on another processor at the same time, so with several
+//! The loop differs from the others over [`AdaptiveSpin`] (`task/spin.rs` compares them) because
+//! the peer is another process. It may run on another processor at the same time, so with several
 //! processors the loop probes without system calls. A coroutine spins too: waking it costs as much
 //! as waking a thread.
 

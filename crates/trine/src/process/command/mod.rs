@@ -302,6 +302,17 @@ impl Command {
     /// Returns std's command inside, for methods that this type does not have (`pre_exec`).
     ///
     /// Set the standard streams through this type, though.
+    ///
+    /// ```
+    /// use std::os::unix::process::CommandExt;
+    /// use trine::process::Command;
+    ///
+    /// let mut program = Command::new("true");
+    /// // SAFETY: the function allocates nothing and takes no lock in the child.
+    /// unsafe { program.as_std_mut().pre_exec(|| Ok(())) };
+    /// assert!(program.status()?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn as_std_mut(&mut self) -> &mut std::process::Command {
         &mut self.inner
     }

@@ -133,6 +133,14 @@ impl Process {
 
     /// Waits for the child's end. Any number of callers may wait; all of them return.
     ///
+    /// ```
+    /// use trine::process::Command;
+    ///
+    /// let process = Command::new("true").spawn()?.process();
+    /// assert!(process.wait()?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// - The wait was interrupted ([`Interrupted`](crate::Interrupted)); the child goes on running.
@@ -142,6 +150,17 @@ impl Process {
     }
 
     /// Waits for the child's end, for at most `timeout`; returns `None` if it still runs then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Command;
+    ///
+    /// let process = Command::new("sleep").arg("600").spawn()?.process();
+    /// assert!(process.wait_timeout(Duration::from_millis(5))?.is_none());
+    /// process.kill()?;
+    /// assert!(process.wait_timeout(Duration::MAX)?.is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -245,7 +264,7 @@ pub(in crate::process) fn reap_orphans() {
 
 fn status_taken(pid: u32) -> io::Error {
     io::Error::other(format!(
-        "process {pid} has ended, and other code of this program has taken its status: it waits for \
-         any child (`waitpid` with -1), or SIGCHLD is ignored"
+        "process {pid} has ended, and other code of this program has taken its status: it waits \
+         for any child (`waitpid` with -1), or SIGCHLD is ignored"
     ))
 }

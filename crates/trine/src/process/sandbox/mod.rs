@@ -60,16 +60,17 @@ pub use report::{Enforcement, NotEnforced, Part};
 /// | [`no_network`](Self::no_network) | sockets of any kind, also Unix sockets | `EPERM` |
 /// | | allowed are pairs that are connected to each other (`UnixStream::pair`) | |
 /// | | TCP, a second time, by Landlock | `EPERM` |
-/// | [`read_only`], [`read_write`], [`no_files`] | all files and directories not listed | `EACCES` |
+/// | [`read_only`], [`read_write`], [`no_files`] | files and directories not listed | `EACCES` |
 /// | | subvolumes, fs-verity | `EPERM` |
 /// | | changing permissions, owner, times and attributes of files by name | `EPERM` |
 /// | | the same by descriptor, if nothing is listed as writable | `EPERM` |
 /// | [`no_exec`](Self::no_exec) | running programs | `EPERM` |
-/// | [`no_new_processes`](Self::no_new_processes) | processes; threads stay allowed | `EPERM` |
+/// | [`no_new_processes`] | new processes; threads stay allowed | `EPERM` |
 ///
 /// [`read_only`]: Self::read_only
 /// [`read_write`]: Self::read_write
 /// [`no_files`]: Self::no_files
+/// [`no_new_processes`]: Self::no_new_processes
 ///
 /// With [`kill_on_violation`](Self::kill_on_violation) a call that would fail with `EPERM` kills
 /// the process instead. Exceptions are io_uring, abstract sockets and, if Landlock denies them,
@@ -136,6 +137,18 @@ impl Sandbox {
     }
 
     /// Denies sockets.
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let task = Builder::new().sandbox(Sandbox::new().no_network()).spawn((), |()| {
+    ///     std::net::TcpListener::bind("127.0.0.1:0").is_ok()
+    /// });
+    /// # if Sandbox::new().no_network().check().seccomp() {
+    /// assert!(!task.join()?);
+    /// # }
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn no_network(mut self) -> Sandbox {
         self.no_network = true;
         self
@@ -150,6 +163,18 @@ impl Sandbox {
     /// In addition, these can be read: `/proc/self`, the file of this program (for backtraces),
     /// `/dev/zero`, `/dev/random` and `/dev/urandom`; `/dev/null` can be read and written. Shared
     /// libraries that are loaded later and time zones have to be listed (`/usr`, `/etc`).
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let task = Builder::new().sandbox(Sandbox::new().read_only(["/usr"])).spawn((), |()| {
+    ///     (std::fs::read_dir("/usr").is_ok(), std::fs::read_dir("/etc").is_ok())
+    /// });
+    /// # if Sandbox::new().no_files().check().landlock().is_some() {
+    /// assert_eq!(task.join()?, (true, false));
+    /// # }
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn read_only(mut self, paths: impl IntoIterator<Item: AsRef<Path>>) -> Sandbox {
         self.files().read_only.extend(owned(paths));
         self
@@ -160,6 +185,18 @@ impl Sandbox {
     /// Files below the paths can be read, written, made and removed, and sockets there can be
     /// connected to. Programs there cannot be run, unless they are listed as
     /// [`read_only`](Self::read_only), too.
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let path = std::env::temp_dir().join(format!("written-{}", std::process::id()));
+    /// let sandbox = Sandbox::new().read_write([std::env::temp_dir()]);
+    /// let task = Builder::new().sandbox(sandbox).spawn(path, |path| {
+    ///     std::fs::write(&path, "x").is_ok() && std::fs::remove_file(&path).is_ok()
+    /// });
+    /// assert!(task.join()?);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn read_write(mut self, paths: impl IntoIterator<Item: AsRef<Path>>) -> Sandbox {
         self.files().read_write.extend(owned(paths));
         self
@@ -167,18 +204,55 @@ impl Sandbox {
 
     /// Denies all files, except those that are always accessible (see
     /// [`read_only`](Self::read_only)) and those that other calls list.
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let task = Builder::new().sandbox(Sandbox::new().no_files()).spawn((), |()| {
+    ///     std::fs::read_dir("/").is_ok()
+    /// });
+    /// # if Sandbox::new().no_files().check().landlock().is_some() {
+    /// assert!(!task.join()?);
+    /// # }
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn no_files(mut self) -> Sandbox {
         self.files();
         self
     }
 
     /// Denies running programs, which includes process tasks of this process.
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let task = Builder::new().sandbox(Sandbox::new().no_exec()).spawn((), |()| {
+    ///     std::process::Command::new("true").status().is_ok()
+    /// });
+    /// # if Sandbox::new().no_exec().check().seccomp() {
+    /// assert!(!task.join()?);
+    /// # }
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn no_exec(mut self) -> Sandbox {
         self.no_exec = true;
         self
     }
 
     /// Denies new processes. Threads stay allowed.
+    ///
+    /// ```
+    /// use trine::process::{Builder, Sandbox};
+    ///
+    /// let task = Builder::new().sandbox(Sandbox::new().no_new_processes()).spawn((), |()| {
+    ///     let started = std::process::Command::new("true").status().is_ok();
+    ///     (started, std::thread::spawn(|| 7).join().unwrap())
+    /// });
+    /// # if Sandbox::new().no_new_processes().check().seccomp() {
+    /// assert_eq!(task.join()?, (false, 7));
+    /// # }
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn no_new_processes(mut self) -> Sandbox {
         self.no_new_processes = true;
         self

@@ -149,11 +149,28 @@ impl Enforcement {
 
     /// Returns the version of the kernel's Landlock interface; `None` if the kernel has no
     /// Landlock.
+    ///
+    /// ```
+    /// use trine::process::Sandbox;
+    ///
+    /// match Sandbox::new().check().landlock() {
+    ///     Some(version) => println!("Landlock, version {version}"),
+    ///     None => println!("no Landlock: files stay accessible"),
+    /// }
+    /// ```
     pub fn landlock(&self) -> Option<u32> {
         self.landlock
     }
 
     /// Returns true if the kernel has seccomp filters.
+    ///
+    /// ```
+    /// use trine::process::{Part, Sandbox};
+    ///
+    /// let enforcement = Sandbox::new().no_exec().check();
+    /// let exec_stays = enforcement.missing().iter().any(|missing| missing.part() == Part::Exec);
+    /// assert_eq!(enforcement.seccomp(), !exec_stays);
+    /// ```
     pub fn seccomp(&self) -> bool {
         self.seccomp
     }

@@ -297,7 +297,7 @@ pub(in crate::process) struct Frame {
     pub(in crate::process) body: Vec<u8>,
     pub(in crate::process) descriptors: Vec<OwnedFd>,
     /// The number of descriptors sent with it. Fewer arrive at the limit for open descriptors.
-    pub(in crate::process) sent_descriptors: usize,
+    pub(super) sent_descriptors: usize,
 }
 
 /// Length of a frame's head.

@@ -1,5 +1,5 @@
-//! The shared memory of a master and one worker of a pool: a ring for each direction, and a word for
-//! each side that sleeps.
+//! The shared memory of a master and one worker of a pool: a ring for each direction, and a word
+//! for each side that sleeps.
 //!
 //! ```text
 //!   page 0   │ notify_target  gets the worker's notice     set by the master, taken by the worker
@@ -29,7 +29,7 @@ use crate::sys::memory::shared::SharedMemory;
 /// No notify target: the master looks by itself, or has been notified.
 pub(in crate::process) const NO_TARGET: u32 = 0;
 /// The service is the notify target; it is notified through the socket.
-pub(in crate::process) const SERVICE: u32 = 1;
+const SERVICE: u32 = 1;
 /// A thread is the notify target; it sleeps on the word.
 pub(in crate::process) const THREAD: u32 = 2;
 

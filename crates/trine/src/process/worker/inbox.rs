@@ -127,8 +127,8 @@ impl Inbox {
                 self.outbox.send(&wire::head(FrameKind::Ready, 0, 0), &[]);
                 continue;
             }
-            // If a frame is announced by a record in the ring, it is read right after that record. No
-            // record announces this frame.
+            // If a frame is announced by a record in the ring, it is read right after that record.
+            // No record announces this frame.
             if let Some(frame) = self.incoming.ready.pop_front() {
                 self.outbox.settle(|| true);
                 if frame.head.kind != FrameKind::Bell {
@@ -218,7 +218,7 @@ impl Outbox {
     }
 
     /// Makes `frame` the one under construction, and returns the former.
-    pub(in crate::process) fn exchange(&mut self, frame: Vec<u8>) -> Vec<u8> {
+    pub(super) fn exchange(&mut self, frame: Vec<u8>) -> Vec<u8> {
         std::mem::replace(&mut self.frame, frame)
     }
 
@@ -286,7 +286,7 @@ impl Outbox {
     }
 
     /// Sends a frame through the socket.
-    pub(in crate::process) fn send(&self, mut frame: &[u8], descriptors: &[OwnedFd]) {
+    pub(super) fn send(&self, mut frame: &[u8], descriptors: &[OwnedFd]) {
         let mut descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         while !frame.is_empty() {
             match self.send_part(frame, &descriptors) {

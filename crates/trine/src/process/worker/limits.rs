@@ -1,13 +1,14 @@
-//! The limits of a worker, set before its first task, and the evidence by which the master sees that
-//! a task has met it.
+//! The limits of a worker, set before its first task, and the evidence by which the master sees
+//! that a task has met a limit.
 //!
 //! | limit | set by | task ends by | evidence |
 //! |---|---|---|---|
 //! | memory | a control group, if allowed | SIGKILL | `oom_kill` in the group's `memory.events` |
 //! | memory | else `RLIMIT_DATA` | SIGABRT | a note on the board by its handler ([`abort`]) |
-//! | processor time | timers for each task | SIGXCPU, SIGKILL | the board, and the dead worker's clock |
+//! | processor time | two timers | SIGXCPU, SIGKILL | a note on the board, and the dead worker's clock |
 //!
-//! The others (descriptors, file size, core files, niceness, processors) end nothing by themselves.
+//! The timers are armed for each task. The other limits (descriptors, file size, core files,
+//! niceness, processors) do not end a task by themselves.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -50,7 +51,7 @@ pub(in crate::process) struct Limits {
     pub(in crate::process) nice: Option<i32>,
     pub(in crate::process) processors: Option<Vec<usize>>,
     /// The group in which the worker makes its control group, if there is one.
-    pub(in crate::process) group: Option<OsString>,
+    pub(super) group: Option<OsString>,
 }
 
 impl Limits {
@@ -94,7 +95,7 @@ impl Limits {
     /// # Errors
     ///
     /// A limit cannot be set; the text says why and what to do. Such a worker must not run tasks.
-    pub(in crate::process) fn apply(&self) -> Result<(), String> {
+    pub(super) fn apply(&self) -> Result<(), String> {
         if let Some(processors) = &self.processors {
             pin_to(processors)?;
         }

@@ -41,13 +41,13 @@ use inbox::{Inbox, Outbox};
 use setup::Setup;
 
 /// Name of a worker in `ps`.
-pub(in crate::process) const SHORT_NAME: &CStr = c"trine-worker";
+pub(super) const SHORT_NAME: &CStr = c"trine-worker";
 
 /// Descriptor of the worker's socket, far above those that a task opens and closes.
 const SOCKET: RawFd = 200;
 
 /// State that a worker inherits from its template: made once, in memory that each fork copies.
-pub(in crate::process) struct Inherited {
+pub(super) struct Inherited {
     /// The master's process id.
     master: u32,
     slots: Slots,
