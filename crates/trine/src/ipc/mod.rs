@@ -24,12 +24,14 @@
 //! | `shared/` | sealed memory: [`Shared`], [`SharedMut`] |
 //! | `mutex/` | [`Mutex`] |
 //! | `carry.rs` | descriptors that travel with an encoded value |
+//! | `fingerprint.rs` | fingerprints of types |
 //! | `name.rs` | checks of names |
 //! | `backoff.rs` | pauses between attempts |
 
 pub(crate) mod carry;
 pub mod channel;
 mod fifo;
+mod fingerprint;
 mod message_queue;
 mod mutex;
 mod name;

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use super::codec::pack;
 use super::end::{Descriptors, End};
 use super::error::Reason;
-use super::layout::{INLINE, MessageHeader, fingerprint};
+use super::layout::{INLINE, MessageHeader};
 use super::ring::{Found, Ring, Side};
 use super::{Receiver, Sender, channel_with};
 use crate::ipc::carry;
+use crate::ipc::fingerprint::fingerprint;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -19,7 +20,7 @@ type Text = String;
 
 /// One more end of the same channel, as another process has it.
 fn another<T>(end: &End) -> End {
-    End::attach(end.side, end.descriptors().unwrap(), fingerprint::<T>()).unwrap()
+    End::attach(end.side, end.descriptors().unwrap(), fingerprint::<T>(size_of::<T>())).unwrap()
 }
 
 fn claimed<T: std::fmt::Debug>(found: Found<T>) -> T {
@@ -204,7 +205,7 @@ fn memory_that_does_not_fit_is_told() {
     let attach = |memory: &dyn AsFd, peers: &dyn AsFd, bell: &dyn AsFd| {
         let own = |it: &dyn AsFd| it.as_fd().try_clone_to_owned().unwrap();
         let descriptors = Descriptors { memory: own(memory), peers: own(peers), bell: own(bell) };
-        End::attach(Side::Sender, descriptors, fingerprint::<u32>()).unwrap_err()
+        End::attach(Side::Sender, descriptors, fingerprint::<u32>(4)).unwrap_err()
     };
     let Descriptors { memory, peers, bell } = sender.end.descriptors().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();

@@ -322,15 +322,6 @@ impl Layout {
     }
 }
 
-/// Returns a hash of the type's name and size: both sides of a channel must have the same.
-pub(super) fn fingerprint<T>() -> u64 {
-    let name = std::any::type_name::<T>();
-    let size = (size_of::<T>() as u64).to_le_bytes();
-    // FNV-1a.
-    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    name.bytes().chain(size).fold(0xcbf2_9ce4_8422_2325, mix)
-}
-
 #[cfg(all(test, not(trine_loom)))]
 mod tests {
     use super::*;

@@ -57,11 +57,12 @@ pub use error::{AttachError, Reason, RecvError, SendError};
 pub use receiver::{Iter, Receiver};
 pub use sender::Sender;
 
+use super::fingerprint::fingerprint;
 use crate::sys::io::{reopen, socket};
 use crate::sys::memory::memfd::Unfit;
 use crate::sys::memory::shared::SharedMemory;
 use end::{Descriptors, End};
-use layout::{Layout, MAX_SLOTS, fingerprint};
+use layout::{Layout, MAX_SLOTS};
 use ring::Side;
 
 /// Size limit of a message where the caller gives none.
@@ -127,7 +128,7 @@ where
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
     let (region, memory) = SharedMemory::create(c"trine-channel", layout.len)?;
-    layout.write(&region, fingerprint::<T>());
+    layout.write(&region, fingerprint::<T>(size_of::<T>()));
     let (senders, receivers) = socket::packet_pair()?;
     let bell = reopen::bell()?;
     let again = reopen::reopen(bell.as_fd())?;

@@ -11,10 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::end::{Descriptors, End};
 use super::error::AttachError;
-use super::layout::fingerprint;
 use super::ring::Side;
 use super::{Receiver, Sender};
 use crate::ipc::carry;
+use crate::ipc::fingerprint::fingerprint;
 use crate::sys::io::{Blocking, socket};
 
 /// An end's encoding: its side, and the indices of its descriptors.
@@ -44,7 +44,9 @@ fn deserialize<'de, T, D: Deserializer<'de>>(side: Side, from: D) -> Result<Arc<
     if number != side_number(side) {
         return Err(D::Error::custom(AttachError::OtherSide));
     }
-    End::attach(side, descriptors, fingerprint::<T>()).map(Arc::new).map_err(D::Error::custom)
+    End::attach(side, descriptors, fingerprint::<T>(size_of::<T>()))
+        .map(Arc::new)
+        .map_err(D::Error::custom)
 }
 
 /// Encodes the end as part of an argument or result of a process task. The receiver gets another
@@ -149,7 +151,7 @@ impl<T> TryFrom<OwnedFd> for Sender<T> {
     type Error = AttachError;
 
     fn try_from(descriptor: OwnedFd) -> Result<Sender<T>, AttachError> {
-        let end = Arc::new(unwrap(Side::Sender, descriptor, fingerprint::<T>())?);
+        let end = Arc::new(unwrap(Side::Sender, descriptor, fingerprint::<T>(size_of::<T>()))?);
         Ok(Sender { end, messages: PhantomData })
     }
 }
@@ -159,7 +161,7 @@ impl<T> TryFrom<OwnedFd> for Receiver<T> {
     type Error = AttachError;
 
     fn try_from(descriptor: OwnedFd) -> Result<Receiver<T>, AttachError> {
-        let end = Arc::new(unwrap(Side::Receiver, descriptor, fingerprint::<T>())?);
+        let end = Arc::new(unwrap(Side::Receiver, descriptor, fingerprint::<T>(size_of::<T>()))?);
         Ok(Receiver { end, messages: PhantomData })
     }
 }

@@ -1,9 +1,9 @@
-//! Options for opening a message queue.
+//! Opening a message queue.
 
 use std::io;
 use std::os::fd::AsFd;
 
-use super::{MessageQueue, checked};
+use super::queue::{MessageQueue, checked};
 use crate::reactor::Source;
 use crate::sys::io::file::flags;
 use crate::sys::io::message_queue::{self as kernel, How, Room};
@@ -144,5 +144,68 @@ impl MessageQueueOptions {
             messages: self.max_messages.unwrap_or(10),
             message_size: self.message_size.unwrap_or(8192),
         })
+    }
+}
+
+impl MessageQueue {
+    /// Opens the queue `name` for sending and receiving. The leading slash that C requires is
+    /// optional.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # use std::io::ErrorKind;
+    /// let error = MessageQueue::open("no-such-queue").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`MessageQueueOptions::open`] does.
+    pub fn open(name: impl AsRef<str>) -> io::Result<MessageQueue> {
+        MessageQueue::options().open(name)
+    }
+
+    /// Opens the queue `name`, or creates it: for 10 messages of 8192 bytes, with the permissions
+    /// `mode`, less the process's umask.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # let name = format!("trine-doc-create-{}", std::process::id());
+    /// let queue = MessageQueue::create(&name, 0o600)?;
+    /// assert!(MessageQueue::create(&name, 0o600)?.is_empty()?); // the same queue
+    /// # MessageQueue::unlink(&name)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`MessageQueueOptions::open`] does.
+    pub fn create(name: impl AsRef<str>, mode: u32) -> io::Result<MessageQueue> {
+        MessageQueue::options().create(true).mode(mode).open(name)
+    }
+
+    /// Creates the queue `name`, which must not exist, as [`create`](Self::create) does.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # use std::io::ErrorKind;
+    /// # let name = format!("trine-doc-create-new-{}", std::process::id());
+    /// let queue = MessageQueue::create_new(&name, 0o600)?;
+    /// let error = MessageQueue::create_new(&name, 0o600).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    /// # MessageQueue::unlink(&name)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails with `AlreadyExists`, and as [`MessageQueueOptions::open`] does.
+    pub fn create_new(name: impl AsRef<str>, mode: u32) -> io::Result<MessageQueue> {
+        MessageQueue::options().create_new(true).mode(mode).open(name)
+    }
+
+    /// Returns options for opening a queue, with their defaults.
+    pub fn options() -> MessageQueueOptions {
+        MessageQueueOptions::new()
     }
 }

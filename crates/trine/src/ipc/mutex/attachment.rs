@@ -15,7 +15,7 @@
 //! *bell*, a pipe into which the holder writes when it releases the lock. Coroutines wait for it in
 //! their reactor.
 //!
-//! After [`PROBE`] a waiter looks again by itself, at the word and at its owner. That is how it
+//! After [`PROBE_INTERVAL`] a waiter looks again by itself, at the word and at its owner. That is how it
 //! notices a death. It also bounds the cost of a lost wake-up, which happens when the woken process
 //! dies, or when hostile processes read or fill the bell.
 
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
 
-use super::state::{Attempt, Before, Memory, owner_of};
+use super::state::{Attempt, Before, Memory, owner_from};
 use crate::ipc::shared::SharedError;
 use crate::reactor::{Direction, Source};
 use crate::sync;
@@ -37,11 +37,11 @@ use crate::task::Interrupted;
 use crate::task::wait;
 
 /// Longest time for which a lock may seem held after its owner's death.
-const LOOK: Duration = Duration::from_millis(10);
+const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 /// Longest time for which a newcomer leaves a free lock to a process that has waited.
-const COURTESY: Duration = Duration::from_millis(1);
+const RESERVATION: Duration = Duration::from_millis(1);
 /// Pause of a waiter that can wait for nothing but time.
-const MOMENT: Duration = Duration::from_micros(100);
+const SHORT_PAUSE: Duration = Duration::from_micros(100);
 
 #[derive(Debug)]
 pub(super) struct Attachment {
@@ -105,26 +105,26 @@ impl Attachment {
     /// lock would look taken forever.
     pub(super) fn try_take(&self) -> Option<Before> {
         let attempt = match self.memory.try_take(self.number, false) {
-            Attempt::Kept => self.memory.try_take(self.number, true),
+            Attempt::Reserved => self.memory.try_take(self.number, true),
             attempt => attempt,
         };
         match attempt {
             Attempt::Taken(before) => Some(before),
             Attempt::Held(owner) => self.take_from_dead(owner).then_some(Before::Died),
-            Attempt::Kept => None,
+            Attempt::Reserved => None,
         }
     }
 
     /// Returns true in a process that was forked off the one that has attached.
     #[inline]
-    pub(super) fn is_another_s(&self) -> bool {
+    pub(super) fn was_inherited(&self) -> bool {
         self.process != fork_detect::generation()
     }
 
     /// Releases the lock.
     #[inline]
-    pub(super) fn give(&self) {
-        if !self.is_another_s() && self.memory.give(self.number) {
+    pub(super) fn release(&self) {
+        if !self.was_inherited() && self.memory.release(self.number) {
             reopen::ring(self.bell.as_fd());
         }
     }
@@ -132,7 +132,7 @@ impl Attachment {
     #[cold]
     fn contend(&self, deadline: Option<Instant>) -> Option<Before> {
         let mut has_waited = false;
-        let mut courtesy = None;
+        let mut reserved_until = None;
         loop {
             let attempt = self.memory.try_take(self.number, has_waited);
             let now = Instant::now();
@@ -140,20 +140,20 @@ impl Attachment {
                 Attempt::Taken(before) => return Some(before),
                 Attempt::Held(owner) if self.take_from_dead(owner) => return Some(Before::Died),
                 _ if deadline.is_some_and(|deadline| deadline <= now) => {
-                    self.give_up(has_waited);
+                    self.stop_waiting(has_waited);
                     return None;
                 }
                 Attempt::Held(_) => {
-                    if self.memory.ask(has_waited) {
-                        let look = now + LOOK;
-                        self.rest(deadline.map_or(look, |deadline| deadline.min(look)));
+                    if self.memory.request_wake(has_waited) {
+                        let look = now + PROBE_INTERVAL;
+                        self.wait_for_bell(deadline.map_or(look, |deadline| deadline.min(look)));
                         has_waited = true;
                     }
                 }
-                Attempt::Kept => {
-                    has_waited = *courtesy.get_or_insert(now + COURTESY) <= now;
+                Attempt::Reserved => {
+                    has_waited = *reserved_until.get_or_insert(now + RESERVATION) <= now;
                     if !has_waited {
-                        wait::or_unwind(Some(now + MOMENT));
+                        wait::or_unwind(Some(now + SHORT_PAUSE));
                     }
                 }
             }
@@ -162,8 +162,8 @@ impl Attachment {
 
     /// Stops waiting. If the lock is free, rings again: this waiter may have consumed a wake-up for
     /// others.
-    fn give_up(&self, has_waited: bool) {
-        if has_waited && !self.memory.ask(false) {
+    fn stop_waiting(&self, has_waited: bool) {
+        if has_waited && !self.memory.request_wake(false) {
             reopen::ring(self.bell.as_fd());
         }
     }
@@ -186,15 +186,14 @@ impl Attachment {
     }
 
     /// Waits until the bell rings, at most until `until`.
-    fn rest(&self, until: Instant) {
+    fn wait_for_bell(&self, until: Instant) {
         let most = until.saturating_duration_since(Instant::now());
-        let heard =
-            self.bell.retry(Direction::Read, Some(most), |bell| reopen::quiet(bell.as_fd()));
-        match heard {
+        let rung = self.bell.retry(Direction::Read, Some(most), |bell| reopen::quiet(bell.as_fd()));
+        match rung {
             Err(error) if Interrupted::is_in(&error) || error.kind() != io::ErrorKind::TimedOut => {
                 // Unwinds the task, unless it is unwinding already. Also reached if the reactor has
                 // no room to watch the bell.
-                wait::or_unwind(Some(until.min(Instant::now() + MOMENT)));
+                wait::or_unwind(Some(until.min(Instant::now() + SHORT_PAUSE)));
             }
             _ => {}
         }
@@ -205,7 +204,7 @@ impl Attachment {
 fn find_number(memory: &Memory) -> io::Result<u64> {
     const ATTEMPTS: u32 = 100;
     for _ in 0..ATTEMPTS {
-        let number = owner_of(random::token()? as u64);
+        let number = owner_from(random::token()? as u64);
         if lock_byte(memory.0.as_fd(), number)? {
             // The number of a dead owner stays unused until another process has taken the lock
             // over.

@@ -1,9 +1,9 @@
 //! The memory of a mutex, and the transitions of its lock.
 //!
 //! ```text
-//!   byte 0   kind     what the memory was made for
-//!        8   word     who holds the lock:   63 DIED  62 WAITING  61 KEPT  …  39..0 owner, 0 for nobody
-//!       16   which    which of the copies is the value (bit 0)
+//!   byte 0   kind     the fingerprint of the type
+//!        8   word     the lock:   63 DIED  62 WAITING  61 RESERVED  …  39..0 owner, 0 if free
+//!       16   active   the copy that is the value (bit 0)
 //!       64   copy 0
 //!       64+n copy 1   n: the size of the value, rounded up to 8
 //! ```
@@ -21,21 +21,21 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use bytemuck::Pod;
 
+use crate::ipc::fingerprint::fingerprint;
 use crate::ipc::shared::SharedError;
-use crate::ipc::shared::content::fingerprint;
 use crate::sys::atomic::AtomicU64;
 use crate::sys::memory::sealed::{Draft, Open};
 
 const KIND: usize = 0;
 const WORD: usize = 8;
-const WHICH: usize = 16;
+const ACTIVE: usize = 16;
 const VALUE: usize = 64;
 
 /// The number of the attachment that holds the lock.
 const OWNER: u64 = (1 << 40) - 1;
 /// The lock is reserved for a process that has waited; a newcomer leaves it free. Set by waiters
 /// that found it taken again after their wait; cleared by the process that takes it next.
-const KEPT: u64 = 1 << 61;
+const RESERVED: u64 = 1 << 61;
 /// A process may be asleep; the holder wakes one when it releases the lock. Set by processes that
 /// are about to sleep, while the lock is held.
 const WAITING: u64 = 1 << 62;
@@ -52,7 +52,7 @@ pub(super) enum Attempt {
     /// The attachment of this number holds it: wait, or check that it is alive.
     Held(u64),
     /// The lock is free, but reserved for a process that has waited.
-    Kept,
+    Reserved,
 }
 
 /// The fate of earlier holders.
@@ -60,7 +60,7 @@ pub(super) enum Attempt {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Before {
     /// All of them have released the lock or been recovered from.
-    Fine,
+    Released,
     /// A holder has died with it.
     Died,
 }
@@ -118,10 +118,10 @@ impl Memory {
             let waiting = if has_waited { WAITING } else { seen & WAITING };
             match self.word().compare_exchange(seen, own | seen & DIED | waiting, Acquire, Relaxed)
             {
-                Ok(before) if before & DIED == 0 => return Attempt::Taken(Before::Fine),
+                Ok(before) if before & DIED == 0 => return Attempt::Taken(Before::Released),
                 Ok(_) => return Attempt::Taken(Before::Died),
                 Err(now) if now & OWNER != 0 => return Attempt::Held(now & OWNER),
-                Err(now) if now & KEPT != 0 && !has_waited => return Attempt::Kept,
+                Err(now) if now & RESERVED != 0 && !has_waited => return Attempt::Reserved,
                 Err(now) => seen = now,
             }
         }
@@ -136,20 +136,20 @@ impl Memory {
     /// Makes the holder wake a waiter when it releases the lock, and reserve the lock for those who
     /// wait if the caller `has_waited` before; false if the lock is free.
     #[must_use]
-    pub(super) fn ask(&self, has_waited: bool) -> bool {
-        let more = if has_waited { WAITING | KEPT } else { WAITING };
-        let ask = |now: u64| (now & OWNER != 0).then_some(now | more);
-        self.word().fetch_update(Relaxed, Relaxed, ask).is_ok()
+    pub(super) fn request_wake(&self, has_waited: bool) -> bool {
+        let more = if has_waited { WAITING | RESERVED } else { WAITING };
+        let request = |now: u64| (now & OWNER != 0).then_some(now | more);
+        self.word().fetch_update(Relaxed, Relaxed, request).is_ok()
     }
 
     /// Releases the lock that `own` holds; returns true if the caller must wake a waiter.
     #[must_use]
     #[inline]
-    pub(super) fn give(&self, own: u64) -> bool {
+    pub(super) fn release(&self, own: u64) -> bool {
         let mut seen = own;
         loop {
-            let kept = if seen & WAITING != 0 { seen & KEPT } else { 0 };
-            match self.word().compare_exchange(seen, seen & DIED | kept, Release, Relaxed) {
+            let reserved = if seen & WAITING != 0 { seen & RESERVED } else { 0 };
+            match self.word().compare_exchange(seen, seen & DIED | reserved, Release, Relaxed) {
                 Ok(before) => return before & WAITING != 0,
                 // Another process has overwritten the word, so the lock is not ours to release.
                 Err(now) if now & OWNER != own => return true,
@@ -163,8 +163,8 @@ impl Memory {
         self.word().fetch_and(!DIED, AcqRel);
     }
 
-    fn copy_at<T>(&self, which: u64) -> impl Iterator<Item = &AtomicU64> {
-        let begin = VALUE + (which & 1) as usize * stride::<T>();
+    fn copy_at<T>(&self, active: u64) -> impl Iterator<Item = &AtomicU64> {
+        let begin = VALUE + (active & 1) as usize * stride::<T>();
         (begin..begin + stride::<T>()).step_by(8).map(|offset| self.0.word(offset))
     }
 
@@ -172,9 +172,9 @@ impl Memory {
     /// mixes their bytes.
     pub(super) fn get<T: Pod>(&self) -> T {
         let mut value = T::zeroed();
-        let which = self.0.word(WHICH).load(Acquire);
+        let active = self.0.word(ACTIVE).load(Acquire);
         let pieces = bytemuck::bytes_of_mut(&mut value).chunks_mut(8);
-        for (piece, word) in pieces.zip(self.copy_at::<T>(which)) {
+        for (piece, word) in pieces.zip(self.copy_at::<T>(active)) {
             piece.copy_from_slice(&word.load(Relaxed).to_ne_bytes()[..piece.len()]);
         }
         value
@@ -182,13 +182,13 @@ impl Memory {
 
     /// Replaces the value, for the holder.
     pub(super) fn set<T: Pod>(&self, value: T) {
-        let other = self.0.word(WHICH).load(Relaxed) & 1 ^ 1;
+        let other = self.0.word(ACTIVE).load(Relaxed) & 1 ^ 1;
         for (piece, word) in bytemuck::bytes_of(&value).chunks(8).zip(self.copy_at::<T>(other)) {
             let mut bytes = [0; 8];
             bytes[..piece.len()].copy_from_slice(piece);
             word.store(u64::from_ne_bytes(bytes), Relaxed);
         }
-        self.0.word(WHICH).store(other, Release);
+        self.0.word(ACTIVE).store(other, Release);
     }
 }
 
@@ -201,11 +201,14 @@ fn size<T>() -> Option<usize> {
     value.checked_mul(2)?.checked_add(VALUE).filter(|bytes| *bytes <= isize::MAX as usize)
 }
 
+/// The type of a mutex's memory, by which its fingerprint differs from that of other shared memory.
+struct Kind<T>(T);
+
 fn kind<T>() -> u64 {
-    fingerprint::<super::Mutex<T>>(size_of::<T>())
+    fingerprint::<Kind<T>>(size_of::<T>())
 }
 
 /// Makes an attachment's number from random bits.
-pub(super) fn owner_of(random: u64) -> u64 {
+pub(super) fn owner_from(random: u64) -> u64 {
     (random & OWNER).max(1)
 }

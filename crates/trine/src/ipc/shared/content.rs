@@ -1,7 +1,5 @@
 //! The types that shared memory can hold: one value, or a slice of them.
 
-use std::any;
-
 use bytemuck::Pod;
 
 use super::SharedError;
@@ -69,14 +67,4 @@ pub(super) const fn assert_element<T>() {
 pub(super) fn size_of_elements<T>(len: usize) -> Result<usize, SharedError> {
     let bytes = len.checked_mul(size_of::<T>());
     bytes.filter(|bytes| *bytes <= isize::MAX as usize).ok_or(SharedError::TooLarge)
-}
-
-/// Returns a hash of the type's name and size, by which two processes detect that they disagree
-/// about the type. No safety rests on it.
-pub(in crate::ipc) fn fingerprint<T: ?Sized>(element: usize) -> u64 {
-    // FNV-1a.
-    let name = any::type_name::<T>().bytes().chain((element as u64).to_le_bytes());
-    name.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

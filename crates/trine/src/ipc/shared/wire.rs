@@ -6,9 +6,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::atomics::{Atomics, SharedMut};
-use super::content::{Content, Sealed, fingerprint};
+use super::content::{Content, Sealed};
 use super::{Shared, SharedError};
 use crate::ipc::carry;
+use crate::ipc::fingerprint::fingerprint;
 
 /// The encoded form.
 #[derive(Serialize, Deserialize)]

@@ -17,8 +17,6 @@ mod mutex {
     mod holders;
     #[path = "../../../../src/ipc/mutex/state.rs"]
     mod state;
-
-    pub(super) struct Mutex<T>(T);
 }
 
 mod semaphore {
@@ -27,6 +25,9 @@ mod semaphore {
     #[path = "../../../../src/ipc/semaphore/state.rs"]
     mod state;
 }
+
+#[path = "../../../src/ipc/fingerprint.rs"]
+mod fingerprint;
 
 mod shared {
     /// Why there is no shared memory: here there always is.
@@ -41,12 +42,6 @@ mod shared {
     impl SharedError {
         pub(crate) fn of_new(_: usize) -> impl Fn(std::convert::Infallible) -> SharedError {
             |error| match error {}
-        }
-    }
-
-    pub(crate) mod content {
-        pub(crate) fn fingerprint<T: ?Sized>(element: usize) -> u64 {
-            element as u64
         }
     }
 }

@@ -78,7 +78,7 @@ std::thread_local! {
     static AFTER: Cell<u32> = const { Cell::new(0) };
     static HAS_DIED: Cell<bool> = const { Cell::new(false) };
     /// Whether those who wait look again after a time.
-    static LOOK: Cell<bool> = const { Cell::new(false) };
+    static PROBE: Cell<bool> = const { Cell::new(false) };
 }
 
 fn lock() -> Lock {
@@ -105,12 +105,12 @@ impl Lock {
                 Attempt::Taken(before) => return before,
                 Attempt::Held(owner) if self.take_from_dead(own, owner) => return Before::Died,
                 Attempt::Held(_) => {
-                    if self.memory.ask(has_waited) {
-                        self.rest(&mut naps);
+                    if self.memory.request_wake(has_waited) {
+                        self.wait_for_bell(&mut naps);
                         has_waited = true;
                     }
                 }
-                Attempt::Kept => {
+                Attempt::Reserved => {
                     loom::thread::yield_now();
                     has_waited = true;
                 }
@@ -118,8 +118,8 @@ impl Lock {
         }
     }
 
-    fn rest(&self, naps: &mut Naps) {
-        if LOOK.get() {
+    fn wait_for_bell(&self, naps: &mut Naps) {
+        if PROBE.get() {
             self.bell.quiet();
             naps.sleep();
         } else {
@@ -137,8 +137,8 @@ impl Lock {
         taken
     }
 
-    fn give(&self, own: u64) {
-        if self.memory.give(own) {
+    fn release(&self, own: u64) {
+        if self.memory.release(own) {
             self.bell.ring();
         }
     }
@@ -148,13 +148,13 @@ impl Lock {
         if let Attempt::Taken(_) = self.memory.try_take(own, false) {
             return true;
         }
-        if self.memory.ask(false) {
+        if self.memory.request_wake(false) {
             // It has waited until now.
             self.bell.quiet();
             if let Attempt::Taken(_) = self.memory.try_take(own, true) {
                 return true;
             }
-            if !self.memory.ask(false) {
+            if !self.memory.request_wake(false) {
                 self.bell.ring();
             }
         }
@@ -179,7 +179,7 @@ impl Lock {
             self.memory.recover();
         }
         self.count();
-        self.give(own);
+        self.release(own);
     }
 
     /// What `count_up` does, killed at a step of it.
@@ -238,7 +238,7 @@ fn one_gives_up_beside_two() {
             |lock| {
                 if lock.try_for_a_while(3) {
                     lock.count();
-                    lock.give(3);
+                    lock.release(3);
                 }
             },
         ],
@@ -251,7 +251,7 @@ fn the_next_holder_is_told_of_a_death_at_any_step_and_no_other_is() {
     for accesses in 0.. {
         AFTER.set(accesses);
         HAS_DIED.set(false);
-        LOOK.set(true);
+        PROBE.set(true);
         check(
             2,
             lock,
