@@ -102,7 +102,7 @@ pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u3
     })
     .unwrap_or_else(|| {
         Err(E::custom(
-            "it holds a descriptor, and travels only as the argument or result of a process task",
+            "it holds a descriptor, so it travels only as the argument or result of a process task",
         ))
     })
 }
@@ -115,7 +115,7 @@ pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u3
 pub(crate) fn take<E: serde::de::Error>(index: u32) -> Result<OwnedFd, E> {
     with_list(false, |list| list.descriptors.get_mut(index as usize)?.take())
         .flatten()
-        .ok_or_else(|| E::custom("the descriptor that belongs to it has not come along"))
+        .ok_or_else(|| E::custom("its descriptor has not arrived with it"))
 }
 
 fn with_list<T>(packing: bool, f: impl FnOnce(&mut List) -> T) -> Option<T> {

@@ -25,11 +25,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::pauses::Pauses;
 use super::{PipeReader, PipeWriter};
 use crate::config::Reactor;
 use crate::reactor::files::{blocking, query};
-use crate::reactor::{Direction, Source, reactor};
+use crate::reactor::{Backoff, Direction, Source, reactor};
 use crate::sys::io::fifo::{self as kernel, End, Opening, Probe};
 use crate::sys::io::file::{self, flags};
 use crate::sys::io::poll;
@@ -146,7 +145,7 @@ impl Fifo {
         match kernel::other_kind(&place)? {
             None => Ok(Fifo { place, path: path.to_owned() }),
             Some(other) => {
-                let text = format!("{} is {other}, and no FIFO", path.display());
+                let text = format!("{} is {other}, not a FIFO", path.display());
                 Err(io::Error::new(io::ErrorKind::InvalidInput, text))
             }
         }
@@ -235,7 +234,8 @@ impl Fifo {
     pub fn try_open_writer(&self) -> io::Result<PipeWriter> {
         match self.open_now(End::Writer) {
             Err(error) if file::has_no_peer(&error) => {
-                let text = format!("nobody has the FIFO {} open to read", self.path.display());
+                let text =
+                    format!("no process has the FIFO {} open for reading", self.path.display());
                 Err(io::Error::new(io::ErrorKind::WouldBlock, text))
             }
             opened => opened.map(PipeWriter::from),
@@ -267,9 +267,9 @@ impl Fifo {
     }
 
     fn look_for_reader(&self, deadline: Option<Instant>) -> io::Result<OwnedFd> {
-        let mut pauses = Pauses::new(deadline);
+        let mut backoff = Backoff::slow(deadline);
         loop {
-            let paused = pauses.wait();
+            let paused = backoff.wait();
             match self.open_now(End::Writer) {
                 Err(error) if file::has_no_peer(&error) => paused?,
                 done => return done,
@@ -280,7 +280,7 @@ impl Fifo {
     fn look_for_writer(&self, deadline: Option<Instant>) -> io::Result<OwnedFd> {
         let reader = self.open_now(End::Reader)?;
         let probe = Probe::new()?;
-        let mut pauses = Pauses::new(deadline);
+        let mut backoff = Backoff::slow(deadline);
         let mut paused = Ok(());
         loop {
             // A writer may also have come and gone since.
@@ -288,7 +288,7 @@ impl Fifo {
                 return Ok(reader);
             }
             paused?;
-            paused = pauses.wait();
+            paused = backoff.wait();
         }
     }
 }

@@ -26,7 +26,6 @@
 //! | `carry.rs` | descriptors that travel with an encoded value |
 //! | `fingerprint.rs` | fingerprints of types |
 //! | `name.rs` | checks of names |
-//! | `backoff.rs` | pauses between attempts |
 
 pub(crate) mod carry;
 pub mod channel;
@@ -35,7 +34,6 @@ mod fingerprint;
 mod message_queue;
 mod mutex;
 mod name;
-mod pauses;
 mod pipe;
 mod semaphore;
 mod shared;

@@ -14,16 +14,16 @@ pub(super) fn checked(kind: &str, name: &str, most: usize) -> io::Result<(CStrin
     let why = if bare.is_empty() {
         "is empty"
     } else if bare.contains('/') {
-        "has a slash that is not at its front"
+        "contains a slash that does not lead it"
     } else if bare == "." || bare == ".." {
-        "is that of a directory"
+        "is the name of a directory"
     } else if bare.len() > most {
         let text = format!("the name of a {kind} has {} bytes; it may have {most}", bare.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     } else if let Ok(name) = CString::new(bare) {
         return Ok((name, format!("/{bare}")));
     } else {
-        "has a NUL in it"
+        "contains a NUL"
     };
     let text = format!("the name of a {kind}, {name:?}, {why}");
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))

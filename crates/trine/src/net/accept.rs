@@ -10,15 +10,15 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::reactor::{Direction, Source};
+use crate::reactor::{Backoff, Direction, Source};
 use crate::sys::process::descriptors;
-use crate::task::wait;
+use crate::task::Interrupted;
 
-/// First pause; each further one is twice as long.
+/// First pause; it doubles each time.
 const SHORTEST: Duration = Duration::from_millis(5);
 /// Longest pause.
 const LONGEST: Duration = Duration::from_millis(200);
-/// Time without a failure after which the next one is reported again.
+/// Time without a failure after which a failure is reported again.
 const OVER: Duration = Duration::from_secs(10);
 
 /// Calls `accept` as [`Source::retry`] does until it has a connection; pauses while there is no
@@ -31,22 +31,34 @@ pub(super) fn accept<L: AsFd, T>(
     listener: &Source<L>,
     mut accept: impl FnMut(&L) -> io::Result<T>,
 ) -> io::Result<T> {
-    let mut pause = SHORTEST;
+    let mut backoff = Backoff::new(SHORTEST, LONGEST, None);
     loop {
         match listener.retry(Direction::Read, None, &mut accept) {
             Err(error) if descriptors::none_left(&error) => {
-                note(&error);
-                wait::until(Instant::now() + pause)?;
-                pause = LONGEST.min(2 * pause);
+                report(&error);
+                backoff.wait()?;
             }
             done => return done,
         }
     }
 }
 
-/// Reports `error`, unless a similar one was reported shortly before.
+/// Returns the next item of an iterator over connections; it ends once its caller is interrupted.
+pub(super) fn next<S, A>(
+    ended: &mut bool,
+    accept: impl FnOnce() -> io::Result<(S, A)>,
+) -> Option<io::Result<S>> {
+    if *ended {
+        return None;
+    }
+    let accepted = accept();
+    *ended = accepted.as_ref().is_err_and(Interrupted::is_in);
+    if *ended { None } else { Some(accepted.map(|(stream, _)| stream)) }
+}
+
+/// Reports `error`, unless a similar error was reported shortly before.
 #[cold]
-fn note(error: &io::Error) {
+fn report(error: &io::Error) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
     if last.is_some_and(|last| last.elapsed() < OVER) {
@@ -55,7 +67,7 @@ fn note(error: &io::Error) {
     // `eprintln!` would panic where standard error is not writable.
     let _ = writeln!(
         io::stderr(),
-        "trine: no connection can be accepted: {error}; accepting pauses and goes on when one can. {}",
+        "trine: no connection can be accepted: {error}; accepting pauses and is retried. {}",
         descriptors::remedy(error)
     );
 }

@@ -26,10 +26,7 @@ impl From<net::TcpListener> for TcpListener {
 impl From<net::TcpStream> for TcpStream {
     /// Keeps the timeouts.
     fn from(stream: net::TcpStream) -> TcpStream {
-        let timeouts = Timeouts::of(
-            stream.read_timeout().ok().flatten(),
-            stream.write_timeout().ok().flatten(),
-        );
+        let timeouts = Timeouts::from_std(stream.read_timeout(), stream.write_timeout());
         TcpStream { source: source(stream), timeouts }
     }
 }
@@ -37,10 +34,7 @@ impl From<net::TcpStream> for TcpStream {
 impl From<net::UdpSocket> for UdpSocket {
     /// Keeps the timeouts.
     fn from(socket: net::UdpSocket) -> UdpSocket {
-        let timeouts = Timeouts::of(
-            socket.read_timeout().ok().flatten(),
-            socket.write_timeout().ok().flatten(),
-        );
+        let timeouts = Timeouts::from_std(socket.read_timeout(), socket.write_timeout());
         UdpSocket { source: source(socket), timeouts }
     }
 }

@@ -14,7 +14,7 @@
 //! let server = coroutine::spawn(move || {
 //!     for stream in listener.incoming() {
 //!         let Ok(stream) = stream else { return };
-//!         // One coroutine for each connection; nobody waits for its end.
+//!         // One coroutine for each connection, which runs on detached.
 //!         drop(coroutine::spawn(move || std::io::copy(&mut &stream, &mut &stream)));
 //!     }
 //! });

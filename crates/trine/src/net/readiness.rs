@@ -46,8 +46,8 @@ use crate::task::park;
 /// ```
 pub struct Readiness<T: AsFd> {
     source: Source<T>,
-    readers: Arc<Crowd>,
-    writers: Arc<Crowd>,
+    readers: Arc<Waiters>,
+    writers: Arc<Waiters>,
 }
 
 impl<T: AsFd> Readiness<T> {
@@ -225,12 +225,12 @@ impl<T: AsFd> Readiness<T> {
         self.ready(Direction::Write, &self.writers).await
     }
 
-    async fn ready(&self, direction: Direction, crowd: &Arc<Crowd>) -> io::Result<()> {
-        let mut place = Place { crowd, number: None };
+    async fn ready(&self, direction: Direction, waiters: &Arc<Waiters>) -> io::Result<()> {
+        let mut entry = Entry { waiters, number: None };
         // One waker stands for all waiters.
-        let all = Waker::from(Arc::clone(crowd));
+        let all = Waker::from(Arc::clone(waiters));
         poll_fn(|cx| {
-            place.take(cx.waker());
+            entry.register(cx.waker());
             self.source.poll_ready(direction, &mut Context::from_waker(&all))
         })
         .await
@@ -251,7 +251,7 @@ impl<T: AsFd> AsFd for Readiness<T> {
 
 /// The futures that wait for one direction. A source has one waker for each direction.
 #[derive(Debug, Default)]
-struct Crowd {
+struct Waiters {
     waiting: Mutex<Waiting>,
 }
 
@@ -261,13 +261,13 @@ struct Waiting {
     futures_so_far: u64,
 }
 
-impl Crowd {
+impl Waiters {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Wake for Crowd {
+impl Wake for Waiters {
     fn wake(self: Arc<Self>) {
         let wakers = mem::take(&mut self.waiting().wakers);
         // A waker may run arbitrary code, so it runs outside the lock.
@@ -276,14 +276,14 @@ impl Wake for Crowd {
 }
 
 /// A future's entry among the waiters. Dropping it removes the entry.
-struct Place<'a> {
-    crowd: &'a Crowd,
+struct Entry<'a> {
+    waiters: &'a Waiters,
     number: Option<u64>,
 }
 
-impl Place<'_> {
-    fn take(&mut self, waker: &Waker) {
-        let mut waiting = self.crowd.waiting();
+impl Entry<'_> {
+    fn register(&mut self, waker: &Waker) {
+        let mut waiting = self.waiters.waiting();
         let number = *self.number.get_or_insert_with(|| {
             waiting.futures_so_far += 1;
             waiting.futures_so_far
@@ -301,9 +301,9 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.crowd.waiting();
+        let mut waiting = self.waiters.waiting();
         let at = waiting.wakers.iter().position(|(own, _)| Some(*own) == self.number);
         let left = at.map(|at| waiting.wakers.swap_remove(at));
         drop(waiting);

@@ -4,11 +4,10 @@ use std::io;
 use std::iter::FusedIterator;
 use std::net::{self, SocketAddr};
 
-use super::accept::accept;
+use super::accept;
 use super::{TcpStream, ToSocketAddrs};
 use crate::reactor::Source;
 use crate::sys;
-use crate::task::Interrupted;
 
 /// A TCP socket that listens for connections: the counterpart of [`std::net::TcpListener`].
 ///
@@ -66,7 +65,8 @@ impl TcpListener {
     /// Fails when the caller is interrupted, and with `InvalidInput` if the listener was made of
     /// another kind of descriptor.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (socket, from) = accept(&self.source, |listener| sys::io::net::accept(listener))?;
+        let (socket, from) =
+            accept::accept(&self.source, |listener| sys::io::net::accept(listener))?;
         let source = Source::of_nonblocking(net::TcpStream::from(socket));
         Ok((TcpStream::new(source), from))
     }
@@ -137,12 +137,7 @@ impl Iterator for Incoming<'_> {
     type Item = io::Result<TcpStream>;
 
     fn next(&mut self) -> Option<io::Result<TcpStream>> {
-        if self.ended {
-            return None;
-        }
-        let accepted = self.listener.accept();
-        self.ended = accepted.as_ref().is_err_and(Interrupted::is_in);
-        if self.ended { None } else { Some(accepted.map(|(stream, _)| stream)) }
+        accept::next(&mut self.ended, || self.listener.accept())
     }
 }
 

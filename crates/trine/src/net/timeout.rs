@@ -14,13 +14,20 @@ pub(super) struct Timeouts {
 
 impl Clone for Timeouts {
     fn clone(&self) -> Timeouts {
-        Timeouts::of(self.read.get(), self.write.get())
+        Timeouts::new(self.read.get(), self.write.get())
     }
 }
 
 impl Timeouts {
-    /// Takes the timeouts of a socket of std; zero means none.
-    pub(super) fn of(read: Option<Duration>, write: Option<Duration>) -> Timeouts {
+    /// Takes the timeouts of a socket of std; a descriptor of another kind has none.
+    pub(super) fn from_std(
+        read: io::Result<Option<Duration>>,
+        write: io::Result<Option<Duration>>,
+    ) -> Timeouts {
+        Timeouts::new(read.ok().flatten(), write.ok().flatten())
+    }
+
+    fn new(read: Option<Duration>, write: Option<Duration>) -> Timeouts {
         let timeout = |limit| Timeout(AtomicU64::new(nanoseconds(limit)));
         Timeouts { read: timeout(read), write: timeout(write) }
     }

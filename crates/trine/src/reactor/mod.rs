@@ -25,6 +25,7 @@
 //! | `source.rs` | a descriptor, and the calls on it |
 //! | `registration.rs` | the known readiness of a descriptor in an epoll, and its waiters |
 //! | `backend.rs` | the choice of the back end |
+//! | `backoff.rs` | pauses between attempts, for changes that the kernel does not report |
 //! | `operation.rs` | operations of a ring, made by the coroutine that waits for them |
 //! | `in_flight.rs` | an operation whose completions are outstanding |
 //! | `local.rs` | the reactor of a carrier |
@@ -42,6 +43,7 @@
 //! - **A wait leaves nothing behind**, whether it ends well, times out, or is interrupted.
 
 mod backend;
+mod backoff;
 pub(crate) mod blocking;
 mod budget;
 pub(crate) mod files;
@@ -53,6 +55,7 @@ mod registration;
 mod source;
 
 pub use backend::{ReactorInUse, reactor};
+pub(crate) use backoff::Backoff;
 pub(crate) use local::Local;
 pub(crate) use registration::Direction;
 pub(crate) use source::Source;

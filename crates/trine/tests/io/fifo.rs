@@ -276,10 +276,10 @@ fn what_is_no_fifo_is_said_and_not_touched() {
         std::fs::write(&name.0, "precious").unwrap();
         let before = std::fs::metadata(&name.0).unwrap();
         let refused = [
-            (Fifo::open(&name.0), "is a regular file, and no FIFO"),
-            (Fifo::create(&name.0, 0o600), "is a regular file, and no FIFO"),
-            (Fifo::open("/tmp"), "/tmp is a directory, and no FIFO"),
-            (Fifo::open("/dev/null"), "/dev/null is a device, and no FIFO"),
+            (Fifo::open(&name.0), "is a regular file, not a FIFO"),
+            (Fifo::create(&name.0, 0o600), "is a regular file, not a FIFO"),
+            (Fifo::open("/tmp"), "/tmp is a directory, not a FIFO"),
+            (Fifo::open("/dev/null"), "/dev/null is a device, not a FIFO"),
         ];
         for (refused, why) in refused {
             let (kind, text) = kind_and_text(refused);

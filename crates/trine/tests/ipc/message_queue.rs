@@ -246,7 +246,7 @@ fn openings_that_cannot_be_say_why() {
     assert!(kind_and_text(queue.try_send(&[0; 17], 0)).1.contains("17 bytes"));
     let (kind, text) = kind_and_text(queue.send(b"x", MessageQueue::MAX_PRIORITY + 1));
     assert_eq!(kind, ErrorKind::InvalidInput);
-    assert_eq!(text, "32768 is no priority of a message: the highest is 32767");
+    assert_eq!(text, "32768 is not a valid priority: the highest is 32767");
     let (kind, text) = kind_and_text(queue.receive_into(&mut [0; 15]));
     assert!(kind == ErrorKind::InvalidInput && text.contains("buffer of 15 bytes"), "{text}");
 

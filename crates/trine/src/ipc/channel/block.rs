@@ -11,7 +11,7 @@ use super::layout::{MAX_ATTACHED, NEXT_BLOCK, Position, State, Word, laps_ahead}
 use super::ring::{Ring, Side};
 use crate::sys::atomic::AtomicU64;
 
-/// Nobody uses the block. This is the whole word; the constants below are its two lowest bits.
+/// The block is free. This is the whole word; the constants below are its two lowest bits.
 const FREE: u64 = 0;
 /// A process uses the block. The word also holds its attachment and its number. Attachments are
 /// unique, so a block of a dead process is never mistaken for one of a living process with the same
@@ -72,7 +72,7 @@ impl Ring {
         self.block_word(block).compare_exchange(word, self.held(), AcqRel, Relaxed).is_ok()
     }
 
-    /// Returns true if nobody will free the block: its owner is dead, or its message was passed
+    /// Returns true if no process will free the block: its owner is dead, or its message was passed
     /// over.
     #[cold]
     fn is_abandoned(&self, word: u64) -> bool {

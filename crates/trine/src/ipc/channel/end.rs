@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   memory   sealed; the messages
-//!   peers    an end of a socket pair: the senders of all processes hold the one end, the receivers
-//!            the other. When the last holder closes it or dies, the kernel notifies the other side
+//!   peers    an end of a socket pair: all senders, in any process, hold the one end, all
+//!            receivers the other. When the last of them is closed, also by a death, the kernel
+//!            notifies the other side
 //!   bell     a pipe that wakes coroutines, which do not sleep on a word of the memory. Each end has
 //!            its own open file description: on a shared one, a peer could make writes block
 //! ```

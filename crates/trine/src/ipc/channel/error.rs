@@ -124,7 +124,7 @@ impl RecvError {
         &self.reason
     }
 
-    /// Returns true if a `try_recv` found no message, but one may come later.
+    /// Returns true if a `try_recv` found no message, which may come later.
     pub fn is_empty(&self) -> bool {
         self.reason == Reason::Empty
     }

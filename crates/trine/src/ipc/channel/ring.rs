@@ -76,7 +76,7 @@ pub(super) enum Found<T> {
     Claimed(T),
     /// No message, or no room. A wake-up reports when that changes.
     Nothing,
-    /// Another process is in the middle of a step, of the claim if one is given: look again soon.
+    /// Another process is in the middle of a step, possibly in this claim: look again soon.
     Busy(Option<Unfinished>),
     /// The memory is corrupted, which another process must have done.
     Broken,

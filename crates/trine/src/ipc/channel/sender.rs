@@ -171,22 +171,22 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// How many messages lie in the channel, at this moment.
+    /// Returns the current number of messages in the channel.
     pub fn len(&self) -> usize {
         self.end.ring.len()
     }
 
-    /// Whether there is no message in the channel, at this moment.
+    /// Returns true if there is no message in the channel now.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many messages have room.
+    /// Returns the number of messages that the channel has room for.
     pub fn capacity(&self) -> usize {
         self.end.ring.layout.capacity
     }
 
-    /// Most bytes of an encoded message.
+    /// Returns the size limit of an encoded message in bytes.
     pub fn max_message_bytes(&self) -> usize {
         self.end.ring.layout.max_message
     }

@@ -38,7 +38,7 @@ use crate::sys::io::message_queue::{self as kernel, How, PRIORITIES, Room};
 /// queue.send(b"urgent", 9)?;
 ///
 /// let mut received = task.join()??;
-/// received.sort(); // who comes in between takes them in turn
+/// received.sort(); // the task may have received the first message before the second was sent
 /// assert_eq!(received, [(b"first".to_vec(), 0), (b"urgent".to_vec(), 9)]);
 /// MessageQueue::unlink(&name)?;
 /// # Ok(())
@@ -285,7 +285,7 @@ impl MessageQueue {
         let (name, most) = (&self.name, self.room.message_size);
         if priority > MessageQueue::MAX_PRIORITY {
             let text = format!(
-                "{priority} is no priority of a message: the highest is {}",
+                "{priority} is not a valid priority: the highest is {}",
                 Self::MAX_PRIORITY
             );
             return io::Error::new(io::ErrorKind::InvalidInput, text);
@@ -293,8 +293,8 @@ impl MessageQueue {
         if kernel::is_too_long(&error) {
             let len = message.len();
             let text = format!(
-                "a message of {len} bytes is too long for the message queue {name}, which was created for \
-                 messages of at most {most}"
+                "a message of {len} bytes is too long for the message queue {name}, which was \
+                 created for messages of at most {most}"
             );
             return io::Error::new(io::ErrorKind::InvalidInput, text);
         }
@@ -306,8 +306,8 @@ impl MessageQueue {
         if kernel::is_too_long(&error) {
             let (name, most) = (&self.name, self.room.message_size);
             let text = format!(
-                "a buffer of {len} bytes is too short for the message queue {name}, whose messages may \
-                 have {most}"
+                "a buffer of {len} bytes is too short for the message queue {name}, whose \
+                 messages may have {most}"
             );
             return io::Error::new(io::ErrorKind::InvalidInput, text);
         }

@@ -15,8 +15,8 @@
 //! *bell*, a pipe into which the holder writes when it releases the lock. Coroutines wait for it in
 //! their reactor.
 //!
-//! After [`PROBE_INTERVAL`] a waiter looks again by itself, at the word and at its owner. That is how it
-//! notices a death. It also bounds the cost of a lost wake-up, which happens when the woken process
+//! After [`PROBE_INTERVAL`] a waiter looks again by itself, at the word and at its owner. That is
+//! how it notices a death. It also bounds the cost of a lost wake-up, which happens when the woken process
 //! dies, or when hostile processes read or fill the bell.
 
 use std::io;

@@ -132,7 +132,7 @@ impl<T> Mutex<T> {
     ///
     /// let seats = Mutex::new([0_u32; 8])?;
     /// let mut guard = seats.lock().unwrap_or_else(|died| {
-    ///     // Whoever has died may have been in the middle of something.
+    ///     // The dead holder may have been in the middle of a change.
     ///     let mut guard = died.recover();
     ///     guard.set([0; 8]);
     ///     guard
@@ -192,7 +192,8 @@ impl<T> Mutex<T> {
     /// let mutex = trine::ipc::Mutex::new(0_u8)?;
     /// let same = mutex.clone();
     /// let guard = mutex.lock().unwrap();
-    /// let task = trine::coroutine::spawn(move || same.lock_timeout(Duration::from_millis(1)).is_none());
+    /// let limit = Duration::from_millis(1);
+    /// let task = trine::coroutine::spawn(move || same.lock_timeout(limit).is_none());
     /// assert!(task.join().unwrap());
     /// # drop(guard);
     /// # Ok::<(), trine::ipc::SharedError>(())
@@ -219,7 +220,8 @@ impl<T> Mutex<T> {
     fn checked(&self) -> &Attachment {
         assert!(
             !self.attachment.was_inherited(),
-            "this mutex belongs to the process that this one was forked off; make one of its descriptors"
+            "this mutex belongs to the process that this one was forked off; make a mutex of its \
+             descriptors"
         );
         &self.attachment
     }

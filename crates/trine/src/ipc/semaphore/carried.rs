@@ -20,7 +20,7 @@ impl Serialize for Semaphore {
                 serializer.serialize_u32(carry::put::<S::Error>(descriptor.as_fd())?)
             }
             Origin::Named(name) => Err(S::Error::custom(format!(
-                "the semaphore {name} is opened by its name where it is wanted: send the name"
+                "the semaphore {name} has a name: send the name, and open the semaphore there"
             ))),
         }
     }

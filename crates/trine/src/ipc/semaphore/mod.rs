@@ -17,9 +17,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::watch::Watching;
+use self::watch::Registration;
 use super::name;
-use super::pauses::Pauses;
+use crate::reactor::Backoff;
 use crate::sys::semaphore::{self as kernel, LONGEST_NAME, Memory};
 use crate::task::{park, wait};
 use state::Sleeper;
@@ -87,7 +87,7 @@ fn checked(name: &str) -> io::Result<(CString, String)> {
 fn check(permits: u32) -> io::Result<()> {
     if permits > Semaphore::MAX_PERMITS {
         let most = Semaphore::MAX_PERMITS;
-        let text = format!("a semaphore has at most {most} permits, and not {permits}");
+        let text = format!("a semaphore has at most {most} permits, not {permits}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     Ok(())
@@ -95,7 +95,7 @@ fn check(permits: u32) -> io::Result<()> {
 
 impl Semaphore {
     /// The largest number of free permits: 2³¹ - 1.
-    pub const MAX_PERMITS: u32 = state::MOST;
+    pub const MAX_PERMITS: u32 = state::MAX_PERMITS;
 
     /// Creates an unnamed semaphore with `permits` free permits. Its memory is freed when the last
     /// process has dropped it.
@@ -297,15 +297,15 @@ impl Semaphore {
         // Dropped in reverse order: a waiter passes a wake-up on only after it has left the
         // watcher.
         let mut sleeper = Sleeper::new(&self.memory);
-        let mut watching = Watching::new(&self.memory);
-        let mut pauses = Pauses::new(deadline);
+        let mut registration = Registration::new(&self.memory);
+        let mut backoff = Backoff::slow(deadline);
         loop {
             let waited = if park::is_plain_thread() {
                 wait::for_word(self.memory.futex(), 0, deadline).map_err(io::Error::from)
-            } else if watching.arm() {
+            } else if registration.arm() {
                 wait::for_wake(deadline).map_err(io::Error::from)
             } else {
-                pauses.wait()
+                backoff.wait()
             };
             // Also after an interrupted wait: a permit that has come is not left.
             if sleeper.take() {
@@ -333,12 +333,13 @@ impl Semaphore {
     /// Fails with `InvalidInput` if more than [`MAX_PERMITS`](Self::MAX_PERMITS) would be free;
     /// none was returned then.
     pub fn release(&self, n: u32) -> io::Result<()> {
-        if state::give(&self.memory, n) {
+        if state::release(&self.memory, n) {
             return Ok(());
         }
         let (there, most) = (self.available(), Semaphore::MAX_PERMITS);
-        let text =
-            format!("a semaphore with {there} free permits takes no {n} more: {most} is the most");
+        let text = format!(
+            "a semaphore with {there} free permits cannot take {n} more: {most} is the most"
+        );
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 
@@ -381,7 +382,7 @@ impl SemaphorePermit<'_> {
 impl Drop for SemaphorePermit<'_> {
     fn drop(&mut self) {
         // Fails if others have released permits that they had not taken, so that there is no room.
-        state::give(&self.semaphore.memory, 1);
+        state::release(&self.semaphore.memory, 1);
     }
 }
 

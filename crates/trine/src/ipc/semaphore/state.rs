@@ -2,12 +2,12 @@
 //! (`nptl/sem_waitcommon.c`).
 //!
 //! ```text
-//!   word:  │ sleepers, or about to be │ permits │
+//!   word:  │ sleepers, asleep or about to be │ permits │
 //!
 //!   take        permits − 1                   if there is one
 //!   wait        sleepers + 1, then sleep while permits = 0
 //!   take last   permits − 1, sleepers − 1     in one step
-//!   give        permits + n; if there are sleepers, wake n
+//!   release     permits + n; if there are sleepers, wake n
 //! ```
 //!
 //! Both counts are in one word. So a releaser that sees no sleeper comes before any process that
@@ -24,7 +24,7 @@ use crate::sys::futex;
 use crate::sys::semaphore::Memory;
 
 /// Limit of the permits of a semaphore (`SEM_VALUE_MAX`).
-pub(super) const MOST: u32 = i32::MAX.cast_unsigned();
+pub(super) const MAX_PERMITS: u32 = i32::MAX.cast_unsigned();
 
 const SLEEPER: u64 = 1 << 32;
 
@@ -53,9 +53,9 @@ pub(super) fn try_take(memory: &Memory) -> bool {
 }
 
 /// Returns `n` permits; false if the sum would exceed [`MAX_PERMITS`].
-pub(super) fn give(memory: &Memory, n: u32) -> bool {
+pub(super) fn release(memory: &Memory, n: u32) -> bool {
     let given = memory.word().try_update(Release, Relaxed, |now| {
-        let sum = permits(now).checked_add(n).filter(|sum| *sum <= MOST)?;
+        let sum = permits(now).checked_add(n).filter(|sum| *sum <= MAX_PERMITS)?;
         Some(now - u64::from(permits(now)) + u64::from(sum))
     });
     if let Ok(before) = given

@@ -5,10 +5,11 @@
 //! permit:
 //!
 //! ```text
-//!   waiter ── arm, kick ──► table of words ──► thread: looks at each word, wakes waiters, sleeps on the others
-//!     ▲                                          ▲                    │
-//!     │                              a post in another process        │
-//!     └──────────────────── waker ─────────────────────────────────────┘
+//!   waiter ── arm, notify ──► table of words ──► thread: looks at each word, wakes waiters,
+//!     ▲                                          ▲         sleeps on the other words
+//!     │                                          │                       │
+//!     │                              a post in another process           │
+//!     └──────────────────────────── waker ───────────────────────────────┘
 //! ```
 //!
 //! One thread watches up to 127 words; further words get further threads. A thread without words
@@ -40,7 +41,7 @@ use crate::sys::semaphore::Memory;
 use crate::task::park;
 
 /// Time after which a thread that watches nothing ends.
-const PATIENCE: Duration = Duration::from_secs(10);
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
 static WATCHERS: Mutex<Vec<&'static Watcher>> = Mutex::new(Vec::new());
 
@@ -74,7 +75,7 @@ struct Waiter {
 }
 
 /// A waiter's entry in a table. Dropping it removes the entry.
-pub(super) struct Watching<'a> {
+pub(super) struct Registration<'a> {
     memory: &'a Arc<Memory>,
     place: Option<(&'static Watcher, u64)>,
 }
@@ -83,9 +84,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<'a> Watching<'a> {
-    pub(super) fn new(memory: &'a Arc<Memory>) -> Watching<'a> {
-        Watching { memory, place: None }
+impl<'a> Registration<'a> {
+    pub(super) fn new(memory: &'a Arc<Memory>) -> Registration<'a> {
+        Registration { memory, place: None }
     }
 
     /// Arranges that the caller is woken for a permit that no other waiter was woken for, at once
@@ -103,7 +104,7 @@ impl<'a> Watching<'a> {
     }
 }
 
-impl Drop for Watching<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         if let Some((watcher, number)) = self.place {
             watcher.leave(self.memory, number);
@@ -133,13 +134,13 @@ impl Table {
 
 impl Watcher {
     /// Makes the thread look at its table again.
-    fn kick(&self) {
+    fn notify(&self) {
         self.changes.fetch_add(1, Release);
         futex::wake_one(&self.changes);
     }
 
     /// Returns `None` if the table is full, and `Some(None)` if it has no thread.
-    #[allow(clippy::option_option, reason = "two questions")]
+    #[allow(clippy::option_option, reason = "the table's room, and its thread")]
     fn enter(
         &'static self,
         memory: &Arc<Memory>,
@@ -168,7 +169,7 @@ impl Watcher {
             }
         }
         drop(table);
-        self.kick();
+        self.notify();
         Some(Some(number))
     }
 
@@ -181,7 +182,7 @@ impl Watcher {
         // A waiter that was still armed needs no look, unless there was a permit; another task has
         // taken that since.
         if before.is_none() {
-            self.kick();
+            self.notify();
         }
     }
 
@@ -197,7 +198,7 @@ impl Watcher {
         drop(table);
         // A waiter that was woken and was alone leaves nothing to look at.
         if others || left.waker.is_some() {
-            self.kick();
+            self.notify();
         }
         drop((left, gone));
     }
@@ -238,8 +239,8 @@ impl Watcher {
             unused.iter().for_each(|memory| state::pass_on(memory));
             wakers.into_iter().for_each(park::wake);
             let words = watched.iter().map(|(memory, permits)| (memory.futex(), *permits));
-            let patience = idle.then_some(PATIENCE);
-            if futex::wait_any((&self.changes, changes), words, patience).is_err() {
+            let limit = idle.then_some(IDLE_LIMIT);
+            if futex::wait_any((&self.changes, changes), words, limit).is_err() {
                 // Fails for lack of memory only; an inaccessible word would have killed the process
                 // before.
                 thread::sleep(Duration::from_millis(1));

@@ -44,7 +44,7 @@ pub unsafe trait Sealed: Sync + 'static {
     ///
     /// `base` is aligned to 4096 bytes. `len` bytes are accessible there for `'a`, and
     /// [`check`](Sealed::check) has accepted their number.
-    unsafe fn at<'a>(base: NonNull<u8>, len: usize) -> &'a Self;
+    unsafe fn from_memory<'a>(base: NonNull<u8>, len: usize) -> &'a Self;
 
     /// Returns true if memory of that many bytes holds such a value.
     fn check(bytes: usize) -> bool;
@@ -84,7 +84,7 @@ unsafe impl<A: Atom, const N: usize> Atom for [A; N] {}
 unsafe impl<A: Atom> Sealed for A {
     const ELEMENT: usize = size_of::<A>();
 
-    unsafe fn at<'a>(base: NonNull<u8>, _: usize) -> &'a A {
+    unsafe fn from_memory<'a>(base: NonNull<u8>, _: usize) -> &'a A {
         // SAFETY: the caller guarantees the bytes for `'a`, and the alignment (no atomic number
         // needs more than 8).
         unsafe { base.cast().as_ref() }
@@ -99,7 +99,7 @@ unsafe impl<A: Atom> Sealed for A {
 unsafe impl<A: Atom> Sealed for [A] {
     const ELEMENT: usize = size_of::<A>();
 
-    unsafe fn at<'a>(base: NonNull<u8>, len: usize) -> &'a [A] {
+    unsafe fn from_memory<'a>(base: NonNull<u8>, len: usize) -> &'a [A] {
         // SAFETY: as above; the division rounds down, so the slice never exceeds `len` bytes.
         unsafe { slice::from_raw_parts(base.cast().as_ptr(), len / size_of::<A>()) }
     }
@@ -147,7 +147,7 @@ impl<T: Atomics> SharedMut<T> {
     ///
     /// Fails as [`Shared::build`](super::Shared::build) does.
     pub fn zero() -> Result<SharedMut<T>, SharedError> {
-        SharedMut::of_bytes(T::ELEMENT)
+        SharedMut::with_bytes(T::ELEMENT)
     }
 }
 
@@ -161,12 +161,12 @@ where
     ///
     /// Fails as [`Shared::build`](super::Shared::build) does.
     pub fn zeroed(len: usize) -> Result<SharedMut<[A]>, SharedError> {
-        SharedMut::of_bytes(content::size_of_elements::<A>(len)?)
+        SharedMut::with_bytes(content::size_of_elements::<A>(len)?)
     }
 }
 
 impl<T: ?Sized + Atomics> SharedMut<T> {
-    fn of_bytes(bytes: usize) -> Result<SharedMut<T>, SharedError> {
+    fn with_bytes(bytes: usize) -> Result<SharedMut<T>, SharedError> {
         const { assert!(T::ELEMENT > 0, "an array of length 0 has nothing to share") };
         let made = Draft::new(bytes).and_then(Draft::open);
         let memory = Arc::new(made.map_err(SharedError::of_new(bytes))?);
@@ -181,7 +181,7 @@ impl<T: ?Sized + Atomics> Deref for SharedMut<T> {
     fn deref(&self) -> &T {
         // SAFETY: the mapping is page-aligned, lives as long as `self.memory`, and neither moves
         // nor shrinks. Its size was checked when it was made or attached.
-        unsafe { T::at(self.memory.base(), self.memory.len()) }
+        unsafe { T::from_memory(self.memory.base(), self.memory.len()) }
     }
 }
 

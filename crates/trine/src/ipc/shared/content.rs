@@ -17,7 +17,7 @@ pub trait Sealed {
     type Element: Pod;
 
     /// Views bytes as a value. [`check`](Sealed::check) has accepted their number.
-    fn of(bytes: &[u8]) -> &Self;
+    fn from_bytes(bytes: &[u8]) -> &Self;
 
     /// Checks that memory of that many bytes holds such a value.
     ///
@@ -30,7 +30,7 @@ pub trait Sealed {
 impl<T: Pod> Sealed for T {
     type Element = T;
 
-    fn of(bytes: &[u8]) -> &T {
+    fn from_bytes(bytes: &[u8]) -> &T {
         bytemuck::from_bytes(bytes)
     }
 
@@ -42,7 +42,7 @@ impl<T: Pod> Sealed for T {
 impl<T: Pod> Sealed for [T] {
     type Element = T;
 
-    fn of(bytes: &[u8]) -> &[T] {
+    fn from_bytes(bytes: &[u8]) -> &[T] {
         bytemuck::cast_slice(bytes)
     }
 

@@ -65,14 +65,14 @@ impl SharedError {
     fn remedy(error: &io::Error) -> &'static str {
         match error.kind() {
             io::ErrorKind::FileTooLarge => {
-                "; it is a file without a name, of at most the size that `ulimit -f` says"
+                "; it is a file without a name, which `ulimit -f` limits"
             }
             io::ErrorKind::OutOfMemory | io::ErrorKind::StorageFull => {
-                "; its pages are allocated at once: free memory, or look at the memory limit of the control \
-                 group, `ulimit -v`, vm.overcommit_memory and vm.max_map_count"
+                "; its pages are allocated at once: free memory, or check the memory limit of the \
+                 control group, `ulimit -v`, vm.overcommit_memory and vm.max_map_count"
             }
             io::ErrorKind::ResourceBusy => {
-                "; some of its pages are still written to, by the kernel or a forked process"
+                "; the kernel or a forked process still writes to some of its pages"
             }
             _ => "",
         }
@@ -108,19 +108,19 @@ impl fmt::Display for SharedError {
                 f.write_str(&limits::explain_missing("use of the shared memory", error))
             }
             SharedError::NotMemory => f.write_str(
-                "the descriptor is not that of shared memory: it has to be one of memfd_create, of \
+                "the descriptor is not one of shared memory: it must come from memfd_create, with \
                  ordinary pages",
             ),
             SharedError::NotSealed { missing } => write!(
                 f,
-                "the memory lacks {missing}, so that others could change it meanwhile; whoever makes it adds its seals \
-                 (fcntl F_ADD_SEALS) before it is sent"
+                "the memory lacks {missing}, so other processes could change it; its creator must \
+                 add its seals (fcntl F_ADD_SEALS) before sending it"
             ),
             SharedError::Size { expected, found } => {
                 write!(f, "the memory has {found} bytes, which does not fit a type of {expected}")
             }
             SharedError::NotPipe => {
-                f.write_str("the second descriptor of a shared mutex has to be that of its pipe")
+                f.write_str("the second descriptor of a shared mutex must be that of its pipe")
             }
             SharedError::Content => {
                 f.write_str("the memory was made for another type, or by another version of it")

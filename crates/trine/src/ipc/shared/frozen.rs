@@ -189,7 +189,7 @@ impl<T: ?Sized + Content> Deref for Shared<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        T::of(self.memory.bytes())
+        T::from_bytes(self.memory.bytes())
     }
 }
 

@@ -14,31 +14,35 @@ use crate::ipc::fingerprint::fingerprint;
 /// The encoded form.
 #[derive(Serialize, Deserialize)]
 struct Encoded {
-    place: u32,
+    index: u32,
     bytes: u64,
-    of: u64,
+    fingerprint: u64,
 }
 
 fn encode<S: Serializer>(
     serializer: S,
     memory: impl AsFd,
     bytes: usize,
-    of: u64,
+    fingerprint: u64,
 ) -> Result<S::Ok, S::Error> {
-    let place = carry::put(memory.as_fd())?;
-    Encoded { place, bytes: bytes as u64, of }.serialize(serializer)
+    let index = carry::put(memory.as_fd())?;
+    Encoded { index, bytes: bytes as u64, fingerprint }.serialize(serializer)
 }
 
 /// Attaches to the memory. It must have the type `fingerprint` and the encoded size, and be as its
 /// type demands.
-fn decode<'de, D, M>(deserializer: D, of: u64, size: impl Fn(&M) -> usize) -> Result<M, D::Error>
+fn decode<'de, D, M>(
+    deserializer: D,
+    fingerprint: u64,
+    size: impl Fn(&M) -> usize,
+) -> Result<M, D::Error>
 where
     D: Deserializer<'de>,
     M: TryFrom<OwnedFd, Error = SharedError>,
 {
     let encoded = Encoded::deserialize(deserializer)?;
-    let descriptor = carry::take(encoded.place)?;
-    if encoded.of != of {
+    let descriptor = carry::take(encoded.index)?;
+    if encoded.fingerprint != fingerprint {
         return Err(D::Error::custom(SharedError::Content));
     }
     let memory = M::try_from(descriptor).map_err(D::Error::custom)?;
@@ -46,7 +50,7 @@ where
     match encoded.bytes == found as u64 {
         true => Ok(memory),
         false => Err(D::Error::custom(format!(
-            "the memory has {found} bytes, and should have {}",
+            "the memory has {found} bytes instead of {}",
             encoded.bytes
         ))),
     }
@@ -54,15 +58,15 @@ where
 
 impl<T: ?Sized + Content> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let of = fingerprint::<T>(size_of::<T::Element>());
-        encode(serializer, self, self.memory.bytes().len(), of)
+        let fingerprint = fingerprint::<T>(size_of::<T::Element>());
+        encode(serializer, self, self.memory.bytes().len(), fingerprint)
     }
 }
 
 impl<'de, T: ?Sized + Content> Deserialize<'de> for Shared<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shared<T>, D::Error> {
-        let of = fingerprint::<T>(size_of::<<T as Sealed>::Element>());
-        decode(deserializer, of, |it: &Shared<T>| it.memory.bytes().len())
+        let fingerprint = fingerprint::<T>(size_of::<<T as Sealed>::Element>());
+        decode(deserializer, fingerprint, |it: &Shared<T>| it.memory.bytes().len())
     }
 }
 
@@ -74,8 +78,8 @@ impl<T: ?Sized + Atomics> Serialize for SharedMut<T> {
 
 impl<'de, T: ?Sized + Atomics> Deserialize<'de> for SharedMut<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SharedMut<T>, D::Error> {
-        let of = fingerprint::<T>(T::ELEMENT);
-        decode(deserializer, of, |it: &SharedMut<T>| it.memory.len())
+        let fingerprint = fingerprint::<T>(T::ELEMENT);
+        decode(deserializer, fingerprint, |it: &SharedMut<T>| it.memory.len())
     }
 }
 
@@ -123,9 +127,9 @@ mod tests {
         assert!(crossed::<_, Shared<[i32]>>(&numbers).is_err());
         assert!(crossed::<_, Shared<u64>>(&numbers).is_err());
         assert!(crossed::<_, SharedMut<[AtomicU64]>>(&numbers).is_err());
-        let of = fingerprint::<[u32]>(4);
+        let fingerprint = fingerprint::<[u32]>(4);
         let forged = |bytes, descriptor: &dyn Fn() -> OwnedFd| {
-            let bytes = postcard::to_allocvec(&Encoded { place: 0, bytes, of }).unwrap();
+            let bytes = postcard::to_allocvec(&Encoded { index: 0, bytes, fingerprint }).unwrap();
             carry::unpacking(vec![descriptor()], || postcard::from_bytes::<Shared<[u32]>>(&bytes))
         };
         let own = || numbers.as_fd().try_clone_to_owned().unwrap();

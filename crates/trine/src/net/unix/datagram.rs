@@ -145,8 +145,8 @@ impl UnixDatagram {
     ///
     /// Fails as [`recv`](Self::recv) does.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let nobody = || Ok((0, SocketAddr::from_pathname("")?));
-        self.receive(|socket| socket.recv_from(buffer), nobody)
+        let end = || Ok((0, SocketAddr::from_pathname("")?));
+        self.receive(|socket| socket.recv_from(buffer), end)
     }
 
     /// Waits until `attempt` receives a message; returns `end` if receiving was shut down.
@@ -283,18 +283,12 @@ impl AsRawFd for UnixDatagram {
     }
 }
 
-/// Reads the timeouts of a socket of std; a descriptor of another kind has none.
-fn timeouts(socket: &net::UnixDatagram) -> Timeouts {
-    let (read, write) = (socket.read_timeout(), socket.write_timeout());
-    Timeouts::of(read.ok().flatten(), write.ok().flatten())
-}
-
 /// Keeps the timeouts. Puts the socket into non-blocking mode, which affects its std clones too.
 impl From<net::UnixDatagram> for UnixDatagram {
     fn from(socket: net::UnixDatagram) -> UnixDatagram {
         // If the descriptor is not open, its first use reports that.
         let _ = descriptors::set_blocking(socket.as_fd(), false);
-        let timeouts = timeouts(&socket);
+        let timeouts = Timeouts::from_std(socket.read_timeout(), socket.write_timeout());
         UnixDatagram { source: Source::of_nonblocking(socket), timeouts }
     }
 }

@@ -8,10 +8,9 @@ use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 
 use super::UnixStream;
-use crate::net::accept::accept;
+use crate::net::accept;
 use crate::reactor::Source;
 use crate::sys::process::descriptors;
-use crate::task::Interrupted;
 
 /// A Unix socket that listens for connections: the counterpart of
 /// [`std::os::unix::net::UnixListener`].
@@ -90,7 +89,7 @@ impl UnixListener {
     /// Fails as [`std::os::unix::net::UnixListener::accept`] does, and when the caller is
     /// interrupted.
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        let (stream, from) = accept(&self.source, net::UnixListener::accept)?;
+        let (stream, from) = accept::accept(&self.source, net::UnixListener::accept)?;
         Ok((UnixStream::from_new(stream)?, from))
     }
 
@@ -147,12 +146,7 @@ impl Iterator for UnixIncoming<'_> {
     type Item = io::Result<UnixStream>;
 
     fn next(&mut self) -> Option<io::Result<UnixStream>> {
-        if self.ended {
-            return None;
-        }
-        let accepted = self.listener.accept();
-        self.ended = accepted.as_ref().is_err_and(Interrupted::is_in);
-        if self.ended { None } else { Some(accepted.map(|(stream, _)| stream)) }
+        accept::next(&mut self.ended, || self.listener.accept())
     }
 }
 

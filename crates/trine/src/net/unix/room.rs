@@ -13,9 +13,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::task::{park, wait};
+use crate::reactor::Backoff;
+use crate::task::park;
 
-/// First pause; each further one is twice as long.
+/// First pause; it doubles each time.
 const SHORTEST: Duration = Duration::from_micros(20);
 /// Longest pause.
 const LONGEST: Duration = Duration::from_millis(5);
@@ -30,26 +31,19 @@ pub(super) fn retry<T>(
     timeout: Option<Duration>,
     mut attempt: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
-    let mut deadline = None;
-    let mut pause = None;
+    let mut backoff = None;
     loop {
         match attempt() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             done => return done,
         }
-        let now = Instant::now();
-        let Some(length) = pause else {
-            deadline = timeout.and_then(|timeout| now.checked_add(timeout));
-            pause = Some(SHORTEST);
+        let Some(backoff) = &mut backoff else {
+            let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+            backoff = Some(Backoff::new(SHORTEST, LONGEST, deadline));
             park::pass();
             continue;
         };
-        if deadline.is_some_and(|deadline| deadline <= now) {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let until = deadline.map_or(now + length, |deadline| deadline.min(now + length));
-        wait::until(until)?;
-        pause = Some(LONGEST.min(2 * length));
+        backoff.wait()?;
     }
 }

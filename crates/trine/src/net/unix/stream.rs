@@ -306,18 +306,12 @@ impl AsRawFd for UnixStream {
     }
 }
 
-/// Reads the timeouts of a socket of std; a descriptor of another kind has none.
-fn timeouts(socket: &net::UnixStream) -> Timeouts {
-    let (read, write) = (socket.read_timeout(), socket.write_timeout());
-    Timeouts::of(read.ok().flatten(), write.ok().flatten())
-}
-
 /// Keeps the timeouts. Puts the socket into non-blocking mode, which affects its std clones too.
 impl From<net::UnixStream> for UnixStream {
     fn from(stream: net::UnixStream) -> UnixStream {
         // If the descriptor is not open, its first use reports that.
         let _ = descriptors::set_blocking(stream.as_fd(), false);
-        let timeouts = timeouts(&stream);
+        let timeouts = Timeouts::from_std(stream.read_timeout(), stream.write_timeout());
         UnixStream::of_nonblocking(stream, timeouts)
     }
 }

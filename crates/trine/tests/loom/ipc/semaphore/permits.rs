@@ -59,7 +59,7 @@ impl Semaphore {
     }
 
     fn give(&self, n: u32) {
-        assert!(state::give(&self.memory, n));
+        assert!(state::release(&self.memory, n));
     }
 
     fn keep(&self) {
