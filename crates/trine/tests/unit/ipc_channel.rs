@@ -1,4 +1,4 @@
-//! What no program can show from outside: a death at each step, and memory full of nonsense.
+//! Tests that no program can make from outside: a death at each step, and corrupted memory.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 type Text = String;
 
-/// One more end of the same channel, as another process has it.
+/// Makes another end of the same channel, as another process has it.
 fn another<T>(end: &End) -> End {
     End::attach(end.side, end.descriptors().unwrap(), fingerprint::<T>(size_of::<T>())).unwrap()
 }
@@ -30,7 +30,7 @@ fn claimed<T: std::fmt::Debug>(found: Found<T>) -> T {
     }
 }
 
-/// What a sender does, up to a step.
+/// Sends up to a step.
 fn send_up_to(ring: &Ring, step: u32, text: &Text) {
     let packed = pack(ring, text).unwrap();
     if step == 0 {
@@ -44,7 +44,7 @@ fn send_up_to(ring: &Ring, step: u32, text: &Text) {
     }
 }
 
-/// What a receiver does, up to a step.
+/// Receives up to a step.
 fn receive_up_to(ring: &Ring, step: u32) {
     let position = claimed(ring.claim_to_read());
     let block = ring.read_header(position).unwrap().block;
@@ -73,7 +73,7 @@ fn a_death_at_any_step_loses_at_most_its_own_message_and_no_room() {
                     Side::Sender => {
                         let other = another::<Text>(&sender.end);
                         send_up_to(&other.ring, *step, &text);
-                        // Sent for good with the last step.
+                        // With the last step the message is sent.
                         rest += usize::from(*step == 3);
                     }
                     Side::Receiver => {
@@ -82,7 +82,7 @@ fn a_death_at_any_step_loses_at_most_its_own_message_and_no_room() {
                         receive_up_to(&other.ring, *step);
                     }
                 }
-                // There is room for all that it carries, and all of it arrives.
+                // All slots are usable, and all messages arrive.
                 for _ in rest..capacity {
                     sender.send_timeout(text.clone(), LONG).unwrap();
                 }
@@ -97,9 +97,9 @@ fn a_death_at_any_step_loses_at_most_its_own_message_and_no_room() {
 }
 
 #[test]
-fn one_that_dies_in_the_middle_is_found_by_those_who_sleep() {
+fn sleepers_find_a_peer_that_died_in_the_middle() {
     let (sender, receiver) = channel_with::<Text>(1, 4096).unwrap();
-    // A sender dies between its claim and its end, while a receiver sleeps.
+    // A sender dies between its claim and the claim's end, while a receiver sleeps.
     let sleeper = receiver.clone();
     let thread = std::thread::spawn(move || sleeper.recv_timeout(LONG));
     let other = another::<Text>(&sender.end);
@@ -107,7 +107,8 @@ fn one_that_dies_in_the_middle_is_found_by_those_who_sleep() {
     drop(other);
     sender.send_timeout("kept".into(), LONG).unwrap();
     assert_eq!(thread.join().unwrap().unwrap(), "kept");
-    // A receiver dies so, while a sender sleeps, and another receiver.
+    // A receiver dies between its claim and the claim's end, while a sender and another receiver
+    // sleep.
     sender.send("full".into()).unwrap();
     let sleeper = sender.clone();
     let thread = std::thread::spawn(move || sleeper.send_timeout("next".into(), LONG));
@@ -118,15 +119,15 @@ fn one_that_dies_in_the_middle_is_found_by_those_who_sleep() {
     thread.join().unwrap().unwrap();
 }
 
-/// So many senders that have died in the middle of a message.
+/// Makes `count` senders that have died in the middle of a message.
 fn senders_die(sender: &Sender<Text>, count: usize) {
-    // All live first: whoever gets the number of a dead one frees what that has left.
+    // All live first, because a process that gets the number of a dead one frees its claims.
     let dead: Vec<_> = (0..count).map(|_| another::<Text>(&sender.end)).collect();
     dead.iter().for_each(|end| send_up_to(&end.ring, 2, &"lost".into()));
 }
 
 #[test]
-fn those_who_only_try_find_the_dead_too() {
+fn calls_that_never_wait_reclaim_dead_claims_too() {
     let (sender, receiver) = channel_with::<Text>(2, 4096).unwrap();
     senders_die(&sender, 1);
     sender.send("kept".into()).unwrap();
@@ -135,7 +136,7 @@ fn those_who_only_try_find_the_dead_too() {
     senders_die(&sender, 2);
     sender.try_send("next".into()).unwrap();
     assert!((0..3).any(|_| receiver.try_recv().is_ok()));
-    // A receiver has died with what is in the way of the next message.
+    // A receiver has died with the message before the next one.
     for text in ["one", "two"] {
         sender.send(text.into()).unwrap();
     }
@@ -143,14 +144,14 @@ fn those_who_only_try_find_the_dead_too() {
     sender.try_send("three".into()).unwrap();
     assert_eq!(receiver.try_recv().unwrap(), "two");
     assert_eq!(receiver.try_recv().unwrap(), "three");
-    // The last sender of all.
+    // The last sender of all dies.
     senders_die(&sender, 1);
     drop(sender);
     assert!((0..3).any(|_| receiver.try_recv().unwrap_err().is_disconnected()));
 }
 
 #[test]
-fn what_lies_behind_many_dead_is_received_when_all_are_gone() {
+fn a_message_behind_many_dead_claims_is_received_after_the_last_sender() {
     let (sender, receiver) = channel_with::<Text>(40, 4096).unwrap();
     senders_die(&sender, 30);
     sender.send("kept".into()).unwrap();
@@ -160,7 +161,7 @@ fn what_lies_behind_many_dead_is_received_when_all_are_gone() {
 }
 
 #[test]
-fn a_number_that_is_used_again_takes_over_what_was_left() {
+fn a_reused_number_takes_over_what_its_predecessor_left() {
     let (sender, receiver) = channel_with::<Text>(2, 4096).unwrap();
     for _ in 0..10 {
         let dead = another::<Text>(&sender.end);
@@ -188,7 +189,7 @@ fn ends_travel_with_their_descriptors_and_only_so() {
     sender.send(8).unwrap();
     drop((sender, receiver));
     assert_eq!(again.1.recv().unwrap(), 8);
-    // Of another type, or the other side.
+    // An end of another type, and one of the other side.
     let (bytes, descriptors) = carry::packing(|| postcard::to_stdvec(&again.0).unwrap());
     let wrong = carry::unpacking(descriptors, || postcard::from_bytes::<Sender<u64>>(&bytes));
     assert!(wrong.is_err());
@@ -198,7 +199,7 @@ fn ends_travel_with_their_descriptors_and_only_so() {
 }
 
 #[test]
-fn memory_that_does_not_fit_is_told() {
+fn unfit_descriptors_are_refused() {
     use super::AttachError;
     use crate::sys::memory::shared::SharedMemory;
     let (sender, _receiver) = channel_with::<u32>(4, 64).unwrap();
@@ -215,7 +216,7 @@ fn memory_that_does_not_fit_is_told() {
     assert!(none(attach(&memory, &null, &bell)));
     assert!(none(attach(&memory, &peers, &null)));
     assert!(none(attach(&empty, &peers, &bell)));
-    // The header of another build, of another type, and one that lies about the size.
+    // The header of another build, of another type, and one with a wrong size.
     let word = |offset| sender.end.ring.region.word(offset);
     let change = |offset, value| word(offset).swap(value, SeqCst);
     let magic = change(0, word(0).load(SeqCst) ^ (3 << 56));
@@ -230,7 +231,7 @@ fn memory_that_does_not_fit_is_told() {
     assert!(matches!(attach(&memory, &peers, &bell), AttachError::OtherType));
 }
 
-/// Numbers that look random (splitmix64).
+/// Returns pseudo-random numbers (splitmix64).
 fn numbers(mut seed: u64) -> impl FnMut() -> u64 {
     move || {
         seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -241,19 +242,19 @@ fn numbers(mut seed: u64) -> impl FnMut() -> u64 {
 }
 
 #[test]
-fn memory_full_of_nonsense_makes_errors_and_no_hang() {
+fn corrupted_memory_makes_errors_and_no_hang() {
     for seed in 0..6 {
         let (sender, receiver) = channel_with::<(u64, Vec<u8>, Text)>(8, 2000).unwrap();
         let over = AtomicBool::new(false);
         let until = Instant::now() + Duration::from_millis(120);
         let brief = Duration::from_micros(300);
-        let mad = another::<(u64, Vec<u8>, Text)>(&sender.end);
+        let corrupted = another::<(u64, Vec<u8>, Text)>(&sender.end);
         std::thread::scope(|s| {
             s.spawn(|| {
                 let mut number = numbers(seed);
-                let words = mad.ring.region.len() as u64 / 8;
+                let words = corrupted.ring.region.len() as u64 / 8;
                 while !over.load(Relaxed) {
-                    // The queue's own words more often than the rest.
+                    // Writes to the queue's own words more often than to the rest.
                     let place = match number() % 3 {
                         0 => number() % words,
                         1 => number() % 128,
@@ -265,7 +266,7 @@ fn memory_full_of_nonsense_makes_errors_and_no_hang() {
                         2 => ((number() % 8) << 22) | ((number() % 16) << 8) | (number() % 5),
                         _ => ((number() % 8) << 20) | (number() % 10),
                     };
-                    mad.ring.region.word(place as usize * 8).store(value, Relaxed);
+                    corrupted.ring.region.word(place as usize * 8).store(value, Relaxed);
                     if number().is_multiple_of(64) {
                         std::thread::yield_now();
                     }
@@ -291,8 +292,8 @@ fn memory_full_of_nonsense_makes_errors_and_no_hang() {
             taker.join().unwrap();
             over.store(true, Relaxed);
         });
-        // Nobody but this end is left: a wait comes to its end, whatever the words say.
-        drop((sender, mad));
+        // Only this end is left: a wait ends, whatever the words are.
+        drop((sender, corrupted));
         let mut ends = 0;
         while !matches!(receiver.recv(), Err(error) if error.is_disconnected()) {
             ends += 1;
@@ -307,7 +308,7 @@ fn memory_full_of_nonsense_makes_errors_and_no_hang() {
 fn a_message_that_is_none_is_an_error_and_the_next_one_arrives() {
     let (sender, receiver) = channel_with::<Text>(4, 4096).unwrap();
     let ring = &sender.end.ring;
-    // A text of bytes that are none; lengths and blocks that cannot be, and one that is another's.
+    // Bytes that are no text, impossible lengths and blocks, and a block of another message.
     let bad = [
         (2, None),
         (INLINE + 1, None),

@@ -1,4 +1,4 @@
-//! What unrelated processes share.
+//! Models of the memory that unrelated processes share.
 
 #[allow(dead_code, reason = "the models do not use all of it")]
 mod channel {
@@ -30,7 +30,7 @@ mod semaphore {
 mod fingerprint;
 
 mod shared {
-    /// Why there is no shared memory: here there always is.
+    /// Stands for the errors of shared memory, which do not occur in a model.
     #[allow(dead_code, reason = "nobody reads what does not happen")]
     #[derive(Debug)]
     pub(crate) enum SharedError {

@@ -1,4 +1,4 @@
-//! A process that is killed at any step: what it was at is settled once, and the others go on.
+//! A process that is killed at any step: its work is resolved once, and the others go on.
 
 use std::cell::Cell;
 
@@ -8,8 +8,8 @@ use crate::check;
 use crate::sys::life;
 
 std::thread_local! {
-    /// After how many accesses somebody dies, and whether somebody has. All threads of a model run on one thread of the
-    /// system.
+    /// The number of accesses after which a process dies, and whether one has died. All threads of
+    /// a model run on one system thread.
     static AFTER: Cell<u32> = const { Cell::new(0) };
     static HAS_DIED: Cell<bool> = const { Cell::new(false) };
 }
@@ -21,18 +21,18 @@ fn check_all_deaths(make: fn() -> Channel, threads: &'static [fn(&Channel)], end
         HAS_DIED.set(false);
         check(1, make, threads, end);
         if !HAS_DIED.get() {
-            assert!(accesses > 5, "somebody has died");
+            assert!(accesses > 5, "a process has died");
             return;
         }
     }
 }
 
-/// The process `number`, which has one end, does something and is killed at it, or ends after it. A process `other` of
-/// the other side is told.
+/// Runs `f` as the process `number`, which has one end and is killed in `f` or ends after it. The
+/// process `other` of the other side is notified.
 fn die(channel: &Channel, number: u32, side: Side, other: usize, f: impl FnOnce()) {
     if life::killed_after(AFTER.get(), f) {
         HAS_DIED.set(true);
-        channel.bury(number, side, channel.ring(other));
+        channel.kill(number, side, channel.ring(other));
     } else {
         channel.depart(channel.ring(number as usize), side);
     }
@@ -42,7 +42,7 @@ fn receive_all(channel: &Channel, number: usize) {
     while channel.receive(channel.ring(number)).is_some() {}
 }
 
-/// All slots can be used.
+/// Asserts that all slots are usable.
 fn assert_room(channel: &Channel, number: usize) {
     let ring = channel.ring(number);
     for message in [11, 12] {

@@ -1,5 +1,5 @@
-//! Messages between processes that live: each is received once, those of one sender in order, and nobody sleeps for good.
-//! What is written here does what `codec.rs` and `end.rs` do.
+//! Messages between living processes: each is received once, those of one sender in order, and no
+//! process sleeps forever. The code here mirrors `codec.rs` and `end.rs`.
 
 use std::fs::File;
 use std::sync::Mutex;
@@ -19,17 +19,17 @@ use crate::sys::presence::{self, Presence, Table};
 use crate::sys::time::Naps;
 use crate::task::{park, wait};
 
-/// A channel, and what became of its messages. Each process has a number.
+/// A channel, and the messages that were received. Each process has a number.
 pub(super) struct Channel {
     region: SharedMemory,
     layout: Layout,
     pub(super) table: Table,
     rings: Vec<Ring>,
-    /// How many have a sender, and how many a receiver, as the kernel knows.
+    /// The number of processes with a sender and with a receiver, as the kernel knows it.
     left: [AtomicU32; 2],
-    /// How often the kernel has told that one was closed.
-    alarms: AtomicU32,
-    /// In a mutex of std, which is free whenever loom lets another thread run.
+    /// The number of deaths that the kernel has reported.
+    hangups: AtomicU32,
+    /// A mutex of std is free whenever loom lets another thread run.
     received: Mutex<Vec<u64>>,
 }
 
@@ -54,14 +54,14 @@ impl Channel {
             table: presence::table(ends.iter().sum::<u32>() as usize),
             rings: Vec::new(),
             left: ends.map(AtomicU32::new),
-            alarms: AtomicU32::new(0),
+            hangups: AtomicU32::new(0),
             received: Mutex::default(),
         };
         channel.rings = (0..ends.iter().sum()).map(|number| channel.attach(number)).collect();
         channel
     }
 
-    /// A process comes, under a number that is free.
+    /// Attaches a process under a number that is free.
     pub(super) fn attach(&self, number: u32) -> Ring {
         let presence = Presence::new(&self.table, number).expect("it is free");
         let bell = File::open("/dev/null").expect("it is there").into();
@@ -80,43 +80,43 @@ impl Channel {
         self.left[side as usize].fetch_add(0, AcqRel) == 0
     }
 
-    /// The kernel closes the end of a process.
+    /// Closes the end of a process, as the kernel does.
     fn close(&self, side: Side) {
         self.left[side as usize].fetch_sub(1, AcqRel);
     }
 
-    /// An end is dropped.
+    /// Drops an end.
     pub(super) fn depart(&self, ring: &Ring, side: Side) {
         self.close(side);
         ring.depart(side);
     }
 
-    /// A process has died, which has `number` and one end; the kernel has those of the other side know, whose ring is
-    /// `other`.
-    pub(super) fn bury(&self, number: u32, side: Side, other: &Ring) {
+    /// Ends the process `number`, which has one end, as a death does. The kernel notifies the other
+    /// side, whose ring is `other`.
+    pub(super) fn kill(&self, number: u32, side: Side, other: &Ring) {
         Presence::end(&self.table, number);
         self.close(side);
-        self.alarms.fetch_add(1, SeqCst);
+        self.hangups.fetch_add(1, SeqCst);
         other.wake_all(side.other());
     }
 
-    /// As `End::wait`; `None` if nobody is left on the other side.
+    /// Waits as `End::wait` does; `None` if no end is left on the other side.
     fn wait<T>(&self, ring: &Ring, side: Side, mut look: impl FnMut() -> Found<T>) -> Option<T> {
         let kind = if park::is_plain_thread() { THREADS } else { OTHERS };
-        let (mut departures, mut alarms, mut gone) = (0, 0, false);
+        let (mut departures, mut hangups, mut disconnected) = (0, 0, false);
         let mut naps = Naps::new();
         loop {
             let epoch = ring.arm(side, kind);
-            let (left, told) = (ring.departures(), self.alarms.fetch_add(0, SeqCst));
-            if (left, told) != (departures, alarms) {
-                (departures, alarms) = (left, told);
-                gone = self.is_disconnected(side.other());
+            let (left, reported) = (ring.departures(), self.hangups.fetch_add(0, SeqCst));
+            if (left, reported) != (departures, hangups) {
+                (departures, hangups) = (left, reported);
+                disconnected = self.is_disconnected(side.other());
             }
             match look() {
                 Found::Claimed(value) => return Some(value),
-                Found::Nothing if gone => return None,
+                Found::Nothing if disconnected => return None,
                 Found::Nothing if kind == THREADS => {
-                    wait::for_word(ring.epoch(side), epoch, None).expect("nobody cancels it");
+                    wait::for_word(ring.epoch(side), epoch, None).expect("it is not cancelled");
                 }
                 Found::Nothing => loop {
                     let rung = reopen::rung();
@@ -125,17 +125,17 @@ impl Channel {
                     }
                     reopen::hear(rung);
                 },
-                // It sleeps for a bounded time.
+                // Sleeps for a bounded time.
                 Found::Busy(claim) => {
                     let _ = claim.is_some_and(|claim| ring.reclaim(claim));
                     naps.sleep();
                 }
-                Found::Broken => panic!("nonsense"),
+                Found::Broken => panic!("corrupted"),
             }
         }
     }
 
-    /// Sends a message; `false` if nobody is left who would receive it.
+    /// Sends a message; false if no receiver is left.
     pub(super) fn send(&self, ring: &Ring, message: u64) -> bool {
         let bytes = message.to_le_bytes();
         let block = if self.layout.max_message > INLINE {
@@ -171,19 +171,19 @@ impl Channel {
         true
     }
 
-    /// The next message; `None` if nobody is left who would send one.
+    /// Receives the next message; `None` if no sender is left.
     pub(super) fn receive(&self, ring: &Ring) -> Option<u64> {
         let position = match ring.claim_to_read() {
             Found::Claimed(position) => position,
             _ => self.wait(ring, Side::Receiver, || ring.claim_to_read())?,
         };
-        let message = u64::from_le_bytes(self.take_out(ring, position));
+        let message = u64::from_le_bytes(self.read(ring, position));
         self.received.lock().unwrap().push(message);
         Some(message)
     }
 
-    fn take_out(&self, ring: &Ring, position: Position) -> [u8; 8] {
-        let MessageHeader { len, block } = ring.read_header(position).expect("it makes sense");
+    fn read(&self, ring: &Ring, position: Position) -> [u8; 8] {
+        let MessageHeader { len, block } = ring.read_header(position).expect("it is valid");
         assert_eq!(len, 8);
         match block {
             None => {
@@ -211,7 +211,7 @@ fn short(capacity: usize, ends: [u32; 2]) -> Channel {
     Channel::new(capacity, 8, ends)
 }
 
-/// The process of that number sends what is given, and its end is dropped.
+/// Sends the messages as process `number`, and drops its end.
 fn send(channel: &Channel, number: usize, messages: &[u64]) {
     for message in messages {
         assert!(channel.send(channel.ring(number), *message));
@@ -251,7 +251,7 @@ fn messages_of_one_arrive_in_order() {
 }
 
 #[test]
-fn coroutines_hear_the_bell() {
+fn the_bell_wakes_coroutines() {
     check(
         2,
         || short(1, [1, 1]),

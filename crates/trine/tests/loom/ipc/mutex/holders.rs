@@ -1,5 +1,5 @@
-//! The lock between processes: one holder at a time, a value that is whole, and a death that the next holder is told of,
-//! once. What is written here does what `attachment.rs` and `mod.rs` do.
+//! The lock between processes: one holder at a time, a value that is whole, and a death that
+//! exactly the next holder learns of. The code here mirrors `attachment.rs` and `lock.rs`.
 
 use std::cell::Cell;
 use std::sync::Mutex;
@@ -21,14 +21,15 @@ type Value = [u64; 2];
 struct Lock {
     memory: Memory,
     bell: Bell,
-    /// Of each number, whether somebody has the kernel's lock of its byte: who lives, or looks whether it does.
+    /// The kernel's lock on the byte of each number: 1 while the process lives, or another one
+    /// probes it.
     bytes: [AtomicU32; 4],
-    /// Touched by the holder only: loom reports two that are not ordered.
+    /// Touched by the holder only: loom reports two accesses that are not ordered.
     held: UnsafeCell<()>,
-    /// How often a holder has died, and how often one was told. In mutexes of std, which are free whenever loom lets
-    /// another thread run.
+    /// The number of holders that have died, and of holders that learned of it. Mutexes of std are
+    /// free whenever loom lets another thread run.
     died: Mutex<u32>,
-    told: Mutex<u32>,
+    informed: Mutex<u32>,
     set: Mutex<u64>,
 }
 
@@ -37,12 +38,12 @@ unsafe impl Send for Lock {}
 // SAFETY: as above.
 unsafe impl Sync for Lock {}
 
-/// A pipe, into which one writes who gives the lock back, and which one of those who wait empties.
+/// A pipe: the process that releases the lock writes into it, and one of the waiters empties it.
 #[derive(Default)]
 struct Bell {
-    /// Each call is an access of it, for loom to order.
+    /// Each call accesses this, so that loom orders the calls.
     steps: AtomicU32,
-    /// Bytes in the pipe, and who waits for some.
+    /// The number of bytes in the pipe, and its waiters.
     state: Mutex<(u32, Vec<Waker>)>,
 }
 
@@ -58,7 +59,7 @@ impl Bell {
         }
     }
 
-    /// Whether there was something in the pipe.
+    /// Empties the pipe; returns true if it held something.
     fn quiet(&self) -> bool {
         self.steps.fetch_add(1, AcqRel);
         std::mem::take(&mut self.state.lock().unwrap().0) > 0
@@ -73,12 +74,12 @@ impl Bell {
 }
 
 std::thread_local! {
-    /// After how many accesses somebody dies, and whether somebody has. All threads of a model run on one thread of the
-    /// system.
+    /// The number of accesses after which a process dies, and whether one has died. All threads of
+    /// a model run on one system thread.
     static AFTER: Cell<u32> = const { Cell::new(0) };
     static HAS_DIED: Cell<bool> = const { Cell::new(false) };
-    /// Whether those who wait look again after a time.
-    static PROBE: Cell<bool> = const { Cell::new(false) };
+    /// True if waiters look again after a time.
+    static PROBES: Cell<bool> = const { Cell::new(false) };
 }
 
 fn lock() -> Lock {
@@ -88,7 +89,7 @@ fn lock() -> Lock {
         bytes: [0, 1, 1, 1].map(AtomicU32::new),
         held: UnsafeCell::new(()),
         died: Mutex::default(),
-        told: Mutex::default(),
+        informed: Mutex::default(),
         set: Mutex::default(),
     }
 }
@@ -119,7 +120,7 @@ impl Lock {
     }
 
     fn wait_for_bell(&self, naps: &mut Naps) {
-        if PROBE.get() {
+        if PROBES.get() {
             self.bell.quiet();
             naps.sleep();
         } else {
@@ -143,13 +144,13 @@ impl Lock {
         }
     }
 
-    /// Gives up in no time.
+    /// Tries to lock, and stops waiting at once.
     fn try_for_a_while(&self, own: u64) -> bool {
         if let Attempt::Taken(_) = self.memory.try_take(own, false) {
             return true;
         }
         if self.memory.request_wake(false) {
-            // It has waited until now.
+            // Time passes here in which it waits.
             self.bell.quiet();
             if let Attempt::Taken(_) = self.memory.try_take(own, true) {
                 return true;
@@ -161,7 +162,7 @@ impl Lock {
         false
     }
 
-    /// Counts the value up, as its holder.
+    /// Increments the value, as its holder.
     fn count(&self) {
         if life::step() {
             self.held.with_mut(|_| ());
@@ -175,14 +176,14 @@ impl Lock {
     fn count_up(&self, own: u64) {
         let before = self.take(own);
         if before == Before::Died {
-            *self.told.lock().unwrap() += 1;
+            *self.informed.lock().unwrap() += 1;
             self.memory.recover();
         }
         self.count();
         self.release(own);
     }
 
-    /// What `count_up` does, killed at a step of it.
+    /// Runs `count_up`, killed at one of its steps.
     fn count_up_and_die(&self, own: u64) {
         if life::killed_after(AFTER.get(), || self.count_up(own)) {
             HAS_DIED.set(true);
@@ -198,9 +199,9 @@ impl Lock {
         let counted = *self.set.lock().unwrap();
         let [first, second] = self.memory.get::<Value>();
         assert_eq!(first, second);
-        // One that was killed has set it and not said so.
-        let unsaid = u64::from(HAS_DIED.get());
-        assert!((counted..=counted + unsaid).contains(&first), "{first} of {counted}");
+        // A killed process may have set the value without recording it.
+        let unrecorded = u64::from(HAS_DIED.get());
+        assert!((counted..=counted + unrecorded).contains(&first), "{first} of {counted}");
     }
 }
 
@@ -228,7 +229,7 @@ fn three_lock_once() {
 }
 
 #[test]
-fn one_gives_up_beside_two() {
+fn one_stops_waiting_beside_two() {
     check(
         2,
         lock,
@@ -247,11 +248,11 @@ fn one_gives_up_beside_two() {
 }
 
 #[test]
-fn the_next_holder_is_told_of_a_death_at_any_step_and_no_other_is() {
+fn exactly_the_next_holder_learns_of_a_death_at_any_step() {
     for accesses in 0.. {
         AFTER.set(accesses);
         HAS_DIED.set(false);
-        PROBE.set(true);
+        PROBES.set(true);
         check(
             2,
             lock,
@@ -259,15 +260,15 @@ fn the_next_holder_is_told_of_a_death_at_any_step_and_no_other_is() {
             |lock| {
                 lock.assert_counted();
                 if lock.memory.owner() == 0 {
-                    assert_eq!(*lock.died.lock().unwrap(), *lock.told.lock().unwrap());
+                    assert_eq!(*lock.died.lock().unwrap(), *lock.informed.lock().unwrap());
                 } else {
-                    // Nobody has come since.
+                    // No process has taken the lock since.
                     assert_eq!(lock.take(1), Before::Died);
                 }
             },
         );
         if !HAS_DIED.get() {
-            assert!(accesses > 5, "somebody has died");
+            assert!(accesses > 5, "a process has died");
             return;
         }
     }

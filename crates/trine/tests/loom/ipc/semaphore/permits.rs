@@ -1,5 +1,5 @@
-//! Permits between processes: none is lost or taken twice, and nobody sleeps beside one. What is written here does what
-//! `Semaphore::acquire_until` does.
+//! Permits between processes: none is lost or taken twice, and no process sleeps beside a free one.
+//! The code here mirrors `Semaphore::acquire_until`.
 
 use std::cell::Cell;
 use std::sync::Mutex;
@@ -14,9 +14,10 @@ use crate::task::wait;
 
 struct Semaphore {
     memory: Memory,
-    /// Touched by who has the only permit: loom reports two that are not ordered.
+    /// Touched by the holder of the only permit: loom reports two accesses that are not ordered.
     held: UnsafeCell<u32>,
-    /// How many permits were taken and not given. In a mutex of std, which is free whenever loom lets another thread run.
+    /// The number of permits that were taken and not released. A mutex of std is free whenever loom
+    /// lets another thread run.
     kept: Mutex<u32>,
 }
 
@@ -36,29 +37,29 @@ impl Semaphore {
         }
         let mut sleeper = Sleeper::new(&self.memory);
         loop {
-            wait::for_word(self.memory.futex(), 0, None).expect("nobody cancels it");
+            wait::for_word(self.memory.futex(), 0, None).expect("it is not cancelled");
             if sleeper.take() {
                 return;
             }
         }
     }
 
-    /// Its wait is ended from outside, at whatever moment the others have come to.
+    /// Acquires with a wait that is interrupted, whatever the other processes do meanwhile.
     fn acquire_interrupted(&self) -> bool {
         state::try_take(&self.memory) || Sleeper::new(&self.memory).take()
     }
 
-    /// As the one above, but it may have been woken before.
-    fn acquire_and_give_up(&self) -> bool {
+    /// Acquires with a wait that is interrupted after a wake-up.
+    fn acquire_and_stop_waiting(&self) -> bool {
         if state::try_take(&self.memory) {
             return true;
         }
         let mut sleeper = Sleeper::new(&self.memory);
-        wait::for_word(self.memory.futex(), 0, None).expect("nobody cancels it");
+        wait::for_word(self.memory.futex(), 0, None).expect("it is not cancelled");
         sleeper.take()
     }
 
-    fn give(&self, n: u32) {
+    fn release(&self, n: u32) {
         assert!(state::release(&self.memory, n));
     }
 
@@ -72,11 +73,11 @@ impl Semaphore {
         self.keep();
     }
 
-    fn take_and_give(&self) {
+    fn take_and_release(&self) {
         self.acquire();
-        // SAFETY: it has the only permit, or loom reports it.
+        // SAFETY: this process has the only permit, or loom reports it.
         self.held.with_mut(|held| unsafe { *held += 1 });
-        self.give(1);
+        self.release(1);
     }
 
     fn assert_permits(&self, all: u32) {
@@ -91,41 +92,41 @@ fn one_permit_has_one_holder() {
     check(
         2,
         || semaphore(1),
-        &[Semaphore::take_and_give, |semaphore| {
-            semaphore.take_and_give();
-            semaphore.take_and_give();
+        &[Semaphore::take_and_release, |semaphore| {
+            semaphore.take_and_release();
+            semaphore.take_and_release();
         }],
         |semaphore| semaphore.assert_permits(1),
     );
     check(
         2,
         || semaphore(1),
-        &[Semaphore::take_and_give, Semaphore::take_and_give, Semaphore::take_and_give],
+        &[Semaphore::take_and_release, Semaphore::take_and_release, Semaphore::take_and_release],
         |semaphore| semaphore.assert_permits(1),
     );
 }
 
 #[test]
-fn each_permit_that_is_given_wakes_one() {
+fn each_permit_that_is_released_wakes_a_sleeper() {
     check(
         2,
         || semaphore(0),
-        &[Semaphore::take, Semaphore::take, |semaphore| semaphore.give(2)],
+        &[Semaphore::take, Semaphore::take, |semaphore| semaphore.release(2)],
         |semaphore| semaphore.assert_permits(2),
     );
     check(
         2,
         || semaphore(0),
         &[Semaphore::take, Semaphore::take, |semaphore| {
-            semaphore.give(1);
-            semaphore.give(1);
+            semaphore.release(1);
+            semaphore.release(1);
         }],
         |semaphore| semaphore.assert_permits(2),
     );
 }
 
 #[test]
-fn who_gives_up_passes_its_wake_up_on() {
+fn a_sleeper_that_stops_waiting_passes_its_wake_up_on() {
     check(
         2,
         || semaphore(0),
@@ -133,10 +134,10 @@ fn who_gives_up_passes_its_wake_up_on() {
             Semaphore::take,
             |semaphore| {
                 if semaphore.acquire_interrupted() {
-                    semaphore.give(1);
+                    semaphore.release(1);
                 }
             },
-            |semaphore| semaphore.give(1),
+            |semaphore| semaphore.release(1),
         ],
         |semaphore| semaphore.assert_permits(1),
     );
@@ -146,26 +147,26 @@ fn who_gives_up_passes_its_wake_up_on() {
         &[
             Semaphore::take,
             |semaphore| {
-                if semaphore.acquire_and_give_up() {
-                    semaphore.give(1);
+                if semaphore.acquire_and_stop_waiting() {
+                    semaphore.release(1);
                 }
             },
-            |semaphore| semaphore.give(2),
+            |semaphore| semaphore.release(2),
         ],
         |semaphore| semaphore.assert_permits(2),
     );
 }
 
 std::thread_local! {
-    /// After how many accesses somebody dies, and whether somebody has. All threads of a model run on one thread of the
-    /// system.
+    /// The number of accesses after which a process dies, and whether one has died. All threads of
+    /// a model run on one system thread.
     static AFTER: Cell<u32> = const { Cell::new(0) };
     static HAS_DIED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// It takes one permit, or one wake-up, along.
+/// The killed process may consume one permit, or one wake-up.
 #[test]
-fn who_is_killed_at_any_step_costs_the_others_no_more_than_one_permit() {
+fn a_process_killed_at_any_step_costs_at_most_one_permit() {
     for accesses in 0.. {
         AFTER.set(accesses);
         HAS_DIED.set(false);
@@ -179,8 +180,8 @@ fn who_is_killed_at_any_step_costs_the_others_no_more_than_one_permit() {
                     HAS_DIED.set(HAS_DIED.get() || died);
                 },
                 |semaphore| {
-                    semaphore.give(1);
-                    semaphore.give(1);
+                    semaphore.release(1);
+                    semaphore.release(1);
                 },
             ],
             |semaphore| {
@@ -189,7 +190,7 @@ fn who_is_killed_at_any_step_costs_the_others_no_more_than_one_permit() {
             },
         );
         if !HAS_DIED.get() {
-            assert!(accesses > 2, "somebody has died");
+            assert!(accesses > 2, "a process has died");
             return;
         }
     }
