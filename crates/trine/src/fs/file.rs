@@ -4,7 +4,8 @@ use std::fs::{self, FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::time::SystemTime;
 
-use crate::reactor::files::{Opened, Pauses, blocking};
+use crate::reactor::Backoff;
+use crate::reactor::files::{Opened, blocking};
 use crate::task::park;
 
 /// An open file, as [`std::fs::File`].
@@ -185,10 +186,10 @@ impl File {
         if park::is_plain_thread() {
             return sleeping(self.as_std());
         }
-        let mut pauses = Pauses::new();
+        let mut backoff = Backoff::slow(None);
         loop {
             match at_once(self.as_std()) {
-                Err(TryLockError::WouldBlock) => pauses.pause()?,
+                Err(TryLockError::WouldBlock) => backoff.wait()?,
                 Err(TryLockError::Error(error)) => return Err(error),
                 Ok(()) => return Ok(()),
             }

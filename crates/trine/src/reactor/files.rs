@@ -35,8 +35,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
+use super::backoff::Backoff;
 use super::operation::OwnRing;
 use super::registration::Direction;
 use super::source::Source;
@@ -44,7 +44,7 @@ use super::{blocking, budget};
 use crate::sys::io::file::{self, flags};
 use crate::sys::io::{Blocking, poll};
 use crate::sys::process::descriptors;
-use crate::task::{Interrupted, park, wait};
+use crate::task::park;
 
 /// The executor of a call on a file.
 enum Via {
@@ -97,7 +97,7 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
     }
     let nonblocking = flags | flags::NONBLOCKING;
     let made_nonblocking = flags != nonblocking;
-    let mut pauses = Pauses::new();
+    let mut backoff = Backoff::slow(None);
     loop {
         let attempt = match file::open_cached(path, nonblocking) {
             Some(attempt) => attempt,
@@ -109,7 +109,7 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
         match attempt {
             Ok(file) => return Ok(Opened::new(file, made_nonblocking)),
             Err(error) if file::has_no_peer(&error) && made_nonblocking && is_fifo(path) => {
-                pauses.pause()?;
+                backoff.wait()?;
             }
             // Another process holds a lease, which the kernel revokes within a time of its own.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && made_nonblocking => {
@@ -166,30 +166,6 @@ pub(crate) fn query<T: Send + 'static>(
     }
     let path = path.to_path_buf();
     blocking::detached(move || call(&path))?
-}
-
-/// Pauses between attempts, for changes that the kernel does not report: 1 ms, then longer, up to
-/// 16 ms.
-#[derive(Debug)]
-pub(crate) struct Pauses {
-    next: Duration,
-}
-
-impl Pauses {
-    pub(crate) fn new() -> Pauses {
-        Pauses { next: Duration::from_millis(1) }
-    }
-
-    /// Waits for the next pause.
-    ///
-    /// # Errors
-    ///
-    /// An interruption of the caller.
-    pub(crate) fn pause(&mut self) -> Result<(), Interrupted> {
-        let end = Instant::now() + self.next;
-        self.next = (2 * self.next).min(Duration::from_millis(16));
-        wait::until(end)
-    }
 }
 
 fn is_fifo(path: &Path) -> bool {
