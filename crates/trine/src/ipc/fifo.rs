@@ -112,6 +112,18 @@ impl Fifo {
     /// Creates a FIFO at `path`, which must not exist, with the permissions `mode`, less the
     /// process's umask.
     ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use trine::ipc::Fifo;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-new-{}", std::process::id()));
+    /// let fifo = Fifo::create_new(&path, 0o600)?;
+    /// let error = Fifo::create_new(&path, 0o600).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails with `AlreadyExists` if anything is at `path`, as `mkfifo(3)` does, and when the
@@ -153,6 +165,21 @@ impl Fifo {
 
     /// Opens the end for reading, and waits until there is a writer.
     ///
+    /// ```
+    /// use std::io::Read;
+    /// use trine::{ipc::Fifo, thread};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-end-{}", std::process::id()));
+    /// let fifo = Fifo::create_new(&path, 0o600)?;
+    /// let same = Fifo::open(&path)?;
+    /// # std::fs::remove_file(&path)?;
+    /// let writer = thread::spawn(move || same.open_writer());
+    /// let mut reader = fifo.open_reader()?; // once the writer has come
+    /// drop(writer.join().unwrap()?);
+    /// assert_eq!(reader.read(&mut [0])?, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails with `PermissionDenied`, if no descriptor is left, and when the caller is interrupted.
@@ -186,6 +213,19 @@ impl Fifo {
     /// Opens the end for reading at once, with or without a writer. The first read waits for a
     /// writer. Writers find a reader from now on.
     ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use trine::ipc::Fifo;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-before-{}", std::process::id()));
+    /// let fifo = Fifo::create_new(&path, 0o600)?;
+    /// # std::fs::remove_file(&path)?;
+    /// let mut reader = fifo.try_open_reader()?;
+    /// fifo.open_writer()?.write_all(b"!")?;
+    /// reader.read_exact(&mut [0])?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails with `PermissionDenied`, and if no descriptor is left.
@@ -195,6 +235,19 @@ impl Fifo {
 
     /// Opens the end for writing, and waits until there is a reader.
     ///
+    /// ```
+    /// use trine::{ipc::Fifo, thread};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-meet-{}", std::process::id()));
+    /// let fifo = Fifo::create_new(&path, 0o600)?;
+    /// let same = Fifo::open(&path)?;
+    /// # std::fs::remove_file(&path)?;
+    /// let reader = thread::spawn(move || same.open_reader());
+    /// let writer = fifo.open_writer()?; // once the reader has come
+    /// reader.join().unwrap()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails as [`open_reader`](Self::open_reader) does.
@@ -203,6 +256,19 @@ impl Fifo {
     }
 
     /// Opens the end for writing, and waits for a reader for at most `timeout`.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    /// use trine::ipc::Fifo;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("trine-doc-late-{}", std::process::id()));
+    /// let fifo = Fifo::create_new(&path, 0o600)?;
+    /// # std::fs::remove_file(&path)?;
+    /// let error = fifo.open_writer_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -63,6 +63,17 @@ impl<T: AsFd> Readiness<T> {
     }
 
     /// Returns the descriptor's owner.
+    ///
+    /// ```
+    /// use trine::net::Readiness;
+    ///
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let readiness = Readiness::new(reader);
+    /// let same = readiness.get_ref().try_clone()?;
+    /// drop(same);
+    /// let _reader: std::io::PipeReader = readiness.into_inner();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_inner(self) -> T {
         self.source.release()
     }
@@ -130,6 +141,15 @@ impl<T: AsFd> Readiness<T> {
     /// Waits like [`wait_writable`](Self::wait_writable), for at most `timeout`, which counts as in
     /// [`wait_readable_timeout`](Self::wait_readable_timeout).
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::net::Readiness;
+    ///
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// Readiness::new(&writer).wait_writable_timeout(Duration::from_secs(1))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails with `TimedOut`, and as [`wait_readable`](Self::wait_readable) does.
@@ -140,6 +160,20 @@ impl<T: AsFd> Readiness<T> {
     /// Calls `operation` until it fails with something other than `WouldBlock` or succeeds; in
     /// between, waits until the descriptor is readable. An `operation` that a signal interrupts is
     /// repeated.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use trine::net::Readiness;
+    ///
+    /// let (one, mut other) = UnixStream::pair()?;
+    /// one.set_nonblocking(true)?;
+    /// other.write_all(b"hello")?;
+    /// let mut buffer = [0; 5];
+    /// let count = Readiness::new(&one).read_with(|mut one| one.read(&mut buffer))?;
+    /// assert_eq!(count, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -217,6 +251,14 @@ impl<T: AsFd> Readiness<T> {
 
     /// Waits like [`wait_writable`](Self::wait_writable), as a future. Any number of futures may
     /// wait at once.
+    ///
+    /// ```
+    /// use trine::{future, net::Readiness};
+    ///
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// future::block_on(async { Readiness::new(&writer).writable().await })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -347,7 +347,7 @@ impl UdpSocket {
     /// Sets the number of routers that packets to IPv6 groups may pass (`IPV6_MULTICAST_HOPS`); 1
     /// by default. std has no such method.
     ///
-    /// ```
+    /// ```no_run
     /// use trine::net::UdpSocket;
     ///
     /// let socket = UdpSocket::bind("[::]:0")?;

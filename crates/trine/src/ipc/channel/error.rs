@@ -10,6 +10,15 @@ use crate::task::Interrupted;
 use super::layout::Mismatch;
 
 /// The reason why nothing was sent or received.
+///
+/// ```
+/// use trine::ipc::channel::Reason;
+///
+/// let (sender, _receiver) = trine::ipc::channel_with::<String>(1, 8)?;
+/// let error = sender.send("longer than that".into()).unwrap_err();
+/// assert_eq!(error.reason(), &Reason::TooLarge { most: 8 });
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -58,9 +67,9 @@ impl fmt::Display for Reason {
 /// ```
 /// let (sender, receiver) = trine::ipc::channel(1)?;
 /// drop(receiver);
-/// let error = sender.send("kept").unwrap_err();
+/// let error = sender.send(7).unwrap_err();
 /// assert!(error.is_disconnected());
-/// assert_eq!(error.into_inner(), "kept");
+/// assert_eq!(error.into_inner(), 7);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]

@@ -19,6 +19,15 @@ use super::ring::Found;
 /// to one of them.
 ///
 /// The senders are disconnected when the last clone, in all processes, is dropped.
+///
+/// ```
+/// let (sender, receiver) = trine::ipc::channel(8)?;
+/// let other = receiver.clone();
+/// sender.send(1)?;
+/// sender.send(2)?;
+/// assert_eq!((receiver.recv()?, other.recv()?), (1, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Receiver<T> {
     pub(super) end: Arc<End>,
     pub(super) messages: PhantomData<fn() -> T>,
@@ -154,6 +163,14 @@ fn open<T>(unpacked: Result<T, Reason>) -> Result<T, RecvError> {
 
 impl<T> Receiver<T> {
     /// Returns the current number of messages in the channel.
+    ///
+    /// ```
+    /// let (sender, receiver) = trine::ipc::channel(8)?;
+    /// assert!(receiver.is_empty());
+    /// sender.send(7)?;
+    /// assert_eq!((receiver.len(), receiver.capacity()), (1, 8));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.end.ring.len()
     }

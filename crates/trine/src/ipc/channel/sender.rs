@@ -16,6 +16,16 @@ use super::ring::Found;
 /// The sending end of a channel between processes. Clones send into the same channel.
 ///
 /// The receivers are disconnected when the last clone, in all processes, is dropped.
+///
+/// ```
+/// let (sender, receiver) = trine::ipc::channel(8)?;
+/// let other = sender.clone();
+/// sender.send(1)?;
+/// other.send(2)?;
+/// drop((sender, other));
+/// assert_eq!(receiver.iter().collect::<Result<Vec<_>, _>>()?, [1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Sender<T> {
     pub(super) end: Arc<End>,
     pub(super) messages: PhantomData<fn(T)>,
@@ -172,6 +182,13 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
 
 impl<T> Sender<T> {
     /// Returns the current number of messages in the channel.
+    ///
+    /// ```
+    /// let (sender, _receiver) = trine::ipc::channel(8)?;
+    /// sender.send(7)?;
+    /// assert_eq!((sender.len(), sender.capacity()), (1, 8));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.end.ring.len()
     }
@@ -187,6 +204,12 @@ impl<T> Sender<T> {
     }
 
     /// Returns the size limit of an encoded message in bytes.
+    ///
+    /// ```
+    /// let (sender, _receiver) = trine::ipc::channel_with::<u64>(8, 100)?;
+    /// assert_eq!(sender.max_message_bytes(), 100);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn max_message_bytes(&self) -> usize {
         self.end.ring.layout.max_message
     }

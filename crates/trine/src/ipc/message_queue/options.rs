@@ -53,12 +53,36 @@ impl MessageQueueOptions {
     }
 
     /// Opens the queue for receiving; true by default.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// use std::io::ErrorKind;
+    ///
+    /// # let name = format!("trine-doc-read-{}", std::process::id());
+    /// let options = MessageQueue::options().read(false).max_messages(1);
+    /// let queue = options.create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// assert_eq!(queue.receive().unwrap_err().kind(), ErrorKind::PermissionDenied);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn read(mut self, read: bool) -> MessageQueueOptions {
         self.read = read;
         self
     }
 
     /// Opens the queue for sending; true by default.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// use std::io::ErrorKind;
+    ///
+    /// # let name = format!("trine-doc-write-{}", std::process::id());
+    /// let options = MessageQueue::options().write(false).max_messages(1);
+    /// let queue = options.create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// assert_eq!(queue.send(b"no", 0).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn write(mut self, write: bool) -> MessageQueueOptions {
         self.write = write;
         self
@@ -205,6 +229,13 @@ impl MessageQueue {
     }
 
     /// Returns options for opening a queue, with their defaults.
+    ///
+    /// ```
+    /// use trine::ipc::MessageQueue;
+    ///
+    /// let error = MessageQueue::options().read(false).write(false).open("any").unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    /// ```
     pub fn options() -> MessageQueueOptions {
         MessageQueueOptions::new()
     }

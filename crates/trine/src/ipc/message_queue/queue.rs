@@ -20,8 +20,8 @@ use crate::sys::io::message_queue::{self as kernel, How, PRIORITIES, Room};
 ///
 /// A queue and its messages persist until the system shuts down or a program
 /// [`unlink`](Self::unlink)s the name and the last handle is closed. By default Linux allows 10
-/// messages of 8192 bytes in a queue. A [`pipe`](crate::ipc::pipe()) is faster where names, boundaries
-/// and priorities are not needed.
+/// messages of 8192 bytes in a queue. A [`pipe`](crate::ipc::pipe()) is faster where names,
+/// boundaries and priorities are not needed.
 ///
 /// ```
 /// use trine::{coroutine, ipc::MessageQueue};
@@ -85,6 +85,17 @@ impl MessageQueue {
     }
 
     /// Sends a message, which may be empty, and waits while the queue is full.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # let name = format!("trine-doc-send-{}", std::process::id());
+    /// let queue = MessageQueue::options().max_messages(2).create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// queue.send(b"can wait", 0)?;
+    /// queue.send(b"urgent", MessageQueue::MAX_PRIORITY)?;
+    /// assert_eq!(queue.receive()?.0, b"urgent");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -155,6 +166,17 @@ impl MessageQueue {
 
     /// Receives the oldest message of the highest priority, and returns it with its priority. Waits
     /// while the queue is empty.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # let name = format!("trine-doc-receive-{}", std::process::id());
+    /// let queue = MessageQueue::options().max_messages(1).create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// queue.send(b"hello", 3)?;
+    /// let (message, priority) = queue.receive()?;
+    /// assert_eq!((message.as_slice(), priority), (&b"hello"[..], 3));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -253,6 +275,16 @@ impl MessageQueue {
     }
 
     /// Returns the number of messages that are in the queue now.
+    ///
+    /// ```
+    /// # use trine::ipc::MessageQueue;
+    /// # let name = format!("trine-doc-len-{}", std::process::id());
+    /// let queue = MessageQueue::options().max_messages(2).create_new(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// queue.send(b"", 0)?;
+    /// assert_eq!((queue.len()?, queue.max_messages()), (1, 2));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -63,6 +63,15 @@ impl<T: Pod> MutexGuard<'_, T> {
 
     /// Changes the value: [`get`](Self::get), `f`, [`set`](Self::set). If `f` panics, the value
     /// stays as it was.
+    ///
+    /// ```
+    /// let mutex = trine::ipc::Mutex::new([1_u8, 2, 3])?;
+    /// let mut guard = mutex.lock().unwrap();
+    /// guard.update(|bytes| bytes.reverse());
+    /// assert_eq!(guard.get(), [3, 2, 1]);
+    /// guard.set([0; 3]);
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
     #[inline]
     pub fn update<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.get();
@@ -95,7 +104,7 @@ impl<T: Pod + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
 /// use trine::process;
 ///
 /// let balance = Mutex::new(10_i64)?;
-/// let crash = process::spawn(balance.clone(), |balance: Mutex<i64>| {
+/// let crash = process::spawn::<_, (), _>(balance.clone(), |balance: Mutex<i64>| {
 ///     let _guard = balance.lock().unwrap();
 ///     std::process::abort();
 /// });

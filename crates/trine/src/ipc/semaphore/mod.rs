@@ -195,6 +195,17 @@ impl Semaphore {
 
     /// Creates the semaphore `name`, which must not exist, as [`create`](Self::create) does.
     ///
+    /// ```
+    /// use trine::ipc::Semaphore;
+    ///
+    /// # let name = format!("trine-doc-create-new-{}", std::process::id());
+    /// let semaphore = Semaphore::create_new(&name, 0o600, 1)?;
+    /// let error = Semaphore::create_new(&name, 0o600, 1).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+    /// # Semaphore::unlink(&name)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// - `AlreadyExists`.
@@ -238,6 +249,17 @@ impl Semaphore {
 
     /// Takes a permit, and waits for it. Any task of any process can [`release`](Self::release) it
     /// again.
+    ///
+    /// ```
+    /// use trine::{coroutine, ipc::Semaphore};
+    ///
+    /// let semaphore = Semaphore::new(0)?;
+    /// let same = semaphore.clone();
+    /// let waiter = coroutine::spawn(move || same.acquire());
+    /// semaphore.release(1)?;
+    /// waiter.join().unwrap()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -360,6 +382,15 @@ impl fmt::Debug for Semaphore {
 }
 
 /// A permit of a [`Semaphore`]. Dropping it returns the permit.
+///
+/// ```
+/// let semaphore = trine::ipc::Semaphore::new(1)?;
+/// let permit = semaphore.acquire_permit()?;
+/// assert_eq!(semaphore.available(), 0);
+/// drop(permit);
+/// assert_eq!(semaphore.available(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "a permit that is not kept is given back at once"]
 pub struct SemaphorePermit<'a> {
     semaphore: &'a Semaphore,

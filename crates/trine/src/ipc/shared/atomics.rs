@@ -157,6 +157,16 @@ where
 {
     /// Creates memory of `len` values, all zeroes.
     ///
+    /// ```
+    /// use std::sync::atomic::{AtomicI32, Ordering};
+    /// use trine::ipc::SharedMut;
+    ///
+    /// let table = SharedMut::<[[AtomicI32; 2]]>::zeroed(10)?;
+    /// table[9][1].store(-1, Ordering::Relaxed);
+    /// assert_eq!(table.len(), 10);
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails as [`Shared::build`](super::Shared::build) does.

@@ -6,6 +6,17 @@ use super::SharedError;
 use crate::sys::memory::sealed::ALIGNMENT;
 
 /// The content of a [`Shared`](super::Shared): a [`Pod`] type `T`, or `[T]`.
+///
+/// ```
+/// use trine::ipc::{Content, Shared};
+///
+/// fn show<T: ?Sized + Content + std::fmt::Debug>(shared: &Shared<T>) -> String {
+///     format!("{shared:?}")
+/// }
+/// assert_eq!(show(&Shared::new(7_u8)?), "7");
+/// assert_eq!(show(&Shared::from_slice(&[1_i64, 2])?), "[1, 2]");
+/// # Ok::<(), trine::ipc::SharedError>(())
+/// ```
 pub trait Content: Sealed {}
 
 impl<T: Pod> Content for T {}

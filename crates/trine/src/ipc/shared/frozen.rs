@@ -142,6 +142,12 @@ impl<T: Pod> Shared<[T]> {
 
     /// Shares a copy of `values`.
     ///
+    /// ```
+    /// let primes = trine::ipc::Shared::from_slice(&[2_u32, 3, 5, 7])?;
+    /// assert_eq!(primes.iter().sum::<u32>(), 17);
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails as [`build`](Self::build) does.
@@ -150,6 +156,12 @@ impl<T: Pod> Shared<[T]> {
     }
 
     /// Shares `len` values of zeroes.
+    ///
+    /// ```
+    /// let page = trine::ipc::Shared::<[u8]>::zeroed(4096)?;
+    /// assert!(page.iter().all(|byte| *byte == 0));
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -52,6 +52,15 @@ pub struct UnixStream {
 }
 
 /// Credentials of a peer, from [`UnixStream::peer_cred`].
+///
+/// ```
+/// use trine::net::{UCred, UnixStream};
+///
+/// let (one, _other) = UnixStream::pair()?;
+/// let UCred { uid, gid, pid, .. } = one.peer_cred()?;
+/// println!("user {uid}, group {gid}, process {pid:?}");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct UCred {
