@@ -30,7 +30,8 @@ where
 #[test]
 fn processor_time_counts_for_each_task_of_a_worker_anew() {
     let most = Duration::from_millis(100);
-    let limits = Limits { cpu_time: Some(most), ..Limits::default() };
+    let mut limits = Limits::default();
+    limits.cpu_time = Some(most);
     let pool = kept(Setup { limits, ..Setup::default() });
     let work = |time: Duration| {
         let begin = cpu_clock::own();
@@ -86,7 +87,8 @@ fn what_the_tasks_of_a_worker_print_is_kept_apart() {
 
 #[test]
 fn a_set_up_that_is_refused_in_a_pool_is_an_error_of_its_tasks() {
-    let limits = Limits { memory: Some(4096), ..Limits::default() };
+    let mut limits = Limits::default();
+    limits.memory = Some(4096);
     let pool = kept(Setup { limits, ..Setup::default() });
     let error = run(&pool, (), |()| ()).unwrap_err();
     let Cause::NotSpawned { reason } = error.cause() else { panic!("{error}") };
