@@ -1,8 +1,8 @@
-//! Crates of the async world that need no runtime of their own, on trine's carriers: channels and locks
-//! of `async-channel` and `async-lock`, events of `event-listener`, combinators and streams of `futures`,
-//! between future tasks, coroutines and threads.
+//! Async crates that need no runtime of their own, on trine's carriers.
 //!
-//! `cargo run --release --example async_crates`
+//! Future tasks, coroutines and threads share channels of `async-channel`, locks of `async-lock`
+//! and events of `event-listener`; tasks go into combinators and streams of `futures`. Run it with
+//! `cargo run --release --example async_crates`.
 
 use std::error::Error;
 use std::future::ready;
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A bounded channel: future tasks send, one of each kind receives.
+/// A bounded channel: future tasks send; a future task, a coroutine and a thread receive.
 fn channel() -> Result<(), Box<dyn Error>> {
     let (sender, receiver) = async_channel::bounded::<u64>(8);
     let senders: Vec<_> = (0..10_u64)
@@ -34,7 +34,7 @@ fn channel() -> Result<(), Box<dyn Error>> {
             let sender = sender.clone();
             future::spawn(async move {
                 for item in n * 100..(n + 1) * 100 {
-                    sender.send(item).await.expect("somebody receives");
+                    sender.send(item).await.expect("a receiver is left");
                 }
             })
         })
@@ -101,7 +101,7 @@ fn lock() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// An event that a thread announces to a thousand futures.
+/// An event: a thread notifies a thousand futures.
 fn event() -> Result<(), Box<dyn Error>> {
     let shared = Arc::new((Event::new(), AtomicBool::new(false)));
     let waiters: Vec<_> = (0..1000)
@@ -123,13 +123,13 @@ fn event() -> Result<(), Box<dyn Error>> {
         shared.0.notify(usize::MAX);
     })
     .join()?;
-    let heard = waiters.into_iter().map(|waiter| waiter.join()).filter(Result::is_ok).count();
-    println!("event: {heard} futures have heard of it");
-    assert_eq!(heard, 1000);
+    let notified = waiters.into_iter().map(|waiter| waiter.join()).filter(Result::is_ok).count();
+    println!("event: {notified} futures have heard of it");
+    assert_eq!(notified, 1000);
     Ok(())
 }
 
-/// Tasks are futures: they go into the combinators as they are.
+/// Combinators: a task is a future, so it goes into them directly.
 fn combinators() -> Result<(), Box<dyn Error>> {
     let squares = join_all((1..=10).map(|n| coroutine::spawn(move || n * n)));
     let squares: Result<Vec<i32>, _> = future::block_on(squares).into_iter().collect();
@@ -164,7 +164,8 @@ fn streams() -> Result<(), Box<dyn Error>> {
     });
     let (sum, sorted, count) = task.join()?;
     println!(
-        "streams: {sum} from sleeps in one task; {count} from tasks of their own, in order: {sorted}"
+        "streams: {sum} from sleeps in one task; \
+         {count} from tasks of their own, in order: {sorted}"
     );
     assert!(sum == 4950 && sorted && count == 100);
     Ok(())

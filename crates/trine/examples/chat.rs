@@ -1,16 +1,18 @@
-//! A room to chat in, over TCP, a line at a time: `telnet` or `nc` is the client.
+//! A chat room over TCP, a line at a time; use `telnet` or `nc` as the client.
 //!
-//! `cargo run --example chat [ADDRESS]` listens at ADDRESS (`127.0.0.1:7000`), prints where, and says what is typed at
-//! its standard input to everybody in the room. At the end of that the room closes.
+//! Run it with `cargo run --example chat [ADDRESS]`. It listens at ADDRESS (`127.0.0.1:7000`) and
+//! prints the address. Lines on its standard input go to all clients; at the end of standard input
+//! the room closes.
 //!
 //! ```text
 //!   client ──► reader ──► room ──┬─► queue of 64 lines ──► writer ──► client
 //!                                └─► queue of 64 lines ──► writer ──► client
 //! ```
 //!
-//! Two coroutines for each client share its stream. Nobody waits for a client that is slow: what its queue has no
-//! room for is left out, it is told how much that was, and one that takes nothing for 10 seconds is hung up on. The
-//! first line is the client's name; then `/who` and `/quit` are commands, all else is said.
+//! Two coroutines for each client share its stream. A slow client delays no other: lines that its
+//! queue has no room for are left out, and a line reports their number. The room disconnects a
+//! client that takes nothing for 10 seconds. The client's first line is its name; after that,
+//! `/who` and `/quit` are commands, and every other line goes to all clients.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,7 +30,8 @@ const QUEUE: usize = 64;
 /// Bytes in a line, its end included.
 const LINE: u64 = 1024;
 
-/// Who takes nothing for so long is hung up on; so long does a room that closes wait for its clients.
+/// A client that takes nothing for this long is disconnected. A room that closes waits as long for
+/// its clients.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Line = Arc<str>;
@@ -38,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address)?;
     println!("listening at {}", listener.local_addr()?);
     let room = Room { members: Mutex::new(Some(BTreeMap::new())) };
-    // Nothing is sent here: each writer holds the sender, and the last one closes the channel.
+    // Carries no message: each writer holds a sender, and the last writer's end closes the channel.
     let (writing, written) = channel::bounded::<()>(1);
     let ended = supervise(|writers| {
         let ended = supervise(|readers| {
@@ -72,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Reads what a client says until it leaves.
+/// Asks for a client's name, and passes its lines on until it leaves.
 fn attend<'scope>(
     stream: &Arc<TcpStream>,
     room: &Room,
@@ -93,7 +96,7 @@ fn attend<'scope>(
     let stream = Arc::clone(stream);
     writers.coroutine(move || {
         let _writing = writing;
-        // An error is that of a client which is gone.
+        // An error means that the client has disconnected.
         let _ = write_lines(&stream, &lines);
         // Ends the reader too.
         let _ = stream.shutdown(Shutdown::Both);
@@ -103,13 +106,14 @@ fn attend<'scope>(
             "" => {}
             "/quit" => break,
             "/who" => seat.who(),
-            said => room.say(&format!("{}: {said}", seat.name)),
+            text => room.say(&format!("{}: {text}", seat.name)),
         }
     }
     Ok(())
 }
 
-/// A line without its end, nor anything that would do something to a terminal; `None` at the end of all.
+/// Reads a line, without its end and without control characters, which could harm a terminal.
+/// Returns `None` at the end of the input.
 fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     input.take(LINE).read_until(b'\n', &mut line)?;
@@ -120,7 +124,7 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok((!line.is_empty()).then(|| text.chars().filter(|c| !c.is_control()).collect()))
 }
 
-/// Writes what comes, as much as there is at once.
+/// Writes lines as they come; all that are queued go out in one write.
 fn write_lines(stream: &TcpStream, lines: &Receiver<Line>) -> io::Result<()> {
     let mut output = BufWriter::new(stream);
     while let Ok(line) = lines.recv() {
@@ -134,24 +138,24 @@ fn write_lines(stream: &TcpStream, lines: &Receiver<Line>) -> io::Result<()> {
 }
 
 struct Room {
-    /// By name; `None` once the room has closed. Nobody waits while it is locked, so std's lock will do, and a
-    /// cancelled reader can still leave.
+    /// The members by name; `None` once the room has closed. No coroutine waits while it holds the
+    /// lock, so std's lock is fine, and a cancelled reader can still take it to leave.
     members: Mutex<Option<BTreeMap<String, Member>>>,
 }
 
 struct Member {
     queue: Sender<Line>,
-    /// Lines left out since the last one that it was sent.
+    /// Lines left out since the last line that was queued.
     missed: u64,
 }
 
 impl Member {
     fn send(&mut self, line: &Line) {
-        let told = |missed| format!("* {missed} lines were left out, you are slow\n").into();
-        if self.missed > 0 && self.queue.try_send(told(self.missed)).is_ok() {
+        let notice = |missed| format!("* {missed} lines were left out, you are slow\n").into();
+        if self.missed > 0 && self.queue.try_send(notice(self.missed)).is_ok() {
             self.missed = 0;
         }
-        // Also where the writer has gone: then the reader is about to leave.
+        // Fails too if the writer has ended; then the reader is about to leave.
         if self.missed > 0 || self.queue.try_send(Arc::clone(line)).is_err() {
             self.missed += 1;
         }
@@ -163,13 +167,13 @@ impl Room {
         self.members.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(f)
     }
 
-    /// Says a line to all.
+    /// Sends a line to all members.
     fn say(&self, text: &str) {
         let line: Line = format!("{text}\n").into();
         self.with(|members| members.values_mut().for_each(|member| member.send(&line)));
     }
 
-    /// A seat, and what is said from now on; `None` if the name will not do.
+    /// Adds a member, and returns its seat and its queue; `None` if the name is taken or invalid.
     fn enter(&self, name: &str) -> Option<(Seat<'_>, Receiver<Line>)> {
         let name = name.trim();
         if name.is_empty() || name.starts_with(['/', '*']) || name.len() > 32 {
@@ -188,7 +192,7 @@ impl Room {
         Some((Seat { room: self, name: name.to_owned() }, lines))
     }
 
-    /// Sends all away. Their queues end with a last line.
+    /// Removes all members. Their queues end with a last line.
     fn close(&self) {
         self.say("* the room closes");
         *self.members.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -202,7 +206,7 @@ struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// Tells the client who is here.
+    /// Sends the client the names of all members.
     fn who(&self) {
         self.room.with(|members| {
             let names: Vec<&str> = members.keys().map(String::as_str).collect();

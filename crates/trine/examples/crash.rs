@@ -1,15 +1,16 @@
-//! What happens to the others when one task crashes: nothing, if it is a process.
+//! Tasks that crash in processes, and do no harm to the other tasks.
 //!
-//! `cargo run --example crash`
+//! A pool runs a decoder that fails in five ways, from a panic to a stack overflow. Each failure is
+//! the error of its own task, with the true cause. Run it with `cargo run --example crash`.
 
 use trine::{Cause, process};
 
-/// A decoder that nobody should trust: some inputs end it in the ways that foreign code ends.
+/// An untrusted decoder: some inputs crash it in the ways that foreign code crashes.
 fn decode(input: u32) -> u32 {
     match input {
         3 => panic!("input {input} is not for us"),
         5 => std::process::abort(),
-        // SAFETY: there is none: this is the crash that the example is about.
+        // SAFETY: none: this read is unsound on purpose, and ends its process.
         7 => unsafe { std::ptr::null::<u32>().read_volatile() },
         11 => std::process::exit(3),
         13 => recurse(0) as u32,

@@ -1,6 +1,8 @@
-//! Answers every TCP connection with what it says.
+//! A TCP server that sends back everything that it receives.
 //!
-//! `cargo run --release --example echo [ADDRESS]` listens at ADDRESS (`127.0.0.1:7777`) and prints where.
+//! One coroutine for each connection, with plain reads and writes. Run it with
+//! `cargo run --release --example echo [ADDRESS]`; it listens at ADDRESS (`127.0.0.1:7777`) and
+//! prints the address.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -12,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7777".into());
     let listener = TcpListener::bind(address)?;
     println!("listening at {}", listener.local_addr()?);
-    // In a coroutine, so that its connections begin on the carrier that accepts them.
+    // In a coroutine, so that each connection starts on the carrier that accepts it.
     coroutine::spawn(move || accept(&listener)).join()?;
     Ok(())
 }

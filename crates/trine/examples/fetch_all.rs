@@ -1,15 +1,16 @@
-//! Fetches many pages at once, a coroutine for each, and says how it went.
+//! Fetches many pages at once, with a coroutine for each, and prints a summary.
 //!
-//! `cargo run --release --example fetch_all [--at-once N] URL…` (`http` only; without one, they are read from standard
-//! input), or `fetch_all --self-test N`, which fetches N pages from a server of its own that answers nobody before as
-//! many are connected as may be at once.
+//! Run it with `cargo run --release --example fetch_all [--at-once N] URL…`. It takes `http` only,
+//! and reads the URLs from standard input if there are none on the command line. With
+//! `--self-test N` it fetches N pages from a server of its own, which answers no request before
+//! all connections that may be open at once are open.
 //!
 //! ```text
 //!   urls ──► a permit of N ──► connect ──► send ──► read to the end ──► outcome, permit back
 //! ```
 //!
-//! A permit is taken before its coroutine is started, so there are never more coroutines than connections. A
-//! page may take 30 seconds. The limit of descriptors is raised as far as it goes.
+//! Each coroutine starts only after its permit is taken, so there are never more coroutines than
+//! connections. A page may take 30 seconds. The limit on descriptors is raised as far as allowed.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -25,10 +26,10 @@ use trine::{scope, time};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Descriptors for all else.
+/// Descriptors for other purposes than connections.
 const SPARE: usize = 64;
 
-/// Unless it is said; fewer where there are not enough descriptors.
+/// Connections at once by default; fewer if there are not enough descriptors.
 const AT_ONCE: usize = 10_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -64,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if summary.failed.is_empty() { Ok(()) } else { Err("not all could be fetched".into()) }
 }
 
-/// How many descriptors there may be, once the limit is raised.
+/// Raises the limit on descriptors, and returns it.
 fn descriptors() -> io::Result<usize> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
@@ -111,7 +112,7 @@ fn fetch_all(
     Ok(summary)
 }
 
-/// The bytes of a page, or what kind of failure it was.
+/// Fetches a page. Returns the number of its bytes, or the kind of the failure.
 fn fetch(url: &str) -> Result<usize, String> {
     let kind = |error: io::Error| error.kind().to_string();
     let url: Uri = url.trim().parse().map_err(|_| "no URL")?;
@@ -123,7 +124,7 @@ fn fetch(url: &str) -> Result<usize, String> {
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     let mut stream =
         TcpStream::connect((host, authority.port_u16().unwrap_or(80))).map_err(kind)?;
-    // Of 1.0, so that the answer comes in one piece and ends with the connection.
+    // HTTP/1.0, so that the answer comes in one piece and ends with the connection.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\nAccept: */*\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(kind)?;
     let mut answer = Vec::new();
@@ -167,7 +168,7 @@ impl Summary {
     }
 }
 
-/// Fetches `pages` pages from a server here.
+/// Fetches `pages` pages from a server in this process.
 fn test(pages: usize, at_once: usize) -> Result<Summary, Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;

@@ -1,17 +1,19 @@
-//! An HTTP/1.1 server that says hello: one coroutine for each connection, plain reads and writes.
+//! An HTTP/1.1 server that answers "Hello, world!": one coroutine for each connection, plain reads
+//! and writes.
 //!
-//! `cargo run --release --example http_hello [ADDRESS [IDLE]]` listens at ADDRESS (`127.0.0.1:8080`), prints
-//! where, and hangs up on connections that send nothing for IDLE seconds (never).
+//! Run it with `cargo run --release --example http_hello [ADDRESS [IDLE]]`. It listens at ADDRESS
+//! (`127.0.0.1:8080`), prints the address, and closes connections that send nothing for IDLE
+//! seconds (by default, never).
 //!
 //! ```text
-//!   read ──► input: │ request │ request │ requ…      whatever has come, in one read
+//!   read ──► input: │ request │ request │ requ…      all that has arrived, in one read
 //!                        │         │
-//!   write ◄─ output: │ answer  │ answer  │           an answer to each whole request, in one write
+//!   write ◄─ output: │ answer  │ answer  │           the answers to whole requests, in one write
 //! ```
 //!
-//! What is not whole yet waits for the next read, and may have 8 KiB; bodies are read past. Once a connection has its
-//! two buffers, a request allocates nothing: headers are parsed in place, and the answer, `Date` included, is
-//! made once a second.
+//! An incomplete head, of at most 8 KiB, stays in the buffer for the next read. Bodies are skipped.
+//! Once a connection has its two buffers, a request allocates nothing: headers are parsed in place,
+//! and the answer, with its `Date`, is made once a second.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -25,10 +27,10 @@ use trine::{coroutine, time};
 
 const BODY: &str = "Hello, world!";
 
-/// The room for a request's head.
+/// The size of the input buffer, and so of the longest head.
 const MOST: usize = 8 * 1024;
 
-/// Header lines in one head.
+/// The most header lines in a head.
 const LINES: usize = 64;
 
 const BAD: &str = "400 Bad Request";
@@ -43,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let listener = TcpListener::bind(address)?;
     println!("listening at {}", listener.local_addr()?);
-    // In a coroutine, so that its connections begin on the carrier that accepts them.
+    // In a coroutine, so that each connection starts on the carrier that accepts it.
     coroutine::spawn(move || accept(&listener, idle)).join()?;
     Ok(())
 }
@@ -51,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn accept(listener: &TcpListener, idle: Option<Duration>) {
     for stream in listener.incoming() {
         match stream {
-            // How a connection ends is the client's business.
+            // The result is dropped: a connection that fails concerns its client alone.
             Ok(stream) => drop(coroutine::spawn(move || serve(stream, idle))),
             Err(error) => eprintln!("accept: {error}"),
         }
@@ -63,7 +65,7 @@ fn serve(mut stream: TcpStream, idle: Option<Duration>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut input = [0; MOST];
     let mut output = Vec::new();
-    // Of the input, what has come; of the last request's body, what has not.
+    // Bytes in `input`; bytes of the last request's body that have not arrived yet.
     let (mut filled, mut body) = (0, 0_u64);
     loop {
         let room = &mut input[filled..];
@@ -80,7 +82,7 @@ fn serve(mut stream: TcpStream, idle: Option<Duration>) -> io::Result<()> {
             answer_all(&input[..filled], &mut body, prepared, &mut output)
         });
         if end.is_none() && used == 0 && filled == MOST {
-            // A head that has no room to become whole.
+            // The head fills the buffer and is still incomplete.
             end = Some(End::Refused(TOO_LONG));
         }
         if let Some(End::Refused(status)) = end {
@@ -91,7 +93,7 @@ fn serve(mut stream: TcpStream, idle: Option<Duration>) -> io::Result<()> {
             output.clear();
         }
         match end {
-            Some(End::Asked) if used == filled && body == 0 => return Ok(()),
+            Some(End::Requested) if used == filled && body == 0 => return Ok(()),
             Some(_) => return linger(stream, &mut input),
             None => {}
         }
@@ -100,24 +102,25 @@ fn serve(mut stream: TcpStream, idle: Option<Duration>) -> io::Result<()> {
     }
 }
 
-/// Ends a connection whose client may still be sending: if it were closed with something unread, the client
-/// might lose the answer too.
+/// Ends a connection whose client may still be sending. It reads on for a second, because closing a
+/// socket with unread input can destroy the answer on its way.
 fn linger(mut stream: TcpStream, input: &mut [u8]) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
     time::timeout(Duration::from_secs(1), || while stream.read(input).is_ok_and(|n| n > 0) {})?;
     Ok(())
 }
 
-/// Why a connection ends.
+/// The reason why a connection ends.
 enum End {
-    /// The client wants it so.
-    Asked,
-    /// It has sent what is no request to us.
+    /// The client has requested it.
+    Requested,
+    /// The client has sent an invalid request; the text is the status of the answer.
     Refused(&'static str),
 }
 
-/// Answers all whole requests in `input`. Says how much of it is done with, and whether that is the end.
-/// `body` is what is still to come of the last request.
+/// Answers all whole requests in `input`. Returns the number of bytes that they took, and the
+/// reason why the connection ends, if it does. `body` counts the bytes of the last request's body
+/// that have not arrived yet.
 fn answer_all(
     input: &[u8],
     body: &mut u64,
@@ -133,15 +136,15 @@ fn answer_all(
             return (used, None);
         }
         match parse(&input[used..]) {
-            Ok(Some((head, wish))) => {
-                used += head;
-                *body = wish.body;
-                if wish.expects && used == input.len() && wish.body > 0 {
+            Ok(Some((length, head))) => {
+                used += length;
+                *body = head.body;
+                if head.expects && used == input.len() && head.body > 0 {
                     output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                 }
-                prepared.answer(&wish, output);
-                if !wish.keep_alive {
-                    return (used, Some(End::Asked));
+                prepared.answer(&head, output);
+                if !head.keep_alive {
+                    return (used, Some(End::Requested));
                 }
             }
             Ok(None) => return (used, None),
@@ -150,12 +153,12 @@ fn answer_all(
     }
 }
 
-/// The length of the head that `input` begins with, if it is whole, and what it asks for.
-fn parse(input: &[u8]) -> Result<Option<(usize, Wish)>, &'static str> {
+/// Parses the head at the beginning of `input`, and returns its length; `None` if it is incomplete.
+fn parse(input: &[u8]) -> Result<Option<(usize, Head)>, &'static str> {
     let mut lines = [const { MaybeUninit::uninit() }; LINES];
     let mut request = Request::new(&mut []);
     match request.parse_with_uninit_headers(input, &mut lines) {
-        Ok(Status::Complete(head)) => Ok(Some((head, Wish::of(&request)?))),
+        Ok(Status::Complete(length)) => Ok(Some((length, Head::of(&request)?))),
         Ok(Status::Partial) => Ok(None),
         Err(Malformed::TooManyHeaders) => Err(TOO_LONG),
         Err(Malformed::Version) => Err("505 HTTP Version Not Supported"),
@@ -163,34 +166,38 @@ fn parse(input: &[u8]) -> Result<Option<(usize, Wish)>, &'static str> {
     }
 }
 
-/// What a request wants to be done beside its answer.
-struct Wish {
+/// The head of a request, as far as the answer depends on it.
+struct Head {
+    /// The minor version of HTTP/1.
     version: u8,
+    /// True for the method HEAD, whose answer has no body.
     is_head: bool,
     keep_alive: bool,
+    /// True if the client waits for "100 Continue" before it sends the body.
     expects: bool,
+    /// The length of the body.
     body: u64,
 }
 
-impl Wish {
-    fn of(request: &Request<'_, '_>) -> Result<Wish, &'static str> {
+impl Head {
+    fn of(request: &Request<'_, '_>) -> Result<Head, &'static str> {
         let version = request.version.ok_or(BAD)?;
         let is_head = request.method == Some("HEAD");
-        let mut wish = Wish { version, is_head, keep_alive: version == 1, expects: false, body: 0 };
+        let mut head = Head { version, is_head, keep_alive: version == 1, expects: false, body: 0 };
         let (mut hosts, mut length) = (0, None);
         for Header { name, value } in request.headers.iter() {
-            // Most lines are of other lengths, and cost one comparison.
+            // Most names have another length, and cost one comparison.
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => hosts += 1,
                 6 if name.eq_ignore_ascii_case("expect") => {
-                    wish.expects = value.eq_ignore_ascii_case(b"100-continue");
+                    head.expects = value.eq_ignore_ascii_case(b"100-continue");
                 }
                 10 if name.eq_ignore_ascii_case("connection") => {
                     for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                         if option.eq_ignore_ascii_case(b"close") {
-                            wish.keep_alive = false;
+                            head.keep_alive = false;
                         } else if version == 0 && option.eq_ignore_ascii_case(b"keep-alive") {
-                            wish.keep_alive = true;
+                            head.keep_alive = true;
                         }
                     }
                 }
@@ -198,7 +205,7 @@ impl Wish {
                     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
                     let text = std::str::from_utf8(value).ok().filter(|_| digits).ok_or(BAD)?;
                     let this = text.parse::<u64>().map_err(|_| BAD)?;
-                    // Two that differ are how requests are smuggled.
+                    // Two lengths that differ are an attempt to smuggle a request.
                     if length.is_some_and(|length| length != this) {
                         return Err(BAD);
                     }
@@ -213,12 +220,12 @@ impl Wish {
         if hosts > 1 || (hosts == 0 && version == 1) {
             return Err(BAD);
         }
-        wish.body = length.unwrap_or(0);
-        Ok(wish)
+        head.body = length.unwrap_or(0);
+        Ok(head)
     }
 }
 
-/// The answer of this second, in the two ways that most are given.
+/// The answer of this second, for open and for closing connections of HTTP/1.1.
 struct Prepared {
     second: u64,
     open: String,
@@ -248,11 +255,11 @@ impl Prepared {
         }
     }
 
-    fn answer(&self, wish: &Wish, output: &mut Vec<u8>) {
-        let text = if wish.keep_alive { &self.open } else { &self.close };
-        let text = if wish.is_head { &text[..text.len() - BODY.len()] } else { text };
-        if wish.version == 0 && wish.keep_alive {
-            // A client of 1.0 has to be told; it is rare.
+    fn answer(&self, head: &Head, output: &mut Vec<u8>) {
+        let text = if head.keep_alive { &self.open } else { &self.close };
+        let text = if head.is_head { &text[..text.len() - BODY.len()] } else { text };
+        if head.version == 0 && head.keep_alive {
+            // HTTP/1.0 needs a header to keep the connection open; such clients are rare.
             let (status, rest) = text.split_once("\r\n").unwrap_or_default();
             let _ = write!(output, "{status}\r\nConnection: keep-alive\r\n{rest}");
         } else {
@@ -262,6 +269,7 @@ impl Prepared {
 }
 
 thread_local! {
-    /// One for each carrier: a coroutine stays on its own, and does not wait while it looks.
+    /// One for each carrier. The coroutine does not wait while it borrows it, so no other coroutine
+    /// of the carrier can find it borrowed.
     static PREPARED: RefCell<Prepared> = const { RefCell::new(Prepared::NONE) };
 }

@@ -1,13 +1,15 @@
-//! hyper's HTTP/1.1 server on trine: says hello, and sends back what is posted to `/echo`.
+//! hyper's HTTP/1.1 server on trine: answers "Hello, world!", and sends back bodies posted to
+//! `/echo`.
 //!
-//! `cargo run --release --features hyper --example hyper [ADDRESS [future|coroutine]]` listens at ADDRESS
-//! (`127.0.0.1:8080`), prints where, and runs each connection as a future task, or in a coroutine that waits for its
-//! future.
+//! Run it with `cargo run --release --features hyper --example hyper [ADDRESS [future|coroutine]]`.
+//! It listens at ADDRESS (`127.0.0.1:8080`) and prints the address. Each connection is a future
+//! task, or a coroutine that waits for its future.
 //!
-//! The future task is the default: it has no stack, and seems to take a little less. CPU time of the server for a
-//! request, 64 kept connections, server on one core, each way in turn, medians of seven: with epoll 2, 8 and 10 %
-//! less than the coroutine in three runs, with io_uring 7 % more and 3 % less in two. On a shared machine that is hardly
-//! beyond the noise. The coroutine is for services that call what waits.
+//! The future task is the default: it has no stack, and seems to take a little less CPU time.
+//! Measured was the server's CPU time per request, with 64 kept connections and the server on one
+//! core, both ways in turn, medians of seven. With epoll, the future task took 2, 8 and 10 % less
+//! than the coroutine in three runs; with io_uring, 7 % more and 3 % less in two. On a shared
+//! machine that is hardly more than noise. The coroutine is for services that make blocking calls.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -32,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let listener = TcpListener::bind(address)?;
     println!("listening at {}", listener.local_addr()?);
-    // In a coroutine, so that its connections begin on the carrier that accepts them.
+    // In a coroutine, so that each connection starts on the carrier that accepts it.
     coroutine::spawn(move || accept(&listener, as_coroutines)).join()?;
     Ok(())
 }

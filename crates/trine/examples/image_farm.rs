@@ -1,10 +1,9 @@
-//! Digests every image of a directory with a decoder in C, which some of the files break.
+//! Decodes every image of a directory with a decoder in C, which some of the files crash.
 //!
-//! `cargo run --release --example image_farm [DIRECTORY]`
-//!
-//! Without a directory it makes one with sound pictures and four that are not. A file is decoded in a process that may
-//! read this directory and nothing else, with little memory and little time; what a file does to its decoder stands
-//! beside its name.
+//! Each file is decoded in a sandboxed process that may read only this directory, with little
+//! memory and little time. The program prints the picture's size, or the file's effect on the
+//! decoder, beside its name. Run it with `cargo run --release --example image_farm [DIRECTORY]`;
+//! without a directory, it makes one with five sound pictures and four broken ones.
 
 use std::error::Error;
 use std::fs::{self, DirEntry};
@@ -24,11 +23,11 @@ struct Picture {
     width: usize,
     height: usize,
     frames: usize,
-    /// From 0 to 255, the mean of all pixels.
+    /// The mean of all pixels, from 0 to 255.
     brightness: u64,
 }
 
-/// Runs in a process of its own: nothing here trusts the library, or the file.
+/// Decodes a file, in a process of the pool, because neither the library nor the file is trusted.
 fn decode(path: PathBuf) -> Result<Picture, String> {
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     if bytes.starts_with(b"GIF") {
@@ -44,8 +43,8 @@ fn decode(path: PathBuf) -> Result<Picture, String> {
 fn animation(bytes: &[u8]) -> Result<Picture, String> {
     let (mut width, mut height, mut frames, mut channels) = (0, 0, 0, 0);
     let len = bytes.len().try_into().map_err(|_| "too long for the decoder")?;
-    // SAFETY: the buffer is as long as we say. Whether the library keeps to it is its affair, and
-    // that of the process.
+    // SAFETY: the buffer has the length that is passed. If the library exceeds it nevertheless,
+    // only this process is corrupted.
     let pixels = unsafe {
         stbi_load_gif_from_memory(
             bytes.as_ptr(),
@@ -62,9 +61,10 @@ fn animation(bytes: &[u8]) -> Result<Picture, String> {
         return Err("the decoder refuses it".into());
     }
     let [width, height, frames] = [width, height, frames].map(|n| n as usize);
-    // SAFETY: the library has made so many pixels of one byte each, and they are ours until they are freed.
+    // SAFETY: the library has allocated that many pixels of one byte each, and they stay valid
+    // until they are freed.
     let copy = unsafe { slice::from_raw_parts(pixels, width * height * frames) }.to_vec();
-    // SAFETY: they came from this library, and nobody uses them any more.
+    // SAFETY: the library has allocated them, and they are no longer used.
     unsafe { stbi_image_free(pixels.cast()) };
     Ok(picture(width, height, frames, &copy))
 }
@@ -79,21 +79,21 @@ fn farm(directory: &Path) -> Result<(), Box<dyn Error>> {
         .sandbox(Sandbox::new().no_network().no_exec().no_new_processes().read_only([directory]))
         .memory_limit(256 << 20)
         .cpu_limit(Duration::from_secs(1))
-        .timeout(Duration::from_secs(60)) // not all that takes long takes processor time
-        .retries(1) // somebody may have killed the process; if the file did, it will do so again
+        .timeout(Duration::from_secs(60)) // for tasks that wait and use no processor time
+        .retries(1) // the crash may have another cause than the file
         .capture_output()
         .build();
     let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
     let paths: Vec<_> = entries.iter().map(DirEntry::path).filter(|path| path.is_file()).collect();
     let (mut done, mut sound) = (0, 0);
     trine::scope(|s| {
-        let (tell, told) = channel::bounded(pool.workers());
+        let (sender, results) = channel::bounded(pool.workers());
         for path in &paths {
-            let (pool, tell) = (&pool, tell.clone());
-            s.coroutine(move || _ = tell.send((path, pool.spawn(path.clone(), decode).join())));
+            let (pool, sender) = (&pool, sender.clone());
+            s.coroutine(move || _ = sender.send((path, pool.spawn(path.clone(), decode).join())));
         }
-        drop(tell);
-        for (path, decoded) in told {
+        drop(sender);
+        for (path, decoded) in results {
             let name = path.file_name().unwrap_or_default().display();
             match decoded {
                 Ok(Ok(Picture { width, height, frames, brightness })) => {
@@ -124,12 +124,12 @@ fn make_samples(directory: &Path) -> io::Result<()> {
     }
     // Half of its pixels are missing.
     file("truncated.ppm", &[b"P5 640 480 255\n", &[9; 640 * 240]])?;
-    // 18 bytes that promise 14,000 x 14,000 pixels, and the decoder believes them.
+    // 18 bytes that announce 14,000 x 14,000 pixels, for which the decoder allocates memory.
     file("bomb.tga", &[&[0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xb0, 0x36, 0xb0, 0x36, 8, 0]])?;
     // Two frames of no width: the decoder frees their pixels twice (CVE-2023-45664).
     let frame = b",\0\0\0\0\0\0\x01\0\0\x02\0";
     file("crash.gif", &[b"GIF89a\0\0\x01\0\x80\0\0\0\0\0\xff\xff\xff", frame, frame, b";"])?;
-    // 100,000 refinements of 4,096 x 4,096 pixels, none of which changes anything: minutes.
+    // 100,000 refinements of 4,096 x 4,096 pixels that change nothing, and take minutes.
     let start = b"\xff\xd8\xff\xc2\0\x0b\x08\x10\0\x10\0\x01\x01\x11\0";
     let scan = b"\xff\xda\0\x08\x01\x01\0\0\0\x10";
     file("endless.jpg", &[start, &scan.repeat(100_000), b"\xff\xd9"])

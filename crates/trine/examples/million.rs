@@ -1,7 +1,7 @@
-//! A million coroutines at once, each with a stack and a guard page of its own, waiting.
+//! A million waiting coroutines at once, each with a stack and a guard page of its own.
 //!
-//! `cargo run --release --example million [COUNT]` prints what each takes, and fails if it is more
-//! resident memory than the library promises: 4.6 KiB.
+//! Run it with `cargo run --release --example million [COUNT]`. It prints the memory of each
+//! coroutine, and fails if that is more resident memory than the library promises: 4.6 KiB.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use trine::{coroutine, thread, time};
 
-/// What the library promises, in bytes of resident memory for each idle coroutine.
+/// The library's promise: bytes of resident memory for each idle coroutine.
 const PROMISE: f64 = 4.6 * 1024.0;
 
-/// A field of `/proc/self/status`, in bytes.
+/// Reads a field of `/proc/self/status`, in bytes.
 fn status(field: &str) -> Result<f64, Box<dyn Error>> {
     let text = std::fs::read_to_string("/proc/self/status")?;
     let line = text.lines().find(|line| line.starts_with(field)).ok_or("no such field")?;
@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (resident, tables) = (status("VmRSS")?, status("VmPTE")?);
     let begin = Instant::now();
 
-    // A chain: each waits for the one before it, the first for a thread that waits for us.
+    // A chain: each coroutine waits for the task before it. The first task, a thread, waits for the
+    // gate.
     let (open, gate) = mpsc::channel::<()>();
     let mut last = thread::spawn(move || {
         let _ = gate.recv();
@@ -47,13 +48,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let each = (status("VmRSS")? - resident) / count as f64;
     let table = (status("VmPTE")? - tables) / count as f64;
     println!(
-        "{count} coroutines wait after {:.1?}: {:.2} KiB resident each, and {table:.0} B of page table",
+        "{count} coroutines wait after {:.1?}: {:.2} KiB resident each, \
+         and {table:.0} B of page table",
         begin.elapsed(),
         each / 1024.0
     );
 
     drop(open);
-    assert_eq!(last.join()?, count, "one after the other has ended");
+    assert_eq!(last.join()?, count, "all have ended, one after the other");
     println!("all have ended after {:.1?}", begin.elapsed());
     if each > PROMISE {
         return Err(format!("{each:.0} B each is more than the promised {PROMISE:.0} B").into());

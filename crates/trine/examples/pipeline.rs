@@ -1,16 +1,16 @@
-//! A pipeline with back-pressure: finds the files of a directory tree, reads them and digests them.
+//! A pipeline with back-pressure: finds the files of a directory tree, reads them, digests them.
 //!
-//! `cargo run --example pipeline [DIRECTORY [FILES]]` digests the tree, or as many files of it as are
-//! asked for, and then ends what is under way.
+//! Run it with `cargo run --example pipeline [DIRECTORY [FILES]]`. It digests the whole tree, or
+//! FILES files of it, and then cancels the tasks that still run.
 //!
 //! ```text
-//!   walk (1) ──► paths, at most 64 ──► read (8 coroutines) ──► texts, at most 16 ──► digest (2 threads) ──┐
-//!   sum (the body of the scope) ◄── digests, at most 16 ◄─────────────────────────────────────────────────┘
+//!   walk (1 coroutine) ──► paths, at most 64 ──► read (8 coroutines) ──► texts, at most 16 ──┐
+//!   sum (body of the scope) ◄── digests, at most 16 ◄── digest (2 threads) ◄─────────────────┘
 //! ```
 //!
-//! Whoever is too quick waits: no more than 64 paths and 16 files are in memory, however large the tree. A
-//! file that cannot be read is told and left out; all of it may take a minute. A panic anywhere ends the
-//! whole, and is the error of the scope.
+//! A stage that is too fast waits for the next one, so at most 64 paths and 16 files are queued,
+//! however large the tree is. A file that cannot be read is reported and skipped. The whole may
+//! take a minute. A panic in any task ends all of them, and is the error of the scope.
 
 use std::error::Error;
 use std::fs;
@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use trine::sync::channel::{self, Sender};
+use trine::sync::channel::{self, Receiver, Sender};
 use trine::{scope, time};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ struct Digest {
     sum: u64,
 }
 
-/// Sends the paths of all files below `directory`; ends early when nobody wants them any more.
+/// Sends the paths of all files below `directory`; ends early once the receivers are dropped.
 fn walk(directory: &Path, paths: &Sender<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -42,8 +42,34 @@ fn walk(directory: &Path, paths: &Sender<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// FNV-1a.
-fn digest(bytes: &[u8]) -> u64 {
+/// Reads each file and passes its text on; reports and skips a file that cannot be read.
+fn read(paths: Receiver<PathBuf>, texts: Sender<(PathBuf, Vec<u8>)>) {
+    for path in paths {
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                eprintln!("{}: {error}", path.display());
+                continue;
+            }
+        };
+        if texts.send((path, text)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Digests each text and passes the digest on.
+fn digest(texts: Receiver<(PathBuf, Vec<u8>)>, digests: Sender<Digest>) {
+    for (path, text) in texts {
+        let done = Digest { path, bytes: text.len(), sum: fnv1a(&text) };
+        if digests.send(done).is_err() {
+            return;
+        }
+    }
+}
+
+/// The hash FNV-1a.
+fn fnv1a(bytes: &[u8]) -> u64 {
     let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
@@ -53,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let root = &arguments.next().map_or(here, PathBuf::from);
     let most: usize = match arguments.next() {
-        Some(files) => files.to_str().ok_or("FILES is a number")?.parse()?,
+        Some(files) => files.to_str().ok_or("FILES has to be a number")?.parse()?,
         None => usize::MAX,
     };
 
@@ -67,33 +93,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             let walker = s.coroutine(move || walk(root, &to_read));
             for _ in 0..8 {
                 let (paths, to_digest) = (paths.clone(), to_digest.clone());
-                s.coroutine(move || {
-                    for path in paths {
-                        let text = match fs::read(&path) {
-                            Ok(text) => text,
-                            Err(error) => {
-                                eprintln!("{}: {error}", path.display());
-                                continue;
-                            }
-                        };
-                        if to_digest.send((path, text)).is_err() {
-                            return;
-                        }
-                    }
-                });
+                s.coroutine(move || read(paths, to_digest));
             }
             for _ in 0..2 {
                 let (texts, to_sum) = (texts.clone(), to_sum.clone());
-                s.thread(move || {
-                    for (path, text) in texts {
-                        let done = Digest { path, bytes: text.len(), sum: digest(&text) };
-                        if to_sum.send(done).is_err() {
-                            return;
-                        }
-                    }
-                });
+                s.thread(move || digest(texts, to_sum));
             }
-            // Who sends to a stage is in the stage before; else no receiver would see the end.
+            // From here on only the tasks hold senders, so each stage sees the end of its input.
             drop((paths, texts, to_digest, to_sum));
 
             for done in digests.iter().take(most) {
@@ -112,7 +118,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         })
     };
 
-    // A `TimedOut`, a failure of a task, the walker's cancellation, an error of the walk: each its own type.
+    // Each failure has its own type: the time limit, a task, the walker's cancellation, the walk.
     match time::timeout(PATIENCE, pipeline)?? {
         Ok(walked) => walked?,
         Err(error) if error.is_cancelled() => println!("{error}"),

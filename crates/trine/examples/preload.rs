@@ -1,13 +1,15 @@
-//! A large table that is loaded once and is there in every worker.
+//! A large table that is loaded once and shared by all workers of a pool.
 //!
-//! `cargo run --release --example preload`
+//! The table is computed in the process that the workers are forked from, so no worker loads or
+//! copies it, not even the replacement of one that has crashed. Run it with
+//! `cargo run --release --example preload`.
 
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use trine::process::Pool;
 
-/// For each number its largest prime factor, or 0 where that is the number itself.
+/// The largest prime factor of each number, or 0 if that is the number itself.
 static FACTORS: OnceLock<Vec<u32>> = OnceLock::new();
 
 const NUMBERS: usize = 4_000_000;
@@ -35,7 +37,7 @@ fn table() -> &'static [u32] {
     FACTORS.get().expect("preload has run before any task")
 }
 
-/// The prime factors of a number, the largest first.
+/// Returns the prime factors of a number, the largest first.
 fn factors(mut number: usize) -> Vec<usize> {
     assert!(number < NUMBERS, "{number} is not in the table");
     let mut factors = Vec::new();
@@ -54,7 +56,7 @@ fn main() -> Result<(), trine::TaskError> {
     assert_eq!(pool.spawn(3_999_996, factors).join()?, [37, 13, 11, 7, 3, 3, 3, 2, 2]);
     println!("the first answer took {:?}: it waited for the table", begin.elapsed());
 
-    // A worker is lost; the one in its place has the table as well, and nobody loads it again.
+    // A worker crashes. Its replacement has the table as well, without loading it again.
     let crash = pool.spawn((), |()| -> () { std::process::abort() });
     println!("{}", crash.join().unwrap_err());
     let begin = Instant::now();

@@ -1,6 +1,8 @@
-//! 100 MiB for processes, without a copy; and a counter that all of them write.
+//! 100 MiB of memory shared with processes without a copy, and a counter that all of them write.
 //!
-//! `cargo run --release --example shared`
+//! Eight tasks in two worker processes each sum a part of the numbers, and count them in shared
+//! memory. Then the program compares the time of a task with and without the 100 MiB as its
+//! argument. Run it with `cargo run --release --example shared`.
 
 use std::error::Error;
 use std::sync::atomic::AtomicU64;
@@ -13,7 +15,7 @@ use trine::process;
 const NUMBERS: usize = (100 << 20) / size_of::<u64>();
 const PARTS: usize = 8;
 
-/// Runs in a process of its own, on the very memory that `main` has filled.
+/// Sums a part of the numbers, in a worker process, on the same memory that `main` has filled.
 fn sum((numbers, part, done): (Shared<[u64]>, usize, SharedMut<AtomicU64>)) -> u64 {
     let len = NUMBERS / PARTS;
     let sum = numbers[part * len..(part + 1) * len].iter().sum();
@@ -38,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(total, (NUMBERS as u64 + 1) * (NUMBERS as u64 / 2));
     println!("{total}, by {PARTS} tasks in other processes");
 
-    // How long 100 MiB take to get there, beside nothing at all.
+    // The time of a task with 100 MiB as its argument, and without an argument.
     let [mut least_nothing, mut least_shared] = [f64::MAX; 2];
     for _ in 0..50 {
         let begin = Instant::now();

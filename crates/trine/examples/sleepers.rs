@@ -1,7 +1,8 @@
-//! A million futures asleep at once, each a task with a handle.
+//! A million sleeping futures at once, each a task with a handle.
 //!
-//! `cargo run --release --example sleepers [COUNT]` prints what each takes, and fails if it is more
-//! resident memory than the library promises: 0.4 KiB, its handle included.
+//! Run it with `cargo run --release --example sleepers [COUNT]`. It prints the memory of each
+//! future, and fails if that is more resident memory than the library promises: 0.4 KiB, with the
+//! handle.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use trine::{future, time};
 
-/// What the library promises, in bytes of resident memory for each sleeping future.
+/// The library's promise: bytes of resident memory for each sleeping future.
 const PROMISE: f64 = 0.4 * 1024.0;
 
-/// The resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> Result<f64, Box<dyn Error>> {
     let text = std::fs::read_to_string("/proc/self/status")?;
     let line = text.lines().find(|line| line.starts_with("VmRSS")).ok_or("no such field")?;

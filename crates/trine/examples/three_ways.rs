@@ -1,6 +1,7 @@
 //! The README's program: one function, run as a coroutine, on a thread and in a process.
 //!
-//! `cargo run --example three_ways [DIRECTORY]` counts the words of a directory's files, three ways.
+//! It counts the words of a directory's files, first with one task of each kind, then with a batch
+//! of each kind. Run it with `cargo run --example three_ways [DIRECTORY]`.
 
 use std::fs;
 use std::io;
@@ -33,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("the directory holds no files".into());
     };
 
-    // One task each way. The handle, the error and `join` are the same.
+    // One task of each kind. The handle, the error and `join` are the same.
     let (p, q) = (first.clone(), first.clone());
     let a = coroutine::spawn(move || words(p));
     let b = thread::spawn(move || words(q));
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}: {} words", first.display(), a.join()??);
     assert_eq!(b.join()??, c.join()??);
 
-    // A batch each way. One word decides.
+    // A batch of each kind. One word decides.
     for kind in Kind::ALL {
         let mut sum = 0;
         for count in kind.map(paths.clone(), words) {

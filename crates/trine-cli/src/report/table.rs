@@ -97,7 +97,8 @@ pub(crate) fn workload(workload: &Workload) -> String {
         let _ = writeln!(text, "could not read {more} more; --json lists them");
     }
     if workload.plain_loop.wall.median < TOO_SHORT {
-        text += "So little work mostly shows the cost of distributing it: name more with --input DIR.\n";
+        text += "So little work mostly shows the cost of distributing it: \
+                 name a larger directory with --input DIR.\n";
     }
     if workload.agree {
         let _ = writeln!(
