@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             });
             for line in io::stdin().lines().map_while(Result::ok) {
-                room.say(&format!("* {line}"));
+                room.broadcast(&format!("* {line}"));
             }
             room.close();
             readers.cancel_because("the room has closed");
@@ -106,7 +106,7 @@ fn attend<'scope>(
             "" => {}
             "/quit" => break,
             "/who" => seat.who(),
-            text => room.say(&format!("{}: {text}", seat.name)),
+            text => room.broadcast(&format!("{}: {text}", seat.name)),
         }
     }
     Ok(())
@@ -168,7 +168,7 @@ impl Room {
     }
 
     /// Sends a line to all members.
-    fn say(&self, text: &str) {
+    fn broadcast(&self, text: &str) {
         let line: Line = format!("{text}\n").into();
         self.with(|members| members.values_mut().for_each(|member| member.send(&line)));
     }
@@ -188,13 +188,13 @@ impl Room {
             true
         })
         .filter(|&entered| entered)?;
-        self.say(&format!("* {name} is here"));
+        self.broadcast(&format!("* {name} is here"));
         Some((Seat { room: self, name: name.to_owned() }, lines))
     }
 
     /// Removes all members. Their queues end with a last line.
     fn close(&self) {
-        self.say("* the room closes");
+        self.broadcast("* the room closes");
         *self.members.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
@@ -220,7 +220,7 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let left = self.room.with(|members| members.remove(&self.name).is_some());
         if left == Some(true) {
-            self.room.say(&format!("* {} has left", self.name));
+            self.room.broadcast(&format!("* {} has left", self.name));
         }
     }
 }
