@@ -1,6 +1,6 @@
-//! The atomics and the internal lock of what stands in this folder (and of the word of a future task), and the numbers that say how
-//! often it tries: in one place, since the models in `tests/loom` put loom's atomics and small
-//! numbers here and check the very same files.
+//! The atomics and the internal lock of this folder and of the state of a future task, and the
+//! numbers of their retries. They are in one file, since the models in `tests/loom` replace it with
+//! loom's atomics and small numbers, and check the library's own files.
 
 pub(super) use std::hint::spin_loop;
 pub(crate) use std::sync::atomic::AtomicUsize;
@@ -11,23 +11,23 @@ pub(super) use std::thread_local;
 use std::thread;
 use std::time::Duration;
 
-/// How many acquisitions may pass the one in front of a queue while it wakes up.
+/// The number of acquisitions that may pass the front of a queue while it wakes up.
 ///
-/// As many short ones (50 ns) as fit into the wake-up of a thread on another core, which takes 4 to
-/// 13 µs: so what is waited for lies idle for half of the time at worst, and the one in front is late by
-/// about its own wake-up.
+/// So many short ones (50 ns) fit into the wake-up of a thread on another core, which takes 4 to 13
+/// µs. The lock lies idle for half of the time at worst, and the front waiter is late by about its
+/// own wake-up.
 pub(super) const MAY_PASS: u64 = 256;
 
-/// Looks at a word that may change at any moment, before waiting: about a microsecond. A wait costs two
-/// switches, and several times as much where a thread has to be woken.
+/// The number of looks at a word before a wait: about a microsecond. A wait costs two switches, and
+/// several times as much if a thread has to be woken.
 pub(super) const SPINS: u32 = 40;
 
-/// Lets a moment pass in which a flag may be cleared that is never set for long; a longer one in each round.
+/// Waits a moment for a flag that is never set for long. Each round waits longer.
 #[inline]
 pub(super) fn pause(_flag: &AtomicBool, round: u32) {
     /// Rounds of spinning, each twice as long as the one before.
     const SPINS: u32 = 7;
-    /// Rounds until which the thread gives up its turn; later it sleeps.
+    /// The round from which the thread sleeps, after yields.
     const YIELDS: u32 = 40;
     match round {
         0..SPINS => (0..1 << round).for_each(|_| spin_loop()),

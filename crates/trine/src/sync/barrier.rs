@@ -1,13 +1,15 @@
-//! All arrive before any goes on.
+//! A barrier: all arrive before any goes on.
 
 use std::fmt;
 
 use super::atomic::{Mutex, MutexGuard, PoisonError};
 use super::queue::{Queued, WaitQueue, Waiter};
 
-/// A place where a number of tasks wait for each other, again and again; as [`std::sync::Barrier`].
+/// A point where a number of tasks wait for each other, again and again, like
+/// [`std::sync::Barrier`].
 ///
-/// One who is cancelled while it waits has not arrived: the others wait for somebody in its place.
+/// A task that is cancelled while it waits has not arrived: the others wait for another in its
+/// place.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -30,24 +32,30 @@ pub struct Barrier {
 }
 
 struct State {
-    /// Who has arrived in this generation and waits.
+    /// The number of tasks that have arrived in this generation and wait.
     arrived: usize,
     generation: u64,
 }
 
-/// What [`Barrier::wait`] says of the caller.
+/// The result of [`Barrier::wait`].
+///
+/// ```
+/// let result = trine::sync::Barrier::new(1).wait(); // waits for no other task
+/// assert!(result.is_leader());
+/// ```
 #[derive(Debug)]
 pub struct BarrierWaitResult(bool);
 
 impl BarrierWaitResult {
-    /// Whether the caller is the one of its generation that came last.
+    /// Returns true if the caller is the last of its generation that arrived.
     pub fn is_leader(&self) -> bool {
         self.0
     }
 }
 
 impl Barrier {
-    /// A barrier that lets go when `n` have arrived. 0 is as good as 1: nobody ever waits.
+    /// Makes a barrier that releases `n` tasks at a time. 0 means the same as 1: no task ever
+    /// waits.
     pub const fn new(n: usize) -> Barrier {
         let state = Mutex::new(State { arrived: 0, generation: 0 });
         Barrier { n, state, queue: WaitQueue::new() }
@@ -63,7 +71,7 @@ impl Barrier {
         if state.arrived + 1 >= self.n {
             state.arrived = 0;
             state.generation += 1;
-            // The list is locked: who arrives for the next generation joins after this one.
+            // The list is locked: tasks that arrive for the next generation join after this.
             drop(state);
             self.queue.wake_all(list);
             return BarrierWaitResult(true);
@@ -77,7 +85,7 @@ impl Barrier {
         BarrierWaitResult(false)
     }
 
-    /// Locked before the list, never after.
+    /// Locks the state. Before the list, never after.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +97,7 @@ impl fmt::Debug for Barrier {
     }
 }
 
-/// One who has arrived; dropped before the others have, it has not.
+/// An arrival. Dropped before all others have arrived, it is taken back.
 struct Arrival<'a> {
     barrier: &'a Barrier,
     generation: u64,

@@ -1,4 +1,4 @@
-//! Waits until what a mutex protects has changed.
+//! A condition variable: waits for a change of a mutex's value.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use super::mutex::MutexGuard;
 use super::queue::{Queued, WaitQueue, Waiter, deadline, expired};
 
-/// Lets those who hold a [`Mutex`](super::Mutex) wait, without it, for a change of its value; as
-/// [`std::sync::Condvar`].
+/// Lets a task that holds a [`Mutex`](super::Mutex) wait, without the lock, for a change of the
+/// value; like [`std::sync::Condvar`].
 ///
-/// A wait may end without a notification, so look at the value again, or let
+/// A wait may end without a notification, so check the value again, or let
 /// [`wait_while`](Self::wait_while) do it.
 ///
-/// A notification is not lost when the one it has woken is cancelled at the same time: it is passed
-/// on to the next.
+/// A notification is not lost if the task that it has woken is cancelled at the same time: it is
+/// passed on to the next waiter.
 ///
 /// ```
 /// use std::collections::VecDeque;
@@ -35,32 +35,50 @@ pub struct Condvar {
     queue: WaitQueue,
 }
 
-/// Whether a wait with a time limit has ended by it.
+/// The result of a wait with a time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether the time was up.
+    /// Returns true if the time was up.
     pub fn timed_out(&self) -> bool {
         self.0
     }
 }
 
 impl Condvar {
-    /// A condition that nobody waits for.
+    /// Makes a condition without waiters.
     pub const fn new() -> Condvar {
         Condvar { queue: WaitQueue::new() }
     }
 
     /// Unlocks, waits for a notification, and locks again.
     ///
-    /// A notification that comes after the unlocking is not missed. If the task is cancelled while it
-    /// waits, for the notification or for the lock, it unwinds without the lock.
+    /// A notification that comes after the unlocking is not missed. If the task is cancelled while
+    /// it waits, for the notification or for the lock, it unwinds without the lock.
+    ///
+    /// ```
+    /// use trine::{coroutine, sync::{Condvar, Mutex}};
+    ///
+    /// static OPEN: Mutex<bool> = Mutex::new(false);
+    /// static CHANGED: Condvar = Condvar::new();
+    ///
+    /// let task = coroutine::spawn(|| {
+    ///     let mut open = OPEN.lock();
+    ///     while !*open {
+    ///         open = CHANGED.wait(open);
+    ///     }
+    /// });
+    /// *OPEN.lock() = true;
+    /// CHANGED.notify_all();
+    /// task.join()?;
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.wait_until(guard, None).0
     }
 
-    /// Waits for as long as `condition` holds of the value, which it may change.
+    /// Waits as long as `condition` holds of the value, which it may change.
     pub fn wait_while<'a, T: ?Sized, F>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -75,8 +93,17 @@ impl Condvar {
         guard
     }
 
-    /// As [`wait`](Self::wait), for at most `duration`. The time to lock again comes on top of it. A
-    /// duration beyond what the clock can count waits for good.
+    /// Does the same as [`wait`](Self::wait), for at most `duration`. The time to lock again comes
+    /// on top. A duration beyond the clock's range means no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::sync::{Condvar, Mutex};
+    ///
+    /// let (value, changed) = (Mutex::new(0), Condvar::new());
+    /// let (guard, result) = changed.wait_timeout(value.lock(), Duration::from_millis(1));
+    /// assert!(result.timed_out() && *guard == 0);
+    /// ```
     pub fn wait_timeout<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -85,8 +112,18 @@ impl Condvar {
         self.wait_until(guard, deadline(duration))
     }
 
-    /// As [`wait_while`](Self::wait_while), for at most `duration`: it has timed out if the condition
-    /// still holds then.
+    /// Does the same as [`wait_while`](Self::wait_while), for at most `duration`. It has timed out
+    /// if the condition still holds then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::sync::{Condvar, Mutex};
+    ///
+    /// let (value, changed) = (Mutex::new(0), Condvar::new());
+    /// let limit = Duration::from_millis(1);
+    /// let (_, result) = changed.wait_timeout_while(value.lock(), limit, |value| *value == 0);
+    /// assert!(result.timed_out());
+    /// ```
     pub fn wait_timeout_while<'a, T: ?Sized, F>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -108,12 +145,12 @@ impl Condvar {
         }
     }
 
-    /// Wakes the one who has waited longest, if anybody waits. The notification is not kept for later.
+    /// Wakes the longest-waiting task, if any task waits. The notification is not kept for later.
     pub fn notify_one(&self) {
         self.queue.wake_one();
     }
 
-    /// Wakes all who wait.
+    /// Wakes all tasks that wait.
     pub fn notify_all(&self) {
         self.queue.wake_all(self.queue.lock());
     }
@@ -125,34 +162,35 @@ impl Condvar {
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
         let mutex = guard.mutex();
         let waiter = Waiter::new(0);
-        // SAFETY: a new node, and `place`, which holds the result, is dropped before it, whatever
+        // SAFETY: a new node, and `waiting`, which holds the result, is dropped before it, whatever
         // happens.
         let queued = unsafe { self.queue.join(self.queue.lock(), &waiter) };
-        let place = Place { condvar: self, queued: Some(queued) };
+        let waiting = Waiting { condvar: self, queued: Some(queued) };
         // From here on every notification finds this waiter.
         drop(guard);
         waiter.wait(deadline);
         let guard = mutex.lock();
-        // One that came after the time was up has ended the wait all the same: it woke nobody else.
-        let notified = place.leave();
+        // A notification that came after the time was up ends the wait all the same: it woke no
+        // other.
+        let notified = waiting.leave();
         (guard, WaitTimeoutResult(!notified))
     }
 }
 
-/// One who waits; cancelled, even while it waits for the lock, it passes its notification on.
-struct Place<'a> {
+/// A wait. If it is cancelled, even while it waits for the lock, its notification is passed on.
+struct Waiting<'a> {
     condvar: &'a Condvar,
     queued: Option<Queued<'a>>,
 }
 
-impl Place<'_> {
-    /// Ends the wait; whether it was notified.
+impl Waiting<'_> {
+    /// Ends the wait. Returns true if it was notified.
     fn leave(mut self) -> bool {
         self.queued.take().is_some_and(|queued| !queued.leave())
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if self.queued.take().is_some_and(|queued| !queued.leave()) {
             self.condvar.notify_one();

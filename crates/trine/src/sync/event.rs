@@ -1,4 +1,4 @@
-//! A level that many wait for.
+//! An event: a level that many wait for.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::atomic::{AtomicBool, Ordering};
 use super::queue::{WaitQueue, Waiter, deadline};
 
-/// Something that has happened, or has not yet: set once or set again, waited for by any number.
+/// An event that has happened, or has not yet: set and reset any number of times, waited for by any
+/// number of tasks.
 ///
-/// What was done before [`set`](Self::set) is seen by all whose wait it ends.
+/// The writes before [`set`](Self::set) are visible to all tasks whose wait it ends.
 ///
 /// ```
 /// use trine::{coroutine, sync::Event};
@@ -28,30 +29,44 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event that is not set.
+    /// Makes an event that is not set.
     pub const fn new() -> Event {
         Event { set: AtomicBool::new(false), queue: WaitQueue::new() }
     }
 
-    /// Sets it, which ends all waits, also of those who look only after it was reset.
+    /// Sets it, which ends all waits, even if it is reset before the waiters look.
+    ///
+    /// ```
+    /// let event = trine::sync::Event::new();
+    /// event.set();
+    /// assert!(event.is_set());
+    /// event.wait(); // returns at once
+    /// ```
     pub fn set(&self) {
         let list = self.queue.lock();
         self.set.store(true, Ordering::Release);
         self.queue.wake_all(list);
     }
 
-    /// Takes it back: later waits wait for the next [`set`](Self::set).
+    /// Resets it: later waits wait for the next [`set`](Self::set).
+    ///
+    /// ```
+    /// let event = trine::sync::Event::new();
+    /// event.set();
+    /// event.reset();
+    /// assert!(!event.is_set());
+    /// ```
     pub fn reset(&self) {
         self.set.store(false, Ordering::Relaxed);
     }
 
-    /// Whether it is set.
+    /// Returns true if it is set.
     #[inline]
     pub fn is_set(&self) -> bool {
         self.set.load(Ordering::Acquire)
     }
 
-    /// Waits until it is set; returns at once if it is.
+    /// Waits until it is set. Returns at once if it is.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     #[inline]
@@ -61,10 +76,19 @@ impl Event {
         }
     }
 
-    /// Waits until it is set, for at most `duration`; whether it was. A duration beyond what the
-    /// clock can count waits for good.
+    /// Waits until it is set, for at most `duration`. Returns true if it was set. A duration beyond
+    /// the clock's range means no limit.
     ///
     /// Unwinds the task if it is cancelled while it waits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let event = trine::sync::Event::new();
+    /// assert!(!event.wait_timeout(Duration::from_millis(1)));
+    /// event.set();
+    /// assert!(event.wait_timeout(Duration::ZERO));
+    /// ```
     pub fn wait_timeout(&self, duration: Duration) -> bool {
         self.is_set() || self.wait_until(deadline(duration))
     }
@@ -73,7 +97,7 @@ impl Event {
     fn wait_until(&self, deadline: Option<Instant>) -> bool {
         let waiter = Waiter::new(0);
         let list = self.queue.lock();
-        // Whoever sets it from here on finds this waiter.
+        // A `set` from here on finds this waiter.
         if self.is_set() {
             return true;
         }

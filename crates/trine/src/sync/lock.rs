@@ -1,13 +1,14 @@
-//! A lock for critical sections of a few instructions, in which nobody waits.
+//! A lock for critical sections of a few instructions, without any wait inside.
 //!
-//! Taking it is one compare-exchange, giving it back a plain store, which leaves no room for a queue
-//! of sleepers: who finds it taken spins, then lets other threads run, then sleeps for ever longer
-//! moments, up to a millisecond. That happens only where the kernel has taken the core away from the holder in the middle.
+//! Locking is one compare-exchange, unlocking a plain store, which leaves no room for a queue of
+//! sleepers. A thread that finds the lock taken spins, then yields to other threads, then sleeps
+//! for ever longer moments, up to a millisecond. That happens only if the kernel has taken the core
+//! away from the holder in the middle.
 //!
-//! A coroutine is never suspended while it holds one, so the others of its carrier never find it
-//! taken by their own thread.
+//! A coroutine is never suspended while it holds the lock, so no coroutine finds it taken by its
+//! own thread.
 //!
-//! Ordering: `Acquire` when it is taken pairs with `Release` when it is given back.
+//! Ordering: `Acquire` of the locking pairs with `Release` of the unlocking.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -34,7 +35,7 @@ impl Lock {
         self.taken.compare_exchange(false, true, Acquire, Relaxed).is_ok()
     }
 
-    /// Gives the lock back; only for who has it.
+    /// Unlocks. Only for the holder.
     #[inline(always)]
     pub(super) fn unlock(&self) {
         self.taken.store(false, Release);

@@ -1,29 +1,30 @@
 //! Locks, channels and signals between coroutines, threads and `main`, in any mix.
 //!
-//! The names are std's. What waits here parks the coroutine it is called in, or the thread where there
-//! is none, so a guard may be held across any wait.
+//! The names are std's. A wait here parks the coroutine it is called in, or the thread if there is
+//! none, so a guard may be held across any wait.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `mutex.rs` | [`Mutex`]: one at a time |
-//! | `rwlock.rs` | [`RwLock`]: many that read or one that writes |
-//! | `condvar.rs` | [`Condvar`]: waits until what a mutex protects has changed |
+//! | `mutex.rs` | [`Mutex`]: one task at a time |
+//! | `rwlock.rs` | [`RwLock`]: many readers or one writer |
+//! | `condvar.rs` | [`Condvar`]: waits for a change of a mutex's value |
 //! | `semaphore.rs` | [`Semaphore`]: a number of permits |
 //! | `barrier.rs` | [`Barrier`]: all arrive before any goes on |
 //! | `event.rs` | [`Event`]: a level that many wait for |
 //! | `channel/` | [`channel`]: messages, many to many |
-//! | `select.rs` | [`select!`]: the first of several things that can happen |
+//! | `select.rs` | [`select!`]: the first of several operations that can go on |
 //! | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
-//! | `queue.rs` | those who wait |
+//! | `queue.rs` | the queue of waiters under all but the channels |
 //! | `lock.rs` | the lock of channels, for a few instructions |
-//! | `owner.rs` | who holds a lock: a task that locks twice is told |
+//! | `owner.rs` | the holder of a lock, which detects a task that locks twice |
 //! | `atomic.rs` | std's atomics, or loom's |
 //!
 //! # Cancellation
 //!
-//! A wait that cannot fail ([`Mutex::lock`], [`Event::wait`] …) unwinds a cancelled task from where it
-//! waits; guards on its stack are dropped and unlock. So do the waits with a time limit: the limit is
-//! the caller's, the cancellation is not. What needs no wait is not interrupted.
+//! A wait that cannot fail ([`Mutex::lock`], [`Event::wait`] …) unwinds a cancelled task from the
+//! place of the wait; the guards on its stack are dropped and unlock. So do waits with a time
+//! limit: the limit is the caller's, the cancellation is not. An operation that needs no wait is
+//! not interrupted.
 
 pub(crate) mod atomic;
 mod barrier;

@@ -12,16 +12,16 @@ use super::queue::deadline;
 
 /// A value that one task or thread at a time may touch.
 ///
-/// As [`std::sync::Mutex`], with these differences:
+/// Like [`std::sync::Mutex`], with these differences:
 ///
 /// - A wait parks the coroutine, not its thread, and the guard may be held across any wait.
-/// - **There is no poisoning.** A guard that is dropped by a panic, or because its task is cancelled, just
-///   unlocks. A section that can end half-way has to leave the value in order, for instance by computing
-///   first and assigning last.
-/// - A task that locks twice is told by a panic.
+/// - **There is no poisoning.** A guard that is dropped by a panic, or because its task is
+///   cancelled, just unlocks. A section that can end half-way has to leave the value in order, for
+///   instance by computing first and assigning last.
+/// - A task that locks twice panics.
 ///
-/// Locks that are free may be taken past those who wait, but only so often: everybody who waits gets
-/// their turn within a bounded number of acquisitions.
+/// A free lock may be taken past tasks that wait, but only a bounded number of times: each waiting
+/// task gets its turn.
 ///
 /// ```
 /// use trine::{coroutine, sync::Mutex, thread};
@@ -40,30 +40,30 @@ pub struct Mutex<T: ?Sized> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached by one guard at a time, on any thread, never by two: `Send` is enough.
+// SAFETY: one guard at a time reaches the value, on any thread, never two: `Send` is enough.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
-    /// A free lock around `value`.
+    /// Makes a free lock around `value`.
     pub const fn new(value: T) -> Mutex<T> {
         Mutex { permit: Permits::new(1), owner: Owner::new(), value: UnsafeCell::new(value) }
     }
 
-    /// The value, without the lock.
+    /// Returns the value. The lock is owned, so it is free.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Locks, waiting for as long as others hold the lock. Unlocks when the guard is dropped.
+    /// Locks, and waits while others hold the lock. Unlocks when the guard is dropped.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
     /// # Panics
     ///
-    /// If the caller's task, or thread outside any task, holds the lock: it would wait for itself. The
-    /// holder is the one who locked, also if the guard has been given to another coroutine of
+    /// If the caller's task, or thread outside any task, holds the lock: it would wait for itself.
+    /// The holder is the task that locked, even if the guard has been given to another coroutine of
     /// the same thread since.
     ///
     /// ```
@@ -80,7 +80,7 @@ impl<T: ?Sized> Mutex<T> {
         self.locked()
     }
 
-    /// Locks if that needs no wait. `None` if the lock is held, or kept for somebody who waits.
+    /// Locks if that needs no wait. `None` if the lock is held, or kept for a task that waits.
     ///
     /// ```
     /// let mutex = trine::sync::Mutex::new(());
@@ -93,14 +93,14 @@ impl<T: ?Sized> Mutex<T> {
         (self.permit.take_all(1) || self.permit.try_take(1)).then(|| self.locked())
     }
 
-    /// Locks, waiting for at most `duration`; `None` if it was not free in that time. A duration
-    /// beyond what the clock can count waits for good.
+    /// Locks, and waits for at most `duration`. `None` if the lock was not free in that time. A
+    /// duration beyond the clock's range means no limit.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
     /// # Panics
     ///
-    /// As [`lock`](Self::lock), if the wait would be for good.
+    /// The same as [`lock`](Self::lock), if the wait has no limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -125,7 +125,7 @@ impl<T: ?Sized> Mutex<T> {
         self.permit.wait_and_take(1, Some(deadline)).then(|| self.locked())
     }
 
-    /// The value, without the lock: nobody else can have it while it is borrowed exclusively.
+    /// Borrows the value without locking: the exclusive borrow excludes all guards.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
@@ -133,7 +133,7 @@ impl<T: ?Sized> Mutex<T> {
     #[cold]
     #[track_caller]
     fn wait_to_lock(&self) {
-        self.owner.refuse_caller("the mutex");
+        self.owner.panic_if_held_by_caller("the mutex");
         self.permit.wait_and_take(1, None);
     }
 
@@ -169,11 +169,11 @@ impl<T> From<T> for Mutex<T> {
     }
 }
 
-/// Holds a [`Mutex`]; dropped, it unlocks, also by a panic or a cancellation.
+/// Holds a [`Mutex`]. Unlocks when dropped, also by a panic or a cancellation.
 ///
 /// It is not `Send`. The lock belongs to the task that locked it, which is how a task that locks
-/// twice is told; a coroutine stays on its thread, so a guard may live across any of its waits. This
-/// program would otherwise lock in one task and unlock in another:
+/// twice is detected. A coroutine stays on its thread, so a guard may live across any of its waits.
+/// This program would otherwise lock in one task and unlock in another:
 ///
 /// ```compile_fail,E0277
 /// static LOCK: trine::sync::Mutex<u32> = trine::sync::Mutex::new(0);
@@ -182,7 +182,8 @@ impl<T> From<T> for Mutex<T> {
 /// trine::thread::spawn(move || drop(guard));
 /// ```
 ///
-/// It is `Sync` only if the value is; this one would otherwise be changed from two threads at once:
+/// It is `Sync` only if the value is. This program would otherwise change it from two threads at
+/// once:
 ///
 /// ```compile_fail,E0277
 /// fn share<T: Sync>(_: T) {}
@@ -211,7 +212,7 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the guard holds the one permit: no other guard is there.
+        // SAFETY: the guard holds the only permit, so there is no other guard.
         unsafe { &*self.mutex.value.get() }
     }
 }

@@ -1,4 +1,4 @@
-//! Who holds a lock, so that a task that locks it twice is told, instead of waiting for itself.
+//! The holder of a lock, so that a task that locks twice panics instead of waiting for itself.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,9 +7,9 @@ use crate::task::registry;
 
 /// The number of the task or thread that holds a lock; 0 for none.
 ///
-/// Only a caller's own number means anything to it: it reads that number only if it has written it
-/// and nobody, itself included, has written since. So relaxed ordering is enough: the holder writes
-/// after it has locked, and clears before it unlocks.
+/// Only its own number means anything to a caller. It reads that number only if it has written it
+/// and no other party has written since. So relaxed ordering is enough: the holder writes after it
+/// has locked, and clears before it unlocks.
 pub(super) struct Owner(AtomicUsize);
 
 impl Owner {
@@ -17,25 +17,25 @@ impl Owner {
         Owner(AtomicUsize::new(0))
     }
 
-    /// The caller has locked.
+    /// Notes the caller, which has locked, as the holder.
     #[inline(always)]
     pub(super) fn set(&self) {
         self.0.store(registry::caller(), Relaxed);
     }
 
-    /// The holder is about to unlock.
+    /// Clears the holder, which is about to unlock.
     #[inline(always)]
     pub(super) fn clear(&self) {
         self.0.store(0, Relaxed);
     }
 
-    /// Panics if the caller, who is about to wait for the lock for good, holds it.
+    /// Panics if the caller, about to wait for the lock without a limit, holds it.
     #[track_caller]
-    pub(super) fn refuse_caller(&self, what: &str) {
+    pub(super) fn panic_if_held_by_caller(&self, what: &str) {
         let caller = registry::caller();
         if caller != 0 && self.0.load(Relaxed) == caller {
             panic!(
-                "{what} is locked by this task already, which would wait for itself for good: \
+                "{what} is locked by this task already, which would wait for itself forever: \
                  drop the first guard before locking again, or pass the guard on"
             );
         }

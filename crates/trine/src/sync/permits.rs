@@ -1,40 +1,42 @@
-//! A count of permits, and those who wait for some: the protocol under [`Mutex`](super::Mutex) (one
-//! permit), [`RwLock`](super::RwLock) (a writer takes all) and [`Semaphore`](super::Semaphore).
+//! A count of permits, and the queue of waiters for some: the protocol under
+//! [`Mutex`](super::Mutex) (one permit), [`RwLock`](super::RwLock) (a writer takes all) and
+//! [`Semaphore`](super::Semaphore).
 //!
 //! ```text
 //!   word   63 ……………………………………………… 16   15 …… 2     1       0
 //!         │ permits that are free   │ passed │ WOKEN │ QUEUED │
 //! ```
 //!
-//! Who takes permits where nobody waits needs one compare-and-swap, and so does who gives them back.
-//! Who finds too few joins a queue. Permits are never handed to one who waits: the one in front is
-//! *woken* and takes them itself. So nothing is lost when a wait is cancelled at the moment it ends;
-//! leaving the queue is the same in all cases and wakes the next, if there is enough for it.
+//! Taking permits without contention is one compare-and-swap, and so is giving them back. A caller
+//! that finds too few joins a queue. Permits are never handed to a waiter: the front waiter is
+//! *woken* and takes them itself. So nothing is lost when a wait is cancelled at the moment it
+//! ends. Leaving the queue is the same in all cases, and wakes the next waiter if there is enough
+//! for it.
 //!
-//! **Others may pass while the one in front wakes up**, for that takes a thread microseconds, and the
-//! permits would lie idle. They may pass [`MAY_PASS`] times, and no more once the one in front has
-//! come and found too few; from then on the permits wait for it. So everybody in the queue advances
-//! within a bounded number of acquisitions. Barging with an eventual hand-over is parking_lot's
-//! (there by time, 0.5 ms on average), after WebKit's `WTF::Lock`; that the one in front claims the
-//! lock after it has lost it once is the Linux kernel's (`MUTEX_FLAG_HANDOFF`).
+//! **Others may pass while the front waiter wakes up**, for that takes a thread microseconds, and
+//! the permits would lie idle. They may pass [`MAY_PASS`] times, and no more once the front waiter
+//! has come and found too few; from then on the permits wait for it. So every waiter in the queue
+//! advances within a bounded number of acquisitions. Barging with an eventual hand-over is
+//! parking_lot's (there by time, 0.5 ms on average), after WebKit's `WTF::Lock`. That the front
+//! waiter claims the lock after it has lost it once is the Linux kernel's (`MUTEX_FLAG_HANDOFF`).
 //!
 //! | step | by | changes |
 //! |---|---|---|
-//! | take | anybody, if nobody waits; while `WOKEN`, [`MAY_PASS`] times | `free`, `passed` |
-//! | take | the one in front, once woken | `free` |
-//! | give | anybody | `free`; under the list's lock if `QUEUED` and not `WOKEN` |
-//! | wake the one in front | whoever gives or leaves, under the lock | `WOKEN` |
-//! | claim | the one in front, woken, that found too few | `WOKEN` goes, `passed` is full |
-//! | join, leave | the one who waits, under the lock | `QUEUED`, `WOKEN`, `passed` |
+//! | take | any caller, if no waiter; while `WOKEN`, [`MAY_PASS`] times | `free`, `passed` |
+//! | take | the front waiter, once woken | `free` |
+//! | give | any caller | `free`; under the list's lock if `QUEUED` and not `WOKEN` |
+//! | wake the front waiter | a caller that gives or leaves, under the lock | `WOKEN` |
+//! | claim | the front waiter, woken, that found too few | clears `WOKEN`, fills `passed` |
+//! | join, leave | a waiter, under the lock | `QUEUED`, `WOKEN`, `passed` |
 //!
-//! The invariant that loses no wake-up: **`QUEUED` without `WOKEN` means that `free` is less than the
-//! one in front wants.** Each step is one compare-and-swap that keeps it: a claim is made of a word
-//! with too few, whoever adds to such a word looks at the one in front under the lock, and whoever
-//! leaves the front looks for the next.
+//! The invariant that loses no wake-up: **`QUEUED` without `WOKEN` means that `free` is less than
+//! the front waiter wants.** Each step is one compare-and-swap that keeps it. A claim is made of a
+//! word with too few. A caller that adds to such a word looks at the front waiter under the lock. A
+//! waiter that leaves the front looks for the next one.
 //!
-//! Ordering: giving releases, taking acquires. The word changes by read-modify-write only, so who
-//! takes has seen what everybody who gave before has done. A claim releases too, and who wakes the
-//! one in front acquires: its flag is cleared before it is set again.
+//! Ordering: giving releases, taking acquires. The word changes by read-modify-write only, so a
+//! taker sees the writes of all earlier givers. A claim releases too, and the waker of the front
+//! acquires: the waiter's flag is cleared before it is set again.
 
 use std::time::Instant;
 
@@ -43,11 +45,11 @@ use super::queue::{List, WaitQueue, Waiter, expired};
 use crate::task::wait;
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// Somebody is in the queue. Set and cleared under the list's lock.
+/// The queue has a waiter. Set and cleared under the list's lock.
 const QUEUED: u64 = 1;
-/// The one in front was woken and has not claimed, nor left. Only with `QUEUED`.
+/// The front waiter was woken and has not claimed, nor left. Only with `QUEUED`.
 const WOKEN: u64 = 1 << 1;
-/// How often others have passed the one in front, counted from here.
+/// One pass of others before the front waiter; the count begins at this bit.
 const PASS: u64 = 1 << 2;
 const PASSED: u64 = ONE - PASS;
 /// One permit.
@@ -56,7 +58,7 @@ const ONE: u64 = 1 << 16;
 /// The largest number of permits.
 pub(super) const MAX: u64 = u64::MAX / ONE;
 
-/// A count of permits, and those who wait for some.
+/// A count of permits, and the queue of waiters for some.
 pub(super) struct Permits {
     word: AtomicU64,
     queue: WaitQueue,
@@ -66,7 +68,7 @@ const fn free(word: u64) -> u64 {
     word / ONE
 }
 
-/// The word after `n` permits were taken by one who does not wait; `None` if it has to.
+/// Returns the word after a caller outside the queue took `n` permits; `None` if it has to wait.
 #[inline]
 fn taken(word: u64, n: u64) -> Option<u64> {
     if free(word) < n {
@@ -88,14 +90,14 @@ impl Permits {
         free(self.word.load(Relaxed))
     }
 
-    /// Takes `n` permits of which there are `n` altogether, if all are free and nobody waits: the
-    /// short way of a lock.
+    /// Takes `n` permits, of which `n` exist altogether, if all are free and the queue is empty:
+    /// the short path of a lock.
     #[inline(always)]
     pub(super) fn take_all(&self, n: u64) -> bool {
         self.word.compare_exchange(n * ONE, 0, Acquire, Relaxed).is_ok()
     }
 
-    /// Gives back what [`take_all`](Self::take_all) takes.
+    /// Gives back the permits that [`take_all`](Self::take_all) takes.
     #[inline(always)]
     pub(super) fn give_all(&self, n: u64) {
         if self.word.compare_exchange(0, n * ONE, Release, Relaxed).is_err() {
@@ -138,9 +140,9 @@ impl Permits {
             let mut next = word.wrapping_add(n * ONE);
             let (mut wakes, mut order) = (false, Release);
             if word & (QUEUED | WOKEN) == QUEUED {
-                // Nobody else wakes the one in front.
+                // No other party wakes the front waiter.
                 let list: &mut MutexGuard<'_, List> = list.get_or_insert_with(|| self.queue.lock());
-                wakes = list.front().is_some_and(|front| front.wants() <= free(next));
+                wakes = list.front().is_some_and(|front| front.wanted() <= free(next));
                 if wakes {
                     next |= WOKEN;
                     order = AcqRel;
@@ -159,8 +161,8 @@ impl Permits {
         }
     }
 
-    /// Takes `n` permits, of which at most [`MAX`] exist, waiting for them until `deadline`; `false`
-    /// if that came first. Unwinds if the task is cancelled.
+    /// Takes `n` permits, of which at most [`MAX`] exist, and waits for them until `deadline`.
+    /// Returns false if that came first. Unwinds if the task is cancelled.
     #[cold]
     pub(super) fn wait_and_take(&self, n: u64, deadline: Option<Instant>) -> bool {
         for _ in 0..SPINS {
@@ -176,8 +178,8 @@ impl Permits {
         let Some(mut list) = self.begin_wait(n) else {
             return true;
         };
-        let _place = Place { permits: self, waiter: &waiter };
-        // SAFETY: a new node, and `_place`, dropped before it whatever happens, takes it out.
+        let _guard = WaitGuard { permits: self, waiter: &waiter };
+        // SAFETY: a new node, and `_guard`, dropped before it whatever happens, takes it out.
         unsafe { list.push(&waiter) };
         drop(list);
         loop {
@@ -191,8 +193,8 @@ impl Permits {
         }
     }
 
-    /// Says in the word that somebody waits, and gives the lock under which it has to join; `None` if
-    /// the permits could be taken after all.
+    /// Marks the queue as not empty in the word, and returns the lock under which the caller has to
+    /// join. `None` if the permits could be taken after all.
     fn begin_wait(&self, n: u64) -> Option<MutexGuard<'_, List>> {
         let list = self.queue.lock();
         let mut word = self.word.load(Relaxed);
@@ -210,9 +212,9 @@ impl Permits {
         }
     }
 
-    /// The one in front, woken: takes its permits, or claims the next ones (`false`).
+    /// Takes the permits of the front waiter, which was woken, or claims the next ones (`false`).
     fn take_in_front(&self, waiter: &Waiter) -> bool {
-        let n = waiter.wants();
+        let n = waiter.wanted();
         let mut spins = 0;
         let mut word = self.word.load(Relaxed);
         loop {
@@ -224,8 +226,8 @@ impl Permits {
                 word = self.word.load(Relaxed);
                 continue;
             } else {
-                // While the word says `WOKEN`, nobody else wakes this one.
-                waiter.rest();
+                // While the word has `WOKEN`, no other party wakes this waiter.
+                waiter.reset();
                 (word & !WOKEN & !PASSED) | (MAY_PASS * PASS)
             };
             match self.word.compare_exchange_weak(word, next, AcqRel, Relaxed) {
@@ -235,16 +237,16 @@ impl Permits {
         }
     }
 
-    /// Takes the caller out of the queue, whatever its wait came to.
+    /// Takes the caller out of the queue, whatever the outcome of its wait.
     fn leave(&self, waiter: &Waiter) {
         let mut list = self.queue.lock();
         let was_front = list.is_front(waiter);
         list.remove(waiter);
         if !was_front {
-            // The one in front is there still, and what the word says is about that one.
+            // The front waiter is still there, and the word's bits refer to it.
             return;
         }
-        let wanted = list.front().map(Waiter::wants);
+        let wanted = list.front().map(Waiter::wanted);
         let mut word = self.word.load(Relaxed);
         loop {
             let rest = word & !(QUEUED | WOKEN | PASSED);
@@ -268,13 +270,13 @@ impl Permits {
     }
 }
 
-/// A place in the queue; dropped, it is given up.
-struct Place<'a> {
+/// Takes a waiter out of the queue when dropped.
+struct WaitGuard<'a> {
     permits: &'a Permits,
     waiter: &'a Waiter,
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.permits.leave(self.waiter);
     }

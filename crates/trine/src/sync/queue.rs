@@ -1,19 +1,19 @@
-//! Those who wait: a list of nodes that stand on the stacks of the waiting.
+//! The queue of waiters: a list of nodes on the stacks of the waiting calls.
 //!
 //! ```text
 //!   WaitQueue ── list, under a lock ──►  head            tail
 //!                                         │                │
 //!      stacks of the waiting:          [Waiter] ◄──► [Waiter] ◄──► …
-//!                                       waker, wants, woken
+//!                                       waker, wanted, woken
 //! ```
 //!
-//! Nothing is allocated. A node is taken out of the list before its frame is left, whether the wait
+//! Nothing is allocated. A node is removed from the list before its frame is left, whether the wait
 //! ends well, times out or unwinds: [`Queued`] does it.
 //!
-//! | field of a node | who touches it |
+//! | field of a node | touched by |
 //! |---|---|
-//! | `links` | whoever holds the list's lock |
-//! | `woken` | set under the lock; read, and cleared, by the one who waits |
+//! | `links` | the holder of the list's lock |
+//! | `woken` | set under the lock; read, and cleared, by the waiter |
 //!
 //! The lock is std's, held for a few instructions: never across a wait, never while a waker runs.
 
@@ -26,32 +26,32 @@ use std::time::{Duration, Instant};
 use super::atomic::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::task::{park, wait};
 
-/// How many are woken between two holds of the lock, when all are.
+/// The number of waiters woken between two holds of the lock, when all are woken.
 const BATCH: usize = 16;
 
-/// The moment at which a wait that begins now is over; `None`, which waits for good, if the clock
+/// Returns the moment at which a wait of `after` is over. `None`, an unlimited wait, if the clock
 /// cannot count that far.
 pub(super) fn deadline(after: Duration) -> Option<Instant> {
     Instant::now().checked_add(after)
 }
 
-/// Whether `deadline` has come.
+/// Returns true if `deadline` has come.
 pub(super) fn expired(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
 
-/// One who waits.
+/// A waiter: one wait of a coroutine or thread.
 pub(super) struct Waiter {
     links: UnsafeCell<Links>,
     woken: AtomicBool,
-    /// What it waits for, as a number that means something to the queue's owner.
-    wants: u64,
+    /// The wanted amount, in a unit of the queue's owner.
+    wanted: u64,
     _stays: PhantomPinned,
 }
 
 struct Links {
     queued: bool,
-    /// Those who joined the list before.
+    /// The number of waiters that joined the list before.
     ticket: u64,
     waker: Option<Waker>,
     next: *const Waiter,
@@ -59,34 +59,35 @@ struct Links {
 }
 
 impl Waiter {
-    /// The caller, as one who waits.
-    pub(super) fn new(wants: u64) -> Waiter {
+    /// Makes a waiter of the caller.
+    pub(super) fn new(wanted: u64) -> Waiter {
         let (next, prev) = (ptr::null(), ptr::null());
         let waker = Some(park::waker());
         let links = Links { queued: false, ticket: 0, waker, next, prev };
         Waiter {
             links: UnsafeCell::new(links),
             woken: AtomicBool::new(false),
-            wants,
+            wanted,
             _stays: PhantomPinned,
         }
     }
 
-    /// Whether it was woken since [`rest`](Self::rest). What was done before is seen after.
+    /// Returns true if it was woken since [`reset`](Self::reset). The writes before the wake-up are
+    /// visible then.
     pub(super) fn is_woken(&self) -> bool {
         self.woken.load(Ordering::Acquire)
     }
 
-    /// Forgets that it was woken. For the one who waits, while nobody else may wake it.
-    pub(super) fn rest(&self) {
+    /// Forgets a wake-up. For the waiter itself, while no other party may wake it.
+    pub(super) fn reset(&self) {
         self.woken.store(false, Ordering::Relaxed);
     }
 
-    pub(super) fn wants(&self) -> u64 {
-        self.wants
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted
     }
 
-    /// Waits until it is woken (`true`) or `deadline` has come; unwinds if the task is cancelled.
+    /// Waits until it is woken (`true`) or `deadline` has come. Unwinds if the task is cancelled.
     pub(super) fn wait(&self, deadline: Option<Instant>) -> bool {
         loop {
             if self.is_woken() {
@@ -100,11 +101,11 @@ impl Waiter {
     }
 }
 
-/// The list, for whoever holds its lock.
+/// The list, for the holder of its lock.
 pub(super) struct List {
     head: *const Waiter,
     tail: *const Waiter,
-    /// Those who have joined so far.
+    /// The number of waiters that have joined so far.
     tickets: u64,
 }
 
@@ -115,10 +116,10 @@ unsafe impl Send for List {}
 impl List {
     const EMPTY: List = List { head: ptr::null(), tail: ptr::null(), tickets: 0 };
 
-    /// The one who has waited longest.
+    /// Returns the longest-waiting waiter.
     pub(super) fn front(&self) -> Option<&Waiter> {
-        // SAFETY: a node in the list is alive: `Queued` takes it out, under the lock that the owner of
-        // `self` holds, before its frame is left.
+        // SAFETY: a node in the list is alive: `Queued` removes it, under the lock that the owner
+        // of `self` holds, before its frame is left.
         unsafe { self.head.as_ref() }
     }
 
@@ -131,7 +132,7 @@ impl List {
     /// # Safety
     ///
     /// `waiter` is in no list, and [`remove`](Self::remove) is called with it before it is moved or
-    /// ends.
+    /// dropped.
     pub(super) unsafe fn push(&mut self, waiter: &Waiter) {
         // SAFETY: the links are touched under the lock only, which the owner of `self` holds.
         let links = unsafe { &mut *waiter.links.get() };
@@ -148,7 +149,7 @@ impl List {
         self.tail = waiter;
     }
 
-    /// Takes a node out that is in this list or in none; `false` if it was in none any more.
+    /// Removes a node that is in this list or in none. Returns false if it was in none any more.
     pub(super) fn remove(&mut self, waiter: &Waiter) -> bool {
         // SAFETY: as in `push`.
         let links = unsafe { &mut *waiter.links.get() };
@@ -169,8 +170,8 @@ impl List {
         true
     }
 
-    /// Tells the one in front that it was woken, and leaves it where it is. The waker is for use
-    /// after the lock.
+    /// Marks the front waiter as woken, and leaves it in place. The waker is for use after the
+    /// lock.
     #[must_use = "the waiter sleeps until the waker is used"]
     pub(super) fn wake_front(&self) -> Option<Waker> {
         let front = self.front()?;
@@ -180,7 +181,7 @@ impl List {
         waker
     }
 
-    /// Takes out the one in front and tells it that it was woken. The waker is for use after the lock.
+    /// Removes the front waiter and marks it as woken. The waker is for use after the lock.
     #[must_use = "the waiter sleeps until the waker is used"]
     pub(super) fn pop(&mut self) -> Option<Waker> {
         let front = self.head;
@@ -189,13 +190,13 @@ impl List {
         self.remove(front);
         // SAFETY: as in `push`.
         let waker = unsafe { (*front.links.get()).waker.take() };
-        // The last touch: its frame may be left from here on.
+        // The last access: its frame may be left from here on.
         front.woken.store(true, Ordering::Release);
         waker
     }
 }
 
-/// A list of those who wait, and its lock.
+/// A list of waiters, and its lock.
 pub(super) struct WaitQueue {
     list: Mutex<List>,
 }
@@ -213,7 +214,7 @@ impl WaitQueue {
     ///
     /// # Safety
     ///
-    /// `waiter` is in no list, and what is returned is dropped before `waiter` is moved or ends.
+    /// `waiter` is in no list, and the result is dropped before `waiter` is moved or dropped.
     pub(super) unsafe fn join<'a>(
         &'a self,
         mut list: MutexGuard<'a, List>,
@@ -224,7 +225,7 @@ impl WaitQueue {
         Queued { queue: self, waiter }
     }
 
-    /// Wakes the one who has waited longest, if there is one.
+    /// Wakes the longest-waiting waiter, if there is one.
     pub(super) fn wake_one(&self) {
         let waker = self.lock().pop();
         if let Some(waker) = waker {
@@ -232,7 +233,8 @@ impl WaitQueue {
         }
     }
 
-    /// Wakes all that are in `list`, which is this queue's, now; not those who join meanwhile.
+    /// Wakes all waiters that are in `list`, which is this queue's, now; not those that join
+    /// meanwhile.
     pub(super) fn wake_all<'a>(&'a self, mut list: MutexGuard<'a, List>) {
         let end = list.tickets;
         loop {
@@ -260,14 +262,15 @@ impl WaitQueue {
     }
 }
 
-/// A place in a queue; dropped, it is given up.
+/// A position in a queue, given up when dropped.
 pub(super) struct Queued<'a> {
     queue: &'a WaitQueue,
     waiter: &'a Waiter,
 }
 
 impl Queued<'_> {
-    /// Gives the place up; `false` if it was woken, and was not in the list any more.
+    /// Gives the position up. Returns false if the waiter was woken, and was not in the list any
+    /// more.
     pub(super) fn leave(self) -> bool {
         self.remove()
     }

@@ -1,4 +1,4 @@
-//! Many that read or one that writes.
+//! A lock for many readers or one writer.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -10,19 +10,20 @@ use super::owner::Owner;
 use super::permits::Permits;
 use super::queue::deadline;
 
-/// What a writer takes: as many permits as there can be readers.
+/// The permits of a writer: as many as there can be readers.
 const ALL: u64 = u32::MAX as u64;
 
-/// A value that many may read at once, or one may change.
+/// A value that many tasks may read at once, or a single task may change.
 ///
-/// As [`std::sync::RwLock`], with the differences of [`Mutex`](super::Mutex): a wait parks the
-/// coroutine, there is no poisoning, a task that holds the lock for writing and locks again is told.
+/// Like [`std::sync::RwLock`], with the differences of [`Mutex`](super::Mutex): a wait parks the
+/// coroutine, there is no poisoning, and a task that holds the lock for writing and locks again
+/// panics.
 ///
-/// Nobody starves: once somebody waits, later readers and writers wait behind, and those in the queue
-/// have their turn in order; readers that stand next to each other go together.
+/// No task starves. Once a task waits, later readers and writers wait behind it, and the queue
+/// advances in order. Readers next to each other in the queue go together.
 ///
 /// So **a task that holds the lock for reading must not lock it again**: if a writer has queued in
-/// between, both wait for good. Who reads is not recorded, and this cannot be told.
+/// between, both wait forever. Readers are not recorded, so this cannot be detected.
 ///
 /// ```
 /// use trine::{coroutine, sync::RwLock};
@@ -36,7 +37,7 @@ const ALL: u64 = u32::MAX as u64;
 /// ```
 pub struct RwLock<T: ?Sized> {
     permits: Permits,
-    /// Who writes.
+    /// The writer.
     owner: Owner,
     value: UnsafeCell<T>,
 }
@@ -46,21 +47,27 @@ pub struct RwLock<T: ?Sized> {
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
 
 impl<T> RwLock<T> {
-    /// A free lock around `value`.
+    /// Makes a free lock around `value`.
     pub const fn new(value: T) -> RwLock<T> {
         RwLock { permits: Permits::new(ALL), owner: Owner::new(), value: UnsafeCell::new(value) }
     }
 
-    /// The value, without the lock.
+    /// Returns the value. The lock is owned, so it is free.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
 }
 
 impl<T: ?Sized> RwLock<T> {
-    /// Locks for reading, waiting while somebody writes, or waits to write.
+    /// Locks for reading, and waits while another task writes or waits to write.
     ///
     /// Unwinds the task if it is cancelled while it waits.
+    ///
+    /// ```
+    /// let lock = trine::sync::RwLock::new(5);
+    /// let (a, b) = (lock.read(), lock.read());
+    /// assert_eq!(*a + *b, 10);
+    /// ```
     ///
     /// # Panics
     ///
@@ -75,27 +82,49 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// Locks for reading if that needs no wait.
+    ///
+    /// ```
+    /// let lock = trine::sync::RwLock::new(5);
+    /// let writer = lock.write();
+    /// assert!(lock.try_read().is_none());
+    /// # drop(writer);
+    /// ```
     #[inline]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         self.permits.try_take(1).then(|| self.reading())
     }
 
-    /// Locks for reading, waiting for at most `duration`. A duration beyond what the clock can count
-    /// waits for good.
+    /// Locks for reading, and waits for at most `duration`. A duration beyond the clock's range
+    /// means no limit.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = trine::sync::RwLock::new(5);
+    /// let writer = lock.write();
+    /// assert!(lock.read_timeout(Duration::from_millis(1)).is_none());
+    /// # drop(writer);
+    /// ```
+    ///
     /// # Panics
     ///
-    /// As [`read`](Self::read), if the wait would be for good.
+    /// The same as [`read`](Self::read), if the wait has no limit.
     #[track_caller]
     pub fn read_timeout(&self, duration: Duration) -> Option<RwLockReadGuard<'_, T>> {
         self.take_in_time(1, duration).then(|| self.reading())
     }
 
-    /// Locks for writing, waiting while others read or write.
+    /// Locks for writing, and waits while others read or write.
     ///
     /// Unwinds the task if it is cancelled while it waits.
+    ///
+    /// ```
+    /// let lock = trine::sync::RwLock::new(vec![1]);
+    /// lock.write().push(2);
+    /// assert_eq!(*lock.read(), [1, 2]);
+    /// ```
     ///
     /// # Panics
     ///
@@ -110,25 +139,41 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// Locks for writing if that needs no wait.
+    ///
+    /// ```
+    /// let lock = trine::sync::RwLock::new(5);
+    /// let reader = lock.read();
+    /// assert!(lock.try_write().is_none());
+    /// # drop(reader);
+    /// ```
     #[inline]
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
         self.permits.try_take(ALL).then(|| self.writing())
     }
 
-    /// Locks for writing, waiting for at most `duration`. A duration beyond what the clock can count
-    /// waits for good.
+    /// Locks for writing, and waits for at most `duration`. A duration beyond the clock's range
+    /// means no limit.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = trine::sync::RwLock::new(5);
+    /// let reader = lock.read();
+    /// assert!(lock.write_timeout(Duration::from_millis(1)).is_none());
+    /// # drop(reader);
+    /// ```
+    ///
     /// # Panics
     ///
-    /// As [`write`](Self::write), if the wait would be for good.
+    /// The same as [`write`](Self::write), if the wait has no limit.
     #[track_caller]
     pub fn write_timeout(&self, duration: Duration) -> Option<RwLockWriteGuard<'_, T>> {
         self.take_in_time(ALL, duration).then(|| self.writing())
     }
 
-    /// The value, without the lock: nobody else can have it while it is borrowed exclusively.
+    /// Borrows the value without locking: the exclusive borrow excludes all guards.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
@@ -136,7 +181,7 @@ impl<T: ?Sized> RwLock<T> {
     #[cold]
     #[track_caller]
     fn wait_for(&self, permits: u64) {
-        self.owner.refuse_caller("the lock");
+        self.owner.panic_if_held_by_caller("the lock");
         self.permits.wait_and_take(permits, None);
     }
 
@@ -188,16 +233,16 @@ impl<T> From<T> for RwLock<T> {
     }
 }
 
-/// Holds an [`RwLock`] for reading; dropped, it unlocks, also by a panic or a cancellation. Not
-/// `Send`, as [`MutexGuard`](super::MutexGuard).
+/// Holds an [`RwLock`] for reading. Unlocks when dropped, also by a panic or a cancellation. Not
+/// `Send`, like [`MutexGuard`](super::MutexGuard).
 #[must_use = "a guard that is not kept unlocks at once"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
     _not_send: PhantomData<*const ()>,
 }
 
-/// Holds an [`RwLock`] for writing; dropped, it unlocks, also by a panic or a cancellation. Not
-/// `Send`, as [`MutexGuard`](super::MutexGuard).
+/// Holds an [`RwLock`] for writing. Unlocks when dropped, also by a panic or a cancellation. Not
+/// `Send`, like [`MutexGuard`](super::MutexGuard).
 #[must_use = "a guard that is not kept unlocks at once"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
@@ -214,7 +259,7 @@ impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the guard holds a permit: there is no writer, who would hold all.
+        // SAFETY: the guard holds a permit: there is no writer, which would hold all.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -224,7 +269,7 @@ impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the guard holds all permits: no other guard is there.
+        // SAFETY: the guard holds all permits, so there is no other guard.
         unsafe { &*self.lock.value.get() }
     }
 }

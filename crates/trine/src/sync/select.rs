@@ -1,19 +1,19 @@
-//! The macro `select!`; what it does stands in `channel/select.rs`.
+//! The macro `select!`. Its implementation is in `channel/select.rs`.
 
-/// Waits until one of several things can happen, lets exactly that one happen, and goes on in its arm.
+/// Waits until one of several operations can go on, does exactly that one, and runs its arm.
 ///
 /// | arm | happens when | the value |
 /// |---|---|---|
-/// | `recv(receiver) -> message => …` | there is a message, or the channel is disconnected | `Result<T, RecvError>` |
-/// | `send(sender, value) -> sent => …` | there is room, or the channel is disconnected | `Result<(), SendError<T>>` |
+/// | `recv(receiver) -> message => …` | a message, or disconnected | `Result<T, RecvError>` |
+/// | `send(sender, value) -> sent => …` | room, or disconnected | `Result<(), SendError<T>>` |
 /// | `join(task) -> outcome => …` | the task has ended | `Result<T, TaskError>` |
-/// | `timeout(duration) => …` | nothing else could for so long | |
-/// | `default => …` | nothing else can now; the last arm | |
+/// | `timeout(duration) => …` | no other arm could in that time | |
+/// | `default => …` | no other arm can at once; the last arm | |
 ///
-/// Where several can happen, one is taken at random. An arm that loses has done nothing: its message is
-/// still in the channel, its task can be joined. A value that was not sent is dropped; one in an `Option` that is
-/// given as `&mut option` is taken out only if it is sent, and an empty one is never ready, so that the arm is
-/// switched off.
+/// If several can go on, `select!` chooses at random. A losing arm has done nothing: its message
+/// is still in the channel, its task can be joined. An unsent value is dropped. A value in an
+/// `Option` that is passed as `&mut option` is taken out only if it is sent. An empty `Option` is
+/// never ready, which switches the arm off.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,10 +50,10 @@
 /// # drop(stop);
 /// ```
 ///
-/// `receiver`, `sender` and `task` are places or expressions that are borrowed while it waits, `task`
-/// exclusively. All of them, the values and the durations are evaluated first, in order. The arms
-/// are blocks, or expressions with a comma after them; `break`, `return` and `?` in them belong
-/// to the code around.
+/// `receiver`, `sender` and `task` are places or expressions that are borrowed during the wait,
+/// `task` exclusively. All of them, the values and the durations are evaluated first, in order. The
+/// arms are blocks, or expressions with a comma after them; `break`, `return` and `?` in them
+/// belong to the surrounding code.
 ///
 /// A task that is cancelled while it waits here is unwound.
 ///
@@ -84,7 +84,8 @@ macro_rules! __select {
             [$($done)* { arm $kind ($($argument)*) ($($value)?) ($body) }] $($rest)*)
     };
 
-    // The whole. The arms are gone, and what they borrowed is free, before a body runs.
+    // The whole. The arms are dropped, and the places that they borrowed are free, before a body
+    // runs.
     (@all [$({ $arm:ident $kind:ident $arguments:tt ($($value:pat)?) ($body:expr) })+]
         $wait:literal $default:block) => {{
         let ($($arm,)+) = {

@@ -1,4 +1,4 @@
-//! A number of permits.
+//! A semaphore: a number of permits.
 
 use std::fmt;
 use std::mem;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::permits::{self, Permits};
 use super::queue::deadline;
 
-/// A number of permits, for what may be done so many times at once.
+/// A number of permits, for an operation that may run so many times at once.
 ///
-/// A permit is given back when its [`SemaphorePermit`] is dropped, also by a panic or a cancellation.
-/// Those who wait have their turn in the order in which they came; permits that are free may
-/// be taken past them while they wake up, but only so often.
+/// A permit is given back when its [`SemaphorePermit`] is dropped, also by a panic or a
+/// cancellation. Waiting tasks get permits in the order in which they came. Free permits may be
+/// taken past them while they wake up, but only a bounded number of times.
 ///
 /// ```
 /// use trine::{coroutine, sync::Semaphore};
@@ -31,7 +31,7 @@ use super::queue::deadline;
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 ///
-/// A semaphore may begin with no permit: [`add_permits`](Self::add_permits) brings them.
+/// A semaphore may begin without permits, and get them by [`add_permits`](Self::add_permits).
 ///
 /// ```
 /// use trine::{sync::Semaphore, thread};
@@ -51,7 +51,7 @@ impl Semaphore {
     /// The largest number of permits, free or taken, that a semaphore may have: 2⁴⁸ - 1.
     pub const MAX_PERMITS: usize = permits::MAX as usize;
 
-    /// A semaphore with `permits` to begin with, which may be 0.
+    /// Makes a semaphore of `permits` permits, which may be 0.
     ///
     /// # Panics
     ///
@@ -64,7 +64,7 @@ impl Semaphore {
         Semaphore { permits: Permits::new(permits as u64) }
     }
 
-    /// Takes one permit, waiting for it.
+    /// Takes one permit, and waits for it.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     #[inline]
@@ -72,16 +72,22 @@ impl Semaphore {
         self.acquire_many(1)
     }
 
-    /// Takes `n` permits at once, waiting until so many are free. Of 0 it waits for nobody.
+    /// Takes `n` permits at once, and waits until so many are free. For 0 it never waits.
     ///
-    /// More permits than the semaphore has at the moment may be asked for:
-    /// [`add_permits`](Self::add_permits) can bring them. Those who come later wait behind.
+    /// `n` may exceed the semaphore's permits: [`add_permits`](Self::add_permits) can bring more.
+    /// Later callers wait behind.
     ///
     /// Unwinds the task if it is cancelled while it waits.
     ///
+    /// ```
+    /// let slots = trine::sync::Semaphore::new(5);
+    /// let three = slots.acquire_many(3);
+    /// assert_eq!((three.permits(), slots.available_permits()), (3, 2));
+    /// ```
+    ///
     /// # Panics
     ///
-    /// If `n` is more than [`MAX_PERMITS`](Self::MAX_PERMITS): so many can never be there.
+    /// If `n` is more than [`MAX_PERMITS`](Self::MAX_PERMITS): so many can never be free.
     #[inline]
     #[track_caller]
     pub fn acquire_many(&self, n: usize) -> SemaphorePermit<'_> {
@@ -92,20 +98,35 @@ impl Semaphore {
         SemaphorePermit { semaphore: self, n }
     }
 
-    /// Takes one permit, waiting for at most `duration`; `None` if none came in that time. A duration
-    /// beyond what the clock can count waits for good.
+    /// Takes one permit, and waits for at most `duration`. `None` if none came in that time. A
+    /// duration beyond the clock's range means no limit.
     ///
     /// Unwinds the task if it is cancelled while it waits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let slots = trine::sync::Semaphore::new(0);
+    /// assert!(slots.acquire_timeout(Duration::from_millis(1)).is_none());
+    /// ```
     pub fn acquire_timeout(&self, duration: Duration) -> Option<SemaphorePermit<'_>> {
         self.acquire_many_timeout(1, duration)
     }
 
-    /// Takes `n` permits at once, waiting for at most `duration`; as
+    /// Takes `n` permits at once, and waits for at most `duration`; see
     /// [`acquire_timeout`](Self::acquire_timeout).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let slots = trine::sync::Semaphore::new(2);
+    /// assert!(slots.acquire_many_timeout(3, Duration::from_millis(1)).is_none());
+    /// assert_eq!(slots.available_permits(), 2);
+    /// ```
     ///
     /// # Panics
     ///
-    /// As [`acquire_many`](Self::acquire_many).
+    /// The same as [`acquire_many`](Self::acquire_many).
     #[track_caller]
     pub fn acquire_many_timeout(
         &self,
@@ -119,18 +140,31 @@ impl Semaphore {
         taken.then(|| SemaphorePermit { semaphore: self, n })
     }
 
-    /// Takes one permit if that needs no wait. `None` if none is free, or those that are free are
-    /// kept for somebody who waits.
+    /// Takes one permit if that needs no wait. `None` if none is free, or if the free ones are kept
+    /// for a task that waits.
+    ///
+    /// ```
+    /// let slots = trine::sync::Semaphore::new(1);
+    /// let first = slots.try_acquire().unwrap();
+    /// assert!(slots.try_acquire().is_none());
+    /// # drop(first);
+    /// ```
     #[inline]
     pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
         self.try_acquire_many(1)
     }
 
-    /// Takes `n` permits at once if that needs no wait; as [`try_acquire`](Self::try_acquire).
+    /// Takes `n` permits at once if that needs no wait; see [`try_acquire`](Self::try_acquire).
+    ///
+    /// ```
+    /// let slots = trine::sync::Semaphore::new(2);
+    /// assert!(slots.try_acquire_many(3).is_none());
+    /// assert_eq!(slots.try_acquire_many(2).unwrap().permits(), 2);
+    /// ```
     ///
     /// # Panics
     ///
-    /// As [`acquire_many`](Self::acquire_many).
+    /// The same as [`acquire_many`](Self::acquire_many).
     #[inline]
     #[track_caller]
     pub fn try_acquire_many(&self, n: usize) -> Option<SemaphorePermit<'_>> {
@@ -138,7 +172,13 @@ impl Semaphore {
         taken.then(|| SemaphorePermit { semaphore: self, n })
     }
 
-    /// Adds `n` permits, for good.
+    /// Adds `n` permits permanently.
+    ///
+    /// ```
+    /// let slots = trine::sync::Semaphore::new(0);
+    /// slots.add_permits(2);
+    /// assert_eq!(slots.available_permits(), 2);
+    /// ```
     ///
     /// # Panics
     ///
@@ -148,13 +188,13 @@ impl Semaphore {
         let sum = self.available_permits().checked_add(n);
         assert!(
             sum.is_some_and(|sum| sum <= Semaphore::MAX_PERMITS),
-            "a semaphore has at most Semaphore::MAX_PERMITS permits, and {n} more would be too many: \
-             look for a place that adds what it did not forget"
+            "a semaphore has at most Semaphore::MAX_PERMITS permits, and {n} more would be too \
+             many: look for a place that adds what it did not forget"
         );
         self.permits.give(n as u64);
     }
 
-    /// How many permits are free at the moment.
+    /// Returns the number of permits that are free at the moment.
     pub fn available_permits(&self) -> usize {
         self.permits.available() as usize
     }
@@ -165,7 +205,7 @@ impl Semaphore {
 fn checked(n: usize) -> u64 {
     assert!(
         n <= Semaphore::MAX_PERMITS,
-        "{n} permits can never be there, and the wait would be for good: \
+        "{n} permits can never be there, and the wait would never end: \
          ask for at most Semaphore::MAX_PERMITS"
     );
     n as u64
@@ -177,8 +217,18 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// Permits taken of a [`Semaphore`]; dropped, they are given back. They may be sent to and given back
-/// by another task.
+/// Permits taken of a [`Semaphore`], given back when dropped. They may be sent to another task,
+/// which gives them back.
+///
+/// ```
+/// use trine::{coroutine, sync::Semaphore};
+///
+/// static SLOTS: Semaphore = Semaphore::new(1);
+/// let permit = SLOTS.acquire();
+/// coroutine::spawn(move || drop(permit)).join()?;
+/// assert_eq!(SLOTS.available_permits(), 1);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 #[must_use = "a permit that is not kept is given back at once"]
 pub struct SemaphorePermit<'a> {
     semaphore: &'a Semaphore,
@@ -186,13 +236,19 @@ pub struct SemaphorePermit<'a> {
 }
 
 impl SemaphorePermit<'_> {
-    /// Keeps the permits from the semaphore for good, or until
+    /// Keeps the permits from the semaphore permanently, or until
     /// [`add_permits`](Semaphore::add_permits) brings them back.
+    ///
+    /// ```
+    /// let slots = trine::sync::Semaphore::new(2);
+    /// slots.acquire().forget();
+    /// assert_eq!(slots.available_permits(), 1);
+    /// ```
     pub fn forget(self) {
         mem::forget(self);
     }
 
-    /// How many they are.
+    /// Returns the number of these permits.
     pub fn permits(&self) -> usize {
         self.n
     }

@@ -1,30 +1,59 @@
-//! What sending and receiving can fail with. Each error of a send hands the value back.
+//! The errors of sending and receiving. Each error of a send hands the value back.
 
 use std::error::Error;
 use std::fmt;
 
 use crate::task::Interrupted;
 
-/// A [`send`](super::Sender::send) that did not take place; holds the value.
+/// The error of a [`send`](super::Sender::send); holds the value.
+///
+/// ```
+/// use trine::sync::channel;
+///
+/// let (sender, receiver) = channel::unbounded();
+/// drop(receiver);
+/// let error = sender.send("unsent").unwrap_err();
+/// assert!(error.is_disconnected() && error.interrupted().is_none());
+/// assert_eq!(error.into_inner(), "unsent");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError<T> {
     /// No receiver is left.
     Disconnected(T),
-    /// The task was cancelled while it waited, or the time around it is up.
+    /// The task was cancelled while it waited, or its deadline has passed.
     Interrupted(T, Interrupted),
 }
 
-/// A [`try_send`](super::Sender::try_send) that did not take place; holds the value.
+/// The error of a [`try_send`](super::Sender::try_send); holds the value.
+///
+/// ```
+/// use trine::sync::channel::{self, TrySendError};
+///
+/// let (sender, receiver) = channel::bounded(0);
+/// assert_eq!(sender.try_send(1), Err(TrySendError::Full(1)));
+/// drop(receiver);
+/// assert_eq!(sender.try_send(1).unwrap_err().into_inner(), 1);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
-    /// There is no room; at a rendezvous: nobody is receiving.
+    /// There is no room; at a rendezvous, no receiver waits.
     Full(T),
     /// No receiver is left.
     Disconnected(T),
 }
 
-/// A [`send_timeout`](super::Sender::send_timeout) that did not take place; holds the value.
+/// The error of a [`send_timeout`](super::Sender::send_timeout); holds the value.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::sync::channel;
+///
+/// let (sender, receiver) = channel::rendezvous();
+/// let error = sender.send_timeout(5, Duration::from_millis(1)).unwrap_err();
+/// assert!(error.is_timeout() && error.into_inner() == 5);
+/// # drop(receiver);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendTimeoutError<T> {
@@ -32,30 +61,56 @@ pub enum SendTimeoutError<T> {
     Timeout(T),
     /// No receiver is left.
     Disconnected(T),
-    /// The task was cancelled while it waited, or the time around it is up.
+    /// The task was cancelled while it waited, or its deadline has passed.
     Interrupted(T, Interrupted),
 }
 
-/// A [`recv`](super::Receiver::recv) that got no message.
+/// The error of a [`recv`](super::Receiver::recv), which got no message.
+///
+/// ```
+/// use trine::sync::channel;
+///
+/// let (sender, receiver) = channel::unbounded::<u32>();
+/// drop(sender);
+/// assert!(receiver.recv().unwrap_err().is_disconnected());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecvError {
     /// The channel is empty and no sender is left.
     Disconnected,
-    /// The task was cancelled while it waited, or the time around it is up.
+    /// The task was cancelled while it waited, or its deadline has passed.
     Interrupted(Interrupted),
 }
 
-/// A [`try_recv`](super::Receiver::try_recv) that got no message.
+/// The error of a [`try_recv`](super::Receiver::try_recv), which got no message.
+///
+/// ```
+/// use trine::sync::channel;
+///
+/// let (sender, receiver) = channel::unbounded::<u32>();
+/// assert!(receiver.try_recv().unwrap_err().is_empty());
+/// drop(sender);
+/// assert!(receiver.try_recv().unwrap_err().is_disconnected());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
-    /// There is no message now.
+    /// There is no message at the moment.
     Empty,
     /// The channel is empty and no sender is left.
     Disconnected,
 }
 
-/// A [`recv_timeout`](super::Receiver::recv_timeout) that got no message.
+/// The error of a [`recv_timeout`](super::Receiver::recv_timeout), which got no message.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::sync::channel;
+///
+/// let (sender, receiver) = channel::unbounded::<u32>();
+/// assert!(receiver.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+/// # drop(sender);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecvTimeoutError {
@@ -63,24 +118,24 @@ pub enum RecvTimeoutError {
     Timeout,
     /// The channel is empty and no sender is left.
     Disconnected,
-    /// The task was cancelled while it waited, or the time around it is up.
+    /// The task was cancelled while it waited, or its deadline has passed.
     Interrupted(Interrupted),
 }
 
 impl<T> SendError<T> {
-    /// The value that was not sent.
+    /// Returns the value that was not sent.
     pub fn into_inner(self) -> T {
         match self {
             SendError::Disconnected(value) | SendError::Interrupted(value, _) => value,
         }
     }
 
-    /// Whether no receiver is left.
+    /// Returns true if no receiver is left.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, SendError::Disconnected(_))
     }
 
-    /// What ended the wait from outside, if that was it.
+    /// Returns the interruption that ended the wait, if there was one.
     pub fn interrupted(&self) -> Option<&Interrupted> {
         match self {
             SendError::Interrupted(_, interrupted) => Some(interrupted),
@@ -90,26 +145,26 @@ impl<T> SendError<T> {
 }
 
 impl<T> TrySendError<T> {
-    /// The value that was not sent.
+    /// Returns the value that was not sent.
     pub fn into_inner(self) -> T {
         match self {
             TrySendError::Full(value) | TrySendError::Disconnected(value) => value,
         }
     }
 
-    /// Whether there was no room.
+    /// Returns true if there was no room.
     pub fn is_full(&self) -> bool {
         matches!(self, TrySendError::Full(_))
     }
 
-    /// Whether no receiver is left.
+    /// Returns true if no receiver is left.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TrySendError::Disconnected(_))
     }
 }
 
 impl<T> SendTimeoutError<T> {
-    /// The value that was not sent.
+    /// Returns the value that was not sent.
     pub fn into_inner(self) -> T {
         match self {
             SendTimeoutError::Timeout(value)
@@ -118,17 +173,17 @@ impl<T> SendTimeoutError<T> {
         }
     }
 
-    /// Whether the call's own time was up.
+    /// Returns true if the time limit of the call has passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, SendTimeoutError::Timeout(_))
     }
 
-    /// Whether no receiver is left.
+    /// Returns true if no receiver is left.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, SendTimeoutError::Disconnected(_))
     }
 
-    /// What ended the wait from outside, if that was it.
+    /// Returns the interruption that ended the wait, if there was one.
     pub fn interrupted(&self) -> Option<&Interrupted> {
         match self {
             SendTimeoutError::Interrupted(_, interrupted) => Some(interrupted),
@@ -138,12 +193,12 @@ impl<T> SendTimeoutError<T> {
 }
 
 impl RecvError {
-    /// Whether the channel is empty for good.
+    /// Returns true if the channel is permanently empty.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, RecvError::Disconnected)
     }
 
-    /// What ended the wait from outside, if that was it.
+    /// Returns the interruption that ended the wait, if there was one.
     pub fn interrupted(&self) -> Option<&Interrupted> {
         match self {
             RecvError::Interrupted(interrupted) => Some(interrupted),
@@ -153,29 +208,29 @@ impl RecvError {
 }
 
 impl TryRecvError {
-    /// Whether there was no message, but may be one later.
+    /// Returns true if there was no message, but may be one later.
     pub fn is_empty(&self) -> bool {
         matches!(self, TryRecvError::Empty)
     }
 
-    /// Whether the channel is empty for good.
+    /// Returns true if the channel is permanently empty.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TryRecvError::Disconnected)
     }
 }
 
 impl RecvTimeoutError {
-    /// Whether the call's own time was up.
+    /// Returns true if the time limit of the call has passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, RecvTimeoutError::Timeout)
     }
 
-    /// Whether the channel is empty for good.
+    /// Returns true if the channel is permanently empty.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, RecvTimeoutError::Disconnected)
     }
 
-    /// What ended the wait from outside, if that was it.
+    /// Returns the interruption that ended the wait, if there was one.
     pub fn interrupted(&self) -> Option<&Interrupted> {
         match self {
             RecvTimeoutError::Interrupted(interrupted) => Some(interrupted),
@@ -243,7 +298,7 @@ impl fmt::Display for RecvTimeoutError {
     }
 }
 
-/// The value itself is not shown: it need not be `Debug`.
+/// Omits the value, which need not be `Debug`.
 impl<T> fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -255,7 +310,7 @@ impl<T> fmt::Debug for SendError<T> {
     }
 }
 
-/// The value itself is not shown: it need not be `Debug`.
+/// Omits the value, which need not be `Debug`.
 impl<T> fmt::Debug for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -265,7 +320,7 @@ impl<T> fmt::Debug for TrySendError<T> {
     }
 }
 
-/// The value itself is not shown: it need not be `Debug`.
+/// Omits the value, which need not be `Debug`.
 impl<T> fmt::Debug for SendTimeoutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

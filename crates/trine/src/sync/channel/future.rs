@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::error::{RecvError, SendError};
-use super::shared::{self, Channel, Put, Side, Taken};
+use super::shared::Channel;
+use super::state::{Put, Side, Taken};
 use super::waiter::{Progress, Waiter};
 use super::{Receiver, Sender};
 
 impl<T> Sender<T> {
-    /// As [`send`](Self::send), in a future: for async code of any executor. Dropped before it is ready,
-    /// it has sent nothing, or the value was taken already.
+    /// Sends `value` like [`send`](Self::send), in a future: for async code of any executor.
+    /// Dropped before it is ready, the future has sent nothing, or a receiver had already taken the
+    /// value.
     ///
     /// ```
     /// use trine::{future, sync::channel};
@@ -30,9 +32,18 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// As [`recv`](Self::recv), in a future: for async code of any executor. Dropped before it is
-    /// ready, it has taken nothing: a message that it was given meanwhile goes to another receiver, or
-    /// back to the head of the channel.
+    /// Receives like [`recv`](Self::recv), in a future: for async code of any executor. Dropped
+    /// before it is ready, the future has taken nothing. A message that it was given meanwhile goes
+    /// to another receiver, or back to the head of the channel.
+    ///
+    /// ```
+    /// use trine::{future, sync::channel};
+    ///
+    /// let (sender, receiver) = channel::unbounded();
+    /// sender.send(7)?;
+    /// assert_eq!(future::block_on(receiver.recv_async()), Ok(7));
+    /// # Ok::<(), channel::SendError<i32>>(())
+    /// ```
     pub fn recv_async(&self) -> Recv<'_, T> {
         Recv { operation: Operation::new(&self.channel, Side::Receiver, None) }
     }
@@ -55,24 +66,25 @@ struct Operation<'a, T> {
     channel: &'a Channel<T>,
     waiter: Waiter<T>,
     side: Side,
-    is_enlisted: bool,
+    is_queued: bool,
 }
 
-// SAFETY: the waiter is touched under the channel's lock while it is queued, by its owner else; a
-// message may go to another thread. It is no arm of a choice, so the pointer to one is not there.
+// SAFETY: the waiter is touched under the channel's lock while it is queued, by its owner
+// otherwise; a message may go to another thread. The waiter is no arm of a choice, so it has no
+// pointer to a choice.
 unsafe impl<T: std::marker::Send> std::marker::Send for Operation<'_, T> {}
-// SAFETY: nothing can be done with a shared reference.
+// SAFETY: a shared reference allows no access.
 unsafe impl<T: std::marker::Send> Sync for Operation<'_, T> {}
 
 impl<'a, T> Operation<'a, T> {
     fn new(channel: &'a Channel<T>, side: Side, value: Option<T>) -> Operation<'a, T> {
-        Operation { channel, waiter: Waiter::new(value), side, is_enlisted: false }
+        Operation { channel, waiter: Waiter::new(value), side, is_queued: false }
     }
 
-    /// What has become of the waiter; ready once it is settled, with a new waker else.
+    /// Returns the progress of a settled waiter. Else replaces its waker.
     fn poll_settled(&mut self, waker: &Waker) -> Poll<Progress> {
         if self.waiter.progress() == Progress::Waiting {
-            // Cloned and dropped outside the lock: a waker may be anybody's code.
+            // Cloned and dropped outside the lock: a waker may run foreign code.
             let mut waker = Some(waker.clone());
             let state = self.channel.lock();
             if self.waiter.is_queued() {
@@ -84,7 +96,7 @@ impl<'a, T> Operation<'a, T> {
         match self.waiter.progress() {
             Progress::Waiting => Poll::Pending,
             settled => {
-                self.is_enlisted = false;
+                self.is_queued = false;
                 Poll::Ready(settled)
             }
         }
@@ -93,8 +105,8 @@ impl<'a, T> Operation<'a, T> {
 
 impl<T> Drop for Operation<'_, T> {
     fn drop(&mut self) {
-        if self.is_enlisted {
-            shared::leave(self.channel, &self.waiter, self.side);
+        if self.is_queued {
+            self.channel.abandon(&self.waiter, self.side);
         }
     }
 }
@@ -106,9 +118,9 @@ impl<T> Future for Send<'_, T> {
     ///
     /// If it is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: nothing is moved out of it but the value, which is not pinned.
+        // SAFETY: nothing but the value is moved out, which is not pinned.
         let operation = unsafe { &mut self.get_unchecked_mut().operation };
-        if operation.is_enlisted {
+        if operation.is_queued {
             return operation.poll_settled(context.waker()).map(|progress| match progress {
                 Progress::Granted => Ok(()),
                 _ => Err(SendError::Disconnected(value_of(&operation.waiter))),
@@ -116,12 +128,12 @@ impl<T> Future for Send<'_, T> {
         }
         operation.waiter.set_waker(context.waker().clone());
         let value = value_of(&operation.waiter);
-        // SAFETY: pinned, and taken out when it is dropped.
-        match unsafe { operation.channel.put_or_enlist(value, &operation.waiter) } {
+        // SAFETY: pinned, and withdrawn when it is dropped.
+        match unsafe { operation.channel.put_or_enqueue(value, &operation.waiter) } {
             Put::Sent => Poll::Ready(Ok(())),
             Put::Closed(value) => Poll::Ready(Err(SendError::Disconnected(value))),
             Put::Full(()) => {
-                operation.is_enlisted = true;
+                operation.is_queued = true;
                 Poll::Pending
             }
         }
@@ -136,22 +148,22 @@ impl<T> Future for Recv<'_, T> {
     type Output = Result<T, RecvError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: nothing is moved out of it but the message, which is not pinned.
+        // SAFETY: nothing but the message is moved out, which is not pinned.
         let operation = unsafe { &mut self.get_unchecked_mut().operation };
-        if operation.is_enlisted {
+        if operation.is_queued {
             return operation.poll_settled(context.waker()).map(|progress| match progress {
                 Progress::Granted => Ok(operation.waiter.take_value().expect("it was granted")),
                 _ => Err(RecvError::Disconnected),
             });
         }
-        operation.waiter.renew();
+        operation.waiter.reset();
         operation.waiter.set_waker(context.waker().clone());
-        // SAFETY: pinned, and taken out when it is dropped.
-        match unsafe { operation.channel.take_or_enlist(&operation.waiter) } {
+        // SAFETY: pinned, and withdrawn when it is dropped.
+        match unsafe { operation.channel.take_or_enqueue(&operation.waiter) } {
             Taken::Message(message) => Poll::Ready(Ok(message)),
             Taken::Closed => Poll::Ready(Err(RecvError::Disconnected)),
             Taken::Empty => {
-                operation.is_enlisted = true;
+                operation.is_queued = true;
                 Poll::Pending
             }
         }

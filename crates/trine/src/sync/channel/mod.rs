@@ -3,18 +3,18 @@
 //!
 //! | | a send waits | for |
 //! |---|---|---|
-//! | [`bounded`] | while the channel is full | the usual case: a fast sender is slowed down to its receiver |
+//! | [`bounded`] | while the channel is full | most uses: a fast sender waits for its receiver |
 //! | [`rendezvous`] | until a receiver has taken the message | knowing that it has arrived |
 //! | [`unbounded`] | never | few messages whose sender must not wait; memory is the only bound |
 //!
-//! [`Sender`] and [`Receiver`] can be cloned, shared and sent anywhere in this process. Each message
-//! goes to exactly one receiver; the messages of one sender to one receiver arrive in the order in which they
-//! were sent. When the last handle of one side is gone, the other learns it: a send fails and hands the
-//! value back, a receive fails once the channel is empty.
+//! [`Sender`] and [`Receiver`] can be cloned, shared and sent anywhere in this process. Each
+//! message goes to exactly one receiver. The messages of one sender to one receiver arrive in the
+//! order in which they were sent. When the last handle of one side is dropped, the other side is
+//! disconnected: a send fails and hands the value back, a receive fails once the channel is empty.
 //!
-//! A message that comes in the very moment in which a `select!` or an iteration that waits for it is cancelled goes back
-//! into the channel, after those that came later. A receiver that was told of the end in that moment
-//! has not seen it.
+//! A message may come at the same moment in which a waiting `select!` or iteration is cancelled.
+//! Then it goes back to the head of the channel, behind later messages that were already received.
+//! A receiver that has just returned the error of an empty, disconnected channel has missed it.
 //!
 //! A pipeline with back-pressure:
 //!
@@ -48,21 +48,25 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `sender.rs`, `receiver.rs`, `error.rs` | what a user sees |
+//! | `sender.rs`, `receiver.rs`, `error.rs` | the public face |
 //! | `future.rs` | the same for async code |
 //! | `select.rs` | [`select!`](macro@super::select) |
-//! | `shared.rs` | the messages, and how a wait goes |
-//! | `waiter.rs` | one who waits, and the queues of them |
+//! | `shared.rs` | the channel: its lock, its handles, its end |
+//! | `state.rs` | the messages and the queues, under the lock |
+//! | `blocking.rs` | a blocking wait |
+//! | `waiter.rs` | a waiter, and a queue of them |
 
 use std::fmt;
 use std::sync::Arc;
 
+mod blocking;
 mod error;
 mod future;
 mod receiver;
 mod select;
 mod sender;
 mod shared;
+mod state;
 mod waiter;
 
 pub use error::{
@@ -72,7 +76,7 @@ pub use future::{Recv, Send};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use sender::Sender;
 
-/// What the macro `select!` is made of.
+/// The functions that the macro `select!` calls.
 #[doc(hidden)]
 pub mod __select {
     pub use super::select::{choose, join, recv, send, timeout};
@@ -80,7 +84,7 @@ pub mod __select {
 
 use shared::{Channel, UNBOUNDED};
 
-/// A channel with room for `capacity` messages; a [`rendezvous`] if that is 0.
+/// Makes a channel with room for `capacity` messages; a [`rendezvous`] if that is 0.
 ///
 /// ```
 /// use trine::{coroutine, sync::channel};
@@ -96,11 +100,11 @@ use shared::{Channel, UNBOUNDED};
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    // A capacity that no memory can hold is the same as none; the topmost bit is a mark.
+    // A capacity that no memory can hold is as good as none; the topmost bit is a mark.
     with_capacity(if capacity > isize::MAX as usize { UNBOUNDED } else { capacity })
 }
 
-/// A channel without a bound: a send never waits, and what is not received takes memory.
+/// Makes a channel without a bound: a send never waits, and unreceived messages take memory.
 ///
 /// ```
 /// use trine::sync::channel;
@@ -116,7 +120,7 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     with_capacity(UNBOUNDED)
 }
 
-/// A channel without room: a send waits until a receiver has taken the message.
+/// Makes a channel without room: a send waits until a receiver has taken the message.
 ///
 /// ```
 /// use trine::{coroutine, sync::channel};

@@ -3,24 +3,39 @@
 use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::blocking::{self, Ended};
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
-use super::shared::{self, Channel, Ended, Side, Taken};
+use super::shared::Channel;
+use super::state::{Side, Taken};
+use crate::sync::queue::deadline;
 use crate::task::wait;
 
-/// The receiving side of a channel. Clones share the messages: each message goes to one of them. The
-/// channel is disconnected for the senders when the last one is dropped, and the messages in it are
-/// dropped then.
+/// The receiving side of a channel. Clones share the messages: each message goes to one of them.
+/// When the last clone is dropped, the senders are disconnected, and the messages in the channel
+/// are dropped.
+///
+/// ```
+/// use trine::sync::channel;
+///
+/// let (sender, receiver) = channel::bounded(4);
+/// sender.send(1)?;
+/// let other = receiver.clone();
+/// assert_eq!((receiver.len(), other.capacity()), (1, Some(4)));
+/// assert_eq!(other.recv(), Ok(1));
+/// assert!(receiver.is_empty());
+/// # Ok::<(), channel::SendError<i32>>(())
+/// ```
 pub struct Receiver<T> {
     pub(super) channel: Arc<Channel<T>>,
 }
 
 impl<T> Receiver<T> {
-    /// Takes the next message: waits until there is one.
+    /// Takes the next message, and waits until there is one.
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none. Those that wait are
-    /// served in the order in which they came. Messages that were sent before the last sender was
+    /// Parks the coroutine it is called in, or the thread if there is none. Waiting receivers get
+    /// messages in the order in which they came. Messages that were sent before the last sender was
     /// dropped are still received.
     ///
     /// ```
@@ -37,10 +52,10 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// If there is no message and no sender is left, or the task was cancelled while it waited. A
-    /// message that it was given meanwhile is returned.
+    /// message that was granted meanwhile is returned.
     #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
-        match self.channel.take_soon() {
+        match self.channel.try_take_twice() {
             Taken::Message(message) => Ok(message),
             Taken::Closed => Err(RecvError::Disconnected),
             Taken::Empty => self.recv_waiting(),
@@ -70,7 +85,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// If there is no message, for now or for good.
+    /// If there is no message, for now or permanently.
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         match self.channel.try_take() {
@@ -80,7 +95,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// As [`recv`](Self::recv), for at most `timeout`.
+    /// Receives like [`recv`](Self::recv), and waits for at most `timeout`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -93,14 +108,14 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// As `recv`, and if the time was up first.
+    /// The same as of `recv`, and if the time was up first.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        match self.channel.take_soon() {
+        match self.channel.try_take_twice() {
             Taken::Message(message) => return Ok(message),
             Taken::Closed => return Err(RecvTimeoutError::Disconnected),
             Taken::Empty => {}
         }
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = deadline(timeout);
         self.channel.take(deadline, wait::for_wake).map_err(|ended| match ended {
             Ended::Closed => RecvTimeoutError::Disconnected,
             Ended::TimedOut => RecvTimeoutError::Timeout,
@@ -108,8 +123,8 @@ impl<T> Receiver<T> {
         })
     }
 
-    /// The messages as they come, until the channel is disconnected and empty. Waits as
-    /// [`recv`](Self::recv); a cancelled task is unwound there.
+    /// Iterates over the messages as they come, until the channel is disconnected and empty. Waits
+    /// like [`recv`](Self::recv); a cancelled task is unwound there.
     ///
     /// ```
     /// let (sender, receiver) = trine::sync::channel::unbounded();
@@ -123,37 +138,46 @@ impl<T> Receiver<T> {
         Iter { receiver: self }
     }
 
-    /// The messages that are there, without waiting for more.
+    /// Iterates over the messages in the channel, without waiting for more.
+    ///
+    /// ```
+    /// let (sender, receiver) = trine::sync::channel::unbounded();
+    /// sender.send('a')?;
+    /// sender.send('b')?;
+    /// assert_eq!(receiver.try_iter().collect::<String>(), "ab");
+    /// # Ok::<(), trine::sync::channel::SendError<char>>(())
+    /// ```
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
 
-    /// As `recv`, for a wait that cannot fail.
+    /// Receives like `recv`, in a call that cannot fail.
     #[inline(always)]
     fn next(&self) -> Option<T> {
-        match self.channel.take_soon() {
+        match self.channel.try_take_twice() {
             Taken::Message(message) => Some(message),
             Taken::Closed => None,
-            Taken::Empty => self.channel.take(None, shared::wait_or_unwind).ok(),
+            Taken::Empty => self.channel.take(None, blocking::wait_or_unwind).ok(),
         }
     }
 
-    /// How many messages lie in the channel, at this moment.
+    /// Returns the number of messages in the channel at this moment.
     pub fn len(&self) -> usize {
         self.channel.len()
     }
 
-    /// Whether there is no message in the channel; of a rendezvous always.
+    /// Returns true if the channel holds no message; always for a rendezvous.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room in the channel; of a rendezvous always.
+    /// Returns true if the channel has no room; always for a rendezvous.
     pub fn is_full(&self) -> bool {
         self.channel.is_full()
     }
 
-    /// How many messages have room; `None` if there is no bound, 0 for a rendezvous.
+    /// Returns the number of messages that have room. `None` if there is no bound, 0 for a
+    /// rendezvous.
     pub fn capacity(&self) -> Option<usize> {
         self.channel.bound()
     }
@@ -161,14 +185,14 @@ impl<T> Receiver<T> {
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Receiver<T> {
-        self.channel.add(Side::Receiver);
+        self.channel.add_handle(Side::Receiver);
         Receiver { channel: Arc::clone(&self.channel) }
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.channel.leave(Side::Receiver);
+        self.channel.drop_handle(Side::Receiver);
     }
 }
 
@@ -178,7 +202,7 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-/// The messages of a channel as they come; see [`Receiver::iter`].
+/// An iterator over the messages as they come; see [`Receiver::iter`].
 #[derive(Debug)]
 pub struct Iter<'a, T> {
     receiver: &'a Receiver<T>,
@@ -195,7 +219,7 @@ impl<T> Iterator for Iter<'_, T> {
 
 impl<T> FusedIterator for Iter<'_, T> {}
 
-/// The messages that are in a channel; see [`Receiver::try_iter`].
+/// An iterator over the messages in a channel; see [`Receiver::try_iter`].
 #[derive(Debug)]
 pub struct TryIter<'a, T> {
     receiver: &'a Receiver<T>,
@@ -210,7 +234,15 @@ impl<T> Iterator for TryIter<'_, T> {
     }
 }
 
-/// The messages of a channel as they come, with the receiver; see [`Receiver::iter`].
+/// An iterator over the messages as they come, which owns the receiver; see [`Receiver::iter`].
+///
+/// ```
+/// let (sender, receiver) = trine::sync::channel::unbounded();
+/// sender.send(1)?;
+/// drop(sender);
+/// assert!(receiver.into_iter().eq([1]));
+/// # Ok::<(), trine::sync::channel::SendError<i32>>(())
+/// ```
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,

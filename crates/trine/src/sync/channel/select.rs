@@ -1,33 +1,36 @@
-//! What [`select!`](macro@super::super::select) does: the first of several things that can happen.
+//! The implementation of [`select!`](macro@super::super::select): the first of several operations.
 //!
 //! ```text
-//!   1  try each arm, beginning anywhere; one that can go, goes
-//!   2  queue a waiter in each arm's channel, all of one `Choice`; if one could go now: back to 1
+//!   1  try each arm, beginning anywhere; an arm that can go, goes
+//!   2  enqueue a waiter in each arm's channel, all of one `Choice`; if an arm could go now: back
+//!      to 1
 //!   3  wait until an arm was granted (its channel has won the choice for it), a task has ended or
 //!      the time is up
-//!   4  take all waiters out; those that lost were given nothing
+//!   4  withdraw all waiters; those that lost were given nothing
 //! ```
 //!
-//! An arm is granted like any other waiter, with its message, so it need not try again and nothing
-//! can be lost between a wake-up and the try. All channels are asked in the order of their addresses
-//! in step 2: of two `select!`s that could meet, the one that comes second to the first channel they share
-//! sees the other there, and goes back alone.
+//! An arm is granted like any other waiter, with its message. So it need not try again, and nothing
+//! can be lost between a wake-up and the try. Step 2 visits all channels in the order of their
+//! addresses. Of two `select!`s that could meet, the second to reach the first channel that they
+//! share sees the other there, and goes back alone.
 
 use std::cell::Cell;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::error::{RecvError, SendError};
-use super::shared::{Channel, Put, Side, Taken};
+use super::shared::Channel;
+use super::state::{Put, Side, Taken};
 use super::waiter::{Choice, OPEN, Progress, Waiter};
 use super::{Receiver, Sender};
 use crate::sync::atomic::thread_local;
+use crate::sync::queue::{self, expired};
 use crate::task::{Task, TaskError, park, wait};
 
 /// No arm has won, and none will: some arm may go now, or the time is up, or the wait was left.
 const NONE: u32 = OPEN - 1;
 
-/// One of the things to wait for. The macro makes them; nobody else can.
+/// One of the operations to wait for. Only the macro makes them.
 #[doc(hidden)]
 pub trait Arm: sealed::Steps {}
 
@@ -39,19 +42,19 @@ mod sealed {
     pub trait Steps {
         /// Goes, if it can at once.
         fn attempt(&mut self) -> bool;
-        /// Begins to wait; `false` if it can go now.
+        /// Begins to wait. Returns false if it can go now.
         ///
         /// # Safety
         ///
-        /// The arm stays where it is, and the choice too, until `withdraw` was called.
-        unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool;
-        /// Whether it can go though no channel has won the choice for it.
+        /// The arm and the choice stay in place until `withdraw` was called.
+        unsafe fn enqueue(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool;
+        /// Returns true if it can go although no channel has won the choice for it.
         fn is_due(&self) -> bool {
             false
         }
         /// Ends the wait, and goes if the choice was won for it. Does nothing if it did not wait.
         fn withdraw(&mut self);
-        /// The channel's address, as a place in an order.
+        /// Returns the channel's address, by which the arms are sorted.
         fn address(&self) -> usize {
             0
         }
@@ -65,7 +68,7 @@ mod sealed {
     }
 }
 
-/// Lets one of the arms go, and waits for it if `wait`.
+/// Lets one of the arms go, and waits for it if `wait` is true.
 #[doc(hidden)]
 pub fn choose<const N: usize>(mut arms: [&mut dyn Arm; N], wait: bool) {
     if attempt_any(&mut arms) || !wait || (park::pass() && attempt_any(&mut arms)) {
@@ -75,7 +78,7 @@ pub fn choose<const N: usize>(mut arms: [&mut dyn Arm; N], wait: bool) {
     let deadline = arms.iter().filter_map(|arm| arm.deadline()).min();
     let waker = park::waker();
     while !wait_once(&mut arms, deadline, &waker) {
-        // The time is looked at after a wait only: others have had their turn then.
+        // The time is checked after a wait only: the others have had their turn then.
         if attempt_any(&mut arms) || arms.iter_mut().any(|arm| arm.expire()) {
             return;
         }
@@ -89,36 +92,36 @@ fn attempt_any(arms: &mut [&mut dyn Arm]) -> bool {
     after.iter_mut().chain(before).any(|arm| arm.attempt())
 }
 
-/// Waits until one arm has gone; `false` if one may be able to now.
+/// Waits until one arm has gone. Returns false if some arm may be able to go now.
 fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker) -> bool {
     let choice = Choice::new();
     let waiting = Waiting { arms, choice: &choice };
     for (number, arm) in (0..).zip(waiting.arms.iter_mut()) {
-        // SAFETY: `Waiting` withdraws the arms before this frame, with the choice, and the arms that
-        // it borrows are gone.
-        if !unsafe { arm.enlist(&choice, number, waker) } {
+        // SAFETY: `Waiting` withdraws the arms before this frame, with the choice, is left, and
+        // before the borrow of the arms ends.
+        if !unsafe { arm.enqueue(&choice, number, waker) } {
             return waiting.end();
         }
     }
-    // At least once, also when the time is up: it is then that others can grant an arm, and two that
-    // never wait for long would otherwise never meet.
+    // At least once, also when the time is up: only during a wait can others grant an arm. Two
+    // `select!`s that never wait would otherwise never meet.
     while choice.winner() == OPEN && !waiting.arms.iter().any(|arm| arm.is_due()) {
         wait::or_unwind(deadline);
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if expired(deadline) {
             break;
         }
     }
     waiting.end()
 }
 
-/// Arms that wait; withdrawn when dropped, also by unwinding.
+/// Arms that wait. Withdrawn when dropped, also by unwinding.
 struct Waiting<'a, 'b> {
     arms: &'a mut [&'b mut dyn Arm],
     choice: &'a Choice,
 }
 
 impl Waiting<'_, '_> {
-    /// Ends the wait; whether an arm was granted.
+    /// Ends the wait. Returns true if an arm was granted.
     fn end(self) -> bool {
         let choice = self.choice;
         drop(self);
@@ -128,7 +131,7 @@ impl Waiting<'_, '_> {
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        // From here on no channel grants an arm; one may have before.
+        // From here on no channel grants an arm; a grant may have come before.
         let _ = self.choice.win(NONE);
         for arm in self.arms.iter_mut() {
             arm.withdraw();
@@ -136,8 +139,8 @@ impl Drop for Waiting<'_, '_> {
     }
 }
 
-/// A number below `bound`, of a sequence of the thread's own (a linear congruential generator with
-/// the constants of PCG, O'Neill 2014).
+/// Returns a number below `bound`, of a sequence of the thread's own: a linear congruential
+/// generator with the constants of PCG, O'Neill 2014.
 fn anywhere(bound: usize) -> usize {
     thread_local! {
         static SEED: Cell<u32> = const { Cell::new(0x9e37_79b9) };
@@ -149,25 +152,26 @@ fn anywhere(bound: usize) -> usize {
     })
 }
 
-/// A waiter of one arm, and whether it was queued since it was last taken out.
-struct Place<'a, T> {
+/// A waiter of one arm, and a note that it was queued since its last withdrawal.
+struct Registration<'a, T> {
     channel: &'a Channel<T>,
     waiter: Waiter<T>,
     side: Side,
-    is_enlisted: bool,
+    is_queued: bool,
 }
 
-impl<'a, T> Place<'a, T> {
-    fn new(channel: &'a Channel<T>, side: Side) -> Place<'a, T> {
-        Place { channel, waiter: Waiter::new(None), side, is_enlisted: false }
+impl<'a, T> Registration<'a, T> {
+    fn new(channel: &'a Channel<T>, side: Side) -> Registration<'a, T> {
+        Registration { channel, waiter: Waiter::new(None), side, is_queued: false }
     }
 
-    /// Queues the waiter, with the message of a sender; `false`, and nothing done, if the operation would not have to wait.
+    /// Enqueues the waiter, with the message of a sender. Returns false, and does nothing, if the
+    /// operation would not have to wait.
     ///
     /// # Safety
     ///
-    /// As for [`Steps::enlist`](sealed::Steps::enlist).
-    unsafe fn enlist(
+    /// The same as for [`Steps::enqueue`](sealed::Steps::enqueue).
+    unsafe fn enqueue(
         &mut self,
         choice: &Choice,
         arm: u32,
@@ -184,15 +188,15 @@ impl<'a, T> Place<'a, T> {
             }
             // SAFETY: the caller's promise.
             unsafe { state.queue(self.side).push(&self.waiter) };
-            self.is_enlisted = true;
+            self.is_queued = true;
         }
         must_wait
     }
 
-    /// Takes the waiter out; what has become of it, if it was in.
+    /// Withdraws the waiter. Returns its progress, if it was queued.
     fn withdraw(&mut self) -> Option<Progress> {
-        std::mem::take(&mut self.is_enlisted).then(|| {
-            // Always with the lock: whoever has won the choice has finished when it is ours.
+        std::mem::take(&mut self.is_queued).then(|| {
+            // Always with the lock: the party that has won the choice has finished by then.
             self.channel.withdraw(&self.waiter, self.side);
             self.waiter.progress()
         })
@@ -202,13 +206,13 @@ impl<'a, T> Place<'a, T> {
 /// The arm of `recv`.
 #[doc(hidden)]
 pub struct RecvArm<'a, T> {
-    place: Place<'a, T>,
+    registration: Registration<'a, T>,
     outcome: Option<Result<T, RecvError>>,
 }
 
 #[doc(hidden)]
 pub fn recv<T>(receiver: &Receiver<T>) -> RecvArm<'_, T> {
-    RecvArm { place: Place::new(&receiver.channel, Side::Receiver), outcome: None }
+    RecvArm { registration: Registration::new(&receiver.channel, Side::Receiver), outcome: None }
 }
 
 impl<T> RecvArm<'_, T> {
@@ -220,7 +224,7 @@ impl<T> RecvArm<'_, T> {
 
 impl<T> sealed::Steps for RecvArm<'_, T> {
     fn attempt(&mut self) -> bool {
-        self.outcome = match self.place.channel.try_take() {
+        self.outcome = match self.registration.channel.try_take() {
             Taken::Message(message) => Some(Ok(message)),
             Taken::Closed => Some(Err(RecvError::Disconnected)),
             Taken::Empty => return false,
@@ -228,34 +232,34 @@ impl<T> sealed::Steps for RecvArm<'_, T> {
         true
     }
 
-    unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
+    unsafe fn enqueue(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { self.place.enlist(choice, arm, waker, &mut None) }
+        unsafe { self.registration.enqueue(choice, arm, waker, &mut None) }
     }
 
     fn withdraw(&mut self) {
-        match self.place.withdraw() {
-            Some(Progress::Granted) => self.outcome = self.place.waiter.take_value().map(Ok),
+        match self.registration.withdraw() {
+            Some(Progress::Granted) => self.outcome = self.registration.waiter.take_value().map(Ok),
             Some(Progress::Closed) => self.outcome = Some(Err(RecvError::Disconnected)),
             Some(Progress::Waiting) | None => {}
         }
     }
 
     fn address(&self) -> usize {
-        std::ptr::from_ref(self.place.channel).addr()
+        std::ptr::from_ref(self.registration.channel).addr()
     }
 }
 
-/// A message that nobody has asked for, as the wait was left by unwinding, goes back.
+/// Puts back a message that was not asked for, as the wait was left by unwinding.
 impl<T> Drop for RecvArm<'_, T> {
     fn drop(&mut self) {
         if let Some(Ok(message)) = self.outcome.take() {
-            self.place.channel.put_back(message);
+            self.registration.channel.put_back(message);
         }
     }
 }
 
-/// What `send` sends: a value, or what is in an `Option`, which keeps it until it is sent.
+/// The value that `send` sends: plain, or in an `Option`, which keeps it until it is sent.
 #[doc(hidden)]
 pub trait Offer<'a, T> {
     fn hold(self) -> Held<'a, T>;
@@ -291,15 +295,15 @@ impl<T> Held<'_, T> {
 /// The arm of `send`.
 #[doc(hidden)]
 pub struct SendArm<'a, T> {
-    place: Place<'a, T>,
+    registration: Registration<'a, T>,
     held: Held<'a, T>,
     outcome: Option<Result<(), SendError<T>>>,
 }
 
 #[doc(hidden)]
 pub fn send<'a, T>(sender: &'a Sender<T>, value: impl Offer<'a, T>) -> SendArm<'a, T> {
-    let place = Place::new(&sender.channel, Side::Sender);
-    SendArm { place, held: value.hold(), outcome: None }
+    let registration = Registration::new(&sender.channel, Side::Sender);
+    SendArm { registration, held: value.hold(), outcome: None }
 }
 
 impl<T> SendArm<'_, T> {
@@ -312,7 +316,7 @@ impl<T> SendArm<'_, T> {
 impl<T> sealed::Steps for SendArm<'_, T> {
     fn attempt(&mut self) -> bool {
         let Some(value) = self.held.slot().take() else { return false };
-        self.outcome = match self.place.channel.try_put(value) {
+        self.outcome = match self.registration.channel.try_put(value) {
             Put::Sent => Some(Ok(())),
             Put::Closed(value) => Some(Err(SendError::Disconnected(value))),
             Put::Full(value) => {
@@ -323,15 +327,15 @@ impl<T> sealed::Steps for SendArm<'_, T> {
         true
     }
 
-    unsafe fn enlist(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
+    unsafe fn enqueue(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
         let slot = self.held.slot();
         // SAFETY: the caller's promise.
-        slot.is_none() || unsafe { self.place.enlist(choice, arm, waker, slot) }
+        slot.is_none() || unsafe { self.registration.enqueue(choice, arm, waker, slot) }
     }
 
     fn withdraw(&mut self) {
-        let Some(progress) = self.place.withdraw() else { return };
-        let value = self.place.waiter.take_value();
+        let Some(progress) = self.registration.withdraw() else { return };
+        let value = self.registration.waiter.take_value();
         match progress {
             Progress::Granted => self.outcome = Some(Ok(())),
             Progress::Closed => {
@@ -342,7 +346,7 @@ impl<T> sealed::Steps for SendArm<'_, T> {
     }
 
     fn address(&self) -> usize {
-        std::ptr::from_ref(self.place.channel).addr()
+        std::ptr::from_ref(self.registration.channel).addr()
     }
 }
 
@@ -376,7 +380,7 @@ impl<T> sealed::Steps for JoinArm<'_, T> {
         self.outcome.is_some()
     }
 
-    unsafe fn enlist(&mut self, _: &Choice, _: u32, waker: &Waker) -> bool {
+    unsafe fn enqueue(&mut self, _: &Choice, _: u32, waker: &Waker) -> bool {
         !self.task.register(waker)
     }
 
@@ -384,21 +388,21 @@ impl<T> sealed::Steps for JoinArm<'_, T> {
         self.task.is_finished()
     }
 
-    /// The waker stays with the task until its next wait, or its end: a wake-up for no reason.
+    /// The waker stays with the task until its next wait, or its end: a spurious wake-up.
     fn withdraw(&mut self) {}
 }
 
 /// The arm of `timeout`.
 #[doc(hidden)]
 pub struct TimeoutArm {
-    /// `None`: beyond what the clock can count.
+    /// `None`: beyond the clock's range.
     deadline: Option<Instant>,
     outcome: Option<()>,
 }
 
 #[doc(hidden)]
 pub fn timeout(duration: Duration) -> TimeoutArm {
-    TimeoutArm { deadline: Instant::now().checked_add(duration), outcome: None }
+    TimeoutArm { deadline: queue::deadline(duration), outcome: None }
 }
 
 impl TimeoutArm {
@@ -413,7 +417,7 @@ impl sealed::Steps for TimeoutArm {
         false
     }
 
-    unsafe fn enlist(&mut self, _: &Choice, _: u32, _: &Waker) -> bool {
+    unsafe fn enqueue(&mut self, _: &Choice, _: u32, _: &Waker) -> bool {
         true
     }
 
@@ -424,7 +428,7 @@ impl sealed::Steps for TimeoutArm {
     }
 
     fn expire(&mut self) -> bool {
-        let is_over = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let is_over = expired(self.deadline);
         self.outcome = is_over.then_some(());
         is_over
     }

@@ -2,23 +2,39 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::blocking::Ended;
 use super::error::{SendError, SendTimeoutError, TrySendError};
-use super::shared::{Channel, Ended, Put, Side};
+use super::shared::Channel;
+use super::state::{Put, Side};
+use crate::sync::queue::deadline;
 use crate::task::wait;
 
-/// The sending side of a channel. Clones send into the same channel; it is disconnected for the
-/// receivers when the last one is dropped.
+/// The sending side of a channel. Clones send into the same channel. When the last clone is
+/// dropped, the receivers are disconnected.
+///
+/// ```
+/// use trine::sync::channel;
+///
+/// let (sender, receiver) = channel::bounded(2);
+/// let other = sender.clone();
+/// sender.send(1)?;
+/// other.send(2)?;
+/// assert!(sender.is_full() && other.len() == 2);
+/// drop((sender, other));
+/// assert!(receiver.iter().eq([1, 2]));
+/// # Ok::<(), channel::SendError<i32>>(())
+/// ```
 pub struct Sender<T> {
     pub(super) channel: Arc<Channel<T>>,
 }
 
 impl<T> Sender<T> {
-    /// Sends `value`: waits until there is room for it, at a rendezvous until a receiver has taken
+    /// Sends `value`. Waits until there is room for it, at a rendezvous until a receiver has taken
     /// it.
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none. Those that wait are
+    /// Parks the coroutine it is called in, or the thread if there is none. Waiting senders are
     /// served in the order in which they came.
     ///
     /// ```
@@ -35,10 +51,10 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// With the value, if no receiver is left, or the task was cancelled while it waited. A value
-    /// that a receiver has taken meanwhile is sent.
+    /// that a receiver has taken meanwhile counts as sent.
     #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        match self.channel.put_soon(value) {
+        match self.channel.try_put_twice(value) {
             Put::Sent => Ok(()),
             Put::Closed(value) => Err(SendError::Disconnected(value)),
             Put::Full(value) => self.send_waiting(value),
@@ -67,7 +83,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// With the value, if there is no room, at a rendezvous nobody who receives, or no receiver left.
+    /// With the value, if there is no room, at a rendezvous no waiting receiver, or if no receiver
+    /// is left.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         match self.channel.try_put(value) {
@@ -77,28 +94,28 @@ impl<T> Sender<T> {
         }
     }
 
-    /// As [`send`](Self::send), for at most `timeout`.
+    /// Sends like [`send`](Self::send), and waits for at most `timeout`.
     ///
     /// ```
     /// use std::time::Duration;
     /// use trine::sync::channel;
     ///
     /// let (sender, receiver) = channel::rendezvous();
-    /// let error = sender.send_timeout("nobody is there", Duration::from_millis(1)).unwrap_err();
+    /// let error = sender.send_timeout("unsent", Duration::from_millis(1)).unwrap_err();
     /// assert!(error.is_timeout());
     /// assert!(receiver.try_recv().unwrap_err().is_empty());
     /// ```
     ///
     /// # Errors
     ///
-    /// With the value, as `send`, and if the time was up first.
+    /// With the value, the same as of `send`, and if the time was up first.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        let value = match self.channel.put_soon(value) {
+        let value = match self.channel.try_put_twice(value) {
             Put::Sent => return Ok(()),
             Put::Closed(value) => return Err(SendTimeoutError::Disconnected(value)),
             Put::Full(value) => value,
         };
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = deadline(timeout);
         self.channel.put(value, deadline, wait::for_wake).map_err(|(value, ended)| match ended {
             Ended::Closed => SendTimeoutError::Disconnected(value),
             Ended::TimedOut => SendTimeoutError::Timeout(value),
@@ -106,22 +123,23 @@ impl<T> Sender<T> {
         })
     }
 
-    /// How many messages lie in the channel, at this moment.
+    /// Returns the number of messages in the channel at this moment.
     pub fn len(&self) -> usize {
         self.channel.len()
     }
 
-    /// Whether there is no message in the channel; of a rendezvous always.
+    /// Returns true if the channel holds no message; always for a rendezvous.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room in the channel; of a rendezvous always.
+    /// Returns true if the channel has no room; always for a rendezvous.
     pub fn is_full(&self) -> bool {
         self.channel.is_full()
     }
 
-    /// How many messages have room; `None` if there is no bound, 0 for a rendezvous.
+    /// Returns the number of messages that have room. `None` if there is no bound, 0 for a
+    /// rendezvous.
     pub fn capacity(&self) -> Option<usize> {
         self.channel.bound()
     }
@@ -129,14 +147,14 @@ impl<T> Sender<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Sender<T> {
-        self.channel.add(Side::Sender);
+        self.channel.add_handle(Side::Sender);
         Sender { channel: Arc::clone(&self.channel) }
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.channel.leave(Side::Sender);
+        self.channel.drop_handle(Side::Sender);
     }
 }
 

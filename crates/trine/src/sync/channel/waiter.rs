@@ -1,4 +1,4 @@
-//! Who waits at a channel: a value on the stack of the waiting call (or in a future), linked into
+//! A waiter at a channel: a value on the stack of the waiting call (or in a future), linked into
 //! the channel's queue while it waits.
 //!
 //! ```text
@@ -8,15 +8,15 @@
 //!                            │ value: taken from here by the receiver that grants it
 //! ```
 //!
-//! | field | who may touch it |
+//! | field | touched by |
 //! |---|---|
-//! | `links`, `queued`, `waker`, `choice` | whoever has the channel's lock; the owner before it is queued |
-//! | `value` | the lock's holder while `state` is `WAITING`, the owner else |
-//! | `state` | the lock's holder writes it, the owner reads it without the lock |
+//! | `next`, `previous`, `queued`, `waker`, `choice` | the lock's holder; the owner at first |
+//! | `value` | the lock's holder while `state` is `WAITING`, the owner otherwise |
+//! | `state` | written by the lock's holder, read by the owner without the lock |
 //!
-//! Whoever grants a waiter takes it out of the queue and its waker out of it first, and stores the
-//! state last: from then on the owner may be gone. Ordering: that store releases the value, the
-//! owner's load acquires it.
+//! The party that grants a waiter first takes it out of the queue and takes its waker, and stores
+//! the state last: from then on the owner may have freed it. Ordering: that store releases the
+//! value, the owner's load acquires it.
 
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -30,10 +30,10 @@ use crate::sync::atomic::{AtomicU8, AtomicU32};
 const WAITING: u8 = 0;
 /// The message was handed over.
 const GRANTED: u8 = 1;
-/// The other side is gone.
+/// The other side is disconnected.
 const CLOSED: u8 = 2;
 
-/// Where a waiter stands.
+/// The progress of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Waiting,
@@ -50,7 +50,7 @@ pub(super) struct Waiter<T> {
     state: AtomicU8,
     value: Cell<Option<T>>,
     waker: Cell<Option<Waker>>,
-    /// The `select!` that this is an arm of, and which.
+    /// The `select!` that this waiter is an arm of, and the number of the arm.
     choice: Cell<Option<(NonNull<Choice>, u32)>>,
     _pinned: PhantomPinned,
 }
@@ -78,55 +78,55 @@ impl<T> Waiter<T> {
         }
     }
 
-    /// Whether it stands in a queue. For the holder of the lock.
+    /// Returns true if it is in a queue. For the holder of the lock.
     pub(super) fn is_queued(&self) -> bool {
         self.queued.get()
     }
 
-    /// Makes it one arm of a choice. Before it is queued.
+    /// Makes it an arm of a choice. Before it is queued.
     pub(super) fn set_choice(&self, choice: &Choice, arm: u32) {
         self.choice.set(Some((NonNull::from(choice), arm)));
     }
 
-    /// Before it is queued, or by the lock's holder.
+    /// Sets the waker. Before it is queued, or by the lock's holder.
     pub(super) fn set_waker(&self, waker: Waker) {
         self.waker.set(Some(waker));
     }
 
-    /// Puts a waker in the place of another. For the lock's holder.
+    /// Replaces the waker. For the lock's holder.
     pub(super) fn replace_waker(&self, waker: Option<Waker>) -> Option<Waker> {
         self.waker.replace(waker)
     }
 
-    /// Makes it one that waits again, after it was settled. Before it is queued.
-    pub(super) fn renew(&self) {
+    /// Makes a settled waiter wait again. Before it is queued.
+    pub(super) fn reset(&self) {
         self.state.store(WAITING, Relaxed);
     }
 
-    /// See the table.
+    /// Takes the value. The table at the top says when.
     pub(super) fn take_value(&self) -> Option<T> {
         self.value.take()
     }
 
-    /// See the table.
+    /// Sets the value. The table at the top says when.
     pub(super) fn set_value(&self, value: T) {
         self.value.set(Some(value));
     }
 
-    /// Ends the wait of one that was taken out of its queue, under the lock. The waiter is its
-    /// owner's from here on; the waker is to be woken when the lock is free.
+    /// Ends the wait of a waiter that was taken out of its queue, under the lock. From here on the
+    /// waiter is its owner's. The waker is to be woken when the lock is free.
     fn settle(&self, state: u8) -> Option<Waker> {
         let waker = self.waker.take();
         self.state.store(state, Release);
         waker
     }
 
-    /// Says that the message was handed over; see [`settle`](Self::settle).
+    /// Marks the message as handed over; see [`settle`](Self::settle).
     pub(super) fn grant(&self) -> Option<Waker> {
         self.settle(GRANTED)
     }
 
-    /// Says that the other side is gone.
+    /// Marks the other side as disconnected; see [`settle`](Self::settle).
     pub(super) fn close(&self) -> Option<Waker> {
         self.settle(CLOSED)
     }
@@ -134,9 +134,9 @@ impl<T> Waiter<T> {
 
 /// The decision of one `select!`: at most one of its arms is granted.
 ///
-/// A grant of an arm begins with winning the choice, under the lock of the arm's channel; the
-/// `select!` goes on only after it has taken each of its waiters out under the same locks, so whoever
-/// has won has finished by then.
+/// A grant of an arm begins with winning the choice, under the lock of the arm's channel. The
+/// `select!` goes on only after it has withdrawn each of its waiters under the same locks, so the
+/// winner has finished by then.
 pub struct Choice {
     winner: AtomicU32,
 }
@@ -149,13 +149,13 @@ impl Choice {
         Choice { winner: AtomicU32::new(OPEN) }
     }
 
-    /// Decides for `arm`; `false` if it is decided already.
+    /// Decides for `arm`. Returns false if the choice is decided already.
     #[must_use = "only one arm may go on"]
     pub(super) fn win(&self, arm: u32) -> bool {
         self.winner.compare_exchange(OPEN, arm, AcqRel, Acquire).is_ok()
     }
 
-    /// The arm that has won, or [`OPEN`].
+    /// Returns the arm that has won, or [`OPEN`].
     pub(super) fn winner(&self) -> u32 {
         self.winner.load(Acquire)
     }
@@ -177,6 +177,7 @@ impl<T> Queue<T> {
         self.first.is_none()
     }
 
+    /// Adds a waiter at the end.
     /// # Safety
     ///
     /// The waiter stays where it is, and alive, until it is out of the queue again.
@@ -187,19 +188,19 @@ impl<T> Queue<T> {
         waiter.next.set(None);
         waiter.previous.set(self.last);
         match self.last {
-            // SAFETY: what is queued is alive, by `push`'s promise.
+            // SAFETY: a queued waiter is alive, by `push`'s promise.
             Some(last) => unsafe { last.as_ref() }.next.set(Some(this)),
             None => self.first = Some(this),
         }
         self.last = Some(this);
     }
 
-    /// Takes a waiter of this queue out.
+    /// Removes a waiter of this queue.
     pub(super) fn remove(&mut self, waiter: &Waiter<T>) {
         debug_assert!(waiter.queued.get());
         let (previous, next) = (waiter.previous.get(), waiter.next.get());
         match previous {
-            // SAFETY: what is queued is alive, by `push`'s promise.
+            // SAFETY: a queued waiter is alive, by `push`'s promise.
             Some(previous) => unsafe { previous.as_ref() }.next.set(next),
             None => self.first = next,
         }
@@ -211,8 +212,8 @@ impl<T> Queue<T> {
         waiter.queued.set(false);
     }
 
-    /// Takes out the one that has waited longest and is not an arm of a `select!` that was decided
-    /// otherwise. The caller has to settle it before it gives the lock back.
+    /// Removes the longest-waiting waiter that is not an arm of an already decided `select!`. The
+    /// caller has to settle it before it gives the lock back.
     #[inline]
     pub(super) fn claim(&mut self) -> Option<&Waiter<T>> {
         if self.is_empty() { None } else { self.claim_slow() }
@@ -220,7 +221,7 @@ impl<T> Queue<T> {
 
     fn claim_slow(&mut self) -> Option<&Waiter<T>> {
         loop {
-            // SAFETY: what is queued is alive, by `push`'s promise, and once out until it is
+            // SAFETY: a queued waiter is alive, by `push`'s promise, and a removed one until it is
             // settled: its owner takes the lock, which the caller has, before it goes on.
             let first = unsafe { self.first?.as_ref() };
             self.remove(first);
@@ -233,11 +234,11 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether [`claim`](Self::claim) would find one that does not belong to `own`.
+    /// Returns true if [`claim`](Self::claim) would find a waiter that does not belong to `own`.
     pub(super) fn has_other_than(&self, own: &Choice) -> bool {
         let mut at = self.first;
         while let Some(waiter) = at {
-            // SAFETY: what is queued is alive, by `push`'s promise.
+            // SAFETY: a queued waiter is alive, by `push`'s promise.
             let waiter = unsafe { waiter.as_ref() };
             match waiter.choice.get() {
                 None => return true,
