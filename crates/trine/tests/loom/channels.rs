@@ -1,4 +1,5 @@
-//! Channels: each message is received once, nobody waits for good, and who gives up takes nothing along.
+//! Channels: each message is received once, no party waits forever, and a party that gives up loses
+//! nothing.
 
 use std::pin::pin;
 use std::sync::Mutex;
@@ -8,14 +9,14 @@ use crate::sync::channel::{self, Receiver, Sender};
 use crate::task::{park, wait};
 use crate::{NO_TIME, check};
 
-/// A number that its sender has written and its receiver reads. Loom reports it if the one is not ordered before
-/// the other.
+/// A number that its sender has written and its receiver reads. Loom reports accesses that are not
+/// ordered.
 pub(crate) struct Message(Box<loom::cell::UnsafeCell<u32>>);
 
 impl Message {
     pub(crate) fn new(number: u32) -> Message {
         let cell = Box::new(loom::cell::UnsafeCell::new(0));
-        // SAFETY: nobody else has it.
+        // SAFETY: no other party has it.
         cell.with_mut(|place| unsafe { *place = number });
         Message(cell)
     }
@@ -26,7 +27,7 @@ impl Message {
     }
 }
 
-/// A channel and what became of its messages. The handles are in a mutex of std, which is free
+/// A channel and the fate of its messages. The handles are in a mutex of std, which is free
 /// whenever loom lets another thread run.
 pub(crate) struct Line {
     senders: Mutex<Vec<Sender<Message>>>,
@@ -35,7 +36,7 @@ pub(crate) struct Line {
     refused: Mutex<Vec<u32>>,
 }
 
-/// A channel with a sender and a receiver for each number.
+/// Makes a channel with so many senders and receivers.
 fn line(capacity: usize, senders: usize, receivers: usize) -> Line {
     let (sender, receiver) = channel::bounded(capacity);
     Line {
@@ -66,7 +67,7 @@ impl Line {
         self.refused.lock().unwrap().push(number);
     }
 
-    /// What was received, and what still lies in the channel, in order of number.
+    /// Returns the received messages and those still in the channel, in order of number.
     fn all(&self) -> Vec<u32> {
         let mut all = self.received.lock().unwrap().clone();
         if let Some(receiver) = self.receivers.lock().unwrap().last() {
@@ -288,7 +289,7 @@ fn an_iteration_that_is_unwound_gives_its_message_back() {
             assert_eq!(line.all(), [1]);
         },
     );
-    // The other is given what comes back.
+    // The other receiver gets the returned message.
     check(
         2,
         || line(2, 1, 3),
@@ -306,7 +307,7 @@ fn a_sender_whose_time_is_up_has_its_message_back_or_it_is_received() {
         || line(0, 2, 1),
         &[receive, send_3_if_taken_in_time, send_1],
         |line| {
-            // Whoever was not received learns that the receiver has gone.
+            // A sender whose message was not received gets it back: the receiver has disconnected.
             assert_eq!(line.received.lock().unwrap().len(), 1);
             assert_eq!(line.all_and_refused(), [1, 3]);
         },

@@ -1,4 +1,4 @@
-//! The protocol of `permits.rs`, and what is made of it.
+//! The protocol of `permits.rs`, and the locks made of it.
 
 use crate::sync::Mutex;
 use crate::sync::rwlock::RwLock;

@@ -1,9 +1,9 @@
-//! The protocols of locks, channels, the word of future tasks and the memory that processes share, checked by [loom] in
-//! every order that the memory model allows, up to a number of preemptions. A lost wake-up is a thread that waits for good: loom reports it as a
-//! deadlock.
+//! The protocols of locks, channels, the state of future tasks and the memory that processes share,
+//! checked by [loom] in every order that the memory model allows, up to a number of preemptions. A
+//! lost wake-up is a thread that waits forever: loom reports it as a deadlock.
 //!
-//! The files are those of the library; what stands below them, atomics and parking, is loom's here. Processes are
-//! threads then, and one that is killed stops at one of its steps (`sys/life.rs`).
+//! The files are those of the library. The atomics and the parking below them are loom's here.
+//! Processes are threads here, and a killed one stops at one of its steps (`sys/life.rs`).
 //!
 //! ```text
 //! RUSTFLAGS='--cfg trine_loom' cargo test -p trine --release --target-dir target/loom --test loom
@@ -12,7 +12,7 @@
 //! [loom]: https://docs.rs/loom
 #![cfg(trine_loom)]
 
-/// No model dies at a labelled step, but at any.
+/// Ignores labelled steps: a model may die at any step.
 macro_rules! crash_point {
     ($label:literal) => {};
 }
@@ -61,7 +61,7 @@ mod sync {
     pub(crate) use mutex::Mutex;
 }
 
-/// The word of a future task.
+/// The state of a future task.
 mod coroutine {
     pub(crate) mod atomic;
     mod futures;
@@ -75,11 +75,11 @@ use std::time::Duration;
 
 use sync::atomic::pool;
 
-/// A wait that is over at once: it gives up at whatever moment the others have come to.
+/// A wait that gives up at once, whatever the others have done by then.
 const NO_TIME: Duration = Duration::ZERO;
 
-/// Runs `threads` beside each other, in all orders with at most `preemptions`, on what `make` makes;
-/// then `end` looks at what is left.
+/// Runs `threads` concurrently on the result of `make`, in all orders with at most `preemptions`.
+/// Then `end` checks the result.
 fn check<S: Send + Sync + 'static>(
     preemptions: usize,
     make: fn() -> S,

@@ -1,4 +1,4 @@
-//! `select!`: at most one arm goes, and what it has gone with is not lost.
+//! `select!`: at most one arm goes, and its message is not lost.
 
 use std::sync::Mutex;
 
@@ -10,7 +10,7 @@ use crate::{NO_TIME, check};
 
 type Pair = (Sender<Message>, Receiver<Message>);
 
-/// Two channels, and what was received.
+/// Two channels, and the messages that were received and sent.
 struct Two {
     a: Pair,
     b: Pair,
@@ -18,7 +18,8 @@ struct Two {
     sent: Mutex<Vec<u32>>,
 }
 
-/// `select!` asks channels in the order of their addresses, which has to be the same in each run of a model.
+/// Makes two channels in the order of their addresses. `select!` visits them in that order, which
+/// has to be the same in each run of a model.
 fn two(capacity: usize) -> Two {
     // SAFETY: a sender is a pointer to its channel.
     let address = |pair: &Pair| unsafe { std::mem::transmute_copy::<_, usize>(&pair.0) };
@@ -38,7 +39,7 @@ impl Two {
         self.sent.lock().unwrap().push(number);
     }
 
-    /// What was received, and what still lies in a channel, in order of number.
+    /// Returns the received messages and those still in a channel, in order of number.
     fn all(&self) -> Vec<u32> {
         let mut all = self.received.lock().unwrap().clone();
         let left = self.a.1.try_iter().chain(self.b.1.try_iter());
@@ -113,7 +114,7 @@ fn send_on_one_interrupted(two: &Two) {
             send(two.a.0, &mut message) -> _ => {}
         }
     });
-    // Unwound, it may have been sent all the same.
+    // Unwound, it may still have sent the message.
     assert!(is_sent.is_none() || message.is_none());
     if message.is_none() {
         two.note_sent(1);

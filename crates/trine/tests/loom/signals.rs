@@ -37,7 +37,7 @@ fn take_in_no_time((things, added): &Things) {
         added.wait_timeout_while(things.lock(), NO_TIME, |things| *things == 0);
     if !result.timed_out() {
         *things -= 1;
-        // As many are there for the other as before.
+        // The other finds as many as before.
         *things += 1;
         drop(things);
         added.notify_one();

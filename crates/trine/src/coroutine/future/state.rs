@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_reference_frees_what_is_gone() {
+    fn the_last_reference_frees_an_ended_task() {
         let state = at_rest(2);
         assert!(state.wake());
         state.add_reference();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancellation_queues_what_rests_and_closes_what_is_on_its_way() {
+    fn a_cancellation_queues_a_resting_task_and_closes_a_queued_one() {
         let state = at_rest(1);
         assert!(state.close());
         state.add_reference();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_last_closes_what_nobody_can_wake() {
+    fn the_last_party_to_leave_closes_a_task_without_wakers() {
         let state = at_rest(1);
         assert_eq!(state.release(), AfterRelease::Nothing);
         assert_eq!(state.detach(), AfterRelease::Queue);

@@ -1,4 +1,4 @@
-//! Loom's atomic, which tells when it is used after its task was freed.
+//! Loom's atomic, which fails when it is used after its task was freed.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,5 @@
-//! The word of a future task: the future is dropped once, by its carrier, and the memory freed once,
-//! after everybody's last look.
+//! The state of a future task: its carrier drops the future once, and the memory is freed once,
+//! after the last access of all parties.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::AcqRel;
@@ -15,14 +15,14 @@ struct Task {
     state: State,
     /// The counts of the `Arc`: of wakers and queue, of the handle, of the canceller.
     counts: AtomicUsize,
-    /// Whoever queues the task runs its turn, as the carrier.
+    /// Taken by the party that queues the task, which runs its turn as the carrier.
     carrier: Mutex<()>,
-    /// Whether the future is there.
+    /// True while the future is there.
     future: UnsafeCell<bool>,
 }
 
 impl Task {
-    /// Had a first turn, which has left `wakers` wakers.
+    /// Makes a task after its first turn, which has left `wakers` wakers.
     fn at_rest(wakers: usize, counts: usize) -> Task {
         let state = State::new();
         assert_eq!(state.begin_turn(), Turn::Poll);
@@ -48,7 +48,7 @@ impl Task {
         let _carrier = self.carrier.lock().unwrap();
         loop {
             if self.state.begin_turn() == Turn::Poll {
-                // SAFETY: the turn's; loom says if it is not.
+                // SAFETY: the turn's; loom reports it if not.
                 self.future.with(|there| assert!(unsafe { *there }));
                 match self.state.end_poll() {
                     AfterPoll::Rest => return,
@@ -100,8 +100,8 @@ impl Task {
     }
 }
 
-/// Runs `threads` on a task with so many wakers and a handle, which is the first count; they use all
-/// up.
+/// Runs `threads` on a task with so many wakers and a handle, which is the first count. They use
+/// all of them up.
 fn check(wakers: usize, cancellers: usize, threads: &'static [fn(&Task)]) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(4);

@@ -1,5 +1,5 @@
-//! A future task as `future/mod.rs` makes it of its word: in one queue at most, polled by one at most,
-//! freed once.
+//! A future task as `future/mod.rs` makes it of its state: in one queue at most, polled by one
+//! carrier at most, freed once.
 
 use std::sync::atomic::AtomicUsize as Plain;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -8,20 +8,21 @@ use super::state::{AfterPoll, AfterRelease, State, Turn};
 use crate::check;
 use crate::sync::atomic::AtomicUsize;
 
-/// A task. What is `Plain` is for the assertions alone: loom does not see it, so it orders nothing.
+/// A task. The `Plain` fields are for the assertions alone: loom does not see them, so they order
+/// nothing.
 struct Task {
     state: State,
-    /// Whether the future is there. Loom reports two that touch it and are not ordered.
+    /// True while the future is there. Loom reports two accesses that are not ordered.
     future: loom::cell::UnsafeCell<bool>,
-    /// What the wakers have to say, a bit each.
-    said: AtomicUsize,
-    /// The future is ready when this was said.
+    /// The events that the wakers report, a bit each.
+    events: AtomicUsize,
+    /// The future is ready when these have happened.
     wanted: usize,
     queued: Plain,
     carrier: loom::sync::Notify,
     is_closed: Plain,
     freed: Plain,
-    /// Whether the model begins in the middle of a poll.
+    /// True if the model begins in the middle of a poll.
     is_in_poll: bool,
 }
 
@@ -30,16 +31,16 @@ unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}
 
-/// Wants more than anybody says.
+/// Events that never happen.
 const NEVER: usize = 1 << 8;
 
 impl Task {
-    /// A task that was just queued, and will leave no waker.
+    /// Makes a task that was just queued, and will leave no waker.
     fn queued() -> Task {
         let task = Task {
             state: State::new(),
             future: loom::cell::UnsafeCell::new(true),
-            said: AtomicUsize::new(0),
+            events: AtomicUsize::new(0),
             wanted: NEVER,
             queued: Plain::new(0),
             carrier: loom::sync::Notify::new(),
@@ -51,7 +52,8 @@ impl Task {
         task
     }
 
-    /// A task in the middle of its first poll, which has found nothing and has left `wakers` wakers.
+    /// Makes a task in the middle of its first poll, which has found nothing and has left `wakers`
+    /// wakers.
     fn polled(wakers: usize, wanted: usize) -> Task {
         let task = Task { wanted, is_in_poll: true, ..Task::queued() };
         task.queued.store(0, SeqCst);
@@ -77,7 +79,7 @@ impl Task {
         self.future.with(|future| assert!(!unsafe { *future }, "freed with its future"));
     }
 
-    /// The carrier: gives it turns until the future is gone.
+    /// Gives the task turns until the future is dropped, as the carrier.
     fn carry(&self) {
         let mut is_over = self.is_in_poll && self.after_poll();
         while !is_over {
@@ -89,7 +91,7 @@ impl Task {
         }
     }
 
-    /// Whether it was the last.
+    /// Runs a turn. Returns true if it was the last.
     fn turn(&self) -> bool {
         self.assert_alive();
         let is_closed = self.is_closed.load(SeqCst) != 0;
@@ -98,7 +100,7 @@ impl Task {
                 assert!(!is_closed, "polled after it was closed");
                 // SAFETY: as above.
                 self.future.with_mut(|future| assert!(unsafe { *future }, "polled when gone"));
-                if self.said.load(Relaxed) != self.wanted {
+                if self.events.load(Relaxed) != self.wanted {
                     return self.after_poll();
                 }
             }
@@ -129,11 +131,11 @@ impl Task {
         }
     }
 
-    fn say(&self, bit: usize) {
-        self.said.fetch_add(bit, Relaxed);
+    fn report(&self, bit: usize) {
+        self.events.fetch_add(bit, Relaxed);
     }
 
-    // What stands from here on does what the calls of a waker and of the handle do in `future/mod.rs`.
+    // From here on: the calls of a waker and of the handle, as `future/mod.rs` makes them.
 
     fn clone_waker(&self) {
         self.assert_alive();
@@ -178,19 +180,19 @@ impl Task {
         self.is_closed.store(1, SeqCst);
     }
 
-    /// All references were given up.
+    /// Asserts that all references were given up.
     fn assert_freed(&self) {
         assert_eq!(self.freed.load(SeqCst), 1);
     }
 }
 
-fn say_1_and_wake(task: &Task) {
-    task.say(1);
+fn report_1_and_wake(task: &Task) {
+    task.report(1);
     task.wake();
 }
 
-fn say_2_and_wake_by_reference(task: &Task) {
-    task.say(2);
+fn report_2_and_wake_by_reference(task: &Task) {
+    task.report(2);
     task.wake_by_ref();
     task.release();
 }
@@ -200,7 +202,7 @@ fn two_wake_ups_are_seen_by_a_poll_each_or_by_one() {
     check(
         3,
         || Task::polled(2, 3),
-        &[Task::carry, say_1_and_wake, say_2_and_wake_by_reference],
+        &[Task::carry, report_1_and_wake, report_2_and_wake_by_reference],
         |task| {
             task.assert_freed();
             task.detach();
@@ -215,8 +217,8 @@ fn one_wakes_a_clone_twice() {
         || Task::polled(1, 3),
         &[Task::carry, |task| {
             task.clone_waker();
-            say_1_and_wake(task);
-            say_2_and_wake_by_reference(task);
+            report_1_and_wake(task);
+            report_2_and_wake_by_reference(task);
         }],
         Task::assert_freed,
     );
@@ -227,13 +229,13 @@ fn a_wake_up_beside_a_cancellation() {
     check(
         3,
         || Task::polled(1, 1),
-        &[Task::carry, say_1_and_wake, Task::close],
+        &[Task::carry, report_1_and_wake, Task::close],
         Task::assert_freed,
     );
     check(
         3,
         || Task::polled(1, NEVER),
-        &[Task::carry, say_1_and_wake, Task::close],
+        &[Task::carry, report_1_and_wake, Task::close],
         Task::assert_freed,
     );
 }
@@ -259,7 +261,7 @@ fn the_handle_and_the_last_waker_go() {
     check(
         4,
         || Task::polled(1, NEVER),
-        &[Task::carry, say_1_and_wake, Task::detach],
+        &[Task::carry, report_1_and_wake, Task::detach],
         Task::assert_freed,
     );
 }
@@ -276,7 +278,7 @@ fn the_handle_and_two_wakers_go_one_after_a_wake_up() {
                 task.release();
                 task.release();
             },
-            say_2_and_wake_by_reference,
+            report_2_and_wake_by_reference,
             Task::detach,
         ],
         Task::assert_freed,

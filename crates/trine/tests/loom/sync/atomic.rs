@@ -1,8 +1,9 @@
-//! Stands in for `src/sync/atomic.rs`, with loom's atomics.
+//! Replaces `src/sync/atomic.rs`, with loom's atomics.
 //!
-//! Loom cannot make an atomic in a constant, nor let a thread make it at its first use: others would not
-//! be ordered after that. So a model begins with a [`pool`] of atomics that are all zero, a constant
-//! takes one of them when it is first used, and its values are kept as their difference from the first.
+//! Loom cannot make an atomic in a constant. Nor can a thread make it at its first use: the other
+//! threads would not be ordered after that. So a model begins with a [`pool`] of atomics that are
+//! all zero. A constant takes one of them when it is first used, and its values are stored as their
+//! difference from the initial one.
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
@@ -14,12 +15,12 @@ pub(super) use loom::sync::atomic::{AtomicU8, AtomicU32};
 pub(super) use std::sync::PoisonError;
 pub(super) use std::sync::atomic::Ordering;
 
-/// Small, so that a model meets the bound.
+/// Small, so that a model reaches the bound.
 pub(super) const MAY_PASS: u64 = 1;
 /// Spinning only repeats a look that the model has taken.
 pub(super) const SPINS: u32 = 0;
 
-/// Loom's macro knows no constants.
+/// Loom's macro accepts no constants.
 macro_rules! of_thread {
     (static $name:ident: $kind:ty = const $value:block;) => {
         loom::thread_local! { static $name: $kind = $value; }
@@ -27,8 +28,8 @@ macro_rules! of_thread {
 }
 pub(super) use of_thread as thread_local;
 
-/// Waits until the flag is cleared, if it was not already and the caller has only not seen it yet: loom
-/// would follow two who look again and again to no end.
+/// Waits until the flag is cleared, unless it was cleared and the caller has just not seen it yet.
+/// Loom would follow two threads that look again and again without end.
 pub(super) fn pause(flag: &AtomicBool, _: u32) {
     if flag.last.load(Ordering::SeqCst) {
         let token = Arc::new(loom::sync::Notify::new());
@@ -39,7 +40,7 @@ pub(super) fn pause(flag: &AtomicBool, _: u32) {
     }
 }
 
-/// What a model begins with.
+/// The atomics and locks of a model.
 pub(crate) mod pool {
     use std::cell::RefCell;
     use std::sync::Arc;
@@ -117,12 +118,13 @@ impl AtomicU64 {
     }
 }
 
-/// False to begin with.
+/// An atomic that is false at first.
 pub(super) struct AtomicBool {
     word: OnceLock<pool::Word>,
-    /// What was written last. An atomic of std: loom does not see it, so it orders nothing.
+    /// The last written value. An atomic of std: loom does not see it, so it orders nothing.
     last: std::sync::atomic::AtomicBool,
-    /// Those in [`pause`]. In a mutex of std, which is free whenever loom lets another thread run.
+    /// The threads in [`pause`]. In a mutex of std, which is free whenever loom lets another thread
+    /// run.
     looking: std::sync::Mutex<Vec<Arc<loom::sync::Notify>>>,
 }
 

@@ -1,5 +1,5 @@
-//! Stands in for `src/sync/lock.rs` under channels: one step where that takes several, which are
-//! checked in `short_locks.rs`.
+//! Replaces `src/sync/lock.rs` under channels: one step instead of several, which are checked in
+//! `short_locks.rs`.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use loom::sync::atomic::Ordering::AcqRel;
 use loom::thread::{self, Thread};
 
 pub(super) struct Lock {
-    /// Each step is an access of it: for loom to order, and to try in all orders.
+    /// Each step is an access of it, for loom to order and to try in all orders.
     steps: AtomicUsize,
     /// In a mutex of std, which is free whenever loom lets another thread run.
     state: Mutex<State>,
@@ -35,7 +35,7 @@ impl Lock {
         }
     }
 
-    /// Gives the lock back; only for who has it.
+    /// Unlocks. Only for the holder.
     pub(super) fn unlock(&self) {
         self.steps.fetch_add(1, AcqRel);
         let mut state = self.state.lock().unwrap();
