@@ -170,7 +170,7 @@ impl<T: AsFd> Readiness<T> {
     /// one.set_nonblocking(true)?;
     /// other.write_all(b"hello")?;
     /// let mut buffer = [0; 5];
-    /// let count = Readiness::new(&one).read_with(|mut one| one.read(&mut buffer))?;
+    /// let count = Readiness::new(one).read_with(|mut one| one.read(&mut buffer))?;
     /// assert_eq!(count, 5);
     /// # Ok::<(), std::io::Error>(())
     /// ```

@@ -127,7 +127,7 @@ impl TcpListener {
 
 /// Iterator over the connections of a listener; made by [`TcpListener::incoming`].
 #[derive(Debug)]
-#[must_use = "an iterator does nothing until it is asked"]
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Incoming<'a> {
     listener: &'a TcpListener,
     ended: bool,

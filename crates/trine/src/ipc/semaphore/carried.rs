@@ -81,7 +81,7 @@ mod tests {
             carry::unpacking(descriptors, || postcard::from_bytes(&bytes).unwrap());
         assert!(same.try_acquire());
         assert_eq!(semaphore.available(), 2);
-        assert!(postcard::to_stdvec(&semaphore).is_err(), "nobody takes its descriptor along");
+        assert!(postcard::to_stdvec(&semaphore).is_err(), "no list takes its descriptor");
         let name = format!("trine-unit-{}", std::process::id());
         let named = Semaphore::create_new(&name, 0o600, 1).unwrap();
         Semaphore::unlink(&name).unwrap();

@@ -31,7 +31,7 @@ mod fingerprint;
 
 mod shared {
     /// Stands for the errors of shared memory, which do not occur in a model.
-    #[allow(dead_code, reason = "nobody reads what does not happen")]
+    #[allow(dead_code, reason = "no model makes one")]
     #[derive(Debug)]
     pub(crate) enum SharedError {
         TooLarge,
