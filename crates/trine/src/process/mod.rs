@@ -154,7 +154,7 @@ macro_rules! crash_point {
 macro_rules! crash_side {
     ($side:ident) => {
         #[cfg(feature = "crash-points")]
-        crate::sys::crash::play(crate::sys::crash::Side::$side);
+        crate::sys::crash::set_side(crate::sys::crash::Side::$side);
     };
 }
 

@@ -50,7 +50,7 @@ impl List {
             // Without the thread it is a leak of one descriptor, in a program that can start no thread.
             let bell: &'static Bell = Box::leak(Box::new(Bell::new()?));
             thread::Builder::new().name("trine-signal".into()).spawn(move || serve(bell))?;
-            handler::ring(bell);
+            handler::set_bell(bell);
             self.is_served = true;
         }
         Ok(())

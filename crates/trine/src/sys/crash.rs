@@ -34,7 +34,7 @@ static SIDE: AtomicU8 = AtomicU8::new(Side::Master as u8);
 static PASSED: AtomicU32 = AtomicU32::new(0);
 
 /// Sets the role of the calling process, and its number of passages to 0.
-pub(crate) fn play(side: Side) {
+pub(crate) fn set_side(side: Side) {
     SIDE.store(side as u8, Relaxed);
     PASSED.store(0, Relaxed);
 }

@@ -39,7 +39,7 @@ pub(crate) fn wake_one(word: &AtomicU32) {
 
 /// The longest sleep on the shared word alone, between two checks of the own one. Used if the
 /// kernel cannot wait for two words: before Linux 5.16, or in a sandbox without the call.
-const DEAF: Duration = Duration::from_millis(5);
+const SHARED_ONLY: Duration = Duration::from_millis(5);
 
 /// Sleeps while `own`, a word of this process, holds `own_expected`, and `shared`, a word in memory
 /// shared with other processes, holds `shared_expected`; at most until `deadline`.
@@ -55,7 +55,7 @@ pub(crate) fn wait_either(
 ) {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     if REFUSED.load(Relaxed) {
-        return wait_in_turns(shared, shared_expected, deadline);
+        return wait_shared_briefly(shared, shared_expected, deadline);
     }
     // This call takes a moment of the clock; more than a day is as good as no deadline.
     let until = match deadline {
@@ -132,10 +132,11 @@ fn waited_for(word: &AtomicU32, expected: u32, more: futex::WaitFlags) -> futex:
     wait
 }
 
-/// Sleeps like [`wait_either`], but on the shared word alone, and at most for [`DEAF`].
-fn wait_in_turns(shared: &AtomicU32, expected: u32, deadline: Option<Instant>) {
-    let left = deadline.map_or(DEAF, |deadline| deadline.saturating_duration_since(Instant::now()));
-    let left = left.min(DEAF);
+/// Sleeps like [`wait_either`], but on the shared word alone, and at most for [`SHARED_ONLY`].
+fn wait_shared_briefly(shared: &AtomicU32, expected: u32, deadline: Option<Instant>) {
+    let left =
+        deadline.map_or(SHARED_ONLY, |deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.min(SHARED_ONLY);
     if !left.is_zero() {
         let time = futex::Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
         let _ = futex::wait(shared, futex::Flags::empty(), expected, Some(&time));

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use super::queue::{MessageQueue, checked};
 use crate::reactor::Source;
 use crate::sys::io::file::flags;
-use crate::sys::io::message_queue::{self as kernel, How, Room};
+use crate::sys::io::message_queue::{self as kernel, Capacity, OpenFlags};
 
 /// Options for opening a [`MessageQueue`]: its access, and its size and permissions if it is
 /// created.
@@ -149,22 +149,23 @@ impl MessageQueueOptions {
             }
         };
         let create = self.create || self.create_new;
-        let room = self.room();
-        if room.is_some_and(|room| room.messages == 0 || room.message_size == 0) {
+        let capacity = self.capacity();
+        if capacity.is_some_and(|capacity| capacity.messages == 0 || capacity.message_size == 0) {
             return invalid("a message queue holds at least one message of one byte");
         }
-        let how = How { access, create, exclusive: self.create_new, mode: self.mode, room };
-        let queue = kernel::open(&name, &how).map_err(|error| {
+        let flags =
+            OpenFlags { access, create, exclusive: self.create_new, mode: self.mode, capacity };
+        let queue = kernel::open(&name, &flags).map_err(|error| {
             let what = if create { "create" } else { "open" };
-            kernel::explain(&format!("{what} the message queue {shown}"), &how, error)
+            kernel::explain(&format!("{what} the message queue {shown}"), &flags, error)
         })?;
-        let (room, _) = kernel::look(queue.as_fd())?;
-        Ok(MessageQueue { source: Source::of_nonblocking(queue), room, name: shown })
+        let (capacity, _) = kernel::status(queue.as_fd())?;
+        Ok(MessageQueue { source: Source::of_nonblocking(queue), capacity, name: shown })
     }
 
     /// Returns the requested size; `None` leaves both values to the kernel's defaults.
-    fn room(&self) -> Option<Room> {
-        (self.max_messages.is_some() || self.message_size.is_some()).then(|| Room {
+    fn capacity(&self) -> Option<Capacity> {
+        (self.max_messages.is_some() || self.message_size.is_some()).then(|| Capacity {
             messages: self.max_messages.unwrap_or(10),
             message_size: self.message_size.unwrap_or(8192),
         })

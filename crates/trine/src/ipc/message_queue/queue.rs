@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::ipc::name;
 use crate::reactor::{Direction, Source};
-use crate::sys::io::message_queue::{self as kernel, How, PRIORITIES, Room};
+use crate::sys::io::message_queue::{self as kernel, Capacity, OpenFlags, PRIORITIES};
 
 /// A queue of messages that any program can open by its name: a POSIX message queue, as
 /// `mq_open(3)` of C opens it.
@@ -46,7 +46,7 @@ use crate::sys::io::message_queue::{self as kernel, How, PRIORITIES, Room};
 /// ```
 pub struct MessageQueue {
     pub(super) source: Source,
-    pub(super) room: Room,
+    pub(super) capacity: Capacity,
     pub(super) name: String,
 }
 
@@ -79,8 +79,9 @@ impl MessageQueue {
     pub fn unlink(name: impl AsRef<str>) -> io::Result<()> {
         let (name, shown) = checked(name.as_ref())?;
         kernel::unlink(&name).map_err(|error| {
-            let how = How { access: 0, create: false, exclusive: false, mode: 0, room: None };
-            kernel::explain(&format!("unlink the message queue {shown}"), &how, error)
+            let flags =
+                OpenFlags { access: 0, create: false, exclusive: false, mode: 0, capacity: None };
+            kernel::explain(&format!("unlink the message queue {shown}"), &flags, error)
         })
     }
 
@@ -227,12 +228,12 @@ impl MessageQueue {
     ///
     /// Fails with `WouldBlock` if the queue is empty, and as [`receive`](Self::receive) does.
     pub fn try_receive(&self) -> io::Result<(Vec<u8>, u32)> {
-        let received = kernel::receive_vec(self.source.as_fd(), self.room.message_size);
+        let received = kernel::receive_vec(self.source.as_fd(), self.capacity.message_size);
         received.map_err(|error| self.explain_receiving(0, error))
     }
 
     fn receive_within(&self, timeout: Option<Duration>) -> io::Result<(Vec<u8>, u32)> {
-        let most = self.room.message_size;
+        let most = self.capacity.message_size;
         let attempt = |queue: &OwnedFd| kernel::receive_vec(queue.as_fd(), most);
         let received = self.source.retry(Direction::Read, timeout, attempt);
         received.map_err(|error| self.explain_receiving(most, error))
@@ -266,12 +267,12 @@ impl MessageQueue {
 
     /// Returns the number of messages that the queue holds at most.
     pub fn max_messages(&self) -> usize {
-        self.room.messages
+        self.capacity.messages
     }
 
     /// Returns the length in bytes that a message has at most.
     pub fn message_size(&self) -> usize {
-        self.room.message_size
+        self.capacity.message_size
     }
 
     /// Returns the number of messages that are in the queue now.
@@ -290,7 +291,7 @@ impl MessageQueue {
     ///
     /// Fails if the queue's descriptor was closed by other means.
     pub fn len(&self) -> io::Result<usize> {
-        kernel::look(self.source.as_fd()).map(|(_, messages)| messages)
+        kernel::status(self.source.as_fd()).map(|(_, messages)| messages)
     }
 
     /// Returns true if no message is in the queue now.
@@ -309,12 +310,12 @@ impl MessageQueue {
     /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<MessageQueue> {
         let source = Source::of_nonblocking(self.source.get().try_clone()?);
-        Ok(MessageQueue { source, room: self.room, name: self.name.clone() })
+        Ok(MessageQueue { source, capacity: self.capacity, name: self.name.clone() })
     }
 
     #[cold]
     fn explain_sending(&self, message: &[u8], priority: u32, error: io::Error) -> io::Error {
-        let (name, most) = (&self.name, self.room.message_size);
+        let (name, most) = (&self.name, self.capacity.message_size);
         if priority > MessageQueue::MAX_PRIORITY {
             let text = format!(
                 "{priority} is not a valid priority: the highest is {}",
@@ -336,7 +337,7 @@ impl MessageQueue {
     #[cold]
     fn explain_receiving(&self, len: usize, error: io::Error) -> io::Error {
         if kernel::is_too_long(&error) {
-            let (name, most) = (&self.name, self.room.message_size);
+            let (name, most) = (&self.name, self.capacity.message_size);
             let text = format!(
                 "a buffer of {len} bytes is too short for the message queue {name}, whose \
                  messages may have {most}"
@@ -359,8 +360,8 @@ impl fmt::Debug for MessageQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageQueue")
             .field("name", &self.name)
-            .field("max_messages", &self.room.messages)
-            .field("message_size", &self.room.message_size)
+            .field("max_messages", &self.capacity.messages)
+            .field("message_size", &self.capacity.message_size)
             .finish_non_exhaustive()
     }
 }

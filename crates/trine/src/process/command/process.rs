@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::reactor::{Direction, Source};
 use crate::signal::Signal;
-use crate::sys::process::child::{self, Ended, Used};
+use crate::sys::process::child::{self, Ended, ResourceUsage};
 use crate::sys::signal;
 
 /// A handle to a child process, for code that waits for the child or sends it signals besides the
@@ -238,7 +238,7 @@ impl Watched {
         if ended.is_none() {
             *ended = child::reap_with_usage(&self.pidfd).map(|(ended, used)| {
                 let usage = used.map(|used| {
-                    let Used { user_time, system_time, max_resident } = used;
+                    let ResourceUsage { user_time, system_time, max_resident } = used;
                     Usage { user_time, system_time, max_resident }
                 });
                 (ended, usage)

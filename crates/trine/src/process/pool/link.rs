@@ -86,7 +86,7 @@ impl WorkerLink {
             self.slot.expire(task);
         }
         crash_point!("master: task on the board, worker not asked to end it");
-        sigterm::ask(&self.pidfd);
+        sigterm::request(&self.pidfd);
     }
 
     /// Takes the end of the output since the last call, if it is captured.

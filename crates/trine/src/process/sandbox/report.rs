@@ -72,7 +72,7 @@ impl Sandbox {
     /// ```
     pub fn check(&self) -> Enforcement {
         let landlock = landlock::version().map_err(|error| landlock::explain_missing(&error));
-        let filters = seccomp::look();
+        let filters = seccomp::check();
         let missing = self.missing(&landlock, &filters);
         Enforcement { landlock: landlock.ok(), seccomp: filters.is_ok(), missing }
     }

@@ -23,7 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::sys::io::poll::Poll;
 use crate::sys::limits;
-use crate::sys::process::{child, descriptors};
+use crate::sys::process::descriptors;
+use crate::sys::signal::mask;
 use crate::task::Printed;
 
 /// So much of each stream is kept.
@@ -178,7 +179,7 @@ fn reader() -> Result<&'static Arc<Reader>, String> {
         .map_err(|error| limits::explain_missing("reader for the output of workers", &error))?;
     let reader = Arc::new(Reader { poll, streams: Mutex::default() });
     let serving = Arc::clone(&reader);
-    let signals = child::block_signals();
+    let signals = mask::block_signals();
     let thread =
         std::thread::Builder::new().name("trine-output".into()).spawn(move || serving.serve());
     drop(signals);

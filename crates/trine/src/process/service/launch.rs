@@ -12,7 +12,7 @@ use crate::process::wire::board::Board;
 use crate::process::worker::entry;
 use crate::process::worker::setup::Preload;
 use crate::sys::io::{Blocking, socket};
-use crate::sys::process::{child, image, spawn};
+use crate::sys::process::{child, current, image, spawn};
 use crate::sys::{limits, random};
 
 /// A running template, as its master knows it.
@@ -117,7 +117,7 @@ fn check_program() -> Result<(), String> {
             );
         }
     }
-    if child::has_raised_rights() {
+    if current::has_raised_rights() {
         return Err("process tasks are not for a program that runs with more rights than whoever \
                     started it (set-user-id, file capabilities): started again, it would have to \
                     believe what it is told by a parent that may be anybody"

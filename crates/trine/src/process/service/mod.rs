@@ -41,8 +41,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::pool::dispatcher::Service;
 use crate::sys::limits;
-use crate::sys::process::child;
 use crate::sys::process::fork_detect::Mark;
+use crate::sys::signal::mask;
 use requests::Requests;
 use thread::ServiceThread;
 
@@ -71,7 +71,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
     mark.renew();
     let service = Arc::new(Requests::new(mark).map_err(explain)?);
     let served = Arc::clone(&service);
-    let signals = child::block_signals();
+    let signals = mask::block_signals();
     let thread = std::thread::Builder::new().name("trine-processes".into()).spawn(move || {
         let _ends_with_it = Indispensable;
         ServiceThread::new(served).serve()

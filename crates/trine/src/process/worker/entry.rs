@@ -33,7 +33,7 @@ use crate::process::wire::{Handshake, PACKET};
 use crate::sys::io::unix_socket::Credentials;
 use crate::sys::io::{poll, socket};
 use crate::sys::process::image::{self, Initialiser};
-use crate::sys::process::{child, descriptors};
+use crate::sys::process::{current, descriptors};
 
 /// Name of the variable. Its value is `<descriptor>:<token>:<offset of the entry in the program>`,
 /// the latter two in hexadecimal digits.
@@ -140,13 +140,13 @@ fn become_template(found: Found, call: impl Fn(Initialiser)) -> ! {
     // SAFETY: the process that has written the token into both places left the descriptor to this
     // one.
     let socket = unsafe { descriptors::take_inherited(number) };
-    let is_parent = maker.pid != 0 && maker.pid == child::parent();
-    let refusal = if child::has_raised_rights() {
+    let is_parent = maker.pid != 0 && maker.pid == current::parent();
+    let refusal = if current::has_raised_rights() {
         "this program runs with more rights than its parent"
     } else if !is_parent && poll::is_hung_up(&socket) {
         // The master has died since then. A template would have ended with it.
-        child::exit_now(0)
-    } else if !is_parent || maker.user != child::effective_user() {
+        current::exit_now(0)
+    } else if !is_parent || maker.user != current::effective_user() {
         "its socket is not of this process's parent"
     } else if handshake.fingerprint != image::fingerprint() {
         "its parent runs another build of this program"
@@ -159,7 +159,7 @@ fn become_template(found: Found, call: impl Fn(Initialiser)) -> ! {
         template::serve(socket, &handshake)
     };
     print(&format!("this process was started to serve process tasks, and cannot: {refusal}"));
-    child::exit_now(1)
+    current::exit_now(1)
 }
 
 /// The parsed value of the variable.

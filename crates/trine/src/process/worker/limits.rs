@@ -26,7 +26,7 @@ use crate::process::wire::board::OwnSlot;
 use crate::sys::limits::cpu_clock::{self, Timers};
 use crate::sys::limits::rlimit::{self, Resource};
 use crate::sys::limits::{affinity, cgroup};
-use crate::sys::process::child;
+use crate::sys::process::current;
 use crate::sys::signal::abort;
 use crate::task::bytes;
 
@@ -147,7 +147,7 @@ impl Limits {
         MEMORY.store(most, Relaxed);
         let entered = self.group.as_deref().map(Path::new).is_some_and(|group| {
             // Without a group, RLIMIT_DATA is the fallback.
-            cgroup::enter(group, child::parent(), most).is_ok()
+            cgroup::enter(group, current::parent(), most).is_ok()
         });
         if entered { Ok(()) } else { set_limit(Resource::Data, most, "bytes of memory") }
     }

@@ -34,7 +34,7 @@ use super::task::function;
 use super::wire::board::{OwnSlot, Slots};
 use super::wire::rings;
 use super::wire::{self, ForkRequest, Frame, FrameKind};
-use crate::sys::process::{child, descriptors, fork_detect};
+use crate::sys::process::{current, descriptors, fork_detect};
 use crate::task::registry::Entry;
 use crate::task::{CodecStage, Kind, park};
 use inbox::{Inbox, Outbox};
@@ -69,7 +69,7 @@ impl Inherited {
         fork_detect::prepare_worker_mark().map_err(|error| {
             format!("no page for workers to detect their forks by (MADV_WIPEONFORK): {error}")
         })?;
-        let (directory, scratch) = (child::directory_of(master), inbox::scratch());
+        let (directory, scratch) = (current::directory_of(master), inbox::scratch());
         warm_up();
         Ok(Inherited { master, slots, directory, scratch, descriptors: Vec::with_capacity(1) })
     }
@@ -83,7 +83,7 @@ impl Inherited {
 
     /// Enters the directory in which the master is now.
     fn follow_master(&self) {
-        child::follow_directory(&self.directory);
+        current::follow_directory(&self.directory);
     }
 }
 
@@ -108,14 +108,14 @@ fn become_worker(
 ) -> ! {
     crash_side!(Worker);
     crash_point!("worker: forked, not bound to its master");
-    child::die_with_parent(inherited.master);
-    child::set_short_name(SHORT_NAME);
+    current::die_with_parent(inherited.master);
+    current::set_short_name(SHORT_NAME);
     if capture::attach(&outputs).is_err() {
-        child::exit_now(1);
+        current::exit_now(1);
     }
-    let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { child::exit_now(1) };
-    let Ok(rings) = memory.as_ref().map(rings::attach).transpose() else { child::exit_now(1) };
-    let Ok(board) = OwnSlot::map(&inherited.slots, request.slot) else { child::exit_now(1) };
+    let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { current::exit_now(1) };
+    let Ok(rings) = memory.as_ref().map(rings::attach).transpose() else { current::exit_now(1) };
+    let Ok(board) = OwnSlot::map(&inherited.slots, request.slot) else { current::exit_now(1) };
     inherited.follow_master();
     let Inherited { slots, scratch, descriptors: mut kept, .. } = inherited;
     kept.push(socket.as_raw_fd());

@@ -12,7 +12,7 @@ use crate::process::task::function::{self, CodecError, Function, Trampoline};
 use crate::process::wire::board::OwnSlot;
 use crate::process::wire::{self, Call, Failure, Frame, FrameKind, Head, REST};
 use crate::sys::clock;
-use crate::sys::process::{child, fork_detect};
+use crate::sys::process::{current, fork_detect};
 use crate::task::registry::{self, Entry};
 use crate::task::slot::RUNNABLE;
 use crate::task::{Cause, CodecStage, Kind, TaskError, failure};
@@ -133,7 +133,7 @@ impl Running<'_> {
         if fork_detect::is_copy_of_worker() {
             // The task has forked, and its child has returned from the function, too. Only the
             // parent answers.
-            child::exit_now(0);
+            current::exit_now(0);
         }
         // Again, as the task may have overwritten the page: this task ends now, and no other.
         self.board.begin(self.task, item);

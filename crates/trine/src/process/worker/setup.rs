@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::Limits;
 use crate::process::sandbox::Sandbox;
 use crate::process::task::hook::Hook;
-use crate::sys::process::child;
+use crate::sys::process::current;
 
 /// The body of `SETUP`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ impl Setup {
         }
         if let Some(name) = self.name {
             let text: Vec<u8> = name.into_bytes().into_iter().filter(|byte| *byte != 0).collect();
-            child::set_short_name(&CString::new(text).expect("no byte is 0"));
+            current::set_short_name(&CString::new(text).expect("no byte is 0"));
         }
         self.limits.apply()?;
         // The initializer sees the process as the tasks will.

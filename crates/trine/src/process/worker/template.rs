@@ -21,9 +21,10 @@ use crate::process::wire::board::Slots;
 use crate::process::wire::{ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, TemplateReply};
 use crate::sys::io::{Blocking, socket};
 use crate::sys::limits;
-use crate::sys::process::child;
-use crate::sys::process::clone::{self, Side};
+use crate::sys::process::clone::{self, Forked};
+use crate::sys::process::current;
 use crate::sys::process::descriptors;
+use crate::sys::signal::mask;
 use crate::task::{failure, park};
 
 /// Name of a template in `ps`.
@@ -37,9 +38,9 @@ const THREAD_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     crash_side!(Template);
     crash_point!("template: started, not bound to its master");
-    child::die_with_parent(handshake.master);
-    child::set_short_name(SHORT_NAME);
-    child::ignore_broken_pipes();
+    current::die_with_parent(handshake.master);
+    current::set_short_name(SHORT_NAME);
+    mask::ignore_broken_pipes();
     // SAFETY: only the program's initialisers have run. The documentation says that a descriptor
     // which one of them has opened for later use is closed in the workers.
     unsafe { descriptors::close_all_but(vec![socket.as_raw_fd()]) };
@@ -47,7 +48,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     overflow::install();
     cancel::install();
     worker_limits::install();
-    let Some((slots, preload)) = take_handshake(&socket) else { child::exit_now(1) };
+    let Some((slots, preload)) = take_handshake(&socket) else { current::exit_now(1) };
     let inherited = Inherited::new(handshake.master, slots).and_then(|mut inherited| {
         if let Some(preload) = preload {
             inherited.keep_open(run_preload(&socket, &inherited, &preload)?);
@@ -58,7 +59,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
         Ok(inherited) => inherited,
         Err(reason) => {
             send(&socket, &TemplateReply::Unfit(truncate(reason)));
-            child::exit_now(1)
+            current::exit_now(1)
         }
     };
     crash_point!("template: about to be ready");
@@ -71,13 +72,13 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
     loop {
         let mut packet = [0; PACKET];
         let Ok(mut received) = socket::receive_packet(socket, &mut packet, Blocking::Yes) else {
-            child::exit_now(1);
+            current::exit_now(1);
         };
         if received.len == 0 {
-            child::exit_now(0);
+            current::exit_now(0);
         }
         let Ok(request) = postcard::from_bytes::<ForkRequest>(&packet[..received.len]) else {
-            child::exit_now(1);
+            current::exit_now(1);
         };
         let (has_rings, captures) = (request.has_rings.into(), usize::from(request.captures));
         let received_all = received.descriptors.len() == 1 + has_rings + 2 * captures;
@@ -94,8 +95,8 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
         // which closes all descriptors of the template.
         match unsafe { clone::fork_sibling() } {
-            Ok(Side::New) => super::become_worker((theirs, memory, outputs), &request, inherited),
-            Ok(Side::Caller { pid, pidfd }) => {
+            Ok(Forked::New) => super::become_worker((theirs, memory, outputs), &request, inherited),
+            Ok(Forked::Caller { pid, pidfd }) => {
                 crash_point!("template: worker forked, master not notified");
                 reply(socket, request.request, Ok(pid), Some(pidfd));
                 crash_point!("template: worker forked, master notified");
@@ -142,7 +143,7 @@ fn run_preload(
     })?;
     // Each worker would print bytes that are left in a buffer.
     let _ = io::stdout().flush();
-    child::flush_streams();
+    current::flush_streams();
     if park::has_neighbours() {
         return Err(
             "preload used coroutines of its own thread (`coroutine::spawn_local`), whose queues \
@@ -167,7 +168,7 @@ fn run_preload(
 fn wait_for_other_threads() -> Result<(), String> {
     let until = Instant::now() + THREAD_EXIT_TIMEOUT;
     loop {
-        let others = child::other_threads()
+        let others = current::other_threads()
             .map_err(|error| format!("cannot see whether preload has started threads: {error}"))?;
         if others.is_empty() {
             return Ok(());
@@ -210,6 +211,6 @@ fn send(socket: &OwnedFd, reply: &TemplateReply) {
 fn send_packet(socket: &OwnedFd, packet: &[u8], pidfd: Option<OwnedFd>) {
     let pidfd = pidfd.as_ref().map(AsFd::as_fd);
     if socket::send_packet(socket, packet, pidfd.as_slice(), Blocking::Yes).is_err() {
-        child::exit_now(0);
+        current::exit_now(0);
     }
 }

@@ -65,14 +65,14 @@ pub(crate) fn other_kind(place: &File) -> io::Result<Option<&'static str>> {
 }
 
 /// Returns the name by which a process opens the file of one of its descriptors again.
-fn again(place: BorrowedFd<'_>) -> CString {
+fn own_path(place: BorrowedFd<'_>) -> CString {
     CString::new(format!("/proc/self/fd/{}", place.as_raw_fd())).expect("no NUL")
 }
 
 /// Opens one end without sleeping; calls on it do not sleep either. A writer needs a reader.
 pub(crate) fn open_now(place: BorrowedFd<'_>, end: End) -> io::Result<OwnedFd> {
     let flags = end.flags() | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, again(place), flags, Mode::empty())?)
+    Ok(rustix::fs::openat(CWD, own_path(place), flags, Mode::empty())?)
 }
 
 /// A pipe that shows whether a reading end has a writer, without reading from it.
@@ -106,23 +106,23 @@ static FIRST: Mutex<Option<IoUring>> = Mutex::new(None);
 static OPENINGS: AtomicUsize = AtomicUsize::new(0);
 
 /// A permit for one opening, of which there are [`MOST`].
-struct Place;
+struct Permit;
 
-impl Place {
+impl Permit {
     /// Takes a permit.
     ///
     /// # Errors
     ///
     /// There are too many openings.
-    fn take() -> io::Result<Place> {
-        let place = OPENINGS.fetch_add(1, Relaxed);
+    fn take() -> io::Result<Permit> {
+        let present = OPENINGS.fetch_add(1, Relaxed);
         // If it is one too many, dropping it returns it.
-        let taken = Place;
-        if place < MOST { Ok(taken) } else { Err(io::ErrorKind::QuotaExceeded.into()) }
+        let taken = Permit;
+        if present < MOST { Ok(taken) } else { Err(io::ErrorKind::QuotaExceeded.into()) }
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         OPENINGS.fetch_sub(1, Relaxed);
     }
@@ -153,7 +153,7 @@ pub(crate) struct Opening {
     /// The kernel reads the path until the operation has ended.
     _path: CString,
     ended: RefCell<bool>,
-    _place: Place,
+    _permit: Permit,
 }
 
 /// The tokens of the two operations.
@@ -167,9 +167,9 @@ impl Opening {
     ///
     /// If no ring can be made.
     pub(crate) fn begin(place: BorrowedFd<'_>, end: End) -> io::Result<Opening> {
-        let _place = Place::take()?;
+        let _permit = Permit::take()?;
         let mut ring = ring()?;
-        let path = again(place);
+        let path = own_path(place);
         let flags = (end.flags() | OFlags::CLOEXEC).bits().cast_signed();
         let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags);
         // Without the flag, the kernel first tries O_NONBLOCK, which fails instead of sleeping.
@@ -181,7 +181,7 @@ impl Opening {
             ring: RefCell::new(ring),
             _path: path,
             ended: RefCell::new(true),
-            _place,
+            _permit,
         };
         opening.ring.borrow().submit()?;
         opening.ended.replace(false);

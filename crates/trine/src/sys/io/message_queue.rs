@@ -14,7 +14,7 @@ pub(crate) const PRIORITIES: u32 = 32_768;
 
 /// The capacity of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
+pub(crate) struct Capacity {
     /// The most messages in it.
     pub(crate) messages: usize,
     /// The most bytes of one message.
@@ -23,13 +23,13 @@ pub(crate) struct Room {
 
 /// The flags and the mode of `mq_open(3)`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct How {
+pub(crate) struct OpenFlags {
     pub(crate) access: i32,
     pub(crate) create: bool,
     pub(crate) exclusive: bool,
     pub(crate) mode: u32,
     /// The capacity of a new queue; `None` for the system's default.
-    pub(crate) room: Option<Room>,
+    pub(crate) capacity: Option<Capacity>,
 }
 
 /// Opens the queue `name`, which has no slash. Calls on it do not sleep.
@@ -37,20 +37,20 @@ pub(crate) struct How {
 /// # Errors
 ///
 /// The kernel's; see [`explain`].
-pub(crate) fn open(name: &CStr, how: &How) -> io::Result<OwnedFd> {
-    let mut flags = how.access | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    flags |= if how.create { libc::O_CREAT } else { 0 };
-    flags |= if how.exclusive { libc::O_EXCL } else { 0 };
-    let attributes = how.room.map(|room| {
+pub(crate) fn open(name: &CStr, flags: &OpenFlags) -> io::Result<OwnedFd> {
+    let mut bits = flags.access | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    bits |= if flags.create { libc::O_CREAT } else { 0 };
+    bits |= if flags.exclusive { libc::O_EXCL } else { 0 };
+    let attributes = flags.capacity.map(|capacity| {
         let mut attributes = no_attributes();
-        attributes.mq_maxmsg = long(room.messages);
-        attributes.mq_msgsize = long(room.message_size);
+        attributes.mq_maxmsg = long(capacity.messages);
+        attributes.mq_msgsize = long(capacity.message_size);
         attributes
     });
     let attributes = attributes.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: the name ends with NUL, and the attributes are valid or null; the kernel reads both.
     let number =
-        unsafe { libc::syscall(libc::SYS_mq_open, name.as_ptr(), flags, how.mode, attributes) };
+        unsafe { libc::syscall(libc::SYS_mq_open, name.as_ptr(), bits, flags.mode, attributes) };
     let number = i32::try_from(answer(number)?).expect("a descriptor");
     // SAFETY: the kernel has just made the descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
@@ -112,15 +112,16 @@ pub(crate) fn receive_into(queue: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Resu
 }
 
 /// Returns the capacity of a queue, and how many messages are in it.
-pub(crate) fn look(queue: BorrowedFd<'_>) -> io::Result<(Room, usize)> {
+pub(crate) fn status(queue: BorrowedFd<'_>) -> io::Result<(Capacity, usize)> {
     let mut found = no_attributes();
     let nothing_new = ptr::null::<libc::mq_attr>();
     let number = queue.as_raw_fd();
     // SAFETY: the kernel writes a structure of that type.
     answer(unsafe { libc::syscall(libc::SYS_mq_getsetattr, number, nothing_new, &raw mut found) })?;
     let count = |number: c_long| usize::try_from(number).unwrap_or_default();
-    let room = Room { messages: count(found.mq_maxmsg), message_size: count(found.mq_msgsize) };
-    Ok((room, count(found.mq_curmsgs)))
+    let capacity =
+        Capacity { messages: count(found.mq_maxmsg), message_size: count(found.mq_msgsize) };
+    Ok((capacity, count(found.mq_curmsgs)))
 }
 
 fn no_attributes() -> libc::mq_attr {
@@ -150,15 +151,15 @@ pub(crate) fn is_not_open_for_it(error: &io::Error) -> bool {
 /// Explains why `what` ("open the message queue /x") was refused: the limit that was met, what was
 /// requested, the limit's value, and how to raise it.
 #[cold]
-pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
+pub(crate) fn explain(what: &str, flags: &OpenFlags, error: io::Error) -> io::Error {
     let number = |name: &str| {
         let text = fs::read_to_string(format!("/proc/sys/fs/mqueue/{name}")).ok()?;
         text.trim().parse::<usize>().ok()
     };
     let shown = |limit: Option<usize>| limit.map_or("unknown".into(), |limit| limit.to_string());
     let (kind, why) = match error.raw_os_error() {
-        Some(libc::EINVAL | libc::EOVERFLOW) if how.create => {
-            let why = beyond(how.room, number("msg_max"), number("msgsize_max"));
+        Some(libc::EINVAL | libc::EOVERFLOW) if flags.create => {
+            let why = beyond(flags.capacity, number("msg_max"), number("msgsize_max"));
             (io::ErrorKind::InvalidInput, why)
         }
         Some(libc::ENOSPC) => {
@@ -171,8 +172,8 @@ pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
             (io::ErrorKind::QuotaExceeded, why)
         }
         // Two limits give this error, and only one of them also stops other descriptors.
-        Some(libc::EMFILE) if how.create && rlimit::has_descriptor_left() => {
-            let room = how.room.unwrap_or_else(|| Room {
+        Some(libc::EMFILE) if flags.create && rlimit::has_descriptor_left() => {
+            let capacity = flags.capacity.unwrap_or_else(|| Capacity {
                 messages: number("msg_default").unwrap_or(10),
                 message_size: number("msgsize_default").unwrap_or(8192),
             });
@@ -181,9 +182,9 @@ pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
                  RLIMIT_MSGQUEUE (`ulimit -q`) allows this user in all queues: ask for fewer or \
                  smaller messages, remove queues that are not needed, or raise the limit \
                  (`LimitMSGQUEUE=` of systemd)",
-                room.messages,
-                room.message_size,
-                room.bytes(),
+                capacity.messages,
+                capacity.message_size,
+                capacity.bytes(),
                 rlimit::message_queue_bytes().map_or("unlimited".into(), |limit| limit.to_string())
             );
             (io::ErrorKind::QuotaExceeded, why)
@@ -210,38 +211,38 @@ pub(crate) fn explain(what: &str, how: &How, error: io::Error) -> io::Error {
     io::Error::new(kind, format!("cannot {what}: {why}"))
 }
 
-/// Explains which part of `room` exceeds the system's limits.
-fn beyond(room: Option<Room>, most: Option<usize>, longest: Option<usize>) -> String {
+/// Explains which part of `capacity` exceeds the system's limits.
+fn beyond(capacity: Option<Capacity>, most: Option<usize>, longest: Option<usize>) -> String {
     // The limits of a privileged process (`HARD_MSGMAX`, `HARD_MSGSIZEMAX` of the kernel).
     let (most_ever, longest_ever) = (65_536, 16 << 20);
-    let Some(room) = room else { return "the kernel refuses its own defaults".into() };
+    let Some(capacity) = capacity else { return "the kernel refuses its own defaults".into() };
     let mut why = Vec::new();
-    if room.messages > most.unwrap_or(most_ever) {
+    if capacity.messages > most.unwrap_or(most_ever) {
         why.push(format!(
             "{} messages are more than fs.mqueue.msg_max allows ({}): ask for fewer, or raise it \
              with `sysctl fs.mqueue.msg_max={}` (at most {most_ever})",
-            room.messages,
+            capacity.messages,
             most.map_or("unknown".into(), |most| most.to_string()),
-            room.messages
+            capacity.messages
         ));
     }
-    if room.message_size > longest.unwrap_or(longest_ever) {
+    if capacity.message_size > longest.unwrap_or(longest_ever) {
         why.push(format!(
             "messages of {} bytes are longer than fs.mqueue.msgsize_max allows ({}): ask for \
              shorter ones, or raise it with `sysctl fs.mqueue.msgsize_max={}` (at most \
              {longest_ever})",
-            room.message_size,
+            capacity.message_size,
             longest.map_or("unknown".into(), |longest| longest.to_string()),
-            room.message_size
+            capacity.message_size
         ));
     }
     if why.is_empty() {
-        why.push(format!("{} messages of {} bytes", room.messages, room.message_size));
+        why.push(format!("{} messages of {} bytes", capacity.messages, capacity.message_size));
     }
     why.join("; ")
 }
 
-impl Room {
+impl Capacity {
     /// Returns what the kernel counts against RLIMIT_MSGQUEUE: the messages, and 48 bytes for each
     /// message and for each priority that they can have (Linux 3.5 and newer).
     fn bytes(self) -> u64 {

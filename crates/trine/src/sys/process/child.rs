@@ -1,6 +1,5 @@
-//! Parents and children: watching, killing and reaping a child, and the calling process itself.
+//! Children: watching, killing and reaping them.
 
-use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -45,7 +44,7 @@ pub(crate) fn is_own(pidfd: impl AsFd) -> bool {
 
 /// The resources that a child and the children that it had reaped have used.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Used {
+pub(crate) struct ResourceUsage {
     pub(crate) user_time: Duration,
     pub(crate) system_time: Duration,
     /// Peak memory, in bytes.
@@ -53,7 +52,7 @@ pub(crate) struct Used {
 }
 
 /// Like [`reap`], with the resources that the child has used.
-pub(crate) fn reap_with_usage(pidfd: impl AsFd) -> Option<(Ended, Option<Used>)> {
+pub(crate) fn reap_with_usage(pidfd: impl AsFd) -> Option<(Ended, Option<ResourceUsage>)> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     let (descriptor, options) = (pidfd.as_fd().as_raw_fd(), libc::WEXITED | libc::WNOHANG);
@@ -89,7 +88,7 @@ pub(crate) fn reap_with_usage(pidfd: impl AsFd) -> Option<(Ended, Option<Used>)>
     };
     let max_resident = usage.ru_maxrss.cast_unsigned() * 1024;
     let (user_time, system_time) = (time(usage.ru_utime), time(usage.ru_stime));
-    Some((ended, Some(Used { user_time, system_time, max_resident })))
+    Some((ended, Some(ResourceUsage { user_time, system_time, max_resident })))
 }
 
 /// Reaps a child and returns how it ended; `None` while it runs.
@@ -181,108 +180,4 @@ pub(crate) fn of_calling_thread() -> Vec<u32> {
 pub(crate) fn short_name(pid: u32) -> Option<String> {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim_end().to_owned())
-}
-
-/// Returns the process id of the caller's parent; 0 if the caller cannot see it.
-pub(crate) fn parent() -> u32 {
-    process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
-}
-
-/// Returns the user whose rights the caller has.
-pub(crate) fn effective_user() -> u32 {
-    process::geteuid().as_raw()
-}
-
-/// Returns true if this program runs with more rights than its parent had, so that the kernel
-/// distrusts the parent's environment.
-pub(crate) fn has_raised_rights() -> bool {
-    // SAFETY: reads a word that the kernel has passed to the program.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
-/// Has the kernel kill the caller when its parent `parent_pid` ends; exits at once if it has ended.
-pub(crate) fn die_with_parent(parent_pid: u32) {
-    let armed = process::set_parent_process_death_signal(Some(Signal::KILL));
-    // The parent may have ended before the kernel armed the signal.
-    if armed.is_err() || parent() != parent_pid {
-        exit_now(1);
-    }
-}
-
-/// Gives the calling thread a short name, and the process too if the thread is its first.
-pub(crate) fn set_short_name(name: &CStr) {
-    let _ = rustix::thread::set_name(name);
-}
-
-/// Returns the path of the directory in which process `pid` is when the path is used; for
-/// [`follow_directory`].
-pub(crate) fn directory_of(pid: u32) -> CString {
-    CString::new(format!("/proc/{pid}/cwd")).expect("no byte is 0")
-}
-
-/// Changes to the directory of a process. If that is not allowed, the caller stays where it is.
-pub(crate) fn follow_directory(directory: &CStr) {
-    let _ = process::chdir(directory);
-}
-
-/// Writes out the output that C code has buffered.
-pub(crate) fn flush_streams() {
-    // SAFETY: null means all streams that are open for writing.
-    unsafe { libc::fflush(ptr::null_mut()) };
-}
-
-/// Returns the names of this process's threads other than the caller.
-pub(crate) fn other_threads() -> io::Result<Vec<String>> {
-    let own = observe::thread_id();
-    let mut names = Vec::new();
-    for thread in std::fs::read_dir("/proc/self/task")? {
-        let thread = thread?;
-        if thread.file_name().to_str().and_then(|id| id.parse().ok()) == Some(own) {
-            continue;
-        }
-        // A thread without a name has ended since the list was read.
-        if let Ok(name) = std::fs::read_to_string(thread.path().join("comm")) {
-            names.push(name.trim_end().to_owned());
-        }
-    }
-    Ok(names)
-}
-
-/// Ends the process at once: no destructor runs, and no exit handler.
-pub(crate) fn exit_now(code: i32) -> ! {
-    // SAFETY: `_exit` takes any number and does not return.
-    unsafe { libc::_exit(code) }
-}
-
-/// Keeps every signal blocked for the calling thread and those that it starts; restores the mask on
-/// drop.
-pub(crate) struct SignalsBlocked(libc::sigset_t);
-
-/// Blocks every signal for the calling thread until the returned value is dropped.
-pub(crate) fn block_signals() -> SignalsBlocked {
-    let mut all = MaybeUninit::uninit();
-    let mut old = MaybeUninit::uninit();
-    // SAFETY: `all` is filled before its use; `old` is filled by the second call, which cannot fail
-    // with a valid first argument.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::sigemptyset(old.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
-        SignalsBlocked(old.assume_init())
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        // SAFETY: the mask that was in force before.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut());
-        }
-    }
-}
-
-/// Makes a write to a closed pipe fail instead of ending the process, as std does before `main`.
-pub(crate) fn ignore_broken_pipes() {
-    // SAFETY: ignoring a signal installs no code.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 /// The process in which the fork returns.
 #[derive(Debug)]
-pub(crate) enum Side {
+pub(crate) enum Forked {
     /// The process that called.
     Caller {
         /// The id of the new process.
@@ -35,7 +35,7 @@ pub(crate) enum Side {
 ///
 /// The calling thread is the only one of its process. Descriptors and all other owned things then
 /// exist in both processes, so the new process must not act for the old.
-pub(crate) unsafe fn fork_sibling() -> io::Result<Side> {
+pub(crate) unsafe fn fork_sibling() -> io::Result<Forked> {
     let mut pidfd: libc::c_int = -1;
     // The child's exit signal is the caller's own, as always with CLONE_PARENT.
     let mut flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
@@ -61,12 +61,12 @@ pub(crate) unsafe fn fork_sibling() -> io::Result<Side> {
                 // copied, and the kernel clears the setting at a fork.
                 unsafe { libc::syscall(libc::SYS_set_robust_list, head, len) };
             }
-            Ok(Side::New)
+            Ok(Forked::New)
         }
         pid => {
             // SAFETY: the kernel has stored a new descriptor there that no other code knows.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Side::Caller { pid: pid as u32, pidfd })
+            Ok(Forked::Caller { pid: pid as u32, pidfd })
         }
     }
 }

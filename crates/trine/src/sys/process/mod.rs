@@ -2,7 +2,8 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `child.rs` | parents and children: watching, killing and reaping a child |
+//! | `child.rs` | children: watching, killing and reaping them |
+//! | `current.rs` | the calling process: its parent, rights, name, threads and end |
 //! | `clone.rs` | forking a process with one thread |
 //! | `spawn.rs` | running this program a second time |
 //! | `descriptors.rs` | the table of open descriptors |
@@ -11,6 +12,7 @@
 
 pub(crate) mod child;
 pub(crate) mod clone;
+pub(crate) mod current;
 pub(crate) mod descriptors;
 pub(crate) mod fork_detect;
 pub(crate) mod image;

@@ -44,7 +44,7 @@ static REPLACED: Mutex<[Option<libc::sigaction>; LAST as usize]> =
     Mutex::new([const { None }; LAST as usize]);
 
 /// Has the handler ring `bell`. Called before the first [`listen`].
-pub(crate) fn ring(bell: &'static Bell) {
+pub(crate) fn set_bell(bell: &'static Bell) {
     BELL.store(ptr::from_ref(bell).cast_mut(), Release);
 }
 

@@ -3,6 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `mod.rs` | signals by name and number, and sending them |
+//! | `mask.rs` | blocking and ignoring signals |
 //! | `action.rs` | what the process does on a signal (`sigaction`) |
 //! | `handler.rs` | receiving signals for listeners |
 //! | `sigterm.rs` | SIGTERM as a request from a master to its workers |
@@ -14,6 +15,7 @@ pub(crate) mod abort;
 mod action;
 pub(crate) mod fault;
 pub(crate) mod handler;
+pub(crate) mod mask;
 pub(crate) mod sample;
 pub(crate) mod sigterm;
 

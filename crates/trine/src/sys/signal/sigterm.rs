@@ -39,7 +39,7 @@ const _: () = assert!(size_of::<Info>() == size_of::<libc::siginfo_t>());
 const MARK: u64 = u64::from_le_bytes(*b"trineend");
 
 /// Sends a marked SIGTERM; has no effect on a process that has ended already.
-pub(crate) fn ask(pidfd: impl AsFd) {
+pub(crate) fn request(pidfd: impl AsFd) {
     let info = Info {
         signal: SIGTERM,
         error: 0,

@@ -41,6 +41,6 @@ pub(crate) mod process {
 
 pub(crate) mod signal {
     pub(crate) mod sigterm {
-        pub(crate) fn ask<D>(_: &D) {}
+        pub(crate) fn request<D>(_: &D) {}
     }
 }

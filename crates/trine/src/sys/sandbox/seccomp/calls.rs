@@ -5,7 +5,7 @@
 
 use libc::c_long;
 
-use super::{Deny, Given};
+use super::filter::{Condition, Deny};
 
 /// The newest system call that these lists consider: `file_setattr`, Linux 6.17. From number 424
 /// on, all architectures have the same numbers.
@@ -128,7 +128,7 @@ pub(super) const ATTRIBUTES_BY_DESCRIPTOR: &[c_long] =
 pub(super) mod old {
     use libc::c_long;
 
-    pub(in crate::sys) const ALWAYS: &[c_long] = &[
+    pub(in super::super) const ALWAYS: &[c_long] = &[
         libc::SYS_iopl,
         libc::SYS_ioperm,
         libc::SYS_modify_ldt,
@@ -136,8 +136,8 @@ pub(super) mod old {
         libc::SYS_sysfs,
         libc::SYS__sysctl,
     ];
-    pub(in crate::sys) const PROCESSES: &[c_long] = &[libc::SYS_fork, libc::SYS_vfork];
-    pub(in crate::sys) const ATTRIBUTES_BY_NAME: &[c_long] = &[
+    pub(in super::super) const PROCESSES: &[c_long] = &[libc::SYS_fork, libc::SYS_vfork];
+    pub(in super::super) const ATTRIBUTES_BY_NAME: &[c_long] = &[
         libc::SYS_chmod,
         libc::SYS_chown,
         libc::SYS_lchown,
@@ -152,9 +152,9 @@ pub(super) mod old {
 pub(super) mod old {
     use libc::c_long;
 
-    pub(in crate::sys) const ALWAYS: &[c_long] = &[];
-    pub(in crate::sys) const PROCESSES: &[c_long] = &[];
-    pub(in crate::sys) const ATTRIBUTES_BY_NAME: &[c_long] = &[];
+    pub(in super::super) const ALWAYS: &[c_long] = &[];
+    pub(in super::super) const PROCESSES: &[c_long] = &[];
+    pub(in super::super) const ATTRIBUTES_BY_NAME: &[c_long] = &[];
 }
 
 /// The bits of `clone` that make a namespace.
@@ -202,8 +202,8 @@ const IOPRIO_WHO_PROCESS: u32 = 1;
 
 /// Returns the calls denied in every sandbox for certain arguments; `own` is the caller's process
 /// id.
-pub(super) fn always_given(own: u32) -> Vec<Deny> {
-    use Given::{Bits, Is, Not};
+pub(super) fn deny_always(own: u32) -> Vec<Deny> {
+    use Condition::{Bits, Is, Not};
     let mut denied = Vec::new();
     for bit in NAMESPACES {
         let bit = bit.cast_unsigned();
@@ -241,19 +241,19 @@ pub(super) fn always_given(own: u32) -> Vec<Deny> {
 }
 
 /// Denies new processes, but not new threads.
-pub(super) fn processes_given() -> Vec<Deny> {
+pub(super) fn deny_processes() -> Vec<Deny> {
     let thread = libc::CLONE_THREAD.cast_unsigned();
-    vec![Deny::when(libc::SYS_clone, [Given::Bits(0, thread, 0)])]
+    vec![Deny::when(libc::SYS_clone, [Condition::Bits(0, thread, 0)])]
 }
 
 /// Denies sockets, except for a pair whose ends stay connected to each other.
-pub(super) fn network_given() -> Vec<Deny> {
+pub(super) fn deny_network() -> Vec<Deny> {
     const KINDS: u32 = 0xf;
     let pair = libc::SYS_socketpair;
-    let kind = |kind: i32| [Given::Bits(1, KINDS, kind.cast_unsigned())];
+    let kind = |kind: i32| [Condition::Bits(1, KINDS, kind.cast_unsigned())];
     vec![
         Deny::all(libc::SYS_socket),
-        Deny::when(pair, [Given::Not(0, libc::AF_UNIX.cast_unsigned())]),
+        Deny::when(pair, [Condition::Not(0, libc::AF_UNIX.cast_unsigned())]),
         // A datagram socket can be connected again, and send to any name.
         Deny::when(pair, kind(libc::SOCK_DGRAM)),
         Deny::when(pair, kind(libc::SOCK_RAW)),
@@ -261,25 +261,26 @@ pub(super) fn network_given() -> Vec<Deny> {
 }
 
 /// Denies signals to any process but the caller's, for kernels whose Landlock does not.
-pub(super) fn signals_given(own: u32) -> Vec<Deny> {
+pub(super) fn deny_signals(own: u32) -> Vec<Deny> {
     let by_process =
         [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo];
-    let mut denied: Vec<_> = by_process.map(|call| Deny::when(call, [Given::Not(0, own)])).into();
+    let mut denied: Vec<_> =
+        by_process.map(|call| Deny::when(call, [Condition::Not(0, own)])).into();
     denied.extend([libc::SYS_tkill, libc::SYS_pidfd_send_signal].map(Deny::all));
     denied
 }
 
 /// Denies setting the flags of a file through a descriptor.
-pub(super) fn attributes_given() -> Vec<Deny> {
-    ATTRIBUTE_IOCTLS.map(|request| Deny::when(libc::SYS_ioctl, [Given::Is(1, request)])).into()
+pub(super) fn deny_attributes() -> Vec<Deny> {
+    ATTRIBUTE_IOCTLS.map(|request| Deny::when(libc::SYS_ioctl, [Condition::Is(1, request)])).into()
 }
 
 /// Denies setting the times of a file by its name; without a name the call concerns a descriptor.
-pub(super) fn times_given() -> Vec<Deny> {
-    vec![Deny::when(libc::SYS_utimensat, [Given::Pointer(1)])]
+pub(super) fn deny_times() -> Vec<Deny> {
+    vec![Deny::when(libc::SYS_utimensat, [Condition::Pointer(1)])]
 }
 
 /// Denies changes that Landlock allows to files and directories open for reading only.
-pub(super) fn content_given() -> Vec<Deny> {
-    CONTENT_IOCTLS.map(|request| Deny::when(libc::SYS_ioctl, [Given::Is(1, request)])).into()
+pub(super) fn deny_content() -> Vec<Deny> {
+    CONTENT_IOCTLS.map(|request| Deny::when(libc::SYS_ioctl, [Condition::Is(1, request)])).into()
 }

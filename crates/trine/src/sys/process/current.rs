@@ -1,0 +1,80 @@
+//! The calling process: its parent, its rights, its name, its threads, its end.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::ptr;
+
+use rustix::process::{self, Signal};
+
+use crate::sys::observe;
+
+/// Returns the process id of the caller's parent; 0 if the caller cannot see it.
+pub(crate) fn parent() -> u32 {
+    process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
+}
+
+/// Returns the user whose rights the caller has.
+pub(crate) fn effective_user() -> u32 {
+    process::geteuid().as_raw()
+}
+
+/// Returns true if this program runs with more rights than its parent had, so that the kernel
+/// distrusts the parent's environment.
+pub(crate) fn has_raised_rights() -> bool {
+    // SAFETY: reads a word that the kernel has passed to the program.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Has the kernel kill the caller when its parent `parent_pid` ends; exits at once if it has ended.
+pub(crate) fn die_with_parent(parent_pid: u32) {
+    let armed = process::set_parent_process_death_signal(Some(Signal::KILL));
+    // The parent may have ended before the kernel armed the signal.
+    if armed.is_err() || parent() != parent_pid {
+        exit_now(1);
+    }
+}
+
+/// Gives the calling thread a short name, and the process too if the thread is its first.
+pub(crate) fn set_short_name(name: &CStr) {
+    let _ = rustix::thread::set_name(name);
+}
+
+/// Returns the path of the directory in which process `pid` is when the path is used; for
+/// [`follow_directory`].
+pub(crate) fn directory_of(pid: u32) -> CString {
+    CString::new(format!("/proc/{pid}/cwd")).expect("no byte is 0")
+}
+
+/// Changes to the directory of a process. If that is not allowed, the caller stays where it is.
+pub(crate) fn follow_directory(directory: &CStr) {
+    let _ = process::chdir(directory);
+}
+
+/// Writes out the output that C code has buffered.
+pub(crate) fn flush_streams() {
+    // SAFETY: null means all streams that are open for writing.
+    unsafe { libc::fflush(ptr::null_mut()) };
+}
+
+/// Returns the names of this process's threads other than the caller.
+pub(crate) fn other_threads() -> io::Result<Vec<String>> {
+    let own = observe::thread_id();
+    let mut names = Vec::new();
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let thread = thread?;
+        if thread.file_name().to_str().and_then(|id| id.parse().ok()) == Some(own) {
+            continue;
+        }
+        // A thread without a name has ended since the list was read.
+        if let Ok(name) = std::fs::read_to_string(thread.path().join("comm")) {
+            names.push(name.trim_end().to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Ends the process at once: no destructor runs, and no exit handler.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any number and does not return.
+    unsafe { libc::_exit(code) }
+}
