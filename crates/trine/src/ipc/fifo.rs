@@ -380,7 +380,7 @@ fn end(opening: &Source<Opening>) -> Option<OwnedFd> {
     const MOST: Duration = Duration::from_secs(10);
     shield(MOST, || {
         loop {
-            opening.get().ask_to_end();
+            opening.get().request_cancel();
             match opening.retry(Direction::Read, Some(PAUSE), Opening::take) {
                 Ok(ended) => return ended.ok(),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}

@@ -67,7 +67,7 @@ pub(crate) struct Readiness(u64);
 
 impl Readiness {
     /// The readiness of a descriptor that is in no epoll.
-    pub(super) const NOTHING: Readiness = Readiness(READ | WRITE);
+    pub(super) const UNKNOWN: Readiness = Readiness(READ | WRITE);
 
     #[inline]
     pub(super) fn may_be_ready(self, direction: Direction) -> bool {

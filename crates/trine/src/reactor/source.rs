@@ -292,7 +292,7 @@ impl<D: AsFd> Source<D> {
     /// Returns the known readiness of the descriptor.
     #[inline]
     fn seen(&self) -> Readiness {
-        self.registration.get().map_or(Readiness::NOTHING, Registration::seen)
+        self.registration.get().map_or(Readiness::UNKNOWN, Registration::seen)
     }
 
     #[inline]

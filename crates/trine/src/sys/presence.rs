@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::io::reopen::{self, is_locked_byte, lock_byte};
 
-/// Shows all processes that share some memory that this process is alive, and tells which others
+/// Shows all processes that share some memory that this process is alive, and finds which others
 /// are.
 ///
 /// Each process takes a number by a lock on that byte of the memory's file. The lock belongs to an

@@ -205,7 +205,7 @@ impl Opening {
     /// Asks the kernel to cancel the operation, unless it has ended; [`take`](Opening::take) then
     /// returns the result. The request may miss an operation that a worker is just starting, so it
     /// is repeated until the operation has ended.
-    pub(crate) fn ask_to_end(&self) {
+    pub(crate) fn request_cancel(&self) {
         if !*self.ended.borrow() {
             let cancel = opcode::AsyncCancel::new(OPEN).build().user_data(CANCEL);
             // SAFETY: the operation points to nothing. If there is no room, a request is in
@@ -224,7 +224,7 @@ impl Opening {
         let pause = types::Timespec::from(Duration::from_millis(1));
         let pause = types::SubmitArgs::new().timespec(&pause);
         loop {
-            self.ask_to_end();
+            self.request_cancel();
             // The first to complete is the request, or the operation that it cancels.
             let _ = self.ring.borrow().submit_and_wait(1);
             if let Ok(ended) = self.take() {

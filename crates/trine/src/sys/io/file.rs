@@ -110,7 +110,7 @@ pub(crate) fn read(
 }
 
 /// Like [`read`], into memory that may be uninitialised; returns how much of it was written.
-pub(crate) fn read_uninit(
+fn read_uninit(
     file: BorrowedFd<'_>,
     buffer: &mut [MaybeUninit<u8>],
     offset: Option<u64>,

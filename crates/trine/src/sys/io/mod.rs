@@ -22,7 +22,7 @@ pub(crate) mod socket;
 pub(crate) mod unix_socket;
 pub(crate) mod uring;
 
-/// Says whether a call may block its thread.
+/// The permission of a call to block its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocking {
     /// The call sleeps until it can do something.

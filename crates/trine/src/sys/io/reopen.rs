@@ -67,7 +67,7 @@ fn set_lock(own: BorrowedFd<'_>, place: u64, how: i32) -> io::Result<()> {
 /// # Errors
 ///
 /// The same as for [`lock_byte`].
-pub(crate) fn is_locked_byte(own: BorrowedFd<'_>, place: u64) -> io::Result<bool> {
+pub(in crate::sys) fn is_locked_byte(own: BorrowedFd<'_>, place: u64) -> io::Result<bool> {
     let found = lock_call(own, libc::F_OFD_GETLK, place, libc::F_WRLCK)?;
     Ok(i32::from(found.l_type) != libc::F_UNLCK)
 }

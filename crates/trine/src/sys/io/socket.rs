@@ -245,7 +245,7 @@ pub(crate) fn packet_pair_maker(descriptor: BorrowedFd<'_>) -> io::Result<Creden
     unix_socket::peer(descriptor)
 }
 
-/// Flags of every send: no SIGPIPE, and no sleep if `blocking` says so.
+/// Flags of every send: no SIGPIPE, and no sleep unless `blocking` allows it.
 pub(super) fn send_flags(blocking: Blocking) -> SendFlags {
     match blocking {
         Blocking::Yes => SendFlags::NOSIGNAL,

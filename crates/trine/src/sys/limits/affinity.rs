@@ -5,7 +5,7 @@ use std::io;
 use rustix::thread::CpuSet;
 
 /// The number of processors that an affinity can name; processor numbers are below it.
-pub(crate) const PROCESSORS: usize = CpuSet::MAX_CPU;
+const PROCESSORS: usize = CpuSet::MAX_CPU;
 
 /// Restricts the calling thread, and threads and processes that it starts, to these processors.
 /// Returns those of them that it may not run on.

@@ -36,7 +36,7 @@ fn read(clock: libc::clockid_t) -> Option<Duration> {
 /// SIGKILL at a later one: the first can be handled or ignored, the second cannot.
 #[derive(Debug)]
 pub(crate) struct Timers {
-    ask: libc::timer_t,
+    warn: libc::timer_t,
     kill: libc::timer_t,
 }
 
@@ -47,25 +47,25 @@ unsafe impl Sync for Timers {}
 
 impl Timers {
     pub(crate) fn new() -> io::Result<Timers> {
-        Ok(Timers { ask: create(libc::SIGXCPU)?, kill: create(libc::SIGKILL)? })
+        Ok(Timers { warn: create(libc::SIGXCPU)?, kill: create(libc::SIGKILL)? })
     }
 
     /// Sends the signals when [`own`] has reached these values.
-    pub(crate) fn arm(&self, ask_at: Duration, kill_at: Duration) {
-        set(self.ask, ask_at);
+    pub(crate) fn arm(&self, warn_at: Duration, kill_at: Duration) {
+        set(self.warn, warn_at);
         set(self.kill, kill_at);
     }
 
     /// Sends no signals any more.
     pub(crate) fn disarm(&self) {
-        set(self.ask, Duration::ZERO);
+        set(self.warn, Duration::ZERO);
         set(self.kill, Duration::ZERO);
     }
 }
 
 impl Drop for Timers {
     fn drop(&mut self) {
-        for timer in [self.ask, self.kill] {
+        for timer in [self.warn, self.kill] {
             // SAFETY: made by `create`, deleted once.
             unsafe { libc::timer_delete(timer) };
         }

@@ -4,7 +4,7 @@
 //! A check is one load from that page and costs no system call. Two users:
 //!
 //! - [`generation`] numbers processes: a copy gets a number of its own at its first call.
-//! - A [`Mark`] says which process made it. The program that forks workers
+//! - A [`Mark`] identifies the process that made it. The program that forks workers
 //!   [prepares](prepare_worker_mark) a mark in advance, and each worker [renews](mark_worker) it.
 
 use std::io;

@@ -29,7 +29,7 @@ pub(crate) fn contains(address: usize) -> bool {
 }
 
 /// Returns the `N` bytes before `address`, if they are code of the main program.
-pub(crate) fn code_before<const N: usize>(address: usize) -> Option<[u8; N]> {
+pub(in crate::sys) fn code_before<const N: usize>(address: usize) -> Option<[u8; N]> {
     let (begin, end) = image().code;
     let at = address.checked_sub(N)?;
     if at < begin || address > end {

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 /// The file that this process runs, even if its name was removed or leads to a newer file.
-pub(crate) const OWN_PROGRAM: &CStr = c"/proc/self/exe";
+const OWN_PROGRAM: &CStr = c"/proc/self/exe";
 
 /// Starts this program again, with the same arguments and environment plus one variable.
 ///
