@@ -1,8 +1,8 @@
-//! Waiting for several tasks that belong to nobody.
+//! Waiting for several tasks outside any scope.
 
 use crate::task::{Task, TaskError, park, wait};
 
-/// Waits for all of `tasks`: how each has ended, in their order.
+/// Waits for all of `tasks` and returns their results in the same order.
 ///
 /// ```
 /// let tasks = (1..=3).map(|n| trine::coroutine::spawn(move || n * n));
@@ -11,15 +11,15 @@ use crate::task::{Task, TaskError, park, wait};
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 ///
-/// If the caller is interrupted meanwhile, each task that is still at work is detached, and has an
-/// error that names the caller; see [`Task::join`].
+/// If the caller is interrupted meanwhile, each task that is still at work is detached, and its
+/// error names the caller; see [`Task::join`].
 ///
 /// # Panics
 ///
-/// If one of them is the caller's own.
+/// If one of the tasks is the caller's own.
 #[track_caller]
 pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, TaskError>> {
-    // All are started before the first is waited for, should the iterator start them.
+    // An iterator that starts the tasks starts all of them before the first wait.
     let tasks: Vec<_> = tasks.into_iter().collect();
     tasks.iter().for_each(Task::refuse_own);
     tasks.into_iter().map(Task::join).collect()
@@ -40,14 +40,13 @@ pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, Ta
 ///
 /// # Errors
 ///
-/// If none has a value: the error of the first that failed, with the others as
-/// [`suppressed`](TaskError::suppressed). If the caller is interrupted, all are cancelled, and the error
-/// names the caller.
+/// If no task has a value: the error of the first that failed, with the others as
+/// [`suppressed`](TaskError::suppressed). If the caller is interrupted, all tasks are cancelled,
+/// and the error names the caller.
 ///
 /// # Panics
 ///
-/// Without a task: nobody would ever win. If one of them is the caller's own, which could not be waited
-/// for.
+/// If `tasks` is empty, or one of the tasks is the caller's own.
 #[track_caller]
 pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError> {
     let mut tasks: Vec<_> = tasks.into_iter().collect();
@@ -55,7 +54,7 @@ pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError>
     let mut failures = Vec::new();
     let waker = park::waker();
     let winner = loop {
-        // Those that have ended, in the order in which they were given.
+        // The tasks that have ended, in the order of `tasks`.
         let mut winner = None;
         let mut at = 0;
         while at < tasks.len() && winner.is_none() {
@@ -83,13 +82,13 @@ pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError>
     })
 }
 
-/// Cancels all, then waits for each.
+/// Cancels all tasks, then waits for each.
 fn end<T>(tasks: Vec<Task<T>>, reason: &str) {
     for task in &tasks {
         task.cancel_because(reason);
     }
     for task in tasks {
-        // What they end with has come too late.
+        // Its value has come too late.
         drop(task.join_uninterrupted());
     }
 }

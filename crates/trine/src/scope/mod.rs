@@ -1,38 +1,43 @@
 //! Scopes: tasks of any kind that end before the call that started them returns.
 //!
-//! [`scope`] waits for every task started in it, whatever happens; so coroutines and threads may borrow
-//! from outside, and nothing is left running behind an error. The first failure ends the others;
-//! under [`supervise`] they go on. [`join_all`] and [`race`] are for tasks that belong to nobody.
+//! [`scope`] waits for every task started in it, even if its function fails. So coroutines and
+//! threads may borrow from outside, and nothing is left running behind an error. The first failure
+//! ends the other tasks; under [`supervise`] they go on. [`join_all`] and [`race`] are for tasks
+//! outside any scope.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
 //! | `mod.rs` | [`scope`], [`supervise`] |
-//! | `spawn.rs` | [`Scope`]: starting tasks; [`ScopedTask`] |
-//! | `shared.rs` | who is still at work, and what has failed |
+//! | `spawn.rs` | [`Scope`]: starting tasks |
+//! | `scoped_task.rs` | [`ScopedTask`]: their handles |
+//! | `work.rs` | the function of a task, and the value that it leaves |
+//! | `shared.rs` | the live tasks and the failures of one scope |
 //! | `gather.rs` | [`join_all`], [`race`] |
 
-use std::fmt;
 use std::panic;
 use std::sync::Arc;
 
 use crate::task::{self, Interrupted, TaskError, cancel, failure, unwind};
 
 mod gather;
+mod scoped_task;
 mod shared;
 mod spawn;
+mod work;
 
 pub use gather::{join_all, race};
-pub use spawn::{Scope, ScopedTask};
+pub use scoped_task::ScopedTask;
+pub use spawn::Scope;
 
 use shared::{Policy, Shared};
 
-/// Runs `f`, which may start tasks in the scope it is given, and waits until all of them have ended.
+/// Runs `f`, which may start tasks in its scope, and waits until all of them have ended.
 ///
-/// The first of them that fails (a panic, a crash, a timeout) cancels the others and ends the waits of
-/// `f`; its error is what `scope` returns, with the failures after it as
+/// The first task that fails (by a panic, a crash or a timeout) cancels the others and ends the
+/// waits of `f`. Its error is returned, with the later failures as
 /// [`suppressed`](TaskError::suppressed). A task that was cancelled is no failure. A panic of `f`
-/// itself cancels the tasks and goes on when they have ended; one that comes after a failure, maybe
-/// because of it, is suppressed like a task's.
+/// itself cancels the tasks, and is resumed when they have ended. A panic of `f` after a failure,
+/// maybe because of it, is suppressed like a task's.
 ///
 /// ```
 /// let text = String::from("one task three ways");
@@ -47,7 +52,7 @@ use shared::{Policy, Shared};
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 ///
-/// A task that holds a borrow cannot outlive what it borrows:
+/// A task that holds a borrow cannot outlive the borrowed data:
 ///
 /// ```compile_fail,E0597
 /// let task = {
@@ -58,8 +63,12 @@ use shared::{Policy, Shared};
 ///
 /// # Errors
 ///
-/// The first failure. If the caller itself is cancelled, or its time is up, the tasks are cancelled, and
-/// the error names the caller; unless all of them had a value in spite of that.
+/// The first failure. If the caller itself is cancelled, or its time is up, the tasks are
+/// cancelled. Then the error names the caller, unless all tasks had a value in spite of that.
+///
+/// # Panics
+///
+/// If `f` does, and no task failed before.
 pub fn scope<'env, F, T>(f: F) -> Result<T, TaskError>
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -72,7 +81,7 @@ where
     }
 }
 
-/// As [`scope`], but tasks that fail leave the others at work.
+/// Runs `f` in a scope whose tasks go on when one of them fails; see [`scope`].
 ///
 /// ```
 /// let ended = trine::supervise(|s| {
@@ -85,6 +94,10 @@ where
 /// assert!(ended.failures[0].is_panic());
 /// # Ok::<(), trine::TaskError>(())
 /// ```
+///
+/// # Panics
+///
+/// If `f` does.
 pub fn supervise<'env, F, T>(f: F) -> Supervised<T>
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -96,15 +109,15 @@ where
     Supervised { value, failures, failed: shared.failed() }
 }
 
-/// How a [supervised](supervise) scope has ended.
+/// The result of a [supervised](supervise) scope.
 #[derive(Debug)]
-#[must_use = "the failures are told here and nowhere else"]
+#[must_use = "the failures are reported here and nowhere else"]
 pub struct Supervised<T> {
-    /// What the function returned; an error if the caller was cancelled, or its time was up.
+    /// The value of the function; an error if the caller was cancelled or its time was up.
     pub value: Result<T, TaskError>,
-    /// The failures of tasks, in their order; of many, the first 1,024.
+    /// The failures of tasks, in their order; at most the first 1,024.
     pub failures: Vec<TaskError>,
-    /// How many tasks have failed.
+    /// The number of tasks that have failed.
     pub failed: usize,
 }
 
@@ -122,7 +135,7 @@ where
             None => "the function of its scope has panicked".to_owned(),
         });
     }
-    // Nothing may unwind or return past this line before the last task has ended.
+    // No unwinding and no return may pass this line before the last task has ended.
     let waited = shared.wait_for_all();
     match body {
         Ok(value) => waited.map(|()| value).map_err(TaskError::from),
@@ -135,8 +148,8 @@ where
             Err(error)
         }
         Err(payload) => {
-            // Not by a cancellation of the caller, which would last, nor by its deadline, which may have
-            // passed since then.
+            // A cancellation of the caller would last, so it did not end the waits; nor did its
+            // deadline, which may have passed since then.
             let is_cancelled = |interrupted: &Interrupted| interrupted.is_cancelled();
             let by_failure = unwind::interruption(&*payload).is_some_and(is_cancelled)
                 && shared.has_failed()
@@ -147,11 +160,5 @@ where
             // The failure that has ended the waits of `f` is the error of the scope.
             Err(TaskError::from(unwind::interruption(&*payload).expect("just looked").clone()))
         }
-    }
-}
-
-impl fmt::Debug for Scope<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").finish_non_exhaustive()
     }
 }

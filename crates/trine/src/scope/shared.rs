@@ -1,12 +1,12 @@
-//! The books of one scope: who is still at work, and what has failed.
+//! The live tasks of one scope, and the failures.
 //!
 //! ```text
 //!   spawn:  enter ──► Member (travels with the task's function) ──► enlist: its canceller
-//!   end:    Member dropped, after all that the task has borrowed ──► the last one wakes the owner
+//!   end:    Member dropped, after all borrows of the task ──► the last one wakes the owner
 //! ```
 //!
-//! A member is dropped when the function has returned or unwound, or was dropped uncalled. After that
-//! the task touches nothing that it borrowed, so the owner may go on.
+//! A member is dropped when the function has returned or unwound, or was dropped uncalled. After
+//! that the task touches no borrowed data, so the owner may go on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -14,35 +14,39 @@ use std::task::Waker;
 use crate::task::cancel_scope::CancelScope;
 use crate::task::{Canceller, Cause, Interrupted, TaskError, TaskInfo, job, park, wait};
 
-/// How many failures are kept: a supervisor may run for ever.
+/// The most failures that are kept: a supervisor may run forever.
 const MOST_FAILURES: usize = 1024;
 
-/// What a failure does to the other tasks.
+/// The effect of a failure on the other tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
+    /// They are cancelled.
     EndAll,
+    /// They go on.
     KeepGoing,
 }
 
+/// The part of a scope that its tasks share with its owner.
 pub(super) struct Shared {
     policy: Policy,
-    /// What the owner is in while its function runs.
+    /// Ends the waits of the owner while its function runs.
     body: Arc<CancelScope>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// A free place is `Vacant`, and will be another member's.
-    places: Vec<Place>,
+    /// One entry a member. A `Vacant` entry is reused.
+    entries: Vec<Entry>,
+    /// The indices of vacant entries.
     free: Vec<usize>,
-    /// Members so far: the number of the next one.
+    /// The number of members so far, which is the number of the latest.
     entered: u64,
     live: usize,
     /// Wakes the owner that waits for the last member. It need not be the task that has begun the
-    /// scope: a generator moves between those of its thread.
+    /// scope: a generator moves between the tasks of its thread.
     waker: Option<Waker>,
-    /// Why all tasks are to end, also those to come.
+    /// The reason for which all tasks end, also later ones.
     ending: Option<Arc<str>>,
     first: Option<TaskError>,
     later: Vec<TaskError>,
@@ -51,10 +55,10 @@ struct State {
     cancelled: usize,
 }
 
-enum Place {
+enum Entry {
     Vacant,
-    /// Started, or about to be; its canceller comes next. The place may have been that of a member that
-    /// ended so soon that its canceller is still to come, so it says whose it is.
+    /// The member with this number is started, or about to be; its canceller follows. The number
+    /// tells it from an earlier member that ended before its own canceller was enlisted.
     Starting(u64),
     Live(Canceller),
 }
@@ -74,26 +78,26 @@ impl Shared {
         state.live += 1;
         state.entered += 1;
         let number = state.entered;
-        let place = match state.free.pop() {
-            Some(place) => place,
+        let entry = match state.free.pop() {
+            Some(entry) => entry,
             None => {
-                state.places.push(Place::Vacant);
-                state.places.len() - 1
+                state.entries.push(Entry::Vacant);
+                state.entries.len() - 1
             }
         };
-        state.places[place] = Place::Starting(number);
+        state.entries[entry] = Entry::Starting(number);
         let late = state.ending.clone();
         drop(state);
-        Member { shared: Arc::clone(self), ticket: Ticket { place, number }, late }
+        Member { shared: Arc::clone(self), ticket: Ticket { entry, number }, late }
     }
 
-    /// Notes how to cancel a task that was started.
+    /// Notes the canceller of a task that was started.
     pub(super) fn enlist(&self, ticket: Ticket, canceller: Canceller) {
         let mut state = self.lock();
-        let is_starting = matches!(state.places[ticket.place],
-            Place::Starting(number) if number == ticket.number);
+        let is_starting = matches!(state.entries[ticket.entry],
+            Entry::Starting(number) if number == ticket.number);
         if !is_starting {
-            // It has ended already; the place may be another's by now.
+            // The task has ended already; another member may have the entry by now.
             return;
         }
         match state.ending.clone() {
@@ -101,11 +105,11 @@ impl Shared {
                 drop(state);
                 canceller.cancel_because(reason);
             }
-            None => state.places[ticket.place] = Place::Live(canceller),
+            None => state.entries[ticket.entry] = Entry::Live(canceller),
         }
     }
 
-    /// Cancels all tasks, and those to come.
+    /// Cancels all tasks, also later ones.
     pub(super) fn end_all(&self, reason: impl Into<Arc<str>>) {
         let mut state = self.lock();
         if state.ending.is_some() {
@@ -113,24 +117,24 @@ impl Shared {
         }
         let reason: Arc<str> = reason.into();
         state.ending = Some(Arc::clone(&reason));
-        let places = state.places.iter_mut().filter_map(|place| match place {
-            Place::Live(canceller) => Some(canceller.clone()),
+        let entries = state.entries.iter_mut().filter_map(|entry| match entry {
+            Entry::Live(canceller) => Some(canceller.clone()),
             _ => None,
         });
-        let all: Vec<Canceller> = places.collect();
+        let all: Vec<Canceller> = entries.collect();
         drop(state);
-        // A task that had not begun ends in this call, and comes to `Member::drop`.
+        // A task that has not begun ends in this call, which drops its member.
         for canceller in all {
             canceller.cancel_because(Arc::clone(&reason));
         }
     }
 
-    /// Whether all tasks are to end.
+    /// Returns true if all tasks are cancelled.
     pub(super) fn is_ending(&self) -> bool {
         self.lock().ending.is_some()
     }
 
-    /// A task has ended with an error.
+    /// Records the error of a task.
     fn fail(&self, error: TaskError) {
         let mut state = self.lock();
         if error.is_cancelled() {
@@ -154,11 +158,11 @@ impl Shared {
         }
     }
 
-    /// Waits until the last task has ended, whatever happens to the caller.
+    /// Waits until the last task has ended, even if the caller is interrupted.
     ///
     /// # Errors
     ///
-    /// The caller was interrupted, and so were tasks.
+    /// The caller was interrupted, and at least one task was cancelled.
     pub(super) fn wait_for_all(&self) -> Result<(), Interrupted> {
         let mut interrupted = None;
         loop {
@@ -181,12 +185,12 @@ impl Shared {
         }
     }
 
-    /// Whether a failure ends the body and the other tasks.
+    /// Returns true if a failure ends the body and the other tasks.
     pub(super) fn ends_all(&self) -> bool {
         self.policy == Policy::EndAll
     }
 
-    /// Hangs the panic of the body off the failure that came before it.
+    /// Adds the panic of the body to the failure that came before it.
     pub(super) fn suppress(&self, error: TaskError) {
         self.lock().later.push(error);
     }
@@ -204,36 +208,37 @@ impl Shared {
         (state.first.take(), std::mem::take(&mut state.later))
     }
 
-    /// No code of a task runs under this lock.
+    /// Locks the state. No code of a task runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where a member stands, and which of those that stood there it is.
+/// The identity of a member: its entry, and its number among the members that had that entry.
 #[derive(Clone, Copy)]
 pub(super) struct Ticket {
-    place: usize,
+    entry: usize,
     number: u64,
 }
 
-/// One task of a scope, as long as it may touch what it borrows.
+/// One task of a scope, for as long as it may touch borrowed data.
 pub(super) struct Member {
     shared: Arc<Shared>,
     pub(super) ticket: Ticket,
-    /// Why the task is not to run: it came when all were to end.
+    /// The reason not to run the task: it was started after all were cancelled.
     pub(super) late: Option<Arc<str>>,
 }
 
 impl Member {
-    /// The task has ended with an error.
+    /// Records the error of the task.
     pub(super) fn fail(&self, error: &TaskError) {
         self.shared.fail(error.clone());
     }
 
-    /// The task's function is being dropped uncalled; as the first of what it owns.
+    /// Records that the task's function is dropped uncalled. It is the first destructor of the
+    /// function.
     pub(super) fn refuse(&self, task: Option<TaskInfo>) {
-        // Nothing but a task that is refused drops a member's function.
+        // Only the refusal of a task drops a member's function.
         let cause = job::refusal().unwrap_or(Cause::Cancelled { reason: None });
         self.shared.fail(TaskError::new(cause, task));
     }
@@ -242,8 +247,8 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.places[self.ticket.place] = Place::Vacant;
-        state.free.push(self.ticket.place);
+        state.entries[self.ticket.entry] = Entry::Vacant;
+        state.free.push(self.ticket.entry);
         state.live -= 1;
         let waker = if state.live == 0 { state.waker.take() } else { None };
         drop(state);
@@ -261,13 +266,13 @@ mod tests {
     use crate::{coroutine, time};
 
     #[test]
-    fn a_member_that_ended_before_it_was_enlisted_leaves_the_next_in_its_place_alone() {
+    fn a_member_that_ended_before_it_was_enlisted_leaves_the_next_in_its_entry_alone() {
         let shared = Shared::new(Policy::EndAll);
         let early = shared.enter();
         let ticket = early.ticket;
         drop(early);
         let member = shared.enter();
-        assert_eq!(member.ticket.place, ticket.place);
+        assert_eq!(member.ticket.entry, ticket.entry);
         let ended = coroutine::spawn(|| ());
         let task = coroutine::spawn(|| time::sleep(Duration::MAX));
         shared.enlist(ticket, ended.canceller());

@@ -1,8 +1,9 @@
-//! Who listens for which signals, and the thread that tells them.
+//! The listeners, and the thread that delivers signals to them.
 //!
-//! All who listen stand in one list. What the handler has noted is passed on under the list's lock: by the
-//! thread, and by whoever is about to look for a signal or joins the list. So a signal reaches exactly
-//! those who were in the list when its handler ran, and is there for them as soon as that has returned.
+//! All listeners are in one list. The signals that the handler has noted are delivered under the
+//! list's lock: by the thread, and by every caller that looks for a signal or joins the list. So a
+//! signal reaches exactly the listeners that were in the list when its handler ran, and they have
+//! it as soon as the handler has returned.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,42 +13,43 @@ use std::thread;
 use crate::sys::io::poll::{self, Bell, Interest};
 use crate::sys::signal::handler;
 
-/// One who listens.
+/// A listener.
 #[derive(Debug)]
 pub(super) struct Listener {
     /// Bits of the signals that it listens for.
     wanted: u64,
-    heard: Mutex<Heard>,
+    inbox: Mutex<Inbox>,
 }
 
+/// The signals that a listener has received, and the callers that wait for one.
 #[derive(Debug, Default)]
-struct Heard {
+struct Inbox {
     /// Bits of the signals that came.
     pending: u64,
-    /// Those who wait, with a number to be found by.
+    /// The wakers of waiting callers, each with a number to find it by.
     waiting: Vec<(u64, Waker)>,
-    waiting_so_far: u64,
+    last_number: u64,
 }
 
 #[derive(Debug)]
 struct List {
     listeners: Vec<Arc<Listener>>,
-    /// Whether there is a thread that tells them.
+    /// True if the thread is started.
     is_served: bool,
 }
 
 static LIST: Mutex<List> = Mutex::new(List { listeners: Vec::new(), is_served: false });
 
 impl List {
-    /// Bits of the signals that anybody listens for.
+    /// Returns the bits of the signals that have a listener.
     fn wanted(&self) -> u64 {
         self.listeners.iter().fold(0, |all, listener| all | listener.wanted)
     }
 
-    /// Starts the thread, once. A failure is not kept: the next listener tries again.
+    /// Starts the thread, once. After a failure, the next listener tries again.
     fn serve(&mut self) -> io::Result<()> {
         if !self.is_served {
-            // Without the thread it is a leak of one descriptor, in a program that can start no thread.
+            // If the thread cannot be started, this leaks one descriptor.
             let bell: &'static Bell = Box::leak(Box::new(Bell::new()?));
             thread::Builder::new().name("trine-signal".into()).spawn(move || serve(bell))?;
             handler::set_bell(bell);
@@ -56,14 +58,14 @@ impl List {
         Ok(())
     }
 
-    /// Passes on what came; the wakers of those who wait for it.
-    fn pass_on(&self) -> Vec<Waker> {
+    /// Delivers the signals that came, and returns the wakers of callers that wait for them.
+    fn deliver(&self) -> Vec<Waker> {
         let came = handler::take();
         let mut wakers = Vec::new();
         for listener in self.listeners.iter().filter(|listener| came & listener.wanted != 0) {
-            let mut heard = listener.heard();
-            heard.pending |= came & listener.wanted;
-            wakers.extend(heard.waiting.iter().map(|(_, waker)| waker.clone()));
+            let mut inbox = listener.inbox();
+            inbox.pending |= came & listener.wanted;
+            wakers.extend(inbox.waiting.iter().map(|(_, waker)| waker.clone()));
         }
         wakers
     }
@@ -77,19 +79,19 @@ fn serve(bell: &'static Bell) -> ! {
     use std::os::fd::AsFd;
     loop {
         poll::wait_for(bell.as_fd(), Interest::Read, None, None);
-        // Before the look: what comes after it rings again.
+        // Before the delivery: a signal that comes after it rings again.
         bell.quiet();
-        pass_on();
+        deliver();
     }
 }
 
-/// Passes on what came, and wakes those who wait for it.
-fn pass_on() {
-    let wakers = list().pass_on();
+/// Delivers the signals that came, and wakes the callers that wait for them.
+fn deliver() {
+    let wakers = list().deliver();
     wakers.into_iter().for_each(Waker::wake);
 }
 
-/// Bits of signals, as their numbers.
+/// Returns the numbers of the signals whose bits are set.
 fn signals(mut bits: u64) -> impl Iterator<Item = i32> {
     std::iter::from_fn(move || {
         let first = (bits != 0).then(|| bits.trailing_zeros().cast_signed() + 1)?;
@@ -99,16 +101,16 @@ fn signals(mut bits: u64) -> impl Iterator<Item = i32> {
 }
 
 impl Listener {
-    /// Puts one into the list that listens for the signals of these bits, which nothing speaks against.
+    /// Adds a listener for the signals of these bits, which the caller has checked.
     ///
     /// # Errors
     ///
-    /// No descriptor or no thread for the one that tells listeners.
+    /// There is no descriptor or no thread for the delivery, or the kernel refuses a handler.
     pub(super) fn join(wanted: u64) -> io::Result<Arc<Listener>> {
         let mut list = list();
         list.serve()?;
-        let wakers = list.pass_on();
-        let listener = Arc::new(Listener { wanted, heard: Mutex::default() });
+        let wakers = list.deliver();
+        let listener = Arc::new(Listener { wanted, inbox: Mutex::default() });
         let mut result = Ok(Arc::clone(&listener));
         let before = list.wanted();
         list.listeners.push(listener);
@@ -125,55 +127,56 @@ impl Listener {
         result
     }
 
-    /// Takes it out of the list; signals that nobody else listens for do what they did before.
+    /// Removes the listener; signals without another listener get their previous actions back.
     pub(super) fn leave(&self) {
         let mut list = list();
-        let wakers = list.pass_on();
+        let wakers = list.deliver();
         list.listeners.retain(|other| !std::ptr::eq(&**other, self));
         signals(self.wanted & !list.wanted()).for_each(handler::unlisten);
         drop(list);
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// The lowest of the signals that came.
+    /// Takes the lowest of the signals that came.
     pub(super) fn take(&self) -> Option<i32> {
-        pass_on();
-        self.heard().take()
+        deliver();
+        self.inbox().take()
     }
 
-    /// The lowest of the signals that came; if there is none, `waker` is woken when one does, until
-    /// [`forget`](Self::forget) with the number.
+    /// Takes the lowest of the signals that came. Without one, registers `waker` for the next,
+    /// until a call of [`forget`](Self::forget) with the returned number.
     pub(super) fn take_or_wait(&self, waker: Waker) -> Result<i32, u64> {
-        pass_on();
-        let mut heard = self.heard();
-        if let Some(signal) = heard.take() {
+        deliver();
+        let mut inbox = self.inbox();
+        if let Some(signal) = inbox.take() {
             return Ok(signal);
         }
-        heard.waiting_so_far += 1;
-        let number = heard.waiting_so_far;
-        heard.waiting.push((number, waker));
+        inbox.last_number += 1;
+        let number = inbox.last_number;
+        inbox.waiting.push((number, waker));
         Err(number)
     }
 
     /// Undoes [`take_or_wait`](Self::take_or_wait).
     pub(super) fn forget(&self, number: u64) {
-        let mut heard = self.heard();
-        let at = heard.waiting.iter().position(|(own, _)| *own == number);
-        let left = at.map(|at| heard.waiting.swap_remove(at));
-        drop(heard);
-        drop(left);
+        let mut inbox = self.inbox();
+        let at = inbox.waiting.iter().position(|(other, _)| *other == number);
+        let forgotten = at.map(|at| inbox.waiting.swap_remove(at));
+        drop(inbox);
+        drop(forgotten);
     }
 
+    /// Returns the signals that this listens for.
     pub(super) fn wanted(&self) -> impl Iterator<Item = i32> {
         signals(self.wanted)
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Heard {
+impl Inbox {
     fn take(&mut self) -> Option<i32> {
         let signal = signals(self.pending).next()?;
         self.pending &= !handler::bit(signal);

@@ -1,4 +1,4 @@
-//! Signals: waiting for those that the kernel, a terminal or another process sends to this one.
+//! Signals: waiting for those that the kernel, a terminal or another process sends.
 //!
 //! ```
 //! use trine::{coroutine, signal::{self, Signal, Signals}};
@@ -10,27 +10,34 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! A signal ends its process, or whatever its action is, unless somebody listens for it. From the first
-//! [`Signals`] that names it to the drop of the last one, it does nothing but reach all of them. Then the
-//! action from before is back: with `ctrl_c()?; clean_up()`, a second Ctrl-C ends a clean-up that hangs.
-//! Who must not miss one, or die of it, between two waits keeps a `Signals`, and does not call [`wait`] in a loop.
+//! Without a listener, a signal performs its action; most end the process. From the first
+//! [`Signals`] that names it to the drop of the last one, a signal only reaches these listeners.
+//! Then the previous action is back: with `ctrl_c()?; clean_up()`, a second Ctrl-C ends a clean-up
+//! that hangs. Keep a `Signals` alive between two waits instead of calling [`wait`] in a loop, or a
+//! signal that arrives there is missed or ends the process.
 //!
-//! - What came before a listener was made does not reach it; what comes between two of its waits does.
-//! - A signal that comes again before it was received is received once, as the kernel does it too; those
-//!   with a number from 34 on, which the kernel queues, too. So a signal says *that* something happened, not how often.
-//! - A handler that the program had for the signal is called too. One that a library puts in place later is
-//!   left there, and has to call ours, as `signal-hook` and tokio do.
-//! - Programs started from here ([`process::Command`](crate::process::Command)) have the default actions.
+//! - A listener receives the signals that arrive after it was made, also between two of its waits.
+//! - A signal that arrives again before it was received is received once, as the kernel does it too.
+//!   This holds also for numbers from 34 on, which the kernel queues. So a signal reports *that*
+//!   something happened, not how often.
+//! - A handler that the program had for the signal is called too. A handler that a library installs
+//!   later stays, and has to call ours, as `signal-hook` and tokio do.
+//! - Programs started by [`process::Command`](crate::process::Command) have the default actions.
 //!
 //! # What cannot be listened for
 //!
-//! KILL and STOP, which the kernel lets nobody catch; SEGV, BUS, ILL and FPE, which say that a thread cannot go
-//! on; URG, which trine uses; TERM in a process task, which is told of its cancellation by it.
+//! | signals | reason |
+//! |---|---|
+//! | KILL, STOP | the kernel does not let a program catch them |
+//! | SEGV, BUS, ILL, FPE | the thread that they hit cannot go on |
+//! | URG | trine uses it |
+//! | TERM in a process task | trine cancels the task by it |
 //!
-//! # How
+//! # How it works
 //!
-//! A handler notes the signal and rings a bell; a thread that sleeps for the bell, started with the first
-//! listener, passes signals on. Nothing is polled, and nothing but that thread is kept.
+//! A handler notes the signal and rings a bell. A thread that sleeps for the bell, started with the
+//! first listener, delivers the signal to the listeners. Nothing is polled, and only that thread is
+//! kept.
 
 use std::io;
 
@@ -42,10 +49,10 @@ use crate::sys;
 pub use number::Signal;
 pub use signals::{Iter, Signals};
 
-/// Waits for one of `signals`; which one came.
+/// Waits for one of `signals`, and returns the one that came.
 ///
-/// Before the call and after it, the signals do what they did before: most end the process. In a loop, use
-/// [`Signals`].
+/// Before the call and after it, the signals have their previous actions: most end the process. In
+/// a loop, use [`Signals`].
 ///
 /// ```no_run
 /// use trine::signal::{self, Signal};
@@ -59,14 +66,14 @@ pub use signals::{Iter, Signals};
 ///
 /// # Errors
 ///
-/// As [`Signals::new`] and [`Signals::recv`].
+/// See [`Signals::new`] and [`Signals::recv`].
 pub fn wait(signals: impl IntoIterator<Item = Signal>) -> io::Result<Signal> {
     Signals::new(signals)?.recv()
 }
 
 /// Waits for Ctrl-C at the terminal: [`Signal::INT`].
 ///
-/// A second one, after the call, ends the process as usual.
+/// A second Ctrl-C, after the call, ends the process as usual.
 ///
 /// ```no_run
 /// trine::signal::ctrl_c()?;
@@ -76,29 +83,40 @@ pub fn wait(signals: impl IntoIterator<Item = Signal>) -> io::Result<Signal> {
 ///
 /// # Errors
 ///
-/// As [`Signals::new`] and [`Signals::recv`].
+/// See [`Signals::new`] and [`Signals::recv`].
 pub fn ctrl_c() -> io::Result<()> {
     wait([Signal::INT]).map(drop)
 }
 
 /// Sends a signal to the process `pid`.
 ///
-/// A pid that has ended may have been given to another process: for a child, [`Child::signal`]
-/// is safe from that.
+/// The kernel may have given the pid of a process that has ended to another one. For a child,
+/// [`Child::signal`] is safe from that.
 ///
 /// [`Child::signal`]: crate::process::Child::signal
 ///
+/// ```
+/// use trine::signal::{self, Signal, Signals};
+///
+/// let signals = Signals::new([Signal::USR2])?;
+/// signal::send(std::process::id(), Signal::USR2)?; // as `kill -USR2` would
+/// assert_eq!(signals.recv()?, Signal::USR2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 ///
-/// There is no such process or no such signal, or it is not the caller's to send.
+/// There is no such process or no such signal, or the caller lacks the permission to send it.
 pub fn send(pid: u32, signal: Signal) -> io::Result<()> {
     sys::signal::send(pid, signal.as_raw())
 }
 
-/// Sends a signal to all processes of the group `group`: to a child that was started with
-/// [`process_group(0)`](crate::process::Command::process_group), whose group has its pid, and to what it has started.
+/// Sends a signal to all processes of the group `group`.
 ///
-/// The group is there until its last process has ended; after that, its number may be given to another.
+/// The group of a child that was started with
+/// [`process_group(0)`](crate::process::Command::process_group) has the child's pid as its number,
+/// and contains the child and its descendants. A group exists until its last process has ended;
+/// after that, the kernel may give its number to another.
 ///
 /// ```
 /// use trine::process::Command;
@@ -113,12 +131,13 @@ pub fn send(pid: u32, signal: Signal) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// There is no such group or no such signal, or none of its processes is the caller's to send to.
+/// There is no such group or no such signal, or the caller lacks the permission for all processes
+/// of the group.
 pub fn send_group(group: u32, signal: Signal) -> io::Result<()> {
     sys::signal::send_group(group, signal.as_raw())
 }
 
-/// Sends a signal to the calling thread. Listeners have it when the call returns.
+/// Sends a signal to the calling thread. Listeners have received it when the call returns.
 ///
 /// ```
 /// use trine::signal::{self, Signal, Signals};

@@ -1,4 +1,4 @@
-//! Signals by their names.
+//! Signals and their names.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::sys::signal;
 pub struct Signal(i32);
 
 impl Signal {
-    /// The terminal is gone; by custom also: read your settings again.
+    /// The terminal was closed. By custom also a request to read the settings again.
     pub const HUP: Signal = Signal(signal::SIGHUP);
     /// Ctrl-C at the terminal.
     pub const INT: Signal = Signal(signal::SIGINT);
@@ -24,21 +24,21 @@ impl Signal {
     pub const QUIT: Signal = Signal(signal::SIGQUIT);
     /// Sent by `abort`.
     pub const ABRT: Signal = Signal(signal::SIGABRT);
-    /// Ends a process; cannot be listened for.
+    /// Kills a process; cannot be listened for.
     pub const KILL: Signal = Signal(signal::SIGKILL);
-    /// For programs to give a meaning to.
+    /// Free for the use of programs.
     pub const USR1: Signal = Signal(signal::SIGUSR1);
-    /// For programs to give a meaning to.
+    /// Free for the use of programs.
     pub const USR2: Signal = Signal(signal::SIGUSR2);
-    /// A write to a pipe or a socket that nobody reads.
+    /// A write to a pipe or a socket whose reader has closed it.
     pub const PIPE: Signal = Signal(signal::SIGPIPE);
-    /// A timer set by `alarm` has run down.
+    /// A timer set by `alarm` has expired.
     pub const ALRM: Signal = Signal(signal::SIGALRM);
     /// A polite request to end.
     pub const TERM: Signal = Signal(signal::SIGTERM);
-    /// A child has ended, was stopped or goes on.
+    /// A child has ended, was stopped or continues.
     pub const CHLD: Signal = Signal(signal::SIGCHLD);
-    /// Go on after a stop.
+    /// Continues a stopped process.
     pub const CONT: Signal = Signal(signal::SIGCONT);
     /// Stops a process; cannot be listened for.
     pub const STOP: Signal = Signal(signal::SIGSTOP);
@@ -48,23 +48,23 @@ impl Signal {
     pub const TTIN: Signal = Signal(signal::SIGTTIN);
     /// A process in the background writes to the terminal.
     pub const TTOU: Signal = Signal(signal::SIGTTOU);
-    /// The terminal's window has another size.
+    /// The terminal's window has changed its size.
     pub const WINCH: Signal = Signal(signal::SIGWINCH);
-    /// A descriptor that was asked to say so is ready.
+    /// A descriptor with `O_ASYNC` is ready.
     pub const IO: Signal = Signal(signal::SIGIO);
 
-    /// The signal with this number. Whether there is one is asked when it is used.
+    /// Makes the signal with this number, which is checked when the signal is used.
     pub const fn from_raw(number: i32) -> Signal {
         Signal(number)
     }
 
-    /// Its number.
+    /// Returns the signal's number.
     pub const fn as_raw(self) -> i32 {
         self.0
     }
 }
 
-/// As `kill -l` has it: `SIGTERM`; or `signal 40`, if it has no name.
+/// Shows the name as in `kill -l`, such as `SIGTERM`, or `signal 40` for a signal without a name.
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match signal::known_name(self.0) {

@@ -1,4 +1,4 @@
-//! One who listens, as users see it.
+//! The public listener.
 
 use std::fmt;
 use std::io;
@@ -11,9 +11,10 @@ use super::listeners::Listener;
 use crate::sys::signal::handler;
 use crate::task::{park, wait};
 
-/// Some signals as they come, from the call of [`new`](Self::new) on.
+/// A listener for some signals, from the call of [`new`](Self::new) on.
 ///
-/// All who listen for a signal get it. Of several tasks that wait in the same `Signals`, one does.
+/// All listeners for a signal receive it. Of several tasks that wait in the same `Signals`, one
+/// receives it.
 ///
 /// ```
 /// use trine::signal::{self, Signal, Signals};
@@ -33,7 +34,7 @@ pub struct Signals {
     listener: Arc<Listener>,
 }
 
-/// The signals as they come; see [`Signals::iter`].
+/// An iterator over the signals as they come; see [`Signals::iter`].
 #[derive(Debug)]
 pub struct Iter<'a> {
     signals: &'a Signals,
@@ -42,11 +43,20 @@ pub struct Iter<'a> {
 impl Signals {
     /// Listens for `signals` from now on.
     ///
+    /// ```
+    /// use trine::signal::{Signal, Signals};
+    ///
+    /// let signals = Signals::new([Signal::INT, Signal::TERM])?;
+    /// assert_eq!(signals.try_recv(), None);
+    /// assert!(Signals::new([Signal::KILL]).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `InvalidInput` for no signal at all, for a number that is none, and for those that
-    /// [cannot be listened for](super#what-cannot-be-listened-for); for the first listener, if there
-    /// is no descriptor or no thread left.
+    /// `InvalidInput` without any signal, for a number that is no signal, and for a signal that
+    /// [cannot be listened for](super#what-cannot-be-listened-for). The first listener also fails
+    /// if there is no descriptor or no thread left.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Signals> {
         let mut wanted = 0;
         for signal in signals {
@@ -65,11 +75,20 @@ impl Signals {
         Ok(Signals { listener: Listener::join(wanted)? })
     }
 
-    /// Waits for the next signal. Of several that came meanwhile, the one with the lowest number is first.
+    /// Waits for the next signal. Of several that came meanwhile, the lowest number is first.
+    ///
+    /// ```
+    /// use trine::signal::{self, Signal, Signals};
+    ///
+    /// let signals = Signals::new([Signal::WINCH])?;
+    /// signal::raise(Signal::WINCH)?;
+    /// assert_eq!(signals.recv()?, Signal::WINCH);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// What ends a wait from outside ([`Interrupted`](crate::Interrupted)).
+    /// [`Interrupted`](crate::Interrupted) if the wait is ended from outside.
     pub fn recv(&self) -> io::Result<Signal> {
         loop {
             if let Some(signal) = self.recv_until(None)? {
@@ -78,11 +97,20 @@ impl Signals {
         }
     }
 
-    /// Waits for the next signal, for at most `timeout`; `None` if none came.
+    /// Waits for the next signal, for at most `timeout`. Returns `None` if none came.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::signal::{Signal, Signals};
+    ///
+    /// let signals = Signals::new([Signal::HUP])?;
+    /// assert_eq!(signals.recv_timeout(Duration::from_millis(1))?, None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv).
+    /// See [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> io::Result<Option<Signal>> {
         match Instant::now().checked_add(timeout) {
             None => self.recv().map(Some),
@@ -90,12 +118,32 @@ impl Signals {
         }
     }
 
-    /// The next signal, if one came.
+    /// Takes the next signal without waiting. Returns `None` if none came.
+    ///
+    /// ```
+    /// use trine::signal::{self, Signal, Signals};
+    ///
+    /// let signals = Signals::new([Signal::CONT])?;
+    /// assert_eq!(signals.try_recv(), None);
+    /// signal::raise(Signal::CONT)?;
+    /// assert_eq!(signals.try_recv(), Some(Signal::CONT));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_recv(&self) -> Option<Signal> {
         self.listener.take().map(Signal::from_raw)
     }
 
-    /// The signals as they come, without an end. Unwinds the task if it is cancelled while it waits.
+    /// Returns an endless iterator over the signals as they come. It unwinds a task that is
+    /// cancelled while it waits.
+    ///
+    /// ```
+    /// use trine::signal::{self, Signal, Signals};
+    ///
+    /// let signals = Signals::new([Signal::USR1])?;
+    /// signal::raise(Signal::USR1)?;
+    /// assert_eq!(signals.iter().next(), Some(Signal::USR1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn iter(&self) -> Iter<'_> {
         Iter { signals: self }
     }
@@ -111,7 +159,7 @@ impl Signals {
         deadline: Option<Instant>,
         wait: impl Fn() -> io::Result<()>,
     ) -> io::Result<Option<Signal>> {
-        /// Takes the caller out of the list of those who wait.
+        /// Removes the caller's waker from the listener.
         struct Leave<'a>(&'a Listener, u64);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {

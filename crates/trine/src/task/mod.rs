@@ -8,8 +8,8 @@
 //! | `outcome.rs` | the cell in which a result waits for its joiner |
 //! | `cancel.rs` | [`cancelled`](cancel::cancelled), [`shield`](cancel::shield), deadlines, scopes |
 //! | `wait.rs` | waits that cancellation and deadlines end |
-//! | `park.rs`, `thread_parker.rs` | waiting, for coroutines and threads alike |
 //! | `spin.rs` | spinning for a moment before a sleep |
+//! | `park.rs`, `thread_parker.rs` | waiting, for coroutines and threads alike |
 //! | `failure.rs`, `unwind.rs` | panics and interruptions: the way up the stack, and the error |
 //! | `live.rs`, `progress.rs` | [`list`], [`current`], [`progress`](progress::progress) |
 //! | `interrupt.rs` | [`Interrupted`] |

@@ -17,8 +17,9 @@ pub use pool::{Pool, pool};
 
 /// Runs `f` on a thread of its own.
 ///
-/// `join` returns as soon as the function has; the thread itself (destructors of its thread-locals)
-/// may end a moment later. Should the system refuse a thread, `join` returns the error; see [`Builder::spawn`].
+/// `join` returns as soon as the function has. The thread itself (destructors of its thread-locals)
+/// may end a moment later. If the system refuses a thread, `join` returns the error; see
+/// [`Builder::spawn`].
 ///
 /// ```
 /// let task = trine::thread::spawn(|| (1..=10).product::<u64>());
@@ -35,6 +36,15 @@ where
 }
 
 /// Settings of one thread.
+///
+/// ```
+/// use trine::thread::Builder;
+///
+/// let task = Builder::new().name("crunch").stack_size(4 << 20).spawn(|| 6 * 7);
+/// assert_eq!(task.name().as_deref(), Some("crunch"));
+/// assert_eq!(task.join()?, 42);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 #[derive(Debug, Default, Clone)]
 #[must_use = "a builder does nothing until spawn"]
 pub struct Builder {
@@ -43,7 +53,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The settings of [`spawn`].
+    /// Makes the settings of [`spawn`].
     pub fn new() -> Builder {
         Builder::default()
     }
@@ -52,14 +62,14 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// At `spawn`, if the name holds a NUL byte.
+    /// At [`spawn`](Builder::spawn), if the name holds a NUL byte.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into());
         self
     }
 
-    /// The size of the thread's stack, in bytes; rounded up to whole pages and to what the system
-    /// demands. Default: std's, 2 MiB or `RUST_MIN_STACK`. More than there is address space for is an
+    /// Sets the size of the thread's stack, in bytes; rounded up to whole pages and to the system's
+    /// minimum. Default: std's, 2 MiB or `RUST_MIN_STACK`. A size beyond the address space is an
     /// error at `join`; see [`spawn`](Builder::spawn).
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
@@ -70,8 +80,12 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// None here: a thread that the system refuses ends its task with
-    /// [`Cause::NotSpawned`], which names the limit, at `join`.
+    /// None here. If the system refuses the thread, the task ends with [`Cause::NotSpawned`], which
+    /// names the limit, at `join`.
+    ///
+    /// # Panics
+    ///
+    /// If the name holds a NUL byte.
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> Task<T>
     where
@@ -93,7 +107,7 @@ impl Builder {
             builder = builder.name(name);
         }
         if let Some(bytes) = self.stack_size {
-            // Rounded up, a larger one would wrap around in std; this one is refused by any system.
+            // A larger size would wrap around when std rounds it up; any system refuses this one.
             builder = builder.stack_size(bytes.min(1 << (usize::BITS - 2)));
         }
         let run = Arc::clone(&job);
@@ -104,7 +118,8 @@ impl Builder {
         {
             let mut reason = limits::explain_refused_task("thread", &error);
             if let Some(bytes) = self.stack_size {
-                // The system says the same where the address space is too small for the stack.
+                // The system returns the same error if the address space is too small for the
+                // stack.
                 reason += &format!(
                     "; or there is no address space (`ulimit -v`) for its stack of {bytes} bytes: \
                      choose a smaller one"

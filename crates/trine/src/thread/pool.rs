@@ -1,4 +1,4 @@
-//! A pool of threads: one queue, in the order of arrival.
+//! A pool of threads with one queue, in the order of arrival.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -15,11 +15,11 @@ use crate::task::{Cause, Kind, Task, park, wait};
 
 /// A fixed number of threads that run tasks as they come.
 ///
-/// Threads start with the first tasks, not with the pool. Dropping the pool lets what was spawned
-/// finish in the background; [`shutdown`](Pool::shutdown) waits for it.
+/// Threads start with the first tasks, not with the pool. After the pool is dropped, its tasks
+/// finish in the background; [`shutdown`](Pool::shutdown) waits for them.
 ///
-/// A task that waits for another one of the same pool holds its thread meanwhile: once all threads
-/// wait so, the pool stands still.
+/// A task that waits for another task of the same pool holds its thread meanwhile: once all threads
+/// wait so, the pool is deadlocked.
 ///
 /// ```
 /// let pool = trine::thread::Pool::new(4);
@@ -35,7 +35,7 @@ pub struct Pool {
 struct Shared {
     size: usize,
     state: Mutex<State>,
-    /// A job came, or the pool was closed.
+    /// Notified when a job is queued and when the pool is closed.
     job: Condvar,
 }
 
@@ -44,19 +44,19 @@ struct State {
     jobs: VecDeque<Arc<dyn Run>>,
     threads: usize,
     idle: usize,
-    /// No more jobs will come: threads end when the queue is empty.
+    /// True if no more jobs will come: threads end when the queue is empty.
     closed: bool,
-    /// Who waits for the last thread to end.
+    /// Wakes the caller of `shutdown`, which waits for the last thread to end.
     watcher: Option<Waker>,
 }
 
 thread_local! {
-    /// The pool that the calling thread belongs to; only to be compared.
+    /// The pool that the calling thread belongs to, only for comparison.
     static WORKS_FOR: Cell<*const Shared> = const { Cell::new(ptr::null()) };
 }
 
 impl Pool {
-    /// A pool of at most `threads` threads.
+    /// Makes a pool of at most `threads` threads.
     ///
     /// # Panics
     ///
@@ -67,16 +67,27 @@ impl Pool {
         Pool { shared: Arc::new(Shared { size: threads, state, job: Condvar::new() }) }
     }
 
-    /// How many threads the pool may have.
+    /// Returns the number of threads that the pool may have.
+    ///
+    /// ```
+    /// assert_eq!(trine::thread::Pool::new(4).size(), 4);
+    /// ```
     pub fn size(&self) -> usize {
         self.shared.size
     }
 
-    /// Runs `f` on a thread of the pool, after what was spawned before.
+    /// Runs `f` on a thread of the pool, after the tasks that were spawned before.
+    ///
+    /// ```
+    /// let pool = trine::thread::Pool::new(1);
+    /// let word = String::from("closures are fine");
+    /// assert_eq!(pool.spawn(move || word.len()).join()?, 17);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// None here: if the system refuses the pool its first thread, the task ends with
+    /// None here. If the system refuses the pool its first thread, the task ends with
     /// [`Cause::NotSpawned`].
     #[track_caller]
     pub fn spawn<F, T>(&self, f: F) -> Task<T>
@@ -98,14 +109,21 @@ impl Pool {
         unsafe { Task::from_backend(job) }
     }
 
-    /// Lets what was spawned finish, ends the threads and waits for that.
+    /// Waits until all tasks have finished and the threads have ended.
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
-    /// meanwhile is unwound, and the pool finishes by itself.
+    /// Parks the calling coroutine, or the thread outside any coroutine. A caller that is cancelled
+    /// meanwhile is unwound, and the pool finishes in the background.
+    ///
+    /// ```
+    /// let pool = trine::thread::Pool::new(2);
+    /// let task = pool.spawn(|| 7);
+    /// pool.shutdown();
+    /// assert!(task.is_finished());
+    /// ```
     ///
     /// # Panics
     ///
-    /// If a task of the pool itself calls it, which would wait for its own end.
+    /// If a task of the pool itself calls it: the task would wait for its own end.
     #[track_caller]
     pub fn shutdown(self) {
         assert!(
@@ -134,17 +152,18 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    /// No more jobs will come.
+    /// Closes the queue: threads end when it is empty.
     fn close(&self) {
         self.lock().closed = true;
         self.job.notify_all();
     }
 
-    /// No code of a task runs under this lock.
+    /// Locks the state. No code of a task runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Queues a job for an idle thread, or starts another thread if there is room.
     fn submit(self: &Arc<Shared>, job: Arc<dyn Run>) {
         let mut state = self.lock();
         state.jobs.push_back(job);
@@ -160,14 +179,14 @@ impl Shared {
         let shared = Arc::clone(self);
         let started = thread::Builder::new().name("trine-pool".into()).spawn(move || shared.work());
         if let Err(error) = started {
-            self.without_a_thread(&error);
+            self.handle_refusal(&error);
         }
     }
 
-    /// A thread was refused. Others of the pool go on with the queue; where there is none, the
-    /// queue ends here.
+    /// Handles the refusal of a thread. Other threads of the pool go on with the queue; without
+    /// any, the queued tasks fail here.
     #[cold]
-    fn without_a_thread(&self, error: &std::io::Error) {
+    fn handle_refusal(&self, error: &std::io::Error) {
         let mut state = self.lock();
         state.threads -= 1;
         if state.threads > 0 {
@@ -182,13 +201,14 @@ impl Shared {
         }
     }
 
+    /// Runs jobs until the queue is empty and closed.
     fn work(&self) {
         WORKS_FOR.set(self);
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                // SAFETY: a job taken out of the queue is run by whoever took it, once.
+                // SAFETY: a job is run once, by the thread that took it out of the queue.
                 unsafe { job::run_on_this_thread(&*job) };
                 drop(job);
                 state = self.lock();
@@ -220,7 +240,13 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// The pool that [`Kind::Thread`] runs on: one thread per core.
+/// Returns the pool that [`Kind::Thread`] runs on, with one thread per core.
+///
+/// ```
+/// let task = trine::thread::pool().spawn(|| 6 * 7);
+/// assert_eq!(task.join()?, 42);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 pub fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| Pool::new(thread::available_parallelism().map_or(1, NonZeroUsize::get)))

@@ -1,14 +1,14 @@
-//! Ticks that come every period.
+//! Ticks at a fixed period.
 
 use std::iter::FusedIterator;
 use std::time::{Duration, Instant};
 
 use super::wait_until;
 
-/// Ticks at once, then every `period`.
+/// Makes an interval that ticks at once, then every `period`.
 ///
-/// The ticks keep to the times laid down at the start, however long the caller takes between them, so
-/// they do not drift; [`MissedTicks`] says what becomes of those that it was too late for.
+/// The ticks keep to the times fixed at the start, however long the caller takes between them, so
+/// they do not drift. [`MissedTicks`] chooses the fate of ticks that the caller was too late for.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,7 +27,15 @@ pub fn interval(period: Duration) -> Interval {
     interval_at(Instant::now(), period)
 }
 
-/// Ticks at `start`, then every `period`; as [`interval`] otherwise.
+/// Makes an interval that ticks at `start`, then every `period`; see [`interval`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let start = Instant::now() + Duration::from_millis(2);
+/// let mut interval = trine::time::interval_at(start, Duration::from_millis(5));
+/// assert_eq!(interval.tick(), start);
+/// ```
 ///
 /// # Panics
 ///
@@ -42,20 +50,30 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
     Interval { next: Some(start), period, missed: MissedTicks::Burst }
 }
 
-/// What becomes of ticks that nobody waited for when they were due: the caller came a whole period
-/// late or more.
+/// The fate of ticks that were missed because the caller came a whole period late or more.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use trine::time::{self, MissedTicks};
+///
+/// let start = Instant::now() - Duration::from_millis(35);
+/// let ticks = time::interval_at(start, Duration::from_millis(10));
+/// let mut ticks = ticks.missed_ticks(MissedTicks::Skip);
+/// assert_eq!(ticks.tick(), start);
+/// assert!(ticks.tick() - start >= Duration::from_millis(40)); // 10, 20 and 30 are skipped
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTicks {
-    /// They are made up for, one right after the other, until the interval is on time again.
+    /// Missed ticks come one right after the other, until the interval is on time again.
     #[default]
     Burst,
-    /// The late tick counts as the start: the next comes one period after it.
+    /// The late tick counts as the start: the next tick comes one period after it.
     Delay,
-    /// They are left out: the next comes at the next time laid down.
+    /// Missed ticks are skipped: the next tick comes at the next time fixed at the start.
     Skip,
 }
 
-/// Ticks that come every period; made by [`interval`].
+/// Ticks at a fixed period; made by [`interval`].
 ///
 /// An endless [`Iterator`] of the times at which the ticks were due:
 ///
@@ -66,30 +84,40 @@ pub enum MissedTicks {
 /// assert_eq!(ticks.take(3).count(), 3);
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "an interval ticks only while somebody waits for it"]
+#[must_use = "an interval ticks only while its `tick` is called"]
 pub struct Interval {
-    /// When the next tick is due; `None` beyond what the clock can count.
+    /// The moment at which the next tick is due; `None` beyond the clock's range.
     next: Option<Instant>,
     period: Duration,
     missed: MissedTicks,
 }
 
 impl Interval {
-    /// Chooses what becomes of missed ticks. Default: [`MissedTicks::Burst`].
+    /// Chooses the fate of missed ticks; see [`MissedTicks`]. Default: [`MissedTicks::Burst`].
     pub fn missed_ticks(mut self, missed: MissedTicks) -> Interval {
         self.missed = missed;
         self
     }
 
-    /// The time between two ticks.
+    /// Returns the time between two ticks.
     pub fn period(&self) -> Duration {
         self.period
     }
 
-    /// Waits for the next tick and returns the time at which it was due. A tick that is due already
+    /// Waits for the next tick and returns the time at which it was due. A tick that is already due
     /// lets the other coroutines run once.
     ///
-    /// A tick whose wait is ended from outside is not lost: the next call waits for it.
+    /// A tick is not lost if its wait is ended from outside: the next call waits for it.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let mut interval = trine::time::interval(Duration::from_millis(1));
+    /// for _ in 0..3 {
+    ///     let due = interval.tick();
+    ///     assert!(Instant::now() >= due);
+    /// }
+    /// ```
     pub fn tick(&mut self) -> Instant {
         wait_until(self.next);
         let due = self.next.expect("a wait for a time beyond the clock does not end");
@@ -97,7 +125,7 @@ impl Interval {
         due
     }
 
-    /// When the tick after the one that was due at `due` comes, if it is `now`.
+    /// Returns the moment of the tick that follows the one due at `due`, given the time `now`.
     fn after(&self, due: Instant, now: Instant) -> Option<Instant> {
         let next = due.checked_add(self.period)?;
         if now < next {

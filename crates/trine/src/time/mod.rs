@@ -1,4 +1,4 @@
-//! Time: waiting for it to pass, and bounding it.
+//! Time: sleeping, ticking and limits for calls that wait.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,9 @@ pub use timeout::{TimedOut, timeout};
 
 /// Waits for at least `duration`.
 ///
-/// Parks the coroutine it is called in, so that others run meanwhile, or the thread where there is
-/// none. Zero lets the others run once. A duration beyond what the clock can count waits for good.
-/// Unwinds a task that is [cancelled](crate::Task::cancel).
+/// Parks the calling coroutine, so that others run meanwhile, or the thread outside any coroutine.
+/// Zero lets the others run once. A duration beyond the clock's range waits forever. Unwinds a task
+/// that is [cancelled](crate::Task::cancel).
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub fn sleep(duration: Duration) {
     wait_until(Instant::now().checked_add(duration));
 }
 
-/// Waits until `deadline`. If it has passed, lets the other coroutines run once, then goes on.
+/// Waits until `deadline`. If it has passed, lets the other coroutines run once.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Bounding the time of a function.
+//! A limit for the time of a function.
 
 use std::error::Error;
 use std::fmt;
@@ -9,13 +9,13 @@ use crate::task::{self, Cause, TaskError, cancel};
 
 /// Runs `f`, and ends its waits when `duration` has passed.
 ///
-/// A wait that cannot fail, such as [`sleep`](super::sleep), then unwinds to here, running the destructors on its
-/// way. A wait that returns a `Result` returns an error that says so, and what `f` makes of that is its
-/// own affair: if `f` returns, so does `timeout`, with its value. Code that computes is not stopped; it asks
-/// [`cancelled`](crate::cancelled).
+/// A wait that cannot fail, such as [`sleep`](super::sleep), then unwinds to here, running the
+/// destructors on its way. A wait that returns a `Result` returns an error that tells so, and `f`
+/// decides how to go on: if `f` returns, so does `timeout`, with its value. Code that computes is
+/// not stopped; it calls [`cancelled`](crate::cancelled) from time to time.
 ///
-/// Timeouts nest; the earliest counts. Works in tasks of every kind, and on threads that are none. A duration
-/// beyond what the clock can count is none at all.
+/// Timeouts nest; the earliest counts. They work in tasks of every kind and on other threads. A
+/// duration beyond the clock's range is no limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,7 +29,7 @@ use crate::task::{self, Cause, TaskError, cancel};
 ///
 /// # Errors
 ///
-/// [`TimedOut`] if a wait of `f` was ended, and `f` with it.
+/// [`TimedOut`] if a wait of `f` was ended, and thereby `f`.
 ///
 /// # Panics
 ///
@@ -41,14 +41,24 @@ pub fn timeout<T>(duration: Duration, f: impl FnOnce() -> T) -> Result<T, TimedO
     }
 }
 
-/// The time that [`timeout`] gave was up.
+/// The error of a [`timeout`] whose time was up.
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::time;
+///
+/// let limit = Duration::from_millis(1);
+/// let late = time::timeout(limit, || time::sleep(Duration::MAX)).unwrap_err();
+/// assert_eq!(late.after(), limit);
+/// assert_eq!(late.to_string(), "timed out after 1ms");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut {
     after: Duration,
 }
 
 impl TimedOut {
-    /// The time that was given.
+    /// Returns the limit that has passed.
     pub fn after(&self) -> Duration {
         self.after
     }
@@ -68,7 +78,7 @@ impl From<TimedOut> for io::Error {
     }
 }
 
-/// The error names the task that had too little time, which is the one that calls this.
+/// The error names the task that had too little time, which is the caller.
 ///
 /// ```
 /// use std::time::Duration;
