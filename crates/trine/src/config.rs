@@ -1,6 +1,6 @@
 //! Settings of the runtime: from the program, else from the environment, else from the machine.
 //!
-//! They are read once, at the first use of what they govern, and stay.
+//! They are read once, at their first use, and then fixed.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -11,13 +11,20 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 pub(crate) const DEFAULT_STACK_SIZE: usize = 256 * 1024;
 /// The smallest stack that a coroutine gets: a page for the guard and three to run on.
 pub(crate) const MIN_STACK_SIZE: usize = 16 * 1024;
-/// The largest: no address space of a process holds many of them.
+/// The largest stack of a coroutine: no address space holds many of them.
 pub(crate) const MAX_STACK_SIZE: usize = 1 << 40;
 
-/// The most carriers: each is a thread, and more than the machine has cores help nobody.
+/// The most carriers: each is a thread, and more than the number of cores are of no use.
 const MAX_CARRIERS: usize = 4096;
 
-/// What [`configure`] can set.
+/// The settings of the runtime; see [`configure`].
+///
+/// ```
+/// trine::configure(|config| {
+///     config.carriers(2).hogs(trine::HogWatch::Trace);
+/// })?;
+/// # Ok::<(), trine::AlreadyStarted>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     carriers: Option<NonZeroUsize>,
@@ -27,7 +34,15 @@ pub struct Config {
     reactor: Option<Reactor>,
 }
 
-/// What carriers wait with for descriptors; see [`reactor`](crate::reactor()).
+/// The kernel interface by which carriers wait for descriptors; see [`reactor`](crate::reactor()).
+///
+/// ```
+/// use trine::Reactor;
+///
+/// trine::configure(|config| _ = config.reactor(Reactor::Epoll))?;
+/// assert_eq!(Reactor::Epoll.to_string(), "epoll");
+/// # Ok::<(), trine::AlreadyStarted>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reactor {
     /// `io_uring`, one ring for each carrier. Needs Linux 6.1 and the permission to use it, which
@@ -46,25 +61,33 @@ impl fmt::Display for Reactor {
     }
 }
 
-/// What is done about coroutines that hold their carrier for over 10 ms; see
+/// The treatment of coroutines that hold their carrier for over 10 ms; see
 /// [`coroutine::hogs`](crate::coroutine::hogs).
+///
+/// ```
+/// trine::configure(|config| _ = config.hogs(trine::HogWatch::Off))?;
+/// # Ok::<(), trine::AlreadyStarted>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HogWatch {
-    /// Nobody looks.
+    /// They are not detected.
     Off,
-    /// They are counted, and what was not started beside them is taken over by other carriers.
+    /// They are counted, and other carriers take over the tasks of their carrier that have not
+    /// begun.
     #[default]
     Count,
-    /// As `Count`, and they are reported on standard error with their stack, at most one a second.
+    /// They are counted as by `Count`, and reported on standard error with their stack, at most one
+    /// a second.
     ///
-    /// The stack is taken by interrupting the thread with SIGURG, unless the program has a handler
+    /// To take the stack, the thread is interrupted with SIGURG, unless the program has a handler
     /// for it. A system call that the kernel does not restart (`poll`, `epoll_wait`, …: see
     /// signal(7)) then ends with `EINTR`.
     Trace,
 }
 
 impl Config {
-    /// How many threads carry coroutines, at most 4096. Default: `TRINE_CARRIERS`, else one per core.
+    /// Sets the number of threads that carry coroutines, at most 4096. Default: `TRINE_CARRIERS`,
+    /// else one per core.
     ///
     /// # Panics
     ///
@@ -76,9 +99,11 @@ impl Config {
         self
     }
 
-    /// The size of a coroutine's stack in bytes, unless its builder says otherwise; rounded up to
-    /// whole pages, an odd number of them (so that stacks spread over the caches), and to at least
-    /// 16 KiB. Address space only: a page becomes memory when it is touched. Default: `TRINE_STACK_SIZE` (`K` and `M` are understood), else 256 KiB.
+    /// Sets the size in bytes of coroutine stacks whose builder sets none.
+    ///
+    /// It is rounded up to at least 16 KiB and to whole pages, an odd number of them, so that
+    /// stacks spread over the caches. It is address space only: a page becomes memory when it is
+    /// touched. Default: `TRINE_STACK_SIZE`, with an optional `K` or `M`, else 256 KiB.
     ///
     /// # Panics
     ///
@@ -97,23 +122,29 @@ impl Config {
         self
     }
 
-    /// What is done about coroutines that hold their carrier for long. Default: `TRINE_HOGS` (`off`,
-    /// `count` or `trace`), else [`HogWatch::Count`].
+    /// Sets the treatment of coroutines that hold their carrier for long. Default: `TRINE_HOGS`
+    /// (`off`, `count` or `trace`), else [`HogWatch::Count`].
     pub fn hogs(&mut self, watch: HogWatch) -> &mut Config {
         self.hogs = Some(watch);
         self
     }
 
-    /// What carriers wait with for descriptors. Default: `TRINE_REACTOR` (`uring` or `epoll`), else
-    /// `io_uring` where the kernel has it and allows it. Where it does not, `epoll` serves, whatever was
-    /// asked for.
+    /// Sets the kernel interface by which carriers wait for descriptors. Default: `TRINE_REACTOR`
+    /// (`uring` or `epoll`), else `io_uring` where the kernel has and allows it. Without it,
+    /// `epoll` serves in any case.
     pub fn reactor(&mut self, reactor: Reactor) -> &mut Config {
         self.reactor = Some(reactor);
         self
     }
 }
 
-/// [`configure`] came too late: the runtime had started and its settings were in use.
+/// The error of a [`configure`] that came too late: the settings are in use.
+///
+/// ```
+/// trine::coroutine::spawn(|| ()).join()?;
+/// assert_eq!(trine::configure(|_| ()), Err(trine::AlreadyStarted));
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlreadyStarted;
 
@@ -133,11 +164,11 @@ pub(crate) struct Settings {
     pub(crate) stack_size: usize,
     pub(crate) mprotect_guards: bool,
     pub(crate) hogs: HogWatch,
-    /// What was asked for.
+    /// The reactor that was chosen, if any.
     pub(crate) reactor: Option<Reactor>,
 }
 
-/// What the program has chosen; `None` once that is in use.
+/// The program's choices; `None` once they are in use.
 static CHOSEN: Mutex<Option<Config>> = Mutex::new(Some(Config {
     carriers: None,
     stack_size: None,
@@ -147,7 +178,7 @@ static CHOSEN: Mutex<Option<Config>> = Mutex::new(Some(Config {
 }));
 static IN_USE: OnceLock<Settings> = OnceLock::new();
 
-/// Sets what the environment and the machine would else decide. Optional; a later call adds to an
+/// Sets what the environment and the machine would decide otherwise. A later call adds to an
 /// earlier one.
 ///
 /// ```
@@ -161,7 +192,7 @@ static IN_USE: OnceLock<Settings> = OnceLock::new();
 ///
 /// [`AlreadyStarted`] after the first coroutine was spawned.
 pub fn configure(set: impl FnOnce(&mut Config)) -> Result<(), AlreadyStarted> {
-    // Not under the lock: a spawn in `set` fixes the settings, which takes it.
+    // Not under the lock: a spawn in `set` fixes the settings, which takes the lock.
     let mut config = chosen().clone().ok_or(AlreadyStarted)?;
     set(&mut config);
     *chosen().as_mut().ok_or(AlreadyStarted)? = config;
@@ -172,7 +203,7 @@ fn chosen() -> MutexGuard<'static, Option<Config>> {
     CHOSEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The settings, fixed by the first call.
+/// Returns the settings, fixed by the first call.
 pub(crate) fn settings() -> &'static Settings {
     IN_USE.get_or_init(|| {
         let config = chosen().take().unwrap_or_default();
@@ -219,7 +250,7 @@ pub(crate) fn settings() -> &'static Settings {
     })
 }
 
-/// An environment variable; one that makes no sense is reported and passed over.
+/// Reads an environment variable. A value that cannot be parsed is reported and ignored.
 fn variable<T>(name: &str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     let value = std::env::var_os(name)?;
     let parsed = value.to_str().and_then(parse);
@@ -258,15 +289,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_beyond_reason_are_told() {
-        let told = |set: fn(&mut Config)| {
-            let told = std::panic::catch_unwind(|| set(&mut Config::default())).unwrap_err();
-            let text = told.downcast_ref::<String>().cloned();
-            text.unwrap_or_else(|| (*told.downcast_ref::<&str>().unwrap()).to_owned())
+    fn absurd_settings_are_refused_with_the_limit() {
+        let refusal = |set: fn(&mut Config)| {
+            let payload = std::panic::catch_unwind(|| set(&mut Config::default())).unwrap_err();
+            let text = payload.downcast_ref::<String>().cloned();
+            text.unwrap_or_else(|| (*payload.downcast_ref::<&str>().unwrap()).to_owned())
         };
-        assert!(told(|config| _ = config.stack_size(usize::MAX)).contains("at most 1 TiB"));
-        assert!(told(|config| _ = config.carriers(4097)).contains("at most 4096"));
-        assert!(told(|config| _ = config.carriers(0)).contains("at least one carrier"));
+        assert!(refusal(|config| _ = config.stack_size(usize::MAX)).contains("at most 1 TiB"));
+        assert!(refusal(|config| _ = config.carriers(4097)).contains("at most 4096"));
+        assert!(refusal(|config| _ = config.carriers(0)).contains("at least one carrier"));
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! hyper 1.x on trine: its streams, its executor, its timer. With the feature `hyper`.
+//! hyper 1.x on trine: streams, an executor and a timer, with the feature `hyper`.
 //!
-//! | hyper asks for | it is |
+//! | hyper needs | implementation |
 //! |---|---|
-//! | [`hyper::rt::Read`], [`Write`](::hyper::rt::Write): a connection | [`TcpStream`], [`UnixStream`], as they are |
+//! | [`hyper::rt::Read`], [`Write`](::hyper::rt::Write): a connection | [`TcpStream`], [`UnixStream`] |
 //! | [`::hyper::rt::Executor`]: tasks beside a connection (HTTP/2, clients) | [`Executor`] |
 //! | [`::hyper::rt::Timer`]: limits such as `header_read_timeout` | [`Timer`] |
 //!
-//! A connection is a future: [`future::spawn`] runs it as a task, or [`block_on`](future::block_on) in a
-//! coroutine.
+//! A connection is a future: [`future::spawn`] runs it as a task, or [`block_on`](future::block_on)
+//! in a coroutine.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -32,7 +32,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! The time limits that a stream has for its own calls do not hold here: hyper has limits of its own.
+//! The timeouts of a stream do not hold here: hyper has timeouts of its own.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -56,7 +56,7 @@ impl rt::Read for TcpStream {
     ) -> Poll<io::Result<()>> {
         let most = buffer.remaining();
         let count = self.source.poll_read_stream(most, cx, |socket| receive(socket, &mut buffer));
-        // SAFETY: what `receive` says is how many bytes it has written.
+        // SAFETY: `receive` returns the number of bytes that it has written.
         count.map_ok(|count| unsafe { buffer.advance(count) })
     }
 }
@@ -68,17 +68,17 @@ impl rt::Read for UnixStream {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        // A short read says nothing here: reads end where descriptors were sent along.
+        // A short read does not mean an empty socket: reads also end at descriptors in the stream.
         let attempt = |socket: &_| receive(socket, &mut buffer);
         let count = self.source.poll_retry(Direction::Read, cx, attempt);
-        // SAFETY: what `receive` says is how many bytes it has written.
+        // SAFETY: `receive` returns the number of bytes that it has written.
         count.map_ok(|count| unsafe { buffer.advance(count) })
     }
 }
 
-/// Fills the front of what is unfilled in `buffer`, and says how many bytes that is.
+/// Fills the front of the unfilled part of `buffer`, and returns the number of bytes.
 fn receive(socket: impl AsFd, buffer: &mut ReadBufCursor<'_>) -> io::Result<usize> {
-    // SAFETY: the call only ever writes bytes that are initialised.
+    // SAFETY: the call only writes initialised bytes.
     socket::receive_uninit(socket, unsafe { buffer.as_mut() })
 }
 
@@ -110,7 +110,7 @@ impl rt::Write for TcpStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(unless_gone(self.shutdown(Shutdown::Write)))
+        Poll::Ready(unless_closed(self.shutdown(Shutdown::Write)))
     }
 }
 
@@ -142,7 +142,7 @@ impl rt::Write for UnixStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(unless_gone(self.shutdown(Shutdown::Write)))
+        Poll::Ready(unless_closed(self.shutdown(Shutdown::Write)))
     }
 }
 
@@ -164,8 +164,8 @@ fn send_vectored<D: AsFd>(
     source.poll_retry(Direction::Write, cx, |socket| socket::send_vectored(socket, parts))
 }
 
-/// A peer that is gone already need not be told of the end.
-fn unless_gone(shutdown: io::Result<()>) -> io::Result<()> {
+/// Ignores that the peer has closed the connection already.
+fn unless_closed(shutdown: io::Result<()>) -> io::Result<()> {
     match shutdown {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
         done => done,
@@ -173,6 +173,15 @@ fn unless_gone(shutdown: io::Result<()>) -> io::Result<()> {
 }
 
 /// Runs hyper's futures as tasks, by [`future::spawn`].
+///
+/// ```
+/// use ::hyper::rt::Executor;
+/// use trine::sync::channel;
+///
+/// let (sender, receiver) = channel::bounded(1);
+/// trine::hyper::Executor.execute(async move { sender.send(42).unwrap() });
+/// assert_eq!(receiver.recv(), Ok(42));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Executor;
 
@@ -187,6 +196,13 @@ where
 }
 
 /// Keeps the time for hyper, by [`future::sleep`].
+///
+/// ```
+/// use std::time::Duration;
+/// use ::hyper::rt::Timer;
+///
+/// trine::future::block_on(trine::hyper::Timer.sleep(Duration::from_millis(1)));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timer;
 

@@ -1,8 +1,9 @@
 //! One task, three ways to run it.
 //!
-//! An ordinary function runs as a **coroutine** (its own stack, switched in user space, a million at
-//! once), on a **thread** (a kernel task that shares the memory of the program) or in a **process**
-//! (its own address space: a crash is an error here, not the end), and the choice is one word:
+//! An ordinary function runs as a **coroutine** (a stack of its own, switched in user space, a
+//! million at once), on a **thread** (a kernel task that shares the memory of the program) or in a
+//! **process** (an address space of its own: a crash ends one task, not the program). The choice is
+//! one word:
 //!
 //! ```
 //! use trine::{coroutine, process, thread};
@@ -15,13 +16,13 @@
 //! let (a, b) = (text.clone(), text.clone());
 //! let a = coroutine::spawn(move || words(a)); // a closure
 //! let b = thread::spawn(move || words(b)); //    a closure
-//! let c = process::spawn(text, words); //        an argument that travels, and a function
+//! let c = process::spawn(text, words); //        an argument that is sent, and a function
 //! assert_eq!((a.join()?, b.join()?, c.join()?), (4, 4, 4));
 //! # Ok::<(), trine::TaskError>(())
 //! ```
 //!
 //! All three give the same handle, [`Task`], and end with a value or with the same error,
-//! [`TaskError`]. As a value, [`Kind`] decides for a whole batch:
+//! [`TaskError`]. A value of [`Kind`] chooses for a whole batch:
 //!
 //! ```
 //! use trine::{Executor, Kind};
@@ -32,46 +33,57 @@
 //! # Ok::<(), trine::TaskError>(())
 //! ```
 //!
-//! There is no runtime to build, no attribute on `main`, no call to make first.
+//! No runtime has to be built, `main` needs no attribute, and no call has to come first.
 //!
-//! # Which one
+//! # Which kind
 //!
 //! | | costs (order) | isolation | for |
 //! |---|---|---|---|
-//! | [`coroutine`] | nanoseconds to switch, 4.3 KiB idle | none: shares memory and thread | waiting, a million at once |
-//! | [`thread`] | microseconds | shares memory; a crash ends the program | computing on all cores |
-//! | [`process`] | 100s of microseconds | full: a crash ends one task | code that may crash, leak or hang |
+//! | [`coroutine`] | nanoseconds a switch, 4.3 KiB idle | none | waiting, a million at once |
+//! | [`thread`] | microseconds | a crash ends the program | computing on all cores |
+//! | [`process`] | 100s of microseconds | a crash ends one task | code that may crash or hang |
 //!
-//! `trine measure`, the program that comes with the library, says what each costs on your machine.
+//! `trine measure`, the program that comes with the library, measures the costs on your machine.
 //!
-//! # What there is
+//! # Overview
 //!
 //! | | |
 //! |---|---|
 //! | [`scope()`], [`supervise`], [`join_all`], [`race`] | tasks that end together, and may borrow |
-//! | [`Task::cancel`], [`cancelled`], [`checkpoint`], [`shield`] | ending a task from outside, and holding that off |
-//! | [`Executor`], [`Kind`], [`thread::Pool`], [`process::Pool`] | a batch, without saying which way |
-//! | [`sync`] | `Mutex`, `RwLock`, `Condvar`, `Semaphore`, `Barrier`, `Event`, and [`channel`](sync::channel)s |
-//! | [`net`], [`fs`] | sockets, files and directories with std's names, and [`Readiness`](net::Readiness) for any other descriptor |
-//! | [`process::PoolBuilder`], [`process::Sandbox`] | workers with limits, retries, a sandbox, memory loaded once |
-//! | [`ipc`] | between processes: typed channels, shared memory, locks, pipes, FIFOs, message queues, semaphores |
-//! | [`process::Command`], [`process::fork()`], [`signal`] | child processes, this program twice, signals |
-//! | [`reactor()`] | what carriers wait with: `io_uring` or `epoll` |
-//! | [`time`] | sleeping, ticking, and a limit for whatever waits |
-//! | [`future`] | futures as tasks without a stack, in a few hundred bytes; waiting for any future; every [`Task`] is one |
-//! | [`coroutine`] | also [`Generator`](coroutine::Generator), [`spawn_local`](coroutine::spawn_local), [`Local`](coroutine::Local) |
-//! | [`task`] | what is known of each task: [`list`](task::list), [`current`](task::current), [`progress`](progress()) |
-//! | [`configure`] | carriers, stack size, the monitor, the reactor; else `TRINE_…` variables |
+//! | [`Task::cancel`], [`cancelled`], [`checkpoint`], [`shield`] | ending tasks from outside |
+//! | [`Executor`], [`Kind`], [`thread::Pool`], [`process::Pool`] | a batch, of any kind |
+//! | [`sync`] | `Mutex`, `RwLock`, `Condvar`, `Semaphore`, `Barrier`, `Event` |
+//! | [`sync::channel`] | channels between tasks, and `select!` |
+//! | [`net`], [`fs`] | sockets, files and directories with std's names |
+//! | [`net::Readiness`] | waiting for any other descriptor |
+//! | [`process::PoolBuilder`] | workers with limits, retries, memory loaded once |
+//! | [`process::Sandbox`] | workers without access to files or the network |
+//! | [`ipc`] | between processes: typed channels, shared memory, locks, pipes, queues |
+//! | [`process::Command`], [`process::fork()`] | child processes, forks of this program |
+//! | [`signal`] | waiting for signals, and sending them |
+//! | [`reactor()`] | the interface by which carriers wait: `io_uring` or `epoll` |
+//! | [`time`] | sleeping, ticking, and a limit for any wait |
+//! | [`future`] | futures as tasks without a stack, and waiting for any future |
+//! | [`coroutine::Generator`] | values from any depth of plain calls |
+//! | [`coroutine::spawn_local`] | coroutines of one thread, for `Rc`s |
+//! | [`coroutine::Local`] | variables of each coroutine |
+//! | [`task`] | the live tasks: [`list`](task::list), [`current`](task::current) |
+//! | [`progress()`] | the progress of a task |
+//! | [`configure`] | carriers, stack size, the monitor, the reactor; also by `TRINE_…` variables |
 //!
-//! # What waits where
+//! # Waiting calls
 //!
-//! | called | in a coroutine | on a thread, such as `main` | in a future's poll |
+//! | call | in a coroutine | on a thread, such as `main` | in a future's poll |
 //! |---|---|---|---|
-//! | what waits in trine: `join`, `recv`, `lock`, `sleep`, `read`, `accept`, [`scope()`], [`block_on`](future::block_on) | parks the coroutine | parks the thread | blocks the carrier: await instead |
-//! | what blocks in std: I/O, `std::sync::Mutex` | blocks the carrier and its coroutines | blocks the thread | blocks the carrier |
-//! | a `spawn`, a `try_…`, dropping a guard, [`Task::cancel`] | does not wait | does not wait | does not wait |
+//! | `join`, `recv`, `lock`, `sleep`, `read`, … | parks the coroutine | parks the thread | blocks |
+//! | [`scope()`], [`block_on`](future::block_on) | parks the coroutine | parks the thread | blocks |
+//! | std's I/O, `std::sync::Mutex`, … | blocks | blocks the thread | blocks |
+//! | `spawn`, `try_…`, [`Task::cancel`] | does not wait | does not wait | does not wait |
 //!
-//! What waits in trine ends when its task is cancelled or its time is up: with an error where it
+//! A call that *blocks* holds up its carrier and all tasks of that carrier: in a future, await
+//! instead.
+//!
+//! A waiting call of trine ends when its task is cancelled or its time is up: with an error if it
 //! returns a `Result`, else by unwinding the task, without a message.
 //!
 //! # Platform

@@ -1,4 +1,12 @@
-//! Running functions without saying which way: the trait of what runs `fn(A) -> R` tasks.
+//! [`Executor`]: running functions by a kind that the program chooses later.
+//!
+//! | file | content |
+//! |---|---|
+//! | `mod.rs` | [`Executor`], for [`Kind`] and the pools |
+//! | `map.rs` | [`Map`], [`Unordered`] |
+//! | `window.rs` | the batches under way, in the order of the arguments or of their ends |
+//! | `feed.rs` | takes arguments and starts batches |
+//! | `batch.rs` | one task, or many arguments that cross together |
 
 use std::panic::Location;
 
@@ -9,15 +17,18 @@ use crate::process::CapturesNothing;
 use crate::task::{Kind, Task};
 use crate::{coroutine, process, thread};
 
+mod batch;
+mod feed;
 mod map;
+mod window;
 
 pub use map::{Map, Unordered};
 
-/// What runs functions: a [`Kind`] with its default pool, or a pool of one's own.
+/// A runner of functions: a [`Kind`] with its default pool, or a pool of the program's own.
 ///
-/// The same call serves all three kinds, so it asks for what the strictest one needs: an argument
-/// and a result that can cross between processes, and a function that captures nothing. A function
-/// that captures does not compile.
+/// The same call serves all three kinds, so it has the bounds of the strictest: an argument and a
+/// result that can cross between processes, and a function that captures nothing. A function that
+/// captures does not compile.
 ///
 /// ```
 /// use trine::{Executor, Kind};
@@ -35,9 +46,20 @@ pub use map::{Map, Unordered};
 pub trait Executor {
     /// Runs `f(arg)` and returns its handle at once.
     ///
+    /// ```
+    /// use trine::{Executor, Kind, thread};
+    ///
+    /// fn answer(executor: &impl Executor) -> Result<u32, trine::TaskError> {
+    ///     executor.spawn(6, |n: u32| n * 7).join()
+    /// }
+    /// assert_eq!(answer(&thread::Pool::new(1))?, 42);
+    /// assert_eq!(answer(&Kind::Process)?, 42);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// None here; how the task ended is told by [`Task::join`].
+    /// None here; [`Task::join`] reports how the task has ended.
     #[track_caller]
     fn spawn<A, R, F>(&self, arg: A, f: F) -> Task<R>
     where
@@ -49,27 +71,53 @@ pub trait Executor {
         self.spawn_at(Location::caller(), arg, f)
     }
 
-    /// As [`spawn`](Executor::spawn), with the place that the task is to name as its origin: what
-    /// an executor has to provide.
+    /// Runs `f(arg)` as a task that names `location` as its origin. Implementors provide this for
+    /// [`spawn`](Executor::spawn).
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use trine::{Executor, Kind};
+    ///
+    /// let here = Location::caller();
+    /// let task = Kind::Thread.spawn_at(here, 6, |n: u32| n * 7);
+    /// assert_eq!(task.info().location, here);
+    /// # task.join()?;
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     fn spawn_at<A, R, F>(&self, location: &'static Location<'static>, arg: A, f: F) -> Task<R>
     where
         A: Serialize + DeserializeOwned + Send + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
         F: Fn(A) -> R + Copy + Send + 'static;
 
-    /// How many tasks [`map`](Executor::map) keeps under way at once.
+    /// Returns the number of tasks that [`map`](Executor::map) keeps under way at once.
+    ///
+    /// ```
+    /// use trine::{Executor, thread};
+    ///
+    /// assert_eq!(thread::Pool::new(4).width(), 8); // two for each thread
+    /// ```
     fn width(&self) -> usize;
 
-    /// The pool of processes that stands behind it, if there is one: a map gives that several arguments at once.
+    /// Returns the pool of processes behind the executor, if it has one: a map gives that pool
+    /// several arguments at once.
     #[doc(hidden)]
     fn processes(&self) -> Option<&process::Pool> {
         None
     }
 
-    /// Runs `f` over all of `args`: an iterator over the results, in the order of the arguments.
+    /// Runs `f` over all of `args` and returns an iterator over the results, in the order of the
+    /// arguments.
     ///
-    /// Lazy and bounded: it takes an argument only when there is room for another task, so an
+    /// It is lazy and bounded: it takes an argument only when there is room for another task, so an
     /// endless iterator is fine. See [`Map`] for the order and the bound.
+    ///
+    /// ```
+    /// use trine::{Executor, Kind};
+    ///
+    /// let squares: Vec<u64> = Kind::Process.map(1.., |n: u64| n * n).take(4).flatten().collect();
+    /// assert_eq!(squares, [1, 4, 9, 16]);
+    /// ```
     #[track_caller]
     fn map<I, A, R, F>(&self, args: I, f: F) -> Map<'_, Self, I::IntoIter, F, R>
     where
@@ -84,10 +132,11 @@ pub trait Executor {
     }
 }
 
-/// Tasks that a map keeps under way for each worker: one that runs, one that is ready to follow.
+/// The number of tasks that a map keeps under way for each worker: one that runs, and the next.
 const PER_WORKER: usize = 2;
 
-/// Coroutines that a map keeps under way: they are for waiting, so many more than there are cores.
+/// The number of coroutines that a map keeps under way: they wait, so it is far above the number of
+/// cores.
 const COROUTINES: usize = 256;
 
 impl Executor for Kind {

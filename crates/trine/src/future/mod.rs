@@ -1,22 +1,23 @@
-//! Futures: tasks without a stack, plain code that waits for a future, and tasks that are one.
+//! Futures: tasks without a stack, plain code that waits for a future, and tasks as futures.
 //!
 //! [`spawn`] runs a future as a task of its own, the second form of a coroutine: on the same
 //! carriers, with the same handle, in a few hundred bytes. [`block_on`] lets plain code wait for
-//! any future: it parks the coroutine it is called in, or the thread where there is none, so that async
-//! libraries can be called from plain code. And a [`Task`] of any kind is a future of its outcome,
-//! for any executor.
+//! any future, so plain code can call async libraries; it parks the calling coroutine, or the
+//! thread outside any coroutine. And a [`Task`] of any kind is a future of its outcome, for any
+//! executor.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
 //! | `mod.rs` | [`spawn`], [`Builder`], [`block_on`] |
 //! | `time.rs` | [`sleep`], [`sleep_until`], [`timeout`] |
 //!
 //! # What a future must not do
 //!
-//! Block its carrier, which has no stack to put aside for it. That includes the calls of trine which
-//! park: `Task::join`, `time::sleep`, `block_on` work in a future, but wait as a thread, and hold up
-//! every task of the carrier; and if what they wait for is one of these, for good. Await instead: a
-//! [`Task`] is a future, [`sleep`] another; or do it in a [coroutine].
+//! A future must not block its carrier, because it has no stack that could be set aside. That
+//! includes the calls of trine that park: in a future, `Task::join`, `time::sleep` and `block_on`
+//! wait as a thread and hold up every task of the carrier. If they wait for one of these tasks,
+//! they wait forever. Await instead: a [`Task`] is a future, [`sleep`] another; or run the code in
+//! a [coroutine].
 
 use std::panic::Location;
 use std::pin::pin;
@@ -32,12 +33,12 @@ pub use time::{Sleep, sleep, sleep_until, timeout};
 
 /// Runs `future` as a task: a coroutine without a stack.
 ///
-/// It is polled on a carrier, always the same one, and listed as a
-/// [coroutine](crate::Kind::Coroutine). Its handle is that of every task: to be joined or awaited, and
-/// dropping it detaches the task. A detached task that nobody can wake any more, all its wakers being
-/// gone, is dropped by its carrier. A panic ends the task, and nothing else.
+/// The task is polled on one carrier and listed as a [coroutine](crate::Kind::Coroutine). Its
+/// handle can be joined or awaited; dropping it detaches the task. A carrier drops a detached task
+/// whose wakers are all dropped, because it cannot be woken any more. A panic ends the task, and
+/// nothing else.
 ///
-/// Crates that need no particular runtime work in it, those that need tokio's do not:
+/// Crates that need no particular runtime work in it; crates that need tokio's do not.
 /// `examples/async_crates.rs` shows some.
 ///
 /// ```
@@ -63,6 +64,12 @@ where
 }
 
 /// Settings of one future task.
+///
+/// ```
+/// let task = trine::future::Builder::new().name("answer").spawn(async { 42 });
+/// assert_eq!(task.join()?, 42);
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 #[derive(Debug, Default, Clone)]
 #[must_use = "a builder does nothing until spawn"]
 pub struct Builder {
@@ -70,7 +77,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The settings of [`spawn`].
+    /// Makes the settings of [`spawn`].
     pub fn new() -> Builder {
         Builder::default()
     }
@@ -91,7 +98,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// None here: if there is no thread to carry it, the task ends with
+    /// None here. If there is no thread to carry it, the task ends with
     /// [`Cause::NotSpawned`](crate::Cause::NotSpawned), which names the limit, at `join`.
     #[track_caller]
     pub fn spawn<F>(self, future: F) -> Task<F::Output>
@@ -102,7 +109,7 @@ impl Builder {
     }
 }
 
-/// Drives `future` to its end, here, and returns its output.
+/// Drives `future` to its end in the caller, and returns its output.
 ///
 /// ```
 /// use trine::{coroutine, future, process};
@@ -118,7 +125,7 @@ impl Builder {
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 ///
-/// Futures that need a certain runtime (tokio's sockets and timers) need it here too.
+/// Futures that need a particular runtime (tokio's sockets and timers) need it here too.
 ///
 /// # Panics
 ///

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use crate::coroutine::future::timer::Timer;
 use crate::task::{Interrupt, Interrupted};
 
-/// A future that is ready after `duration`, counted from this call.
+/// Returns a future that is ready after `duration`, counted from this call.
 ///
-/// For async code: plain code calls [`time::sleep`](crate::time::sleep). It works in any executor and
-/// on any thread: a carrier keeps the time, and wakes. A duration beyond what the clock can count
-/// is never over. Dropped, it is cancelled.
+/// It is for async code; plain code calls [`time::sleep`](crate::time::sleep). It works in any
+/// executor and on any thread: a carrier keeps the time and wakes the task. A duration beyond the
+/// clock's range never ends. Dropping the future cancels it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,7 +34,7 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep { timer: Timer::new(Instant::now().checked_add(duration)) }
 }
 
-/// A future that is ready at `deadline`, or at once if that has passed. As [`sleep`].
+/// Returns a future that is ready at `deadline`, or at once if that has passed; see [`sleep`].
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -48,11 +48,19 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep { timer: Timer::new(Some(deadline)) }
 }
 
-/// What [`sleep`] and [`sleep_until`] give.
+/// The future of [`sleep`] and [`sleep_until`].
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::future::{self, Sleep};
+///
+/// let pause: Sleep = future::sleep(Duration::from_millis(1));
+/// future::block_on(pause);
+/// ```
 ///
 /// # Panics
 ///
-/// `poll` does, if the process has no carrier yet and no thread can be started to be one.
+/// `poll` does, if the process has no carrier yet and no thread can be started as one.
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Sleep {
     timer: Timer,
@@ -72,7 +80,7 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// Awaits `future` for at most `duration`, counted from this call; then it is dropped.
+/// Awaits `future` for at most `duration`, counted from this call; after that, drops it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -86,8 +94,8 @@ impl fmt::Debug for Sleep {
 ///
 /// # Errors
 ///
-/// [`Interrupted`] when the time is up and the future, polled before the clock is looked at, is not
-/// ready.
+/// [`Interrupted`] if the time is up and the future is not ready. The future is polled before the
+/// clock is read.
 pub fn timeout<F: IntoFuture>(
     duration: Duration,
     future: F,

@@ -17,8 +17,8 @@
 //! signal that arrives there is missed or ends the process.
 //!
 //! - A listener receives the signals that arrive after it was made, also between two of its waits.
-//! - A signal that arrives again before it was received is received once, as the kernel does it too.
-//!   This holds also for numbers from 34 on, which the kernel queues. So a signal reports *that*
+//! - A signal that arrives again before it was received is received once, as in the kernel. This
+//!   holds also for numbers from 34 on, which the kernel queues. So a signal reports *that*
 //!   something happened, not how often.
 //! - A handler that the program had for the signal is called too. A handler that a library installs
 //!   later stays, and has to call ours, as `signal-hook` and tokio do.

@@ -1,0 +1,113 @@
+//! The source of a map's tasks: it takes arguments and starts tasks or chunks.
+
+use std::iter::Fuse;
+use std::panic::Location;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Executor;
+use super::batch::{Batch, Work};
+use crate::task::{Interrupted, TaskError};
+
+/// The most arguments that cross at once by themselves.
+const MOST: usize = 512;
+/// The time that a chunk should take. It is so long that sending the chunk costs nothing in
+/// comparison, and so short that the workers end at about the same time.
+const ENOUGH: Duration = Duration::from_micros(200);
+
+/// The source of a map's tasks.
+pub(super) struct Feed<'e, E, I, F> {
+    executor: &'e E,
+    args: Fuse<I>,
+    function: F,
+    location: &'static Location<'static>,
+    /// True once the caller was interrupted: no more tasks are started.
+    ended: bool,
+    /// The number of arguments taken so far.
+    taken: usize,
+    /// The number of arguments that cross at once.
+    chunk: usize,
+    /// True if `chunk` follows from the time that the tasks take.
+    adapts: bool,
+}
+
+impl<'e, E, I, F> Feed<'e, E, I, F>
+where
+    E: Executor,
+    I: Iterator,
+{
+    pub(super) fn new(
+        executor: &'e E,
+        args: I,
+        function: F,
+        location: &'static Location<'static>,
+    ) -> Self {
+        let (chunk, adapts) = (1, executor.processes().is_some());
+        let args = args.fuse();
+        Feed { executor, args, function, location, ended: false, taken: 0, chunk, adapts }
+    }
+
+    /// Starts the next batch, if there are more arguments.
+    pub(super) fn spawn_next<R>(&mut self) -> Option<Batch<R>>
+    where
+        I::Item: Serialize + DeserializeOwned + Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(I::Item) -> R + Copy + Send + 'static,
+    {
+        if self.ended {
+            return None;
+        }
+        let arg = self.args.next()?;
+        let first = self.taken;
+        self.taken += 1;
+        let Some(pool) = self.executor.processes().filter(|_| self.adapts || self.chunk > 1) else {
+            let task = self.executor.spawn_at(self.location, arg, self.function);
+            return Some(Batch { first, work: Work::One(task) });
+        };
+        // The program may have set the chunk to `usize::MAX`, for all arguments.
+        let mut args = Vec::with_capacity(self.chunk.min(MOST));
+        args.push(arg);
+        args.extend(self.args.by_ref().take(self.chunk - 1));
+        self.taken = first + args.len();
+        let task = pool.spawn_chunk_at(self.location, args, self.function);
+        Some(Batch { first, work: Work::Chunk(task) })
+    }
+}
+
+impl<E, I, F> Feed<'_, E, I, F> {
+    /// Sets the number of arguments that cross at once.
+    pub(super) fn set_chunk(&mut self, arguments: usize) {
+        self.chunk = arguments;
+        self.adapts = false;
+    }
+
+    /// Stops adapting the number of arguments that cross at once.
+    pub(super) fn keep_chunk(&mut self) {
+        self.adapts = false;
+    }
+
+    /// Adapts the chunk to the time that a chunk of this many arguments has taken.
+    pub(super) fn learn(&mut self, (count, took): (usize, Duration)) {
+        if !self.adapts || count < self.chunk {
+            return;
+        }
+        if took < ENOUGH / 2 {
+            self.chunk = (2 * self.chunk).min(MOST);
+        } else if took > 2 * ENOUGH {
+            self.chunk = (self.chunk / 2).max(1);
+        }
+    }
+
+    /// Takes no more arguments, cancels the batches under way, and returns the caller's error.
+    pub(super) fn end<R>(
+        &mut self,
+        why: Interrupted,
+        under_way: impl Iterator<Item = Batch<R>>,
+    ) -> TaskError {
+        self.ended = true;
+        under_way.for_each(|batch| batch.cancel_because(why.to_string()));
+        TaskError::from(why)
+    }
+}
