@@ -141,7 +141,7 @@ impl<'scope> Scope<'scope, '_> {
         self.adopt(process::spawn(arg, f))
     }
 
-    /// Runs `f(arg)` on an executor: a pool, or a [`Kind`] with its default pool.
+    /// Runs `f(arg)` on an executor: a pool, or a [`Kind`](crate::Kind) with its default pool.
     ///
     /// ```
     /// use trine::{Kind, thread};

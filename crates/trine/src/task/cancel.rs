@@ -1,6 +1,6 @@
 //! Cancellation, deadlines and shields of the caller.
 //!
-//! All are levels of the task, kept in its [`Slot`](super::slot::Slot); [`wait`] looks at them. A
+//! All are levels of the task, kept in its [`Slot`]; [`wait`] looks at them. A
 //! plain thread that runs no task has a slot of its own, for its deadlines.
 
 use std::panic::{self, AssertUnwindSafe};

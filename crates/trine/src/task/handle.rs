@@ -166,7 +166,7 @@ impl<T> Task<T> {
     ///
     /// A task that has not begun ends at once and never runs. A task that waits in a call of trine,
     /// or comes to one, is interrupted there. A call that returns a `Result` returns
-    /// [`Interrupted`](crate::Interrupted); any other call unwinds the task, running its
+    /// [`Interrupted`]; any other call unwinds the task, running its
     /// destructors. The request is a level, not an event: every later wait of the task ends in the
     /// same way. A task that computes goes on until it waits or calls
     /// [`cancelled`](crate::cancelled). A task that has ended stays as it is.
