@@ -114,7 +114,7 @@ pub use executor::{Executor, Map, Unordered};
 pub use reactor::{ReactorInUse, reactor};
 pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
 pub use task::cancel::{cancelled, checkpoint, shield};
-pub use task::progress::progress;
+pub use task::info::progress::progress;
 pub use task::{
     Backtrace, Canceller, Cause, CodecStage, Interrupted, Kind, Limit, SourceLocation, State, Task,
     TaskError, TaskId, TaskInfo, UnknownKind,

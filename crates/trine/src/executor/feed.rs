@@ -1,14 +1,10 @@
-//! The source of a map's tasks: it takes arguments and starts tasks or chunks.
+//! The source of a map's tasks: it takes arguments, one by one or in chunks.
 
 use std::iter::Fuse;
 use std::panic::Location;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::Executor;
-use super::batch::{Batch, Work};
+use super::batch::Batch;
 use crate::task::{Interrupted, TaskError};
 
 /// The most arguments that cross at once by themselves.
@@ -19,10 +15,10 @@ const ENOUGH: Duration = Duration::from_micros(200);
 
 /// The source of a map's tasks.
 pub(super) struct Feed<'e, E, I, F> {
-    executor: &'e E,
+    pub(super) executor: &'e E,
     args: Fuse<I>,
-    function: F,
-    location: &'static Location<'static>,
+    pub(super) function: F,
+    pub(super) location: &'static Location<'static>,
     /// True once the caller was interrupted: no more tasks are started.
     ended: bool,
     /// The number of arguments taken so far.
@@ -35,48 +31,48 @@ pub(super) struct Feed<'e, E, I, F> {
 
 impl<'e, E, I, F> Feed<'e, E, I, F>
 where
-    E: Executor,
     I: Iterator,
 {
+    /// Makes a feed of one argument a task. If `adapts`, the number of arguments that cross at once
+    /// follows from the time that the tasks take.
     pub(super) fn new(
         executor: &'e E,
         args: I,
         function: F,
         location: &'static Location<'static>,
+        adapts: bool,
     ) -> Self {
-        let (chunk, adapts) = (1, executor.processes().is_some());
         let args = args.fuse();
-        Feed { executor, args, function, location, ended: false, taken: 0, chunk, adapts }
+        Feed { executor, args, function, location, ended: false, taken: 0, chunk: 1, adapts }
     }
 
-    /// Starts the next batch, if there are more arguments.
-    pub(super) fn spawn_next<R>(&mut self) -> Option<Batch<R>>
-    where
-        I::Item: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(I::Item) -> R + Copy + Send + 'static,
-    {
+    /// Takes the next argument and its index, unless the feed has ended.
+    pub(super) fn next_arg(&mut self) -> Option<(usize, I::Item)> {
         if self.ended {
             return None;
         }
         let arg = self.args.next()?;
-        let first = self.taken;
         self.taken += 1;
-        let Some(pool) = self.executor.processes().filter(|_| self.adapts || self.chunk > 1) else {
-            let task = self.executor.spawn_at(self.location, arg, self.function);
-            return Some(Batch { first, work: Work::One(task) });
-        };
+        Some((self.taken - 1, arg))
+    }
+
+    /// Takes the arguments that cross together with `arg`.
+    pub(super) fn fill_chunk(&mut self, arg: I::Item) -> Vec<I::Item> {
         // The program may have set the chunk to `usize::MAX`, for all arguments.
         let mut args = Vec::with_capacity(self.chunk.min(MOST));
         args.push(arg);
         args.extend(self.args.by_ref().take(self.chunk - 1));
-        self.taken = first + args.len();
-        let task = pool.spawn_chunk_at(self.location, args, self.function);
-        Some(Batch { first, work: Work::Chunk(task) })
+        self.taken += args.len() - 1;
+        args
     }
 }
 
 impl<E, I, F> Feed<'_, E, I, F> {
+    /// Returns true if the arguments may cross many at once.
+    pub(super) fn makes_chunks(&self) -> bool {
+        self.adapts || self.chunk > 1
+    }
+
     /// Sets the number of arguments that cross at once.
     pub(super) fn set_chunk(&mut self, arguments: usize) {
         self.chunk = arguments;

@@ -10,18 +10,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::iter::FusedIterator;
-use std::panic::Location;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::Executor;
 use super::feed::Feed;
 use super::window::{AsFinished, InOrder, Window};
 use crate::task::TaskError;
 
-/// The results of [`Executor::map`], in the order of the arguments.
+/// The results of [`Executor::map`](crate::Executor::map), in the order of the arguments.
 ///
 /// Each step of the iterator first fills the window of tasks under way, then waits for the oldest.
 /// Tiny process tasks cross many at a time: see [`chunk`](Map::chunk).
@@ -41,7 +35,7 @@ use crate::task::TaskError;
 /// ```
 #[must_use = "a map runs nothing until it is iterated"]
 pub struct Map<'e, E, I, F, R> {
-    engine: Engine<'e, E, I, F, R, InOrder<R>>,
+    pub(super) engine: Engine<'e, E, I, F, R, InOrder<R>>,
 }
 
 /// The results of [`Map::unordered`], each as soon as its task has ended.
@@ -54,70 +48,27 @@ pub struct Map<'e, E, I, F, R> {
 /// ```
 #[must_use = "a map runs nothing until it is iterated"]
 pub struct Unordered<'e, E, I, F, R> {
-    engine: Engine<'e, E, I, F, R, AsFinished<R>>,
+    pub(super) engine: Engine<'e, E, I, F, R, AsFinished<R>>,
 }
 
 /// The part that [`Map`] and [`Unordered`] have in common.
-struct Engine<'e, E, I, F, R, W> {
-    feed: Feed<'e, E, I, F>,
+pub(super) struct Engine<'e, E, I, F, R, W> {
+    pub(super) feed: Feed<'e, E, I, F>,
     /// The most batches under way at once.
-    width: usize,
-    under_way: W,
+    pub(super) width: usize,
+    pub(super) under_way: W,
     /// Results of a chunk that are still to be yielded.
-    ready: VecDeque<Result<R, TaskError>>,
-}
-
-impl<E, I, F, R, W> Engine<'_, E, I, F, R, W>
-where
-    E: Executor,
-    I: Iterator,
-    I::Item: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(I::Item) -> R + Copy + Send + 'static,
-    W: Window<R>,
-{
-    /// Fills the window and waits for the next result.
-    fn next(&mut self) -> Option<Result<R, TaskError>> {
-        if let Some(ready) = self.ready.pop_front() {
-            return Some(ready);
-        }
-        while self.under_way.len() < self.width {
-            let Some(batch) = self.feed.spawn_next() else { break };
-            self.under_way.push(batch);
-        }
-        if self.under_way.len() == 0 {
-            return None;
-        }
-        let batch = match self.under_way.next() {
-            Ok(batch) => batch,
-            Err(why) => return Some(Err(self.feed.end(why, self.under_way.drain()))),
-        };
-        if let Some(took) = batch.join(&mut self.ready) {
-            self.feed.learn(took);
-        }
-        self.ready.pop_front()
-    }
+    pub(super) ready: VecDeque<Result<R, TaskError>>,
 }
 
 impl<'e, E, I, F, R> Map<'e, E, I, F, R>
 where
-    E: Executor,
     I: Iterator,
 {
-    pub(super) fn new(
-        executor: &'e E,
-        args: I,
-        function: F,
-        location: &'static Location<'static>,
-    ) -> Self {
-        Map {
-            engine: Engine {
-                feed: Feed::new(executor, args, function, location),
-                width: executor.width().max(1),
-                under_way: InOrder::new(),
-                ready: VecDeque::new(),
-            },
-        }
+    /// Makes a map that keeps `width` batches of `feed` under way.
+    pub(super) fn new(feed: Feed<'e, E, I, F>, width: usize) -> Self {
+        let (under_way, ready) = (InOrder::new(), VecDeque::new());
+        Map { engine: Engine { feed, width: width.max(1), under_way, ready } }
     }
 
     /// Sets the number of arguments that cross to a process at once; 1 lets each cross alone.
@@ -148,7 +99,7 @@ where
     }
 
     /// Keeps at most `tasks` under way at once, instead of the executor's
-    /// [`width`](Executor::width).
+    /// [`width`](crate::Executor::width).
     ///
     /// Arguments then cross one at a time, unless [`chunk`](Map::chunk) sets another number; a
     /// chunk counts as one task.
@@ -191,40 +142,6 @@ where
         Unordered { engine: Engine { feed, width, under_way: unordered, ready } }
     }
 }
-
-impl<E, I, A, F, R> Iterator for Map<'_, E, I, F, R>
-where
-    E: Executor,
-    I: Iterator<Item = A>,
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
-{
-    type Item = Result<R, TaskError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.engine.next()
-    }
-}
-
-impl<E, I, A, F, R> Iterator for Unordered<'_, E, I, F, R>
-where
-    E: Executor,
-    I: Iterator<Item = A>,
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
-{
-    type Item = Result<R, TaskError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.engine.next()
-    }
-}
-
-impl<E, I, F, R> FusedIterator for Map<'_, E, I, F, R> where Self: Iterator {}
-
-impl<E, I, F, R> FusedIterator for Unordered<'_, E, I, F, R> where Self: Iterator {}
 
 impl<E, I, F, R> fmt::Debug for Map<'_, E, I, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,9 +3,10 @@
 //! | file | content |
 //! |---|---|
 //! | `mod.rs` | [`Executor`], for [`Kind`] and the pools |
+//! | `drive.rs` | starts the tasks of a map on its executor, and waits for them |
 //! | `map.rs` | [`Map`], [`Unordered`] |
 //! | `window.rs` | the batches under way, in the order of the arguments or of their ends |
-//! | `feed.rs` | takes arguments and starts batches |
+//! | `feed.rs` | takes arguments, one by one or in chunks |
 //! | `batch.rs` | one task, or many arguments that cross together |
 
 use std::panic::Location;
@@ -18,11 +19,14 @@ use crate::task::{Kind, Task};
 use crate::{coroutine, process, thread};
 
 mod batch;
+mod drive;
 mod feed;
 mod map;
 mod window;
 
 pub use map::{Map, Unordered};
+
+use feed::Feed;
 
 /// A runner of functions: a [`Kind`] with its default pool, or a pool of the program's own.
 ///
@@ -128,7 +132,9 @@ pub trait Executor {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let _ = const { CapturesNothing::<F>::check() };
-        Map::new(self, args.into_iter(), f, Location::caller())
+        let adapts = self.processes().is_some();
+        let feed = Feed::new(self, args.into_iter(), f, Location::caller(), adapts);
+        Map::new(feed, self.width())
     }
 }
 

@@ -4,8 +4,8 @@ use std::cell::{RefCell, UnsafeCell};
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::backend::{Backend, Core};
 use super::error::{Cause, TaskError};
+use super::handle::{Backend, Core};
 use super::info::Kind;
 use super::slot::{Request, Slot};
 use super::{failure, park, registry, unwind};

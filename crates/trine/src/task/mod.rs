@@ -2,38 +2,34 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `handle.rs` | [`Task`], [`Canceller`] |
+//! | `handle/` | [`Task`], [`Canceller`], and their contract with the kind that runs the task |
 //! | `job.rs` | a function that waits to be run, and its task |
-//! | `backend.rs` | the contract between a handle and the kind that runs the task |
 //! | `outcome.rs` | the cell in which a result waits for its joiner |
 //! | `cancel.rs` | [`cancelled`](cancel::cancelled), [`shield`](cancel::shield), deadlines, scopes |
 //! | `wait.rs` | waits that cancellation and deadlines end |
 //! | `spin.rs` | spinning for a moment before a sleep |
 //! | `park.rs`, `thread_parker.rs` | waiting, for coroutines and threads alike |
 //! | `failure.rs`, `unwind.rs` | panics and interruptions: the way up the stack, and the error |
-//! | `live.rs`, `progress.rs` | [`list`], [`current`], [`progress`](progress::progress) |
 //! | `interrupt.rs` | [`Interrupted`] |
 //! | `registry.rs`, `slot.rs` | the live tasks of this process, and the record of each |
 //! | `cancel_scope.rs` | a part of a task whose waits other tasks can end |
 //! | `error/` | [`TaskError`] and its parts |
-//! | `info.rs` | [`TaskId`], [`Kind`], [`State`], [`TaskInfo`] |
+//! | `info/` | [`TaskInfo`] and its parts; [`list`], [`current`], the progress of tasks |
 //!
-//! A file uses only files below it in this table. `park` knows nothing of cancellation:
-//! `slot` < `registry` < `unwind` < `park` < `wait` < `cancel`.
+//! `park` knows nothing of cancellation: `slot` < `registry` < `unwind` < `park` < `wait` <
+//! `cancel`. A file uses only files below it in this table, but for the two of `info/` that look into
+//! the registry.
 
-mod backend;
 pub(crate) mod cancel;
 pub(crate) mod cancel_scope;
 mod error;
 pub(crate) mod failure;
 mod handle;
-mod info;
+pub(crate) mod info;
 mod interrupt;
 pub(crate) mod job;
-mod live;
 pub(crate) mod outcome;
 pub(crate) mod park;
-pub(crate) mod progress;
 pub(crate) mod registry;
 pub(crate) mod slot;
 pub(crate) mod spin;
@@ -41,11 +37,11 @@ mod thread_parker;
 pub(crate) mod unwind;
 pub(crate) mod wait;
 
-pub(crate) use backend::{Backend, Core};
 pub use error::{Backtrace, Cause, CodecStage, Limit, SourceLocation, TaskError};
 pub(crate) use error::{Printed, bytes};
+pub(crate) use handle::{Backend, Core};
 pub use handle::{Canceller, Task};
+pub use info::live::{current, enter_and_leave_registry, list};
 pub use info::{Kind, State, TaskId, TaskInfo, UnknownKind};
 pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
-pub use live::{current, enter_and_leave_registry, list};

@@ -3,7 +3,7 @@
 use std::iter::FusedIterator;
 use std::time::{Duration, Instant};
 
-use super::wait_until;
+use super::sleep::wait_until;
 
 /// Makes an interval that ticks at once, then every `period`.
 ///

@@ -1,4 +1,4 @@
-//! Stands in for what the library's files use of `crate::task`.
+//! Stand-ins for the parts of `crate::task` that the library's files use.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// A wait was ended from outside.
+/// The error of a wait that was ended from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interrupted;
 
@@ -18,7 +18,7 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// No model joins a task: there is none.
+/// A task, of which no model has one.
 pub struct Task<T>(Infallible, PhantomData<fn() -> T>);
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl<T> Future for Task<T> {
     }
 }
 
-/// Why a task has failed, as far as it crosses between processes.
+/// The causes of a failure that cross between processes.
 #[allow(dead_code, reason = "no task of a model fails")]
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
@@ -90,8 +90,8 @@ pub(crate) mod park {
         TOKEN.with(|token| Waker::from(Arc::clone(token)))
     }
 
-    /// Runs `f`, whose waits are interrupted at whatever moment the others have come to; `None` if one that
-    /// cannot fail has unwound it.
+    /// Runs `f`, whose waits are interrupted at any point that the other threads have reached.
+    /// Returns `None` if a wait that cannot fail has unwound `f`.
     pub(crate) fn interrupted<T>(f: impl FnOnce() -> T) -> Option<T> {
         INTERRUPTED.with(|interrupted| interrupted.set(true));
         let result = catch_unwind(AssertUnwindSafe(f));
@@ -109,7 +109,7 @@ pub(crate) mod park {
         TOKEN.with(|token| token.0.wait());
     }
 
-    /// The caller waits as a coroutine from here on.
+    /// Makes the caller wait as a coroutine from here on.
     pub(crate) fn be_carried() {
         CARRIED.with(|carried| carried.set(true));
     }
@@ -118,7 +118,7 @@ pub(crate) mod park {
         !CARRIED.with(Cell::get)
     }
 
-    /// A thread lets nobody pass.
+    /// Returns false: a thread has no coroutines to let pass.
     pub(crate) fn pass() -> bool {
         false
     }

@@ -21,8 +21,9 @@ use std::task::Waker;
 
 use crate::process::wire::board::OwnSlot;
 use crate::sys::signal::sigterm;
+use crate::task::info::progress;
+use crate::task::park;
 use crate::task::slot::{Request, Slot};
-use crate::task::{park, progress};
 
 /// The task on the first thread; null for none. Stored by that thread only.
 static TASK: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());

@@ -3,9 +3,9 @@
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::info::{Kind, TaskInfo};
-use super::registry;
-use super::slot::Slot;
+use super::{Kind, TaskInfo};
+use crate::task::registry;
+use crate::task::slot::Slot;
 
 /// Returns all live tasks of this process, spawned and not yet terminated, in no particular order.
 ///

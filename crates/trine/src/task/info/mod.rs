@@ -1,4 +1,10 @@
 //! The description of a task: its number, name, kind and state.
+//!
+//! | file | content |
+//! |---|---|
+//! | `mod.rs` | [`TaskId`], [`Kind`], [`State`], [`TaskInfo`] |
+//! | `live.rs` | the live tasks; above the registry, which uses `mod.rs` |
+//! | `progress.rs` | the progress that tasks report; above the registry too |
 
 use std::error::Error;
 use std::fmt;
@@ -6,6 +12,9 @@ use std::num::NonZeroU64;
 use std::panic::Location;
 use std::str::FromStr;
 use std::sync::Arc;
+
+pub(super) mod live;
+pub(crate) mod progress;
 
 /// The three ways to run a task.
 ///

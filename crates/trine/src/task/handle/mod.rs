@@ -8,11 +8,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, Cancel, Joinable};
 use super::error::TaskError;
 use super::info::{Kind, State, TaskId, TaskInfo};
 use super::interrupt::Interrupted;
 use super::registry;
+
+mod backend;
+
+pub(crate) use backend::{Backend, Core};
+use backend::{Cancel, Joinable};
 
 /// The handle of one running function: a coroutine, a thread or a process.
 ///

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::error::TaskError;
-use super::info::Kind;
-use super::interrupt::Interrupted;
-use super::outcome::Outcome;
-use super::registry::Entry;
-use super::slot::TERMINATED;
-use super::{park, wait};
+use crate::task::error::TaskError;
+use crate::task::info::Kind;
+use crate::task::interrupt::Interrupted;
+use crate::task::outcome::Outcome;
+use crate::task::registry::Entry;
+use crate::task::slot::TERMINATED;
+use crate::task::{park, wait};
 
 /// The part that tasks of every kind have: the place in the registry and the outcome.
 #[derive(Debug)]

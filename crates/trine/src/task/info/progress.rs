@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use super::info::Kind;
-use super::registry;
+use super::Kind;
+use crate::task::registry;
 
 /// Publishes the progress of a task to the process that spawned it: the task's number there, and
 /// the progress.

@@ -1,0 +1,98 @@
+//! Driving a map: starting its tasks on the executor, and waiting for them.
+
+use std::iter::FusedIterator;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Executor;
+use super::batch::{Batch, Work};
+use super::feed::Feed;
+use super::map::{Engine, Map, Unordered};
+use super::window::Window;
+use crate::task::TaskError;
+
+/// Starts the next batch, if there are more arguments.
+fn spawn_next<E, I, F, R>(feed: &mut Feed<'_, E, I, F>) -> Option<Batch<R>>
+where
+    E: Executor,
+    I: Iterator,
+    I::Item: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(I::Item) -> R + Copy + Send + 'static,
+{
+    let (first, arg) = feed.next_arg()?;
+    let Some(pool) = feed.executor.processes().filter(|_| feed.makes_chunks()) else {
+        let task = feed.executor.spawn_at(feed.location, arg, feed.function);
+        return Some(Batch { first, work: Work::One(task) });
+    };
+    let args = feed.fill_chunk(arg);
+    let task = pool.spawn_chunk_at(feed.location, args, feed.function);
+    Some(Batch { first, work: Work::Chunk(task) })
+}
+
+impl<E, I, F, R, W> Engine<'_, E, I, F, R, W>
+where
+    E: Executor,
+    I: Iterator,
+    I::Item: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(I::Item) -> R + Copy + Send + 'static,
+    W: Window<R>,
+{
+    /// Fills the window and waits for the next result.
+    fn next(&mut self) -> Option<Result<R, TaskError>> {
+        if let Some(ready) = self.ready.pop_front() {
+            return Some(ready);
+        }
+        while self.under_way.len() < self.width {
+            let Some(batch) = spawn_next(&mut self.feed) else { break };
+            self.under_way.push(batch);
+        }
+        if self.under_way.len() == 0 {
+            return None;
+        }
+        let batch = match self.under_way.next() {
+            Ok(batch) => batch,
+            Err(why) => return Some(Err(self.feed.end(why, self.under_way.drain()))),
+        };
+        if let Some(took) = batch.join(&mut self.ready) {
+            self.feed.learn(took);
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl<E, I, A, F, R> Iterator for Map<'_, E, I, F, R>
+where
+    E: Executor,
+    I: Iterator<Item = A>,
+    A: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(A) -> R + Copy + Send + 'static,
+{
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.engine.next()
+    }
+}
+
+impl<E, I, A, F, R> Iterator for Unordered<'_, E, I, F, R>
+where
+    E: Executor,
+    I: Iterator<Item = A>,
+    A: Serialize + DeserializeOwned + Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(A) -> R + Copy + Send + 'static,
+{
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.engine.next()
+    }
+}
+
+impl<E, I, F, R> FusedIterator for Map<'_, E, I, F, R> where Self: Iterator {}
+
+impl<E, I, F, R> FusedIterator for Unordered<'_, E, I, F, R> where Self: Iterator {}
