@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use trine::{TaskError, time};
 
+use crate::common::temporary::TempPath;
+use crate::common::waiting::until_or;
 use crate::common::{again, not_spawned, role, run};
-use crate::failure::{Failure::*, Fault, Folder, Limits, in_every_way, limit, pid_in};
-use crate::pools::{WORKERS, are_unharmed, builder, is_at_full_strength_after, others, until};
+use crate::failure::{Failure::*, Fault, Limits, in_every_way, limit, pid_in};
+use crate::pools::{WORKERS, are_unharmed, builder, is_at_full_strength_after, others};
 use crate::starts::{initializer, pool_for, preload};
 
 /// Takes all free descriptors.
@@ -32,7 +34,7 @@ fn while_the_master_has_no_descriptors() {
     let every_way = || {
         in_every_way(|fault, _| {
             let pool = builder(fault.failure).build();
-            until("the workers", || pool.worker_pids().len() == WORKERS);
+            until_or("the workers", || pool.worker_pids().len() == WORKERS);
             are_unharmed(others(&pool), "before");
             let before = others(&pool);
             let most = if fault.failure.takes_time() { 700 } else { 3_600_000 };
@@ -63,14 +65,16 @@ fn while_the_master_has_no_descriptors() {
 #[test]
 fn while_a_worker_starts_and_the_master_has_no_descriptors() {
     with_few_descriptors(|| {
-        let folder = Folder::new();
+        let folder = TempPath::folder("matrix");
         let fault = Fault::new(TimeIsUp, &folder);
         let pool = pool_for(&fault).initializer(initializer).build();
         let tasks = others(&pool);
         let pid = pid_in(&folder.0);
-        until("the workers", || pool.worker_pids().len() == WORKERS);
+        until_or("the workers", || pool.worker_pids().len() == WORKERS);
         let hoard = hoard();
-        until("the end of the worker that takes too long", || !pool.worker_pids().contains(&pid));
+        until_or("the end of the worker that takes too long", || {
+            !pool.worker_pids().contains(&pid)
+        });
         are_unharmed(tasks, "without descriptors");
         are_unharmed(others(&pool), "without descriptors");
         drop(hoard);
@@ -83,7 +87,7 @@ fn while_a_worker_starts_and_the_master_has_no_descriptors() {
 #[test]
 fn while_a_template_starts_and_the_master_has_no_descriptors() {
     with_few_descriptors(|| {
-        let folder = Folder::new();
+        let folder = TempPath::folder("matrix");
         let fault = Fault::new(TimeIsUp, &folder);
         let pool = pool_for(&fault).preload(preload).build();
         let tasks = others(&pool);

@@ -11,8 +11,9 @@ use trine::{Cause, time};
 
 use crate::common::filters::filter;
 use crate::common::not_spawned;
-use crate::failure::Folder;
-use crate::pools::{WORKERS, are_unharmed, is_at_full_strength, others, until};
+use crate::common::temporary::TempPath;
+use crate::common::waiting::until_or;
+use crate::pools::{WORKERS, are_unharmed, is_at_full_strength, others};
 use crate::starts::BOUND;
 
 /// The variable that names the test's folder for a preload or an initializer.
@@ -50,7 +51,7 @@ fn end_with_reason(
     starts: impl Fn(usize) -> bool,
     parts: &[&str],
 ) {
-    let folder = Folder::new();
+    let folder = TempPath::folder("matrix");
     let pool = build(Pool::builder().workers(WORKERS).env(FOLDER, &folder.0));
     for task in others(&pool) {
         let error = task.join().unwrap_err();
@@ -62,7 +63,7 @@ fn end_with_reason(
     assert_eq!(pool.worker_pids(), []);
     fs::write(folder.0.join("mended"), "").unwrap();
     // On a machine so busy that this start takes too long as well, the next task tries again.
-    until("a worker", || pool.spawn(1, |n: u8| n).join().is_ok());
+    until_or("a worker", || pool.spawn(1, |n: u8| n).join().is_ok());
     is_at_full_strength(pool);
 }
 
@@ -110,7 +111,7 @@ fn deadlines_hold_while_a_worker_starts() {
     let hang_in_initializer = |pool: PoolBuilder| pool.initializer(hang).build();
     let hang_in_preload = |pool: PoolBuilder| pool.preload(hang).build();
     for build in [hang_in_initializer, hang_in_preload] as [fn(PoolBuilder) -> Pool; 2] {
-        let folder = Folder::new();
+        let folder = TempPath::folder("matrix");
         let pool = build(Pool::builder().workers(1).env(FOLDER, &folder.0).start_timeout(long));
         let spawn = || Ok::<_, trine::TaskError>(pool.spawn(1, |n: u8| n));
         let late = time::timeout(Duration::from_millis(20), spawn).unwrap().unwrap();
@@ -125,7 +126,7 @@ fn deadlines_hold_while_a_worker_starts() {
 /// One of two workers is well. It does all tasks, though the other never becomes ready.
 #[test]
 fn a_worker_that_is_well_does_the_tasks_of_one_that_never_comes() {
-    let folder = Folder::new();
+    let folder = TempPath::folder("matrix");
     let initializer = || {
         let mine = own_folder().join("mine");
         if File::options().write(true).create_new(true).open(mine).is_err() {

@@ -2,8 +2,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde::de::IntoDeserializer;
@@ -12,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use trine::{Cause, Limit, TaskError};
 
 use crate::common::processes::overflow_the_stack;
-use crate::pools::until;
+use crate::common::temporary::TempPath;
+use crate::common::waiting::until_or;
 
 /// A way to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +107,7 @@ fn overwrite_shared_memory() {
 }
 
 impl Fault {
-    pub fn new(failure: Failure, folder: &Folder) -> Fault {
+    pub fn new(failure: Failure, folder: &TempPath) -> Fault {
         Fault { failure, folder: folder.0.clone() }
     }
 
@@ -235,32 +234,13 @@ pub fn signal(pid: u32, signal: i32) {
 /// Waits for the number of the process that fails, which it notes in the folder.
 pub fn pid_in(folder: &Path) -> u32 {
     let pid = folder.join("pid");
-    until("the process that fails", || pid.exists());
+    until_or("the process that fails", || pid.exists());
     fs::read_to_string(pid).unwrap().parse().unwrap()
 }
 
-/// A folder of one cell; drop removes it.
-pub struct Folder(pub PathBuf);
-
-impl Folder {
-    pub fn new() -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (own, next) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let path = std::env::temp_dir().join(format!("trine-matrix-{own}-{next}"));
-        fs::create_dir(&path).unwrap();
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-pub fn in_every_way(cell: impl Fn(Fault, &Folder)) {
+pub fn in_every_way(cell: impl Fn(Fault, &TempPath)) {
     for failure in Failure::all() {
-        let folder = Folder::new();
+        let folder = TempPath::folder("matrix");
         cell(Fault::new(failure, &folder), &folder);
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use trine::{Cause, TaskError, time};
 
+use crate::common::waiting::until_or;
 use crate::failure::{Failure::*, Limits, in_every_way, pid_in, signal};
-use crate::pools::{
-    WORKERS, are_unharmed, builder, is_at_full_strength, one_may_fail, others, until,
-};
+use crate::pools::{WORKERS, are_unharmed, builder, is_at_full_strength, one_may_fail, others};
 
 /// The worker has sent its result; the thread that the task has left behind fails then.
 ///
@@ -58,13 +57,13 @@ fn while_it_is_idle() {
             // It lives on until it gets a request.
             ClosesItsDescriptors | OverwritesItsMemory => {
                 let done = folder.0.join("done");
-                until("the failure of the thread", || {
+                until_or("the failure of the thread", || {
                     done.exists() || fault.failure == ClosesItsDescriptors
                 });
                 one_may_fail(&fault, others(&pool), "idle");
             }
             _ => {
-                until("the end of the worker", || !pool.worker_pids().contains(&pid));
+                until_or("the end of the worker", || !pool.worker_pids().contains(&pid));
                 are_unharmed(others(&pool), "idle");
             }
         }

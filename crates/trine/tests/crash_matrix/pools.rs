@@ -1,11 +1,12 @@
 //! The pools in which a failure happens, the tasks beside the failing one, and the checks
 //! afterwards.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use trine::Task;
 use trine::process::{Pool, PoolBuilder};
 
+use crate::common::waiting::until_or;
 use crate::failure::{Failure, Fault, MEMORY, PROCESSOR_TIME};
 
 pub const WORKERS: usize = 2;
@@ -18,15 +19,6 @@ pub fn builder(failure: Failure) -> PoolBuilder {
         Failure::OutOfMemory => builder.memory_limit(MEMORY),
         Failure::OutOfProcessorTime => builder.cpu_limit(PROCESSOR_TIME),
         _ => builder,
-    }
-}
-
-/// Waits until `holds` returns true, however busy the machine is.
-pub fn until(what: &str, holds: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -51,7 +43,7 @@ pub fn one_may_fail(fault: &Fault, tasks: Vec<Task<u64>>, place: &str) {
 }
 
 pub fn is_at_full_strength(pool: Pool) {
-    until("as many workers as before", || pool.worker_pids().len() == WORKERS);
+    until_or("as many workers as before", || pool.worker_pids().len() == WORKERS);
     are_unharmed(others(&pool), "afterwards");
     pool.shutdown();
 }
@@ -59,7 +51,7 @@ pub fn is_at_full_strength(pool: Pool) {
 /// Checks a pool that was refused its workers. It asks for them with its next task, and the refusal
 /// may arrive after the first tasks.
 pub fn is_at_full_strength_after(pool: Pool) {
-    until("tasks that bring the workers back", || {
+    until_or("tasks that bring the workers back", || {
         are_unharmed(others(&pool), "afterwards");
         pool.worker_pids().len() == WORKERS
     });

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use trine::process::{Pool, PoolBuilder};
 
+use crate::common::temporary::TempPath;
+use crate::common::waiting::until_or;
 use crate::common::{again, children_of_all_threads, not_spawned, role, run};
-use crate::failure::{Failure, Failure::*, Fault, Folder, Limits, in_every_way, signal};
+use crate::failure::{Failure, Failure::*, Fault, Limits, in_every_way, signal};
 use crate::pools::{
     WORKERS, are_unharmed, builder, is_at_full_strength, is_at_full_strength_after, one_may_fail,
-    others, until,
+    others,
 };
 
 /// The variables that tell a preload or an initializer what to do.
@@ -98,7 +100,7 @@ fn while_a_template_is_prepared() {
 fn template_of(pool: impl Fn() -> Pool) -> (Pool, u32) {
     let pool = pool();
     are_unharmed(others(&pool), "before");
-    until("the workers", || pool.worker_pids().len() == WORKERS);
+    until_or("the workers", || pool.worker_pids().len() == WORKERS);
     let workers = pool.worker_pids();
     let mut children = children_of_all_threads(std::process::id());
     children.retain(|pid| !workers.contains(pid));
@@ -116,7 +118,7 @@ fn while_a_template_rests() {
         return;
     }
     for failure in [KilledFromOutside, StoppedFromOutside] {
-        let folder = Folder::new();
+        let folder = TempPath::folder("matrix");
         let fault = Fault::new(failure, &folder);
         for preloads in [false, true] {
             let (pool, template) = template_of(|| {
@@ -127,11 +129,11 @@ fn while_a_template_rests() {
             signal(template, if stop { libc::SIGSTOP } else { libc::SIGKILL });
             for worker in pool.worker_pids() {
                 signal(worker, libc::SIGKILL);
-                until("the end of the worker", || !pool.worker_pids().contains(&worker));
+                until_or("the end of the worker", || !pool.worker_pids().contains(&worker));
             }
             are_unharmed(others(&pool), &format!("{failure:?}, resting template"));
             is_at_full_strength(pool);
-            until("the end of the templates", || {
+            until_or("the end of the templates", || {
                 children_of_all_threads(std::process::id()).is_empty()
             });
         }

@@ -54,7 +54,7 @@ fn limits_that_leave_nothing_are_refused() {
 }
 
 /// Waits until the pipe has no writer.
-fn until_nobody_writes(mut reader: io::PipeReader) {
+fn until_no_writer(mut reader: io::PipeReader) {
     reader.read_to_end(&mut Vec::new()).unwrap();
 }
 
@@ -76,7 +76,7 @@ fn a_whole_group_is_killed_with_its_first() {
             }
             task.cancel();
             assert!(!matches!(task.join(), Ok(Ok(()))));
-            until_nobody_writes(reader);
+            until_no_writer(reader);
         }
     }
 }
@@ -91,7 +91,7 @@ fn a_group_is_killed_by_kill_and_by_a_drop_also_when_its_first_has_ended() {
         reader.read_exact(&mut [0]).unwrap();
         if kills {
             child.kill().unwrap();
-            until_nobody_writes(reader);
+            until_no_writer(reader);
             let mut child = child;
             let status = child.wait().unwrap();
             assert!(status.code() == Some(3) || status.signal() == Some(libc::SIGKILL));
@@ -99,7 +99,7 @@ fn a_group_is_killed_by_kill_and_by_a_drop_also_when_its_first_has_ended() {
             child.kill().unwrap();
         } else {
             drop(child);
-            until_nobody_writes(reader);
+            until_no_writer(reader);
         }
     }
 }
@@ -121,7 +121,7 @@ fn without_the_option_only_the_child_is_killed() {
     let pid: u32 = pid.trim().parse().unwrap();
     assert!(fs::exists(format!("/proc/{pid}")).unwrap());
     trine::signal::send(pid, Signal::KILL).unwrap();
-    until_nobody_writes(reader);
+    until_no_writer(reader);
 }
 
 #[test]

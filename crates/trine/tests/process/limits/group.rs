@@ -5,12 +5,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fs, ptr};
 
 use trine::process::{self, Builder};
 use trine::{Cause, Limit, TaskError, time};
 
+use crate::common::waiting::until_or;
 use crate::common::{again, own_group, role, worker_group};
 
 const LIMIT: u64 = 64 << 20;
@@ -31,14 +32,6 @@ fn assert_killed_at_the_limit(error: &TaskError) {
     assert_eq!(*limit, Some(Limit::Memory(LIMIT)));
     let text = error.to_string();
     assert!(text.ends_with("it needed more than its memory limit of 64 MiB"), "{text}");
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < patience, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Lists the control groups of the workers of `master`.
@@ -152,7 +145,7 @@ fn no_group_is_left_of_workers_that_have_ended() {
             _ => pool.stop(Duration::ZERO),
         }
     }
-    wait_until("groups are left", none_left);
+    until_or("the removal of all groups", none_left);
     // A program that lives on in the group keeps it, until a later chance to remove it.
     let (group, pid) = limited()
         .spawn((), |()| {
@@ -164,11 +157,11 @@ fn no_group_is_left_of_workers_that_have_ended() {
         let members = fs::read_to_string(group.join("cgroup.procs")).unwrap();
         members.trim() == pid.to_string()
     };
-    wait_until("the worker stays", is_alone);
+    until_or("the end of the worker", is_alone);
     // SAFETY: a process of this test, which is reaped after its end only.
     unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
-    wait_until("the program stays", || is_empty(&group));
-    wait_until("groups are left of a program that lived on", || {
+    until_or("the end of the program", || is_empty(&group));
+    until_or("the removal of the group of a program that lived on", || {
         limited().spawn((), |()| ()).join().unwrap();
         none_left()
     });
@@ -200,7 +193,7 @@ fn what_a_killed_program_has_left_is_removed_by_the_next() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     // Its worker has ended with it, or will.
-    wait_until("the worker stays", || is_empty(&left));
+    until_or("the end of the worker", || is_empty(&left));
     let (mut next, group, rest) = start();
     assert!(group.is_dir() && !left.exists());
     drop(next.stdin.take());
