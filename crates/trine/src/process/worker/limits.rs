@@ -1,11 +1,13 @@
-//! The limits of a worker, set before its first task, and the evidence by which the master sees
-//! that a task has met a limit.
+//! The limits of a worker, set before its first task, and its notes on the board about them.
+//!
+//! After a worker's end the master looks for evidence that a task has met a limit
+//! (`service/evidence.rs`):
 //!
 //! | limit | set by | task ends by | evidence |
 //! |---|---|---|---|
 //! | memory | a control group, if allowed | SIGKILL | `oom_kill` in the group's `memory.events` |
 //! | memory | else `RLIMIT_DATA` | SIGABRT | a note on the board by its handler ([`abort`]) |
-//! | processor time | two timers | SIGXCPU, SIGKILL | a note on the board, and the dead worker's clock |
+//! | processor time | two timers | SIGXCPU, SIGKILL | a note on the board, and the worker's clock |
 //!
 //! The timers are armed for each task. The other limits (descriptors, file size, core files,
 //! niceness, processors) do not end a task by themselves.
@@ -189,7 +191,7 @@ static CPU: OnceLock<(Timers, Duration)> = OnceLock::new();
 /// This worker's slot on the board, and its process id; not set in the template.
 static WORKER: OnceLock<(&'static OwnSlot, u32)> = OnceLock::new();
 
-/// On the board in place of a limit: memory ran out though trine had set no limit.
+/// Note on the board in place of a limit: memory ran out though trine had set no limit.
 pub(in crate::process) const NO_LIMIT: u64 = u64::MAX;
 
 /// Installs the handler of SIGABRT, for the calling process and all that are forked from it.

@@ -9,8 +9,9 @@
 //! | `setup.rs` | settings of one worker, applied before its first task |
 //! | `inbox.rs` | receives orders and sends answers |
 //! | `run.rs` | runs one task |
-//! | `limits.rs` | limits of a worker, and evidence for its master |
+//! | `limits.rs` | limits of a worker, and its notes for the master |
 //! | `cancel.rs` | the signal that ends a task |
+//! | `capture.rs` | standard output and error into the master's pipes |
 //! | `overflow.rs` | the report of a stack overflow |
 
 pub(super) mod cancel;

@@ -32,8 +32,11 @@ pub(in crate::process) struct Setup {
     pub(in crate::process) captures: bool,
 }
 
-/// Behind the handshake, in the same packet, if there is one: what the template runs before it is ready.
-/// The handshake itself stays as it is, so that a template of another build knows it for one.
+/// The function that a template runs before it is ready. It follows the handshake in the same
+/// packet.
+///
+/// It is no field of the handshake, whose encoding never changes: a template of another build can
+/// still recognise a handshake.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::process) struct Preload {
     pub(in crate::process) function: Hook,
