@@ -8,7 +8,7 @@ use super::policy::{Plan, Policy};
 use crate::process::worker::setup::Setup;
 use crate::sys::limits;
 
-/// The pool that stands behind [`Kind::Process`](crate::Kind::Process): one worker for each core,
+/// Returns the pool behind [`Kind::Process`](crate::Kind::Process): one worker for each core,
 /// started at the first call.
 ///
 /// ```

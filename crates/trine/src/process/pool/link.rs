@@ -25,7 +25,8 @@ pub(in crate::process) struct WorkerLink {
     pub(in crate::process) slot: WorkerSlot,
     /// The service's poll, which watches both descriptors.
     pub(super) poll: Arc<Poll>,
-    /// True once the worker was seen to be ready; a task that overwrites the board does not undo it.
+    /// True once the worker was seen to be ready; a task that overwrites the board does not undo
+    /// it.
     ready: AtomicBool,
     /// The captured output, if the pool captures it.
     capture: Option<Capture>,

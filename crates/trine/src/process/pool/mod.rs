@@ -1,15 +1,32 @@
-//! A pool of worker processes.
+//! A pool of worker processes, and which of its workers gets which task.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `mod.rs` | [`Pool`] |
+//! | `builder/` | [`PoolBuilder`] |
+//! | `global.rs` | the pools that exist without being built |
+//! | `policy.rs` | the settings of a pool that stay in the master |
+//! | `stats.rs` | [`PoolStats`] |
+//! | `handle.rs` | the handle's side of a task: joining, cancelling |
+//! | `replies.rs` | the way of a reply from a worker to its joiner |
+//! | `dispatcher.rs` | the dispatcher: submitting and ending tasks, alarms |
+//! | `events.rs` | the dispatcher: events of its workers |
+//! | `state/` | the dispatcher's decisions, made under its lock |
+//! | `worker.rs` | the state of one worker: its tasks, and how they reach it |
+//! | `link.rs` | the descriptors and shared memory of one worker |
+//! | `deferred.rs` | the work left until the dispatcher's lock is given back |
+//!
+//! [`PoolBuilder`]: builder::PoolBuilder
 
 pub(super) mod builder;
 mod deferred;
 pub(super) mod dispatcher;
+mod events;
 pub(super) mod global;
 pub(super) mod handle;
 pub(super) mod link;
 mod policy;
-mod queue;
 pub(super) mod replies;
-mod retries;
 mod state;
 pub(super) mod stats;
 mod worker;
@@ -37,19 +54,23 @@ use stats::PoolStats;
 
 /// A number of worker processes that run one task after the other.
 ///
-/// Tasks that find no free worker wait in a queue, which is not bounded unless [`queue`](PoolBuilder::queue) says so,
-/// and takes no descriptor: two descriptors belong to each *worker*. A worker that dies (a crash, `exit`, a `kill`) ends the one task that it had
-/// begun and is replaced; the queue is not touched, and a task that the worker had been given and
-/// not begun goes to another.
+/// Tasks that find no free worker wait in a queue. It is not bounded unless
+/// [`queue`](super::PoolBuilder::queue) was set, and takes no descriptors: each *worker* takes two.
 ///
-/// A worker keeps what its tasks leave behind: statics, the current directory, threads. For a
-/// clean process each time use [`fresh_process_per_task`](PoolBuilder::fresh_process_per_task) or
-/// [`process::spawn`](super::spawn). What else can be chosen, [`PoolBuilder`] tells: limits, retries, how long
-/// workers live.
+/// A worker that dies (a crash, `exit`, a `kill`) ends the one task that it had begun, and is
+/// replaced. The queue is not touched. A task that the worker was given and had not begun goes to
+/// another worker.
 ///
-/// Dropping a pool waits for nobody and loses nothing: what was submitted is finished in the background,
-/// then the workers end. [`shutdown`](Pool::shutdown) does the same and waits for it; [`stop`](Pool::stop) ends what
-/// was submitted.
+/// A worker keeps what its tasks leave behind: statics, the current directory, threads. For a clean
+/// process each time use [`fresh_process_per_task`](super::PoolBuilder::fresh_process_per_task) or
+/// [`process::spawn`](super::spawn). [`PoolBuilder`] has the other settings: limits, retries, the
+/// lifetime of workers.
+///
+/// Dropping a pool waits for nothing and loses nothing: submitted tasks are finished in the
+/// background, then the workers end. [`shutdown`](Pool::shutdown) does the same and waits for it;
+/// [`stop`](Pool::stop) ends the submitted tasks.
+///
+/// [`PoolBuilder`]: super::PoolBuilder
 ///
 /// ```
 /// use trine::process::Pool;
@@ -77,8 +98,8 @@ impl Pool {
         Pool { dispatcher, workers }
     }
 
-    /// How long a worker may go on with a task that was cancelled, or whose time is up, before it is
-    /// killed and replaced; 2 seconds if it is not set. See [`process`](super).
+    /// Sets the time that a worker may go on with a task that was cancelled, or whose time is up,
+    /// before it is killed and replaced; 2 seconds by default. See [`process`](super).
     ///
     /// ```
     /// use std::time::Duration;
@@ -97,11 +118,19 @@ impl Pool {
 
     /// Runs `function` on `arg` in one of the workers.
     ///
-    /// What `function` may be, and how the task can fail, is told at [`process::spawn`](super::spawn).
+    /// [`process::spawn`](super::spawn) lists the conditions on `function`, and the ways in which a
+    /// task can fail.
     ///
-    /// Does not wait, unless the pool's [`queue`](PoolBuilder::queue) is bounded and full: then it parks the coroutine
-    /// it is called in, or the thread where there is none, until there is room. A caller that is cancelled
-    /// meanwhile is unwound.
+    /// Does not wait, unless the pool's [`queue`](super::PoolBuilder::queue) is bounded and full.
+    /// Then it parks the calling coroutine, or the thread if there is none, until there is room.
+    /// A caller that is cancelled meanwhile is unwound.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::new(1);
+    /// let task = pool.spawn("abc".to_owned(), |text| text.len());
+    /// assert_eq!(task.join()?, 3);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     #[track_caller]
     pub fn spawn<A, R, F>(&self, arg: A, function: F) -> Task<R>
     where
@@ -147,7 +176,7 @@ impl Pool {
         task
     }
 
-    /// Submits a task, unless it has ended already; it takes the permit with it.
+    /// Submits a task, unless it has ended already. Its end gives the permit back.
     fn submit(&self, permit: Option<SemaphorePermit<'_>>, job: Option<Job>) {
         if let Some(job) = job {
             permit.into_iter().for_each(SemaphorePermit::forget);
@@ -155,7 +184,7 @@ impl Pool {
         }
     }
 
-    /// As [`spawn`](Pool::spawn), and never waits.
+    /// Like [`spawn`](Pool::spawn), but never waits.
     ///
     /// ```
     /// use trine::process::Pool;
@@ -178,7 +207,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// The [`queue`](PoolBuilder::queue) is full. The argument comes back.
+    /// The [`queue`](super::PoolBuilder::queue) is full; the error has the argument.
     #[track_caller]
     pub fn try_spawn<A, R, F>(&self, arg: A, function: F) -> Result<Task<R>, QueueFull<A>>
     where
@@ -213,26 +242,38 @@ impl Pool {
         task
     }
 
-    /// Whether many arguments may cross as one task.
+    /// Returns true if many arguments may cross as one task.
     pub(crate) fn takes_chunks(&self) -> bool {
         !self.dispatcher.takes_single_tasks_only()
     }
 
-    /// How many workers the pool has at the most.
+    /// Returns the most workers that the pool has at one time.
+    ///
+    /// ```
+    /// assert_eq!(trine::process::Pool::new(2).workers(), 2);
+    /// ```
     pub fn workers(&self) -> usize {
         self.workers
     }
 
-    /// The process ids of the workers that there are now, in no particular order.
+    /// Returns the process ids of the present workers, in no particular order.
     ///
-    /// A pool starts and replaces workers in the background, and may end those that rest
-    /// ([`idle_timeout`](PoolBuilder::idle_timeout)), so there may be fewer than [`workers`](Pool::workers); one that has
-    /// just been killed may still be listed.
+    /// A pool starts and replaces workers in the background, and may end idle ones
+    /// ([`idle_timeout`](super::PoolBuilder::idle_timeout)), so there may be fewer than
+    /// [`workers`](Pool::workers). A worker that was just killed may still be listed.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::new(1);
+    /// let pid = pool.spawn((), |()| std::process::id()).join()?;
+    /// assert_eq!(pool.worker_pids(), [pid]);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn worker_pids(&self) -> Vec<u32> {
         self.dispatcher.pids()
     }
 
-    /// What the pool has done so far, and is doing: counted anyway, so to ask costs a lock and a look at each worker.
+    /// Returns statistics of the pool. They are always kept: this call costs a lock and a look at
+    /// each worker.
     ///
     /// ```
     /// use trine::process::Pool;
@@ -250,25 +291,34 @@ impl Pool {
         self.dispatcher.stats()
     }
 
-    /// Finishes what was submitted, ends the workers, and waits until the last one is gone.
+    /// Finishes the submitted tasks, ends the workers, and waits until the last one has ended.
     ///
-    /// A worker that is not needed and still in its initializer, or not forked because its template does
-    /// not answer, is waited for one second, then killed or given up. A task that was submitted is
-    /// waited for, however long it takes; what keeps it from ending keeps this from returning.
+    /// Submitted tasks are waited for, however long they take. A worker that is not needed gets
+    /// one second, if its initializer runs or its template does not reply; then it is killed or
+    /// given up.
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
+    /// Parks the calling coroutine, or the thread if there is none. A task that is cancelled
     /// meanwhile is unwound, and the pool finishes by itself.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::new(1);
+    /// let task = pool.spawn(20, |n: u8| n + 1);
+    /// pool.shutdown();
+    /// assert!(task.is_finished());
+    /// ```
     pub fn shutdown(self) {
         self.dispatcher.close();
-        self.dispatcher.wait_until_gone();
+        self.dispatcher.wait_until_ended();
     }
 
-    /// Ends the tasks and the workers, and waits until the last one is gone.
+    /// Ends the tasks and the workers, and waits until the last worker has ended.
     ///
-    /// Tasks that have not begun end at once, as cancelled, with a reason that says that the pool was stopped. Those
-    /// that run are cancelled; they have the time `within` to end, also if [`grace`](PoolBuilder::grace) is longer. Then
-    /// every worker that is still there is killed. So this returns after `within`, or a second later where a template
-    /// does not answer that was asked for a worker.
+    /// Tasks that have not begun end at once, as cancelled, with the reason that the pool was
+    /// stopped. Running tasks are cancelled. They have the time `within` to end, also if
+    /// [`grace`](super::PoolBuilder::grace) is longer. Then every worker that is left is killed.
+    ///
+    /// So this returns after `within`, or a second later if a template does not reply that was
+    /// asked for a worker.
     ///
     /// ```
     /// use std::time::Duration;
@@ -282,15 +332,25 @@ impl Pool {
     /// assert!(waiting.join().unwrap_err().is_cancelled());
     /// ```
     ///
-    /// Parks the coroutine it is called in, or the thread where there is none. A task that is cancelled
+    /// Parks the calling coroutine, or the thread if there is none. A task that is cancelled
     /// meanwhile is unwound, and the pool ends by itself.
     pub fn stop(self, within: Duration) {
         self.dispatcher.end(within);
-        self.dispatcher.wait_until_gone();
+        self.dispatcher.wait_until_ended();
     }
 }
 
-/// The queue of a [`Pool`] is full; here is the argument of the task that was to be spawned.
+/// The error of [`Pool::try_spawn`] when the queue is full; holds the argument of the refused task.
+///
+/// ```
+/// use trine::process::{Pool, QueueFull};
+///
+/// let pool = Pool::builder().workers(1).queue(0).build();
+/// let sleeper = pool.spawn((), |()| trine::time::sleep(std::time::Duration::MAX));
+/// let Err(QueueFull(argument)) = pool.try_spawn(7, |n: u8| n) else { unreachable!() };
+/// assert_eq!(argument, 7);
+/// sleeper.cancel();
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull<A>(pub A);
 

@@ -1,27 +1,28 @@
-//! How a dispatcher deals with its tasks and workers: what of a pool's settings stays in the master.
+//! The settings of a pool that stay in the master.
 //!
-//! What is different in the workers themselves is a [`Setup`](crate::process::worker::setup::Setup).
+//! The settings that change the workers themselves are a
+//! [`Setup`](crate::process::worker::setup::Setup).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::process::service::spec::TemplateSpec;
 
-/// How long a worker may go on with a task that was asked to end: long enough to put things in
-/// order, short enough for somebody who waits for a whole scope to end.
+/// The time that a worker may go on with a task that was asked to end: long enough to clean up,
+/// short enough for a caller that waits for a whole scope to end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long the pause before the first retry is: a crash that comes of a moment's shortage may be over then.
+/// The pause before the first retry: a momentary shortage that caused the crash may be over then.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The pauses double up to this, or stay at the first if that is longer.
+/// The longest pause. Pauses double up to this, or stay at the first if that is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many workers a dispatcher has, and for how long.
+/// The number of workers, and their lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// So many workers, kept for the next task.
+    /// This many workers, kept for the next task.
     Kept(usize),
-    /// A fresh worker for each task, at most so many at one time.
+    /// A fresh worker for each task, at most this many at one time.
     Fresh(usize),
 }
 
@@ -29,34 +30,36 @@ pub(super) enum Plan {
 #[derive(Debug)]
 pub(super) struct Policy {
     pub(super) plan: Plan,
-    /// What its workers are forked from.
+    /// The template that the workers are forked from.
     pub(super) spec: Arc<TemplateSpec>,
-    /// How long a worker may go on with a task that was asked to end.
+    /// The time that a worker may go on with a task that was asked to end.
     pub(super) grace: Duration,
-    /// Why no worker can be as it was wanted.
+    /// The reason why no worker can have the settings that were chosen.
     pub(super) unfit: Option<String>,
-    /// What workers print is captured: each has one task at a time, so that it is known whose it is.
+    /// True if output is captured. Then each worker has one task at a time, the one that printed
+    /// it.
     pub(super) captures: bool,
-    /// How often a task whose worker has crashed under it runs again.
+    /// The number of times that a task runs again whose worker crashed under it.
     pub(super) retries: u32,
-    /// How long such a task waits the first time.
+    /// The pause before its first retry.
     pub(super) pause: Duration,
-    /// How long a worker may take to be ready.
+    /// The time that a worker may take to be ready.
     pub(super) start: Option<Duration>,
-    /// How long a task may run.
+    /// The time that a task may run.
     pub(super) limit: Option<Duration>,
-    /// After how many tasks a worker is replaced.
+    /// The number of tasks after which a worker is replaced.
     pub(super) tasks_per_worker: u64,
-    /// After how long a worker without a task ends; workers are then forked as they are needed.
+    /// The time after which an idle worker is dismissed; workers are then forked as tasks need
+    /// them.
     pub(super) idle: Option<Duration>,
-    /// So many workers stay, also without a task.
+    /// The number of workers that stay although they are idle.
     pub(super) fewest: usize,
-    /// How many tasks there may be beyond one for each worker.
+    /// The number of tasks that may be submitted beyond one for each worker.
     pub(super) queue: Option<usize>,
 }
 
 impl Policy {
-    /// Nothing but the plan is set.
+    /// Returns the default settings with this plan.
     pub(super) fn new(plan: Plan) -> Policy {
         Policy {
             plan,
@@ -75,17 +78,18 @@ impl Policy {
         }
     }
 
+    /// Returns true if each task gets a fresh worker.
     pub(super) fn is_fresh(&self) -> bool {
         matches!(self.plan, Plan::Fresh(_))
     }
 
-    /// Most workers at one time.
+    /// Returns the most workers at one time.
     pub(super) fn most(&self) -> usize {
         let (Plan::Kept(most) | Plan::Fresh(most)) = self.plan;
         most
     }
 
-    /// How long a task waits before it runs for the time `attempt`, from 2.
+    /// Returns the pause before run number `attempt` of a task, from 2.
     pub(super) fn pause_before(&self, attempt: u32) -> Duration {
         let doublings = attempt.saturating_sub(2).min(31);
         self.pause.saturating_mul(1 << doublings).min(LONGEST_PAUSE.max(self.pause))

@@ -8,8 +8,8 @@
 //!                                     Dispatcher::settle ──► Job::end ──► Record ──► joiner
 //! ```
 //!
-//! A joining thread takes replies out of the ring itself, and so does the service. The service does
-//! it for joiners that are no threads, and for threads while another one waits at the same worker.
+//! A joining thread takes replies out of the ring itself, unless another thread waits at the same
+//! worker. For the other joiners the service takes them.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, TryLockError};

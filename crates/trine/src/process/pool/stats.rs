@@ -1,4 +1,4 @@
-//! What a pool has done so far, and is doing.
+//! The statistics of a pool.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,44 +6,53 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::process::task::record::Answer;
 use crate::task::TaskError;
 
-/// Numbers of a [`Pool`](crate::process::Pool), from [`Pool::stats`](crate::process::Pool::stats).
+/// Statistics of a [`Pool`](crate::process::Pool), from
+/// [`Pool::stats`](crate::process::Pool::stats).
 ///
-/// Those of the first part are of one moment; the others only grow. Many arguments of a
-/// [`map`](crate::Executor::map) may cross as one: they are one task among the queued and running ones, and as many
-/// as they are among those that have ended.
+/// The numbers of the first part are of one moment; the others only grow. Many arguments of a
+/// [`map`](crate::Executor::map) may cross as one task. They count as one among the queued and
+/// running tasks, and each by itself among the ended ones.
+///
+/// ```
+/// let pool = trine::process::Pool::new(1);
+/// assert_eq!(pool.spawn(20, |n: u8| n + 1).join()?, 21);
+/// let stats = pool.stats();
+/// assert_eq!((stats.completed, stats.failed, stats.queued), (1, 0, 0));
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Workers that can take tasks or have one; one that was told to end is not counted any more.
+    /// Workers that can take tasks or have one; a dismissed worker is not counted.
     pub workers: usize,
-    /// Those of them that have no task.
+    /// Workers without a task.
     pub idle: usize,
-    /// Tasks at a worker, one for each: it runs, or is the next to.
+    /// The first task of each worker: it runs, or is the next to run.
     pub running: usize,
-    /// Tasks that wait: for a worker, at a worker behind another one, or to be run again.
+    /// Tasks that wait: for a worker, at a worker behind another one, or for their next run.
     pub queued: usize,
 
     /// Tasks that have ended with a value.
     pub completed: u64,
-    /// Tasks that have ended without one, for any reason.
+    /// Tasks that have ended without a value, for any reason.
     pub failed: u64,
-    /// Of the failed ones, those that panicked.
+    /// Failed tasks that panicked.
     pub panicked: u64,
-    /// Of the failed ones, those whose process died ([`TaskError::is_crash`]).
+    /// Failed tasks whose process died ([`TaskError::is_crash`]).
     pub crashed: u64,
-    /// Of the failed ones, those whose time was up.
+    /// Failed tasks whose time was up.
     pub timed_out: u64,
-    /// Of the failed ones, those that were cancelled.
+    /// Failed tasks that were cancelled.
     pub cancelled: u64,
-    /// How often a task was run again after a crash.
+    /// Runs of tasks after a crash.
     pub retried: u64,
     /// Workers that were forked.
     pub workers_started: u64,
-    /// Workers that have died without having been told to end: of a crash, of `exit`, by a signal.
+    /// Workers that died without being dismissed: of a crash, of `exit`, by a signal.
     pub workers_lost: u64,
 }
 
-/// What only grows.
+/// The numbers that only grow.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     completed: AtomicU64,
@@ -58,7 +67,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// A task has ended.
+    /// Counts a task that ends.
     pub(super) fn ended(&self, result: &Result<Answer, TaskError>) {
         match result {
             Ok(Answer::One(..)) => {
@@ -89,7 +98,7 @@ impl Counts {
         }
     }
 
-    /// Enters them into `stats`.
+    /// Returns `stats` with these numbers filled in.
     pub(super) fn enter(&self, stats: PoolStats) -> PoolStats {
         PoolStats {
             completed: self.completed.load(Relaxed),

@@ -58,7 +58,7 @@ fn what_the_tasks_of_a_worker_print_is_kept_apart() {
     let pool = kept(Setup { captures: true, ..Setup::default() });
     let mut pids = Vec::new();
     for n in 0..200_u32 {
-        // Every other one has a value.
+        // Every other task has a value.
         let result = run(&pool, n, |n| {
             println!("task {n}");
             eprintln!("error {n}");
@@ -93,6 +93,6 @@ fn a_set_up_that_is_refused_in_a_pool_is_an_error_of_its_tasks() {
     let error = run(&pool, (), |()| ()).unwrap_err();
     let Cause::NotSpawned { reason } = error.cause() else { panic!("{error}") };
     assert!(reason.contains("a memory limit of 4 KiB is too low"), "{reason}");
-    // Others are not concerned.
+    // Other tasks are not affected.
     assert_eq!(crate::process::spawn(3, |n: u8| n).join().unwrap(), 3);
 }

@@ -1,4 +1,5 @@
-//! What a worker has to do, as its master knows: the tasks that it was given, and how they reach it.
+//! The state of one worker, as the dispatcher knows it: the tasks that it was given, and how they
+//! reach it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,59 +22,59 @@ use crate::task::Cause;
 /// A frame on its way out.
 struct Outgoing {
     frame: Arc<Vec<u8>>,
-    /// How much of it is gone.
-    gone: usize,
-    /// What goes with its first byte.
+    /// The number of bytes that were sent.
+    sent: usize,
+    /// The descriptors that go with its first byte.
     descriptors: Descriptors,
 }
 
-/// What a worker is doing, as its master knows.
 pub(super) struct WorkerState {
     pub(super) link: Arc<WorkerLink>,
-    /// The tasks that it was given and has not answered, in order.
+    /// The tasks that it was given and has not replied to, in order.
     pub(super) jobs: VecDeque<Job>,
     /// Its ring of tasks.
     tasks: Option<Producer>,
     out: VecDeque<Outgoing>,
-    /// Whether the service waits for room to write.
+    /// True if the service waits for room to write.
     waits_for_room: bool,
-    /// Whether it is among the idle ones of its dispatcher.
+    /// True if it is among the idle workers.
     pub(super) idle: bool,
-    /// Since when it is, if that matters.
+    /// The moment at which it became idle; set if idle workers are dismissed.
     pub(super) idle_since: Option<Instant>,
-    /// By when it has to be ready.
+    /// The moment by which it has to be ready.
     pub(super) ready_by: Option<Instant>,
-    /// Whether it was told to end, or is being killed.
+    /// True if it was asked to end, or is being killed.
     pub(super) dismissed: bool,
-    /// By when it has to be gone after it was told to end.
+    /// The moment by which it has to end after it was dismissed.
     pub(super) leaves_by: Option<Instant>,
-    /// Whether it was killed.
+    /// True if it was killed.
     pub(super) killed: bool,
-    /// How many tasks it was given; each argument of a map counts.
+    /// The number of tasks that it was given; each argument of a map counts.
     pub(super) given: u64,
-    /// The task that it was seen not to begin, and since when.
+    /// The task that it has not begun, and the moment at which that was first seen.
     unbegun: Option<(u64, Instant)>,
-    /// Whether it has closed its connection: it gets no more tasks.
+    /// True if it has closed its connection: it gets no more tasks.
     pub(super) hung_up: bool,
-    /// The task that was its first when it was looked at last, and the one for which it was asked.
+    /// The first task at the last probe.
     seen: u64,
+    /// The task for which it was asked if it is idle.
     asked: u64,
 }
 
-/// What a look at the limit of a worker's task has shown.
-pub(super) enum Look {
-    /// To look again then.
+/// The result of checking the limit of a worker's task.
+pub(super) enum LimitCheck {
+    /// Check again then.
     Again(Instant),
-    /// Nothing to look at, until the worker has another task.
+    /// There is nothing to check until the worker has another task.
     Never,
-    /// It does not begin its next task.
+    /// The worker does not begin its next task.
     Hung,
 }
 
-/// A worker that has not begun its next task for so long, and has nothing else to do, hangs: somebody has stopped
-/// it. No machine is so busy that one that could run would not.
+/// The time after which an idle worker that does not begin its next task hangs: it was stopped. No
+/// machine is so busy that a runnable worker would not run in this time.
 const HUNG: Duration = Duration::from_secs(2);
-/// Limits are not looked at more often.
+/// The shortest interval at which limits are checked.
 const GRAIN: Duration = Duration::from_millis(1);
 
 impl WorkerState {
@@ -98,7 +99,8 @@ impl WorkerState {
         }
     }
 
-    /// Gives the worker a task, as [`hand`](WorkerState::hand), and notes what its policy wants to know.
+    /// Gives the worker a task, as [`hand`](WorkerState::hand) does, and notes what the policy
+    /// needs.
     #[must_use = "a task that is given back has to go elsewhere"]
     pub(super) fn give(&mut self, mut job: Job, policy: &Policy) -> Option<Job> {
         job.handed_at = policy.limit.map(|_| Instant::now());
@@ -110,14 +112,14 @@ impl WorkerState {
         back
     }
 
-    /// Looks whether the task that the worker has begun has used up its time.
-    pub(super) fn look_at_limit(
+    /// Ends the task that the worker has begun, if it has used up its time.
+    pub(super) fn check_limit(
         &mut self,
         now: Instant,
         limit: Duration,
         grace: Duration,
         alarms: &mut Vec<TaskAlarm>,
-    ) -> Look {
+    ) -> LimitCheck {
         let begun = self.begun().task;
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id() == begun) {
             let earliest = job.handed_at.unwrap_or(now).min(now);
@@ -125,38 +127,39 @@ impl WorkerState {
                 .begun_at
                 .get_or_insert_with(|| self.link.slot.begun_at(now).clamp(earliest, now));
             return match at.checked_add(limit) {
-                // When its grace is over is another alarm's to say.
-                _ if job.is_stopped() => Look::Never,
+                // The end of its grace has an alarm of its own.
+                _ if job.is_stopped() => LimitCheck::Never,
                 Some(end) if end <= now => {
                     self.stop(begun, Cause::TimedOut, grace, alarms);
-                    Look::Never
+                    LimitCheck::Never
                 }
-                Some(end) => Look::Again(end),
-                None => Look::Never,
+                Some(end) => LimitCheck::Again(end),
+                None => LimitCheck::Never,
             };
         }
-        let Some(next) = self.jobs.front().map(Job::id) else { return Look::Never };
+        let Some(next) = self.jobs.front().map(Job::id) else { return LimitCheck::Never };
         let soon = now + limit.clamp(GRAIN, HUNG);
-        // It may not even have it.
+        // It may not even have received it.
         if !self.link.is_ready() || !self.out.is_empty() {
-            return Look::Again(soon);
+            return LimitCheck::Again(soon);
         }
         match self.unbegun {
             Some((task, since)) if task == next => {
                 if now >= since + limit.clamp(HUNG, HUNG * 2) {
-                    Look::Hung
+                    LimitCheck::Hung
                 } else {
-                    Look::Again(soon)
+                    LimitCheck::Again(soon)
                 }
             }
             _ => {
                 self.unbegun = Some((next, now));
-                Look::Again(soon)
+                LimitCheck::Again(soon)
             }
         }
     }
 
-    /// Gives all tasks back that the worker has not begun, and asks it to end the others with `cause`.
+    /// Gives all tasks back that the worker has not begun, and asks it to end the others with
+    /// `cause`.
     pub(super) fn end(
         &mut self,
         cause: &Cause,
@@ -164,7 +167,7 @@ impl WorkerState {
         alarms: &mut Vec<TaskAlarm>,
     ) -> Vec<Job> {
         let mut back = Vec::new();
-        // The first one at last: its number is to stay on the board.
+        // The first task comes last: its number is to stay on the board.
         for index in (0..self.jobs.len()).rev() {
             let task = self.jobs[index].id();
             match self.withdraw(task) {
@@ -175,12 +178,13 @@ impl WorkerState {
         back
     }
 
-    /// Gives the worker a task; never sleeps. That the worker is dead already shows at its pidfd.
+    /// Hands the worker a task; never sleeps. A dead worker is no error: its death shows at its
+    /// pidfd.
     ///
-    /// Gives it back if the worker has another one and there is no room in the ring, or the task has to go through
-    /// the socket, from where nobody could take it back.
+    /// Gives the task back if the worker has another one, and there is no room in the ring or the
+    /// task has to go through the socket, from where it could not be withdrawn.
     #[must_use = "a task that is given back has to go elsewhere"]
-    pub(super) fn hand(&mut self, mut job: Job) -> Option<Job> {
+    fn hand(&mut self, mut job: Job) -> Option<Job> {
         debug_assert!(!self.dismissed && !self.idle);
         job.ring_position = None;
         let body = &job.call()[HEAD..];
@@ -196,7 +200,8 @@ impl WorkerState {
             let head = Head { kind, task: job.id(), item: job.first_item(), nanos: 0 };
             match tasks.push(&head.record(), body) {
                 Some(position) => job.ring_position = in_ring.then_some(position),
-                // Full of what it will skip, or overwritten: it gets the task when it finds no more there.
+                // The ring is full of withdrawn records, or corrupted: the worker reads its socket
+                // when it finds no more there.
                 None if has_none => {}
                 None => return Some(job),
             }
@@ -207,7 +212,7 @@ impl WorkerState {
             let frames = frames.chain([(job.call(), job.descriptors.clone())]);
             self.out.extend(frames.map(|(frame, descriptors)| Outgoing {
                 frame: Arc::clone(frame),
-                gone: 0,
+                sent: 0,
                 descriptors,
             }));
             self.flush();
@@ -226,24 +231,24 @@ impl WorkerState {
         None
     }
 
-    /// Takes an answer: what its task ends with, if it was the last one. The running average of what a task
-    /// takes is brought up to date.
+    /// Takes a reply. Returns the task and its result if that was the last one, and updates `pace`,
+    /// the running average of the time that a task takes.
     ///
     /// # Errors
     ///
-    /// Says what is wrong with it.
+    /// Describes the fault of a reply that no intact worker would send.
     pub(super) fn answered(
         &mut self,
-        answer: Received<'_>,
+        reply: Received<'_>,
         pace: &mut u64,
     ) -> Result<Option<End>, String> {
-        let Received { head, body, descriptors } = answer;
+        let Received { head, body, descriptors } = reply;
         let wrong = || {
             format!("it answered task {}, item {}, which it does not have", head.task, head.item)
         };
         let index = self.jobs.iter().position(|job| job.id() == head.task);
         if head.kind == FrameKind::Progress {
-            // Its answer may have been quicker, by the socket.
+            // The task's value may have overtaken it, through the socket.
             let told = body.try_into().map(u64::from_le_bytes).map(f64::from_bits);
             if let (Some(index), Ok(progress)) = (index, told) {
                 self.jobs[index].keep_progress(Some(progress));
@@ -255,7 +260,7 @@ impl WorkerState {
         if !job.awaits(head.item) {
             return Err(wrong());
         }
-        // It has one task at a time if this is captured; the next one is to begin with nothing.
+        // A worker whose output is captured has one task at a time; the next one begins with none.
         let printed = self.link.printed();
         let result = match head.kind {
             FrameKind::Value if head.item != REST => job.value(&head, body, descriptors).map(Ok),
@@ -286,23 +291,23 @@ impl WorkerState {
         Ok(ended)
     }
 
-    /// Notes which task is the next, or runs.
+    /// Notes which task is the first one now: it runs, or is the next to run.
     fn advance(&self) {
         if let Some(job) = self.jobs.front() {
             job.is_next(self.link.pid);
-            self.tell_of_stop(job);
+            self.request_stop(job);
         }
     }
 
-    /// Asks the worker again to end the task, if it was asked before: while it had another task
-    /// before it, that one's number was on the board.
-    fn tell_of_stop(&self, job: &Job) {
+    /// Asks the worker to end the task, if that was decided. It has to be asked again when the task
+    /// becomes the first one: until then the board had the number of another one.
+    fn request_stop(&self, job: &Job) {
         if let Some(cause) = job.stop_cause() {
             self.link.end_task(job.id(), cause);
         }
     }
 
-    /// What the worker has begun last.
+    /// Returns the task and item that the worker has begun last.
     pub(super) fn begun(&self) -> Begun {
         let first = || self.jobs.front().map(|job| (job.id(), job.first_item()));
         self.link.slot.begun().unwrap_or_else(|| {
@@ -311,12 +316,12 @@ impl WorkerState {
         })
     }
 
-    /// Whether the worker has this task.
+    /// Returns true if the worker has this task.
     pub(super) fn has(&self, task: u64) -> bool {
         self.jobs.iter().any(|job| job.id() == task)
     }
 
-    /// Whether this task of it was asked to end.
+    /// Returns true if the worker has this task and was asked to end it.
     pub(super) fn is_stopped(&self, task: u64) -> bool {
         self.jobs.iter().any(|job| job.id() == task && job.is_stopped())
     }
@@ -325,7 +330,8 @@ impl WorkerState {
     pub(super) fn withdraw(&mut self, task: u64) -> Option<Job> {
         let index = self.jobs.iter().rposition(|job| job.id() == task)?;
         let position = self.jobs[index].ring_position?;
-        // Whoever has written over the ring has made its own record look as it was: it is not to begin anew elsewhere.
+        // A task that overwrote the ring may have made its own record look as before: it must not
+        // begin a second time elsewhere.
         if self.begun().task == task {
             return None;
         }
@@ -342,23 +348,23 @@ impl WorkerState {
         Some(job)
     }
 
-    /// Takes back all that it has not begun.
+    /// Takes back all tasks that the worker has not begun.
     pub(super) fn withdraw_all(&mut self) -> Vec<Job> {
         let all: Vec<u64> = self.jobs.iter().map(Job::id).collect();
         all.into_iter().rev().filter_map(|task| self.withdraw(task)).collect()
     }
 
-    /// Takes back the task that it would begin last.
+    /// Takes back the task that the worker would begin last.
     pub(super) fn withdraw_last(&mut self) -> Option<Job> {
-        // The first one it has begun, or is about to, if it is ready.
+        // A ready worker has begun its first task, or is about to.
         let least = usize::from(self.link.is_ready());
         let last = self.jobs.back().filter(|_| self.jobs.len() > least)?.id();
         self.withdraw(last)
     }
 
-    /// Asks the worker, once for each task that is its first for long, whether it has anything to do; and tries again
-    /// to send it what the kernel has refused.
-    pub(super) fn ask_after(&mut self) {
+    /// Asks the worker if it is idle, once for each task that was the first one at the last probe
+    /// too. Also sends again what the kernel has refused.
+    pub(super) fn probe(&mut self) {
         if !self.out.is_empty() && !self.waits_for_room {
             self.flush();
         }
@@ -373,11 +379,11 @@ impl WorkerState {
 
     /// Sends a frame that is no task; never sleeps.
     pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
-        self.out.push_back(Outgoing { frame, gone: 0, descriptors: None });
+        self.out.push_back(Outgoing { frame, sent: 0, descriptors: None });
         self.flush();
     }
 
-    /// Asks the worker to end one of its tasks, once, and has the service look again when `grace` is over.
+    /// Asks the worker once to end one of its tasks, and adds an alarm for the end of its grace.
     pub(super) fn stop(
         &mut self,
         task: u64,
@@ -385,15 +391,15 @@ impl WorkerState {
         grace: Duration,
         alarms: &mut Vec<TaskAlarm>,
     ) {
-        let Some(job) = self.jobs.iter_mut().find(|job| job.id() == task) else { return };
-        if job.stop(cause, grace, alarms) {
-            let index = self.jobs.iter().position(|job| job.id() == task).expect("found above");
-            self.tell_of_stop(&self.jobs[index]);
+        let Some(index) = self.jobs.iter().position(|job| job.id() == task) else { return };
+        if self.jobs[index].stop(cause, grace, alarms) {
+            self.request_stop(&self.jobs[index]);
         }
     }
 
-    /// Whether the worker, which has nothing left to begin, is to be killed because the grace of one of its tasks is
-    /// over. If it has begun another one, the answer of the first is on its way: there is time for that, once.
+    /// Decides if the worker, which has nothing left to begin, is to be killed because the grace of
+    /// one of its tasks is over. If it has begun another one, the reply to the first is on its way,
+    /// and gets some time once.
     pub(super) fn is_to_be_killed(&mut self, now: Instant, alarms: &mut Vec<TaskAlarm>) -> bool {
         let is_further = self.jobs.iter().any(|job| !job.is_due(now));
         let mut is_to_be_killed = false;
@@ -406,20 +412,20 @@ impl WorkerState {
         is_to_be_killed
     }
 
-    /// Writes as much as there is room for. What the kernel refuses for want of memory or of descriptors in flight is
-    /// tried again [some time later](Self::ask_after).
+    /// Writes as much as there is room for. A [probe](Self::probe) sends again what the kernel
+    /// refuses for want of memory, or of descriptors in flight.
     pub(super) fn flush(&mut self) {
         let mut is_refused = false;
-        while let Some(Outgoing { frame, gone, descriptors }) = self.out.front_mut() {
-            match send(&self.link.socket, &frame[*gone..], *gone, descriptors) {
-                Ok(sent) if *gone + sent < frame.len() => *gone += sent,
+        while let Some(Outgoing { frame, sent, descriptors }) = self.out.front_mut() {
+            match send(&self.link.socket, &frame[*sent..], *sent, descriptors) {
+                Ok(count) if *sent + count < frame.len() => *sent += count,
                 Ok(_) => drop(self.out.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if socket::takes_more_later(&error) => {
                     is_refused = true;
                     break;
                 }
-                // Its end is seen at the pidfd.
+                // Its end shows at the pidfd.
                 Err(_) => self.out.clear(),
             }
         }
@@ -443,10 +449,10 @@ impl WorkerState {
 fn send(
     socket: &OwnedFd,
     bytes: &[u8],
-    gone: usize,
+    sent: usize,
     descriptors: &Descriptors,
 ) -> io::Result<usize> {
-    let Some(descriptors) = descriptors.as_ref().filter(|_| gone == 0) else {
+    let Some(descriptors) = descriptors.as_ref().filter(|_| sent == 0) else {
         return socket::send(socket, bytes, Blocking::No);
     };
     let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();

@@ -45,7 +45,7 @@ type Moments<P> = BTreeMap<(Instant, Key), Alarm<P>>;
 /// The alarms that have not gone off, in order.
 ///
 /// An alarm is set under the pool's lock, and taken back when the task has left the pool or the
-/// pool is dropped. A pool's lock may be held while this one is taken, never the reverse.
+/// pool is dropped. A pool's lock may be held while taking this one, never the reverse.
 pub(super) struct Alarms<P>(Mutex<Moments<P>>);
 
 impl<P> Alarms<P> {

@@ -1,20 +1,23 @@
-//! What workers print: the end of it is kept, for the error of the task that printed it.
+//! The captured output of workers: its end is kept, for the error of the task that printed it.
 //!
 //! ```text
-//!   worker, and what it starts              master
-//!   ──────────────────────────              ──────
-//!   1 ──────── pipe ──────────────►  thread `trine-output`: reads what comes, keeps the last 8 KiB
+//!   worker, and its children               master
+//!   ────────────────────────               ──────
+//!   1 ──────── pipe ──────────────►  thread `trine-output`: reads, keeps the last 8 KiB
 //!   2 ──────── pipe ──────────────►          │
-//!                                    an answer or a death: what is in the pipe is read, the end is taken
+//!                                    at a reply or a death: reads the rest, takes the end
 //! ```
 //!
-//! Pipes, not files in memory: a task that prints for ever waits when its pipe is full, and takes no more
-//! memory than that. A task has written before it answers or dies, so what is in the pipe then is all of it, and
-//! the next one has not begun: a worker that is captured is given no task ahead. (The items of one task of a
-//! map do follow each other; what they print is not kept apart.) The bytes that a process it left running prints later count as the next task's.
+//! Pipes, not files in memory: a task that prints forever waits when its pipe is full, and takes no
+//! more memory than that.
 //!
-//! The pipes are read by a thread of their own, so that a task which prints a lot keeps nobody from hearing
-//! of other tasks. A stream's lock is held for one read that does not wait.
+//! A task has written all of its output before it replies or dies, and the next task has not
+//! begun: a worker with captured output is given no task ahead. The items of one task of a map do
+//! follow each other; their output is not kept apart. Bytes that a left-over process prints later
+//! count as the next task's.
+//!
+//! A thread of its own reads the pipes, so that a task which prints much does not delay the
+//! replies of others. A stream's lock is held for one read that does not wait.
 
 use std::collections::HashMap;
 use std::io::{self, PipeReader, PipeWriter, Read};
@@ -27,7 +30,7 @@ use crate::sys::process::descriptors;
 use crate::sys::signal::mask;
 use crate::task::Printed;
 
-/// So much of each stream is kept.
+/// The bytes that are kept of each stream.
 const KEPT: usize = 8 * 1024;
 
 /// The master's ends of one worker's output.
@@ -47,7 +50,7 @@ impl Capture {
     ///
     /// # Errors
     ///
-    /// Says what was refused, and what to do.
+    /// Names the refused resource and the remedy.
     pub(super) fn new() -> Result<(Capture, [PipeWriter; 2]), String> {
         let explain = |error| limits::explain_missing("pipe for the output of a worker", &error);
         let reader = reader()?;
@@ -59,7 +62,7 @@ impl Capture {
         Ok((Capture { streams: [out, err] }, [stdout, stderr]))
     }
 
-    /// The end of what was printed since the last call; both streams are empty then.
+    /// Takes the end of the output since the last call; both streams are empty then.
     pub(in crate::process) fn take(&self) -> Printed {
         let [stdout, stderr] = &self.streams;
         Printed { stdout: stdout.1.take(), stderr: stderr.1.take() }
@@ -75,7 +78,7 @@ impl Drop for Capture {
 }
 
 impl Stream {
-    /// Reads at most what `scratch` holds, without waiting; whether the stream has ended.
+    /// Reads as much as `scratch` holds, without waiting. Returns true if the stream has ended.
     fn read(&self, scratch: &mut [u8]) -> bool {
         let mut tail = self.lock();
         match (&self.pipe).read(scratch) {
@@ -89,7 +92,7 @@ impl Stream {
 
     fn take(&self) -> Vec<u8> {
         let mut tail = self.lock();
-        // No more than is there now: there may be somebody left who prints for ever.
+        // No more than is there now: a left-over process may print forever.
         let mut left = descriptors::readable_bytes(self.pipe.as_fd());
         let mut scratch = [0; 4096];
         while left > 0 {
@@ -105,7 +108,7 @@ impl Stream {
         tail.take()
     }
 
-    /// Nothing under this lock can panic half way through a change.
+    /// Locks. Nothing under this lock can panic halfway through a change.
     fn lock(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,9 +123,9 @@ impl AsFd for Stream {
 /// The last bytes of a stream.
 #[derive(Debug, Default)]
 struct Tail {
-    /// At most twice what is kept, so that bytes are rarely moved.
+    /// At most twice the bytes that are kept, so that they are rarely moved.
     bytes: Vec<u8>,
-    /// Whether there was more before.
+    /// True if earlier bytes were dropped.
     is_cut: bool,
 }
 
@@ -145,7 +148,8 @@ impl Tail {
         self.is_cut |= skipped > 0;
     }
 
-    /// The last bytes; where some are missing before them, from the beginning of a line if there is one.
+    /// Takes the last bytes. If earlier ones were dropped, begins at the beginning of a line, if
+    /// there is one.
     fn take(&mut self) -> Vec<u8> {
         self.shorten(KEPT);
         let Tail { mut bytes, is_cut } = std::mem::take(self);
@@ -156,7 +160,7 @@ impl Tail {
     }
 }
 
-/// The thread that reads, as others see it.
+/// The part of the reading thread that other threads see.
 struct Reader {
     poll: Poll,
     streams: Mutex<Streams>,
@@ -170,7 +174,11 @@ struct Streams {
 
 static READER: OnceLock<Arc<Reader>> = OnceLock::new();
 
-/// The reader, started at the first call; called by the service thread only.
+/// Returns the reader, and starts it at the first call. Called by the service thread only.
+///
+/// # Errors
+///
+/// Names the refused resource and the remedy.
 fn reader() -> Result<&'static Arc<Reader>, String> {
     if let Some(reader) = READER.get() {
         return Ok(reader);
@@ -219,14 +227,14 @@ impl Reader {
                 if let Some(stream) = stream
                     && stream.read(&mut scratch)
                 {
-                    // Nobody has it open for writing any more; what was read is kept.
+                    // No process has it open for writing any more; the bytes read so far are kept.
                     self.poll.remove(&*stream);
                 }
             }
         }
     }
 
-    /// Nothing under this lock can panic half way through a change.
+    /// Locks. Nothing under this lock can panic halfway through a change.
     fn lock(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,10 +261,10 @@ mod tests {
             assert!(text.ends_with(&taken) && taken.starts_with(b"line "), "{step}");
             assert!((KEPT - 12..=KEPT).contains(&taken.len()), "{}", taken.len());
         }
-        // A line that is longer than what is kept is better than nothing.
+        // A part of a line is better than nothing.
         tail.push(&[b'x'; 3 * KEPT]);
         assert_eq!(tail.take(), [b'x'; KEPT]);
-        // All that came is whole, and nothing of before is missing.
+        // Nothing was dropped.
         tail.push(&[b'y'; KEPT]);
         assert_eq!(tail.take(), [b'y'; KEPT]);
     }

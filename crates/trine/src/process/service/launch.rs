@@ -1,4 +1,4 @@
-//! Starting the template.
+//! Starting the process of a template.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use crate::sys::io::{Blocking, socket};
 use crate::sys::process::{child, current, image, spawn};
 use crate::sys::{limits, random};
 
-/// A running template, as its master knows it.
+/// A running template process, as its master knows it.
 pub(super) struct TemplateProcess {
     /// The master's own number of it.
     pub(super) id: u64,
@@ -23,37 +23,38 @@ pub(super) struct TemplateProcess {
     pub(super) socket: OwnedFd,
     pub(super) pidfd: OwnedFd,
     pub(super) board: Arc<Board>,
-    /// Whether it has said that it is ready.
+    /// True if it has reported that it is ready.
     pub(super) greeted: bool,
-    /// Whether it has forked a worker.
+    /// True if it has forked a worker.
     pub(super) has_forked: bool,
-    /// Since when its master waits for its next word, if it does.
+    /// The moment since which its master waits for a reply, if it does.
     pub(super) awaited: Option<Instant>,
-    /// Whether it was killed because that did not come in time.
+    /// True if it was killed because a reply did not come in time.
     pub(super) overdue: bool,
-    /// Whether its master has ended it.
+    /// True if its master has ended it.
     pub(super) dismissed: bool,
 }
 
 impl TemplateProcess {
-    /// Whether workers may be asked of it. What it is asked before it is ready takes descriptors as
-    /// long as its preload runs, so only one without a preload is.
+    /// Returns true if workers may be requested from it. A request before it is ready holds
+    /// descriptors as long as its preload runs, so only one without a preload takes any.
     pub(super) fn takes_requests(&self, spec: &TemplateSpec) -> bool {
         !self.dismissed && !self.overdue && (self.greeted || spec.preload().is_none())
     }
 
-    /// Ends it, whatever it does.
+    /// Kills it.
     pub(super) fn dismiss(&mut self) {
         self.dismissed = true;
         child::kill(&self.pidfd);
     }
 }
 
-/// Starts a template; called by the service thread only, whose end would be the template's.
+/// Starts a template process. Called by the service thread only: the process dies with the thread
+/// that started it.
 ///
 /// # Errors
 ///
-/// Says why not, and what to do.
+/// Names the cause and the remedy.
 pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, String> {
     check_program()?;
     let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
@@ -67,7 +68,7 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
     let preload = spec.preload().map(|function| Preload { function, setup: setup.len() });
     let handshake = Handshake { token, fingerprint, master: std::process::id() };
     let packet = postcard::to_stdvec(&(handshake, &preload)).expect("numbers only");
-    // Written before the template exists, so that it never has to wait for it.
+    // Written before the process exists, so that it never has to wait for it.
     socket::send_packet(&ours, &packet, &[memory.as_fd()], Blocking::No)
         .map_err(refused("handshake with the template process"))?;
     if preload.is_some() {
@@ -97,8 +98,12 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
     })
 }
 
-/// Makes sure that what would be started is this program and knows that it is a template: anything
-/// else would run its `main` a second time.
+/// Makes sure that the file to start is this program and knows that it is a template. Anything else
+/// would run its `main` a second time.
+///
+/// # Errors
+///
+/// Names the cause.
 fn check_program() -> Result<(), String> {
     match entry::state() {
         entry::State::Ready => {}

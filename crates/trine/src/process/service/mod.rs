@@ -20,8 +20,9 @@
 //! | `spare.rs` | a connection and rings, ready for the next worker |
 //! | `capture.rs` | the captured output of workers |
 //!
-//! Of these, pools use `requests.rs`, `spec.rs` and `capture.rs`, which know nothing of pools; the
-//! others use pools.
+//! The files `requests.rs`, `alarms.rs`, `spec.rs` and `capture.rs` know nothing of pools, and
+//! pools use them. The others use pools. Only `pool/mod.rs` calls [`get`], which starts the
+//! thread.
 
 mod alarms;
 pub(super) mod capture;
@@ -67,7 +68,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
         Some(mark) => mark,
         None => *starting.insert(Mark::new().map_err(explain)?),
     };
-    // It may have been made in a process that this one is a copy of.
+    // The attempt that made it may have failed in the process from which this copy was forked.
     mark.renew();
     let service = Arc::new(Requests::new(mark).map_err(explain)?);
     let served = Arc::clone(&service);
@@ -83,7 +84,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
 
 /// # Errors
 ///
-/// The service's thread runs in the process that this one is a copy of.
+/// This process is a copy, made by `fork`, and the service thread runs in the original.
 fn check(service: &'static Arc<Service>) -> Result<&'static Arc<Service>, String> {
     if service.is_ours() {
         Ok(service)

@@ -1,14 +1,15 @@
 //! The door from the pools to the service thread: forks, alarms and retirement are requested here.
 //!
 //! ```text
-//!   pool/dispatcher.rs ── request_forks, set_alarm, unset_alarm, retire ──► Requests ◄── takes them ── thread.rs
-//!          ▲                                                                                            │
-//!          └──────────── joined, answered, hung_up, died, refused, withdraw, look ──────────────────────┘
+//!   pool/dispatcher.rs ── request_forks, set_*_alarm, retire ──► Requests ◄── takes them ─┐
+//!          ▲                                                                              │
+//!          └─ joined, answered, hung_up, died, refused, withdraw, check ── thread.rs ─────┘
 //! ```
 //!
 //! The thread calls the dispatchers directly, as it knows them. A dispatcher must not know the
 //! thread, or both would be one piece: it only leaves requests, and the thread takes them before it
-//! sleeps. Besides this file, a pool uses two that hold data only, `spec.rs` and `capture.rs`.
+//! sleeps. Besides this file, pools use `spec.rs` and `capture.rs`, which hold data only, and
+//! `pool/mod.rs` starts the service.
 //!
 //! The type `P` of a pool is not known here, for the same reason.
 
@@ -108,7 +109,8 @@ impl<P> Requests<P> {
         self.alarms.unset(at, Key::of(pool));
     }
 
-    /// Wakes the service thread, unless it is the caller: it looks at all requests before it sleeps.
+    /// Wakes the service thread, unless it is the caller: it looks at all requests before it
+    /// sleeps.
     fn ring(&self) {
         if self.thread.get() != Some(&observe::thread_id()) {
             self.bell.ring();

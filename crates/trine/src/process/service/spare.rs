@@ -1,9 +1,12 @@
-//! What a worker needs of its master before it is forked: its connection, and memory for rings.
+//! A connection and rings for the next worker.
 //!
-//! It is made for the next worker while the template forks this one, so that nobody waits for it. It lies ready for good, and
-//! counts against the limit for descriptors: nothing does where much of that is used up. A child that the program forks by
-//! itself, and that executes nothing, has both ends, too: of the worker that gets them, its master sees the death, not that it
-//! has closed them.
+//! They are made while the template forks a worker, so that the next request does not wait for
+//! them. They stay ready and count against the limit of descriptors, so no spare is kept above
+//! half of that limit.
+//!
+//! A child that the program forks by itself, and that executes no other program, inherits both
+//! ends of a spare connection. The master then sees the death of the worker that gets it, and not
+//! that the worker closed the connection.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,17 +22,17 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// Both ends of a connection.
+    /// Takes or makes both ends of a connection.
     pub(super) fn connection(&mut self) -> io::Result<(OwnedFd, OwnedFd)> {
         self.connection.take().map_or_else(socket::stream_pair, Ok)
     }
 
-    /// As [`rings::create`].
+    /// Takes or makes rings, as [`rings::create`] does.
     pub(super) fn rings(&mut self) -> io::Result<(MasterRings, OwnedFd)> {
         self.rings.take().map_or_else(rings::create, Ok)
     }
 
-    /// Makes what is missing.
+    /// Makes the spares that are missing.
     pub(super) fn fill(&mut self) {
         if self.connection.is_none() {
             self.connection = socket::stream_pair().ok().filter(|(_, theirs)| is_cheap(theirs));
@@ -40,7 +43,8 @@ impl Spare {
     }
 }
 
-/// Whether the program has no more than half of the descriptors that it may have: numbers are given from below.
+/// Returns true if the program has at most half of the descriptors that it may have. The kernel
+/// gives out the lowest free number.
 fn is_cheap(descriptor: &OwnedFd) -> bool {
     let number = u64::from(descriptor.as_raw_fd().unsigned_abs());
     limits::descriptors().is_none_or(|most| number < most / 2)

@@ -53,8 +53,8 @@ impl Spawner {
     }
 
     /// Notes that a pool has ended.
-    pub(super) fn left(&mut self, dispatcher: &Arc<Dispatcher>) {
-        self.template_of(dispatcher).left(dispatcher);
+    pub(super) fn pool_ended(&mut self, dispatcher: &Arc<Dispatcher>) {
+        self.template_of(dispatcher).pool_ended(dispatcher);
         self.drop_ended();
     }
 

@@ -1,5 +1,5 @@
-//! The workers that descend from templates of one kind: asking for them, hearing of them, and a new
-//! template when the old one is gone.
+//! The template of one spec: requests for forks, its replies, and a new process when the old one
+//! has ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -22,27 +22,28 @@ use crate::sys::io::socket::{self, Packet};
 use crate::sys::limits;
 use crate::sys::process::child::{self, Ended};
 
-/// Spawner asked of a template and not answered, at the most: descriptors under way count
-/// against a limit, and each of them holds two of this process.
+/// The most forks that are requested from a process and not answered. Each holds two descriptors of
+/// this program, and descriptors under way count against a limit.
 const AT_ONCE: usize = 32;
-/// After how many templates in a row that died before they had forked a worker no more are started.
+/// The number of processes in a row that may die before they have forked a worker until no more are
+/// started.
 const MOST_FAILED_STARTS: usize = 3;
 
-/// The templates of one origin, one after the other, and the workers that are asked of them.
+/// The processes of one spec, one after the other, and the workers requested from them.
 pub(super) struct Template {
     pub(super) spec: Arc<TemplateSpec>,
     process: Option<TemplateProcess>,
-    /// Workers wanted and not asked for yet: for whom, and how many.
+    /// Workers wanted and not requested yet: the pool, and the number.
     wanted: VecDeque<(Arc<Dispatcher>, usize)>,
-    /// Workers asked for, by request.
-    asked: HashMap<u64, Asked>,
-    /// Templates in a row that were to fork workers, and died before there was one.
+    /// Workers requested, by request.
+    requested: HashMap<u64, Requested>,
+    /// Processes in a row that were to fork workers, and died before there was one.
     failed_starts: Vec<FailedStart>,
-    /// Crews that have not ended, unless it is the plain program's.
-    dispatchers: Vec<Arc<Dispatcher>>,
+    /// Pools that have not ended; not kept for the plain spec, whose process is never ended.
+    pools: Vec<Arc<Dispatcher>>,
 }
 
-/// How a template died that has forked nobody.
+/// The end of a process that has forked no worker.
 struct FailedStart {
     ended: Ended,
     greeted: bool,
@@ -50,8 +51,8 @@ struct FailedStart {
 }
 
 /// A worker under way.
-struct Asked {
-    /// For whom; none if nobody wants it any more.
+struct Requested {
+    /// Its pool; `None` if that does not need it any more.
     dispatcher: Option<Arc<Dispatcher>>,
     socket: OwnedFd,
     slot: WorkerSlot,
@@ -59,14 +60,14 @@ struct Asked {
     capture: Option<Capture>,
 }
 
-/// Why a worker could not be asked for.
-enum NotAsked {
-    /// The template is busy or dying; an event will tell.
+/// The reason why a worker could not be requested.
+enum NotRequested {
+    /// The process is busy or dying; an event follows.
     Yet,
-    /// For this reason.
-    Because(String),
-    /// For this reason, which holds for all others too.
-    NorOthers(String),
+    /// This worker cannot be had.
+    Refused(String),
+    /// No worker of this template can be had.
+    AllRefused(String),
 }
 
 impl Template {
@@ -75,49 +76,49 @@ impl Template {
             spec,
             process: None,
             wanted: VecDeque::new(),
-            asked: HashMap::new(),
+            requested: HashMap::new(),
             failed_starts: Vec::new(),
-            dispatchers: Vec::new(),
+            pools: Vec::new(),
         }
     }
 
-    /// Notes workers that are wanted.
+    /// Adds wanted workers of a pool.
     pub(super) fn want(&mut self, dispatcher: Arc<Dispatcher>, count: usize) {
         if !self.spec.is_plain() && !self.has(&dispatcher) {
-            self.dispatchers.push(Arc::clone(&dispatcher));
+            self.pools.push(Arc::clone(&dispatcher));
         }
         self.wanted.push_back((dispatcher, count));
     }
 
     fn has(&self, dispatcher: &Arc<Dispatcher>) -> bool {
-        self.dispatchers.iter().any(|known| Arc::ptr_eq(known, dispatcher))
+        self.pools.iter().any(|known| Arc::ptr_eq(known, dispatcher))
     }
 
-    /// Whether `id` is the number of its template.
+    /// Returns true if `id` is the number of its process.
     pub(super) fn is_concerned(&self, id: u64) -> bool {
-        self.process.as_ref().is_some_and(|template| template.id == id)
+        self.process.as_ref().is_some_and(|process| process.id == id)
     }
 
-    /// Whether nobody needs it any more, and nothing of it is left.
+    /// Returns true if no pool needs it any more, and its process has ended.
     pub(super) fn is_over(&self) -> bool {
-        !self.spec.is_plain() && self.dispatchers.is_empty() && self.process.is_none()
+        !self.spec.is_plain() && self.pools.is_empty() && self.process.is_none()
     }
 
-    /// The process id of its template.
+    /// Returns the process id.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|template| template.pid)
+        self.process.as_ref().map(|process| process.pid)
     }
 
-    /// Takes back what is wanted for a dispatcher and no longer needed; `asked` for, too, if the template
-    /// is not waited for any longer.
-    pub(super) fn withdraw(&mut self, dispatcher: &Arc<Dispatcher>, asked: bool) {
+    /// Withdraws the wanted workers that a pool does not need any more. `requested` includes those
+    /// requested from the process, if that is not waited for any longer.
+    pub(super) fn withdraw(&mut self, dispatcher: &Arc<Dispatcher>, requested: bool) {
         self.wanted.retain_mut(|(whose, count)| {
             while *count > 0 && Arc::ptr_eq(whose, dispatcher) && dispatcher.withdraw() {
                 *count -= 1;
             }
             *count > 0
         });
-        for request in self.asked.values_mut().filter(|_| asked) {
+        for request in self.requested.values_mut().filter(|_| requested) {
             let is_theirs =
                 request.dispatcher.as_ref().is_some_and(|whose| Arc::ptr_eq(whose, dispatcher));
             if is_theirs && dispatcher.withdraw() {
@@ -126,21 +127,21 @@ impl Template {
         }
     }
 
-    /// A dispatcher has ended. The template of the last one ends as well, unless it is the plain program's.
-    pub(super) fn left(&mut self, dispatcher: &Arc<Dispatcher>) {
+    /// Notes that a pool has ended. After the last one the process ends too, unless it is plain.
+    pub(super) fn pool_ended(&mut self, dispatcher: &Arc<Dispatcher>) {
         if self.has(dispatcher) {
-            self.dispatchers.retain(|known| !Arc::ptr_eq(known, dispatcher));
-            if self.dispatchers.is_empty()
-                && let Some(template) = &mut self.process
+            self.pools.retain(|known| !Arc::ptr_eq(known, dispatcher));
+            if self.pools.is_empty()
+                && let Some(process) = &mut self.process
             {
-                template.dismiss();
+                process.dismiss();
             }
         }
     }
 
-    /// Asks for as many of the wanted workers as may be under way.
+    /// Requests as many of the wanted workers as may be under way.
     pub(super) fn pump(&mut self, children: &mut Children) {
-        while self.asked.len() < AT_ONCE
+        while self.requested.len() < AT_ONCE
             && let Some((dispatcher, count)) = self.wanted.pop_front()
         {
             if count > 1 {
@@ -149,16 +150,16 @@ impl Template {
             if dispatcher.withdraw() {
                 continue;
             }
-            let asked = self.ask(&dispatcher, children);
+            let requested = self.request(&dispatcher, children);
             children.spare.fill();
-            match asked {
+            match requested {
                 Ok(()) => {}
-                Err(NotAsked::Because(reason)) => dispatcher.refused(reason),
-                Err(NotAsked::Yet) => {
+                Err(NotRequested::Refused(reason)) => dispatcher.refused(reason),
+                Err(NotRequested::Yet) => {
                     self.wanted.push_front((dispatcher, 1));
                     break;
                 }
-                Err(NotAsked::NorOthers(reason)) => {
+                Err(NotRequested::AllRefused(reason)) => {
                     self.wanted.push_front((dispatcher, 1));
                     self.refuse_all(&reason);
                 }
@@ -166,86 +167,89 @@ impl Template {
         }
     }
 
-    fn ask(
+    fn request(
         &mut self,
         dispatcher: &Arc<Dispatcher>,
         children: &mut Children,
-    ) -> Result<(), NotAsked> {
+    ) -> Result<(), NotRequested> {
         if self.process.is_none() {
-            self.process = Some(self.start_template(children)?);
+            self.process = Some(self.start(children)?);
         }
-        let template = self.process.as_mut().expect("there is one now");
-        if !template.takes_requests(&self.spec) {
-            return Err(NotAsked::Yet);
+        let process = self.process.as_mut().expect("there is one now");
+        if !process.takes_requests(&self.spec) {
+            return Err(NotRequested::Yet);
         }
-        let Some(slot) = template.board.take() else {
+        let Some(slot) = process.board.take() else {
             let reason = format!("{SLOTS} workers live, as many as trine serves");
-            return Err(NotAsked::Because(reason));
+            return Err(NotRequested::Refused(reason));
         };
         let (socket, theirs) = children.spare.connection().map_err(|error| {
             let reason = limits::explain_missing("socket for a worker process", &error);
-            NotAsked::Because(reason)
+            NotRequested::Refused(reason)
         })?;
         let rings = dispatcher.has_rings().then(|| children.spare.rings()).transpose().map_err(
             |error| {
                 let reason = limits::explain_missing("shared memory for a worker process", &error);
-                NotAsked::Because(reason)
+                NotRequested::Refused(reason)
             },
         )?;
         crash_point!("master: descriptors of a worker made, fork not asked for");
         let (rings, memory) = rings.unzip();
         let capture = dispatcher.captures().then(Capture::new).transpose();
-        let (capture, outputs) = capture.map_err(NotAsked::Because)?.unzip();
+        let (capture, outputs) = capture.map_err(NotRequested::Refused)?.unzip();
         let request = ForkRequest {
             request: children.number(),
             slot: slot.number,
             has_rings: rings.is_some(),
             captures: capture.is_some(),
-            awaits_setup: dispatcher.setup().is_some(),
+            awaits_setup: dispatcher.has_setup(),
         };
         let packet = postcard::to_stdvec(&request).expect("numbers only");
         let outputs = outputs.iter().flatten().map(AsFd::as_fd);
         let theirs: Vec<_> =
             [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).chain(outputs).collect();
-        match socket::send_packet(&template.socket, &packet, &theirs, Blocking::No) {
+        match socket::send_packet(&process.socket, &packet, &theirs, Blocking::No) {
             Ok(()) => {
                 crash_point!("master: fork asked for");
-                template.awaited.get_or_insert_with(Instant::now);
+                process.awaited.get_or_insert_with(Instant::now);
                 let dispatcher = Some(Arc::clone(dispatcher));
-                self.asked
-                    .insert(request.request, Asked { dispatcher, socket, slot, rings, capture });
+                self.requested.insert(
+                    request.request,
+                    Requested { dispatcher, socket, slot, rings, capture },
+                );
                 children.spare.fill();
                 Ok(())
             }
-            // It has requests to answer, or is dead, which its pidfd will tell.
-            Err(error) if will_be_told(&error) => Err(NotAsked::Yet),
+            // It has requests to answer, or is dead, which its pidfd reports.
+            Err(error) if is_followed_by_event(&error) => Err(NotRequested::Yet),
             Err(error) => {
                 let what = "way to hand over the socket of a worker process";
-                Err(NotAsked::Because(limits::explain_missing(what, &error)))
+                Err(NotRequested::Refused(limits::explain_missing(what, &error)))
             }
         }
     }
 
-    fn start_template(&mut self, children: &mut Children) -> Result<TemplateProcess, NotAsked> {
+    fn start(&mut self, children: &mut Children) -> Result<TemplateProcess, NotRequested> {
         if let [.., last] = &self.failed_starts[..]
             && self.failed_starts.len() >= MOST_FAILED_STARTS
         {
             let reason = self.explain_failed_start(last);
             // The next task tries again.
             self.failed_starts.clear();
-            return Err(NotAsked::NorOthers(reason));
+            return Err(NotRequested::AllRefused(reason));
         }
-        let template = launch::start(children.number(), &self.spec).map_err(NotAsked::Because)?;
+        let process =
+            launch::start(children.number(), &self.spec).map_err(NotRequested::Refused)?;
         let poll = &children.service.poll;
         let watched = poll
-            .add(&template.socket, template.id * 2)
-            .and_then(|()| poll.add(&template.pidfd, template.id * 2 + 1));
+            .add(&process.socket, process.id * 2)
+            .and_then(|()| poll.add(&process.pidfd, process.id * 2 + 1));
         match watched {
-            Ok(()) => Ok(template),
+            Ok(()) => Ok(process),
             Err(error) => {
-                child::kill_and_wait(template.pid);
+                child::kill_and_wait(process.pid);
                 let reason = limits::explain_missing("watch over the template process", &error);
-                Err(NotAsked::Because(reason))
+                Err(NotRequested::Refused(reason))
             }
         }
     }
@@ -263,9 +267,9 @@ impl Template {
                 ("was not ready", format!("{slow} hangs or takes longer, or "))
             };
             return format!(
-                "{who} failed {MOST_FAILED_STARTS} times in a row; the last time it {what} within {bound:?} \
-                 (`start_timeout`) and was killed: {why}somebody has stopped it (SIGSTOP); allow more \
-                 time, or see where it waits"
+                "{who} failed {MOST_FAILED_STARTS} times in a row; the last time it {what} within \
+                 {bound:?} (`start_timeout`) and was killed: {why}somebody has stopped it \
+                 (SIGSTOP); allow more time, or see where it waits"
             );
         }
         let when = if last.greeted {
@@ -275,29 +279,29 @@ impl Template {
         };
         let how = cause_of(last.ended, Evidence::default());
         format!(
-            "{who} died {MOST_FAILED_STARTS} times before {when}; the last time, {how}; what it wrote to \
-             standard error may tell why"
+            "{who} died {MOST_FAILED_STARTS} times before {when}; the last time, {how}; what it \
+             wrote to standard error may tell why"
         )
     }
 
-    /// When its template has to have said its next word.
+    /// Returns the moment by which its process has to reply.
     pub(super) fn due(&self) -> Option<Instant> {
-        let template = self.process.as_ref().filter(|one| !one.overdue && !one.dismissed)?;
-        template.awaited?.checked_add(self.spec.bound()?)
+        let process = self.process.as_ref().filter(|one| !one.overdue && !one.dismissed)?;
+        process.awaited?.checked_add(self.spec.bound()?)
     }
 
-    /// Ends a template that takes too long.
+    /// Kills a process that takes too long.
     pub(super) fn check_deadline(&mut self, now: Instant, children: &mut Children) {
         let is_due = |template: &Template| template.due().is_some_and(|due| due <= now);
         if is_due(self) {
-            // What has come in time counts.
+            // A reply that came in time counts.
             self.receive(children);
         }
         if is_due(self)
-            && let Some(template) = &mut self.process
+            && let Some(process) = &mut self.process
         {
-            template.overdue = true;
-            child::kill(&template.pidfd);
+            process.overdue = true;
+            child::kill(&process.pidfd);
         }
     }
 
@@ -309,34 +313,32 @@ impl Template {
         }
     }
 
-    /// Receives what the template has sent.
+    /// Receives the replies of the process.
     pub(super) fn receive(&mut self, children: &mut Children) {
         loop {
-            let Some(template) = &mut self.process else { return };
+            let Some(process) = &mut self.process else { return };
             let mut packet = [0; LONG_PACKET];
-            let received = match socket::receive_packet(&template.socket, &mut packet, Blocking::No)
+            let received = match socket::receive_packet(&process.socket, &mut packet, Blocking::No)
             {
                 Ok(received) if received.len > 0 => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // The end. Its death follows; if it lives on without a master, it is of no use.
+                // The end. Its death follows; a process that lives on without a master is useless.
                 Ok(_) | Err(_) => {
-                    children.service.poll.remove(&template.socket);
-                    child::kill(&template.pidfd);
+                    children.service.poll.remove(&process.socket);
+                    child::kill(&process.pidfd);
                     return;
                 }
             };
             match postcard::from_bytes(&packet[..received.len]) {
                 Ok(TemplateReply::Ready) => {
-                    template.greeted = true;
-                    template.awaited = (!self.asked.is_empty()).then(Instant::now);
+                    process.greeted = true;
+                    process.awaited = (!self.requested.is_empty()).then(Instant::now);
                 }
                 Ok(TemplateReply::Unfit(reason)) => {
-                    template.dismiss();
+                    process.dismiss();
                     self.failed_starts.clear();
-                    // It has forked nobody: what was asked of it before it was ready is refused, too.
-                    let asked =
-                        self.asked.drain().filter_map(|(_, asked)| Some((asked.dispatcher?, 1)));
-                    self.wanted.extend(asked);
+                    // It forks no worker: those requested before it was ready are refused, too.
+                    self.want_requested();
                     self.refuse_all(&reason);
                 }
                 Ok(TemplateReply::Forked(reply)) => self.forked(reply, received, children),
@@ -345,17 +347,17 @@ impl Template {
         }
     }
 
-    /// The template has answered a request.
+    /// Acts on the reply to a request.
     fn forked(&mut self, reply: ForkReply, mut packet: Packet, children: &mut Children) {
-        let Some(asked) = self.asked.remove(&reply.request) else { return };
-        if let Some(template) = &mut self.process {
-            template.awaited = (!self.asked.is_empty()).then(Instant::now);
-            template.has_forked |= reply.forked.is_ok();
+        let Some(requested) = self.requested.remove(&reply.request) else { return };
+        if let Some(process) = &mut self.process {
+            process.awaited = (!self.requested.is_empty()).then(Instant::now);
+            process.has_forked |= reply.forked.is_ok();
         }
         if reply.forked.is_ok() {
             self.failed_starts.clear();
         }
-        let Asked { dispatcher, socket, slot, rings, capture } = asked;
+        let Requested { dispatcher, socket, slot, rings, capture } = requested;
         let pid = match (reply.forked, &dispatcher) {
             (Ok(pid), _) => pid,
             (Err(number), Some(dispatcher)) => {
@@ -382,7 +384,7 @@ impl Template {
                 let error = limits::out_of_descriptors();
                 dispatcher.refused(limits::explain_missing("handle for a worker process", &error));
             }
-            // Nobody wants it any more.
+            // Its pool does not need it any more.
             (None, Some(pidfd)) => {
                 child::kill(&pidfd);
                 children.add_stray(pid, pidfd, Some(slot));
@@ -391,25 +393,32 @@ impl Template {
         }
     }
 
-    /// The template may have ended; what was asked of it is asked of the next. `true` if it has.
+    /// Reaps the process, if it has ended. The workers requested from it are requested from the
+    /// next one. Returns false if it has not ended.
     pub(super) fn reap(&mut self) -> bool {
-        let Some(template) = &self.process else { return false };
-        let Some(ended) = child::reap(&template.pidfd) else { return false };
-        let TemplateProcess { greeted, overdue, .. } = *template;
-        let is_needed = !self.asked.is_empty() || !self.wanted.is_empty();
-        if !template.has_forked && !template.dismissed && (!greeted || is_needed) {
+        let Some(process) = &self.process else { return false };
+        let Some(ended) = child::reap(&process.pidfd) else { return false };
+        let TemplateProcess { greeted, overdue, .. } = *process;
+        let is_needed = !self.requested.is_empty() || !self.wanted.is_empty();
+        if !process.has_forked && !process.dismissed && (!greeted || is_needed) {
             self.failed_starts.push(FailedStart { ended, greeted, overdue });
         }
-        // Dropping the sockets ends workers that were forked and not told of.
-        let unanswered = self.asked.drain().filter_map(|(_, asked)| Some((asked.dispatcher?, 1)));
-        self.wanted.extend(unanswered);
+        // Dropping their sockets ends workers that were forked and not reported.
+        self.want_requested();
         self.process = None;
         true
     }
+
+    /// Turns requested workers into wanted ones.
+    fn want_requested(&mut self) {
+        let requested = self.requested.drain();
+        let wanted = requested.filter_map(|(_, requested)| Some((requested.dispatcher?, 1)));
+        self.wanted.extend(wanted);
+    }
 }
 
-/// Whether an error of a send to the template is followed by an event that tells what to do.
-fn will_be_told(error: &io::Error) -> bool {
+/// Returns true if an event follows this error of a send to the process, and decides what to do.
+fn is_followed_by_event(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, WouldBlock};
     matches!(error.kind(), WouldBlock | BrokenPipe | ConnectionReset | NotConnected)
 }

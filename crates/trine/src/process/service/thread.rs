@@ -81,8 +81,8 @@ impl ServiceThread {
             while let Some(alarm) = service.alarms.pop(Instant::now()) {
                 if let Some(dispatcher) = alarm.pool.upgrade() {
                     match alarm.task {
-                        Some(task) => dispatcher.look_at(task.record()),
-                        None => look(&dispatcher),
+                        Some(task) => dispatcher.check_task(task.record()),
+                        None => check(&dispatcher),
                     }
                 }
             }
@@ -141,11 +141,11 @@ impl ServiceThread {
                     child::kill(&worker.link.pidfd);
                 }
             }
-            let gone = dispatcher.is_gone();
-            if gone {
-                spawner.left(dispatcher);
+            let is_ended = dispatcher.is_ended();
+            if is_ended {
+                spawner.pool_ended(dispatcher);
             }
-            !gone
+            !is_ended
         });
     }
 
@@ -283,9 +283,9 @@ impl ServiceThread {
 
 /// Acts on the alarm of a whole pool. Replies that came in time count: they are taken before the
 /// limits of tasks are checked.
-fn look(dispatcher: &Arc<Dispatcher>) {
+fn check(dispatcher: &Arc<Dispatcher>) {
     for link in dispatcher.limited_links() {
         while replies::receive(dispatcher, &link) > 0 {}
     }
-    dispatcher.look();
+    dispatcher.check();
 }

@@ -162,7 +162,8 @@ fn encode_items<A: Serialize>(
 fn too_many(count: usize, room: usize) -> Cause {
     let stage = CodecStage::EncodeArgument;
     let message = format!(
-        "it holds {count} descriptors, and there is room for {room} more in its chunk; use a chunk of 1"
+        "it holds {count} descriptors, and there is room for {room} more in its chunk; use a chunk \
+         of 1"
     );
     Cause::Codec { stage, message }
 }

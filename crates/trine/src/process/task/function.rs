@@ -1,22 +1,22 @@
 //! How a function crosses to another process: as the offset of code that both have.
 //!
-//! Master and worker run the same file, so a function stands at the same offset from the load
-//! address in both. The function's *value* does not cross at all: its type is zero-sized, there is
-//! nothing to carry, and the worker makes one from nothing.
+//! Master and worker run the same file, so a function is at the same offset from the load address
+//! in both. The function's *value* does not cross at all: its type is zero-sized, so there is
+//! nothing to carry, and the worker makes a value from nothing.
 //!
 //! # Why that is sound
 //!
-//! A zero-sized value has no bytes that could be wrong, so what could be wrong is only that the
-//! value exists: a type may be a proof (a token that only its module makes). The caller of
-//! [`Function::of`] has a value in its hands, and the type is `Copy + Send + 'static`: the caller could
-//! have made any number of copies, given them to any thread, and kept them for ever. The worker's
-//! value is one such copy, on the far side of a fork.
+//! A zero-sized value has no bytes that could be wrong. Only its existence could be wrong: a type
+//! may be a proof (a token that only its module makes). The caller of [`Function::of`] has a
+//! value, and the type is `Copy + Send + 'static`: the caller could have made any number of
+//! copies, given them to any thread, and kept them forever. The worker's value is one such copy,
+//! on the far side of a fork.
 //!
-//! What that reasoning does not cover is a `Copy` token that proves something of *this process's*
-//! state ("the library has been initialised here") and is captured by the closure: a closure that
-//! captures only zero-sized values is zero-sized as well, and crosses. The worker has not run the
-//! initialisation. Such a token is as wrong after a plain `fork` and `exec`; SOUNDNESS.md lists it
-//! as a limit.
+//! Not covered is a `Copy` token that proves something about *this process's*
+//! state ("the library has been initialised here") and is captured by the closure. A closure that
+//! captures only zero-sized values is zero-sized as well, and crosses, but the worker has not run
+//! the initialisation. Such a token is as wrong after a plain `fork` and `exec`; SOUNDNESS.md
+//! lists it as a limit.
 
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
@@ -31,15 +31,15 @@ use crate::sys::memory::sealed::{Frozen, Written};
 use crate::sys::process::image;
 use crate::task::{Cause, CodecStage};
 
-/// A value that could not be decoded or encoded by the worker.
+/// The error of a value that could not be encoded or decoded.
 #[derive(Debug)]
 pub(in crate::process) struct CodecError {
     pub(in crate::process) stage: CodecStage,
     pub(in crate::process) message: String,
 }
 
-/// Decodes the argument, calls the function, and pushes the encoded result behind `reply`; returns the
-/// descriptors that belong to that.
+/// Decodes the argument, calls the function, and appends the encoded result to `reply`. Returns the
+/// descriptors that belong to the result.
 pub(in crate::process) type Trampoline = fn(
     argument: &[u8],
     descriptors: Vec<OwnedFd>,
@@ -52,12 +52,12 @@ pub(in crate::process) struct Function {
     pub(in crate::process) offset: u64,
 }
 
-/// The proof that an `F` has no size, and so captures nothing.
+/// Proof that an `F` has no size, and so captures nothing.
 pub(crate) struct CapturesNothing<F>(PhantomData<fn() -> F>);
 
 impl<F> CapturesNothing<F> {
-    /// Stops the compiler at a function that has a size. Called by the public functions themselves,
-    /// so that the compiler names the line that called them.
+    /// Fails to compile for a function that has a size. The public functions call it themselves, so
+    /// that the compiler names the line that called them.
     pub(crate) const fn check() -> CapturesNothing<F> {
         assert!(
             size_of::<F>() == 0,
@@ -68,13 +68,13 @@ impl<F> CapturesNothing<F> {
         CapturesNothing(PhantomData)
     }
 
-    /// As [`check`](CapturesNothing::check), for functions that have no argument.
-    pub(crate) const fn check_prologue() -> CapturesNothing<F> {
+    /// Like [`check`](CapturesNothing::check), for functions without an argument.
+    pub(crate) const fn check_hook() -> CapturesNothing<F> {
         assert!(
             size_of::<F>() == 0,
             "the function given to `preload` or `initializer` captures variables (or is a function \
-             pointer); it runs in another process, which shares no memory with its caller: pass what it \
-             needs in the environment, e.g. `.env(\"MODEL\", path)`"
+             pointer); it runs in another process, which shares no memory with its caller: pass \
+             what it needs in the environment, e.g. `.env(\"MODEL\", path)`"
         );
         CapturesNothing(PhantomData)
     }
@@ -87,7 +87,7 @@ impl CodecError {
 }
 
 impl Function {
-    /// The function behind `F`.
+    /// Returns the function behind `F`.
     pub(in crate::process) fn of<A, R, F>(_: F, _: CapturesNothing<F>) -> Function
     where
         A: DeserializeOwned,
@@ -98,7 +98,7 @@ impl Function {
         Function { offset: (trampoline as usize).wrapping_sub(image::base()) as u64 }
     }
 
-    /// The code in this process; `None` if the offset lies outside of the program's image.
+    /// Returns the code in this process; `None` if the offset is outside of the program's image.
     ///
     /// # Safety
     ///
@@ -108,8 +108,8 @@ impl Function {
         if !image::contains(address) {
             return None;
         }
-        // SAFETY: the caller's promise: at this offset of the same build stands an instance of
-        // `call`, which has this type.
+        // SAFETY: the caller's promise: an instance of `call`, which has this type, is at this
+        // offset of the same build.
         Some(unsafe { std::mem::transmute::<usize, Trampoline>(address) })
     }
 }
@@ -125,31 +125,32 @@ where
     F: Fn(A) -> R + Copy + Send + 'static,
 {
     let argument: A = decode(argument, descriptors, CodecStage::DecodeArgument)?;
-    // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its value, and a
-    // value is known to exist: see the argument above.
+    // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its
+    // value, and a value is known to exist: see the argument above.
     let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };
     let result = function(argument);
     encode(reply, &result, CodecStage::EncodeResult)
 }
 
-/// Before an encoded value: its bytes follow.
+/// The byte before an encoded value whose bytes follow.
 const HERE: u8 = 0;
-/// In place of an encoded value: its bytes are in sealed memory, whose descriptor is the last of its own.
+/// The byte in place of an encoded value in sealed memory. The memory's descriptor is the value's
+/// last.
 const IN_MEMORY: u8 = 1;
 
-/// From this length on, a value goes into memory of its own: that is copied once by whoever writes it and once
-/// by whoever reads it, where a socket takes two copies more, and wakes both sides for every 200 KiB.
+/// The length from which on a value goes into memory of its own. The writer and the reader copy
+/// that once each; a socket takes two copies more, and wakes both sides for every 200 KiB.
 const LONG: usize = 128 * 1024;
-/// So much of a long value is gathered before it is written.
+/// The bytes of a long value that are gathered before they are written.
 const PIECE: usize = 64 * 1024;
 
-/// What is encoded goes behind what is there or, if it is long, into memory of its own.
+/// Appends an encoded value to `bytes` or, if it is long, puts it into memory of its own.
 struct Sink<'a> {
     bytes: &'a mut Vec<u8>,
-    /// Where the value begins, behind its [`HERE`].
+    /// The beginning of the value, behind its [`HERE`].
     start: usize,
     memory: Option<Written>,
-    /// There can be no memory of its own.
+    /// True if memory of its own was refused.
     refused: bool,
 }
 
@@ -204,7 +205,7 @@ impl postcard::ser_flavors::Flavor for Sink<'_> {
     }
 }
 
-/// Pushes an encoded value behind `bytes`; returns the descriptors that belong to it.
+/// Appends an encoded value to `bytes`, and returns the descriptors that belong to it.
 pub(in crate::process) fn encode<T: Serialize>(
     bytes: &mut Vec<u8>,
     value: &T,
@@ -231,7 +232,7 @@ pub(in crate::process) fn encode<T: Serialize>(
     Ok(descriptors)
 }
 
-/// Decodes what [`encode`] has made.
+/// Decodes a value that [`encode`] has encoded.
 pub(in crate::process) fn decode<T: DeserializeOwned>(
     bytes: &[u8],
     mut descriptors: Vec<OwnedFd>,
@@ -258,8 +259,8 @@ pub(in crate::process) fn decode<T: DeserializeOwned>(
     })
 }
 
-/// What a type's own `Serialize` says: postcard keeps no text of others, so it is asked once more by way of an error
-/// that does.
+/// Returns the error text of a type's own `Serialize`. Postcard drops such texts, so the value is
+/// encoded again with an error type that keeps them.
 #[cold]
 fn why_not_encoded<T: Serialize>(value: &T, error: postcard::Error) -> String {
     let mut nowhere = postcard::Serializer { output: postcard::ser_flavors::Size::default() };
@@ -272,7 +273,7 @@ fn why_not_encoded<T: Serialize>(value: &T, error: postcard::Error) -> String {
     said.map_or_else(|| error.to_string(), |said| said.to_string())
 }
 
-/// As [`why_not_encoded`], of a `Deserialize` and bytes without descriptors.
+/// Like [`why_not_encoded`], for a `Deserialize` and bytes without descriptors.
 #[cold]
 fn why_not_decoded<T: DeserializeOwned>(bytes: &[u8], error: postcard::Error) -> String {
     let mut again = postcard::Deserializer::from_bytes(bytes);
@@ -284,13 +285,13 @@ fn why_not_decoded<T: DeserializeOwned>(bytes: &[u8], error: postcard::Error) ->
     said.map_or_else(|| error.to_string(), |said| said.to_string())
 }
 
-/// The offset of a `Location` that lies in the program's image; `None` for one of a shared library.
+/// Returns the offset of a `Location` in the program's image; `None` if it is in a shared library.
 pub(in crate::process) fn location_offset(location: &'static Location<'static>) -> Option<u64> {
     let address = std::ptr::from_ref(location) as usize;
     image::contains(address).then(|| (address - image::base()) as u64)
 }
 
-/// The `Location` at an offset, in this process.
+/// Returns the `Location` at an offset in this process.
 ///
 /// # Safety
 ///
@@ -300,8 +301,8 @@ pub(in crate::process) unsafe fn location_at(offset: u64) -> Option<&'static Loc
     if !image::contains(address) || !address.is_multiple_of(align_of::<Location<'static>>()) {
         return None;
     }
-    // SAFETY: the caller's promise: in the same build a constant `Location` stands at this offset;
-    // the loader has relocated the text it points to.
+    // SAFETY: the caller's promise: in the same build a constant `Location` is at this offset; the
+    // loader has relocated the text it points to.
     Some(unsafe { &*(address as *const Location<'static>) })
 }
 

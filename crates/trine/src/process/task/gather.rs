@@ -1,4 +1,4 @@
-//! The replies to one task of many arguments, collected until the last one is there.
+//! The replies to one task of many arguments, collected until none is missing.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;

@@ -1,7 +1,7 @@
 //! Functions that run before the tasks: `preload` in a template, `initializer` in each worker.
 //!
-//! Like a task's function, such a function crosses as the offset of code that both processes have, and
-//! its value is made from nothing; `function.rs` tells why that is sound.
+//! Like a task's function, such a function crosses as the offset of code that both processes
+//! have, and its value is made from nothing. `function.rs` argues why that is sound.
 
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
@@ -17,15 +17,16 @@ use crate::task::{Kind, failure, slot};
 /// Calls the function.
 type Trampoline = fn();
 
-/// A function without argument and result, as it crosses.
+/// A function without argument and result, in the form that crosses.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(in crate::process) struct Hook {
     offset: u64,
-    /// Where it was given to a pool, if that lies in the program's image: for messages.
+    /// The offset of the call that gave it to a pool, if that is in the program's image: for
+    /// messages.
     location: Option<u64>,
 }
 
-/// It is the function that counts.
+/// Compares the function only.
 impl PartialEq for Hook {
     fn eq(&self, other: &Hook) -> bool {
         self.offset == other.offset
@@ -35,7 +36,7 @@ impl PartialEq for Hook {
 impl Eq for Hook {}
 
 impl Hook {
-    /// The function behind `F`.
+    /// Returns the hook for `F`.
     #[track_caller]
     pub(in crate::process) fn of<F>(_: F, _: CapturesNothing<F>) -> Hook
     where
@@ -46,11 +47,11 @@ impl Hook {
         Hook { offset, location: function::location_offset(Location::caller()) }
     }
 
-    /// Calls the function, in a task called `role`.
+    /// Calls the function, in a task named `role`.
     ///
     /// # Errors
     ///
-    /// Says how and where it panicked.
+    /// The function panicked; the text has the message and the place.
     ///
     /// # Safety
     ///
@@ -61,8 +62,8 @@ impl Hook {
         let Some(address) = address.filter(|address| image::contains(*address)) else {
             return Err(format!("{role} is not a function of this program"));
         };
-        // SAFETY: the caller's promise: at this offset of the same build stands an instance of
-        // `call`, which has this type.
+        // SAFETY: the caller's promise: an instance of `call`, which has this type, is at this
+        // offset of the same build.
         let trampoline = unsafe { std::mem::transmute::<usize, Trampoline>(address) };
         // SAFETY: as above: made by `of` of the same build.
         let location = self.location.and_then(|offset| unsafe { function::location_at(offset) });
@@ -75,7 +76,7 @@ impl Hook {
         registry::set_current(None);
         let Err(error) = outcome else { return Ok(()) };
         let reason = format!("{role} {}", error.cause());
-        // A payload whose own drop panics changes nothing.
+        // A payload whose drop panics is forgotten.
         if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(error))) {
             std::mem::forget(again);
         }
@@ -84,8 +85,8 @@ impl Hook {
 }
 
 fn call<F: Fn() + Copy + Send + 'static>() {
-    // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its value, and a
-    // value is known to exist: see `function.rs`.
+    // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its
+    // value, and a value is known to exist: see `function.rs`.
     let function: F = unsafe { NonNull::<F>::dangling().read() };
     function();
 }
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prologue_is_found_again_and_called() {
+    fn a_hook_is_found_again_and_called() {
         fn count() {
             CALLS.fetch_add(1, Relaxed);
         }

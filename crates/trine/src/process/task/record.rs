@@ -76,7 +76,8 @@ impl Record {
         self.core.outcome.is_done()
     }
 
-    /// Calls code of the user (an encoder, a decoder) as the task: a panic becomes the task's error.
+    /// Calls code of the user (an encoder, a decoder) as the task: a panic becomes the task's
+    /// error.
     pub(in crate::process) fn call<T>(&self, function: impl FnOnce() -> T) -> Result<T, TaskError> {
         /// Restores the calling task.
         struct Caller(Option<&'static Slot>);

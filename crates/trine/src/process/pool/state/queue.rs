@@ -1,4 +1,4 @@
-//! The tasks of a dispatcher that no worker has: first in, first out, and any of them at any time.
+//! The tasks of a pool that no worker has: first in, first out, and any of them at any time.
 //!
 //! ```text
 //!   position  first      +1       +2       +3
@@ -6,7 +6,7 @@
 //!             │ job    │ none   │ job    │ job    │   a task that is taken out leaves a hole
 //! ```
 //!
-//! A task knows its position, so that to take it out costs the same in a queue of any length.
+//! A task knows its position, so taking it out costs the same in a queue of any length.
 
 use std::collections::VecDeque;
 
@@ -15,9 +15,9 @@ use crate::process::task::record::Record;
 
 #[derive(Default)]
 pub(super) struct Queue {
-    /// The position of the first entry; counts on in both directions, and around.
+    /// The position of the first entry; counts in both directions, and wraps around.
     first: u64,
-    /// The last one is no hole.
+    /// The tasks and holes; the last entry is no hole.
     entries: VecDeque<Option<Job>>,
     len: usize,
 }
@@ -37,7 +37,7 @@ impl Queue {
         self.len += 1;
     }
 
-    /// Puts a task that was at its turn before in front again.
+    /// Puts a task back to the front whose turn had come before.
     pub(super) fn push_front(&mut self, job: Job) {
         self.first = self.first.wrapping_sub(1);
         job.record().set_queue_position(self.first);
@@ -56,7 +56,7 @@ impl Queue {
         None
     }
 
-    /// Takes a task out, if it is here.
+    /// Takes a task out, if it is queued.
     pub(super) fn take(&mut self, task: &Record) -> Option<Job> {
         let index = usize::try_from(task.queue_position().wrapping_sub(self.first)).ok()?;
         let job = self.entries.get_mut(index)?.take_if(|job| job.id() == task.id())?;
@@ -67,7 +67,7 @@ impl Queue {
         Some(job)
     }
 
-    /// Takes all of them out.
+    /// Takes all tasks out.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Job> {
         std::mem::take(self).entries.into_iter().flatten()
     }
@@ -75,14 +75,15 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::task::Cause;
     use std::panic::Location;
     use std::sync::Arc;
 
+    use super::*;
+    use crate::task::Cause;
+
     fn job() -> (Arc<Record>, Job) {
         let record = Arc::new(Record::new(None, Location::caller()));
-        // SAFETY: a new task, and the one job made of it.
+        // SAFETY: a new task, and the only job made of it.
         let job = unsafe { Job::new(record.clone()) };
         (record, job)
     }
