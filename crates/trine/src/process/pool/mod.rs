@@ -291,7 +291,7 @@ impl Pool {
         self.dispatcher.stats()
     }
 
-    /// Finishes the submitted tasks, ends the workers, and waits until the last one has ended.
+    /// Finishes the submitted tasks, ends the workers, and waits until the last worker has ended.
     ///
     /// Submitted tasks are waited for, however long they take. A worker that is not needed gets
     /// one second, if its initializer runs or its template does not reply; then it is killed or

@@ -1,4 +1,4 @@
-//! What a master and its worker share, and what stands around it.
+//! The protocols between a master and its worker.
 
 mod pool;
 mod ring_model;

@@ -1,4 +1,5 @@
-//! The ring: each record is taken once or taken back, whole and in order, while the ring goes around.
+//! The ring: each record is taken once or taken back, whole and in order, while the ring wraps
+//! around.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,7 @@ struct Ring {
     /// In mutexes of std, which are free whenever loom lets another thread run.
     producer: Mutex<Option<Producer>>,
     consumer: Mutex<Option<Consumer>>,
-    /// What was not taken back, and what was taken.
+    /// The records that were not taken back, and the records that were taken.
     kept: Mutex<Vec<u64>>,
     taken: Mutex<Vec<u64>>,
 }

@@ -179,7 +179,7 @@ impl PoolBuilder {
     /// default.
     ///
     /// The time of a [`timeout`](crate::time::timeout) around `spawn` also counts while the task is
-    /// queued; the earlier one holds.
+    /// queued; the earlier limit holds.
     ///
     /// When the time is up, the task's waits end. A task that has not ended then is asked to end,
     /// and killed with its worker after the [`grace`](PoolBuilder::grace). The error is
@@ -233,7 +233,7 @@ impl PoolBuilder {
 
     /// Replaces a worker after this number of tasks, for code that leaks; never by default.
     ///
-    /// The next worker is forked before the old one has ended. Each argument of a map counts;
+    /// The next worker is forked before the old worker has ended. Each argument of a map counts;
     /// arguments that cross together are run to their end.
     ///
     /// ```

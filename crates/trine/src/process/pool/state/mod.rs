@@ -288,8 +288,8 @@ impl State {
 
     /// Returns the number of forks that should be pending.
     ///
-    /// A dismissed worker is replaced at once. A fresh one is not: there are as many as there may
-    /// be until it has ended.
+    /// A dismissed worker is replaced at once. A fresh worker is not: until it has ended, it counts
+    /// against the most that there may be.
     fn needed(&self, policy: &Policy) -> usize {
         let there = if policy.is_fresh() { self.workers.len() } else { self.living() };
         let room = policy.most().saturating_sub(there);

@@ -34,9 +34,9 @@ pub(super) mod dispatcher {
     use super::link::WorkerLink;
     use crate::task::park;
 
-    /// Knows which tasks were answered, and who waits for them.
+    /// Knows which tasks were answered, and the joiners that wait for them.
     pub(in crate::process) struct Dispatcher {
-        /// Of each task, whether it has ended.
+        /// For each task, 1 if it has ended.
         done: [AtomicU32; 3],
         /// In mutexes of std, which are free whenever loom lets another thread run.
         pub(in crate::process) answered: Mutex<Vec<u64>>,

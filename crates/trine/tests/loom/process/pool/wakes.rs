@@ -53,7 +53,7 @@ fn pool() -> Pool {
     }
 }
 
-/// The worker: answers tasks until it is told to end.
+/// Runs the worker, which replies to tasks until it receives the end.
 fn work(pool: &Pool) {
     let lines = pool.worker.lock().unwrap().take();
     let mut inbox = Inbox::new(no_descriptor(), lines, inbox::scratch());
@@ -73,10 +73,10 @@ fn work(pool: &Pool) {
     }
 }
 
-/// As many answers at once mean that more are on their way; one, to have it happen.
+/// The number of replies taken at once from which on the worker is attended; 1, so that it happens.
 const MANY: usize = 1;
 
-/// The service, until it is told to end.
+/// Runs the service, until it receives the end.
 fn serve(pool: &Pool) {
     let Pool { link, dispatcher, .. } = pool;
     let mut attended = false;
