@@ -124,10 +124,7 @@ fn both_checks_can_fail() {
         file("a.rs", "use crate::b::{self, Deep}; // not crate::c"),
         file("b/mod.rs", "mod inner; pub use inner::Deep;"),
         file("b/inner.rs", "pub struct Deep; fn f() { super::super::c::g(\"crate::a::x\") }"),
-        file(
-            "c.rs",
-            "use crate::a; pub fn g() { a::h() } #[cfg(test)] mod tests { use crate::b::Deep; }",
-        ),
+        file("c.rs", "use crate::a; pub fn g() { a::h() } \nmod tests { use crate::b::Deep; }"),
     ]);
     let arrows = sources.arrows();
     assert_eq!(Vec::from_iter(&arrows["a.rs"]), [&"b/inner.rs"]);

@@ -207,7 +207,7 @@ fn quoted(text: &str, quote: char) -> usize {
 
 /// The code before its test module, which stands at the end of a file.
 fn without_tests(code: &str) -> String {
-    code.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+    code.split("\nmod tests {").next().unwrap_or_default().to_owned()
 }
 
 /// Finds the paths and the imports in a file's code.

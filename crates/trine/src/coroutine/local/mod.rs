@@ -13,7 +13,6 @@ pub(super) mod storage;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{self, AssertUnwindSafe};
@@ -21,6 +20,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+pub use self::storage::AccessError;
 use self::storage::{Entry, Storage};
 use super::carrier::{self, Carrier};
 use crate::task::failure;
@@ -69,27 +69,6 @@ pub struct Local<T: 'static> {
     /// The index of its entry in each storage, from 1; 0 before the first use.
     key: AtomicUsize,
 }
-
-/// The error of a [`Local`] that was used after it was dropped, at the end of its coroutine or
-/// thread.
-///
-/// ```
-/// use trine::coroutine::Local;
-///
-/// static NAME: Local<String> = Local::new(|| String::from("main"));
-/// assert_eq!(NAME.try_with(String::len), Ok(4)); // an `AccessError` in a late destructor
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AccessError;
-
-impl fmt::Display for AccessError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a coroutine::Local was used after it was dropped at the end of its task")
-    }
-}
-
-impl Error for AccessError {}
 
 impl<T: 'static> Local<T> {
     /// Declares a value that `make` makes for each coroutine or thread that uses it.

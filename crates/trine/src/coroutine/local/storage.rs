@@ -2,11 +2,32 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
-use super::AccessError;
+/// The error of a [`Local`] that was used after it was dropped, at the end of its coroutine or
+/// thread.
+///
+/// ```
+/// use trine::coroutine::Local;
+///
+/// static NAME: Local<String> = Local::new(|| String::from("main"));
+/// assert_eq!(NAME.try_with(String::len), Ok(4)); // an `AccessError` in a late destructor
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessError;
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a coroutine::Local was used after it was dropped at the end of its task")
+    }
+}
+
+impl Error for AccessError {}
 
 /// The value of one `Local` in one storage.
 #[derive(Default)]

@@ -4,7 +4,6 @@ use std::io::{self, PipeReader, Read};
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
-use super::KillScope;
 use super::pipes::{ChildStderr, ChildStdin, ChildStdout};
 use super::process::Process;
 use crate::reactor::{Direction, Source};
@@ -17,6 +16,15 @@ const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Most bytes that are read from one of two pipes before the other has its turn.
 const TURN: u64 = 1 << 20;
+
+/// The occasions at which a child is killed, and the processes that are killed with it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct KillScope {
+    /// True if the child is killed when its handle is dropped.
+    pub(super) on_drop: bool,
+    /// True if its whole group is killed with it.
+    pub(super) group: bool,
+}
 
 /// A running program. It has the names of [`std::process::Child`], but its waits park the
 /// coroutine.

@@ -28,6 +28,7 @@ pub use pipes::{ChildStderr, ChildStdin, ChildStdout};
 pub(super) use process::reap_orphans;
 pub use process::{Process, Usage};
 
+use child::KillScope;
 use limits::Limits;
 
 /// A program to start. It has the names of [`std::process::Command`], but its waits park the
@@ -74,15 +75,6 @@ pub struct Command {
     kill: KillScope,
     /// Most bytes of each stream that are captured.
     output_limit: u64,
-}
-
-/// The occasions at which a child is killed, and the processes that are killed with it.
-#[derive(Clone, Copy, Debug, Default)]
-struct KillScope {
-    /// True if the child is killed when its handle is dropped.
-    on_drop: bool,
-    /// True if its whole group is killed with it.
-    group: bool,
 }
 
 impl Command {

@@ -11,7 +11,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use super::{Files, Sandbox};
+use super::settings::{Files, Sandbox};
 use crate::sys::observe;
 use crate::sys::sandbox::landlock::{Allowed, Rules};
 use crate::sys::sandbox::no_new_privs;

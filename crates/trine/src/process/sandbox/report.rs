@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Sandbox;
+use super::settings::Sandbox;
 use crate::sys::sandbox::{landlock, seccomp};
 
 /// The report of [`Sandbox::check`]: the parts of a sandbox that the kernel cannot enforce. Its

@@ -28,7 +28,6 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::process;
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::task::function;
@@ -130,7 +129,7 @@ fn become_worker(
     overflow::report_to(socket.as_raw_fd());
     fork_detect::mark_worker();
     let board = cancel::keep(board);
-    limits::keep(board, own_id());
+    limits::keep(board, run::own_id());
     crash_point!("worker: arranged, not set up");
     let mut inbox = Inbox::new(socket, rings, scratch);
     if request.awaits_setup {
@@ -166,10 +165,4 @@ fn set_up(frame: &Frame, outbox: &Outbox) {
         outbox.send(&refused, &[]);
         process::exit(0);
     }
-}
-
-/// Returns the worker's process id, with one system call in all.
-fn own_id() -> u32 {
-    static ID: OnceLock<u32> = OnceLock::new();
-    *ID.get_or_init(process::id)
 }

@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::inbox::Outbox;
-use super::{cancel, limits, overflow, own_id};
+use super::{cancel, limits, overflow};
 use crate::process::task::function::{self, CodecError, Function, Trampoline};
 use crate::process::wire::board::OwnSlot;
 use crate::process::wire::{self, Call, Failure, Frame, FrameKind, Head, REST};
@@ -68,6 +69,12 @@ pub(super) fn run(order: &mut Frame, board: &'static OwnSlot, outbox: &mut Outbo
     registry::set_current(None);
     crash_point!("worker: task ended, joiner not notified");
     outbox.finished();
+}
+
+/// Returns the worker's process id, with one system call in all.
+pub(super) fn own_id() -> u32 {
+    static ID: OnceLock<u32> = OnceLock::new();
+    *ID.get_or_init(process::id)
 }
 
 /// Returns the time since `start`, at least 1: 0 stands for an unknown time.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::error::{RecvError, SendError};
-use super::shared::Channel;
+use super::shared::{self, Channel};
 use super::state::{Put, Side, Taken};
 use super::waiter::{Progress, Waiter};
 use super::{Receiver, Sender};
@@ -172,12 +172,12 @@ impl<T> Future for Recv<'_, T> {
 
 impl<T> fmt::Debug for Send<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::describe("Send", self.operation.channel, f)
+        shared::describe("Send", self.operation.channel, f)
     }
 }
 
 impl<T> fmt::Debug for Recv<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::describe("Recv", self.operation.channel, f)
+        shared::describe("Recv", self.operation.channel, f)
     }
 }

@@ -56,7 +56,6 @@
 //! | `blocking.rs` | a blocking wait |
 //! | `waiter.rs` | a waiter, and a queue of them |
 
-use std::fmt;
 use std::sync::Arc;
 
 mod blocking;
@@ -138,13 +137,4 @@ pub fn rendezvous<T>() -> (Sender<T>, Receiver<T>) {
 fn with_capacity<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let channel = Arc::new(Channel::new(capacity));
     (Sender { channel: Arc::clone(&channel) }, Receiver { channel })
-}
-
-fn describe<T>(name: &str, channel: &Channel<T>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut shown = f.debug_struct(name);
-    shown.field("len", &channel.len());
-    match channel.capacity() {
-        UNBOUNDED => shown.finish_non_exhaustive(),
-        capacity => shown.field("capacity", &capacity).finish_non_exhaustive(),
-    }
 }

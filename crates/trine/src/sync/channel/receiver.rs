@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::blocking::{self, Ended};
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
-use super::shared::Channel;
+use super::shared::{self, Channel};
 use super::state::{Side, Taken};
 use crate::sync::queue::deadline;
 use crate::task::wait;
@@ -198,7 +198,7 @@ impl<T> Drop for Receiver<T> {
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::describe("Receiver", &self.channel, f)
+        shared::describe("Receiver", &self.channel, f)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::blocking::Ended;
 use super::error::{SendError, SendTimeoutError, TrySendError};
-use super::shared::Channel;
+use super::shared::{self, Channel};
 use super::state::{Put, Side};
 use crate::sync::queue::deadline;
 use crate::task::wait;
@@ -160,6 +160,6 @@ impl<T> Drop for Sender<T> {
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::describe("Sender", &self.channel, f)
+        shared::describe("Sender", &self.channel, f)
     }
 }

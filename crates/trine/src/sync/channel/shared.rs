@@ -2,6 +2,7 @@
 //! counts of its handles.
 
 use std::cell::UnsafeCell;
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::task::Waker;
@@ -211,5 +212,19 @@ impl<T> Channel<T> {
             let left = std::mem::take(&mut self.lock().messages);
             drop(left);
         }
+    }
+}
+
+/// Writes the fields of one end, named `name`, for `Debug`.
+pub(super) fn describe<T>(
+    name: &str,
+    channel: &Channel<T>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let mut shown = f.debug_struct(name);
+    shown.field("len", &channel.len());
+    match channel.capacity() {
+        UNBOUNDED => shown.finish_non_exhaustive(),
+        capacity => shown.field("capacity", &capacity).finish_non_exhaustive(),
     }
 }
