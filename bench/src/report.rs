@@ -131,8 +131,30 @@ pub fn check(file: &Path) -> anyhow::Result<()> {
 
 /// Puts the table between the markers of `file`.
 pub fn write(file: &Path, table: &str) -> anyhow::Result<()> {
-    let text = splice(&read(file)?, table)?;
+    let text = splice(&read(file)?, &wrapped(table))?;
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Wraps prose at 100 columns; tables and headings stay as they are.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let is_prose = !line.starts_with('|') && !line.starts_with('#');
+        let mut width = 0;
+        for word in line.split_inclusive(' ') {
+            let length = word.trim_end().chars().count();
+            if is_prose && width > 0 && width + length > 100 {
+                out.truncate(out.trim_end().len());
+                out.push('\n');
+                width = 0;
+            }
+            out.push_str(word);
+            width += word.chars().count();
+        }
+        out.push('\n');
+    }
+    out.truncate(out.trim_end().len());
+    out
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

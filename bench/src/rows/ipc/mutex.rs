@@ -22,7 +22,7 @@ pub const ROW: Row = Row {
             holder has died. `flock` locks a file.",
     columns: &[
         Column { key: "ns", heading: "ns, alone", better: Better::Less },
-        Column { key: "rate", heading: "M countings/s, two processes", better: Better::More },
+        Column { key: "rate", heading: "M increments/s, two processes", better: Better::More },
     ],
     peers: &[
         Peer::rust("trine, ipc::Mutex", trine),
