@@ -32,7 +32,8 @@ pub fn describe(quick: bool, rounds: u32) -> String {
     let size = if quick { ", quick: with less work than described below" } else { "" };
     format!(
         "Measured {} on {machine}; {}; trine {}{}, {}, Python {python}, Go {go}, nginx {nginx}. \
-         Medians over {rounds} in which all peers take turns, each measurement in a fresh process{size}. \
+         Medians over {rounds} in which all peers take turns, each measurement in a fresh \
+         process{size}. \
          The ratio shows how many times better the first line of a table is.",
         output_of("date", &["+%F"]).unwrap_or_else(|| "on an unknown day".into()),
         env!("BENCH_RUSTC"),

@@ -7,8 +7,7 @@
 //! | `io/` | sockets and files |
 //! | `process/` | tasks in processes |
 //! | `ipc/` | communication between processes |
-//!
-//! `runtimes.rs` builds tokio's runtimes for several of them.
+//! | `runtimes.rs` | no row: tokio's runtimes, for several of them |
 
 mod io;
 mod ipc;

@@ -17,8 +17,8 @@
 //! | `info/` | [`TaskInfo`] and its parts; [`list`], [`current`], the progress of tasks |
 //!
 //! `park` knows nothing of cancellation: `slot` < `registry` < `unwind` < `park` < `wait` <
-//! `cancel`. A file uses only files below it in this table, but for the two of `info/` that look into
-//! the registry.
+//! `cancel`. A file uses only files below it in this table, but for the two of `info/` that look
+//! into the registry.
 
 pub(crate) mod cancel;
 pub(crate) mod cancel_scope;

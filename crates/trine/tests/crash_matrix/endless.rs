@@ -71,8 +71,8 @@ fn end_with_reason(
 fn an_initializer_that_never_ends_is_an_error_that_says_what_to_do() {
     let parts =
         ["3 workers in a row", "initializer", "4s (`start_timeout`)", "SIGSTOP", "allow more time"];
-    // The workers that exist when the third is killed. A worker may be killed before its initializer
-    // runs.
+    // The workers that exist when the third is killed. A worker may be killed before its
+    // initializer runs.
     let starts = |count| count < 3 + WORKERS;
     end_with_reason(|pool| pool.start_timeout(BOUND).initializer(hang).build(), starts, &parts);
 }

@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::sources::Sources;
 
 /// Circles that stay, each with its reason.
-const PERMITTED: &[Circle] = &[];
+const PERMITTED: &[Circle] = &[Circle {
+    files: &["coroutine/fiber.rs", "coroutine/future/mod.rs", "coroutine/remote.rs"],
+    reason: "a started task holds the inbox of its home carrier, and the inbox holds tasks; a trait \
+             object or a type parameter between them would be on the path of every wake-up",
+}];
 
 struct Circle {
     files: &'static [&'static str],
@@ -77,7 +81,7 @@ fn no_files_use_each_other_in_a_circle() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What the table in the header of a `mod.rs` leaves out of its folder's `names`.
+/// Returns the `names` of a folder that the table in its `mod.rs` leaves out.
 fn left_out<'a>(header: &str, names: &BTreeSet<&'a str>) -> Vec<&'a str> {
     let rows = header.lines().filter(|line| line.starts_with("//! |"));
     let table: String = rows.collect::<Vec<_>>().join("\n");
@@ -104,8 +108,11 @@ fn module_tables_name_every_file() {
         for (_, source) in sources.iter() {
             let Some(folder) = source.path.strip_suffix("mod.rs") else { continue };
             let mut names = folders[folder].clone();
-            names.remove("mod.rs");
-            let has_table = source.text.lines().any(|line| line.starts_with("//! |---"));
+            // A file of unit tests needs no entry.
+            names.retain(|name| !["mod.rs", "tests.rs"].contains(name));
+            let heads = ["//! | file |", "//! | room |", "//! | folder |"];
+            let is_head = |line: &str| heads.iter().any(|head| line.starts_with(head));
+            let has_table = source.text.lines().any(is_head);
             if has_table || names.len() >= SMALL_FOLDER {
                 for name in left_out(&source.text, &names) {
                     wrong.push(format!("the table in {} leaves out `{name}`", source.path));

@@ -1,7 +1,7 @@
 //! Reads a crate's sources as text and finds which file uses which.
 //!
-//! A path such as `super::wire::Frame` is followed through the imports of the modules that it names to the
-//! file that defines its item, so that a re-export counts for what it hands on.
+//! A path such as `super::wire::Frame` is followed through the imports of the modules that it names
+//! to the file that defines its item, so a re-export counts as a use of that file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -16,8 +16,8 @@
 //! their reactor.
 //!
 //! After [`PROBE_INTERVAL`] a waiter looks again by itself, at the word and at its owner. That is
-//! how it notices a death. It also bounds the cost of a lost wake-up, which happens when the woken process
-//! dies, or when hostile processes read or fill the bell.
+//! how it notices a death. It also bounds the cost of a lost wake-up, which happens when the woken
+//! process dies, or when hostile processes read or fill the bell.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -183,7 +183,8 @@ impl Ring {
         let _ = self.queues.submit();
     }
 
-    /// Like [`enter`](Ring::enter), and sleeps until something has completed or `deadline` has come.
+    /// Like [`enter`](Ring::enter), and sleeps until something has completed or `deadline` has
+    /// come.
     pub(crate) fn sleep(&mut self, deadline: Option<Instant>) {
         let submitter = self.queues.submitter();
         let slept = match deadline {
