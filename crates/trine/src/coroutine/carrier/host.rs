@@ -153,7 +153,7 @@ mod tests {
                         WAKES.fetch_add(1, SeqCst);
                     }
                     WAITING.fetch_sub(1, SeqCst);
-                    // When all have ended their waits, this one's carrier has none.
+                    // No wait is left in any of them, so none is left at this carrier.
                     while WAITING.load(SeqCst) > 0 {
                         yield_now();
                     }
