@@ -23,6 +23,11 @@
 //! perhaps under a lock that the future's destructor wants.
 //!
 //! This file and `remote.rs` import each other; the header of `remote.rs` says why.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `state.rs` | the word at which turns, wake-ups and references meet |
+//! | `timer.rs` | a future's wait for a moment |
 
 pub(super) mod state;
 pub(crate) mod timer;
