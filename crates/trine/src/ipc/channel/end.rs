@@ -5,8 +5,8 @@
 //!   peers    an end of a socket pair: all senders, in any process, hold the one end, all
 //!            receivers the other. When the last of them is closed, also by a death, the kernel
 //!            notifies the other side
-//!   bell     a pipe that wakes coroutines, which do not sleep on a word of the memory. Each end has
-//!            its own open file description: on a shared one, a peer could make writes block
+//!   bell     a pipe that wakes coroutines, which do not sleep on a word of the memory. Each end
+//!            has its own open file description: on a shared one, a peer could make writes block
 //! ```
 
 use std::fmt;

@@ -2,9 +2,16 @@
 //!
 //! | waiter | how it waits |
 //! |---|---|
-//! | a plain thread | on the shared word itself, and on the word that cancels the thread (`park::wait_word`) |
-//! | a coroutine | a thread sleeps for all coroutines (`watch.rs`) |
+//! | a plain thread | on the shared word itself, and on the word that cancels the thread (`task::wait::for_word`) |
+//! | a coroutine | a thread sleeps for all coroutines |
 //! | a coroutine, before Linux 5.16 or where a sandbox forbids `futex_waitv` | looks again after 1 ms, then less often, up to 16 ms apart |
+//!
+//! | file | contents |
+//! |---|---|
+//! | `mod.rs` | [`Semaphore`], [`SemaphorePermit`] |
+//! | `state.rs` | the word in shared memory, and its transitions |
+//! | `watch.rs` | the thread that sleeps for coroutines |
+//! | `carried.rs` | sending a semaphore to another process |
 
 mod carried;
 mod state;
