@@ -21,7 +21,7 @@ use crate::task::{Task, TaskError, park, wait};
 pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, TaskError>> {
     // An iterator that starts the tasks starts all of them before the first wait.
     let tasks: Vec<_> = tasks.into_iter().collect();
-    tasks.iter().for_each(Task::refuse_own);
+    tasks.iter().for_each(Task::refuse_own_join);
     tasks.into_iter().map(Task::join).collect()
 }
 
@@ -71,7 +71,7 @@ pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError>
             break winner;
         }
         if let Err(interrupted) = wait::for_wake(None) {
-            end(tasks, &interrupted.passed_on());
+            end(tasks, &interrupted.as_reason());
             return Err(TaskError::from(interrupted).with_suppressed(failures));
         }
     };

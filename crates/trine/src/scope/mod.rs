@@ -131,7 +131,7 @@ where
     let failed_before = shared.has_failed();
     if let Err(payload) = &body {
         shared.end_all(match unwind::interruption(&**payload) {
-            Some(interrupted) => interrupted.passed_on(),
+            Some(interrupted) => interrupted.as_reason(),
             None => "the function of its scope has panicked".to_owned(),
         });
     }

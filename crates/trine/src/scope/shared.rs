@@ -86,9 +86,9 @@ impl Shared {
             }
         };
         state.entries[entry] = Entry::Starting(number);
-        let late = state.ending.clone();
+        let refusal = state.ending.clone();
         drop(state);
-        Member { shared: Arc::clone(self), ticket: Ticket { entry, number }, late }
+        Member { shared: Arc::clone(self), ticket: Ticket { entry, number }, refusal }
     }
 
     /// Notes the canceller of a task that was started.
@@ -175,7 +175,7 @@ impl Shared {
             if interrupted.is_some() {
                 park::park(None);
             } else if let Err(why) = wait::for_wake(None) {
-                self.end_all(why.passed_on());
+                self.end_all(why.as_reason());
                 interrupted = Some(why);
             }
         }
@@ -226,7 +226,7 @@ pub(super) struct Member {
     shared: Arc<Shared>,
     pub(super) ticket: Ticket,
     /// The reason not to run the task: it was started after all were cancelled.
-    pub(super) late: Option<Arc<str>>,
+    pub(super) refusal: Option<Arc<str>>,
 }
 
 impl Member {

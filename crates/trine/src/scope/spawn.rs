@@ -181,7 +181,7 @@ impl<'scope> Scope<'scope, '_> {
     /// If the task is the caller's own: scope and task would wait for each other.
     #[track_caller]
     pub fn adopt<T: Send + 'static>(&'scope self, task: Task<T>) -> ScopedTask<'scope, T> {
-        task.refuse_own();
+        task.refuse_own_join();
         let info = task.info();
         let mut watched = Watched(Some(task));
         let builder = coroutine::Builder::new();

@@ -27,7 +27,7 @@ where
     pub(super) fn run(mut self) {
         cancel::inherit(self.deadline);
         let function = self.function.take().expect("work is done once");
-        let result = match self.member.late.take() {
+        let result = match self.member.refusal.take() {
             None => failure::catch(task::current, function).and_then(|result| result),
             // The scope was ending before the starting task could cancel this one.
             reason @ Some(_) => failure::catch(task::current, || drop(function))
@@ -88,7 +88,7 @@ impl<T> Watched<T> {
     pub(super) fn join(&mut self) -> Result<T, TaskError> {
         let mut task = self.0.take().expect("joined once");
         if let Err(interrupted) = task.wait() {
-            task.cancel_because(interrupted.passed_on());
+            task.cancel_because(interrupted.as_reason());
         }
         task.join_uninterrupted()
     }

@@ -72,7 +72,7 @@ impl Interrupted {
 
 impl Interrupted {
     /// Returns the reason for which the helpers of the interrupted task are cancelled.
-    pub(crate) fn passed_on(&self) -> String {
+    pub(crate) fn as_reason(&self) -> String {
         match &self.0 {
             Interrupt::Cancelled(Some(reason)) => reason.to_string(),
             Interrupt::Cancelled(None) => "so was the task that waits for it".to_owned(),

@@ -83,7 +83,7 @@ impl<T> Task<T> {
     /// not detected.
     #[track_caller]
     pub fn join(self) -> Result<T, TaskError> {
-        self.refuse_own();
+        self.refuse_own_join();
         // SAFETY: `self` is the one consumer.
         unsafe { self.backend.wait(None) }?;
         self.outcome()
@@ -91,7 +91,7 @@ impl<T> Task<T> {
 
     /// Panics if the task is the caller's own, which would wait for its own end.
     #[track_caller]
-    pub(crate) fn refuse_own(&self) {
+    pub(crate) fn refuse_own_join(&self) {
         let own = registry::current();
         if own.is_some_and(|own| ptr::eq(own, self.backend.entry().slot)) {
             panic!(
@@ -156,7 +156,7 @@ impl<T> Task<T> {
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, Task<T>> {
         let deadline = Instant::now().checked_add(timeout);
         if deadline.is_none() {
-            self.refuse_own();
+            self.refuse_own_join();
         }
         // SAFETY: `self` is the one consumer.
         match unsafe { self.backend.wait(deadline) } {
@@ -323,7 +323,7 @@ impl<T> Task<T> {
     /// the waker is not registered.
     #[track_caller]
     pub(crate) fn register(&mut self, waker: &Waker) -> bool {
-        self.refuse_own();
+        self.refuse_own_join();
         // SAFETY: `self` is the one consumer, borrowed exclusively.
         unsafe { self.backend.register(waker) }
     }
