@@ -111,6 +111,16 @@ impl Builder {
     /// files or shared memory. A process that the task starts has a limit of the same size for
     /// itself.
     ///
+    /// ```
+    /// let greedy = trine::process::Builder::new()
+    ///     .memory_limit(64 << 20)
+    ///     .spawn(1 << 30, |len: usize| vec![1_u8; len].len());
+    /// let error = greedy.join().unwrap_err();
+    /// assert!(error.is_out_of_memory(), "{error}");
+    /// // … was ended by SIGABRT (6): it needed more than its memory limit of 64 MiB
+    /// println!("{error}");
+    /// ```
+    ///
     /// # Control groups
     ///
     /// If control groups (version 2) are delegated to this program, the process has a group of its
@@ -126,16 +136,6 @@ impl Builder {
     /// A group is removed with its process or, if programs that the task has started outlive it,
     /// with a later process. If this program ends first or is killed, empty groups stay until
     /// another program starts a process with a memory limit there, or systemd ends the service.
-    ///
-    /// ```
-    /// let greedy = trine::process::Builder::new()
-    ///     .memory_limit(64 << 20)
-    ///     .spawn(1 << 30, |len: usize| vec![1_u8; len].len());
-    /// let error = greedy.join().unwrap_err();
-    /// assert!(error.is_out_of_memory(), "{error}");
-    /// // … was ended by SIGABRT (6): it needed more than its memory limit of 64 MiB
-    /// println!("{error}");
-    /// ```
     pub fn memory_limit(mut self, bytes: u64) -> Builder {
         self.setup.limits.memory = Some(bytes);
         self
