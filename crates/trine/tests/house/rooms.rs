@@ -8,8 +8,8 @@ use crate::sources::Sources;
 /// Circles that stay, each with its reason.
 const PERMITTED: &[Circle] = &[Circle {
     files: &["coroutine/fiber.rs", "coroutine/future/mod.rs", "coroutine/remote.rs"],
-    reason: "a started task holds the inbox of its home carrier, and the inbox holds tasks; a trait \
-             object or a type parameter between them would be on the path of every wake-up",
+    reason: "a started task holds the inbox of its home carrier, which holds tasks; an \
+             indirection between them would be on the path of every wake-up",
 }];
 
 struct Circle {
