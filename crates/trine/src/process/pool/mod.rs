@@ -15,6 +15,7 @@
 //! | `worker.rs` | the state of one worker: its tasks, and how they reach it |
 //! | `link.rs` | the descriptors and shared memory of one worker |
 //! | `deferred.rs` | the work left until the dispatcher's lock is given back |
+//! | `tests.rs` | tests of the settings of workers |
 //!
 //! [`PoolBuilder`]: builder::PoolBuilder
 

@@ -1,13 +1,12 @@
-//! Set-ups of workers, from a pool to the errors of its tasks.
+//! Tests of the settings of workers, from a pool to the errors of its tasks.
+
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use std::time::Duration;
-
 use super::Pool;
 use super::policy::{Plan, Policy};
-use crate::process::worker::limits::Limits;
 use crate::process::worker::setup::Setup;
 use crate::sys::limits::cpu_clock;
 use crate::task::{Cause, Limit, TaskError};
@@ -30,9 +29,9 @@ where
 #[test]
 fn processor_time_counts_for_each_task_of_a_worker_anew() {
     let most = Duration::from_millis(100);
-    let mut limits = Limits::default();
-    limits.cpu_time = Some(most);
-    let pool = kept(Setup { limits, ..Setup::default() });
+    let mut setup = Setup::default();
+    setup.limits.cpu_time = Some(most);
+    let pool = kept(setup);
     let work = |time: Duration| {
         let begin = cpu_clock::own();
         while cpu_clock::own() - begin < time {}
@@ -87,9 +86,9 @@ fn what_the_tasks_of_a_worker_print_is_kept_apart() {
 
 #[test]
 fn a_set_up_that_is_refused_in_a_pool_is_an_error_of_its_tasks() {
-    let mut limits = Limits::default();
-    limits.memory = Some(4096);
-    let pool = kept(Setup { limits, ..Setup::default() });
+    let mut setup = Setup::default();
+    setup.limits.memory = Some(4096);
+    let pool = kept(setup);
     let error = run(&pool, (), |()| ()).unwrap_err();
     let Cause::NotSpawned { reason } = error.cause() else { panic!("{error}") };
     assert!(reason.contains("a memory limit of 4 KiB is too low"), "{reason}");

@@ -286,7 +286,7 @@ fn why_not_decoded<T: DeserializeOwned>(bytes: &[u8], error: postcard::Error) ->
 }
 
 /// Returns the offset of a `Location` in the program's image; `None` if it is in a shared library.
-pub(in crate::process) fn location_offset(location: &'static Location<'static>) -> Option<u64> {
+pub(super) fn location_offset(location: &'static Location<'static>) -> Option<u64> {
     let address = std::ptr::from_ref(location) as usize;
     image::contains(address).then(|| (address - image::base()) as u64)
 }

@@ -8,7 +8,7 @@ use crate::task::TaskError;
 
 /// The replies received so far, on the master's side.
 #[derive(Debug)]
-pub(in crate::process) struct Gather {
+pub(super) struct Gather {
     /// The encoded results, in the order of their arrival.
     bytes: Vec<u8>,
     items: Vec<Option<Item>>,
