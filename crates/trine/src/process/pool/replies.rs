@@ -113,7 +113,7 @@ fn take(
 ///
 /// # Errors
 ///
-/// Describes a reply that no sane worker would send.
+/// Describes a reply that no intact worker would send.
 pub(in crate::process) fn deliver(
     dispatcher: &Arc<Dispatcher>,
     link: &WorkerLink,

@@ -114,9 +114,13 @@ fn is_machinery(function: &str) -> bool {
 
 /// Returns true for a function in which tasks begin. Its callers belong to the runtime.
 fn is_task_entry(function: &str) -> bool {
-    ["trine::task::failure::catch", "trine::process::function::call", "trine::process::worker::"]
-        .iter()
-        .any(|entry| function.contains(entry))
+    [
+        "trine::task::failure::catch",
+        "trine::process::task::function::call",
+        "trine::process::worker::",
+    ]
+    .iter()
+    .any(|entry| function.contains(entry))
 }
 
 impl fmt::Display for Backtrace {
