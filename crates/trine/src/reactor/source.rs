@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use super::operation::OwnRing;
 use super::registration::{Direction, Readiness, Registration};
 use super::{budget, global, local};
-use crate::sys::io::poll;
-use crate::sys::io::{Blocking, socket};
+use crate::sys::io::{Blocking, poll, socket};
 use crate::sys::process::descriptors;
 use crate::task::{park, wait};
 

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! This is `struct new_sem` of glibc, 64-bit, since 2.21 (`sysdeps/nptl/internaltypes.h`). A named
-//! semaphore is the file `/dev/shm/sem.NAME`; an unnamed one is sealed memory, whose descriptor
-//! travels.
+//! semaphore is the file `/dev/shm/sem.NAME`; an unnamed semaphore is sealed memory, whose
+//! descriptor travels.
 
 use std::ffi::{CStr, CString};
 use std::io;

@@ -71,7 +71,7 @@ fn rule_condition(condition: Condition) -> SeccompCondition {
 /// Makes the filter of refusals that never kill: each list of calls fails with its error, and calls
 /// with numbers above `last` fail with ENOSYS. On x86-64 the latter include the whole x32 ABI.
 ///
-/// The crate's filters compare numbers for equality only, so this one is made by hand.
+/// The crate's filters compare numbers for equality only, so this filter is made by hand.
 pub(super) fn never_deadly(last: u32, refused: &[(&[c_long], i32)]) -> BpfProgram {
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let (equal, above) = (libc::BPF_JMP | libc::BPF_JEQ, libc::BPF_JMP | libc::BPF_JGT);
