@@ -1,6 +1,6 @@
 //! The only module that calls the kernel.
 //!
-//! Every module above works with the types of this one; a plain test (`tests/layers.rs`) fails on a
+//! Every module above works with the types of this one; a plain test (`tests/house`) fails on a
 //! system call anywhere else. Each room is a topic, each file one thing that the kernel does.
 //!
 //! | room | contents |
