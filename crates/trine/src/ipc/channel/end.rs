@@ -12,9 +12,9 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -86,6 +86,7 @@ impl End {
                 side,
                 has_fired: AtomicBool::new(true),
                 is_registered: AtomicBool::new(false),
+                turn: Mutex::new(()),
             }),
             disconnected: AtomicBool::new(false),
             departures: AtomicU32::new(0),
@@ -139,26 +140,37 @@ impl End {
             && !self.hangup.has_fired.load(SeqCst)
         {
             self.checks.store(checks + 1, Relaxed);
-            return self.disconnected.load(Relaxed);
+            return self.disconnected.load(SeqCst);
         }
         self.query_kernel()
     }
 
     /// Asks the kernel whether an end is left on the other side.
+    ///
+    /// The first caller that finds none wakes this side. Another waiter may have looked after the
+    /// note of a departure was taken and before `disconnected` was set, and no further event would
+    /// wake it. It has armed the ring before that look, and all four accesses are `SeqCst`: so
+    /// either it sees `disconnected`, or the wake-up finds its mark.
     #[cold]
     fn query_kernel(&self) -> bool {
         self.checks.store(0, Relaxed);
         self.departures.store(self.ring.departures(), Relaxed);
         self.hangup.has_fired.store(false, SeqCst);
-        if poll::is_hung_up(self.peers()) {
-            self.disconnected.store(true, SeqCst);
+        if !poll::is_hung_up(self.peers()) {
+            return self.disconnected.load(SeqCst);
         }
-        self.disconnected.load(Relaxed)
+        if !self.disconnected.swap(true, SeqCst) {
+            self.ring.wake_all(self.side);
+        }
+        true
     }
 
     /// Registers for a wake-up when no end is left on the other side; returns false if that is
     /// impossible.
     fn watch_peers(&self) -> bool {
+        // One at a time: a waiter must not rely on a registration that is about to fail.
+        let _turn = self.hangup.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // Set before it is registered, so that a wake-up at any moment after that clears it.
         if self.hangup.is_registered.swap(true, SeqCst) {
             return true;
         }
@@ -308,6 +320,9 @@ struct HangupWaker {
     has_fired: AtomicBool,
     /// True while it is registered with the reactor.
     is_registered: AtomicBool,
+    /// Held while it is being registered. [`wake`](Wake::wake) takes no lock: the reactor may call
+    /// it from within the registration.
+    turn: Mutex<()>,
 }
 
 impl Wake for HangupWaker {

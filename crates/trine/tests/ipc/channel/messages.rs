@@ -1,5 +1,6 @@
 //! Within one process: every message arrives, and waits end.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use trine::ipc::channel::Reason;
@@ -151,6 +152,31 @@ fn many_send_to_many_and_every_message_arrives_once() {
             receivers.into_iter().flat_map(|task| task.join().unwrap()).collect();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..4 * EACH));
+    }
+}
+
+#[test]
+fn the_end_of_the_last_sender_wakes_every_waiting_receiver() {
+    for round in 0..500 {
+        let (sender, receiver) = ipc::channel::<u64>(4).unwrap();
+        let receivers: Vec<_> = (0..4)
+            .map(|own| {
+                let receiver = receiver.clone();
+                let receive = move || receiver.recv().unwrap_err().reason().clone();
+                if own == 0 { thread::spawn(receive) } else { coroutine::spawn(receive) }
+            })
+            .collect();
+        // A child that is about to be started keeps a copy of the sender's socket for a moment.
+        let child = (round % 4 == 0).then(|| thread::spawn(|| Command::new("true").status()));
+        for _ in 0..round % 7 {
+            std::thread::yield_now();
+        }
+        drop(sender);
+        for receiver in receivers {
+            let reason = receiver.join_timeout(LONG).unwrap_or_else(|_| panic!("round {round}"));
+            assert!(matches!(reason.unwrap(), Reason::Disconnected), "round {round}");
+        }
+        child.into_iter().for_each(|child| assert!(child.join().unwrap().unwrap().success()));
     }
 }
 
