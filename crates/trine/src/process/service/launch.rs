@@ -123,10 +123,12 @@ fn check_program() -> Result<(), String> {
         }
     }
     if current::has_raised_rights() {
-        return Err("process tasks are not for a program that runs with more rights than whoever \
+        return Err(
+            "process tasks are refused to a program that runs with more rights than the user who \
                     started it (set-user-id, file capabilities): started again, it would have to \
-                    believe what it is told by a parent that may be anybody"
-            .into());
+                    trust the messages of a parent that any user may have started"
+                .into(),
+        );
     }
     let file = match File::open("/proc/self/exe") {
         Ok(file) => file,

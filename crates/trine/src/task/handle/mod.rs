@@ -95,7 +95,7 @@ impl<T> Task<T> {
         let own = registry::current();
         if own.is_some_and(|own| ptr::eq(own, self.backend.entry().slot)) {
             panic!(
-                "{} waits for its own end, which would be for good: have another task join it, or \
+                "{} waits for its own end, which would never come: have another task join it, or \
                  drop its handle to detach it",
                 self.info()
             );
