@@ -9,7 +9,7 @@ use crate::task::{self, Cause, TaskError, cancel};
 
 /// Runs `f`, and ends its waits when `duration` has passed.
 ///
-/// A wait that cannot fail, such as [`sleep`](super::sleep), then unwinds to here, running the
+/// A wait that cannot fail, such as [`sleep`](super::sleep()), then unwinds to here, running the
 /// destructors on its way. A wait that returns a `Result` returns an error that tells so, and `f`
 /// decides how to go on: if `f` returns, so does `timeout`, with its value. Code that computes is
 /// not stopped; it calls [`cancelled`](crate::cancelled) from time to time.

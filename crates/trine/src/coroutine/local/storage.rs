@@ -8,8 +8,8 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
-/// The error of a [`Local`] that was used after it was dropped, at the end of its coroutine or
-/// thread.
+/// The error of a [`Local`](super::Local) that was used after it was dropped, at the end of its
+/// coroutine or thread.
 ///
 /// ```
 /// use trine::coroutine::Local;

@@ -17,8 +17,8 @@ use crate::sys::memory::sealed::{Draft, Frozen};
 /// or result of a process task it travels as a descriptor, in microseconds at any size.
 ///
 /// Nothing can change the value once it is made, not even its creator: the memory is sealed, and
-/// the receiver checks that. So it is read through `Deref`, as any other value. A [`SharedMut`]
-/// holds values that several processes write.
+/// the receiver checks that. So it is read through `Deref`, as any other value. A
+/// [`SharedMut`](super::SharedMut) holds values that several processes write.
 ///
 /// A clone is another handle of the same memory. Each memory takes one descriptor. The memory is
 /// freed when the last handle in any process is dropped.
