@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -166,10 +166,14 @@ impl End {
     }
 
     /// Registers for a wake-up when no end is left on the other side; returns false if that is
-    /// impossible.
+    /// impossible, or if another waiter is at it: no waiter may rely on a registration that is
+    /// about to fail.
     fn watch_peers(&self) -> bool {
-        // One at a time: a waiter must not rely on a registration that is about to fail.
-        let _turn = self.hangup.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = match self.hangup.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
         // Set before it is registered, so that a wake-up at any moment after that clears it.
         if self.hangup.is_registered.swap(true, SeqCst) {
             return true;

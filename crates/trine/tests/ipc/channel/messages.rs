@@ -155,29 +155,52 @@ fn many_send_to_many_and_every_message_arrives_once() {
     }
 }
 
-#[test]
-fn the_end_of_the_last_sender_wakes_every_waiting_receiver() {
+/// Starts four waiters of one end, drops the other end at a varied moment, and expects that all of
+/// them notice, 500 times.
+fn all_waiters_notice<E, O>(waiting: impl Fn() -> (E, O), wait: fn(E) -> Reason)
+where
+    E: Clone + Send + 'static,
+{
     for round in 0..500 {
-        let (sender, receiver) = ipc::channel::<u64>(4).unwrap();
-        let receivers: Vec<_> = (0..4)
+        let (end, other) = waiting();
+        let waiters: Vec<_> = (0..4)
             .map(|own| {
-                let receiver = receiver.clone();
-                let receive = move || receiver.recv().unwrap_err().reason().clone();
-                if own == 0 { thread::spawn(receive) } else { coroutine::spawn(receive) }
+                let end = end.clone();
+                let wait = move || wait(end);
+                if own == 0 { thread::spawn(wait) } else { coroutine::spawn(wait) }
             })
             .collect();
-        // A child that is about to be started keeps a copy of the sender's socket for a moment.
+        // A child that is being started keeps a copy of the other end's socket for a moment.
         let child = (round % 4 == 0).then(|| thread::spawn(|| Command::new("true").status()));
         for _ in 0..round % 7 {
             std::thread::yield_now();
         }
-        drop(sender);
-        for receiver in receivers {
-            let reason = receiver.join_timeout(LONG).unwrap_or_else(|_| panic!("round {round}"));
-            assert!(matches!(reason.unwrap(), Reason::Disconnected), "round {round}");
+        drop(other);
+        for waiter in waiters {
+            let reason = waiter.join_timeout(LONG).unwrap_or_else(|_| panic!("round {round}"));
+            assert_eq!(reason.unwrap(), Reason::Disconnected, "round {round}");
         }
         child.into_iter().for_each(|child| assert!(child.join().unwrap().unwrap().success()));
     }
+}
+
+#[test]
+fn the_end_of_the_last_sender_wakes_every_waiting_receiver() {
+    let empty = || {
+        let (sender, receiver) = ipc::channel::<u64>(4).unwrap();
+        (receiver, sender)
+    };
+    all_waiters_notice(empty, |receiver| receiver.recv().unwrap_err().reason().clone());
+}
+
+#[test]
+fn the_end_of_the_last_receiver_wakes_every_waiting_sender() {
+    let full = || {
+        let (sender, receiver) = ipc::channel::<u64>(1).unwrap();
+        sender.send(0).unwrap();
+        (sender, receiver)
+    };
+    all_waiters_notice(full, |sender| sender.send(1).unwrap_err().reason().clone());
 }
 
 #[test]
