@@ -4,7 +4,7 @@
 //! another. trine and its peers take turns, so a machine that is slow for a while is slow for all.
 //! The table in `docs/PERFORMANCE.md` shows the medians and their ratios.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `row.rs` | rows, peers, samples |
 //! | `rows/` | the rows: the work that is measured |

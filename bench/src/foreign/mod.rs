@@ -3,7 +3,7 @@
 //! The sources in Python and Go are embedded in this program, and written to files for the length
 //! of a run.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `python.rs` | the Python scripts |
 //! | `go.rs` | the Go program |

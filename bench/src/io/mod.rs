@@ -10,7 +10,7 @@
 //!        prints its address, serves until it is killed
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `server.rs` | a server's process: its start, its memory and processor time, its end |
 //! | `nginx.rs` | nginx as a server |

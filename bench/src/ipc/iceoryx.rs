@@ -13,7 +13,7 @@ use super::link::{Ends, Link, capacity, fresh_name};
 
 /// The longest wait for an event before the queue is checked again. Without a limit, one
 /// measurement in ten hung.
-const PATIENCE: Duration = Duration::from_millis(10);
+const TIMEOUT: Duration = Duration::from_millis(10);
 
 /// The ports of one side.
 pub struct Iceoryx {
@@ -94,7 +94,7 @@ impl Link for Iceoryx {
             if self.polling {
                 std::hint::spin_loop();
             } else {
-                self.listener.timed_wait(|_| {}, PATIENCE)?;
+                self.listener.timed_wait(|_| {}, TIMEOUT)?;
             }
         }
     }

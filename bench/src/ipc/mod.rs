@@ -9,7 +9,7 @@
 //!        on core 1: takes the time             on core 0: prints the times that it has slept
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | the measurement |
 //! | `sides.rs` | the work of either side |

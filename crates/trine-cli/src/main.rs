@@ -1,6 +1,6 @@
 //! The program `trine`: what coroutines, threads and processes cost on this machine.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `main.rs` | the command line and the exit codes |
 //! | `run.rs` | the command `measure`: its options, its steps, its document |

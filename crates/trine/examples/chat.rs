@@ -32,7 +32,7 @@ const LINE: u64 = 1024;
 
 /// A client that takes nothing for this long is disconnected. A room that closes waits as long for
 /// its clients.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 type Line = Arc<str>;
 
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             room.close();
             readers.cancel_because("the room has closed");
         });
-        if written.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if written.recv_timeout(TIMEOUT) == Err(RecvTimeoutError::Timeout) {
             writers.cancel_because("the room has closed");
         }
         ended
@@ -82,7 +82,7 @@ fn attend<'scope>(
     writers: &'scope Scope<'scope, '_>,
     writing: Sender<()>,
 ) -> io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let mut client = &**stream;
     let mut input = BufReader::new(client);
     client.write_all(b"* your name?\n")?;

@@ -24,7 +24,7 @@ use trine::net::{TcpListener, TcpStream};
 use trine::sync::{Event, Mutex, Semaphore};
 use trine::{scope, time};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Descriptors for other purposes than connections.
 const SPARE: usize = 64;
@@ -92,7 +92,7 @@ fn fetch_all(
             let summary = &summary;
             s.coroutine(move || {
                 let begin = Instant::now();
-                let fetched = time::timeout(PATIENCE, || fetch(&url));
+                let fetched = time::timeout(TIMEOUT, || fetch(&url));
                 drop(permit);
                 let mut summary = summary.lock();
                 match fetched {

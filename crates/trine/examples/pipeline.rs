@@ -21,7 +21,7 @@ use std::time::Duration;
 use trine::sync::channel::{self, Receiver, Sender};
 use trine::{scope, time};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Digest {
     path: PathBuf,
@@ -119,7 +119,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     // Each failure has its own type: the time limit, a task, the walker's cancellation, the walk.
-    match time::timeout(PATIENCE, pipeline)?? {
+    match time::timeout(TIMEOUT, pipeline)?? {
         Ok(walked) => walked?,
         Err(error) if error.is_cancelled() => println!("{error}"),
         Err(error) => return Err(error.into()),

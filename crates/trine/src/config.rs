@@ -130,8 +130,8 @@ impl Config {
     }
 
     /// Sets the kernel interface by which carriers wait for descriptors. Default: `TRINE_REACTOR`
-    /// (`uring` or `epoll`), else `io_uring` where the kernel has and allows it. Without it,
-    /// `epoll` serves in any case.
+    /// (`uring` or `epoll`), else `io_uring` where the kernel has and allows it. Without
+    /// `io_uring`, carriers use `epoll` whatever is set.
     pub fn reactor(&mut self, reactor: Reactor) -> &mut Config {
         self.reactor = Some(reactor);
         self

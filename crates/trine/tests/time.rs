@@ -1,4 +1,4 @@
-//! Waits for time: never early, in order, and for ever where the caller asked for it.
+//! Waits for time: never early, in order, and forever where the caller asked for it.
 //!
 //! One carrier serves all tests here, so that the order of its wake-ups can be observed.
 

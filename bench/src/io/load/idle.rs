@@ -17,7 +17,7 @@ use crate::io::server::Server;
 const PORTS: usize = 2_500;
 
 /// The longest wait for a step of the server.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connections to a server.
 pub struct Crowd(Vec<TcpStream>);
@@ -32,7 +32,7 @@ impl Crowd {
         let streams = (0..n).map(|i| stream(i, to)).collect::<anyhow::Result<_>>()?;
         let start = Instant::now();
         while server.descriptors()? < before + n {
-            anyhow::ensure!(start.elapsed() < PATIENCE, "not all connections were accepted");
+            anyhow::ensure!(start.elapsed() < TIMEOUT, "not all connections were accepted");
             std::thread::sleep(Duration::from_millis(10));
         }
         settle(server)?;
@@ -46,7 +46,7 @@ impl Crowd {
         for (i, stream) in self.0.iter().enumerate() {
             epoll::add(&epoll, stream, EventData::new_u64(i as u64), EventFlags::IN)?;
         }
-        let silence = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        let silence = Timespec { tv_sec: TIMEOUT.as_secs() as i64, tv_nsec: 0 };
         let mut events = Vec::with_capacity(1_024);
         let mut left: Vec<_> = self.0.iter().map(|_| MESSAGE).collect();
         let mut waiting = self.0.len();
@@ -98,7 +98,7 @@ pub fn settle(server: &Server) -> anyhow::Result<()> {
         if now - before < Duration::from_millis(1) {
             return Ok(());
         }
-        anyhow::ensure!(start.elapsed() < PATIENCE, "the server does not become idle");
+        anyhow::ensure!(start.elapsed() < TIMEOUT, "the server does not become idle");
         before = now;
     }
 }

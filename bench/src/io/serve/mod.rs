@@ -1,6 +1,6 @@
 //! The servers that are functions of this program.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `echo.rs` | echo by the runtimes |
 //! | `epoll.rs`, `ring.rs` | echo by a bare loop: the cost of each kernel interface alone |

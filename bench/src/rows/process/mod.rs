@@ -1,6 +1,6 @@
 //! Rows of processes.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `roundtrip.rs` | `process_roundtrip` |
 //! | `fresh.rs` | `process_spawn` |

@@ -1,6 +1,6 @@
 //! Rows of channels within a process.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `channel.rs` | `channel`, `channel_1_core`, `channel_threads` |
 //! | `ping_pong.rs` | `ping_pong`, `ping_pong_threads` |

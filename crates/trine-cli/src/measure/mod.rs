@@ -1,6 +1,6 @@
 //! The measurements of `trine measure`: the same work three ways.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `costs/` | the cost of a task of each kind: the rows of the first table |
 //! | `workload/` | every file of a tree, digested by all three kinds |

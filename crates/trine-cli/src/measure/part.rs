@@ -19,10 +19,10 @@ use serde::de::DeserializeOwned;
 use super::request::Request;
 
 /// The longest run of a part. One that takes longer hangs: it exits, and its measurement fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The exit code of a part that has exceeded [`PATIENCE`].
-const OUT_OF_PATIENCE: i32 = 124;
+/// The exit code of a part that has exceeded [`TIMEOUT`].
+const TIMED_OUT: i32 = 124;
 
 /// The end of a part.
 pub(crate) struct Ended {
@@ -38,7 +38,7 @@ impl Ended {
             return Ok(());
         }
         let how = match self.status.code() {
-            Some(OUT_OF_PATIENCE) => format!("took longer than {} s", PATIENCE.as_secs()),
+            Some(TIMED_OUT) => format!("took longer than {} s", TIMEOUT.as_secs()),
             _ => format!("ended with {}", self.status),
         };
         Err(io::Error::other(format!("its own program {how}: {}", self.last_words)))
@@ -109,8 +109,8 @@ pub(crate) fn numbers(request: &Request, runs: usize) -> anyhow::Result<Vec<f64>
 pub(crate) fn receive() -> io::Result<Request> {
     forbid_core_files();
     std::thread::spawn(|| {
-        std::thread::sleep(PATIENCE);
-        std::process::exit(OUT_OF_PATIENCE);
+        std::thread::sleep(TIMEOUT);
+        std::process::exit(TIMED_OUT);
     });
     Ok(serde_json::from_reader(io::stdin().lock())?)
 }

@@ -1,6 +1,6 @@
 //! The presentation of the measurements.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `table.rs` | tables for people |
 //! | `json.rs` | one document for programs |

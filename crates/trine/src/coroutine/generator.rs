@@ -1,4 +1,4 @@
-//! Generators: functions that hand out values on the way, and go on where they were.
+//! Generators: functions that yield values, and go on where they were.
 //!
 //! ```text
 //!      the caller's stack                       the generator's own stack
@@ -301,7 +301,7 @@ fn has_yielded_inside() -> ! {
     )
 }
 
-/// Takes the stack of a context back that has returned or panicked, on the way out.
+/// Takes back the stack of a context that has returned or panicked, when dropped.
 struct RetireIfDone<'a, R, Y, T>(&'a mut Option<Context<R, Y, T>>);
 
 impl<R, Y, T> Drop for RetireIfDone<'_, R, Y, T> {

@@ -13,7 +13,7 @@
 //!  └──────────────┘  B, C: suspended        └──────────────┘
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `builder.rs` | the settings of a coroutine, and the queue that it goes to |
 //! | `fiber.rs` | a coroutine: its states, how it suspends and is woken |
@@ -25,7 +25,7 @@
 //! | `monitor.rs` | coroutines that hold their carrier for long |
 //! | `local/` | values of which each coroutine has its own |
 //! | `local_task.rs` | coroutines that stay on their thread |
-//! | `generator.rs` | functions that hand out values on the way |
+//! | `generator.rs` | functions that yield values, and go on where they were |
 //! | `future/` | the second form: a future as a task, without a stack |
 //!
 //! A file imports only files of its own line and of the lines below:

@@ -11,8 +11,8 @@
 //!                       marks    A is a hog        marks    marks
 //! ```
 //!
-//! A carrier that the kernel gives no core does not make a hog of its coroutine. A coroutine counts
-//! that was on a core for most of the limit, or that blocks its thread.
+//! A carrier that the kernel gives no core does not make a hog of its coroutine. Only a coroutine
+//! that was on a core for most of the limit, or that blocks its thread, is counted.
 //!
 //! The monitor sleeps while all carriers are idle; a carrier that finds work wakes it. The
 //! handshake goes through the lock of the idle list. Either the monitor sees there that a carrier

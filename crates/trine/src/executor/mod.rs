@@ -1,6 +1,6 @@
 //! [`Executor`]: running functions by a kind that the program chooses later.
 //!
-//! | file | content |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | [`Executor`], for [`Kind`] and the pools |
 //! | `drive.rs` | starts the tasks of a map on its executor, and waits for them |

@@ -6,7 +6,7 @@
 //! thread outside any coroutine. And a [`Task`] of any kind is a future of its outcome, for any
 //! executor.
 //!
-//! | file | content |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | [`spawn`], [`Builder`], [`block_on`] |
 //! | `time.rs` | [`sleep`], [`sleep_until`], [`timeout`] |

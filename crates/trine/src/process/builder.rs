@@ -300,7 +300,7 @@ impl Builder {
         let Some(mut job) = job else { return task };
         job.grace = grace;
         match setup.prepare() {
-            Err(reason) => job.fail(Cause::NotSpawned { reason }),
+            Err(reason) => job.fail_unsubmitted(Cause::NotSpawned { reason }),
             Ok(()) => {
                 if setup != Setup::default() {
                     job.setup = Some(Arc::new(wire::frame(FrameKind::Setup, job.id(), &setup)));

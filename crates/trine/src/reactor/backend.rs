@@ -67,7 +67,7 @@ pub fn reactor() -> &'static ReactorInUse {
             Err(error) => {
                 if wanted.is_some() {
                     // Not `eprintln!`, which panics if standard error cannot be written.
-                    let _ = writeln!(io::stderr(), "trine: no io_uring ({error}); epoll serves");
+                    let _ = writeln!(io::stderr(), "trine: no io_uring ({error}); using epoll");
                 }
                 ReactorInUse { kind: Reactor::Epoll, refused: Some(error.to_string()) }
             }

@@ -123,8 +123,8 @@ fn call<T>(work: Option<impl FnOnce() -> T>, refused: Option<&io::Error>) -> End
         return Err(io::Error::new(error.kind(), reason));
     }
     let work = work.expect("work is called once");
-    // State that the work shares with other code is theirs to check; the panic continues in the
-    // caller.
+    // A panic may leave state that the work shares with other code half changed. That code must
+    // check it; the panic continues in the caller.
     Ok(panic::catch_unwind(AssertUnwindSafe(work)))
 }
 

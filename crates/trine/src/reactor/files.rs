@@ -151,8 +151,8 @@ pub(crate) fn blocking<T: Send>(call: impl FnOnce() -> io::Result<T> + Send) -> 
     blocking::run(call)?
 }
 
-/// Like [`blocking()`], for calls that change nothing. An interrupted caller leaves at once, even if
-/// the call waits for a server that does not answer.
+/// Like [`blocking()`], for calls that change nothing. An interrupted caller leaves at once, even
+/// if the call waits for a server that does not answer.
 ///
 /// # Errors
 ///

@@ -34,13 +34,13 @@ const RETRY: Duration = Duration::from_millis(1);
 
 /// The reactor of one carrier, used by its own thread.
 pub(crate) struct Local {
-    /// `None` if epoll serves; empty before the first wait.
+    /// `None` if the carrier uses epoll; empty before the first wait.
     ring: OnceCell<Option<RefCell<Ring>>>,
     epoll: OnceCell<&'static Poll>,
     /// Ends the carrier's sleep. It exists before the carrier first sleeps in the reactor.
     bell: &'static OnceLock<Bell>,
     events: RefCell<Vec<Event>>,
-    /// Those of bell and epoll that the ring has stopped watching.
+    /// The tokens of the bell and the epoll, if the ring has stopped watching them.
     unwatched: RefCell<Vec<u64>>,
 }
 
@@ -76,7 +76,7 @@ impl Local {
         self.epoll.get().is_some() || matches!(self.ring.get(), Some(Some(_)))
     }
 
-    /// Returns the ring, made at the first call; `None` if epoll serves.
+    /// Returns the ring, made at the first call; `None` if the carrier uses epoll.
     #[inline]
     pub(super) fn ring(&self) -> Option<&RefCell<Ring>> {
         self.ring.get_or_init(|| self.make_ring()).as_ref()

@@ -28,8 +28,8 @@ pub(super) struct OwnRing {
 }
 
 impl OwnRing {
-    /// Returns the caller's ring; `None` if the caller is not a coroutine of a carrier, or epoll
-    /// serves.
+    /// Returns the caller's ring; `None` if the caller is not a coroutine of a carrier, or the
+    /// carrier uses epoll.
     #[inline]
     pub(super) fn of_caller() -> Option<OwnRing> {
         let local = local::current()?;

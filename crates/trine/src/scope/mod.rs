@@ -5,7 +5,7 @@
 //! ends the other tasks; under [`supervise`] they go on. [`join_all`] and [`race`] are for tasks
 //! outside any scope.
 //!
-//! | file | content |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | [`scope`], [`supervise`] |
 //! | `spawn.rs` | [`Scope`]: starting tasks |

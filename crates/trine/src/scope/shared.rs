@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use crate::task::cancel_scope::CancelScope;
+use crate::task::cancel::scope::CancelScope;
 use crate::task::{Canceller, Cause, Interrupted, TaskError, TaskInfo, job, park, wait};
 
 /// The most failures that are kept: a supervisor may run forever.

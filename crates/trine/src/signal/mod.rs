@@ -35,7 +35,7 @@
 //!
 //! # How it works
 //!
-//! | file | content |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | [`wait`], [`ctrl_c`], [`send`], [`raise`] |
 //! | `number.rs` | [`Signal`] |

@@ -69,7 +69,7 @@ impl Signals {
             wanted |= handler::bit(signal.as_raw());
         }
         if wanted == 0 {
-            let text = "a listener for no signal would wait for ever";
+            let text = "a listener for no signal would wait forever";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         Ok(Signals { listener: Listener::join(wanted)? })

@@ -3,7 +3,7 @@
 //! The names are std's. A wait here parks the coroutine it is called in, or the thread if there is
 //! none, so a guard may be held across any wait.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `mutex.rs` | [`Mutex`]: one task at a time |
 //! | `rwlock.rs` | [`RwLock`]: many readers or one writer |

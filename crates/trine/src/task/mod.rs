@@ -1,18 +1,17 @@
 //! The task: one handle, one outcome, one error for coroutines, threads and processes.
 //!
-//! | file | content |
+//! | file | contents |
 //! |---|---|
 //! | `handle/` | [`Task`], [`Canceller`], and their contract with the kind that runs the task |
 //! | `job.rs` | a function that waits to be run, and its task |
 //! | `outcome.rs` | the cell in which a result waits for its joiner |
-//! | `cancel.rs` | [`cancelled`](cancel::cancelled), [`shield`](cancel::shield), deadlines, scopes |
+//! | `cancel/` | [`cancelled`](cancel::cancelled), [`shield`](cancel::shield), deadlines, scopes |
 //! | `wait.rs` | waits that cancellation and deadlines end |
 //! | `spin.rs` | spinning for a moment before a sleep |
 //! | `park.rs`, `thread_parker.rs` | waiting, for coroutines and threads alike |
 //! | `failure.rs`, `unwind.rs` | panics and interruptions: the way up the stack, and the error |
 //! | `interrupt.rs` | [`Interrupted`] |
 //! | `registry.rs`, `slot.rs` | the live tasks of this process, and the record of each |
-//! | `cancel_scope.rs` | a part of a task whose waits other tasks can end |
 //! | `error/` | [`TaskError`] and its parts |
 //! | `info/` | [`TaskInfo`] and its parts; [`list`], [`current`], the progress of tasks |
 //!
@@ -21,7 +20,6 @@
 //! into the registry.
 
 pub(crate) mod cancel;
-pub(crate) mod cancel_scope;
 mod error;
 pub(crate) mod failure;
 mod handle;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::cancel_scope::CancelScope;
+use super::cancel::scope::CancelScope;
 use super::error::Cause;
 use super::info::{Kind, TaskId};
 

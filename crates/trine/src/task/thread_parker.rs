@@ -28,7 +28,7 @@ pub(super) fn with_parker<R>(f: impl Fn(&Arc<ThreadParker>) -> R) -> R {
         .unwrap_or_else(|_| LATE.with(|parker| f(parker.get_or_init(Default::default))))
 }
 
-/// The parker of a thread, for the thread itself. Wakers may keep the parker for ever, but not its
+/// The parker of a thread, for the thread itself. Wakers may keep the parker forever, but not its
 /// descriptor.
 #[derive(Default)]
 struct OwnParker(Arc<ThreadParker>);

@@ -86,7 +86,7 @@ where
     }
 }
 
-/// Cancels a call that would wait for ever, in every place where that is possible. Also lets its
+/// Cancels a call that would wait forever, in every place where that is possible. Also lets its
 /// time run out.
 pub fn ends_from_outside(call: impl Fn() -> io::Result<()> + Clone + Send + 'static) {
     for place in PLACES {

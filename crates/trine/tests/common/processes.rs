@@ -17,7 +17,7 @@ pub fn die() {
     kill(std::process::id(), libc::SIGKILL);
 }
 
-/// Computes for ever, and waits for nothing.
+/// Computes forever, and waits for nothing.
 pub fn spin_for_ever() -> ! {
     loop {
         std::hint::spin_loop();
@@ -31,7 +31,7 @@ pub fn overflow_the_stack(depth: u64) -> u64 {
     if depth == u64::MAX { 0 } else { overflow_the_stack(depth + 1) + here[3] }
 }
 
-/// Parks for ever, and ignores what unparks it.
+/// Parks forever, and ignores what unparks it.
 pub fn stay_for_ever() -> ! {
     loop {
         std::thread::park();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use trine::{State, Task, coroutine};
 
 /// Far longer than any event takes, however busy the machine is.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Returns one second, multiplied by the load per core on a machine that is overloaded.
 pub fn a_second() -> Duration {
@@ -19,7 +19,7 @@ pub fn a_second() -> Duration {
 ///
 /// # Panics
 ///
-/// If that takes longer than [`PATIENCE`].
+/// If that takes longer than [`TIMEOUT`].
 #[track_caller]
 pub fn until(holds: impl FnMut() -> bool) {
     until_or("the condition", holds);
@@ -33,7 +33,7 @@ pub fn until_or(what: &str, mut holds: impl FnMut() -> bool) {
         if holds() {
             return;
         }
-        assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(begin.elapsed() < TIMEOUT, "waited {TIMEOUT:?} in vain: {what}");
         // The caller may be on the only carrier.
         coroutine::yield_now();
         if turn > 100 {

@@ -60,7 +60,7 @@ impl Running {
         running
     }
 
-    /// Connects to the server. No call on the connection waits for ever.
+    /// Connects to the server. No call on the connection waits forever.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, iter};
 
+use crate::docs::{self, DOCUMENTS};
 use crate::sources::{rust_files, without_comments};
 
 /// The most columns of a line, in characters.
@@ -11,8 +12,8 @@ const COLUMNS: usize = 100;
 const FUNCTION: usize = 70;
 /// The most lines of a file.
 const FILE: usize = 500;
-/// The most files of one folder of sources.
-const FOLDER: usize = 14;
+/// The most files of one folder of sources: a dozen beside its `mod.rs`.
+const FOLDER: usize = 13;
 
 /// Words that a doc comment does not begin with: a verb or a noun says at once what the item is.
 const RIDDLES: &[&str] = &[
@@ -59,11 +60,12 @@ fn riddles(text: &str) -> Vec<usize> {
     found
 }
 
-/// The lines, by number, that are too wide. A link or a table cannot be broken.
+/// The lines, by number, that are too wide. A link or a row of a table cannot be broken.
 fn wide_lines(text: &str) -> Vec<usize> {
     let is_wide = |line: &str| {
-        let may_be_wide = line.contains("](") || line.contains("://") || line.contains("| ");
-        line.chars().count() > COLUMNS && !may_be_wide
+        let comment = line.trim_start().trim_start_matches(['/', '!']).trim_start();
+        let may_be_wide = ["](", "://"].iter().any(|link| line.contains(link));
+        line.chars().count() > COLUMNS && !may_be_wide && !comment.starts_with('|')
     };
     (1..).zip(text.lines()).filter(|(_, line)| is_wide(line)).map(|(number, _)| number).collect()
 }
@@ -100,7 +102,11 @@ fn doc_comments_begin_with_a_verb_or_a_noun() {
 
 #[test]
 fn lines_have_at_most_100_columns() {
-    let wrong = places("too wide", wide_lines);
+    let mut wrong = places("too wide", wide_lines);
+    for document in DOCUMENTS {
+        let lines = wide_lines(&docs::read(document)).into_iter();
+        wrong.extend(lines.map(|line| format!("{document}:{line}: too wide")));
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -124,7 +130,8 @@ fn files_and_folders_stay_small() {
     for (name, _) in &texts {
         let own = folder(name);
         let files = texts.iter().filter(|(other, _)| folder(other) == own).count();
-        if files > FOLDER {
+        // Cargo finds examples in their folder only.
+        if files > FOLDER && !own.ends_with("examples") {
             wrong.push(format!("{} has {files} files", own.display()));
         }
     }

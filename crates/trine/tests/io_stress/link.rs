@@ -248,7 +248,7 @@ impl Course {
     }
 
     /// Chooses the length of the next piece: of all orders of magnitude, but not so small that it
-    /// takes for ever.
+    /// takes forever.
     fn piece(&self, rng: &mut Rng) -> usize {
         let most = [7, 300, 5_000, 70_000, LONGEST][rng.below(5)].max((self.end / 64) as usize);
         1 + rng.below(most.min(LONGEST))

@@ -37,7 +37,7 @@ mod seeds;
 use books::{BOOKS, fail};
 use seeds::{Rng, seed, variable};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// The time of traffic between two shortages of descriptors.
 const PHASE: Duration = Duration::from_secs(10);
 /// The growth of memory that is allowed between the first phase and the last.
@@ -171,7 +171,7 @@ pub fn cpu_time() -> Duration {
 /// Checks that the accounts are balanced.
 fn account(first: Level) {
     let at = |counter: &std::sync::atomic::AtomicU64| counter.load(Acquire);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     // A handle removes its task from the registry when it is dropped; a carrier may be about to
     // drop the last.
     while !trine::task::list().is_empty() || trine::coroutine::stack_stats().in_use > 0 {
@@ -224,7 +224,7 @@ fn watchdog() {
         if now != steps {
             (steps, since) = (now, Instant::now());
         }
-        if since.elapsed() > PATIENCE {
+        if since.elapsed() > TIMEOUT {
             fail(format_args!("nothing goes on"));
         }
     }

@@ -64,7 +64,7 @@ fn a_forged_or_stale_variable_is_ignored_aloud() {
     // A closed descriptor.
     stale(&format!("77:{token}"), || Ok(()));
 
-    // A pipe, on which a read would block for ever.
+    // A pipe, on which a read would block forever.
     let (reader, _writer) = std::io::pipe().unwrap();
     let from = reader.as_raw_fd();
     stale(&format!("77:{token}"), move || duplicate(from, 77));

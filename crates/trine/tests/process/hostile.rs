@@ -1,5 +1,5 @@
 //! Hostile workers overwrite the memory that they share with their master, and write into their
-//! socket. The master neither panics nor waits for ever nor loses descriptors, and the other
+//! socket. The master neither panics nor waits forever nor loses descriptors, and the other
 //! workers are unharmed.
 
 use std::fs;
@@ -170,7 +170,7 @@ fn rounds() {
             0..3 => Attack::Words,
             3 => Attack::Same(strange_word(&mut rng)),
             4 => Attack::Same(0),
-            // All records seem to be in that state: none may be restarted for ever.
+            // All records seem to be in that state: none may be restarted forever.
             8 => Attack::Same((rng.below(300) << 8 | 2) as u64),
             5 => Attack::Forever,
             6 => Attack::Frames,

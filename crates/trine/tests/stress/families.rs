@@ -165,7 +165,7 @@ pub fn race(ctx: &mut Ctx) {
         watches.borrow_mut().push(running.watch.clone());
         tasks.extend(running.task.take());
     }
-    // A task that waits for ever needs a racer that ends. It may be left over if all others have
+    // A task that waits forever needs a racer that ends. It may be left over if all others have
     // failed.
     let result = time::timeout(Duration::from_millis(5), || trine::race(tasks));
     let result = result.expect("a wait with a result does not unwind");

@@ -41,7 +41,7 @@ use world::{PERMITS, WORLD};
 pub const EXPECTED: &str = "meant to be";
 
 const DRIVERS: usize = 4;
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 static STOP: AtomicBool = AtomicBool::new(false);
 static OVER: AtomicBool = AtomicBool::new(false);
@@ -180,7 +180,7 @@ fn finish() {
 /// Checks that the accounts are balanced.
 fn account() {
     let at = |counter: &std::sync::atomic::AtomicU64| counter.load(Acquire);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     // A handle removes its task from the registry when it is dropped; a carrier may be about to
     // drop the last.
     while at(&BOOKS.guards_made) != at(&BOOKS.guards_dropped) || !trine::task::list().is_empty() {
@@ -222,7 +222,7 @@ fn watchdog() {
         if now != steps {
             (steps, since) = (now, Instant::now());
         }
-        if since.elapsed() > PATIENCE {
+        if since.elapsed() > TIMEOUT {
             fail(format_args!("nothing goes on"));
         }
     }

@@ -28,7 +28,7 @@ pub struct Ctx {
     pub way: Way,
     pub depth: u32,
     /// True if it may start tasks of the pool. A task of the pool that waits for another of the
-    /// pool could wait for ever.
+    /// pool could wait forever.
     pub pool: bool,
     /// True if it may wait for tasks of others. Not if a shield waits for it: two tasks could wait
     /// for each other without noticing their cancellation.

@@ -79,7 +79,7 @@ fn unordered_gives_the_quick_ones_first() {
         assert_eq!(order.last(), Some(&0), "{order:?}");
     }
     quick_ones_come_first(&Kind::Coroutine);
-    // The default pool has one thread on one core, where the first would wait for ever.
+    // The default pool has one thread on one core, where the first would wait forever.
     quick_ones_come_first(&thread::Pool::new(2));
 }
 

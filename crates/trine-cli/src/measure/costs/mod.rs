@@ -3,7 +3,7 @@
 //! A measurement of coroutines runs in a coroutine, like the code of a program that uses them. A
 //! measurement of threads or processes runs on the main thread.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `switch.rs` | two tasks that hand over to each other, in each kind's own way |
 //! | `first_use.rs` | the time of the first task of a program |

@@ -4,7 +4,7 @@
 //! page cache, so all three kinds read them from there. Then the loop and the kinds take turns,
 //! round after round, so a machine that gets slower or faster meanwhile does so for all of them.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `tree.rs` | the list of the files |
 //! | `digest.rs` | the function that runs three ways |

@@ -17,7 +17,7 @@
 //! Coroutines and futures have turns by the round, [`ROUND`] at most of each. So a switch between
 //! coroutines knows nothing of futures, and neither holds up the other, nor timers and inbox.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | the fields of a carrier, and which one the caller runs on |
 //! | `turns.rs` | turns: first runs, switches, ends |

@@ -24,7 +24,7 @@
 //!
 //! This file and `remote.rs` import each other; the header of `remote.rs` says why.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `state.rs` | the word at which turns, wake-ups and references meet |
 //! | `timer.rs` | a future's wait for a moment |
@@ -305,7 +305,7 @@ impl QueuedFuture {
 
 /// Returns the cause for a task without wakers and handle, which nothing reads.
 fn abandoned() -> Cause {
-    Cause::Lost { reason: "nobody could wake it any more".into() }
+    Cause::Lost { reason: "no waker of it was left".into() }
 }
 
 /// Enqueues a task at its home.

@@ -17,7 +17,7 @@
 //! one. A carrier that has been idle for a while gives back the memory of its free stacks
 //! ([`StackCache::trim`]).
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | the stacks of one carrier or thread |
 //! | `current.rs` | the calling thread's |

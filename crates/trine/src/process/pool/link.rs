@@ -41,7 +41,7 @@ pub(super) struct Rings {
     pub(super) replies: Mutex<Replies>,
     /// The reason why the worker's replies are no longer read.
     pub(super) broken: OnceLock<String>,
-    pub(super) patience: TimedSpin,
+    pub(super) spin: TimedSpin,
 }
 
 pub(super) struct Replies {
@@ -62,8 +62,8 @@ impl WorkerLink {
         let (rings, tasks) = rings
             .map(|MasterRings { words, tasks, answers }| {
                 let replies = Replies { ring: answers, bytes: Vec::new(), ends: Vec::new() };
-                let (broken, patience) = (OnceLock::new(), TimedSpin::new());
-                (Rings { words, replies: Mutex::new(replies), broken, patience }, tasks)
+                let (broken, spin) = (OnceLock::new(), TimedSpin::new());
+                (Rings { words, replies: Mutex::new(replies), broken, spin }, tasks)
             })
             .unzip();
         let ready = AtomicBool::new(false);

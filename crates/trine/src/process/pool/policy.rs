@@ -39,7 +39,7 @@ pub(super) struct Policy {
     /// True if output is captured. Then each worker has one task at a time, the one that printed
     /// it.
     pub(super) captures: bool,
-    /// The number of times that a task runs again whose worker crashed under it.
+    /// The number of times that a task runs again after its worker has crashed under it.
     pub(super) retries: u32,
     /// The pause before its first retry.
     pub(super) pause: Duration,

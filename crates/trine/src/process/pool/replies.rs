@@ -130,7 +130,7 @@ pub(in crate::process) fn deliver(
 /// not pay any more.
 pub(super) fn linger(dispatcher: &Arc<Dispatcher>, link: &WorkerLink, done: &dyn Fn() -> bool) {
     if let Some(rings) = &link.rings {
-        rings.patience.spin(park::pass, || {
+        rings.spin.spin(park::pass, || {
             receive(dispatcher, link);
             done()
         });

@@ -42,7 +42,7 @@ pub(super) fn give_back(link: &WorkerLink) {
     }
 }
 
-/// Returns the cause of failure for a task whose process has ended so.
+/// Returns the cause of failure for a task whose process has ended as `ended` says.
 pub(super) fn cause_of(ended: Ended, evidence: Evidence) -> Cause {
     match ended {
         Ended::Exited(code) => Cause::Exited { code },

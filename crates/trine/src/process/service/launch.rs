@@ -37,7 +37,7 @@ pub(super) struct TemplateProcess {
 
 impl TemplateProcess {
     /// Returns true if workers may be requested from it. A request before it is ready holds
-    /// descriptors as long as its preload runs, so only one without a preload takes any.
+    /// descriptors as long as the preload runs, so a template with a preload takes none until then.
     pub(super) fn takes_requests(&self, spec: &TemplateSpec) -> bool {
         !self.dismissed && !self.overdue && (self.greeted || spec.preload().is_none())
     }

@@ -95,8 +95,8 @@ fn check(service: &'static Arc<Service>) -> Result<&'static Arc<Service>, String
     }
 }
 
-/// Ends the program when the thread panics that drops it: no other thread could notify the joiners,
-/// and they would wait forever.
+/// Aborts the program when dropped, which a panic of the service thread does: no other thread could
+/// notify the joiners, and they would wait forever.
 struct Indispensable;
 
 impl Drop for Indispensable {

@@ -119,7 +119,7 @@ impl<P> Requests<P> {
 
     /// Makes the calling thread the service thread.
     pub(super) fn serve_by_this_thread(&self) {
-        self.thread.set(observe::thread_id()).expect("one thread serves, and says so once");
+        self.thread.set(observe::thread_id()).expect("one thread serves, and sets this once");
     }
 
     pub(super) fn take_forks(&self) -> Vec<(Arc<P>, usize)> {

@@ -375,7 +375,7 @@ impl Job {
     /// Ends a task that was not submitted: every item fails.
     ///
     /// A submitted task is ended by its dispatcher, which also counts it.
-    pub(in crate::process) fn fail(mut self, cause: Cause) {
+    pub(in crate::process) fn fail_unsubmitted(mut self, cause: Cause) {
         if let Some(result) = self.item_failed(REST, cause) {
             self.end(result);
         }
@@ -407,7 +407,7 @@ impl Stop {
 
 impl Drop for Job {
     /// Ends a task that was dropped by mistake, so that its joiner does not wait forever. No path
-    /// of this crate drops a job that has not ended.
+    /// of this crate drops a job that has not ended: its room in the queue would be lost.
     fn drop(&mut self) {
         if self.task.is_some() {
             let reason = "trine has dropped the task; this is a mistake in trine".into();
@@ -437,7 +437,7 @@ mod tests {
         job.stop = Some(Box::new(Stop { cause, kill_at: None, put_off: false, killed: false }));
         let fate = job.died_with_worker(Some(1), true, &crash, 0);
         let Fate::Ends(cause) = fate else { panic!("it would go on") };
-        job.fail(cause);
+        job.fail_unsubmitted(cause);
         // SAFETY: there is no other consumer.
         let answer = unsafe { task.core().outcome.take() };
         let Some(Ok(Answer::Many(answer))) = answer else { panic!("{answer:?}") };

@@ -1,8 +1,8 @@
 //! The entry before `main`, which decides between the program and its template.
 //!
 //! The loader calls [`enter`] with the other initialisers of the program. Almost always it finds no
-//! variable and returns. With the variable it looks for a proof that the variable is genuine. It
-//! never sleeps, and does not touch variables and descriptors of other code:
+//! variable and returns. It never sleeps, and does not touch variables and descriptors of other
+//! code. If it finds the variable, it checks that the variable is genuine:
 //!
 //! 1. the variable names this very entry: another copy of trine in the same process (in a plug-in,
 //!    or a second version) leaves it alone,

@@ -46,7 +46,7 @@
 //! # Ok::<(), trine::TaskError>(())
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `sender.rs`, `receiver.rs`, `error.rs` | the public face |
 //! | `future.rs` | the same for async code |

@@ -31,7 +31,7 @@ pub(crate) type Bounds = fn() -> Option<(usize, usize)>;
 /// The most words that are copied.
 const MOST: usize = 2048;
 /// The longest time to wait for an answer: the thread may be waiting for a core.
-const PATIENCE: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(200);
 
 /// No thread asks.
 const IDLE: u32 = 0;
@@ -71,7 +71,7 @@ pub(crate) fn take(thread: u32) -> Option<Vec<usize>> {
     let (process, id) = (std::process::id().cast_signed(), thread.cast_signed());
     // SAFETY: sends a signal that has a handler, or is ignored, to a thread of this process.
     unsafe { libc::syscall(libc::SYS_tgkill, process, id, libc::SIGURG) };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let state = STATE.load(Acquire);
         if state == TAKEN {

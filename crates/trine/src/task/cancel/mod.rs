@@ -1,14 +1,17 @@
-//! Cancellation, deadlines and shields of the caller.
+//! Cancellation, deadlines and shields of the caller; `scope.rs` has the part of a task whose
+//! waits other tasks can end.
 //!
 //! All are levels of the task, kept in its [`Slot`]; [`wait`] looks at them. A
 //! plain thread that runs no task has a slot of its own, for its deadlines.
+
+pub(crate) mod scope;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::cancel_scope::CancelScope;
+use self::scope::CancelScope;
 use super::interrupt::Interrupted;
 use super::registry::with_own_slot;
 use super::slot::Slot;

@@ -36,7 +36,7 @@ impl CancelScope {
     }
 
     /// Returns true if the waits inside end.
-    pub(super) fn is_ended(&self) -> bool {
+    pub(in crate::task) fn is_ended(&self) -> bool {
         self.state.load(Acquire) == ENDED
     }
 

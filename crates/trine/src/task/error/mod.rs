@@ -1,6 +1,6 @@
 //! The one error of tasks, for every kind and every way to end.
 //!
-//! | file | content |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | [`TaskError`] |
 //! | `cause.rs` | [`Cause`], [`CodecStage`], [`SourceLocation`] |

@@ -1,6 +1,6 @@
 //! The description of a task: its number, name, kind and state.
 //!
-//! | file | content |
+//! | file | contents |
 //! |---|---|
 //! | `mod.rs` | [`TaskId`], [`Kind`], [`State`], [`TaskInfo`] |
 //! | `live.rs` | the live tasks; above the registry, which uses `mod.rs` |

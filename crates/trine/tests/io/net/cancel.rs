@@ -13,7 +13,7 @@ use super::{ANY, KINDS, SHORT, pair, spawn, until, until_it_waits};
 use crate::common::processes::descriptors;
 use crate::common::{again, role, run};
 
-/// A call that would wait for ever. Returns the error that ends it.
+/// A call that would wait forever. Returns the error that ends it.
 type Call = Box<dyn FnOnce() -> io::Error + Send>;
 
 /// Makes a listener with a full backlog. Returns it with its address and the connections in the

@@ -168,7 +168,7 @@ fn no_more_processes_is_an_error_that_names_the_limit() {
         let error = pool.spawn((), |()| -> () { std::process::abort() }).join().unwrap_err();
         assert!(error.is_crash(), "{error}");
         assert_eq!(pool.spawn(2, |n: u8| n).join().unwrap(), 2);
-        // When the last worker has died, its tasks fail rather than wait for ever.
+        // When the last worker has died, its tasks fail rather than wait forever.
         let error = pool.spawn((), |()| -> () { std::process::abort() }).join().unwrap_err();
         assert!(error.is_crash(), "{error}");
         let error = pool.spawn(2, |n: u8| n).join().unwrap_err();

@@ -37,7 +37,7 @@ impl Queue {
         self.len += 1;
     }
 
-    /// Puts a task back to the front whose turn had come before.
+    /// Returns a task, which was taken out before, to the front.
     pub(super) fn push_front(&mut self, job: Job) {
         self.first = self.first.wrapping_sub(1);
         job.record().set_queue_position(self.first);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn end(job: Job) {
-        job.fail(Cause::TimedOut);
+        job.fail_unsubmitted(Cause::TimedOut);
     }
 
     #[test]
