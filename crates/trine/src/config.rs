@@ -105,6 +105,11 @@ impl Config {
     /// stacks spread over the caches. It is address space only: a page becomes memory when it is
     /// touched. Default: `TRINE_STACK_SIZE`, with an optional `K` or `M`, else 256 KiB.
     ///
+    /// ```
+    /// trine::configure(|config| _ = config.stack_size(1 << 20))?; // a megabyte
+    /// # Ok::<(), trine::AlreadyStarted>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// If `bytes` is more than 1 TiB.
@@ -117,6 +122,11 @@ impl Config {
 
     /// Makes guard pages with `mprotect` even where the kernel has guard markers. Such a guard
     /// costs two of the `vm.max_map_count` mappings. Default: `TRINE_GUARD=mprotect`, else `false`.
+    ///
+    /// ```
+    /// trine::configure(|config| _ = config.mprotect_guards(true))?;
+    /// # Ok::<(), trine::AlreadyStarted>(())
+    /// ```
     pub fn mprotect_guards(&mut self, always: bool) -> &mut Config {
         self.mprotect_guards = Some(always);
         self
@@ -132,6 +142,12 @@ impl Config {
     /// Sets the kernel interface by which carriers wait for descriptors. Default: `TRINE_REACTOR`
     /// (`uring` or `epoll`), else `io_uring` where the kernel has and allows it. Without
     /// `io_uring`, carriers use `epoll` whatever is set.
+    ///
+    /// ```
+    /// trine::configure(|config| _ = config.reactor(trine::Reactor::Epoll))?;
+    /// assert_eq!(trine::reactor().kind(), trine::Reactor::Epoll);
+    /// # Ok::<(), trine::AlreadyStarted>(())
+    /// ```
     pub fn reactor(&mut self, reactor: Reactor) -> &mut Config {
         self.reactor = Some(reactor);
         self

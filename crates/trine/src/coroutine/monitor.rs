@@ -173,6 +173,13 @@ pub struct Hogs {
 }
 
 /// A coroutine that has held its carrier for over 10 ms; see [`hogs`].
+///
+/// ```
+/// let hogs = trine::coroutine::hogs();
+/// if let Some(worst) = hogs.recent.iter().max_by_key(|hog| hog.longest) {
+///     println!("{}: {} times, for up to {:?}", worst.task, worst.times, worst.longest);
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Hog {

@@ -10,6 +10,11 @@ use crate::sys::io::uring::Ring;
 /// The back end that the carriers of this program wait with, and the reason for it.
 ///
 /// Displayed as `io_uring`, `epoll`, or `epoll: io_uring was refused (Operation not permitted …)`.
+///
+/// ```
+/// let reactor = trine::reactor();
+/// assert!(reactor.to_string().starts_with(&reactor.kind().to_string()));
+/// ```
 #[derive(Clone, Debug)]
 pub struct ReactorInUse {
     kind: Reactor,

@@ -110,6 +110,17 @@ where
 }
 
 /// The result of a [supervised](supervise) scope.
+///
+/// ```
+/// let ended = trine::supervise(|s| {
+///     for n in 0..3 {
+///         s.coroutine(move || assert_ne!(n, 1));
+///     }
+/// });
+/// assert_eq!((ended.failed, ended.failures.len()), (1, 1));
+/// ended.value?;
+/// # Ok::<(), trine::TaskError>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "the failures are reported here and nowhere else"]
 pub struct Supervised<T> {

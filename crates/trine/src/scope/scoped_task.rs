@@ -104,11 +104,32 @@ impl<T> ScopedTask<'_, T> {
     }
 
     /// Cancels the task with a reason; see [`Task::cancel_because`].
+    ///
+    /// ```
+    /// let ended = trine::scope(|s| {
+    ///     let task = s.coroutine(|| trine::time::sleep(std::time::Duration::MAX));
+    ///     task.cancel_because("it took too long");
+    ///     task.join()
+    /// })?;
+    /// assert!(ended.unwrap_err().to_string().ends_with("was cancelled: it took too long"));
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn cancel_because(&self, reason: impl Into<Arc<str>>) {
         self.task.cancel_because(reason);
     }
 
     /// Returns a handle that can only cancel; see [`Task::canceller`].
+    ///
+    /// ```
+    /// let ended = trine::scope(|s| {
+    ///     let task = s.coroutine(|| trine::time::sleep(std::time::Duration::MAX));
+    ///     let canceller = task.canceller();
+    ///     s.thread(move || canceller.cancel());
+    ///     task.join()
+    /// })?;
+    /// assert!(ended.unwrap_err().is_cancelled());
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn canceller(&self) -> Canceller {
         self.task.canceller()
     }

@@ -53,6 +53,17 @@ struct Watched {
 
 /// Resources that a process had used when it ended, together with those of its children that it had
 /// waited for. See [`Process::usage`].
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::process::{Command, Usage};
+///
+/// let mut child = Command::new("true").spawn()?;
+/// child.wait()?;
+/// let usage: Usage = child.process().usage().expect("it has ended");
+/// assert!(usage.user_time + usage.system_time < Duration::from_secs(60));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {

@@ -40,6 +40,16 @@ pub struct NotEnforced {
 }
 
 /// A part of a [`Sandbox`].
+///
+/// ```
+/// use trine::process::{Part, Sandbox};
+///
+/// let enforcement = Sandbox::new().no_network().no_exec().check();
+/// let required = [Part::Network, Part::Exec];
+/// if enforcement.missing().iter().any(|missing| required.contains(&missing.part())) {
+///     eprintln!("cannot run untrusted code: {enforcement}");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Part {
@@ -143,6 +153,16 @@ impl Enforcement {
     }
 
     /// Returns the parts that the kernel cannot enforce.
+    ///
+    /// ```
+    /// use trine::process::Sandbox;
+    ///
+    /// let enforcement = Sandbox::new().no_files().check();
+    /// for missing in enforcement.missing() {
+    ///     eprintln!("not enforced: {missing}");
+    /// }
+    /// assert_eq!(enforcement.missing().is_empty(), enforcement.is_complete());
+    /// ```
     pub fn missing(&self) -> &[NotEnforced] {
         &self.missing
     }

@@ -361,6 +361,16 @@ impl<T> fmt::Debug for Task<T> {
 
 /// A handle that cancels a task from anywhere, also while another task joins it; see
 /// [`Task::canceller`].
+///
+/// ```
+/// use trine::{Canceller, Task, coroutine, time};
+///
+/// let sleep = || time::sleep(std::time::Duration::MAX);
+/// let tasks = [coroutine::spawn(sleep), coroutine::spawn(sleep)];
+/// let cancellers = tasks.each_ref().map(Task::canceller);
+/// cancellers.iter().for_each(Canceller::cancel);
+/// assert!(tasks.into_iter().all(|task| task.join().unwrap_err().is_cancelled()));
+/// ```
 #[derive(Clone)]
 pub struct Canceller(Arc<dyn Cancel>);
 
