@@ -69,6 +69,17 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 }
 
 /// The end of a [`pipe()`] for reading.
+///
+/// ```
+/// use std::io::{BufRead, BufReader, Write};
+///
+/// let (reader, mut writer) = trine::ipc::pipe()?;
+/// writer.write_all(b"one\ntwo\n")?;
+/// drop(writer);
+/// let lines: Result<Vec<_>, _> = BufReader::new(reader).lines().collect();
+/// assert_eq!(lines?, ["one", "two"]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct PipeReader {
     source: Source<io::PipeReader>,
     /// True for a FIFO that was opened before its first writer: until that comes, a read of 0 bytes
@@ -80,6 +91,16 @@ pub struct PipeReader {
 ///
 /// Once every reader is closed, writing fails with `BrokenPipe`. Rust programs ignore SIGPIPE; a
 /// program that has restored its default is killed by it instead, as with std.
+///
+/// ```
+/// use std::io::{ErrorKind, Write};
+///
+/// let (reader, mut writer) = trine::ipc::pipe()?;
+/// writer.write_all(b"in time")?;
+/// drop(reader);
+/// assert_eq!(writer.write(b"too late").unwrap_err().kind(), ErrorKind::BrokenPipe);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct PipeWriter {
     source: Source<io::PipeWriter>,
 }

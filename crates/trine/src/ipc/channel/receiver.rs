@@ -181,11 +181,23 @@ impl<T> Receiver<T> {
     }
 
     /// Returns the number of messages that the channel has room for.
+    ///
+    /// ```
+    /// let (_sender, receiver) = trine::ipc::channel::<u64>(8)?;
+    /// assert_eq!(receiver.capacity(), 8);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn capacity(&self) -> usize {
         self.end.ring.layout.capacity
     }
 
     /// Returns the size limit of an encoded message in bytes.
+    ///
+    /// ```
+    /// let (_sender, receiver) = trine::ipc::channel_with::<u64>(8, 100)?;
+    /// assert_eq!(receiver.max_message_bytes(), 100);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn max_message_bytes(&self) -> usize {
         self.end.ring.layout.max_message
     }

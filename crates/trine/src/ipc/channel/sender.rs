@@ -199,6 +199,12 @@ impl<T> Sender<T> {
     }
 
     /// Returns the number of messages that the channel has room for.
+    ///
+    /// ```
+    /// let (sender, _receiver) = trine::ipc::channel::<u64>(8)?;
+    /// assert_eq!(sender.capacity(), 8);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn capacity(&self) -> usize {
         self.end.ring.layout.capacity
     }

@@ -49,6 +49,13 @@ pub(super) fn locked<'a, T>(
 
 impl<T: Pod> MutexGuard<'_, T> {
     /// Returns a copy of the value.
+    ///
+    /// ```
+    /// let limit = trine::ipc::Mutex::new(10_u32)?;
+    /// let guard = limit.lock().unwrap();
+    /// assert_eq!(guard.get(), 10);
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
     #[inline]
     pub fn get(&self) -> T {
         self.attachment.memory.get()
@@ -56,6 +63,13 @@ impl<T: Pod> MutexGuard<'_, T> {
 
     /// Replaces the value. A process that is killed meanwhile leaves the old value or the new one,
     /// as a whole.
+    ///
+    /// ```
+    /// let limit = trine::ipc::Mutex::new(10_u32)?;
+    /// limit.lock().unwrap().set(20);
+    /// assert_eq!(limit.lock().unwrap().get(), 20);
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
     #[inline]
     pub fn set(&mut self, value: T) {
         self.attachment.memory.set(value);
@@ -134,6 +148,16 @@ impl<'a, T> OwnerDied<'a, T> {
 
     /// Returns the guard, to repair the value before [`recover`](Self::recover). Until that is
     /// called, further holders get an [`OwnerDied`].
+    ///
+    /// ```
+    /// let seats = trine::ipc::Mutex::new([0_u32; 8])?;
+    /// let guard = seats.lock().unwrap_or_else(|mut died| {
+    ///     died.guard_mut().update(|seats| seats.sort()); // half done, maybe
+    ///     died.recover()
+    /// });
+    /// assert!(guard.get().is_sorted());
+    /// # Ok::<(), trine::ipc::SharedError>(())
+    /// ```
     pub fn guard_mut(&mut self) -> &mut MutexGuard<'a, T> {
         &mut self.guard
     }

@@ -109,6 +109,16 @@ impl<T: Pod> Mutex<T> {
     /// Attaches to a mutex of a program of the same build, by its
     /// [`descriptors`](Self::descriptors).
     ///
+    /// ```
+    /// use trine::ipc::Mutex;
+    ///
+    /// let count = Mutex::new(7_u64)?;
+    /// let same = Mutex::<u64>::from_descriptors(count.descriptors()?)?;
+    /// assert_eq!(same.lock().unwrap().get(), 7);
+    /// assert!(Mutex::<u16>::from_descriptors(count.descriptors()?).is_err()); // another type
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails if the descriptors are not those of a mutex of this type, or belong to another user.

@@ -311,6 +311,15 @@ impl Semaphore {
 
     /// Takes a permit, and waits for it. Dropping the guard returns the permit.
     ///
+    /// ```
+    /// let slots = trine::ipc::Semaphore::new(2)?;
+    /// let slot = slots.acquire_permit()?;
+    /// assert_eq!(slots.available(), 1);
+    /// drop(slot);
+    /// assert_eq!(slots.available(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails as [`acquire`](Self::acquire) does.
@@ -373,6 +382,13 @@ impl Semaphore {
     }
 
     /// Returns the number of permits that are free now.
+    ///
+    /// ```
+    /// let slots = trine::ipc::Semaphore::new(2)?;
+    /// slots.release(3)?;
+    /// assert_eq!(slots.available(), 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn available(&self) -> u32 {
         state::available(&self.memory)
     }

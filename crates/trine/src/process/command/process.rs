@@ -195,6 +195,15 @@ impl Process {
 
     /// Returns the child's status if it has ended; `None` while it runs.
     ///
+    /// ```
+    /// let process = trine::process::Command::new("sleep").arg("600").spawn()?.process();
+    /// assert!(process.try_wait()?.is_none());
+    /// process.kill()?;
+    /// process.wait()?;
+    /// assert!(process.try_wait()?.is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Other code of this program has taken the child's status.
@@ -211,6 +220,16 @@ impl Process {
     }
 
     /// Kills the child by SIGKILL. Does nothing if it has ended.
+    ///
+    /// ```
+    /// use std::os::unix::process::ExitStatusExt;
+    ///
+    /// let process = trine::process::Command::new("sleep").arg("600").spawn()?.process();
+    /// process.kill()?;
+    /// assert_eq!(process.wait()?.signal(), Some(9));
+    /// process.kill()?; // does nothing
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
