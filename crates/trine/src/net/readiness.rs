@@ -58,6 +58,18 @@ impl<T: AsFd> Readiness<T> {
     }
 
     /// Returns a reference to the descriptor's owner.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    ///
+    /// let (reader, mut writer) = std::io::pipe()?;
+    /// let readiness = trine::net::Readiness::new(reader);
+    /// writer.write_all(b"!")?;
+    /// readiness.wait_readable()?;
+    /// let mut byte = [0];
+    /// assert_eq!(readiness.get_ref().read(&mut byte)?, 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn get_ref(&self) -> &T {
         self.source.get()
     }

@@ -222,6 +222,14 @@ impl Builder {
 
     /// Sets the niceness of the process, from -20 (runs first) to 19 (runs on time that others
     /// leave). A value below this program's own niceness needs a privilege.
+    ///
+    /// ```
+    /// use trine::process::Builder;
+    ///
+    /// let task = Builder::new().nice(19).spawn(1_000, |n: u64| (1..=n).sum::<u64>());
+    /// assert_eq!(task.join()?, 500_500); // computed on time that others leave
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn nice(mut self, niceness: i32) -> Builder {
         self.setup.limits.nice = Some(niceness);
         self

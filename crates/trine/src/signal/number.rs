@@ -59,6 +59,13 @@ impl Signal {
     }
 
     /// Returns the signal's number.
+    ///
+    /// ```
+    /// use trine::signal::Signal;
+    ///
+    /// assert_eq!(Signal::KILL.as_raw(), 9);
+    /// assert_eq!(Signal::from_raw(40).as_raw(), 40); // a signal without a name
+    /// ```
     pub const fn as_raw(self) -> i32 {
         self.0
     }

@@ -249,6 +249,12 @@ impl SemaphorePermit<'_> {
     }
 
     /// Returns the number of these permits.
+    ///
+    /// ```
+    /// let slots = trine::sync::Semaphore::new(5);
+    /// let three = slots.acquire_many(3);
+    /// assert_eq!((three.permits(), slots.available_permits()), (3, 2));
+    /// ```
     pub fn permits(&self) -> usize {
         self.n
     }

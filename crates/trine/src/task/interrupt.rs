@@ -52,6 +52,21 @@ impl Interrupted {
     }
 
     /// Returns true if the task was cancelled.
+    ///
+    /// ```
+    /// let task = trine::thread::spawn(|| loop {
+    ///     if let Err(interrupted) = trine::checkpoint() {
+    ///         break interrupted;
+    ///     }
+    /// });
+    /// # while task.state() == trine::State::New {
+    /// #     std::thread::yield_now();
+    /// # }
+    /// task.cancel();
+    /// let interrupted = task.join()?;
+    /// assert!(interrupted.is_cancelled() && !interrupted.is_timeout());
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0, Interrupt::Cancelled(_))
     }
@@ -62,6 +77,20 @@ impl Interrupted {
     }
 
     /// Returns the reason given with the cancellation.
+    ///
+    /// ```
+    /// let task = trine::thread::spawn(|| loop {
+    ///     if let Err(interrupted) = trine::checkpoint() {
+    ///         break interrupted;
+    ///     }
+    /// });
+    /// # while task.state() == trine::State::New {
+    /// #     std::thread::yield_now();
+    /// # }
+    /// task.cancel_because("too late");
+    /// assert_eq!(task.join()?.reason(), Some("too late"));
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
     pub fn reason(&self) -> Option<&str> {
         match &self.0 {
             Interrupt::Cancelled(reason) => reason.as_deref(),

@@ -94,12 +94,28 @@ pub struct Interval {
 
 impl Interval {
     /// Chooses the fate of missed ticks; see [`MissedTicks`]. Default: [`MissedTicks::Burst`].
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use trine::time::{self, MissedTicks};
+    ///
+    /// let (now, period) = (Instant::now(), Duration::from_millis(5));
+    /// let ticks = time::interval_at(now - 7 * period, period);
+    /// let mut ticks = ticks.missed_ticks(MissedTicks::Delay);
+    /// assert_eq!(ticks.tick(), now - 7 * period); // late
+    /// assert!(ticks.tick() >= now + period); // a period after the late tick
+    /// ```
     pub fn missed_ticks(mut self, missed: MissedTicks) -> Interval {
         self.missed = missed;
         self
     }
 
     /// Returns the time between two ticks.
+    ///
+    /// ```
+    /// let minute = std::time::Duration::from_secs(60);
+    /// assert_eq!(trine::time::interval(minute).period(), minute);
+    /// ```
     pub fn period(&self) -> Duration {
         self.period
     }

@@ -50,12 +50,33 @@ impl<T> Receiver<T> {
 }
 
 /// The future of [`Sender::send_async`].
+///
+/// ```
+/// use trine::{future, sync::channel};
+///
+/// let (sender, receiver) = channel::bounded(1);
+/// let sending: channel::Send<'_, u32> = sender.send_async(7);
+/// assert!(receiver.is_empty()); // nothing is sent before the first poll
+/// future::block_on(sending)?;
+/// assert_eq!(receiver.try_recv(), Ok(7));
+/// # Ok::<(), channel::SendError<u32>>(())
+/// ```
 #[must_use = "a future does nothing until it is polled"]
 pub struct Send<'a, T> {
     operation: Operation<'a, T>,
 }
 
 /// The future of [`Receiver::recv_async`].
+///
+/// ```
+/// use trine::{future, sync::channel};
+///
+/// let (sender, receiver) = channel::bounded(1);
+/// let receiving: channel::Recv<'_, u32> = receiver.recv_async();
+/// sender.send(7)?;
+/// assert_eq!(future::block_on(receiving), Ok(7));
+/// # Ok::<(), channel::SendError<u32>>(())
+/// ```
 #[must_use = "a future does nothing until it is polled"]
 pub struct Recv<'a, T> {
     operation: Operation<'a, T>,

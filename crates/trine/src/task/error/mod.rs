@@ -193,6 +193,11 @@ impl TaskError {
     }
 
     /// Returns true if the task's function panicked.
+    ///
+    /// ```
+    /// let task = trine::coroutine::spawn(|| panic!("no luck"));
+    /// assert!(task.join().unwrap_err().is_panic());
+    /// ```
     pub fn is_panic(&self) -> bool {
         matches!(self.0.cause, Cause::Panicked { .. })
     }
@@ -212,6 +217,15 @@ impl TaskError {
     }
 
     /// Returns true if the task's time was up.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trine::process::Pool;
+    ///
+    /// let pool = Pool::builder().workers(1).timeout(Duration::from_millis(5)).build();
+    /// let task = pool.spawn((), |()| trine::time::sleep(Duration::MAX));
+    /// assert!(task.join().unwrap_err().is_timeout());
+    /// ```
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.cause, Cause::TimedOut)
     }
@@ -243,6 +257,13 @@ impl TaskError {
     }
 
     /// Returns true if the task never ran, because a limit was met.
+    ///
+    /// ```
+    /// use trine::process::Builder;
+    ///
+    /// let task = Builder::new().current_dir("/no/such/directory").spawn((), |()| ());
+    /// assert!(task.join().unwrap_err().is_not_spawned());
+    /// ```
     pub fn is_not_spawned(&self) -> bool {
         matches!(self.0.cause, Cause::NotSpawned { .. })
     }
