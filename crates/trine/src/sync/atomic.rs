@@ -13,9 +13,9 @@ use std::time::Duration;
 
 /// The number of acquisitions that may pass the front of a queue while it wakes up.
 ///
-/// This many short acquisitions (50 ns) fit into the wake-up of a thread on another core, which takes
-/// 4 to 13 µs. The lock lies idle for half of the time at worst, and the front waiter is late by
-/// about its own wake-up.
+/// This many short acquisitions (50 ns) fit into the wake-up of a thread on another core, which
+/// takes 4 to 13 µs. The lock lies idle for half of the time at worst, and the front waiter is late
+/// by about its own wake-up.
 pub(super) const MAY_PASS: u64 = 256;
 
 /// The number of looks at a word before a wait: about a microsecond. A wait costs two switches, and
