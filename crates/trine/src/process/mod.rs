@@ -44,6 +44,7 @@
 //! | `wire/` | the protocol between the processes: frames, rings, the board |
 //! | `sandbox/` | the rights that a worker gives up: [`Sandbox`] |
 //! | `command/` | other programs: [`Command`] |
+//! | `capsule/`, `replay.rs` | failed tasks in files, to run again: [`Capsule`] |
 //!
 //! A pool with a [`preload`](PoolBuilder::preload) has a template of its own, which runs that
 //! function once before it forks. All workers of the pool then have what the function left in
@@ -159,9 +160,11 @@ macro_rules! crash_side {
 }
 
 mod builder;
+mod capsule;
 mod command;
 mod fork;
 mod pool;
+mod replay;
 mod sandbox;
 mod service;
 mod task;
@@ -169,6 +172,7 @@ mod wire;
 mod worker;
 
 pub use builder::Builder;
+pub use capsule::{Capsule, Replay};
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Process, Usage};
 pub use fork::{Fork, ForkError, fork};
 pub use pool::builder::PoolBuilder;

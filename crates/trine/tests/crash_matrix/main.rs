@@ -8,6 +8,7 @@
 //! | the worker is idle | `idle` | there is no task to report to |
 //! | a worker is forked, a template prepared or stopped | `starts` | limited by `start_timeout` |
 //! | the same, at each start | `endless` | the tasks end with the reason |
+//! | a replay of the task from its capsule | `replays` | by the same program, started again |
 //! | the master has no descriptors | `descriptors` | no worker can be replaced meanwhile |
 
 mod descriptors;
@@ -15,6 +16,7 @@ mod endless;
 mod failure;
 mod idle;
 mod pools;
+mod replays;
 mod starts;
 mod tasks;
 

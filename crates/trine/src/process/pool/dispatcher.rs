@@ -18,6 +18,7 @@ use super::link::WorkerLink;
 use super::policy::Policy;
 use super::state::State;
 use super::stats::{Counts, PoolStats};
+use crate::process::capsule::store::Store;
 use crate::process::service::requests::Requests;
 use crate::process::service::spec::TemplateSpec;
 use crate::process::task::job::Job;
@@ -111,13 +112,14 @@ impl Dispatcher {
     /// service, and starts it if need be.
     pub(super) fn submit(
         self: &Arc<Dispatcher>,
-        job: Job,
+        mut job: Job,
         get: impl FnOnce() -> Result<&'static Arc<Service>, String>,
     ) {
         let unfit = self.policy.unfit.clone();
         match unfit.map_or_else(get, Err) {
             Ok(service) => {
                 self.service.get_or_init(|| service);
+                job.capsules = self.policy.capsules.as_ref().map(Store::pending);
                 if job.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     return self.fail(job, Cause::TimedOut);
                 }
@@ -150,7 +152,7 @@ impl Dispatcher {
 
     /// Ends a submitted task: takes its alarms back, counts it, makes room for another one, and
     /// wakes its joiner.
-    fn finish(&self, job: Job, result: Result<Answer, TaskError>) {
+    fn finish(&self, mut job: Job, result: Result<Answer, TaskError>) {
         let mut alarms = job.alarms().peekable();
         if alarms.peek().is_some()
             && let Some(service) = self.service()
@@ -161,7 +163,10 @@ impl Dispatcher {
         if let Some(room) = &self.room {
             room.add_permits(1);
         }
-        job.end(result);
+        match job.capsules.take_if(|capsules| capsules.is_due()) {
+            Some(capsules) => capsules.write_then(move || job.end(result)),
+            None => job.end(result),
+        }
     }
 
     /// Ends a submitted task: the part without a result fails with `cause`.
@@ -335,11 +340,14 @@ impl Dispatcher {
         loop {
             let mut state = self.lock();
             if state.is_ended() {
-                return;
+                break;
             }
             state.watcher = Some(waker.clone());
             drop(state);
             wait::or_unwind(None);
+        }
+        if let Some(capsules) = &self.policy.capsules {
+            capsules.wait_until_written();
         }
     }
 

@@ -41,10 +41,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::capsule::contents::{Argument, Call as Recorded};
 use super::service;
 use super::task::encode;
 use super::task::function::CapturesNothing;
 use super::task::job::Job;
+use super::task::record::Record;
+use super::wire;
 use super::worker::setup::Setup;
 use crate::sync::SemaphorePermit;
 use crate::task::Task;
@@ -241,6 +244,30 @@ impl Pool {
         });
         self.submit(permit, job);
         task
+    }
+
+    /// Spawns the task of a capsule, without its result.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for its argument.
+    pub(super) fn replay(&self, call: &Recorded, argument: Argument) -> Result<Task<()>, String> {
+        let (bytes, descriptors) = argument.unpack()?;
+        let name: Option<Arc<str>> = call.name.as_deref().map(Into::into);
+        let location = call.place();
+        let frame = wire::Call {
+            function: call.function,
+            location: call.location,
+            name: call.name.clone(),
+            deadline: None,
+            limit: self.dispatcher.limit(),
+            items: None,
+        };
+        // A unit takes no bytes, so whatever the result is, it is decoded.
+        let handle = || Remote::<()>::new(Record::new(name, location), &self.dispatcher);
+        let (task, job) = encode::prepare_encoded(frame, (&bytes, descriptors), handle);
+        submit(&self.dispatcher, job);
+        Ok(task)
     }
 
     /// Returns true if many arguments may cross as one task.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::process::capsule::store::Store;
 use crate::process::service::spec::TemplateSpec;
 
 /// The time that a worker may go on with a task that was asked to end: long enough to clean up,
@@ -56,6 +57,8 @@ pub(super) struct Policy {
     pub(super) fewest: usize,
     /// The number of tasks that may be submitted beyond one for each worker.
     pub(super) queue: Option<usize>,
+    /// Keeps the capsules of failed tasks.
+    pub(super) capsules: Option<Arc<Store>>,
 }
 
 impl Policy {
@@ -75,6 +78,7 @@ impl Policy {
             idle: None,
             fewest: 0,
             queue: None,
+            capsules: None,
         }
     }
 

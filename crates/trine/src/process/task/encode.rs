@@ -56,6 +56,22 @@ where
     }
 }
 
+/// Like [`prepare`], for an argument that is encoded already.
+pub(in crate::process) fn prepare_encoded<H>(
+    call: Call,
+    (argument, descriptors): (&[u8], Vec<OwnedFd>),
+    handle: impl FnOnce() -> H,
+) -> (Task<H::Value>, Job)
+where
+    H: Backend<Raw = Answer> + Submitted + 'static,
+    H::Value: Send + 'static,
+{
+    let (task, mut job, mut frame) = begin(call, handle);
+    frame.extend_from_slice(argument);
+    job.set_call(frame, descriptors);
+    (task, job)
+}
+
 /// Like [`prepare`], for many arguments in one task.
 pub(in crate::process) fn prepare_chunk<A, R, F, H>(
     location: &'static Location<'static>,
@@ -107,6 +123,7 @@ where
     // SAFETY: a new task, and the only job made of it.
     let mut job = unsafe { Job::new(handle) };
     job.deadline = deadline;
+    job.allowed = deadline.map(|own| own.saturating_duration_since(Instant::now()));
     let frame = wire::begin(FrameKind::Run, job.id());
     let frame = postcard::to_extend(&call, frame).expect("numbers and a string");
     (task, job, frame)

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::gather::Gather;
 use super::record::{Answer, Record, Submitted};
-use crate::process::wire::{FrameKind, Head, REST};
+use crate::process::capsule::store::{CapsulePath, Pending};
+use crate::process::wire::{FrameKind, HEAD, Head, REST};
 use crate::sys::signal::SIGKILL;
 use crate::sys::signal::sigterm::SIGTERM;
 use crate::task::slot;
@@ -48,6 +49,10 @@ pub(in crate::process) struct Job {
     pub(in crate::process) printed: Option<Box<Printed>>,
     /// The request to end, if its worker was sent one.
     stop: Option<Box<Stop>>,
+    /// The time that the spawner gave the task, if it has a deadline.
+    pub(super) allowed: Option<Duration>,
+    /// The capsules to write at its end, if its pool keeps any.
+    pub(in crate::process) capsules: Option<Box<Pending>>,
 }
 
 /// The descriptors of one task; `None` if there are none.
@@ -97,6 +102,8 @@ impl Job {
             grace: None,
             printed: None,
             stop: None,
+            allowed: None,
+            capsules: None,
         }
     }
 
@@ -346,7 +353,19 @@ impl Job {
     /// Returns the error of an item that has failed, and takes the captured output for it.
     fn error(&mut self, cause: Cause, item: u32) -> TaskError {
         let error = self.record().error(cause).with_attempt(self.attempt(item));
-        error.with_printed(self.printed.take().map(|printed| *printed))
+        let error = error.with_printed(self.printed.take().map(|printed| *printed));
+        let capsule = self.note_capsule(&error, item);
+        error.with_capsule(capsule)
+    }
+
+    /// Notes the failure of an item that a worker has begun, if the pool keeps capsules.
+    #[inline]
+    fn note_capsule(&mut self, error: &TaskError, item: u32) -> Option<CapsulePath> {
+        let capsules = self.capsules.as_mut()?;
+        let record = self.task.as_ref()?.record();
+        let call = self.call.as_ref().filter(|_| record.worker() != 0)?;
+        let descriptors = self.descriptors.as_ref().map_or(&[][..], |all| all);
+        capsules.note(error, (&call[HEAD..], descriptors), item, self.allowed)
     }
 
     /// Returns the number of the item's current or last run, from 1.

@@ -70,7 +70,7 @@ impl Setup {
     /// # Errors
     ///
     /// A setting cannot be applied; the text says why. Such a process must not run tasks.
-    pub(super) fn apply(self) -> Result<(), String> {
+    pub(in crate::process) fn apply(self) -> Result<(), String> {
         self.check_environment()?;
         for (name, value) in &self.environment {
             // SAFETY: the worker has run no task yet, so there is one thread.

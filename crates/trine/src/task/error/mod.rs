@@ -12,7 +12,8 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::info::TaskInfo;
 
@@ -46,6 +47,7 @@ struct Inner {
     argument: Option<usize>,
     payload: Payload,
     printed: Option<Arc<Printed>>,
+    capsule: Option<Arc<OnceLock<PathBuf>>>,
     suppressed: Vec<TaskError>,
 }
 
@@ -62,12 +64,19 @@ impl TaskError {
             argument: None,
             payload: None,
             printed: None,
+            capsule: None,
             suppressed: Vec::new(),
         }))
     }
 
     pub(crate) fn with_printed(mut self, printed: Option<Printed>) -> TaskError {
         self.0.printed = printed.map(Arc::new);
+        self
+    }
+
+    /// Adds the cell in which the path of the task's capsule will be.
+    pub(crate) fn with_capsule(mut self, path: Option<Arc<OnceLock<PathBuf>>>) -> TaskError {
+        self.0.capsule = path;
         self
     }
 
@@ -167,6 +176,21 @@ impl TaskError {
     /// ```
     pub fn stderr(&self) -> &[u8] {
         self.0.printed.as_ref().map_or(&[], |printed| &printed.stderr)
+    }
+
+    /// Returns the file with which `trine replay` runs the failed task again; `None` if its pool
+    /// keeps no [capsules](crate::process::PoolBuilder::capsules), or could not write this one.
+    ///
+    /// ```
+    /// # let directory = format!("trine-doc-error-{}", std::process::id());
+    /// # let directory = std::env::temp_dir().join(directory);
+    /// let pool = trine::process::Pool::builder().workers(1).capsules(&directory).build();
+    /// let error = pool.spawn(7, |n: u32| -> u32 { panic!("no {n}") }).join().unwrap_err();
+    /// println!("trine replay {}", error.capsule().unwrap().display());
+    /// # std::fs::remove_dir_all(directory).unwrap();
+    /// ```
+    pub fn capsule(&self) -> Option<&Path> {
+        self.0.capsule.as_ref()?.get().map(PathBuf::as_path)
     }
 
     /// Returns the last line on standard error of a process that could not report by itself.
@@ -330,6 +354,7 @@ impl fmt::Debug for TaskError {
             .field("argument", &self.0.argument)
             .field("stdout", &String::from_utf8_lossy(self.stdout()))
             .field("stderr", &String::from_utf8_lossy(self.stderr()))
+            .field("capsule", &self.capsule())
             .field("suppressed", &self.0.suppressed)
             .finish()
     }

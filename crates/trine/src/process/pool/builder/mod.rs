@@ -1,7 +1,9 @@
 //! The builder of a pool: its number of workers, and how it deals with tasks and workers.
 //!
-//! The settings that change the worker processes themselves are in `process.rs`.
+//! The settings that change the worker processes themselves are in `process.rs`, those of crash
+//! capsules in `capsules.rs`.
 
+mod capsules;
 mod process;
 
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use std::time::Duration;
 
 use super::Pool;
 use super::policy::{Plan, Policy};
+use crate::process::capsule::settings::Settings;
+use crate::process::capsule::store::{Directory, Store};
 use crate::process::service::spec::TemplateSpec;
 use crate::process::task::hook::Hook;
 use crate::process::worker::setup::Setup;
@@ -39,6 +43,7 @@ pub struct PoolBuilder {
     fresh: bool,
     preload: Option<Hook>,
     setup: Setup,
+    capsules: Option<Directory>,
 }
 
 impl Pool {
@@ -79,7 +84,19 @@ impl PoolBuilder {
     fn new() -> PoolBuilder {
         // `build`, which knows the number of workers, sets the plan.
         let policy = Policy::new(Plan::Kept(0));
-        PoolBuilder { workers: None, policy, fresh: false, preload: None, setup: Setup::default() }
+        let setup = Setup::default();
+        PoolBuilder { workers: None, policy, fresh: false, preload: None, setup, capsules: None }
+    }
+
+    /// Makes the builder of a pool that replays a capsule, in one worker.
+    pub(in crate::process) fn of_capsule(
+        settings: Settings,
+        limit: Option<Duration>,
+    ) -> PoolBuilder {
+        let Settings { fresh, preload, setup, grace, start } = settings;
+        let mut policy = Policy::new(Plan::Kept(1));
+        (policy.grace, policy.start, policy.limit) = (grace, start, limit);
+        PoolBuilder { workers: Some(1), policy, fresh, preload, setup, capsules: None }
     }
 
     /// Sets the number of worker processes; one for each core by default.
@@ -329,12 +346,17 @@ impl PoolBuilder {
     ///
     /// If [`workers`](PoolBuilder::workers) was set to 0: no task would ever run.
     pub fn build(self) -> Pool {
-        let PoolBuilder { workers, mut policy, fresh, preload, mut setup } = self;
+        let PoolBuilder { workers, mut policy, fresh, preload, mut setup, capsules } = self;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = workers.unwrap_or_else(cores);
         assert!(workers > 0, "a pool needs at least one worker");
         policy.plan = if fresh { Plan::Fresh(workers) } else { Plan::Kept(workers) };
         policy.fewest = policy.fewest.min(workers);
+        if let Some(directory) = capsules {
+            let (setup, grace, start) = (setup.clone(), policy.grace, policy.start);
+            let settings = Settings { fresh, preload, setup, grace, start };
+            policy.capsules = Some(Store::new(directory, &settings));
+        }
         policy.unfit = setup.prepare().err();
         policy.spec = Arc::new(TemplateSpec::new(preload, &setup, policy.start));
         Pool::start(workers, policy, &setup)

@@ -1,0 +1,344 @@
+//! Writes the capsules of a pool into its directory, and keeps them bounded in number and size.
+//!
+//! A capsule is written before its task ends, by a thread of its own: a joiner finds the file, and
+//! a slow disk holds up no other task.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::contents::{Argument, Call, Contents, End, Program};
+use super::settings::Settings;
+use crate::process::wire;
+use crate::sync;
+use crate::sys::memory::sealed::Frozen;
+use crate::task::{Cause, TaskError};
+
+/// The extension of the files.
+const EXTENSION: &str = "capsule";
+
+/// The most files of a directory, unless the pool sets another number.
+pub(in crate::process) const MOST_FILES: usize = 100;
+/// The most bytes of a file, unless the pool sets another number.
+pub(in crate::process) const MOST_BYTES: u64 = 64 << 20;
+
+/// The directory of a pool's capsules, and its bounds.
+#[derive(Clone, Debug)]
+pub(in crate::process) struct Directory {
+    pub(in crate::process) path: PathBuf,
+    /// The most files; the oldest are removed.
+    pub(in crate::process) files: usize,
+    /// The most bytes of an argument in a file.
+    pub(in crate::process) bytes: u64,
+}
+
+/// The capsules of one pool.
+#[derive(Debug)]
+pub(in crate::process) struct Store {
+    directory: Directory,
+    /// The pool's settings, encoded.
+    settings: Vec<u8>,
+    /// True once a failure to write was reported.
+    warned: AtomicBool,
+    /// The number of threads that write.
+    writers: sync::Mutex<usize>,
+    written: sync::Condvar,
+}
+
+/// The capsules of one task: those that are to be written before it ends.
+pub(in crate::process) struct Pending {
+    store: Arc<Store>,
+    capsules: Vec<(Call, TaskError, CapsulePath)>,
+}
+
+/// The path of a capsule, once it was written; shared with the task's error.
+pub(crate) type CapsulePath = Arc<OnceLock<PathBuf>>;
+
+/// Counted among the writers of a store until it is dropped.
+struct Writer(Arc<Store>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        *self.0.writers.lock() -= 1;
+        self.0.written.notify_all();
+    }
+}
+
+impl Directory {
+    pub(in crate::process) fn new(path: PathBuf) -> Directory {
+        Directory { path, files: MOST_FILES, bytes: MOST_BYTES }
+    }
+}
+
+impl Store {
+    pub(in crate::process) fn new(directory: Directory, settings: &Settings) -> Arc<Store> {
+        Arc::new(Store {
+            directory,
+            settings: settings.encode(),
+            warned: AtomicBool::new(false),
+            writers: sync::Mutex::new(0),
+            written: sync::Condvar::new(),
+        })
+    }
+
+    /// Waits until all capsules of failed tasks are written.
+    pub(in crate::process) fn wait_until_written(&self) {
+        let mut writers = self.writers.lock();
+        while *writers > 0 {
+            writers = self.written.wait(writers);
+        }
+    }
+
+    /// Returns the list for one task of the pool.
+    pub(in crate::process) fn pending(self: &Arc<Store>) -> Box<Pending> {
+        Box::new(Pending { store: Arc::clone(self), capsules: Vec::new() })
+    }
+
+    /// Writes a capsule, and removes the oldest ones beyond the bound.
+    fn write(&self, contents: &Contents) -> io::Result<PathBuf> {
+        let directory = &self.directory.path;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let name = file_name();
+        let (path, draft) = (directory.join(&name), directory.join(format!(".{name}")));
+        let written =
+            write_new(&draft, &contents.encode()).and_then(|()| fs::rename(&draft, &path));
+        if let Err(error) = written {
+            let _ = fs::remove_file(&draft);
+            return Err(error);
+        }
+        self.evict()?;
+        Ok(path)
+    }
+
+    /// Removes the oldest capsules beyond the bound. Their names begin with their time.
+    fn evict(&self) -> io::Result<()> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory.path)? {
+            let name = entry?.file_name();
+            if name.to_str().is_some_and(is_file_name) {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        let excess = names.len().saturating_sub(self.directory.files);
+        for name in &names[..excess] {
+            match fs::remove_file(self.directory.path.join(name)) {
+                // Another pool with this directory was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports the first failure to write on standard error; the tasks have their errors anyway.
+    fn warn(&self, error: &io::Error) {
+        if !self.warned.swap(true, Relaxed) {
+            let path = self.directory.path.display();
+            let _ = writeln!(
+                io::stderr(),
+                "trine: cannot write a crash capsule to {path}: {error}; this pool reports no \
+                 further ones"
+            );
+        }
+    }
+}
+
+/// Returns the name of a new file: microseconds since 1970, process, number.
+fn file_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let (pid, number) = (std::process::id(), NUMBER.fetch_add(1, Relaxed));
+    format!("{time:017}-{pid}-{number}.{EXTENSION}")
+}
+
+/// Returns true for a name that [`file_name`] makes: no other file is ever removed.
+fn is_file_name(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(EXTENSION).and_then(|stem| stem.strip_suffix('.')) else {
+        return false;
+    };
+    let parts: Vec<&str> = stem.split('-').collect();
+    let digits = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    parts.len() == 3 && parts[0].len() == 17 && parts.iter().all(digits)
+}
+
+/// Writes a file that did not exist, which only this user may read.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
+}
+
+impl Pending {
+    /// Returns true if there is something to write.
+    pub(in crate::process) fn is_due(&self) -> bool {
+        !self.capsules.is_empty()
+    }
+
+    /// Notes a failure for a capsule, unless no replay could show it. Returns the cell for its
+    /// path.
+    ///
+    /// `frame` is the body of the `RUN` frame, `item` the argument that failed, `allowed` the time
+    /// that the spawner gave the task.
+    pub(in crate::process) fn note(
+        &mut self,
+        error: &TaskError,
+        (frame, descriptors): (&[u8], &[OwnedFd]),
+        item: u32,
+        allowed: Option<Duration>,
+    ) -> Option<CapsulePath> {
+        let is_shown = matches!(error.cause(), Cause::Panicked { .. } | Cause::TimedOut);
+        if !(is_shown || error.is_crash()) || self.capsules.len() >= self.store.directory.files {
+            return None;
+        }
+        let call = self.call(frame, descriptors, item, allowed)?;
+        let path = CapsulePath::default();
+        self.capsules.push((call, error.clone(), Arc::clone(&path)));
+        Some(path)
+    }
+
+    /// Returns the call of one argument; `None` if there is none with this number.
+    fn call(
+        &self,
+        frame: &[u8],
+        descriptors: &[OwnedFd],
+        item: u32,
+        allowed: Option<Duration>,
+    ) -> Option<Call> {
+        let (call, bytes) = postcard::take_from_bytes::<wire::Call>(frame).ok()?;
+        let (bytes, descriptors) = match call.items {
+            None => (bytes, descriptors),
+            Some(_) => nth_item(bytes, descriptors, item)?,
+        };
+        Some(Call {
+            function: call.function,
+            location: call.location,
+            name: call.name,
+            limit: call.limit.into_iter().chain(allowed).min(),
+            argument: argument(bytes, descriptors, self.store.directory.bytes),
+        })
+    }
+
+    /// Writes the capsules, then calls `then`; both on another thread, unless none can be started.
+    pub(in crate::process) fn write_then(self, then: impl FnOnce() + Send + 'static) {
+        /// Does the work that no other thread has taken.
+        fn run(work: &Mutex<Option<(Pending, impl FnOnce())>>) {
+            let taken = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((pending, then)) = taken {
+                let _writer = Writer(Arc::clone(&pending.store));
+                pending.write();
+                then();
+            }
+        }
+        *self.store.writers.lock() += 1;
+        let work = Arc::new(Mutex::new(Some((self, then))));
+        let shared = Arc::clone(&work);
+        let builder = thread::Builder::new().name("trine-capsule".into());
+        if builder.spawn(move || run(&shared)).is_err() {
+            run(&work);
+        }
+    }
+
+    fn write(self) {
+        let program = Program::current();
+        for (call, error, path) in self.capsules {
+            let contents = Contents {
+                program: program.clone(),
+                settings: self.store.settings.clone(),
+                call,
+                end: End::of(&error),
+            };
+            match self.store.write(&contents) {
+                Ok(written) => _ = path.set(written),
+                Err(error) => self.store.warn(&error),
+            }
+        }
+    }
+}
+
+/// Finds an argument among many, and its descriptors.
+fn nth_item<'a>(
+    mut items: &'a [u8],
+    mut descriptors: &'a [OwnedFd],
+    item: u32,
+) -> Option<(&'a [u8], &'a [OwnedFd])> {
+    for index in 0.. {
+        let next = wire::next_item(&mut items).ok()?;
+        let own;
+        (own, descriptors) = descriptors.split_at_checked(next.map_or(0, |(_, own)| own))?;
+        if index == item {
+            return next.map(|(bytes, _)| (bytes, own));
+        }
+    }
+    None
+}
+
+/// Copies an argument, with the sealed memory that belongs to it.
+///
+/// # Errors
+///
+/// It is too long, or has descriptors that no file can hold; the text says so.
+fn argument(bytes: &[u8], descriptors: &[OwnedFd], most: u64) -> Result<Argument, String> {
+    let mut room = most;
+    let mut take = |len: usize| {
+        room = room.checked_sub(len as u64).ok_or_else(|| {
+            format!("it is longer than the {most} bytes that a capsule of this pool may have")
+        })?;
+        Ok::<(), String>(())
+    };
+    take(bytes.len())?;
+    let mut memories = Vec::with_capacity(descriptors.len());
+    for descriptor in descriptors {
+        let sealed = descriptor.as_fd().try_clone_to_owned().ok();
+        let Some(memory) = sealed.and_then(|copy| Frozen::attach(copy).ok()) else {
+            return Err("it holds a descriptor (a file, a socket, an end of a channel)".into());
+        };
+        take(memory.bytes().len())?;
+        memories.push(memory.bytes().to_vec());
+    }
+    Ok(Argument { bytes: bytes.to_vec(), memories })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_own_names_are_taken_for_capsules() {
+        assert!(is_file_name(&file_name()));
+        for other in [
+            "notes.capsule",
+            "00000000000000001-2.capsule",
+            "1-2-3.capsule",
+            "00000000000000001-2-3",
+            "00000000000000001-2-x.capsule",
+            ".00000000000000001-2-3.capsule",
+        ] {
+            assert!(!is_file_name(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_argument_among_many_is_found_with_its_descriptors() {
+        let file = || OwnedFd::from(File::open("/dev/null").unwrap());
+        let descriptors = [file(), file(), file()];
+        let mut items = Vec::new();
+        for (bytes, own) in [(Some(&b"one"[..]), 1), (None, 0), (Some(&b"three"[..]), 2)] {
+            items.extend_from_slice(&wire::item_head(bytes.map(|bytes| (bytes.len(), own))));
+            items.extend_from_slice(bytes.unwrap_or_default());
+        }
+        let found = |item| {
+            nth_item(&items, &descriptors, item).map(|(bytes, own)| (bytes.to_vec(), own.len()))
+        };
+        assert_eq!(found(0), Some((b"one".to_vec(), 1)));
+        assert_eq!(found(1), None);
+        assert_eq!(found(2), Some((b"three".to_vec(), 2)));
+        assert_eq!(found(3), None);
+    }
+}
