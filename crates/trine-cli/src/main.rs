@@ -1,10 +1,12 @@
-//! The program `trine`: what coroutines, threads and processes cost on this machine.
+//! The program `trine`: what coroutines, threads and processes cost on this machine; failed tasks
+//! replayed.
 //!
 //! | file | contents |
 //! |---|---|
 //! | `main.rs` | the command line and the exit codes |
 //! | `run.rs` | the command `measure`: its options, its steps, its document |
 //! | `measure/` | the measurements |
+//! | `replay.rs` | the command `replay` |
 //! | `report/` | their presentation: tables, or JSON |
 //! | `bad_input.rs` | the error that the user has to put right |
 
@@ -15,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 mod bad_input;
 mod measure;
+mod replay;
 mod report;
 mod run;
 
@@ -45,6 +48,9 @@ enum Command {
     /// Run the same work as coroutines, on threads and in processes, and report what each costs
     #[command(after_help = AFTER_HELP)]
     Measure(run::Options),
+    /// Run a task again that a process pool has recorded in a crash capsule
+    #[command(after_help = replay::AFTER_HELP)]
+    Replay(replay::Options),
     /// One measurement in a program of its own; request on standard input, answer as JSON lines
     #[command(hide = true)]
     Part,
@@ -53,6 +59,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Measure(options) => run::run(&options),
+        Command::Replay(options) => replay::run(&options),
         Command::Part => measure::answer().map(|()| true),
     };
     match outcome {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 mod bad_input;
 mod measure;
+mod replay;
 mod usage;
 
 /// Makes a command that runs the program with an empty standard input.
