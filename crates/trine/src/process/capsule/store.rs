@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -51,6 +52,10 @@ pub(in crate::process) struct Store {
     writers: sync::Mutex<usize>,
     written: sync::Condvar,
 }
+
+// A panic finds the state whole: a lock guards one number.
+impl UnwindSafe for Store {}
+impl RefUnwindSafe for Store {}
 
 /// The capsules of one task: those that are to be written before it ends.
 pub(in crate::process) struct Pending {
