@@ -16,6 +16,7 @@
 //! | `presence.rs` | which processes that share some memory are alive |
 //! | `observe.rs` | the state of a thread or process |
 //! | `clock.rs` | the clock that all processes share |
+//! | `lift.rs` | the library's own descriptors stay above the standard streams |
 //! | `random.rs` | random numbers |
 //! | `atomic.rs` | the atomics that the models replace by loom's |
 //! | `crash.rs` | crash points, for tests |
@@ -26,6 +27,7 @@ pub(crate) mod clock;
 pub(crate) mod crash;
 pub(crate) mod futex;
 pub(crate) mod io;
+pub(crate) mod lift;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod observe;

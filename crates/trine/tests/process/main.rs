@@ -15,5 +15,6 @@ mod master;
 mod policy;
 mod pool;
 mod preload;
+mod program;
 mod sandbox;
 mod values;

@@ -25,6 +25,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::sys::io::poll::Poll;
+use crate::sys::lift::lift_pair;
 use crate::sys::limits;
 use crate::sys::process::descriptors;
 use crate::sys::signal::mask;
@@ -198,6 +199,8 @@ fn reader() -> Result<&'static Arc<Reader>, String> {
 impl Reader {
     fn open(&self) -> io::Result<((u64, Arc<Stream>), PipeWriter)> {
         let (pipe, writer) = io::pipe()?;
+        let (pipe, writer) = lift_pair((pipe.into(), writer.into()))?;
+        let (pipe, writer) = (PipeReader::from(pipe), PipeWriter::from(writer));
         descriptors::set_blocking(pipe.as_fd(), false)?;
         let stream = Arc::new(Stream { pipe, tail: Mutex::default() });
         let mut streams = self.lock();

@@ -12,7 +12,7 @@ use crate::process::wire::board::Board;
 use crate::process::worker::entry;
 use crate::process::worker::setup::Preload;
 use crate::sys::io::{Blocking, socket};
-use crate::sys::process::{child, current, image, spawn};
+use crate::sys::process::{child, current, descriptors, image, spawn};
 use crate::sys::{limits, random};
 
 /// A running template process, as its master knows it.
@@ -58,6 +58,10 @@ impl TemplateProcess {
 pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, String> {
     check_program()?;
     let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
+    let null = descriptors::null().map_err(|error| {
+        let missing = limits::explain_missing("/dev/null", &error);
+        format!("{missing}; it is the standard input of the processes in which tasks run")
+    })?;
     let (ours, theirs) =
         socket::packet_pair().map_err(refused("socket for the template process"))?;
     let (board, memory) =
@@ -77,7 +81,7 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
     }
     crash_point!("master: handshake written, template not started");
     let variable = (entry::VARIABLE, &*entry::format(token));
-    let pid = spawn::run_again(variable, theirs.as_fd(), entry::DESCRIPTOR)
+    let pid = spawn::run_again(variable, null.as_fd(), theirs.as_fd(), entry::DESCRIPTOR)
         .map_err(|error| limits::explain_refused_task("process (from /proc/self/exe)", &error))?;
     crash_point!("master: template started, not watched");
     let pidfd = child::open(pid).map_err(|error| {

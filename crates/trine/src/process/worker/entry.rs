@@ -150,6 +150,8 @@ fn become_template(found: Found, call: impl Fn(Initialiser)) -> ! {
         "its socket is not of this process's parent"
     } else if handshake.fingerprint != image::fingerprint() {
         "its parent runs another build of this program"
+    } else if descriptors::fill_streams().is_err() {
+        "a standard stream is closed, and there is no /dev/null to put in its place"
     } else {
         // The initialisers after this one (of C++ libraries, of crates that register things before
         // `main`) would otherwise never run in the workers.

@@ -30,6 +30,8 @@ use io_uring::{Builder, IoUring, opcode, squeue, types};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
 
+use crate::sys::lift::{lift_pair, lifted};
+
 /// An end of a FIFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -85,7 +87,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn new() -> io::Result<Probe> {
-        let (_in, out) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let (_in, out) = lift_pair(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)?;
         Ok(Probe { out, _in })
     }
 
@@ -137,13 +139,13 @@ fn ring() -> io::Result<IoUring> {
     let build = |builder: &mut Builder| builder.setup_sqpoll(1).build(2);
     let mut known = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
     if known.is_none() {
-        let first = build(&mut IoUring::builder())?;
+        let first = lifted(|| build(&mut IoUring::builder()))?;
         let most = u32::try_from(MOST).unwrap_or(u32::MAX);
         first.submitter().register_iowq_max_workers(&mut [most, 0])?;
         *known = Some(first);
     }
     let first = known.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-    build(IoUring::builder().setup_attach_wq(first))
+    lifted(|| build(IoUring::builder().setup_attach_wq(first)))
 }
 
 /// An `open` that a thread of the kernel performs.

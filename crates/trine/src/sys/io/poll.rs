@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 
+use crate::sys::lift::lift;
+
 /// A set of watched descriptors (`epoll`, level-triggered).
 #[derive(Debug)]
 pub(crate) struct Poll {
@@ -48,7 +50,7 @@ impl Poll {
     pub(crate) const MOST: usize = 256;
 
     pub(crate) fn new() -> io::Result<Poll> {
-        Ok(Poll { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
+        Ok(Poll { epoll: lift(epoll::create(epoll::CreateFlags::CLOEXEC)?)? })
     }
 
     /// Watches `descriptor` for reading until it is removed or closed.
@@ -251,7 +253,8 @@ pub(crate) struct Bell {
 
 impl Bell {
     pub(crate) fn new() -> io::Result<Bell> {
-        Ok(Bell { eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Bell { eventfd: lift(eventfd)? })
     }
 
     /// Wakes the sleeper, now or when it next sleeps.

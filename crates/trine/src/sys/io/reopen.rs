@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::sys::lift::lift;
+
 /// Opens the file behind `descriptor` again, for reading and writing. No other descriptor shares
 /// its position, flags and locks.
 ///
@@ -19,7 +21,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 pub(crate) fn reopen(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let path = format!("/proc/thread-self/fd/{}", descriptor.as_raw_fd());
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    rustix::io::retry_on_intr(|| fs::open(&path, flags, Mode::empty())).map_err(|error| {
+    let opened = rustix::io::retry_on_intr(|| fs::open(&path, flags, Mode::empty()));
+    opened.and_then(lift).map_err(|error| {
         let error = io::Error::from(error);
         match error.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => error,

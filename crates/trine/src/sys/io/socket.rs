@@ -14,18 +14,24 @@ use rustix::net::{
 
 use super::Blocking;
 use super::unix_socket::{self, Credentials};
+use crate::sys::lift::{lift, lift_pair};
 
 /// The most descriptors in one packet.
 const PACKET_DESCRIPTORS: usize = 4;
 
 /// Makes a connected pair that carries a stream of bytes.
 pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+    pair(SocketType::STREAM)
 }
 
 /// Makes a connected pair that keeps the boundaries between packets.
 pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    pair(SocketType::SEQPACKET)
+}
+
+fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
+    let pair = net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    Ok(lift_pair(pair)?)
 }
 
 /// Sends as many of `bytes` as fit, and returns how many.
@@ -219,7 +225,8 @@ fn receive_message(
     let mut descriptors = Vec::new();
     for ancillary in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = ancillary {
-            descriptors.extend(received);
+            // One that cannot be moved is missing, like one for which there was no room.
+            descriptors.extend(received.filter_map(|descriptor| lift(descriptor).ok()));
         }
     }
     Ok((message.bytes, message.flags, descriptors))

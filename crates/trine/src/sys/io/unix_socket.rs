@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::sys::lift::lift_pair;
+
 /// Makes a stream socket that is not connected and does not block.
 pub(crate) fn stream() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -14,7 +16,7 @@ pub(crate) fn stream() -> io::Result<OwnedFd> {
 
 /// Makes a pipe, and returns its reading and its writing end. Neither blocks.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
+    Ok(lift_pair(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)?)
 }
 
 /// The process at the other end of a Unix socket, as it was when the socket was connected.

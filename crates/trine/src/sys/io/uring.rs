@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::poll::time_left;
+use crate::sys::lift::lifted;
 
 /// The room for operations between two system calls; a full queue causes a system call.
 const ENTRIES: u32 = 256;
@@ -123,19 +124,21 @@ impl Ring {
     ///
     /// If the kernel has no `io_uring`, is older than 6.1, or refuses it to this program.
     pub(crate) fn new() -> io::Result<Ring> {
-        let queues = IoUring::builder()
-            .setup_single_issuer()
-            // Completions are made when the thread asks for them, not whenever it enters the
-            // kernel.
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .setup_cqsize(COMPLETIONS)
-            .build(ENTRIES)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::EINVAL) => io::Error::other("the kernel is older than Linux 6.1"),
-                _ => error,
-            })?;
+        let build = || {
+            IoUring::builder()
+                .setup_single_issuer()
+                // Completions are made when the thread asks for them, not whenever it enters the
+                // kernel.
+                .setup_defer_taskrun()
+                .setup_taskrun_flag()
+                .setup_submit_all()
+                .setup_cqsize(COMPLETIONS)
+                .build(ENTRIES)
+        };
+        let queues = lifted(build).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => io::Error::other("the kernel is older than Linux 6.1"),
+            _ => error,
+        })?;
         if !queues.params().is_feature_nodrop() || !queues.params().is_feature_ext_arg() {
             return Err(io::ErrorKind::Unsupported.into());
         }

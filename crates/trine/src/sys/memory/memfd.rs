@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
+use crate::sys::lift::lift;
+
 /// The seals that fix the size of a file, and forbid further seals. An access within a mapping of
 /// the whole file can then not fault.
 pub(in crate::sys) const FIXED_SIZE: SealFlags =
@@ -45,6 +47,7 @@ pub(in crate::sys) fn create(name: &CStr) -> rustix::io::Result<OwnedFd> {
         Err(Errno::INVAL) => fs::memfd_create(name, flags),
         created => created,
     }
+    .and_then(lift)
 }
 
 /// Returns the size of `memory`, which has all of `seals`.

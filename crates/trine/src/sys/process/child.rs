@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
+use crate::sys::lift::lift;
 use crate::sys::observe;
 
 /// The way a child ended.
@@ -33,7 +34,7 @@ pub(crate) const NO_SUCH_PROCESS: i32 = libc::ESRCH;
 /// Returns a handle of the child `pid`, which was not reaped yet.
 pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(process::pidfd_open(pid, PidfdFlags::empty())?)
+    Ok(lift(process::pidfd_open(pid, PidfdFlags::empty())?)?)
 }
 
 /// Returns true if the handle is of a child that was not reaped yet.

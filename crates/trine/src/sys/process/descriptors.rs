@@ -3,7 +3,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::sys::lift::lift;
 
 /// Copies `descriptor` to the lowest free number from `from`, or to any number if there is no room.
 pub(crate) fn copy_high(descriptor: BorrowedFd<'_>, from: RawFd) -> io::Result<OwnedFd> {
@@ -35,6 +37,33 @@ pub(crate) fn become_output(stdout: BorrowedFd<'_>, stderr: BorrowedFd<'_>) -> i
         // SAFETY: no value owns the standard streams, and code that writes to them by number then
         // writes to the copies.
         if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Opens the null device.
+///
+/// # Errors
+///
+/// There is no `/dev/null`, or no descriptor left.
+pub(crate) fn null() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(lift(rustix::fs::openat(CWD, c"/dev/null", flags, Mode::empty())?)?)
+}
+
+/// Opens the null device under the numbers of those standard streams that are closed. The caller's
+/// process has one thread.
+///
+/// # Errors
+///
+/// The same as for [`null`].
+pub(crate) fn fill_streams() -> io::Result<()> {
+    for number in (0..3).filter(|number| !is_open(*number)) {
+        let null = null()?;
+        // SAFETY: the number was free, so nothing owns it.
+        if unsafe { libc::dup2(null.as_raw_fd(), number) } < 0 {
             return Err(io::Error::last_os_error());
         }
     }
@@ -77,7 +106,8 @@ pub(crate) fn open() -> io::Result<Vec<RawFd>> {
     Ok(open)
 }
 
-fn is_open(number: RawFd) -> bool {
+/// Returns true if the number is that of an open descriptor.
+pub(in crate::sys) fn is_open(number: RawFd) -> bool {
     // SAFETY: the number is only given to the kernel, which knows whether it is open.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     rustix::io::fcntl_getfd(descriptor).is_ok()

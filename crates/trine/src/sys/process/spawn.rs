@@ -6,16 +6,19 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
+use super::descriptors;
+
 /// The file that this process runs, even if its name was removed or leads to a newer file.
 const OWN_PROGRAM: &CStr = c"/proc/self/exe";
 
 /// Starts this program again, with the same arguments and environment plus one variable.
 ///
-/// The new process has `socket` as the descriptor `number`, empty standard input, no blocked
-/// signal, and every signal's default action. The cost does not depend on the size of this process.
-/// The kernel regards the calling *thread* as its parent.
+/// The new process has `socket` as the descriptor `number`, `null` as its standard input and in
+/// place of closed streams, no blocked signal, and every signal's default action. The cost does not
+/// depend on the size of this process. The kernel regards the calling *thread* as its parent.
 pub(crate) fn run_again(
     variable: (&str, &str),
+    null: BorrowedFd<'_>,
     socket: BorrowedFd<'_>,
     number: RawFd,
 ) -> io::Result<u32> {
@@ -30,7 +33,7 @@ pub(crate) fn run_again(
         .collect::<io::Result<_>>()?;
     environment.push(c_string(format!("{}={}", variable.0, variable.1).into())?);
 
-    let actions = Actions::new(socket, number)?;
+    let actions = Actions::new(null, socket, number)?;
     let attributes = Attributes::new()?;
     let mut pid = 0;
     // SAFETY: both lists are of NUL-terminated strings that outlive the call and end with null;
@@ -66,31 +69,29 @@ fn check(error: libc::c_int) -> io::Result<()> {
 struct Actions(libc::posix_spawn_file_actions_t);
 
 impl Actions {
-    fn new(socket: BorrowedFd<'_>, number: RawFd) -> io::Result<Actions> {
+    fn new(null: BorrowedFd<'_>, socket: BorrowedFd<'_>, number: RawFd) -> io::Result<Actions> {
         let mut raw = MaybeUninit::uninit();
         // SAFETY: initialises `raw`, which is read only after success.
         let mut actions = unsafe {
             check(libc::posix_spawn_file_actions_init(raw.as_mut_ptr()))?;
             Actions(raw.assume_init())
         };
-        let nothing = c"/dev/null".as_ptr();
-        // SAFETY: the actions are initialised; the path is copied.
-        check(unsafe {
-            libc::posix_spawn_file_actions_addopen(
-                &raw mut actions.0,
-                0,
-                nothing,
-                libc::O_RDONLY,
-                0,
-            )
-        })?;
+        for stream in (0..3).filter(|stream| *stream == 0 || !descriptors::is_open(*stream)) {
+            actions.copy(null, stream)?;
+        }
+        // After the streams: `null` may have this number. The socket has none of theirs.
+        actions.copy(socket, number)?;
+        Ok(actions)
+    }
+
+    /// Has the new process have `from` as the descriptor `to`.
+    fn copy(&mut self, from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
         // The copy is inheritable, and only the new process has it. If both numbers are equal, the
         // C library clears the flag `close on exec`, in the new process only. SAFETY: the actions
         // are initialised.
         check(unsafe {
-            libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, socket.as_raw_fd(), number)
-        })?;
-        Ok(actions)
+            libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from.as_raw_fd(), to)
+        })
     }
 }
 

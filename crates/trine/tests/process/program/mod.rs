@@ -1,0 +1,3 @@
+//! The program around a pool: its streams, its signals, what it does before `main`, its `/proc`.
+
+mod streams;
