@@ -99,6 +99,21 @@ impl Builder {
         self
     }
 
+    /// Sets whether Ctrl-C and Ctrl-\\ at the terminal (SIGINT, SIGQUIT) end the process; `false`
+    /// by default. See [Ctrl-C and workers](super#ctrl-c-and-workers).
+    ///
+    /// ```
+    /// use trine::process::Builder;
+    ///
+    /// let task = Builder::new().interruptible(true).spawn(2, |n: u8| n + 1);
+    /// assert_eq!(task.join()?, 3);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn interruptible(mut self, ends: bool) -> Builder {
+        self.setup.interruptible = ends;
+        self
+    }
+
     /// Limits the memory of the process, in bytes.
     ///
     /// An allocation beyond the limit fails. In Rust the process then aborts, and the task's error

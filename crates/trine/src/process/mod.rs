@@ -76,7 +76,9 @@
 //!   each task.
 //! - No other descriptor of the program is open, except those that a preload has left open.
 //! - A worker dies with the program, even if the program is killed by SIGKILL.
-//! - A signal from the terminal (Ctrl-C) reaches workers as it reaches the program.
+//! - Signals that the program ignores at its first process task (`nohup`) are ignored in workers,
+//!   except SIGCHLD. Those that it handles have their default action, except SIGINT and SIGQUIT:
+//!   see [below](#ctrl-c-and-workers).
 //! - Processes that a task starts are independent: they are killed neither with the task nor with
 //!   the program. [`no_new_processes`](Sandbox::no_new_processes) denies them. A child made by a
 //!   bare `fork` ends when it returns from the task's function.
@@ -114,6 +116,31 @@
 //!
 //! A SIGTERM from another sender ends a worker, as it ends other programs. A task that installs its
 //! own handler for SIGTERM, or blocks it, does not receive its cancellation and is killed.
+//!
+//! # Ctrl-C and workers
+//!
+//! A terminal sends Ctrl-C (SIGINT) and Ctrl-\\ (SIGQUIT) to the program and to all of its workers
+//! at once. Workers go on, so that a program which handles the signal can finish what runs:
+//!
+//! ```no_run
+//! use trine::{process, signal};
+//!
+//! let pool = process::Pool::new(2);
+//! let tasks: Vec<_> = (0..4_u64).map(|n| pool.spawn(n, |n| n + 1)).collect();
+//! signal::ctrl_c()?;
+//! for task in tasks {
+//!     println!("{}", task.join()?); // Ctrl-C has ended no task
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A program without a handler dies of Ctrl-C, and its workers end with it. A task that wants the
+//! signal listens for it ([`signal`](crate::signal)). Programs that a task starts die of it as
+//! ever. `interruptible` of a [`Builder`] or [`PoolBuilder`] lets the signals end workers.
+//!
+//! A signal that a process sends to itself (`raise`) is not the terminal's and ends a worker.
+//! Other signals to the whole group, such as SIGHUP and SIGTERM, end workers too, unless the
+//! program ignores them.
 //!
 //! # Limits and output of a process
 //!

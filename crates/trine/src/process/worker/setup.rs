@@ -14,6 +14,7 @@ use super::limits::Limits;
 use crate::process::sandbox::Sandbox;
 use crate::process::task::hook::Hook;
 use crate::sys::process::current;
+use crate::sys::signal::terminal;
 
 /// The body of `SETUP`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub(in crate::process) struct Setup {
     pub(in crate::process) initializer: Option<Hook>,
     pub(in crate::process) sandbox: Option<Sandbox>,
     pub(in crate::process) limits: Limits,
+    /// True if SIGINT and SIGQUIT end the worker.
+    pub(in crate::process) interruptible: bool,
     /// True if the output of tasks is captured for their errors; the worker itself needs no
     /// setting.
     #[serde(skip)]
@@ -86,6 +89,9 @@ impl Setup {
             current::set_short_name(&CString::new(text).expect("no byte is 0"));
         }
         self.limits.apply()?;
+        if self.interruptible {
+            terminal::obey();
+        }
         // The initializer sees the process as the tasks will.
         if let Some(initializer) = self.initializer {
             // SAFETY: the offset comes from the master, which runs the same build (the template has

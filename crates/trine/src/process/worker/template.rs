@@ -24,7 +24,7 @@ use crate::sys::limits;
 use crate::sys::process::clone::{self, Forked};
 use crate::sys::process::current;
 use crate::sys::process::descriptors;
-use crate::sys::signal::mask;
+use crate::sys::signal::{mask, terminal};
 use crate::task::{failure, park};
 
 /// Name of a template in `ps`.
@@ -42,6 +42,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     current::set_short_name(SHORT_NAME);
     mask::ignore_broken_pipes();
     // SAFETY: only the program's initialisers have run. The documentation says that a descriptor
+    terminal::outlast();
     // which one of them has opened for later use is closed in the workers.
     unsafe { descriptors::close_all_but(vec![socket.as_raw_fd()]) };
     failure::install_hook();

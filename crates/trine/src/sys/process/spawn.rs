@@ -7,15 +7,18 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use super::descriptors;
+use crate::sys::signal::terminal;
 
 /// The file that this process runs, even if its name was removed or leads to a newer file.
 const OWN_PROGRAM: &CStr = c"/proc/self/exe";
 
 /// Starts this program again, with the same arguments and environment plus one variable.
 ///
-/// The new process has `socket` as the descriptor `number`, `null` as its standard input and in
-/// place of closed streams, no blocked signal, and every signal's default action. The cost does not
-/// depend on the size of this process. The kernel regards the calling *thread* as its parent.
+/// The new process has `socket` as the descriptor `number`, and `null` as its standard input and in
+/// place of closed streams. It ignores the signals that this process ignores, and has the default
+/// action on all others, and on SIGCHLD: where that is ignored, no child can be waited for. Those
+/// of the [terminal] are blocked. The cost does not depend on the size of this process. The kernel
+/// regards the calling *thread* as its parent.
 pub(crate) fn run_again(
     variable: (&str, &str),
     null: BorrowedFd<'_>,
@@ -102,7 +105,7 @@ impl Drop for Actions {
     }
 }
 
-/// The start of the new process: no signal blocked, none ignored, none handled.
+/// The start of the new process: no signal blocked but those of the terminal.
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
@@ -113,16 +116,15 @@ impl Attributes {
             check(libc::posix_spawnattr_init(raw.as_mut_ptr()))?;
             Attributes(raw.assume_init())
         };
-        let to = &raw mut attributes.0;
-        let mut none = MaybeUninit::uninit();
-        let mut all = MaybeUninit::uninit();
-        let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
-        // SAFETY: the attributes are initialised; the calls before their use initialise the sets.
+        let (to, blocked) = (&raw mut attributes.0, terminal::set());
+        let mut default = MaybeUninit::uninit();
+        // SAFETY: the attributes and the first set are initialised; the second is before its use.
         unsafe {
-            libc::sigemptyset(none.as_mut_ptr());
-            libc::sigfillset(all.as_mut_ptr());
-            check(libc::posix_spawnattr_setsigmask(to, none.as_ptr()))?;
-            check(libc::posix_spawnattr_setsigdefault(to, all.as_ptr()))?;
+            libc::sigemptyset(default.as_mut_ptr());
+            libc::sigaddset(default.as_mut_ptr(), libc::SIGCHLD);
+            check(libc::posix_spawnattr_setsigmask(to, &raw const blocked))?;
+            check(libc::posix_spawnattr_setsigdefault(to, default.as_ptr()))?;
+            let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
             check(libc::posix_spawnattr_setflags(to, flags as libc::c_short))?;
         }
         Ok(attributes)

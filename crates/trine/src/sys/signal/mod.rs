@@ -7,6 +7,7 @@
 //! | `action.rs` | what the process does on a signal (`sigaction`) |
 //! | `handler.rs` | receiving signals for listeners |
 //! | `sigterm.rs` | SIGTERM as a request from a master to its workers |
+//! | `terminal.rs` | SIGINT and SIGQUIT in workers |
 //! | `fault.rs` | SIGSEGV and SIGBUS: stack overflows |
 //! | `abort.rs` | SIGABRT: memory that ran out |
 //! | `sample.rs` | SIGURG: where another thread is |
@@ -18,6 +19,7 @@ pub(crate) mod handler;
 pub(crate) mod mask;
 pub(crate) mod sample;
 pub(crate) mod sigterm;
+pub(crate) mod terminal;
 
 use std::io;
 

@@ -6,6 +6,8 @@
 use std::ffi::{c_int, c_uint, c_void};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::action;
 use crate::sys::observe;
@@ -55,9 +57,15 @@ pub(crate) fn request(pidfd: impl AsFd) {
     unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, SIGTERM, &raw const info, 0) };
 }
 
-/// Has `receive` called for marked signals, in this process and those forked from it.
+/// True if the program that started this process ignores the signal.
+static IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Has `receive` called for marked signals, in this process and those forked from it. Any other
+/// signal ends the process, unless it was ignored before.
 pub(crate) fn install(receive: Receive) {
     RECEIVE.get_or_init(|| receive);
+    let before = action::current(SIGTERM).map(|action| action.sa_sigaction);
+    IGNORED.store(before.is_ok_and(|before| before == libc::SIG_IGN), Relaxed);
     // No SA_RESTART: a system call that the task waits in is to end.
     let action = action::handled_by(handler, 0);
     // SAFETY: `handler` does only what a signal handler may.
@@ -78,7 +86,9 @@ unsafe extern "C" fn handler(_: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
         let info = info.cast::<Info>();
         (*info).code == libc::SI_QUEUE && (*info).value == MARK
     };
-    if !marked {
+    if !marked && IGNORED.load(Relaxed) {
+        // As if there were no handler.
+    } else if !marked {
         action::restore_default(SIGTERM);
         action::raise_in_handler(SIGTERM);
     } else if let Some(receive) = RECEIVE.get() {

@@ -1,3 +1,4 @@
 //! The program around a pool: its streams, its signals, what it does before `main`, its `/proc`.
 
 mod streams;
+mod terminal;

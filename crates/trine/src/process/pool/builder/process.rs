@@ -151,6 +151,19 @@ impl PoolBuilder {
         self
     }
 
+    /// Sets whether Ctrl-C and Ctrl-\\ at the terminal (SIGINT, SIGQUIT) end the workers; `false`
+    /// by default. See [Ctrl-C and workers](crate::process#ctrl-c-and-workers).
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).interruptible(true).build();
+    /// assert_eq!(pool.spawn(2, |n: u8| n + 1).join()?, 3);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn interruptible(mut self, ends: bool) -> PoolBuilder {
+        self.setup.interruptible = ends;
+        self
+    }
+
     /// Limits the memory of each worker to this many bytes, as
     /// [`Builder::memory_limit`](crate::process::Builder::memory_limit) does. A task that needs
     /// more ends with an error that says so, and its worker is replaced.
