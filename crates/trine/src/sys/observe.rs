@@ -1,10 +1,14 @@
 //! The kernel's view of a thread or process: its state, its time on a core, the number of threads.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 /// The state of a kernel task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,33 @@ pub(crate) fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
+/// Returns the caller's name in the lists of `/proc`, whose numbers may be those of another
+/// namespace.
+pub(in crate::sys) fn listed_as() -> OsString {
+    let link = fs::read_link("/proc/thread-self").ok();
+    let name = link.as_deref().and_then(|link| link.file_name());
+    name.map_or_else(|| thread_id().to_string().into(), OsStr::to_owned)
+}
+
+/// Returns true if `/proc` shows processes by the numbers of the caller's own namespace.
+fn has_own_proc() -> bool {
+    let own = std::process::id().to_string();
+    fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == &*own)
+}
+
+/// Returns true if there is a kernel task with this id, be it a zombie.
+fn exists(id: u32) -> bool {
+    let id = Pid::from_raw(id.cast_signed());
+    id.is_some_and(|id| test_kill_process(id) != Err(Errno::SRCH))
+}
+
+/// Returns true if the caller is certainly the only thread of its process. Needs no `/proc`.
+fn is_alone() -> bool {
+    // Leaves a group of threads that has no other; changes nothing.
+    // SAFETY: with this flag the call has no effect on memory or descriptors.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+}
+
 /// Returns how many threads this process has, not counting those that are ending: threads past
 /// their last instruction, or that reach it within a moment.
 ///
@@ -30,7 +61,7 @@ pub(crate) fn thread_id() -> u32 {
 ///
 /// # Errors
 ///
-/// `/proc` is not mounted.
+/// There are several, and `/proc` is not mounted.
 pub(crate) fn threads_that_stay() -> io::Result<u32> {
     /// The time between the moment when a thread can be joined and its end.
     const MOMENT: Duration = Duration::from_millis(100);
@@ -44,8 +75,16 @@ pub(crate) fn threads_that_stay() -> io::Result<u32> {
     }
 }
 
-fn thread_count() -> io::Result<u32> {
-    let status = fs::read_to_string("/proc/self/status")?;
+/// Returns how many threads this process has, with those that are ending.
+///
+/// # Errors
+///
+/// The same as for [`threads_that_stay`].
+pub(crate) fn thread_count() -> io::Result<u32> {
+    let status = match fs::read_to_string("/proc/self/status") {
+        Err(_) if is_alone() => return Ok(1),
+        status => status?,
+    };
     let count = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
     count.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
@@ -54,9 +93,9 @@ fn thread_count() -> io::Result<u32> {
 fn others_have_ended() -> bool {
     /// `PF_EXITING` of `<linux/sched.h>`.
     const EXITING: u32 = 4;
-    let own = thread_id().to_string();
+    let own = listed_as();
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return false };
-    threads.flatten().filter(|thread| thread.file_name() != *own).all(|thread| {
+    threads.flatten().filter(|thread| thread.file_name() != own).all(|thread| {
         // A thread without a file has ended.
         let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { return true };
         // The flags are the seventh field after the command's name, which may contain any bytes.
@@ -82,10 +121,12 @@ pub(crate) fn thread_cpu_time(id: u32) -> Option<Duration> {
     Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
 }
 
-/// Returns the state of a kernel task, by thread id (of any process) or process id.
+/// Returns the state of a kernel task, by thread id (of any process) or process id. A task that
+/// `/proc` does not show (it is missing, another namespace's, or hides processes) is running.
 pub(crate) fn run_state(id: u32) -> RunState {
-    let Ok(stat) = fs::read(format!("/proc/{id}/stat")) else {
-        return RunState::Gone;
+    let stat = if has_own_proc() { fs::read(format!("/proc/{id}/stat")).ok() } else { None };
+    let Some(stat) = stat else {
+        return if exists(id) { RunState::Running } else { RunState::Gone };
     };
     // The command's name is in parentheses and may contain any bytes, so this searches for the last
     // parenthesis.

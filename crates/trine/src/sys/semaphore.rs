@@ -114,7 +114,11 @@ impl Memory {
             // Before Linux 6.10, refused to processes without a privilege.
             Err(Errno::NOENT | Errno::PERM) => {
                 let own = format!("/proc/self/fd/{}", file.as_raw_fd());
-                fs::linkat(CWD, own, CWD, path(name), AtFlags::SYMLINK_FOLLOW)?;
+                let linked = fs::linkat(CWD, &own, CWD, path(name), AtFlags::SYMLINK_FOLLOW);
+                linked.map_err(|error| match error {
+                    Errno::NOENT => io::Error::other(format!("no {own}: /proc is not mounted")),
+                    error => error.into(),
+                })?;
             }
             linked => linked?,
         }

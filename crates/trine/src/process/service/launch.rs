@@ -1,8 +1,10 @@
 //! Starting the process of a template.
 
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,7 +58,8 @@ impl TemplateProcess {
 ///
 /// Names the cause and the remedy.
 pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, String> {
-    check_program()?;
+    check_entry()?;
+    let program = own_program()?;
     let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
     let null = descriptors::null().map_err(|error| {
         let missing = limits::explain_missing("/dev/null", &error);
@@ -81,8 +84,11 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
     }
     crash_point!("master: handshake written, template not started");
     let variable = (entry::VARIABLE, &*entry::format(token));
-    let pid = spawn::run_again(variable, null.as_fd(), theirs.as_fd(), entry::DESCRIPTOR)
-        .map_err(|error| limits::explain_refused_task("process (from /proc/self/exe)", &error))?;
+    let started = spawn::run_again(&program, variable, null.as_fd(), (&theirs, entry::DESCRIPTOR));
+    let pid = started.map_err(|error| {
+        let what = format!("process (from {})", program.to_string_lossy());
+        limits::explain_refused_task(&what, &error)
+    })?;
     crash_point!("master: template started, not watched");
     let pidfd = child::open(pid).map_err(|error| {
         child::kill_and_wait(pid);
@@ -102,30 +108,38 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
     })
 }
 
-/// Makes sure that the file to start is this program and knows that it is a template. Anything else
-/// would run its `main` a second time.
+/// Makes sure that the program knows when it is a template.
 ///
 /// # Errors
 ///
 /// Names the cause.
-fn check_program() -> Result<(), String> {
+fn check_entry() -> Result<(), String> {
     match entry::state() {
-        entry::State::Ready => {}
+        entry::State::Ready => Ok(()),
         entry::State::InSharedLibrary => {
-            return Err(
+            Err(
                 "process tasks need trine linked into the executable itself; here it is in \
                         a shared library, and the program that runs is another one"
                     .into(),
-            );
+            )
         }
         entry::State::NotCalled => {
-            return Err(
+            Err(
                 "process tasks need the initialisers of the executable (.init_array), and \
                         whatever started this program has not run them"
                     .into(),
-            );
+            )
         }
     }
+}
+
+/// Returns a path of the file to start, which is this program. Anything else would run its `main` a
+/// second time.
+///
+/// # Errors
+///
+/// Names the cause.
+fn own_program() -> Result<CString, String> {
     if current::has_raised_rights() {
         return Err(
             "process tasks are refused to a program that runs with more rights than the user who \
@@ -134,17 +148,35 @@ fn check_program() -> Result<(), String> {
                 .into(),
         );
     }
-    let file = match File::open("/proc/self/exe") {
-        Ok(file) => file,
+    let is_own = |file: &File| image::fingerprint_of(file).ok() == Some(image::fingerprint());
+    match File::open(PROGRAM) {
+        Ok(file) if is_own(&file) => Ok(c_path(PROGRAM)),
+        Ok(_) => Err(format!(
+            "process tasks need {PROGRAM} to be this program; it is another one, as when a program \
+             is started through the dynamic loader (`ld.so PROGRAM`) or an emulator"
+        )),
         // A program may be executable and not readable.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-        Err(error) => return Err(limits::explain_missing("/proc/self/exe to start", &error)),
-    };
-    if image::fingerprint_of(&file).ok() == Some(image::fingerprint()) {
-        Ok(())
-    } else {
-        Err("process tasks need /proc/self/exe to be this program; it is another one, as when a \
-             program is started through the dynamic loader (`ld.so PROGRAM`) or an emulator"
-            .into())
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(c_path(PROGRAM)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // No `/proc`, or that of another namespace of processes.
+            let path = image::started_as().unwrap_or_default();
+            if File::open(OsStr::from_bytes(path.to_bytes())).is_ok_and(|file| is_own(&file)) {
+                return Ok(path);
+            }
+            Err(format!(
+                "no {PROGRAM} to start: {error}; mount /proc in this namespace of processes \
+                 (`unshare --mount-proc`), or start the program by its absolute path: {} is not \
+                 its file now",
+                path.to_string_lossy()
+            ))
+        }
+        Err(error) => Err(limits::explain_missing(&format!("{PROGRAM} to start"), &error)),
     }
+}
+
+/// The file that this process runs, even if its name was removed or leads to a newer file.
+const PROGRAM: &str = "/proc/self/exe";
+
+fn c_path(path: &str) -> CString {
+    CString::new(path).expect("no byte is 0")
 }

@@ -103,16 +103,17 @@ impl Spawner {
         // A worker that another template has reported by now is no stray.
         self.templates.iter_mut().for_each(|template| template.receive(children));
         let ours = [template::SHORT_NAME, worker::SHORT_NAME].map(|name| name.to_str().ok());
-        for pid in child::of_calling_thread() {
+        for (pid, name) in child::of_calling_thread() {
             let known = children.knows(pid)
                 || is_worker(pid)
                 || self.templates.iter().any(|template| template.pid() == Some(pid));
             // Children of an ended thread may have become this thread's: they are not ours.
-            if known || !ours.contains(&child::short_name(pid).as_deref()) {
+            if known || !ours.contains(&Some(&name)) {
                 continue;
             }
             match child::open(pid) {
-                Ok(pidfd) => children.add_stray(pid, pidfd, None),
+                Ok(pidfd) if child::is_own(&pidfd) => children.add_stray(pid, pidfd, None),
+                Ok(_) => {}
                 // Its end could not be noticed.
                 Err(_) => child::kill_and_wait(pid),
             }

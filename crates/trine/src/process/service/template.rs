@@ -21,6 +21,7 @@ use crate::sys::io::Blocking;
 use crate::sys::io::socket::{self, Packet};
 use crate::sys::limits;
 use crate::sys::process::child::{self, Ended};
+use crate::sys::process::current;
 
 /// The most forks that are requested from a process and not answered. Each holds two descriptors of
 /// this program, and descriptors under way count against a limit.
@@ -193,6 +194,10 @@ impl Template {
                 NotRequested::Refused(reason)
             },
         )?;
+        let directory = current::directory().map_err(|error| {
+            let what = "descriptor of the current directory for a worker process";
+            NotRequested::Refused(limits::explain_missing(what, &error))
+        })?;
         crash_point!("master: descriptors of a worker made, fork not asked for");
         let (rings, memory) = rings.unzip();
         let capture = dispatcher.captures().then(Capture::new).transpose();
@@ -206,8 +211,12 @@ impl Template {
         };
         let packet = postcard::to_stdvec(&request).expect("numbers only");
         let outputs = outputs.iter().flatten().map(AsFd::as_fd);
-        let theirs: Vec<_> =
-            [&theirs].into_iter().chain(&memory).map(AsFd::as_fd).chain(outputs).collect();
+        let theirs: Vec<_> = [&theirs, &directory]
+            .into_iter()
+            .chain(&memory)
+            .map(AsFd::as_fd)
+            .chain(outputs)
+            .collect();
         match socket::send_packet(&process.socket, &packet, &theirs, Blocking::No) {
             Ok(()) => {
                 crash_point!("master: fork asked for");

@@ -151,7 +151,19 @@ impl Limits {
             // Without a group, RLIMIT_DATA is the fallback.
             cgroup::enter(group, current::parent(), most).is_ok()
         });
-        if entered { Ok(()) } else { set_limit(Resource::Data, most, "bytes of memory") }
+        if entered {
+            return Ok(());
+        }
+        set_limit(Resource::Data, most, "bytes of memory")?;
+        // Where `/proc` does not tell how much is in use, this does.
+        Vec::<u8>::new().try_reserve_exact(ROOM as usize / 2).map_err(|_| {
+            format!(
+                "a memory limit of {} is too low: it leaves a worker of this program less than {} \
+                 for its first task",
+                bytes(most),
+                bytes(ROOM)
+            )
+        })
     }
 }
 

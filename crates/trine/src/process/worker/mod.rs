@@ -24,7 +24,7 @@ mod run;
 pub(super) mod setup;
 pub(super) mod template;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::process;
@@ -34,6 +34,7 @@ use super::task::function;
 use super::wire::board::{OwnSlot, Slots};
 use super::wire::rings;
 use super::wire::{self, ForkRequest, Frame, FrameKind};
+use crate::sys::io::socket;
 use crate::sys::process::{current, descriptors, fork_detect};
 use crate::task::registry::Entry;
 use crate::task::{CodecStage, Kind, park};
@@ -51,8 +52,6 @@ pub(super) struct Inherited {
     /// The master's process id.
     master: u32,
     slots: Slots,
-    /// A path to the master's current directory, whichever that is at the time.
-    directory: CString,
     /// The buffer of the worker's inbox.
     scratch: Box<[u8]>,
     /// Descriptors that the preload has opened, which a worker keeps; has room for its socket.
@@ -69,9 +68,9 @@ impl Inherited {
         fork_detect::prepare_worker_mark().map_err(|error| {
             format!("no page for workers to detect their forks by (MADV_WIPEONFORK): {error}")
         })?;
-        let (directory, scratch) = (current::directory_of(master), inbox::scratch());
+        let scratch = inbox::scratch();
         warm_up();
-        Ok(Inherited { master, slots, directory, scratch, descriptors: Vec::with_capacity(1) })
+        Ok(Inherited { master, slots, scratch, descriptors: Vec::with_capacity(1) })
     }
 
     /// Keeps the descriptors that the preload has opened: all of `open` except the template's own.
@@ -79,11 +78,6 @@ impl Inherited {
         open.retain(|number| *number != self.slots.as_raw_fd());
         open.reserve(1);
         self.descriptors = open;
-    }
-
-    /// Enters the directory in which the master is now.
-    fn follow_master(&self) {
-        current::follow_directory(&self.directory);
     }
 }
 
@@ -98,11 +92,21 @@ fn warm_up() {
     drop(entry);
 }
 
-/// Turns the calling process, just forked, into a worker. `theirs` is its end of the socket,
-/// `memory` that of its rings, and `outputs` are its standard output and error if those are
-/// captured.
+/// The descriptors that a worker gets from its master.
+struct HandedOver {
+    /// The worker's end of the socket.
+    socket: OwnedFd,
+    /// The master's current directory.
+    directory: OwnedFd,
+    /// The memory of the rings, if it has some.
+    memory: Option<OwnedFd>,
+    /// Its standard output and error, if those are captured.
+    outputs: Vec<OwnedFd>,
+}
+
+/// Turns the calling process, just forked, into a worker.
 fn become_worker(
-    (theirs, memory, outputs): (OwnedFd, Option<OwnedFd>, Vec<OwnedFd>),
+    HandedOver { socket: theirs, directory, memory, outputs }: HandedOver,
     request: &ForkRequest,
     inherited: Inherited,
 ) -> ! {
@@ -116,14 +120,16 @@ fn become_worker(
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { current::exit_now(1) };
     let Ok(rings) = memory.as_ref().map(rings::attach).transpose() else { current::exit_now(1) };
     let Ok(board) = OwnSlot::map(&inherited.slots, request.slot) else { current::exit_now(1) };
-    inherited.follow_master();
+    if let Err(error) = current::enter(directory.as_fd()) {
+        refuse(&socket, &format!("cannot work in the directory of this program: {error}"));
+    }
     let Inherited { slots, scratch, descriptors: mut kept, .. } = inherited;
     kept.push(socket.as_raw_fd());
-    // SAFETY: `theirs`, `memory`, `outputs`, `slots` and the template's socket are closed here
-    // while they have owners. Those never run again in this process: this function does not return,
-    // and the first four are forgotten.
+    // SAFETY: `theirs`, `directory`, `memory`, `outputs`, `slots` and the template's socket are
+    // closed here while they have owners. Those never run again in this process: this function does
+    // not return, and the first five are forgotten.
     unsafe {
-        std::mem::forget((theirs, memory, outputs, slots));
+        std::mem::forget((theirs, directory, memory, outputs, slots));
         descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());
@@ -150,6 +156,15 @@ fn become_worker(
             _ => process::exit(1),
         }
     }
+}
+
+/// Sends the master the reason for which this worker cannot run tasks, and exits.
+fn refuse(socket: &OwnedFd, reason: &str) -> ! {
+    let mut refused = wire::begin(FrameKind::Refused, 0);
+    refused.extend_from_slice(reason.as_bytes());
+    wire::finish(&mut refused);
+    let _ = socket::send_all(socket, &refused);
+    current::exit_now(0)
 }
 
 /// Applies the settings in a SETUP. If that fails, reports the reason and exits.

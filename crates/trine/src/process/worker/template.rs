@@ -14,13 +14,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Inherited;
 use super::setup::{Preload, Setup};
+use super::{HandedOver, Inherited};
 use super::{cancel, limits as worker_limits, overflow};
 use crate::process::wire::board::Slots;
 use crate::process::wire::{ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, TemplateReply};
 use crate::sys::io::{Blocking, socket};
 use crate::sys::limits;
+use crate::sys::observe;
 use crate::sys::process::clone::{self, Forked};
 use crate::sys::process::current;
 use crate::sys::process::descriptors;
@@ -41,8 +42,8 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     current::die_with_parent(handshake.master);
     current::set_short_name(SHORT_NAME);
     mask::ignore_broken_pipes();
-    // SAFETY: only the program's initialisers have run. The documentation says that a descriptor
     terminal::outlast();
+    // SAFETY: only the program's initialisers have run. The documentation says that a descriptor
     // which one of them has opened for later use is closed in the workers.
     unsafe { descriptors::close_all_but(vec![socket.as_raw_fd()]) };
     failure::install_hook();
@@ -52,7 +53,7 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     let Some((slots, preload)) = take_handshake(&socket) else { current::exit_now(1) };
     let inherited = Inherited::new(handshake.master, slots).and_then(|mut inherited| {
         if let Some(preload) = preload {
-            inherited.keep_open(run_preload(&socket, &inherited, &preload)?);
+            inherited.keep_open(run_preload(&socket, &preload)?);
         }
         Ok(inherited)
     });
@@ -82,9 +83,11 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
             current::exit_now(1);
         };
         let (has_rings, captures) = (request.has_rings.into(), usize::from(request.captures));
-        let received_all = received.descriptors.len() == 1 + has_rings + 2 * captures;
+        let received_all = received.descriptors.len() == 2 + has_rings + 2 * captures;
         let mut descriptors = received.descriptors.drain(..);
-        let (Some(theirs), true) = (descriptors.next(), received_all) else {
+        let (Some(theirs), Some(directory), true) =
+            (descriptors.next(), descriptors.next(), received_all)
+        else {
             // The limit for open descriptors is below the handful that a template needs.
             let refusal = limits::error_number(&limits::out_of_descriptors());
             reply(socket, request.request, Err(refusal), None);
@@ -92,11 +95,12 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
         };
         let memory = descriptors.by_ref().take(has_rings).next();
         let outputs: Vec<OwnedFd> = descriptors.collect();
+        let handed = HandedOver { socket: theirs, directory, memory, outputs };
         crash_point!("template: fork requested");
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
         // which closes all descriptors of the template.
         match unsafe { clone::fork_sibling() } {
-            Ok(Forked::New) => super::become_worker((theirs, memory, outputs), &request, inherited),
+            Ok(Forked::New) => super::become_worker(handed, &request, inherited),
             Ok(Forked::Caller { pid, pidfd }) => {
                 crash_point!("template: worker forked, master not notified");
                 reply(socket, request.request, Ok(pid), Some(pidfd));
@@ -124,17 +128,12 @@ fn take_handshake(socket: &OwnedFd) -> Option<(Slots, Option<Preload>)> {
 /// # Errors
 ///
 /// No worker can be forked, for this reason.
-fn run_preload(
-    socket: &OwnedFd,
-    inherited: &Inherited,
-    preload: &Preload,
-) -> Result<Vec<RawFd>, String> {
+fn run_preload(socket: &OwnedFd, preload: &Preload) -> Result<Vec<RawFd>, String> {
     let mut packet = vec![0; preload.setup];
     let received = socket::receive_packet(socket, &mut packet, Blocking::No)
         .map_err(|error| format!("the settings for preload did not come: {error}"))?;
     let setup: Setup = postcard::from_bytes(&packet[..received.len])
         .map_err(|error| format!("the settings for preload cannot be read: {error}"))?;
-    inherited.follow_master();
     setup.apply()?;
     let label = "preload of a process pool".to_owned();
     overflow::with_label(&label, || {
@@ -153,7 +152,7 @@ fn run_preload(
                 .into(),
         );
     }
-    wait_for_other_threads()?;
+    wait_for_other_threads("preload")?;
     park::drop_bell();
     let mut open = descriptors::open()
         .map_err(|error| format!("cannot see which descriptors preload has opened: {error}"))?;
@@ -165,20 +164,22 @@ fn run_preload(
 ///
 /// # Errors
 ///
-/// A thread does not end; the text names it.
-fn wait_for_other_threads() -> Result<(), String> {
+/// A thread does not end; the text names it, and `starter`, which has started it.
+fn wait_for_other_threads(starter: &str) -> Result<(), String> {
     let until = Instant::now() + THREAD_EXIT_TIMEOUT;
     loop {
-        let others = current::other_threads()
-            .map_err(|error| format!("cannot see whether preload has started threads: {error}"))?;
-        if others.is_empty() {
+        let count = observe::thread_count().map_err(|error| {
+            format!("cannot count the threads that {starter} has started: {error}")
+        })?;
+        if count == 1 {
             return Ok(());
         }
         if Instant::now() >= until {
+            let others = current::other_threads().unwrap_or_default();
             return Err(format!(
-                "preload started a thread that still runs ({}); workers are forked from its \
-                 process, and a fork has one thread only: join it before preload returns, or start \
-                 it in `initializer`, which runs in each worker",
+                "{starter} started a thread that still runs ({}); the template, from which workers \
+                 are forked, has {count} threads, and a fork has one only: join it there, or start \
+                 it in `initializer` or in a task, which run in a worker",
                 others.join(", ")
             ));
         }

@@ -74,7 +74,21 @@ fn own_path(place: BorrowedFd<'_>) -> CString {
 /// Opens one end without sleeping; calls on it do not sleep either. A writer needs a reader.
 pub(crate) fn open_now(place: BorrowedFd<'_>, end: End) -> io::Result<OwnedFd> {
     let flags = end.flags() | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, own_path(place), flags, Mode::empty())?)
+    rustix::fs::openat(CWD, own_path(place), flags, Mode::empty())
+        .map_err(|error| explain(error.into()))
+}
+
+/// Names the true cause of an error: the FIFO is there, as it is open, so a missing path is that of
+/// `/proc`.
+fn explain(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a FIFO is opened through /proc/self/fd, for which /proc has to be mounted in this \
+             namespace of processes",
+        ),
+        _ => error,
+    }
 }
 
 /// A pipe that shows whether a reading end has a writer, without reading from it.
@@ -198,7 +212,7 @@ impl Opening {
         };
         self.ended.replace(true);
         Ok(match result.result() {
-            error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+            error if error < 0 => Err(explain(io::Error::from_raw_os_error(-error))),
             // SAFETY: the kernel has just made the descriptor for this operation.
             number => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
         })

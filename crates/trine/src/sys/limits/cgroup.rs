@@ -22,6 +22,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
 const PREFIX: &str = "trine-";
 
 /// Returns the control group of this process and those around it, from the inside out, as paths
@@ -125,10 +128,16 @@ fn sweep(within: &Path) {
     for entry in fs::read_dir(within).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let master = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
-        if master.is_some_and(|it| it == own || !Path::new("/proc").join(it).exists()) {
+        if master.is_some_and(|it| it == own || !is_alive(it)) {
             let _ = fs::remove_dir(entry.path());
         }
     }
+}
+
+/// Returns false if there is no process with this id.
+fn is_alive(pid: &str) -> bool {
+    let pid = pid.parse().ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 fn group_of(within: &Path, master: u32, worker: u32) -> PathBuf {

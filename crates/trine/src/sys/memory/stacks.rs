@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
+use crate::sys::process::image;
+
 /// The way a guard page is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guard {
@@ -123,7 +125,11 @@ impl Drop for Region {
 
 /// Returns the end, the highest address, of the first thread's stack according to the kernel.
 pub(crate) fn first_stack_end() -> Option<usize> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
+        // The kernel puts this string at the end of the stack, before one word.
+        let (start, len) = image::started_as_at()?;
+        return Some((start + len).next_multiple_of(crate::sys::page_size()));
+    };
     let line = maps.lines().find(|line| line.ends_with("[stack]"))?;
     let (_, rest) = line.split_once('-')?;
     usize::from_str_radix(rest.split(' ').next()?, 16).ok()

@@ -9,7 +9,6 @@ use std::time::Duration;
 use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::sys::lift::lift;
-use crate::sys::observe;
 
 /// The way a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,15 +169,24 @@ fn kept_answer(pidfd: impl AsFd) -> Ended {
     }
 }
 
-/// Returns the children of the calling thread; none if the kernel does not list them.
-pub(crate) fn of_calling_thread() -> Vec<u32> {
-    let path = format!("/proc/self/task/{}/children", observe::thread_id());
-    let list = std::fs::read_to_string(path).unwrap_or_default();
-    list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+/// Returns the children of the calling thread: process id, and the short name that `ps` shows. None
+/// if `/proc` does not list them.
+pub(crate) fn of_calling_thread() -> Vec<(u32, String)> {
+    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    let own = status_of("self").map_or(1, |(_, numbers)| numbers.len());
+    let known = list.split_ascii_whitespace().filter_map(|listed| {
+        let (name, numbers) = status_of(listed)?;
+        // The list has the numbers of the namespace of `/proc`, which may be an outer one.
+        Some((*numbers.get(own.checked_sub(1)?)?, name))
+    });
+    known.collect()
 }
 
-/// Returns the short name of a process, as `ps` shows it.
-pub(crate) fn short_name(pid: u32) -> Option<String> {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(name.trim_end().to_owned())
+/// Returns the short name of a process, and its numbers from the namespace of `/proc` inwards.
+fn status_of(listed: &str) -> Option<(String, Vec<u32>)> {
+    let status = std::fs::read_to_string(format!("/proc/{listed}/status")).ok()?;
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let numbers = field("NSpid:").or_else(|| field("Pid:"))?;
+    let numbers = numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok());
+    Some((field("Name:")?.to_owned(), numbers.collect()))
 }

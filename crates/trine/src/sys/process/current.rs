@@ -1,11 +1,15 @@
 //! The calling process: its parent, its rights, its name, its threads, its end.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr;
 
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{self, Signal};
 
+use crate::sys::lift::lift;
 use crate::sys::observe;
 
 /// Returns the process id of the caller's parent; 0 if the caller cannot see it.
@@ -39,15 +43,34 @@ pub(crate) fn set_short_name(name: &CStr) {
     let _ = rustix::thread::set_name(name);
 }
 
-/// Returns the path of the directory in which process `pid` is when the path is used; for
-/// [`follow_directory`].
-pub(crate) fn directory_of(pid: u32) -> CString {
-    CString::new(format!("/proc/{pid}/cwd")).expect("no byte is 0")
+/// Returns a descriptor of the current directory, by which another process can [`enter`] it.
+///
+/// # Errors
+///
+/// No descriptor is left.
+pub(crate) fn directory() -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &CStr| fs::openat(CWD, path, flags, Mode::empty());
+    // Without the right to search the directory, only the link leads there.
+    let opened = open(c".").or_else(|error| match error {
+        Errno::ACCESS => open(c"/proc/self/cwd"),
+        _ => Err(error),
+    });
+    Ok(lift(opened?)?)
 }
 
-/// Changes to the directory of a process. If that is not allowed, the caller stays where it is.
-pub(crate) fn follow_directory(directory: &CStr) {
-    let _ = process::chdir(directory);
+/// Changes to a directory.
+///
+/// # Errors
+///
+/// The caller is in another directory, and may not search this one.
+pub(crate) fn enter(directory: BorrowedFd<'_>) -> io::Result<()> {
+    process::fchdir(directory).or_else(|error| {
+        let here = fs::statat(CWD, c"", AtFlags::EMPTY_PATH)?;
+        let there = fs::fstat(directory)?;
+        let is_here = (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino);
+        if is_here { Ok(()) } else { Err(error.into()) }
+    })
 }
 
 /// Writes out the output that C code has buffered.
@@ -58,11 +81,11 @@ pub(crate) fn flush_streams() {
 
 /// Returns the names of this process's threads other than the caller.
 pub(crate) fn other_threads() -> io::Result<Vec<String>> {
-    let own = observe::thread_id();
+    let own = observe::listed_as();
     let mut names = Vec::new();
     for thread in std::fs::read_dir("/proc/self/task")? {
         let thread = thread?;
-        if thread.file_name().to_str().and_then(|id| id.parse().ok()) == Some(own) {
+        if thread.file_name() == own {
             continue;
         }
         // A thread without a name has ended since the list was read.

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::sys::lift::lift;
+use crate::sys::limits;
 
 /// Copies `descriptor` to the lowest free number from `from`, or to any number if there is no room.
 pub(crate) fn copy_high(descriptor: BorrowedFd<'_>, from: RawFd) -> io::Result<OwnedFd> {
@@ -97,12 +98,37 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
 /// Returns the open descriptors except the first three, in order.
 pub(crate) fn open() -> io::Result<Vec<RawFd>> {
     let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    let listed: io::Result<Vec<Option<RawFd>>> =
-        std::fs::read_dir("/proc/self/fd")?.map(|entry| entry.map(number)).collect();
-    // The list contains its own descriptor, which is closed by now.
-    let mut open: Vec<RawFd> = listed?.into_iter().flatten().collect();
-    open.retain(|number| *number > 2 && is_open(*number));
+    let listed = || -> io::Result<Vec<Option<RawFd>>> {
+        std::fs::read_dir("/proc/self/fd")?.map(|entry| entry.map(number)).collect()
+    };
+    let mut open: Vec<RawFd> = match listed() {
+        // The list contains its own descriptor, which is closed by now.
+        Ok(listed) => listed.into_iter().flatten().filter(|number| is_open(*number)).collect(),
+        Err(_) => probe()?,
+    };
+    open.retain(|number| *number > 2);
     open.sort_unstable();
+    Ok(open)
+}
+
+/// Returns the open descriptors without a look into `/proc`: asks for each number that there may
+/// be.
+fn probe() -> io::Result<Vec<RawFd>> {
+    /// The highest number that a system allows by default (`fs.nr_open`).
+    const HIGHEST: u64 = 1 << 20;
+    const AT_ONCE: RawFd = 1024;
+    let most = limits::descriptors().unwrap_or(HIGHEST).min(HIGHEST) as RawFd;
+    let mut open = Vec::new();
+    for first in (0..most).step_by(AT_ONCE as usize) {
+        let numbers = first..most.min(first + AT_ONCE);
+        let mut asked: Vec<_> =
+            numbers.map(|fd| libc::pollfd { fd, events: 0, revents: 0 }).collect();
+        // SAFETY: the list is valid, and its length is passed. The call does not wait.
+        if unsafe { libc::poll(asked.as_mut_ptr(), asked.len() as libc::nfds_t, 0) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        open.extend(asked.iter().filter(|it| it.revents & libc::POLLNVAL == 0).map(|it| it.fd));
+    }
     Ok(open)
 }
 
@@ -141,12 +167,10 @@ unsafe fn close_range(first: u32, last: u32) {
         return;
     }
     // A kernel or a sandbox without the call: this closes them one by one.
-    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let open: Vec<u32> =
-        open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    for number in open.into_iter().filter(|number| (first..=last).contains(number)) {
+    let numbers = open().unwrap_or_default();
+    for number in numbers.into_iter().filter(|it| (first..=last).contains(&it.cast_unsigned())) {
         // SAFETY: the caller's promise; for a closed number the kernel returns EBADF.
-        unsafe { libc::close(number.cast_signed()) };
+        unsafe { libc::close(number) };
     }
 }
 
@@ -169,4 +193,18 @@ pub(crate) unsafe fn inherited(number: RawFd) -> BorrowedFd<'static> {
 pub(crate) unsafe fn take_inherited(number: RawFd) -> OwnedFd {
     // SAFETY: the caller's promise.
     unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn open_descriptors_are_found_without_proc() {
+        let (low, high) = (null().unwrap(), copy_high(null().unwrap().as_fd(), 1500).unwrap());
+        let found = probe().unwrap();
+        assert!(found.contains(&low.as_raw_fd()) && found.contains(&high.as_raw_fd()));
+    }
 }

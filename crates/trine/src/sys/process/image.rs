@@ -3,7 +3,7 @@
 //! A function crosses to a worker process as its offset from the load address, because both run
 //! the same file and only the load address differs (address space layout randomisation).
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -85,6 +85,23 @@ fn half(bytes: &[u8], at: usize) -> u16 {
 
 fn word(bytes: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// Returns the path by which the program was started (`AT_EXECFN`). It is relative to the directory
+/// of that moment, and may lead to another file now.
+pub(crate) fn started_as() -> Option<CString> {
+    // SAFETY: the string stays where it is, and no code changes it.
+    started_as_at().map(|(start, _)| unsafe { CStr::from_ptr(start as *const c_char) }.to_owned())
+}
+
+/// Returns the address of that path, and its length.
+pub(in crate::sys) fn started_as_at() -> Option<(usize, usize)> {
+    // SAFETY: null, or the address of a string that the kernel has put on the first stack, where it
+    // stays.
+    unsafe {
+        let path = libc::getauxval(libc::AT_EXECFN) as *const c_char;
+        (!path.is_null()).then(|| (path as usize, CStr::from_ptr(path).count_bytes()))
+    }
 }
 
 /// Returns the program's initialisers behind `own` in the loader's table (`DT_INIT_ARRAY`), which
@@ -231,3 +248,10 @@ mod tests {
         assert!(fingerprint_of(&File::open("/dev/null").unwrap()).is_err());
     }
 }
+    #[test]
+    fn the_end_of_the_stack_is_behind_the_path_of_the_program() {
+        let (start, len) = started_as_at().unwrap();
+        let end = (start + len).next_multiple_of(crate::sys::page_size());
+        assert_eq!(crate::sys::memory::stacks::first_stack_end(), Some(end));
+    }
+

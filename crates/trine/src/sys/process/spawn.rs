@@ -3,16 +3,14 @@
 use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use super::descriptors;
 use crate::sys::signal::terminal;
 
-/// The file that this process runs, even if its name was removed or leads to a newer file.
-const OWN_PROGRAM: &CStr = c"/proc/self/exe";
-
-/// Starts this program again, with the same arguments and environment plus one variable.
+/// Starts `program`, which is this program again, with the same arguments and environment plus one
+/// variable.
 ///
 /// The new process has `socket` as the descriptor `number`, and `null` as its standard input and in
 /// place of closed streams. It ignores the signals that this process ignores, and has the default
@@ -20,10 +18,10 @@ const OWN_PROGRAM: &CStr = c"/proc/self/exe";
 /// of the [terminal] are blocked. The cost does not depend on the size of this process. The kernel
 /// regards the calling *thread* as its parent.
 pub(crate) fn run_again(
+    program: &CStr,
     variable: (&str, &str),
     null: BorrowedFd<'_>,
-    socket: BorrowedFd<'_>,
-    number: RawFd,
+    (socket, number): (&OwnedFd, RawFd),
 ) -> io::Result<u32> {
     let arguments: Vec<CString> = std::env::args_os().map(c_string).collect::<io::Result<_>>()?;
     let mut environment: Vec<CString> = std::env::vars_os()
@@ -36,7 +34,7 @@ pub(crate) fn run_again(
         .collect::<io::Result<_>>()?;
     environment.push(c_string(format!("{}={}", variable.0, variable.1).into())?);
 
-    let actions = Actions::new(null, socket, number)?;
+    let actions = Actions::new(null, socket.as_fd(), number)?;
     let attributes = Attributes::new()?;
     let mut pid = 0;
     // SAFETY: both lists are of NUL-terminated strings that outlive the call and end with null;
@@ -44,7 +42,7 @@ pub(crate) fn run_again(
     let error = unsafe {
         libc::posix_spawn(
             &raw mut pid,
-            OWN_PROGRAM.as_ptr(),
+            program.as_ptr(),
             &raw const actions.0,
             &raw const attributes.0,
             pointers(&arguments).as_ptr(),

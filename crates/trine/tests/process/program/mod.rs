@@ -1,4 +1,5 @@
 //! The program around a pool: its streams, its signals, what it does before `main`, its `/proc`.
 
+mod foreign_proc;
 mod streams;
 mod terminal;
