@@ -155,6 +155,7 @@
 //! - `/proc` is mounted and shows this program, or the absolute path by which the program was
 //!   started still leads to its file.
 //! - `/dev/null` exists.
+//! - No thread that an initialiser has started before `main` still runs.
 //! - The program runs with no more rights than the process that started it (no set-user-id, no file
 //!   capabilities).
 //! - The process was not made by a bare `fork` of a program that had already run a process task;

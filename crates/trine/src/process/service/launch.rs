@@ -58,7 +58,13 @@ impl TemplateProcess {
 ///
 /// Names the cause and the remedy.
 pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, String> {
-    check_entry()?;
+    entry::check()?;
+    if spec.preload().is_some() && entry::is_template() {
+        // Its template would run a preload, and so on without end.
+        return Err(
+            "preload made a pool with a preload; make it in `initializer` or in a task".into()
+        );
+    }
     let program = own_program()?;
     let refused = |what| move |error: io::Error| limits::explain_missing(what, &error);
     let null = descriptors::null().map_err(|error| {
@@ -106,31 +112,6 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
         overdue: false,
         dismissed: false,
     })
-}
-
-/// Makes sure that the program knows when it is a template.
-///
-/// # Errors
-///
-/// Names the cause.
-fn check_entry() -> Result<(), String> {
-    match entry::state() {
-        entry::State::Ready => Ok(()),
-        entry::State::InSharedLibrary => {
-            Err(
-                "process tasks need trine linked into the executable itself; here it is in \
-                        a shared library, and the program that runs is another one"
-                    .into(),
-            )
-        }
-        entry::State::NotCalled => {
-            Err(
-                "process tasks need the initialisers of the executable (.init_array), and \
-                        whatever started this program has not run them"
-                    .into(),
-            )
-        }
-    }
 }
 
 /// Returns a path of the file to start, which is this program. Anything else would run its `main` a

@@ -41,6 +41,7 @@ use std::process;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::pool::dispatcher::Service;
+use super::worker::entry;
 use crate::sys::limits;
 use crate::sys::process::fork_detect::Mark;
 use crate::sys::signal::mask;
@@ -63,6 +64,8 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
     if let Some(service) = SERVICE.get() {
         return check(service);
     }
+    // Before there is a thread, which a template must not have.
+    entry::check()?;
     let explain = |error| limits::explain_missing("service for process tasks", &error);
     let mark = match *starting {
         Some(mark) => mark,

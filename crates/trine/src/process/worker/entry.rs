@@ -25,8 +25,9 @@ use std::env;
 use std::ffi::{c_char, c_int};
 use std::io::{self, Write};
 use std::os::fd::RawFd;
-use std::sync::atomic::AtomicBool;
+use std::process;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::template;
 use crate::process::wire::{Handshake, PACKET};
@@ -50,9 +51,15 @@ static ENTRY: Initialiser = enter;
 
 static RAN: AtomicBool = AtomicBool::new(false);
 
+/// True while the initialisers behind the entry run in a template.
+static INITIALISES: AtomicBool = AtomicBool::new(false);
+
+/// The process id of the template that this process is, or was forked from; 0 in a program.
+static TEMPLATE: AtomicU32 = AtomicU32::new(0);
+
 /// The result of looking for the entry: the program can be its own template, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process) enum State {
+enum State {
     /// The program can be its own template.
     Ready,
     /// trine is in a shared library, so the executable is another program.
@@ -61,8 +68,41 @@ pub(in crate::process) enum State {
     NotCalled,
 }
 
+/// Makes sure that this process may have process tasks.
+///
+/// # Errors
+///
+/// Names the cause.
+pub(in crate::process) fn check() -> Result<(), String> {
+    if INITIALISES.load(Relaxed) {
+        return Err(
+            "an initialiser that runs before `main` spawned a process task, and runs just \
+                    now in the process that only forks workers; spawn it in `main`"
+                .into(),
+        );
+    }
+    match state() {
+        State::Ready => Ok(()),
+        State::InSharedLibrary => Err(
+            "process tasks need trine linked into the executable itself; here it is in a shared \
+             library, and the program that runs is another one"
+                .into(),
+        ),
+        State::NotCalled => Err(
+            "process tasks need the initialisers of the executable (.init_array), and whatever \
+             started this program has not run them, or runs them just now: spawn in `main`"
+                .into(),
+        ),
+    }
+}
+
+/// Returns true if this process is a template.
+pub(in crate::process) fn is_template() -> bool {
+    TEMPLATE.load(Relaxed) == process::id()
+}
+
 /// Returns the state of the entry. The call makes the linker keep it.
-pub(in crate::process) fn state() -> State {
+fn state() -> State {
     // SAFETY: reads a static through a reference. No optimiser removes a volatile read, so the
     // linker sees this file used wherever process tasks are.
     let entry = unsafe { std::ptr::read_volatile(&raw const ENTRY) };
@@ -153,11 +193,14 @@ fn become_template(found: Found, call: impl Fn(Initialiser)) -> ! {
     } else if descriptors::fill_streams().is_err() {
         "a standard stream is closed, and there is no /dev/null to put in its place"
     } else {
+        TEMPLATE.store(process::id(), Relaxed);
         // The initialisers after this one (of C++ libraries, of crates that register things before
         // `main`) would otherwise never run in the workers.
+        INITIALISES.store(true, Relaxed);
         for initialiser in image::initialisers_behind(ENTRY) {
             call(*initialiser);
         }
+        INITIALISES.store(false, Relaxed);
         template::serve(socket, &handshake)
     };
     print(&format!("this process was started to serve process tasks, and cannot: {refusal}"));

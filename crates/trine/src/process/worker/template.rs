@@ -51,7 +51,9 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     cancel::install();
     worker_limits::install();
     let Some((slots, preload)) = take_handshake(&socket) else { current::exit_now(1) };
-    let inherited = Inherited::new(handshake.master, slots).and_then(|mut inherited| {
+    let alone = wait_for_other_threads("an initialiser that runs before `main`");
+    let inherited = alone.and_then(|()| Inherited::new(handshake.master, slots));
+    let inherited = inherited.and_then(|mut inherited| {
         if let Some(preload) = preload {
             inherited.keep_open(run_preload(&socket, &preload)?);
         }

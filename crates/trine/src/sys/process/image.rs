@@ -104,16 +104,48 @@ pub(in crate::sys) fn started_as_at() -> Option<(usize, usize)> {
     }
 }
 
+// The bounds of the table of initialisers, as the linker defines them; null where it does not, as
+// in a shared library. Two versions of this crate have the same words.
+std::arch::global_asm!(
+    ".pushsection .data.rel.ro.trine_initialisers, \"aw\"",
+    ".weak __init_array_start",
+    ".weak __init_array_end",
+    ".weak trine_initialisers",
+    ".balign 8",
+    "trine_initialisers:",
+    ".8byte __init_array_start",
+    ".8byte __init_array_end",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    #[link_name = "trine_initialisers"]
+    static LINKED_BOUNDS: [*const Initialiser; 2];
+}
+
+/// Returns the table of a program without a dynamic section, which a static one at a fixed address
+/// is.
+fn linked_table() -> &'static [Initialiser] {
+    // SAFETY: the words above, which the linker has filled.
+    let [start, end] = unsafe { (&raw const LINKED_BOUNDS).read() };
+    if start.is_null() {
+        return &[];
+    }
+    let len = (end as usize - start as usize) / size_of::<Initialiser>();
+    // SAFETY: the table of the program, which is never changed.
+    unsafe { std::slice::from_raw_parts(start, len) }
+}
+
 /// Returns the program's initialisers behind `own` in the loader's table (`DT_INIT_ARRAY`), which
 /// have therefore not run when `own` runs.
 ///
-/// Empty if `own` is not in the table, which a fully static program does not have.
+/// Empty if `own` is not in the table.
 pub(crate) fn initialisers_behind(own: Initialiser) -> &'static [Initialiser] {
     let mut found: Option<&'static [Initialiser]> = None;
     // SAFETY: `first_table` matches the callback's C signature and gets back the very pointer to
     // `found`, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(first_table), (&raw mut found).cast()) };
-    let table = found.unwrap_or_default();
+    let table = found.unwrap_or_else(linked_table);
     match table.iter().position(|&each| each as usize == own as usize) {
         Some(at) => &table[at + 1..],
         None => &[],
@@ -240,6 +272,13 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_the_stack_is_behind_the_path_of_the_program() {
+        let (start, len) = started_as_at().unwrap();
+        let end = (start + len).next_multiple_of(crate::sys::page_size());
+        assert_eq!(crate::sys::memory::stacks::first_stack_end(), Some(end));
+    }
+
+    #[test]
     fn the_file_and_the_running_program_have_one_fingerprint() {
         let own = File::open("/proc/self/exe").unwrap();
         assert_eq!(fingerprint_of(&own).unwrap(), fingerprint());
@@ -248,10 +287,3 @@ mod tests {
         assert!(fingerprint_of(&File::open("/dev/null").unwrap()).is_err());
     }
 }
-    #[test]
-    fn the_end_of_the_stack_is_behind_the_path_of_the_program() {
-        let (start, len) = started_as_at().unwrap();
-        let end = (start + len).next_multiple_of(crate::sys::page_size());
-        assert_eq!(crate::sys::memory::stacks::first_stack_end(), Some(end));
-    }
-
