@@ -31,6 +31,12 @@ thread_local! {
     static LISTS: RefCell<Vec<List>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Returns true if the calling thread can encode values: its thread-local storage exists. Handlers
+/// of `atexit` and late thread-local destructors run without.
+pub(crate) fn is_available() -> bool {
+    LISTS.try_with(|_| ()).is_ok()
+}
+
 /// Returns the current task as a number; 0 outside any task.
 fn owner() -> usize {
     registry::current().map_or(0, |slot| std::ptr::from_ref(slot) as usize)

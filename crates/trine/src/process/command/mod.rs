@@ -28,6 +28,7 @@ pub use pipes::{ChildStderr, ChildStdin, ChildStdout};
 pub(super) use process::reap_orphans;
 pub use process::{Process, Usage};
 
+use crate::sys::process::descriptors;
 use child::KillScope;
 use limits::Limits;
 
@@ -410,8 +411,19 @@ impl Command {
             self.inner.process_group(0);
         }
         process::reap_orphans();
-        Child::watch(self.inner.spawn()?, self.kill, self.output_limit)
+        let child = self.inner.spawn().map_err(name_missing_null)?;
+        Child::watch(child, self.kill, self.output_limit)
     }
+}
+
+/// Names the null device if that is missing: the error alone would seem to speak of the program.
+fn name_missing_null(error: io::Error) -> io::Error {
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    if is_missing(&error) && descriptors::null().is_err_and(|error| is_missing(&error)) {
+        let text = format!("{error}; there is no /dev/null, which may be what was not found");
+        return io::Error::new(error.kind(), text);
+    }
+    error
 }
 
 /// Converts std's command. std does not reveal the streams that were set there, so they stay for

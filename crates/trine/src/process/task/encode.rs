@@ -12,6 +12,7 @@ use super::function::{self, CapturesNothing, CodecError, Function};
 use super::gather::Gather;
 use super::job::Job;
 use super::record::{Answer, Record, Submitted};
+use crate::ipc::carry;
 use crate::process::wire::{self, Call, FrameKind};
 use crate::sys::clock;
 use crate::sys::io::socket::MOST_DESCRIPTORS;
@@ -44,6 +45,11 @@ where
         items: None,
     };
     let (task, mut job, mut frame) = begin(call, || handle(Record::new(name, location)));
+    if !carry::is_available() {
+        let error = job.record().error(too_late());
+        job.end(Err(error));
+        return (task, None);
+    }
     match job.record().call_or_fail(|| encode_argument(&mut frame, arg)) {
         Ok(descriptors) => {
             job.set_call(frame, descriptors);
@@ -97,6 +103,10 @@ where
     };
     let (task, mut job, mut frame) = begin(call, || handle(Record::new(None, location)));
     let mut gather = Gather::new(args.len());
+    if !carry::is_available() {
+        (0..args.len()).for_each(|item| gather.absent(item as u32, job.record().error(too_late())));
+    }
+    let args = if carry::is_available() { args } else { Vec::new() };
     let descriptors = encode_items(&mut frame, args, job.record(), &mut gather);
     job.set_call(frame, descriptors);
     job.items = Some(Box::new(gather));
@@ -174,6 +184,12 @@ fn encode_items<A: Serialize>(
         gather.absent(item, error);
     }
     all
+}
+
+fn too_late() -> Cause {
+    let reason = "the storage of this thread (`thread_local!`) is gone, as in a handler of \
+                  `atexit` or in a late destructor of a `thread_local!`; spawn before that";
+    Cause::NotSpawned { reason: reason.into() }
 }
 
 fn too_many(count: usize, room: usize) -> Cause {

@@ -13,7 +13,7 @@
 
 use std::io;
 
-use rustix::process::{self, Rlimit, getrlimit};
+use rustix::process::{self, Rlimit};
 
 /// A limited resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +47,56 @@ pub(crate) fn set(resource: Resource, most: u64) -> io::Result<()> {
 
 /// Returns the highest limit that the calling process may set; `None` if there is none.
 pub(crate) fn most(resource: Resource) -> Option<u64> {
-    getrlimit(resource.of_kernel()).maximum
+    finite(get(resource.of_kernel()).ok()?.rlim_max)
 }
 
 /// Raises the limit of the calling process to the highest that it may set.
 pub(crate) fn raise(resource: Resource) -> io::Result<()> {
-    let limit = getrlimit(resource.of_kernel());
-    Ok(process::setrlimit(resource.of_kernel(), Rlimit { current: limit.maximum, ..limit })?)
+    let most = finite(get(resource.of_kernel())?.rlim_max);
+    Ok(process::setrlimit(resource.of_kernel(), Rlimit { current: most, maximum: most })?)
 }
 
-/// Returns how many descriptors this process may have open; `None` if there is no limit.
+/// Returns the limits of the calling process.
+///
+/// Not rustix's function, whose result is undefined where the kernel refuses the call, as in a
+/// sandbox.
+fn get(resource: process::Resource) -> io::Result<libc::rlimit> {
+    get_number(resource as u32)
+}
+
+fn get_number(number: u32) -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes a structure of that type.
+    match unsafe { libc::getrlimit(number, &raw mut limit) } {
+        0 => Ok(limit),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn finite(limit: libc::rlim_t) -> Option<u64> {
+    (limit != libc::RLIM_INFINITY).then_some(limit)
+}
+
+/// Returns how many descriptors this process may have open; `None` if there is no limit. The least
+/// that a system allows by default, if the kernel does not answer.
 pub(crate) fn descriptors() -> Option<u64> {
-    getrlimit(process::Resource::Nofile).current
+    const DEFAULT: u64 = 1024;
+    get(process::Resource::Nofile).map_or(Some(DEFAULT), |limit| finite(limit.rlim_cur))
+}
+
+/// Returns to how many bytes this process may grow a file; the largest number if there is no limit.
+///
+/// # Errors
+///
+/// The kernel refuses to answer, as in a sandbox.
+pub(crate) fn file_size() -> io::Result<u64> {
+    match get(process::Resource::Fsize) {
+        Ok(limit) => Ok(finite(limit.rlim_cur).unwrap_or(u64::MAX)),
+        Err(error) => {
+            let text = format!("cannot read the limit for the size of files (prlimit64): {error}");
+            Err(io::Error::new(error.kind(), text))
+        }
+    }
 }
 
 /// Returns true if this process may open one more descriptor.
@@ -69,20 +107,17 @@ pub(in crate::sys) fn has_descriptor_left() -> bool {
 
 /// Returns how many processes and threads this user may have; `None` if there is no limit.
 pub(super) fn processes() -> Option<u64> {
-    getrlimit(process::Resource::Nproc).current
+    finite(get(process::Resource::Nproc).ok()?.rlim_cur)
 }
 
 /// Returns how large the first thread's stack may grow, in bytes; `None` if there is no limit.
 pub(crate) fn stack() -> Option<u64> {
-    getrlimit(process::Resource::Stack).current
+    finite(get(process::Resource::Stack).ok()?.rlim_cur)
 }
 
 /// Returns how many bytes the message queues of this user may take; `None` if there is no limit.
 pub(in crate::sys) fn message_queue_bytes() -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes a structure of that type.
-    let asked = unsafe { libc::getrlimit(libc::RLIMIT_MSGQUEUE, &raw mut limit) };
-    (asked == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+    finite(get_number(libc::RLIMIT_MSGQUEUE).ok()?.rlim_cur)
 }
 
 /// Returns how much memory of the calling process [`Data`](Resource::Data) counts, in bytes.

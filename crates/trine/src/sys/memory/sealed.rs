@@ -24,13 +24,12 @@ use std::time::Duration;
 use rustix::fs::{self, FallocateFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
-use rustix::process::{Resource, getrlimit};
 
 use super::mapping::Mapping;
 use super::memfd::{self, FIXED_SIZE};
 use super::shared::SharedMemory;
 use crate::sys::io::reopen::reopen;
-use crate::sys::limits;
+use crate::sys::limits::{self, rlimit};
 
 pub(crate) use super::mapping::ALIGNMENT;
 pub(crate) use super::memfd::Unfit;
@@ -60,7 +59,7 @@ impl Draft {
     pub(crate) fn new(len: usize) -> io::Result<Draft> {
         let memory = memfd::create(NAME)?;
         // Beyond this limit the kernel would send a signal that ends the process.
-        let most = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        let most = rlimit::file_size()?;
         if len as u64 > most.min(isize::MAX as u64) {
             return Err(Errno::FBIG.into());
         }
@@ -121,7 +120,7 @@ impl Written {
     /// No descriptor is left, or a sandbox forbids the call.
     pub(crate) fn new() -> io::Result<Written> {
         // Beyond these limits the kernel would send signals that end the process.
-        let files = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        let files = rlimit::file_size()?;
         let room = limits::available_memory().unwrap_or(u64::MAX).min(files);
         Ok(Written { memory: memfd::create(NAME)?, room })
     }

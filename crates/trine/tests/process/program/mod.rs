@@ -2,5 +2,6 @@
 
 mod foreign_proc;
 mod initialisers;
+mod refused;
 mod streams;
 mod terminal;
