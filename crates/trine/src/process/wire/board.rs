@@ -283,6 +283,11 @@ impl OwnSlot {
         self.0.word(CANCEL).load(Acquire) == task
     }
 
+    /// Returns the last tasks that the master has cancelled, and whose time it has noted to be up.
+    pub(in crate::process) fn requests(&self) -> [u64; 2] {
+        [CANCEL, EXPIRE].map(|word| self.0.word(word).load(Acquire))
+    }
+
     /// Returns true if the master has noted that the time of `task` is up.
     pub(in crate::process) fn is_expired(&self, task: u64) -> bool {
         self.0.word(EXPIRE).load(Acquire) == task

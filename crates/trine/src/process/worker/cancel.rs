@@ -15,8 +15,8 @@
 
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicPtr;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::{AtomicPtr, AtomicU64};
 use std::task::Waker;
 
 use crate::process::wire::board::OwnSlot;
@@ -33,7 +33,7 @@ static WORKER: OnceLock<(OwnSlot, Waker)> = OnceLock::new();
 
 /// Installs the handler, for the calling process and all that are forked from it.
 pub(super) fn install() {
-    sigterm::install(on_signal);
+    sigterm::install(on_signal, is_requested);
 }
 
 /// Keeps the worker's slot, on which its tasks publish their progress, and the waker of the calling
@@ -60,6 +60,15 @@ impl Drop for OnFirstThread {
     fn drop(&mut self) {
         TASK.store(ptr::null_mut(), Release);
     }
+}
+
+/// Runs in the signal handler. Returns true if the board has another request than at the last
+/// signal.
+fn is_requested() -> bool {
+    static SEEN: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    let Some((board, _)) = WORKER.get() else { return false };
+    let requests = board.requests().into_iter().zip(&SEEN);
+    requests.fold(false, |is_new, (request, seen)| is_new | (seen.swap(request, AcqRel) != request))
 }
 
 /// Runs in the signal handler. Returns true if the signal concerns the task that runs now.

@@ -2,12 +2,14 @@
 //!
 //! A signal that a master sends carries a mark, which `kill` and a terminal cannot set
 //! (`SI_QUEUE`). A process with the handler acts on a marked signal, and any other signal ends it.
+//! The kernel may lose the mark; then a request of the master that is not acted on yet stands for
+//! it.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 
 use super::action;
 use crate::sys::observe;
@@ -21,7 +23,10 @@ pub(crate) const SIGTERM: i32 = libc::SIGTERM;
 /// Runs in a signal handler: it may not allocate, lock or unwind.
 pub(crate) type Receive = fn(on_first_thread: bool) -> bool;
 
-static RECEIVE: OnceLock<Receive> = OnceLock::new();
+/// Returns true if the master has made a request since the last call. Runs in a signal handler.
+pub(crate) type IsRequested = fn() -> bool;
+
+static RECEIVE: OnceLock<(Receive, IsRequested)> = OnceLock::new();
 
 /// The kernel's `siginfo_t` for `SI_QUEUE`.
 #[repr(C)]
@@ -40,30 +45,39 @@ const _: () = assert!(size_of::<Info>() == size_of::<libc::siginfo_t>());
 
 const MARK: u64 = u64::from_le_bytes(*b"trineend");
 
+impl Info {
+    fn marked() -> Info {
+        Info {
+            signal: SIGTERM,
+            error: 0,
+            code: libc::SI_QUEUE,
+            padding: 0,
+            pid: std::process::id(),
+            user: rustix::process::getuid().as_raw(),
+            value: MARK,
+            rest: [0; 12],
+        }
+    }
+}
+
 /// Sends a marked SIGTERM; has no effect on a process that has ended already.
 pub(crate) fn request(pidfd: impl AsFd) {
-    let info = Info {
-        signal: SIGTERM,
-        error: 0,
-        code: libc::SI_QUEUE,
-        padding: 0,
-        pid: std::process::id(),
-        user: rustix::process::getuid().as_raw(),
-        value: MARK,
-        rest: [0; 12],
-    };
+    let info = Info::marked();
     let pidfd = pidfd.as_fd().as_raw_fd();
     // SAFETY: `info` has the size and the layout of the kernel's `siginfo_t`, and is only read.
     unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, SIGTERM, &raw const info, 0) };
 }
+
+/// True if another thread has sent a signal on to the first one, which has not received it.
+static SENT_ON: AtomicBool = AtomicBool::new(false);
 
 /// True if the program that started this process ignores the signal.
 static IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// Has `receive` called for marked signals, in this process and those forked from it. Any other
 /// signal ends the process, unless it was ignored before.
-pub(crate) fn install(receive: Receive) {
-    RECEIVE.get_or_init(|| receive);
+pub(crate) fn install(receive: Receive, is_requested: IsRequested) {
+    RECEIVE.get_or_init(|| (receive, is_requested));
     let before = action::current(SIGTERM).map(|action| action.sa_sigaction);
     IGNORED.store(before.is_ok_and(|before| before == libc::SIG_IGN), Relaxed);
     // No SA_RESTART: a system call that the task waits in is to end.
@@ -82,24 +96,33 @@ unsafe extern "C" fn handler(_: c_int, info: *mut libc::siginfo_t, _: *mut c_voi
     let errno = action::errno();
     // SAFETY: the kernel passes a valid `siginfo_t` to a handler installed with SA_SIGINFO; its
     // bytes are all written, whatever the code.
-    let marked = unsafe {
+    let (marked, anonymous) = unsafe {
         let info = info.cast::<Info>();
-        (*info).code == libc::SI_QUEUE && (*info).value == MARK
+        let (code, sender) = ((*info).code, (*info).pid);
+        (code == libc::SI_QUEUE && (*info).value == MARK, code == libc::SI_USER && sender == 0)
     };
+    let process = std::process::id();
+    let on_first_thread = observe::thread_id() == process;
+    let is_sent_on = on_first_thread && SENT_ON.swap(false, AcqRel);
+    // A user with too many pending signals (`ulimit -i`) sends them without a mark and a sender.
+    let is_requested = RECEIVE.get().is_some_and(|(_, is_requested)| is_requested());
+    let marked = marked || (anonymous && (is_requested || is_sent_on));
     if !marked && IGNORED.load(Relaxed) {
-        // As if there were no handler.
+        // Ignored, as without a handler.
     } else if !marked {
         action::restore_default(SIGTERM);
         action::raise_in_handler(SIGTERM);
-    } else if let Some(receive) = RECEIVE.get() {
-        let process = std::process::id();
-        let on_first_thread = observe::thread_id() == process;
-        if receive(on_first_thread) && !on_first_thread {
-            // The kernel has chosen another thread, and the first one may be in a system call.
-            // SAFETY: sends the signal to a thread of this process; the kernel only reads `info`.
-            unsafe {
-                libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, process, SIGTERM, info);
-            }
+    } else if let Some((receive, _)) = RECEIVE.get()
+        && receive(on_first_thread)
+        && !on_first_thread
+    {
+        // The kernel has chosen another thread, and the first one may be in a system call.
+        SENT_ON.store(true, Release);
+        let info = Info::marked();
+        // SAFETY: sends the signal to a thread of this process; the kernel only reads `info`.
+        unsafe {
+            let info = &raw const info;
+            libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, process, SIGTERM, info);
         }
     }
     action::set_errno(errno);

@@ -3,9 +3,11 @@
 use std::io::Write;
 use std::process::Command;
 
+use rustix::process::Resource;
 use trine::process::{self, Builder, Pool};
 
 use crate::common::filters::refuse;
+use crate::common::limits::limit;
 use crate::common::{again, alone, not_spawned, role, run};
 
 #[test]
@@ -77,4 +79,29 @@ fn a_handler_of_atexit_is_too_late_for_process_tasks() {
     }
     let output = alone(&[]);
     assert_eq!(output.status.code(), Some(17), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn without_room_for_marks_a_cancellation_ends_its_task_and_hurts_no_other() {
+    if role().is_none() {
+        run(again("no pending signals"));
+        return;
+    }
+    // Signals then carry neither a mark nor a sender.
+    limit(Resource::Sigpending, 0);
+    let pool = Pool::new(1);
+    let worker = pool.spawn((), |()| std::process::id()).join().unwrap();
+    for n in 0..200 {
+        let begun = trine::ipc::Semaphore::new(0).unwrap();
+        let waits = pool.spawn(begun.clone(), |begun| {
+            begun.release(1).unwrap();
+            trine::time::sleep(std::time::Duration::MAX);
+        });
+        let next = pool.spawn(n, |n: u32| n + 1);
+        begun.acquire().unwrap();
+        waits.cancel();
+        assert!(waits.join().unwrap_err().is_cancelled());
+        assert_eq!(next.join().unwrap(), n + 1);
+    }
+    assert_eq!(pool.spawn((), |()| std::process::id()).join().unwrap(), worker);
 }
