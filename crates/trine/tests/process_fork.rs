@@ -4,8 +4,12 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use trine::coroutine::Generator;
+use trine::ipc::{Semaphore, Shared, SharedMut};
 use trine::process::{Command, Fork, Process, fork};
 use trine::signal::{Signal, Signals};
 use trine::{coroutine, future, ipc, net, process, task, thread, time};
@@ -36,6 +40,12 @@ const TESTS: &[(&str, fn())] = &[
     ("a_child_of_the_parent_is_not_the_child_s", a_child_of_the_parent_is_not_the_child_s),
     ("local_coroutines_go_on_in_both", local_coroutines_go_on_in_both),
     ("a_process_task_does_not_fork", a_process_task_does_not_fork),
+    ("shared_memory_is_there_in_both", shared_memory_is_there_in_both),
+    (
+        "a_locked_mutex_and_its_guard_stay_the_parent_s",
+        a_locked_mutex_and_its_guard_stay_the_parent_s,
+    ),
+    ("no_fork_while_shared_memory_is_being_filled", no_fork_while_shared_memory_is_being_filled),
 ];
 
 fn main() {
@@ -314,4 +324,72 @@ fn local_coroutines_go_on_in_both() {
 fn a_process_task_does_not_fork() {
     let text = process::spawn((), |()| fork().unwrap_err().to_string()).join().unwrap();
     assert!(text.contains("process task"), "{text}");
+}
+
+fn shared_memory_is_there_in_both() {
+    let counts = SharedMut::<[AtomicU64]>::zeroed(1000).unwrap();
+    let constant = Shared::from_slice(&[7_u64; 1000]).unwrap();
+    let semaphore = Semaphore::new(0).unwrap();
+    let (sender, receiver) = ipc::channel(4).unwrap();
+    let process = fork_and(|| {
+        // Would fill a hole where the memory of before is.
+        let own = SharedMut::<[AtomicU64]>::zeroed(1000).unwrap();
+        semaphore.acquire().unwrap();
+        counts.iter().for_each(|count| _ = count.fetch_add(1, Relaxed));
+        assert!(own.iter().all(|count| count.load(Relaxed) == 0));
+        sender.send(constant[999]).unwrap();
+    });
+    counts.iter().for_each(|count| count.store(1, Relaxed));
+    semaphore.release(1).unwrap();
+    assert_eq!(receiver.recv().unwrap(), 7);
+    must_succeed(&process);
+    assert!(counts.iter().all(|count| count.load(Relaxed) == 2));
+}
+
+fn a_locked_mutex_and_its_guard_stay_the_parent_s() {
+    let mutex = ipc::Mutex::new([3_u64; 100]).unwrap();
+    let mut guard = mutex.lock().unwrap();
+    let process = fork_and(|| {
+        let refused = |what: &str, call: &mut dyn FnMut()| {
+            let panic = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or(panic.downcast_ref::<&str>().map(|&text| text.into())).unwrap();
+            assert!(text.contains("make a mutex of its descriptors"), "{what}: {text}");
+        };
+        refused("get", &mut || _ = guard.get());
+        refused("set", &mut || guard.set([4; 100]));
+        refused("lock", &mut || drop(mutex.lock()));
+        let own = mutex.descriptors().unwrap();
+        let own = ipc::Mutex::<[u64; 100]>::from_descriptors(own).unwrap();
+        assert!(own.try_lock().is_none(), "the parent holds it");
+    });
+    must_succeed(&process);
+    assert_eq!(guard.get(), [3; 100]);
+    guard.set([5; 100]);
+    drop(guard);
+    assert_eq!(mutex.lock().unwrap().get(), [5; 100]);
+}
+
+fn no_fork_while_shared_memory_is_being_filled() {
+    let is_refused = || {
+        let error = fork().unwrap_err();
+        assert!(!error.is_multithreaded());
+        assert!(error.to_string().contains("`Shared` is being built"), "{error}");
+    };
+    Shared::build(10_000, |_: &mut [u8]| is_refused()).unwrap();
+    must_succeed(&fork_and(|| {}));
+    let mut half = Generator::new(|yielder, ()| {
+        Shared::build(10_000, |bytes: &mut [u8]| {
+            yielder.yield_(());
+            bytes.fill(1);
+        })
+    });
+    let _ = half.send(());
+    is_refused();
+    drop(half);
+    must_succeed(&fork_and(|| {}));
+    // A panic ends it as well.
+    let panics = || Shared::build(10_000, |_: &mut [u8]| std::panic::resume_unwind(Box::new(())));
+    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+    must_succeed(&fork_and(|| {}));
 }

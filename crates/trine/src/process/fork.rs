@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 use super::command::Process;
+use crate::sys::memory::sealed;
 use crate::sys::process::clone;
 use crate::sys::signal::sigterm;
 use crate::sys::{limits, observe};
@@ -53,6 +54,8 @@ enum Reason {
     Threads(u32),
     /// The caller is in a process task.
     Worker,
+    /// Shared memory is being filled.
+    Draft,
     /// The kernel refuses a resource.
     Refused { text: String, error: io::Error },
 }
@@ -78,7 +81,9 @@ enum Reason {
 ///
 /// - All memory is copied as it is at this moment. That includes output that is not yet flushed,
 ///   which both then print, the state of random number generators, and ids of tasks. Memory that is
-///   mapped as shared is shared.
+///   mapped as shared is shared: what is in [`ipc`](crate::ipc) goes on in both.
+/// - An [`ipc::Mutex`](crate::ipc::Mutex) stays the parent's, with its guards. In the child it
+///   panics; the child makes one of its own, of the descriptors.
 /// - All descriptors are open in both. They refer to the same files, with one position, and to the
 ///   same connections. Each side should close those that only the other uses.
 /// - Destructors of values from before the fork run in both: a temporary file is removed twice.
@@ -96,6 +101,8 @@ enum Reason {
 ///
 /// - Other threads exist.
 /// - The caller is in a process task, whose result the child would send a second time.
+/// - A [`Shared`](crate::ipc::Shared::build) is being built, by the caller or in a suspended
+///   coroutine or generator: both processes would fill it.
 /// - The kernel refuses a process (the text names the limit), or a descriptor to watch it.
 pub fn fork() -> Result<Fork, ForkError> {
     if sigterm::is_installed() {
@@ -108,6 +115,9 @@ pub fn fork() -> Result<Fork, ForkError> {
             let text = limits::explain_missing("count of threads (/proc/self/status)", &error);
             return Err(refused(text, error));
         }
+    }
+    if sealed::drafts() > 0 {
+        return Err(ForkError { reason: Reason::Draft });
     }
     super::command::reap_orphans();
     // The child waits for an end of file, so it neither runs on nor ends before it is watched.
@@ -159,6 +169,10 @@ impl fmt::Display for ForkError {
                 "the caller is in a process task, whose result the child would send a second time: \
                  use `process::spawn`",
             ),
+            Reason::Draft => f.write_str(
+                "a `Shared` is being built, which both processes would fill: fork before \
+                 `Shared::build`, or after it",
+            ),
             Reason::Refused { text, .. } => f.write_str(text),
         }
     }
@@ -168,7 +182,7 @@ impl Error for ForkError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.reason {
             Reason::Refused { error, .. } => Some(error),
-            Reason::Threads(_) | Reason::Worker => None,
+            Reason::Threads(_) | Reason::Worker | Reason::Draft => None,
         }
     }
 }
@@ -177,7 +191,7 @@ impl From<ForkError> for io::Error {
     fn from(error: ForkError) -> io::Error {
         let kind = match &error.reason {
             Reason::Refused { error, .. } => error.kind(),
-            Reason::Threads(_) | Reason::Worker => io::ErrorKind::Unsupported,
+            Reason::Threads(_) | Reason::Worker | Reason::Draft => io::ErrorKind::Unsupported,
         };
         io::Error::new(kind, error)
     }

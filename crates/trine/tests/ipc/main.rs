@@ -3,6 +3,7 @@
 mod channel;
 #[path = "../common/mod.rs"]
 mod common;
+mod inherited;
 mod message_queue;
 mod mutex;
 mod semaphore;

@@ -121,6 +121,17 @@ impl Attachment {
         self.process != fork_detect::generation()
     }
 
+    /// Panics in a process that was forked off the one that has attached.
+    #[inline]
+    #[track_caller]
+    pub(super) fn assert_own(&self) {
+        assert!(
+            !self.was_inherited(),
+            "this mutex belongs to the process that this one was forked off; make a mutex of its \
+             descriptors"
+        );
+    }
+
     /// Releases the lock.
     #[inline]
     pub(super) fn release(&self) {

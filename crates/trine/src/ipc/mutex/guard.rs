@@ -56,8 +56,14 @@ impl<T: Pod> MutexGuard<'_, T> {
     /// assert_eq!(guard.get(), 10);
     /// # Ok::<(), trine::ipc::SharedError>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics in a process that was forked off the one that locked: the lock is its parent's.
     #[inline]
+    #[track_caller]
     pub fn get(&self) -> T {
+        self.attachment.assert_own();
         self.attachment.memory.get()
     }
 
@@ -70,8 +76,14 @@ impl<T: Pod> MutexGuard<'_, T> {
     /// assert_eq!(limit.lock().unwrap().get(), 20);
     /// # Ok::<(), trine::ipc::SharedError>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics as [`get`](Self::get) does.
     #[inline]
+    #[track_caller]
     pub fn set(&mut self, value: T) {
+        self.attachment.assert_own();
         self.attachment.memory.set(value);
     }
 
@@ -86,7 +98,12 @@ impl<T: Pod> MutexGuard<'_, T> {
     /// guard.set([0; 3]);
     /// # Ok::<(), trine::ipc::SharedError>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics as [`get`](Self::get) does.
     #[inline]
+    #[track_caller]
     pub fn update<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.get();
         let result = f(&mut value);
@@ -104,6 +121,9 @@ impl<T> Drop for MutexGuard<'_, T> {
 
 impl<T: Pod + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.attachment.was_inherited() {
+            return f.write_str("<locked by the parent process>");
+        }
         self.get().fmt(f)
     }
 }
@@ -136,7 +156,13 @@ pub struct OwnerDied<'a, T> {
 impl<'a, T> OwnerDied<'a, T> {
     /// Declares the value consistent, and returns the guard. If this holder dies too, the next one
     /// gets an [`OwnerDied`] again.
+    ///
+    /// # Panics
+    ///
+    /// Panics in a process that was forked off the one that locked.
+    #[track_caller]
     pub fn recover(self) -> MutexGuard<'a, T> {
+        self.guard.attachment.assert_own();
         self.guard.attachment.memory.recover();
         self.guard
     }

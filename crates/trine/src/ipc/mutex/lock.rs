@@ -58,8 +58,10 @@ use crate::sync;
 /// contention it makes system calls. Each `Mutex` that is not a clone takes two descriptors.
 ///
 /// In a process that was forked off this one without a new program, locking panics, because other
-/// processes could not tell the two apart. That process makes a mutex of its own with
-/// [`descriptors`](Self::descriptors) and [`from_descriptors`](Self::from_descriptors).
+/// processes could not tell the two apart. So does the use of a guard from before. That process
+/// makes a mutex of its own with [`descriptors`](Self::descriptors) and
+/// [`from_descriptors`](Self::from_descriptors), as do the workers of a pool whose `preload` has
+/// made the mutex.
 pub struct Mutex<T> {
     attachment: Arc<Attachment>,
     /// Values move between threads, one at a time, as in a `sync::Mutex`.
@@ -228,11 +230,7 @@ impl<T> Mutex<T> {
     #[inline]
     #[track_caller]
     fn checked(&self) -> &Attachment {
-        assert!(
-            !self.attachment.was_inherited(),
-            "this mutex belongs to the process that this one was forked off; make a mutex of its \
-             descriptors"
-        );
+        self.attachment.assert_own();
         &self.attachment
     }
 }

@@ -24,7 +24,7 @@ use bytemuck::Pod;
 use crate::ipc::fingerprint::fingerprint;
 use crate::ipc::shared::SharedError;
 use crate::sys::atomic::AtomicU64;
-use crate::sys::memory::sealed::{Draft, Open};
+use crate::sys::memory::sealed::Open;
 
 const KIND: usize = 0;
 const WORD: usize = 8;
@@ -73,14 +73,11 @@ impl Memory {
     /// Creates the memory of an unlocked mutex.
     pub(super) fn new<T: Pod>(value: T) -> Result<Memory, SharedError> {
         let bytes = size::<T>().ok_or(SharedError::TooLarge)?;
-        let make = || {
-            let mut draft = Draft::new(bytes)?;
-            let place = draft.bytes();
-            place[KIND..KIND + 8].copy_from_slice(&kind::<T>().to_ne_bytes());
-            place[VALUE..VALUE + size_of::<T>()].copy_from_slice(bytemuck::bytes_of(&value));
-            draft.open()
-        };
-        make().map(Memory).map_err(SharedError::of_new(bytes))
+        let memory = Memory(Open::new(bytes).map_err(SharedError::of_new(bytes))?);
+        // No other process has the memory yet, and the descriptor travels by a system call.
+        memory.0.word(KIND).store(kind::<T>(), Relaxed);
+        memory.write_copy(0, &value);
+        Ok(memory)
     }
 
     /// Checks that the memory is that of a mutex with such a value.
@@ -163,8 +160,8 @@ impl Memory {
         self.word().fetch_and(!DIED, AcqRel);
     }
 
-    fn copy_at<T>(&self, active: u64) -> impl Iterator<Item = &AtomicU64> {
-        let begin = VALUE + (active & 1) as usize * stride::<T>();
+    fn copy_at<T>(&self, copy: u64) -> impl Iterator<Item = &AtomicU64> {
+        let begin = VALUE + (copy & 1) as usize * stride::<T>();
         (begin..begin + stride::<T>()).step_by(8).map(|offset| self.0.word(offset))
     }
 
@@ -183,12 +180,16 @@ impl Memory {
     /// Replaces the value, for the holder.
     pub(super) fn set<T: Pod>(&self, value: T) {
         let other = self.0.word(ACTIVE).load(Relaxed) & 1 ^ 1;
-        for (piece, word) in bytemuck::bytes_of(&value).chunks(8).zip(self.copy_at::<T>(other)) {
+        self.write_copy(other, &value);
+        self.0.word(ACTIVE).store(other, Release);
+    }
+
+    fn write_copy<T: Pod>(&self, copy: u64, value: &T) {
+        for (piece, word) in bytemuck::bytes_of(value).chunks(8).zip(self.copy_at::<T>(copy)) {
             let mut bytes = [0; 8];
             bytes[..piece.len()].copy_from_slice(piece);
             word.store(u64::from_ne_bytes(bytes), Relaxed);
         }
-        self.0.word(ACTIVE).store(other, Release);
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{
 };
 
 use super::{SharedError, content};
-use crate::sys::memory::sealed::{Draft, Open};
+use crate::sys::memory::sealed::Open;
 
 /// The content of a [`SharedMut`]: an atomic number, an array of them, or `[A]` of either.
 ///
@@ -178,8 +178,7 @@ where
 impl<T: ?Sized + Atomics> SharedMut<T> {
     fn with_bytes(bytes: usize) -> Result<SharedMut<T>, SharedError> {
         const { assert!(T::ELEMENT > 0, "an array of length 0 has nothing to share") };
-        let made = Draft::new(bytes).and_then(Draft::open);
-        let memory = Arc::new(made.map_err(SharedError::of_new(bytes))?);
+        let memory = Arc::new(Open::new(bytes).map_err(SharedError::of_new(bytes))?);
         Ok(SharedMut { memory, content: PhantomData })
     }
 }

@@ -21,6 +21,7 @@ use crate::process::wire::board::Slots;
 use crate::process::wire::{ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, TemplateReply};
 use crate::sys::io::{Blocking, socket};
 use crate::sys::limits;
+use crate::sys::memory::sealed;
 use crate::sys::observe;
 use crate::sys::process::clone::{self, Forked};
 use crate::sys::process::current;
@@ -151,6 +152,13 @@ fn run_preload(socket: &OwnedFd, preload: &Preload) -> Result<Vec<RawFd>, String
             "preload used coroutines of its own thread (`coroutine::spawn_local`), whose queues \
                     and rings workers cannot share; use them in `initializer` instead, which runs \
                     in each worker"
+                .into(),
+        );
+    }
+    if sealed::drafts() > 0 {
+        return Err(
+            "preload left a `Shared` half built, in a suspended generator; all workers would \
+                    fill the same memory: let `Shared::build` return before preload does"
                 .into(),
         );
     }

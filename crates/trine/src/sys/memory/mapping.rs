@@ -73,14 +73,20 @@ impl Mapping {
         self.len
     }
 
-    /// Leaves the mapping out of processes that this process forks.
-    pub(super) fn keep_from_children(&self) {
+    /// Leaves the mapping out of processes that this process forks, for as long as it exists.
+    ///
+    /// Only for a mapping that no copy of this process uses: the copy has a hole there, which any
+    /// other mapping can fill.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(super) fn keep_from_children(&self) -> io::Result<()> {
         if self.len > 0 {
             // SAFETY: the range is this mapping; the advice changes only what a new process gets.
-            let _ = unsafe {
-                mm::madvise(self.base.as_ptr().cast(), self.len, mm::Advice::LinuxDontFork)
-            };
+            unsafe { mm::madvise(self.base.as_ptr().cast(), self.len, mm::Advice::LinuxDontFork) }?;
         }
+        Ok(())
     }
 }
 

@@ -2,13 +2,17 @@
 //!
 //! ```text
 //!   Draft::new(len)     pages allocated; one writable mapping; only this process has it
-//!      ├─ freeze() ───► Frozen   seals SHRINK GROW WRITE SEAL, mapped read-only: nothing changes
-//!      └─ open() ─────► Open     seals SHRINK GROW SEAL, mapped read-write: any process can write
+//!      └─ freeze() ──► Frozen   seals SHRINK GROW WRITE SEAL, mapped read-only: nothing changes
+//!   Open::new(len)              seals SHRINK GROW SEAL, mapped read-write: any process can write
 //!   Frozen::attach(descriptor), Open::attach(descriptor): map checked memory of another process
 //! ```
 //!
 //! The pages are allocated when the memory is made. A page that is missing later would raise
 //! SIGBUS when the kernel has none left, without an error to report.
+//!
+//! A copy of this process (`fork`) gets the mappings of `Frozen` and `Open`, and not that of a
+//! `Draft`. Two processes would fill a draft through exclusive borrows. So while one
+//! [exists](drafts), this library does not fork.
 //!
 //! `Frozen` is mapped `MAP_PRIVATE`: before Linux 6.7, a write-sealed file refuses shared mappings,
 //! even read-only ones. With the seal, a private and a shared mapping show the same bytes.
@@ -18,7 +22,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use rustix::fs::{self, FallocateFlags, SealFlags};
@@ -48,6 +53,35 @@ const PIECE: u64 = 16 << 20;
 pub(crate) struct Draft {
     memory: OwnedFd,
     mapping: Mapping,
+    _counted: Counted,
+}
+
+/// The number of [`Draft`]s that exist.
+static DRAFTS: AtomicUsize = AtomicUsize::new(0);
+
+/// One of the [`DRAFTS`].
+#[derive(Debug)]
+struct Counted;
+
+impl Counted {
+    fn new() -> Counted {
+        DRAFTS.fetch_add(1, Relaxed);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        DRAFTS.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Returns the number of memories that are being filled. A copy of the process has a hole in the
+/// place of each.
+///
+/// The answer is exact for the only thread of a process.
+pub(crate) fn drafts() -> usize {
+    DRAFTS.load(Relaxed)
 }
 
 impl Draft {
@@ -57,23 +91,17 @@ impl Draft {
     ///
     /// No memory or no descriptor is left, or `len` is beyond the process's limit for a file.
     pub(crate) fn new(len: usize) -> io::Result<Draft> {
-        let memory = memfd::create(NAME)?;
-        // Beyond this limit the kernel would send a signal that ends the process.
-        let most = rlimit::file_size()?;
-        if len as u64 > most.min(isize::MAX as u64) {
-            return Err(Errno::FBIG.into());
-        }
-        fs::ftruncate(&memory, len as u64)?;
-        // Mapped first: this takes no memory yet and fails if there are too few addresses.
-        let mapping = Mapping::shared(&memory, 0, len)?;
-        mapping.keep_from_children();
-        allocate(&memory, len as u64)?;
-        Ok(Draft { memory, mapping })
+        let counted = Counted::new();
+        let (memory, mapping) = new_mapping(len)?;
+        // Before any borrow of its bytes, which a copy of the process must not have.
+        mapping.keep_from_children()?;
+        Ok(Draft { memory, mapping, _counted: counted })
     }
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: the mapping holds as many bytes. No other process has it or its descriptor,
-        // which other programs do not inherit, and this borrow is exclusive.
+        // SAFETY: the mapping holds as many bytes. No other process has it or its descriptor: other
+        // programs do not inherit it, and no copy of this process is made (`drafts`). This borrow
+        // is exclusive.
         unsafe { slice::from_raw_parts_mut(self.mapping.base().as_ptr(), self.mapping.len()) }
     }
 
@@ -83,21 +111,11 @@ impl Draft {
     ///
     /// No memory is left for a mapping; the kernel refuses the seals.
     pub(crate) fn freeze(self) -> io::Result<Frozen> {
-        let Draft { memory, mapping } = self;
+        let Draft { memory, mapping, _counted } = self;
         let len = mapping.len();
         drop(mapping);
         add_frozen_seals(&memory)?;
         Frozen::map(memory, len)
-    }
-
-    /// Seals the size of the memory. Every process that gets the memory may write its bytes.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses the seals.
-    pub(crate) fn open(self) -> io::Result<Open> {
-        fs::fcntl_add_seals(&self.memory, FIXED_SIZE)?;
-        Ok(Open { memory: self.memory, shared: SharedMemory::of(self.mapping) })
     }
 }
 
@@ -194,6 +212,17 @@ pub(crate) struct Open {
 }
 
 impl Open {
+    /// Makes `len` bytes of zeroes. Every process that gets the memory may write them.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`Draft::new`]; also if the kernel refuses the seals.
+    pub(crate) fn new(len: usize) -> io::Result<Open> {
+        let (memory, mapping) = new_mapping(len)?;
+        fs::fcntl_add_seals(&memory, FIXED_SIZE)?;
+        Ok(Open { memory, shared: SharedMemory::of(mapping) })
+    }
+
     /// Maps memory of any origin, if its size cannot change.
     ///
     /// # Errors
@@ -237,6 +266,21 @@ impl AsFd for Open {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.memory.as_fd()
     }
+}
+
+/// Makes memory of `len` bytes, all zeroes, and maps it for reading and writing.
+fn new_mapping(len: usize) -> io::Result<(OwnedFd, Mapping)> {
+    let memory = memfd::create(NAME)?;
+    // Beyond this limit the kernel would send a signal that ends the process.
+    let most = rlimit::file_size()?;
+    if len as u64 > most.min(isize::MAX as u64) {
+        return Err(Errno::FBIG.into());
+    }
+    fs::ftruncate(&memory, len as u64)?;
+    // Mapped first: this takes no memory yet and fails if there are too few addresses.
+    let mapping = Mapping::shared(&memory, 0, len)?;
+    allocate(&memory, len as u64)?;
+    Ok((memory, mapping))
 }
 
 /// Allocates all pages of `memory`, or none.
