@@ -1,20 +1,23 @@
 //! Memory of a fixed size that other processes may write to at any time.
 //!
 //! The memory is a memfd whose size is sealed, so no access within it can fault. No reference to
-//! its plain bytes is ever made: words are atomics, and bytes are copied in and out through raw
-//! pointers. A reader believes what it finds no further than it can check it.
+//! its plain bytes is ever made: words are atomics, and bytes are copied in and out, each by one
+//! access that the compiler does not repeat (`racy.rs`). A reader believes what it finds no further
+//! than it can check it.
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use rustix::fs;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::mapping::Mapping;
 use super::memfd::{self, FIXED_SIZE, Unfit};
+use super::racy;
 
 /// A mapping of sealed memory, or of some pages of it.
 ///
@@ -130,14 +133,14 @@ impl SharedMemory {
         let to = self.at(offset, bytes.len(), 1);
         // SAFETY: see the type. `bytes` are private memory, so nothing overlaps. A process that
         // writes there at the same time, against the protocol, garbles bytes without invariants.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
+        unsafe { racy::copy_in(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
     }
 
     /// Returns a copy of the byte at `offset`.
     #[inline]
     pub(crate) fn byte(&self, offset: usize) -> u8 {
-        // SAFETY: see the type; the byte is read once.
-        unsafe { self.at(offset, 1, 1).as_ptr().read_volatile() }
+        // SAFETY: see the type.
+        unsafe { self.at(offset, 1, 1).cast::<AtomicU8>().as_ref() }.load(Relaxed)
     }
 
     /// Appends `len` bytes from `offset` to `into`.
@@ -147,7 +150,7 @@ impl SharedMemory {
         into.reserve(len);
         // SAFETY: see the type. `into` is private memory with room for `len` more bytes.
         unsafe {
-            ptr::copy_nonoverlapping(from.as_ptr(), into.as_mut_ptr().add(into.len()), len);
+            racy::copy_out(from.as_ptr(), into.as_mut_ptr().add(into.len()), len);
             into.set_len(into.len() + len);
         }
     }
@@ -157,7 +160,7 @@ impl SharedMemory {
     pub(crate) fn read_exact(&self, offset: usize, into: &mut [u8]) {
         let from = self.at(offset, into.len(), 1);
         // SAFETY: see the type; `into` is private memory.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), into.as_mut_ptr(), into.len()) };
+        unsafe { racy::copy_out(from.as_ptr(), into.as_mut_ptr(), into.len()) };
     }
 
     /// Asks the processor to fetch the cache line at `offset`, which may lie outside the memory.
