@@ -6,11 +6,10 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::registration::{self, Registration};
-use crate::sys::io::poll::Poll;
+use super::registration::{self, Epoll, Registration};
 
 /// The epoll, once there is one. A failure is not kept: the next caller tries again.
-static EPOLL: Mutex<Option<&'static Poll>> = Mutex::new(None);
+static EPOLL: Mutex<Option<&'static Epoll>> = Mutex::new(None);
 
 /// Registers `descriptor` with the epoll, which a thread that never ends waits for.
 ///
@@ -21,22 +20,22 @@ pub(super) fn watch(descriptor: BorrowedFd<'_>) -> io::Result<Registration> {
     Registration::new(epoll()?, descriptor)
 }
 
-fn epoll() -> io::Result<&'static Poll> {
+fn epoll() -> io::Result<&'static Epoll> {
     let mut epoll = EPOLL.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(epoll) = *epoll {
         return Ok(epoll);
     }
-    let new: &'static Poll = Box::leak(Box::new(Poll::new()?));
+    let new: &'static Epoll = Box::leak(Box::new(Epoll::new()?));
     // If the thread cannot be started, this leaks one descriptor.
     thread::Builder::new().name("trine-io".into()).spawn(move || serve(new))?;
     *epoll = Some(new);
     Ok(new)
 }
 
-fn serve(epoll: &'static Poll) -> ! {
+fn serve(epoll: &'static Epoll) -> ! {
     let mut events = Vec::new();
     loop {
-        epoll.wait(&mut events, None);
+        epoll.poll.wait(&mut events, None);
         events.drain(..).for_each(registration::report);
     }
 }

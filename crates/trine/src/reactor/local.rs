@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::backend;
 use super::in_flight;
-use super::registration::{self, Registration};
+use super::registration::{self, Epoll, Registration};
 use crate::config::Reactor;
 use crate::sys::io::poll::{Bell, Event, Poll};
 use crate::sys::io::uring::{Operation, Ring};
@@ -36,7 +36,7 @@ const RETRY: Duration = Duration::from_millis(1);
 pub(crate) struct Local {
     /// `None` if the carrier uses epoll; empty before the first wait.
     ring: OnceCell<Option<RefCell<Ring>>>,
-    epoll: OnceCell<&'static Poll>,
+    epoll: OnceCell<&'static Epoll>,
     /// Ends the carrier's sleep. It exists before the carrier first sleeps in the reactor.
     bell: &'static OnceLock<Bell>,
     events: RefCell<Vec<Event>>,
@@ -129,17 +129,17 @@ impl Local {
         }
     }
 
-    fn epoll(&self) -> io::Result<&'static Poll> {
+    fn epoll(&self) -> io::Result<&'static Epoll> {
         if let Some(epoll) = self.epoll.get() {
             return Ok(epoll);
         }
-        let epoll = Poll::new()?;
+        let epoll = Epoll::new()?;
         match self.ring() {
             // SAFETY: the operation points to nothing.
             Some(ring) => unsafe {
-                ring.borrow_mut().push(Operation::changes(epoll.as_fd()), EPOLL)?;
+                ring.borrow_mut().push(Operation::changes(epoll.poll.as_fd()), EPOLL)?;
             },
-            None => epoll.add_changes(self.bell()?, BELL)?,
+            None => epoll.poll.add_changes(self.bell()?, BELL)?,
         }
         Ok(self.epoll.get_or_init(|| Box::leak(Box::new(epoll))))
     }
@@ -202,7 +202,7 @@ impl Local {
         unwatched.retain(|&token| {
             let watched = match token {
                 BELL => self.bell.get().map(|bell| bell.as_fd()),
-                _ => self.epoll.get().map(|epoll| epoll.as_fd()),
+                _ => self.epoll.get().map(|epoll| epoll.poll.as_fd()),
             };
             let watch = Operation::changes(watched.expect("it was watched"));
             // SAFETY: the operation points to nothing.
@@ -215,7 +215,7 @@ impl Local {
     fn report(&self, wait: impl FnOnce(&Poll, &mut Vec<Event>)) -> usize {
         let Some(epoll) = self.epoll.get() else { return 0 };
         let mut events = self.events.borrow_mut();
-        wait(epoll, &mut events);
+        wait(&epoll.poll, &mut events);
         let count = events.len();
         // The bell has done its work by ending the sleep.
         events.drain(..).filter(|it| it.token != BELL).for_each(registration::report);

@@ -15,11 +15,17 @@
 //! descriptor that has just been closed. Such a late report is a wrong hint to the next user of the
 //! node, which costs it an attempt.
 //!
+//! A number is not an identity: other code may close a descriptor that is registered (a C library
+//! its socket), and the number then belongs to the next file. The kernel ends the first registration
+//! by itself, and the second has the same number. So each [`Epoll`] knows the last registration of
+//! each number, and only that one removes it.
+//!
 //! Ordering: a change is noted before the lock is taken to look for waiters, and a caller that is
 //! about to wait reads the word under the same lock. So one of the two sees the other.
 
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -83,10 +89,19 @@ impl Readiness {
 #[derive(Debug)]
 pub(super) struct Registration {
     node: &'static Node,
-    epoll: &'static Poll,
+    epoll: &'static Epoll,
     descriptor: RawFd,
     /// A copy that is watched in place of the descriptor, if another registration has that.
     _copy: Option<OwnedFd>,
+}
+
+/// An epoll, and the registrations in it.
+#[derive(Debug)]
+pub(super) struct Epoll {
+    pub(super) poll: Poll,
+    /// The token of the last registration of each number. Locked while the kernel is asked for a
+    /// change, so that both agree.
+    tokens: Mutex<HashMap<RawFd, u64>>,
 }
 
 /// The part that the epoll's reports refer to.
@@ -117,14 +132,14 @@ impl Registration {
     ///
     /// The kernel's: no memory or no room for one more.
     pub(super) fn new(
-        epoll: &'static Poll,
+        epoll: &'static Epoll,
         descriptor: BorrowedFd<'_>,
     ) -> io::Result<Registration> {
         let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let node = free.unwrap_or_else(|| Box::leak(Box::default()));
         // Not ready at first: the first report gives the present state.
         node.word.store(0, Relaxed);
-        match watch(epoll, descriptor, token(node)) {
+        match epoll.watch(descriptor, token(node)) {
             Ok(copy) => {
                 let descriptor = copy.as_ref().map_or(descriptor.as_raw_fd(), AsRawFd::as_raw_fd);
                 Ok(Registration { node, epoll, descriptor, _copy: copy })
@@ -236,7 +251,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.epoll.remove_number(self.descriptor);
+        self.epoll.forget(self.descriptor, token(self.node));
         release(self.node);
     }
 }
@@ -246,16 +261,39 @@ fn token(node: &'static Node) -> u64 {
     std::ptr::from_ref(node) as u64
 }
 
-/// Has `epoll` watch `descriptor`, or a copy of it: an epoll takes a descriptor once, and two
-/// owners may have borrowed it, each with a registration.
-fn watch(epoll: &Poll, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<Option<OwnedFd>> {
-    match epoll.add_changes(descriptor, token) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let copy = descriptors::copy_high(descriptor, 3)?;
-            epoll.add_changes(&copy, token)?;
-            Ok(Some(copy))
+impl Epoll {
+    pub(super) fn new() -> io::Result<Epoll> {
+        Ok(Epoll { poll: Poll::new()?, tokens: Mutex::default() })
+    }
+
+    /// Watches `descriptor`, or a copy of it, which is returned: an epoll takes a descriptor once,
+    /// and two owners may have borrowed it, each with a registration.
+    fn watch(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<Option<OwnedFd>> {
+        match self.add(descriptor, token) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let copy = descriptors::copy_high(descriptor, 3)?;
+                self.add(copy.as_fd(), token)?;
+                Ok(Some(copy))
+            }
+            added => added.map(|()| None),
         }
-        added => added.map(|()| None),
+    }
+
+    fn add(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        self.poll.add_changes(descriptor, token)?;
+        // A registration that is replaced here was of a file that has lost this number.
+        tokens.insert(descriptor.as_raw_fd(), token);
+        Ok(())
+    }
+
+    /// Stops watching `number`, unless it has been registered again under another token.
+    fn forget(&self, number: RawFd, token: u64) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.get(&number) == Some(&token) {
+            tokens.remove(&number);
+            self.poll.remove_number(number);
+        }
     }
 }
 
@@ -354,7 +392,7 @@ mod tests {
         });
         let registration = ManuallyDrop::new(Registration {
             node,
-            epoll: Box::leak(Box::new(Poll::new().unwrap())),
+            epoll: Box::leak(Box::new(Epoll::new().unwrap())),
             descriptor: -1,
             _copy: None,
         });

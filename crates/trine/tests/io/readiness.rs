@@ -3,19 +3,21 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::common::is_cancelled;
 use crate::common::places::{PLACES, ends_from_outside, everywhere};
-use crate::common::waiting::until_waiting;
+use crate::common::waiting::{TIMEOUT, until, until_waiting};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::inotify;
+use trine::coroutine::LocalTask;
 use trine::net::{self, Readiness};
-use trine::{coroutine, future};
+use trine::{State, coroutine, future};
 
 fn event() -> Readiness<OwnedFd> {
     Readiness::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap())
@@ -255,4 +257,40 @@ fn the_descriptor_stays_as_it_was() {
         let flags = rustix::fs::fcntl_getfl(&one).unwrap();
         assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
     });
+}
+
+/// A C library's descriptor: closed while a task waits for it, and its number is used again.
+#[test]
+fn a_number_that_is_used_again_under_a_waiter_has_its_own_wake_ups() {
+    let wait = |number| {
+        coroutine::spawn_local(move || {
+            // SAFETY: the test keeps a descriptor of this number open, but for one moment.
+            Readiness::new(unsafe { BorrowedFd::borrow_raw(number) }).wait_readable()
+        })
+    };
+    for first_ends_before in [true, false] {
+        everywhere(move || {
+            let (reader, _writer) = io::pipe().unwrap();
+            let (next, mut next_writer) = io::pipe().unwrap();
+            let next = OwnedFd::from(next);
+            let mut number = OwnedFd::from(reader);
+            let first = wait(number.as_raw_fd());
+            until(|| first.state() == State::Waiting);
+            // Closes the first pipe, and gives its number to the second.
+            rustix::io::dup2(&next, &mut number).unwrap();
+            let end = |first: LocalTask<io::Result<()>>| {
+                first.cancel();
+                assert!(is_cancelled(&first.join().unwrap().unwrap_err()));
+            };
+            let mut first = Some(first);
+            if first_ends_before {
+                first.take().map(end);
+            }
+            let second = wait(number.as_raw_fd());
+            until(|| second.state() == State::Waiting);
+            first.map(end);
+            next_writer.write_all(b"x").unwrap();
+            second.join_timeout(TIMEOUT).expect("a wake-up").unwrap().unwrap();
+        });
+    }
 }
