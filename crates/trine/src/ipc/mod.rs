@@ -17,7 +17,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `pipe.rs` | [`pipe()`] and its ends |
-//! | `fifo.rs` | [`Fifo`] |
+//! | `fifo/` | [`Fifo`] |
 //! | `channel/` | typed messages in shared memory |
 //! | `message_queue/` | POSIX message queues |
 //! | `semaphore/` | POSIX semaphores |
@@ -40,9 +40,9 @@ mod shared;
 
 pub use bytemuck;
 pub use channel::{channel, channel_with};
-pub use fifo::Fifo;
+pub use fifo::{Fifo, FifoOptions};
 pub use message_queue::{MessageQueue, MessageQueueOptions};
 pub use mutex::{LockResult, Mutex, MutexGuard, OwnerDied};
 pub use pipe::{PipeReader, PipeWriter, pipe};
-pub use semaphore::{Semaphore, SemaphorePermit};
+pub use semaphore::{Semaphore, SemaphoreOptions, SemaphorePermit};
 pub use shared::{Atomics, Content, Shared, SharedError, SharedMut};

@@ -23,9 +23,9 @@ use crate::task::park;
 /// that is always ready, such as a file's, is always ready here. End of file and errors count as
 /// ready: the next call on the descriptor reports them.
 ///
-/// A C library may close its descriptor while a `Readiness` waits for it. That wait then lasts until
-/// it is cancelled or times out. When the library opens another one, make another `Readiness` for
-/// it, also if it has the same number.
+/// A C library may close its descriptor while a `Readiness` waits for it. That wait then lasts
+/// until it is cancelled or times out. When the library opens another one, make another
+/// `Readiness` for it, also if it has the same number.
 ///
 /// ```
 /// use std::io::{self, Read, Write};

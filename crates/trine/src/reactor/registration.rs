@@ -16,9 +16,9 @@
 //! node, which costs it an attempt.
 //!
 //! A number is not an identity: other code may close a descriptor that is registered (a C library
-//! its socket), and the number then belongs to the next file. The kernel ends the first registration
-//! by itself, and the second has the same number. So each [`Epoll`] knows the last registration of
-//! each number, and only that one removes it.
+//! its socket), and the number then belongs to the next file. The kernel ends the first
+//! registration by itself, and the second has the same number. So each [`Epoll`] knows the last
+//! registration of each number, and only that one removes it.
 //!
 //! Ordering: a change is noted before the lock is taken to look for waiters, and a caller that is
 //! about to wait reads the word under the same lock. So one of the two sees the other.

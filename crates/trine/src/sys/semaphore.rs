@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::io::owner::Named;
 use super::limits;
 use super::memory::mapping::Mapping;
 use super::memory::memfd::{self, FIXED_SIZE};
@@ -31,6 +32,21 @@ const SIZE: u64 = 32;
 pub(crate) const LONGEST_NAME: usize = 251;
 
 const _: () = assert!(cfg!(target_endian = "little"), "the permits are the first half of the word");
+
+/// The reason why a named semaphore was not opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// It is refused for its owner or mode.
+    Owner(io::Error),
+    /// It could not be opened; see [`explain`].
+    System(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for OpenError {
+    fn from(error: E) -> OpenError {
+        OpenError::System(error.into())
+    }
+}
 
 /// A mapping of one semaphore.
 #[derive(Debug)]
@@ -75,12 +91,13 @@ impl Memory {
         Memory::map(memory)
     }
 
-    /// Opens the semaphore with this name.
+    /// Opens the semaphore with this name, if it is one that `named` accepts.
     ///
     /// # Errors
     ///
-    /// The kernel's ([`explain`]); `InvalidData` for a file that is not a semaphore.
-    pub(crate) fn open(name: &CStr) -> io::Result<Memory> {
+    /// The kernel's ([`explain`]); `InvalidData` for a file that is not a semaphore; that of
+    /// [`Named::check`].
+    pub(crate) fn open(name: &CStr, named: Option<&Named<'_>>) -> Result<Memory, OpenError> {
         // These flags neither wait for the other end of a FIFO, nor follow a symbolic link.
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = fs::openat(CWD, path(name), flags, Mode::empty())?;
@@ -94,10 +111,11 @@ impl Memory {
                 ),
                 false => "it is no file".to_owned(),
             };
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text).into());
         }
+        named.map_or(Ok(()), |named| named.check(&file)).map_err(OpenError::Owner)?;
         take_room(&file)?;
-        Memory::map(file)
+        Ok(Memory::map(file)?)
     }
 
     /// Makes a semaphore with this name, which becomes visible when it is complete.
@@ -151,6 +169,11 @@ pub(crate) fn unlink(name: &CStr) -> io::Result<()> {
 }
 
 const FOLDER: &str = "/dev/shm";
+
+/// Returns the file of the semaphore with this name, to be shown.
+pub(crate) fn shown_path(name: &CStr) -> String {
+    path(name).to_string_lossy().into_owned()
+}
 
 fn path(name: &CStr) -> CString {
     let path = [FOLDER.as_bytes(), b"/sem.", name.to_bytes()].concat();

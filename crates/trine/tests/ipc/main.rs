@@ -6,5 +6,6 @@ mod common;
 mod inherited;
 mod message_queue;
 mod mutex;
+mod owners;
 mod semaphore;
 mod shared;

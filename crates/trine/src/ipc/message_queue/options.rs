@@ -7,6 +7,7 @@ use super::queue::{MessageQueue, checked};
 use crate::reactor::Source;
 use crate::sys::io::file::flags;
 use crate::sys::io::message_queue::{self as kernel, Capacity, OpenFlags};
+use crate::sys::io::owner::Named;
 
 /// Options for opening a [`MessageQueue`]: its access, and its size and permissions if it is
 /// created.
@@ -37,6 +38,7 @@ pub struct MessageQueueOptions {
     mode: u32,
     max_messages: Option<usize>,
     message_size: Option<usize>,
+    any_owner: bool,
 }
 
 impl MessageQueueOptions {
@@ -49,6 +51,7 @@ impl MessageQueueOptions {
             mode: 0o600,
             max_messages: None,
             message_size: None,
+            any_owner: false,
         }
     }
 
@@ -123,6 +126,25 @@ impl MessageQueueOptions {
         self
     }
 
+    /// Accepts an existing queue of any user, with any permissions. By default, it must belong to
+    /// this process's user or to root.
+    ///
+    /// Another user can receive what is sent to its queue, and send what is received from it.
+    ///
+    /// ```
+    /// use trine::ipc::MessageQueue;
+    ///
+    /// # let name = format!("trine-doc-owner-{}", std::process::id());
+    /// # let _theirs = MessageQueue::create_new(&name, 0o600)?;
+    /// let theirs = MessageQueue::options().any_owner(true).open(&name)?;
+    /// # MessageQueue::unlink(&name)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn any_owner(mut self, any_owner: bool) -> MessageQueueOptions {
+        self.any_owner = any_owner;
+        self
+    }
+
     /// Opens the queue `name`, with or without a leading slash.
     ///
     /// # Errors
@@ -131,7 +153,10 @@ impl MessageQueueOptions {
     ///   or a slash that does not lead it; neither reading nor writing was requested; the queue
     ///   would have no room; or it would have more messages, or longer ones, than
     ///   `fs.mqueue.msg_max` and `msgsize_max` allow.
-    /// - `NotFound`, `AlreadyExists`, `PermissionDenied`.
+    /// - `NotFound`, `AlreadyExists`.
+    /// - `PermissionDenied`: its mode does not let this user open it; it belongs to another user,
+    ///   who is not root; or it lets other users read or write it whom `mode` would keep out, and
+    ///   `create` is set. [`any_owner`](Self::any_owner) accepts the latter two.
     /// - `QuotaExceeded`: there are as many queues as `fs.mqueue.queues_max` allows, or the user's
     ///   queues would take more than RLIMIT_MSGQUEUE.
     /// - `Unsupported`: the kernel has no message queues.
@@ -159,6 +184,15 @@ impl MessageQueueOptions {
             let what = if create { "create" } else { "open" };
             kernel::explain(&format!("{what} the message queue {shown}"), &flags, error)
         })?;
+        if !self.any_owner {
+            Named {
+                what: &format!("open the message queue {shown}"),
+                removal: &format!("mount -t mqueue none DIR; rm DIR{shown}"),
+                acceptance: "MessageQueue::options().any_owner(true)",
+                mode: create.then_some(self.mode),
+            }
+            .check(&queue)?;
+        }
         let (capacity, _) = kernel::status(queue.as_fd())?;
         Ok(MessageQueue { source: Source::of_nonblocking(queue), capacity, name: shown })
     }

@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Origin, Semaphore};
+use super::handle::{Origin, Semaphore};
 use crate::ipc::carry;
 use crate::sys::semaphore::Memory;
 

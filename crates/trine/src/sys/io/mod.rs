@@ -9,6 +9,7 @@
 //! | `net.rs` | Internet sockets |
 //! | `fifo.rs` | opening a FIFO without a thread that sleeps |
 //! | `message_queue.rs` | POSIX message queues |
+//! | `owner.rs` | the owner of an object that has a name |
 //! | `poll.rs` | `poll` and `epoll`; bells within a process |
 //! | `uring.rs` | `io_uring` |
 
@@ -16,6 +17,7 @@ pub(crate) mod fifo;
 pub(crate) mod file;
 pub(crate) mod message_queue;
 pub(crate) mod net;
+pub(crate) mod owner;
 pub(crate) mod poll;
 pub(crate) mod reopen;
 pub(crate) mod socket;

@@ -1,39 +1,19 @@
-//! Named pipes.
-//!
-//! | | with io_uring | without |
-//! |---|---|---|
-//! | `open_writer` | opens at once if there is a reader; else a kernel thread sleeps in `open` | retries after 1 ms, then less often, up to 16 ms apart |
-//! | `open_reader` | a kernel thread sleeps in `open` | opens at once; looks for a writer after 1 ms, then less often, up to 16 ms apart |
-//! | `try_open_reader` | opens at once; the first read waits for a writer | the same |
-//!
-//! Three alternatives do not work:
-//!
-//! - inotify reports an `open` when it returns. Two ends that both wait for the other's event would
-//!   wait forever.
-//! - `O_RDWR` creates a reader that other programs take for a real one.
-//! - A thread of this process that sleeps in `open` can only be woken by a signal, and signals
-//!   belong to the program.
-//!
-//! An interrupted opening is cancelled, and its completion is awaited. If it has opened its end
-//! meanwhile, that end is kept and the call succeeds. So no other program sees an end appear and
-//! vanish, unless it was opened without waiting.
+//! A FIFO, and opening one of its ends.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{PipeReader, PipeWriter};
 use crate::config::Reactor;
-use crate::reactor::files::{blocking, query};
+use crate::ipc::{PipeReader, PipeWriter};
 use crate::reactor::{Backoff, Direction, Source, reactor};
 use crate::sys::io::fifo::{self as kernel, End, Opening, Probe};
-use crate::sys::io::file::{self, flags};
+use crate::sys::io::file;
 use crate::sys::io::poll;
 use crate::task::cancel::shield;
-use crate::task::park;
 
 /// A pipe that any program can open by its path, as `mkfifo` makes it.
 ///
@@ -78,91 +58,11 @@ use crate::task::park;
 /// one late. [`try_open_reader`](Self::try_open_reader) never waits.
 pub struct Fifo {
     /// The file, opened with `O_PATH`: for neither reading nor writing.
-    place: File,
-    path: PathBuf,
+    pub(super) place: File,
+    pub(super) path: PathBuf,
 }
 
 impl Fifo {
-    /// Opens the FIFO at `path`, or creates one with the permissions `mode`, less the process's
-    /// umask.
-    ///
-    /// ```
-    /// use trine::ipc::Fifo;
-    ///
-    /// # let path = std::env::temp_dir().join(format!("trine-doc-create-{}", std::process::id()));
-    /// let fifo = Fifo::create(&path, 0o600)?;
-    /// let same = Fifo::create(&path, 0o600)?;
-    /// # std::fs::remove_file(&path)?;
-    /// let _reader = fifo.try_open_reader()?;
-    /// same.try_open_writer()?; // finds the reader
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Fails as [`open`](Self::open) and [`create_new`](Self::create_new) do, but for
-    /// `AlreadyExists`.
-    pub fn create(path: impl AsRef<Path>, mode: u32) -> io::Result<Fifo> {
-        match Fifo::create_new(path.as_ref(), mode) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Fifo::open(path),
-            created => created,
-        }
-    }
-
-    /// Creates a FIFO at `path`, which must not exist, with the permissions `mode`, less the
-    /// process's umask.
-    ///
-    /// ```
-    /// use std::io::ErrorKind;
-    /// use trine::ipc::Fifo;
-    ///
-    /// # let path = std::env::temp_dir().join(format!("trine-doc-new-{}", std::process::id()));
-    /// let fifo = Fifo::create_new(&path, 0o600)?;
-    /// let error = Fifo::create_new(&path, 0o600).unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-    /// # std::fs::remove_file(&path)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Fails with `AlreadyExists` if anything is at `path`, as `mkfifo(3)` does, and when the
-    /// caller is interrupted.
-    pub fn create_new(path: impl AsRef<Path>, mode: u32) -> io::Result<Fifo> {
-        let path = path.as_ref();
-        blocking(|| kernel::create(path, mode))?;
-        Fifo::open(path)
-    }
-
-    /// Looks up the FIFO at `path`. The result stays the same FIFO, even if that is renamed or
-    /// removed.
-    ///
-    /// ```
-    /// let error = trine::ipc::Fifo::open("/dev/null").unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Fails with `InvalidInput` if something else is at `path`, which is left untouched; with
-    /// `NotFound` and other errors as `open(2)` does; and when the caller is interrupted.
-    pub fn open(path: impl AsRef<Path>) -> io::Result<Fifo> {
-        let path = path.as_ref();
-        let cached =
-            if park::is_plain_thread() { None } else { file::open_cached(path, flags::PATH) };
-        let place = match cached {
-            Some(opened) => opened?,
-            None => query(path, |path| file::open(path, flags::PATH, 0))?,
-        };
-        match kernel::other_kind(&place)? {
-            None => Ok(Fifo { place, path: path.to_owned() }),
-            Some(other) => {
-                let text = format!("{} is {other}, not a FIFO", path.display());
-                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-            }
-        }
-    }
-
     /// Opens the end for reading, and waits until there is a writer.
     ///
     /// ```
