@@ -44,6 +44,11 @@
 //! - a read or write at the file's own position, while another task or clone uses the same
 //!   position.
 //!
+//! # The limit for files
+//!
+//! A write beyond `ulimit -f` ends the program by SIGXFSZ, as with std. A program that ignores the
+//! signal gets an error of the kind `FileTooLarge`.
+//!
 //! # FIFOs, terminals, devices
 //!
 //! These are awaited by readiness and hold no thread. In a coroutine, opening a FIFO for reading

@@ -281,7 +281,7 @@ impl Epoll {
 
     fn add(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        self.poll.add_changes(descriptor, token)?;
+        self.poll.add_changes(descriptor, token).map_err(name_limit)?;
         // A registration that is replaced here was of a file that has lost this number.
         tokens.insert(descriptor.as_raw_fd(), token);
         Ok(())
@@ -295,6 +295,17 @@ impl Epoll {
             self.poll.remove_number(number);
         }
     }
+}
+
+/// Names the limit of the error by which an epoll takes no more descriptors.
+fn name_limit(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::StorageFull {
+        return error;
+    }
+    let text = "no watch over a descriptor: the epolls of this user watch as many as \
+                fs.epoll.max_user_watches allows; raise it with \
+                `sysctl fs.epoll.max_user_watches=N`";
+    io::Error::new(error.kind(), text)
 }
 
 fn release(node: &'static Node) {

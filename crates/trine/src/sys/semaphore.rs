@@ -22,7 +22,7 @@ use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::io::owner::Named;
-use super::limits;
+use super::limits::{self, file_size::without_signal};
 use super::memory::mapping::Mapping;
 use super::memory::memfd::{self, FIXED_SIZE};
 
@@ -183,6 +183,10 @@ fn path(name: &CStr) -> CString {
 /// Writes a new semaphore, which allocates its page. A mapping alone would find out too late that
 /// there is no room (SIGBUS).
 fn fill(file: &OwnedFd, permits: u32) -> io::Result<()> {
+    without_signal(|| fill_now(file, permits))
+}
+
+fn fill_now(file: &OwnedFd, permits: u32) -> io::Result<()> {
     let mut bytes = [0_u8; SIZE as usize];
     bytes[..4].copy_from_slice(&permits.to_ne_bytes());
     bytes[8..12].copy_from_slice(&128_u32.to_ne_bytes());
@@ -224,7 +228,7 @@ pub(crate) fn explain(what: &str, error: io::Error) -> io::Error {
             let text = format!("cannot {what}: it is a symbolic link");
             return io::Error::new(io::ErrorKind::InvalidData, text);
         }
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EFBIG) => {
             limits::explain_missing("descriptor or memory", &error)
         }
         _ => error.to_string(),

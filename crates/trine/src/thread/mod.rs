@@ -116,15 +116,10 @@ impl Builder {
         if let Err(error) = started
             && job.slot().claim()
         {
-            let mut reason = limits::explain_refused_task("thread", &error);
-            if let Some(bytes) = self.stack_size {
-                // The system returns the same error if the address space is too small for the
-                // stack.
-                reason += &format!(
-                    "; or there is no address space (`ulimit -v`) for its stack of {bytes} bytes: \
-                     choose a smaller one"
-                );
-            }
+            let reason = match self.stack_size {
+                Some(bytes) => limits::explain_refused_thread(bytes, &error),
+                None => limits::explain_refused_task("thread", &error),
+            };
             // SAFETY: claimed.
             unsafe { job.refuse(Cause::NotSpawned { reason }) };
         }

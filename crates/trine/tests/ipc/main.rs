@@ -4,6 +4,7 @@ mod channel;
 #[path = "../common/mod.rs"]
 mod common;
 mod inherited;
+mod limits;
 mod message_queue;
 mod mutex;
 mod owners;

@@ -59,6 +59,7 @@ pub use sender::Sender;
 
 use super::fingerprint::fingerprint;
 use crate::sys::io::{reopen, socket};
+use crate::sys::limits;
 use crate::sys::memory::memfd::Unfit;
 use crate::sys::memory::shared::SharedMemory;
 use end::{Descriptors, End};
@@ -127,8 +128,15 @@ where
             );
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
+    make(layout, fingerprint::<T>(size_of::<T>())).map_err(|error| {
+        let what = format!("channel with {} bytes of shared memory", layout.len);
+        limits::with_met_limit(&what, layout.len as u64, error)
+    })
+}
+
+fn make<T>(layout: Layout, fingerprint: u64) -> io::Result<(Sender<T>, Receiver<T>)> {
     let (region, memory) = SharedMemory::create(c"trine-channel", layout.len)?;
-    layout.write(&region, fingerprint::<T>(size_of::<T>()));
+    layout.write(&region, fingerprint);
     let (senders, receivers) = socket::packet_pair()?;
     let bell = reopen::bell()?;
     let again = reopen::reopen(bell.as_fd())?;

@@ -64,12 +64,8 @@ impl SharedError {
     /// Returns the remedy if a limit was reached.
     fn remedy(error: &io::Error) -> &'static str {
         match error.kind() {
-            io::ErrorKind::FileTooLarge => {
-                "; it is a file without a name, which `ulimit -f` limits"
-            }
-            io::ErrorKind::OutOfMemory | io::ErrorKind::StorageFull => {
-                "; its pages are allocated at once: free memory, or check the memory limit of the \
-                 control group, `ulimit -v`, vm.overcommit_memory and vm.max_map_count"
+            io::ErrorKind::StorageFull => {
+                "; its pages are allocated at once: free memory, or check vm.overcommit_memory"
             }
             io::ErrorKind::ResourceBusy => {
                 "; the kernel or a forked process still writes to some of its pages"
@@ -95,6 +91,15 @@ impl fmt::Display for SharedError {
             SharedError::TooLarge => f.write_str(
                 "shared memory of that many elements has more bytes than there are addresses",
             ),
+            SharedError::NotMade { bytes, error }
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::FileTooLarge | io::ErrorKind::OutOfMemory
+                ) =>
+            {
+                let what = format!("shared memory of {bytes} bytes");
+                f.write_str(&limits::explain_no_memory(&what, *bytes as u64, error))
+            }
             SharedError::NotMade { bytes, error } if descriptors::is_limit_met(error) => f
                 .write_str(&limits::explain_missing(
                     &format!("shared memory of {bytes} bytes"),

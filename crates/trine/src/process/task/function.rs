@@ -18,6 +18,7 @@
 //! the initialisation. Such a token is as wrong after a plain `fork` and `exec`; SOUNDNESS.md
 //! lists it as a limit.
 
+use std::io;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::panic::Location;
@@ -27,6 +28,7 @@ use serde::de::DeserializeOwned;
 
 use crate::ipc::carry;
 use crate::sys::io::socket::MOST_DESCRIPTORS;
+use crate::sys::limits;
 use crate::sys::memory::sealed::{Frozen, Written};
 use crate::sys::process::image;
 use crate::task::{Cause, CodecStage};
@@ -152,6 +154,8 @@ struct Sink<'a> {
     memory: Option<Written>,
     /// True if memory of its own was refused.
     refused: bool,
+    /// The reason why that memory could not be filled.
+    failure: &'a mut Option<io::Error>,
 }
 
 impl Sink<'_> {
@@ -174,7 +178,10 @@ impl Sink<'_> {
                 memory.write(bytes)
             }
         });
-        written.map_err(|_| postcard::Error::SerializeBufferFull)
+        written.map_err(|error| {
+            *self.failure = Some(error);
+            postcard::Error::SerializeBufferFull
+        })
     }
 }
 
@@ -201,7 +208,10 @@ impl postcard::ser_flavors::Flavor for Sink<'_> {
         let written = memory.write(&self.bytes[self.start..]).and_then(|()| memory.seal());
         self.bytes.truncate(self.start);
         self.bytes[self.start - 1] = IN_MEMORY;
-        written.map(Some).map_err(|_| postcard::Error::SerializeBufferFull)
+        written.map(Some).map_err(|error| {
+            *self.failure = Some(error);
+            postcard::Error::SerializeBufferFull
+        })
     }
 }
 
@@ -212,14 +222,17 @@ pub(in crate::process) fn encode<T: Serialize>(
     stage: CodecStage,
 ) -> Result<Vec<OwnedFd>, CodecError> {
     bytes.push(HERE);
-    let sink = Sink { start: bytes.len(), bytes, memory: None, refused: false };
+    let mut failure = None;
+    let sink =
+        Sink { start: bytes.len(), bytes, memory: None, refused: false, failure: &mut failure };
     let (encoded, mut descriptors) =
         carry::packing(|| postcard::serialize_with_flavor(value, sink));
     let failed = |message| CodecError { stage, message };
     let memory = encoded.map_err(|error| match error {
-        postcard::Error::SerializeBufferFull => {
-            failed("there is no memory left for it; see `free`".to_owned())
-        }
+        postcard::Error::SerializeBufferFull => failed(failure.map_or_else(
+            || "there is no memory left for it; see `free`".to_owned(),
+            |error| limits::explain_missing("shared memory for it", &error),
+        )),
         error => failed(why_not_encoded(value, error)),
     })?;
     descriptors.extend(memory);

@@ -3,6 +3,8 @@
 //! | file | contents |
 //! |---|---|
 //! | `explain.rs` | which limit caused a refusal, and how to raise it |
+//! | `met.rs` | which of several limits was met |
+//! | `file_size.rs` | growing memory that is a file, without SIGXFSZ |
 //! | `available.rs` | the memory that can be taken now |
 //! | `rlimit.rs` | resource limits of the calling process |
 //! | `cgroup.rs` | control groups: those around this process, and those of its workers |
@@ -14,8 +16,13 @@ mod available;
 pub(crate) mod cgroup;
 pub(crate) mod cpu_clock;
 mod explain;
+pub(in crate::sys) mod file_size;
+mod met;
 pub(crate) mod rlimit;
 
 pub(crate) use available::available_memory;
-pub(crate) use explain::{error_number, explain_missing, explain_refused_task, out_of_descriptors};
+pub(crate) use explain::{
+    error_number, explain_missing, explain_no_memory, explain_refused_task, explain_refused_thread,
+    out_of_descriptors, with_met_limit,
+};
 pub(crate) use rlimit::{descriptors, stack};

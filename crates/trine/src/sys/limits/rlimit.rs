@@ -99,6 +99,11 @@ pub(crate) fn file_size() -> io::Result<u64> {
     }
 }
 
+/// Returns how many bytes a file of this process may have; `None` if there is no limit.
+pub(in crate::sys) fn file_size() -> Option<u64> {
+    getrlimit(process::Resource::Fsize).current
+}
+
 /// Returns true if this process may open one more descriptor.
 pub(in crate::sys) fn has_descriptor_left() -> bool {
     // Opens a directory that always exists.

@@ -10,6 +10,7 @@ use rustix::fs::{self, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use crate::sys::lift::lift;
+use crate::sys::limits::file_size::without_signal;
 
 /// The seals that fix the size of a file, and forbid further seals. An access within a mapping of
 /// the whole file can then not fault.
@@ -48,6 +49,16 @@ pub(in crate::sys) fn create(name: &CStr) -> rustix::io::Result<OwnedFd> {
         created => created,
     }
     .and_then(lift)
+}
+
+/// Sets the size of new memory. Beyond the process's limit for files this is an error and no
+/// signal.
+///
+/// # Errors
+///
+/// `EFBIG` beyond that limit.
+pub(in crate::sys) fn set_len(memory: &OwnedFd, len: u64) -> io::Result<()> {
+    without_signal(|| Ok(fs::ftruncate(memory, len)?))
 }
 
 /// Returns the size of `memory`, which has all of `seals`.

@@ -34,7 +34,7 @@ use super::mapping::Mapping;
 use super::memfd::{self, FIXED_SIZE};
 use super::shared::SharedMemory;
 use crate::sys::io::reopen::reopen;
-use crate::sys::limits::{self, rlimit};
+use crate::sys::limits::{self, file_size::without_signal};
 
 pub(crate) use super::mapping::ALIGNMENT;
 pub(crate) use super::memfd::Unfit;
@@ -137,9 +137,8 @@ impl Written {
     ///
     /// No descriptor is left, or a sandbox forbids the call.
     pub(crate) fn new() -> io::Result<Written> {
-        // Beyond these limits the kernel would send signals that end the process.
-        let files = rlimit::file_size()?;
-        let room = limits::available_memory().unwrap_or(u64::MAX).min(files);
+        // Beyond it the kernel would kill some process.
+        let room = limits::available_memory().unwrap_or(u64::MAX);
         Ok(Written { memory: memfd::create(NAME)?, room })
     }
 
@@ -147,14 +146,16 @@ impl Written {
     ///
     /// # Errors
     ///
-    /// There is no memory for them.
+    /// There is no memory for them; the limit for files is met (`EFBIG`).
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.room = self.room.checked_sub(bytes.len() as u64).ok_or(Errno::NOMEM)?;
-        while !bytes.is_empty() {
-            let count = rustix::io::retry_on_intr(|| rustix::io::write(&self.memory, bytes))?;
-            bytes = &bytes[count..];
-        }
-        Ok(())
+        without_signal(|| {
+            while !bytes.is_empty() {
+                let count = rustix::io::retry_on_intr(|| rustix::io::write(&self.memory, bytes))?;
+                bytes = &bytes[count..];
+            }
+            Ok(())
+        })
     }
 
     /// Seals the memory permanently as it is, so that [`Frozen::attach`] accepts it.
@@ -271,12 +272,7 @@ impl AsFd for Open {
 /// Makes memory of `len` bytes, all zeroes, and maps it for reading and writing.
 fn new_mapping(len: usize) -> io::Result<(OwnedFd, Mapping)> {
     let memory = memfd::create(NAME)?;
-    // Beyond this limit the kernel would send a signal that ends the process.
-    let most = rlimit::file_size()?;
-    if len as u64 > most.min(isize::MAX as u64) {
-        return Err(Errno::FBIG.into());
-    }
-    fs::ftruncate(&memory, len as u64)?;
+    memfd::set_len(&memory, len as u64)?;
     // Mapped first: this takes no memory yet and fails if there are too few addresses.
     let mapping = Mapping::shared(&memory, 0, len)?;
     allocate(&memory, len as u64)?;

@@ -40,7 +40,7 @@ impl SharedMemory {
     /// No descriptor or no memory is left; the kernel refuses the seals.
     pub(crate) fn create(name: &CStr, len: usize) -> io::Result<(SharedMemory, OwnedFd)> {
         let memory = memfd::create(name)?;
-        fs::ftruncate(&memory, len as u64)?;
+        memfd::set_len(&memory, len as u64)?;
         fs::fcntl_add_seals(&memory, FIXED_SIZE)?;
         Ok((SharedMemory { mapping: Mapping::shared(&memory, 0, len)? }, memory))
     }

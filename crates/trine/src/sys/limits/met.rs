@@ -1,0 +1,163 @@
+//! Finds the limit that was met among those that give the same error, as far as the system shows.
+
+use std::fs;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit, getuid};
+
+use super::{available, cgroup};
+
+/// Names the limit that leaves no room for `bytes` of new memory, and how to raise it; `None` if
+/// all that can be read have room.
+pub(super) fn memory(bytes: u64) -> Option<String> {
+    address_space(bytes)
+        .or_else(mappings)
+        .or_else(|| data(bytes))
+        .or_else(|| control_group(bytes))
+        .or_else(|| commitment(bytes))
+}
+
+/// The time for which an answer of [`by_task`] holds. A queue of many tasks may be refused at once.
+const KNOWN: Duration = Duration::from_millis(100);
+
+/// An answer of [`by_task`]: its moment, what was asked, and the text.
+type Answer = (Instant, (Option<i32>, u64), Option<String>);
+
+/// Names the limit by which the kernel, or the C library, has refused a process, or a thread with a
+/// stack of that many bytes.
+pub(super) fn by_task(error: &io::Error, stack: u64) -> Option<String> {
+    static LAST: Mutex<Option<Answer>> = Mutex::new(None);
+    let asked = (error.raw_os_error(), stack);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((at, known, text)) = &*last
+        && *known == asked
+        && at.elapsed() < KNOWN
+    {
+        return text.clone();
+    }
+    let text = match error.raw_os_error() {
+        Some(libc::EAGAIN) => tasks().or_else(|| memory(stack)),
+        Some(libc::ENOMEM) => memory(stack),
+        _ => None,
+    };
+    *last = Some((Instant::now(), asked, text.clone()));
+    text
+}
+
+/// Names the limit that allows no further thread or process.
+fn tasks() -> Option<String> {
+    if let Some((group, most)) = cgroup::full_group() {
+        return Some(format!(
+            "the control group {group} holds the {most} processes and threads that its pids.max \
+             allows"
+        ));
+    }
+    // The superuser has no such limit.
+    let user = getuid().as_raw();
+    if user != 0
+        && let Some(most) = getrlimit(Resource::Nproc).current
+        && tasks_of(user) >= most
+    {
+        return Some(format!(
+            "user {user} has the {most} processes and threads that RLIMIT_NPROC (`ulimit -u`) \
+             allows"
+        ));
+    }
+    let running = tasks_of_the_machine()?;
+    ["threads-max", "pid_max"].into_iter().find_map(|name| {
+        let most = number(&format!("/proc/sys/kernel/{name}"))?;
+        (running >= most).then(|| {
+            format!("the machine has the {most} processes and threads that kernel.{name} allows")
+        })
+    })
+}
+
+fn address_space(bytes: u64) -> Option<String> {
+    let most = getrlimit(Resource::As).current?;
+    let taken = status("VmSize:")?;
+    (taken.saturating_add(bytes) > most).then(|| {
+        format!(
+            "{taken} bytes of address space are taken, of the {most} that RLIMIT_AS \
+             (`ulimit -v`) allows"
+        )
+    })
+}
+
+fn mappings() -> Option<String> {
+    let most = number("/proc/sys/vm/max_map_count")?;
+    let present = fs::read_to_string("/proc/self/maps").ok()?.lines().count() as u64;
+    // One call may take two, and the list may have merged some by now.
+    (present + 2 >= most).then(|| {
+        format!("this process has {present} mappings, of the {most} that vm.max_map_count allows")
+    })
+}
+
+fn data(bytes: u64) -> Option<String> {
+    let most = getrlimit(Resource::Data).current?;
+    let taken = status("VmData:")?;
+    (taken.saturating_add(bytes) > most).then(|| {
+        format!(
+            "{taken} bytes of private memory are taken, of the {most} that RLIMIT_DATA \
+             (`ulimit -d`) allows"
+        )
+    })
+}
+
+fn control_group(bytes: u64) -> Option<String> {
+    cgroup::own_groups().find_map(|group| {
+        let (room, most) = available::room_in_group(&group)?;
+        let name = if group.is_empty() { "/" } else { &group };
+        (room < bytes).then(|| {
+            format!(
+                "the control group {name} has room for {room} bytes, of the {most} that its \
+                 memory.max allows"
+            )
+        })
+    })
+}
+
+/// Strict accounting (`vm.overcommit_memory` is 2).
+fn commitment(bytes: u64) -> Option<String> {
+    if number("/proc/sys/vm/overcommit_memory")? != 2 {
+        return None;
+    }
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = |name| available::field(&info, name);
+    let (most, promised) = (kib("CommitLimit:")? * 1024, kib("Committed_AS:")? * 1024);
+    (promised.saturating_add(bytes) > most).then(|| {
+        format!(
+            "{promised} bytes of memory are promised, of the {most} that \
+             vm.overcommit_memory=2 allows"
+        )
+    })
+}
+
+/// Returns an amount of memory from `/proc/self/status`, in bytes.
+fn status(name: &str) -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    available::field(&status, name).map(|kib| kib * 1024)
+}
+
+pub(super) fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Returns the number of all kernel tasks: the second half of the fourth field of `/proc/loadavg`.
+pub(super) fn tasks_of_the_machine() -> Option<u64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').nth(3)?.split('/').nth(1)?.parse().ok()
+}
+
+/// Counts the threads of all processes of a user.
+fn tasks_of(user: u32) -> u64 {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let threads = processes.filter_map(|entry| {
+        entry.file_name().to_str()?.parse::<u32>().ok()?;
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let is_theirs = available::field(&status, "Uid:")? == u64::from(user);
+        is_theirs.then(|| available::field(&status, "Threads:")).flatten()
+    });
+    threads.sum()
+}
