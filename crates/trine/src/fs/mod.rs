@@ -4,7 +4,7 @@
 //! plain thread it is std's call. Files in the kernel's caches are opened and read at once. Other
 //! reads and writes at an offset, and [`sync_all`](File::sync_all), go through the carrier's
 //! `io_uring` if it has one. All other calls block a thread of a pool of at most `max(16, 4 ×
-//! cores)`.
+//! cores)`, which serves files alone: look-ups of names have another.
 //!
 //! ```
 //! use trine::{coroutine, fs};

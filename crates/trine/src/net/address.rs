@@ -5,13 +5,14 @@ use std::iter::Cloned;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{net, option, slice, vec};
 
-use crate::reactor::blocking;
+use crate::reactor::blocking::{self, Lane};
 use crate::task::Interrupted;
 
 /// A value that stands for one or more socket addresses: the counterpart of
 /// [`std::net::ToSocketAddrs`].
 ///
-/// Looking up a name parks the calling coroutine; std would block its carrier.
+/// Looking up a name parks the calling coroutine; std would block its carrier. At most `max(64, 4 ×
+/// cores)` names are looked up at once, and the others wait for their turn.
 ///
 /// | type | addresses |
 /// |---|---|
@@ -48,7 +49,7 @@ pub trait ToSocketAddrs {
 /// Looks up the addresses of a name, on a thread for blocking calls.
 fn resolve_name(name: &str, port: u16) -> io::Result<vec::IntoIter<SocketAddr>> {
     let name = name.to_owned();
-    blocking::detached(move || net::ToSocketAddrs::to_socket_addrs(&(name, port)))?
+    blocking::detached(Lane::Names, move || net::ToSocketAddrs::to_socket_addrs(&(name, port)))?
 }
 
 /// Calls `attempt` with each address until it succeeds; returns the error of the last one

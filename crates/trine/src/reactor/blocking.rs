@@ -1,10 +1,14 @@
 //! Threads for calls that can only block: file systems, name resolution.
 //!
 //! ```text
-//!   caller, parked ──► queue, in the order of arrival ──► threads, started one by one up to a
-//!         ▲                                                 │        limit, ending after 10 s
-//!         └──────────────── value, wake-up ─────────────────┘        without work
+//!   caller, parked ──► queue of a lane, in order ──► threads, started one by one up to the
+//!         ▲                                            │        lane's limit, ending after 10 s
+//!         └────────────── value, wake-up ──────────────┘        without work
 //! ```
+//!
+//! Each [`Lane`] has a queue and threads of its own. Calls of one kind take about as long as each
+//! other, and a lane whose threads all sleep keeps no other waiting: look-ups at a silent name
+//! server take many seconds each, a write to a file takes microseconds.
 //!
 //! The effect of interrupting a caller depends on the state of its work:
 //!
@@ -45,20 +49,43 @@ use crate::sys::limits;
 use crate::task::outcome::Outcome;
 use crate::task::{Interrupted, cancel, park, wait};
 
-/// The time that a thread of the program's pool waits for more work.
+/// A kind of blocking call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Calls on files and directories.
+    Files,
+    /// Look-ups of names: seconds, if a server does not answer.
+    Names,
+    /// Calls that sleep until another program acts: on a terminal, a device, a file that is leased.
+    Peers,
+}
+
+impl Lane {
+    /// Returns the most threads of the lane.
+    fn max_threads(self) -> usize {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        match self {
+            Lane::Files | Lane::Peers => (4 * cores).max(16),
+            // They sleep for a server, and take no processor.
+            Lane::Names => (4 * cores).max(64),
+        }
+    }
+}
+
+/// The time that a thread of the program's pools waits for more work.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// The result of work: its value or its panic, or the reason why no thread could be started.
 type End<T> = io::Result<thread::Result<T>>;
 
-/// Calls `work`, which may borrow, on a thread of the pool, and parks the caller meanwhile. On a
+/// Calls `work`, which may borrow, on a thread of `lane`, and parks the caller meanwhile. On a
 /// plain thread, calls it in place. A panic of `work` continues in the caller.
 ///
 /// # Errors
 ///
 /// An interruption of the caller before `work` has begun; once begun, it is waited for. No thread
 /// can be started.
-pub(crate) fn run<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+pub(crate) fn run<T: Send>(lane: Lane, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     if park::is_plain_thread() {
         return Ok(work());
     }
@@ -69,7 +96,7 @@ pub(crate) fn run<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
         waker: UnsafeCell::new(Some(park::waker())),
         ended: AtomicBool::new(false),
     };
-    let parked = job.wait();
+    let parked = job.wait(pool(lane));
     match job.end.into_inner() {
         Some(end) => finish(end),
         None => Err(parked.expect_err("only what was interrupted is withdrawn").into()),
@@ -83,6 +110,7 @@ pub(crate) fn run<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
 ///
 /// An interruption of the caller before `work` has ended. No thread can be started.
 pub(crate) fn detached<T: Send + 'static>(
+    lane: Lane,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     if park::is_plain_thread() {
@@ -90,7 +118,8 @@ pub(crate) fn detached<T: Send + 'static>(
     }
     cancel::checkpoint()?;
     let job = Arc::new(Detached { work: UnsafeCell::new(Some(work)), outcome: Outcome::new() });
-    let number = pool().submit(Detached::entry(Arc::clone(&job)));
+    let pool = pool(lane);
+    let number = pool.submit(Detached::entry(Arc::clone(&job)));
     // SAFETY: the caller is the one consumer of the outcome, in all of the following.
     match unsafe { job.outcome.wait(None, wait::for_wake) } {
         Ok(_) => {
@@ -100,7 +129,7 @@ pub(crate) fn detached<T: Send + 'static>(
             finish(end)
         }
         Err(interrupted) => {
-            if pool().withdraw(number) {
+            if pool.withdraw(number) {
                 // SAFETY: the queue's own reference, which came with the entry.
                 unsafe { Arc::decrement_strong_count(Arc::as_ptr(&job)) };
             } else {
@@ -139,9 +168,9 @@ struct Borrowed<F, T> {
 impl<F: FnOnce() -> T + Send, T: Send> Borrowed<F, T> {
     /// Has the work called, and returns when no thread knows of it any more. An error has ended the
     /// wait, perhaps too late to withdraw the work.
-    fn wait(&self) -> Result<(), Interrupted> {
+    fn wait(&self, pool: &'static Pool) -> Result<(), Interrupted> {
         let entry = Entry { job: (&raw const *self).cast(), settle: Self::settle };
-        let queued = Queued { ended: &self.ended, number: pool().submit(entry) };
+        let queued = Queued { ended: &self.ended, pool, number: pool.submit(entry) };
         let mut parked = Ok(());
         while parked.is_ok() && !self.ended.load(Acquire) {
             parked = wait::for_wake(None);
@@ -171,12 +200,13 @@ impl<F: FnOnce() -> T + Send, T: Send> Borrowed<F, T> {
 /// Work that is in the queue or runs. After the drop it is neither.
 struct Queued<'a> {
     ended: &'a AtomicBool,
+    pool: &'static Pool,
     number: u64,
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        if self.ended.load(Acquire) || pool().withdraw(self.number) {
+        if self.ended.load(Acquire) || self.pool.withdraw(self.number) {
             return;
         }
         while !self.ended.load(Acquire) {
@@ -225,7 +255,7 @@ struct Entry {
 // it out of the queue uses it.
 unsafe impl Send for Entry {}
 
-/// The threads and their queue.
+/// The threads of a lane and their queue.
 struct Pool {
     max_threads: usize,
     /// The time that a thread waits for more work before it ends.
@@ -247,12 +277,9 @@ struct State {
     idle: usize,
 }
 
-fn pool() -> &'static Pool {
-    static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(|| {
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Pool::new((4 * cores).max(16), KEEP_ALIVE)
-    })
+fn pool(lane: Lane) -> &'static Pool {
+    static POOLS: [OnceLock<Pool>; 3] = [const { OnceLock::new() }; 3];
+    POOLS[lane as usize].get_or_init(|| Pool::new(lane.max_threads(), KEEP_ALIVE))
 }
 
 impl Pool {

@@ -14,8 +14,9 @@
 //! | every other call that changes or lists directories | | pool |
 //! | seek, close, metadata of an open file | directly: they sleep on some network file systems | |
 //!
-//! "Pool" is a thread of the pool (`blocking.rs`), "ring" the caller's ring. A [`Source`] waits
-//! until the descriptor is ready, and then attempts again.
+//! "Pool" is a thread for files (`blocking.rs`, [`Lane::Files`]), "ring" the caller's ring. A
+//! [`Source`] waits until the descriptor is ready, and then attempts again. Calls that may sleep
+//! until another program acts are made in [`Lane::Peers`].
 //!
 //! (A ring leaves the file's own position unchanged when it has done a part of a call and gone back
 //! to the rest: seen with Linux 6.18 at the end of a full disk.)
@@ -37,10 +38,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::backoff::Backoff;
+use super::blocking::{self, Lane};
+use super::budget;
 use super::operation::OwnRing;
 use super::registration::Direction;
 use super::source::Source;
-use super::{blocking, budget};
 use crate::sys::io::file::{self, flags};
 use crate::sys::io::{Blocking, poll};
 use crate::sys::process::descriptors;
@@ -102,7 +104,7 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
         let attempt = match file::open_cached(path, nonblocking) {
             Some(attempt) => attempt,
             None if flags & (flags::CREATE | flags::TRUNCATE) != 0 => {
-                blocking::run(|| file::open(path, nonblocking, mode))?
+                blocking::run(Lane::Files, || file::open(path, nonblocking, mode))?
             }
             None => query(path, move |path| Ok(file::open(path, nonblocking, mode)))?,
         };
@@ -113,7 +115,7 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
             }
             // Another process holds a lease, which the kernel revokes within a time of its own.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && made_nonblocking => {
-                let file = blocking::run(|| file::open(path, flags, mode))??;
+                let file = blocking::run(Lane::Peers, || file::open(path, flags, mode))??;
                 return Ok(Opened::new(file, false));
             }
             Err(error) => return Err(error),
@@ -148,7 +150,7 @@ pub(crate) fn metadata(path: &Path, follow: bool) -> io::Result<Metadata> {
 ///
 /// The error of `call`; an interruption of the caller before it has begun.
 pub(crate) fn blocking<T: Send>(call: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    blocking::run(call)?
+    blocking::run(Lane::Files, call)?
 }
 
 /// Like [`blocking()`], for calls that change nothing. An interrupted caller leaves at once, even
@@ -165,7 +167,7 @@ pub(crate) fn query<T: Send + 'static>(
         return call(path);
     }
     let path = path.to_path_buf();
-    blocking::detached(move || call(&path))?
+    blocking::detached(Lane::Files, move || call(&path))?
 }
 
 fn is_fifo(path: &Path) -> bool {
@@ -322,8 +324,8 @@ impl Opened {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 // The file is ready, so the call sleeps only if another reader or writer comes
-                // first.
-                blocking(|| call(Via::Thread(Blocking::Yes)))
+                // first, and then perhaps forever.
+                blocking::run(Lane::Peers, || call(Via::Thread(Blocking::Yes)))?
             }
             done => done,
         })

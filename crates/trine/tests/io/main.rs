@@ -4,6 +4,7 @@
 mod common;
 mod fifo;
 mod fs;
+mod lanes;
 mod net;
 mod pipe;
 mod reactor;

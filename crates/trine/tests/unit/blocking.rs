@@ -21,7 +21,7 @@ static ONE: Mutex<()> = Mutex::new(());
 impl Full {
     fn new() -> Full {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let max_threads = pool().max_threads;
+        let max_threads = pool(Lane::Files).max_threads;
         let (gate, begun) =
             (Arc::new(Barrier::new(max_threads + 1)), Arc::new(Barrier::new(max_threads + 1)));
         let held = (0..max_threads)
@@ -31,7 +31,7 @@ impl Full {
                     begun.wait();
                     gate.wait();
                 };
-                coroutine::spawn(move || run(wait).unwrap())
+                coroutine::spawn(move || run(Lane::Files, wait).unwrap())
             })
             .collect();
         begun.wait();
@@ -75,8 +75,8 @@ fn is_cancellation(error: &io::Error) -> bool {
 #[test]
 fn a_plain_thread_calls_the_work_itself() {
     let own = thread::current().id();
-    assert_eq!(run(|| thread::current().id()).unwrap(), own);
-    assert_eq!(detached(|| thread::current().id()).unwrap(), own);
+    assert_eq!(run(Lane::Files, || thread::current().id()).unwrap(), own);
+    assert_eq!(detached(Lane::Files, || thread::current().id()).unwrap(), own);
 }
 
 #[test]
@@ -84,12 +84,12 @@ fn work_borrows_from_its_caller_and_runs_elsewhere() {
     let task = coroutine::spawn(|| {
         let own = thread::current().id();
         let mut words = vec![String::from("one")];
-        let there = run(|| {
+        let there = run(Lane::Files, || {
             words.push("two".into());
             thread::current().id()
         });
         assert_ne!(there.unwrap(), own);
-        assert_ne!(detached(|| thread::current().id()).unwrap(), own);
+        assert_ne!(detached(Lane::Files, || thread::current().id()).unwrap(), own);
         words
     });
     assert_eq!(task.join().unwrap(), ["one", "two"]);
@@ -103,9 +103,9 @@ fn ten_thousand_jobs_of_a_thousand_coroutines() {
                 let mut sum = 0;
                 for round in 0..10 {
                     if round % 2 == 0 {
-                        run(|| sum += n).unwrap();
+                        run(Lane::Files, || sum += n).unwrap();
                     } else {
-                        sum += detached(move || n).unwrap();
+                        sum += detached(Lane::Files, move || n).unwrap();
                     }
                 }
                 sum
@@ -115,18 +115,18 @@ fn ten_thousand_jobs_of_a_thousand_coroutines() {
     for (n, task) in tasks.into_iter().enumerate() {
         assert_eq!(task.join().unwrap(), 10 * n);
     }
-    assert!(pool().lock().threads <= pool().max_threads);
+    assert!(pool(Lane::Files).lock().threads <= pool(Lane::Files).max_threads);
 }
 
 #[test]
 fn a_panic_goes_on_in_the_caller_and_leaves_the_thread_whole() {
     for _ in 0..100 {
-        let a = coroutine::spawn(|| run(|| panic!("borrowed")));
-        let b = coroutine::spawn(|| detached(|| -> u8 { panic!("detached") }));
+        let a = coroutine::spawn(|| run(Lane::Files, || panic!("borrowed")));
+        let b = coroutine::spawn(|| detached(Lane::Files, || -> u8 { panic!("detached") }));
         assert!(a.join().unwrap_err().is_panic());
         assert!(b.join().unwrap_err().is_panic());
     }
-    assert_eq!(coroutine::spawn(|| run(|| 7).unwrap()).join().unwrap(), 7);
+    assert_eq!(coroutine::spawn(|| run(Lane::Files, || 7).unwrap()).join().unwrap(), 7);
 }
 
 #[test]
@@ -139,8 +139,9 @@ fn work_that_has_not_begun_is_withdrawn() {
             called.fetch_add(1, SeqCst);
             drop(owned);
         };
-        let task =
-            coroutine::spawn(move || if round % 2 == 0 { run(work) } else { detached(work) });
+        let task = coroutine::spawn(move || {
+            if round % 2 == 0 { run(Lane::Files, work) } else { detached(Lane::Files, work) }
+        });
         until_it_waits(&task);
         task.cancel();
         // The task may end with its error or as cancelled; both report the cancellation.
@@ -166,7 +167,7 @@ fn borrowed_work_that_has_begun_is_waited_for() {
         let task = coroutine::spawn(move || {
             let mut local = 0;
             let (here, goes_on) = (&mut local, goes_on);
-            let called = run(move || {
+            let called = run(Lane::Files, move || {
                 begun.send(()).unwrap();
                 goes_on.recv().unwrap();
                 *here = 7;
@@ -190,7 +191,7 @@ fn detached_work_that_has_begun_is_left_and_its_value_dropped() {
         let (go_on, goes_on) = mpsc::channel::<()>();
         let value = Arc::clone(&count);
         let task = coroutine::spawn(move || {
-            detached(move || {
+            detached(Lane::Files, move || {
                 begun.send(()).unwrap();
                 goes_on.recv().unwrap();
                 Counted::new(&value)
@@ -221,7 +222,8 @@ fn whenever_it_is_cancelled_it_ends_once_and_nothing_is_left() {
                 drop(owned);
                 Counted::new(&value)
             };
-            let done = if round % 2 == 0 { run(work) } else { detached(work) };
+            let done =
+                if round % 2 == 0 { run(Lane::Files, work) } else { detached(Lane::Files, work) };
             done.map(drop).is_ok()
         });
         for _ in 0..round % 64 {
@@ -306,5 +308,43 @@ fn threads_end_when_there_is_no_work_and_come_back_with_it() {
             thread::yield_now();
         }
         assert_eq!(pool.lock().idle, 0);
+    }
+}
+
+/// Work that ends when `gate` is opened.
+fn wait_for(gate: &Arc<(Mutex<bool>, Condvar)>) -> impl FnOnce() + Send + use<> {
+    let gate = Arc::clone(gate);
+    move || {
+        let closed = gate.0.lock().unwrap();
+        drop(gate.1.wait_while(closed, |open| !*open).unwrap());
+    }
+}
+
+#[test]
+fn a_lane_whose_threads_all_sleep_holds_up_no_other() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let lanes = [Lane::Files, Lane::Names, Lane::Peers];
+    for full in lanes {
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        let sleepers: Vec<_> = (0..2 * full.max_threads())
+            .map(|_| {
+                let work = wait_for(&gate);
+                coroutine::spawn(move || run(full, work).unwrap())
+            })
+            .collect();
+        // Every thread of the lane has work, and there is more.
+        while pool(full).lock().waiting != full.max_threads() {
+            thread::yield_now();
+        }
+        for other in lanes.into_iter().filter(|other| *other != full) {
+            let quick = coroutine::spawn(move || {
+                (run(other, || 1).unwrap(), detached(other, || 2).unwrap())
+            });
+            assert_eq!(quick.join().unwrap(), (1, 2), "{other:?} beside {full:?}");
+        }
+        assert!(sleepers.iter().all(|sleeper| !sleeper.is_finished()));
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
     }
 }
