@@ -25,6 +25,7 @@ use super::timers::shared::SharedTimers;
 use crate::reactor::Local;
 use crate::sys::futex;
 use crate::sys::io::poll::Bell;
+use crate::task::park;
 use crate::task::slot::Slot;
 
 /// The part of a carrier that other threads touch. Lives as long as the process.
@@ -182,7 +183,7 @@ impl Remote {
     /// Ends the carrier's sleep, if it sleeps. The work that it has to find was stored before.
     pub(super) fn wake(&self) {
         if let Some(thread) = &self.thread {
-            return thread.wake_by_ref();
+            return park::wake_by_ref(thread);
         }
         fence(SeqCst);
         if self.sleep.load(Relaxed) == AWAKE {

@@ -136,7 +136,7 @@ impl Finished {
         let waiter = ended.waiter.take();
         drop(ended);
         if let Some(waiter) = waiter {
-            waiter.wake();
+            park::wake(waiter);
         }
     }
 

@@ -341,21 +341,27 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     fn register(&mut self, waker: &Waker) {
+        let is_own =
+            |(number, own): &(u64, Waker)| Some(*number) == self.number && own.will_wake(waker);
+        if self.waiters.waiting().wakers.iter().any(is_own) {
+            return;
+        }
+        // Cloned and dropped outside the lock: a waker may run foreign code.
+        let waker = waker.clone();
         let mut waiting = self.waiters.waiting();
         let number = *self.number.get_or_insert_with(|| {
             waiting.futures_so_far += 1;
             waiting.futures_so_far
         });
         let last = match waiting.wakers.iter_mut().find(|(own, _)| *own == number) {
-            Some((_, own)) if own.will_wake(waker) => None,
-            Some((_, own)) => Some(mem::replace(own, waker.clone())),
+            Some((_, own)) => Some(mem::replace(own, waker)),
             None => {
-                waiting.wakers.push((number, waker.clone()));
+                waiting.wakers.push((number, waker));
                 None
             }
         };
         drop(waiting);
-        drop(last);
+        park::discard(last);
     }
 }
 
@@ -365,6 +371,6 @@ impl Drop for Entry<'_> {
         let at = waiting.wakers.iter().position(|(own, _)| Some(*own) == self.number);
         let left = at.map(|at| waiting.wakers.swap_remove(at));
         drop(waiting);
-        drop(left);
+        park::discard(left.map(|(_, waker)| waker));
     }
 }

@@ -193,7 +193,7 @@ impl<F: FnOnce() -> T + Send, T: Send> Borrowed<F, T> {
         };
         this.ended.store(true, Release);
         // The caller's frame may be freed from here on.
-        waker.into_iter().for_each(Waker::wake);
+        waker.into_iter().for_each(park::wake);
     }
 }
 

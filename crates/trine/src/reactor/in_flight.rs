@@ -5,6 +5,8 @@
 use std::cell::Cell;
 use std::task::Waker;
 
+use crate::task::park;
+
 /// The bit that marks the token of an operation's cancellation; no address of an operation has it.
 const CANCELLATION: u64 = 1;
 
@@ -72,6 +74,6 @@ pub(super) unsafe fn complete(token: u64, result: i32) {
     }
     in_flight.outstanding.update(|count| count - 1);
     if !in_flight.is_outstanding() {
-        in_flight.waker.wake_by_ref();
+        park::wake_by_ref(&in_flight.waker);
     }
 }

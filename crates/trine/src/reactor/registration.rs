@@ -122,6 +122,16 @@ struct Waiting {
     writer: Option<Waker>,
 }
 
+impl Waiting {
+    /// Returns the place of the waker of a future.
+    fn future(&mut self, direction: Direction) -> &mut Option<Waker> {
+        match direction {
+            Direction::Read => &mut self.reader,
+            Direction::Write => &mut self.writer,
+        }
+    }
+}
+
 /// Nodes without a descriptor.
 static FREE: Mutex<Vec<&'static Node>> = Mutex::new(Vec::new());
 
@@ -232,20 +242,23 @@ impl Registration {
 
     /// Returns true if the descriptor may be ready. If not, wakes the waker of `cx` when it may be.
     pub(super) fn register(&self, direction: Direction, cx: &Context<'_>) -> bool {
+        let is_known =
+            |place: &Option<Waker>| place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_known(self.node.waiting().future(direction)) {
+            return self.seen().may_be_ready(direction);
+        }
+        // Cloned and dropped outside the lock: a waker may run foreign code.
+        let waker = cx.waker().clone();
         let mut waiting = self.node.waiting();
-        if self.seen().may_be_ready(direction) {
-            return true;
-        }
-        let place = match direction {
-            Direction::Read => &mut waiting.reader,
-            Direction::Write => &mut waiting.writer,
+        // A change from here on finds the waker.
+        let is_ready = self.seen().may_be_ready(direction);
+        let unused = match is_ready {
+            true => Some(waker),
+            false => waiting.future(direction).replace(waker),
         };
-        if !place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            let last = place.replace(cx.waker().clone());
-            drop(waiting);
-            drop(last);
-        }
-        false
+        drop(waiting);
+        park::discard(unused);
+        is_ready
     }
 }
 
@@ -313,7 +326,8 @@ fn release(node: &'static Node) {
         let mut waiting = node.waiting();
         (waiting.reader.take(), waiting.writer.take())
     };
-    drop(futures);
+    park::discard(futures.0);
+    park::discard(futures.1);
     FREE.lock().unwrap_or_else(PoisonError::into_inner).push(node);
 }
 

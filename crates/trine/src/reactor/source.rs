@@ -364,7 +364,7 @@ impl<D: AsFd> Source<D> {
         then: impl FnOnce(&T, Readiness),
     ) -> Poll<io::Result<T>> {
         if budget::is_over() {
-            cx.waker().wake_by_ref();
+            park::wake_by_ref(cx.waker());
             return Poll::Pending;
         }
         loop {

@@ -253,7 +253,7 @@ impl Drop for Member {
         let waker = if state.live == 0 { state.waker.take() } else { None };
         drop(state);
         if let Some(waker) = waker {
-            waker.wake();
+            park::wake(waker);
         }
     }
 }

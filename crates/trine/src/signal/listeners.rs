@@ -12,6 +12,7 @@ use std::thread;
 
 use crate::sys::io::poll::{self, Bell, Interest};
 use crate::sys::signal::handler;
+use crate::task::park;
 
 /// A listener.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ fn serve(bell: &'static Bell) -> ! {
 /// Delivers the signals that came, and wakes the callers that wait for them.
 fn deliver() {
     let wakers = list().deliver();
-    wakers.into_iter().for_each(Waker::wake);
+    wakers.into_iter().for_each(park::wake);
 }
 
 /// Returns the numbers of the signals whose bits are set.
@@ -123,7 +124,7 @@ impl Listener {
             }
         }
         drop(list);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(park::wake);
         result
     }
 
@@ -134,7 +135,7 @@ impl Listener {
         list.listeners.retain(|other| !std::ptr::eq(&**other, self));
         signals(self.wanted & !list.wanted()).for_each(handler::unlisten);
         drop(list);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(park::wake);
     }
 
     /// Takes the lowest of the signals that came.

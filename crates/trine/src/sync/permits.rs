@@ -42,7 +42,7 @@ use std::time::Instant;
 
 use super::atomic::{AtomicU64, MAY_PASS, MutexGuard, Ordering, SPINS, spin_loop};
 use super::queue::{List, WaitQueue, Waiter, expired};
-use crate::task::wait;
+use crate::task::{park, wait};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// The queue has a waiter. Set and cleared under the list's lock.
@@ -152,7 +152,7 @@ impl Permits {
                 Ok(_) => {
                     let waker = list.filter(|_| wakes).and_then(|list| list.wake_front());
                     if let Some(waker) = waker {
-                        waker.wake();
+                        park::wake(waker);
                     }
                     return;
                 }
@@ -265,7 +265,7 @@ impl Permits {
         let waker = list.wake_front();
         drop(list);
         if let Some(waker) = waker {
-            waker.wake();
+            park::wake(waker);
         }
     }
 }

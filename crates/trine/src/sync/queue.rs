@@ -229,7 +229,7 @@ impl WaitQueue {
     pub(super) fn wake_one(&self) {
         let waker = self.lock().pop();
         if let Some(waker) = waker {
-            waker.wake();
+            park::wake(waker);
         }
     }
 
@@ -250,7 +250,7 @@ impl WaitQueue {
             let mut last = false;
             for waker in wakers {
                 match waker {
-                    Some(waker) => waker.wake(),
+                    Some(waker) => park::wake(waker),
                     None => last = true,
                 }
             }

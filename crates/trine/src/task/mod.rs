@@ -9,6 +9,7 @@
 //! | `wait.rs` | waits that cancellation and deadlines end |
 //! | `spin.rs` | spinning for a moment before a sleep |
 //! | `park.rs`, `thread_parker.rs` | waiting, for coroutines and threads alike |
+//! | `wakers.rs` | calls of wakers of any origin, which may panic |
 //! | `failure.rs`, `unwind.rs` | panics and interruptions: the way up the stack, and the error |
 //! | `interrupt.rs` | [`Interrupted`] |
 //! | `registry.rs`, `slot.rs` | the live tasks of this process, and the record of each |
@@ -34,6 +35,7 @@ pub(crate) mod spin;
 mod thread_parker;
 pub(crate) mod unwind;
 pub(crate) mod wait;
+mod wakers;
 
 pub use error::{Backtrace, Cause, CodecStage, Limit, SourceLocation, TaskError};
 pub(crate) use error::{Printed, bytes};

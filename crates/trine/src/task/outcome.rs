@@ -89,7 +89,7 @@ impl<T> Outcome<T> {
             unsafe { self.drop_value() };
         } else if before & JOINER != 0 {
             // SAFETY: `DETACHED` came before `DONE`: the field is the consumer's, to drop it.
-            drop(unsafe { (*self.joiner.get()).take() });
+            park::discard(unsafe { (*self.joiner.get()).take() });
         }
     }
 
@@ -125,9 +125,16 @@ impl<T> Outcome<T> {
         if !unsafe { self.unregister() } {
             return true;
         }
+        let waker = waker.clone();
         // SAFETY: the state is 0, so the field is the consumer's.
-        unsafe { *self.joiner.get() = Some(waker.clone()) };
-        self.state.compare_exchange(0, JOINER, Release, Acquire).is_err()
+        unsafe { *self.joiner.get() = Some(waker) };
+        if self.state.compare_exchange(0, JOINER, Release, Acquire).is_ok() {
+            return false;
+        }
+        // SAFETY: `DONE` without `JOINER`: the field is the consumer's. Left there, the waker would
+        // be dropped with the task's memory, perhaps by a scheduler.
+        park::discard(unsafe { (*self.joiner.get()).take() });
+        true
     }
 
     /// Takes back a registered waker. Returns false if the outcome is there, so the waker is used.
@@ -139,7 +146,7 @@ impl<T> Outcome<T> {
         match self.state.compare_exchange(JOINER, 0, Acquire, Acquire) {
             Ok(_) => {
                 // SAFETY: the state is 0, so the field is the consumer's.
-                unsafe { *self.joiner.get() = None };
+                park::discard(unsafe { (*self.joiner.get()).take() });
                 true
             }
             Err(state) => state & DONE == 0,

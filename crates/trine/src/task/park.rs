@@ -13,13 +13,12 @@
 //! no wake-up is lost between registering and parking, and `park` may return for no reason (a stale
 //! wake-up of an earlier wait): always look again.
 //!
-//! Wakers are [`std::task::Waker`]s, so that futures wait in the same queues.
+//! Wakers are [`std::task::Waker`]s, so that futures wait in the same queues. They are woken and
+//! dropped by [`wake`], [`wake_by_ref`] and [`discard`], which survive a foreign waker's panic.
 //!
 //! Cancellation is unknown here: [`wait`](super::wait) adds it.
 
 use std::cell::Cell;
-use std::mem;
-use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::Waker;
@@ -31,6 +30,7 @@ use super::registry;
 use super::slot::Slot;
 use super::thread_parker::with_parker;
 use super::unwind::begin_suspension;
+pub(crate) use super::wakers::{discard, wake, wake_by_ref};
 
 /// The reason for which a coroutine hands control back to its carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,16 +71,6 @@ pub(crate) enum Turn {
 
 thread_local! {
     static HOST: Cell<Option<&'static dyn Host>> = const { Cell::new(None) };
-}
-
-/// Calls a waker of any origin, for a caller that has to go on.
-///
-/// The waker of another executor may panic. The hook has reported that panic, which ends here.
-pub(crate) fn wake(waker: Waker) {
-    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-        // The payload's own destructor could panic again.
-        mem::forget(payload);
-    }
 }
 
 /// Makes `host` serve everything that waits on the calling thread from now on.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use super::cancel::scope::CancelScope;
 use super::error::Cause;
 use super::info::{Kind, TaskId};
+use super::wakers;
 
 /// Spawned; the function was not called yet.
 pub(crate) const NEW: u32 = 0;
@@ -391,7 +392,7 @@ impl Slot {
         // request.
         let waker = lock(&self.extra).as_ref().and_then(|extra| extra.waker.clone());
         if let Some(waker) = waker {
-            waker.wake();
+            wakers::wake(waker);
         }
     }
 

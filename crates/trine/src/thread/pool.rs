@@ -224,7 +224,7 @@ impl Shared {
         let watcher = if state.threads == 0 { state.watcher.take() } else { None };
         drop(state);
         if let Some(watcher) = watcher {
-            watcher.wake();
+            park::wake(watcher);
         }
     }
 }

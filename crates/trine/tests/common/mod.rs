@@ -13,6 +13,7 @@ pub mod seeds;
 pub mod starts;
 pub mod temporary;
 pub mod waiting;
+pub mod wakers;
 
 use std::fs;
 use std::io::{self, ErrorKind};

@@ -5,3 +5,4 @@ mod layers;
 mod prose;
 mod rooms;
 mod sources;
+mod wakers;

@@ -6,8 +6,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 use std::time::Duration;
 
 use crate::common::is_cancelled;
@@ -293,4 +293,29 @@ fn a_number_that_is_used_again_under_a_waiter_has_its_own_wake_ups() {
             second.join_timeout(TIMEOUT).expect("a wake-up").unwrap().unwrap();
         });
     }
+}
+
+/// The descriptor that the waker of a foreign executor waits for while it is cloned.
+static BELL: OnceLock<Readiness<OwnedFd>> = OnceLock::new();
+
+/// Makes a waker that waits for [`BELL`] itself when it is cloned, as a logging executor might.
+fn curious() -> RawWaker {
+    fn clone(_: *const ()) -> RawWaker {
+        let mut also = pin!(BELL.get().unwrap().readable());
+        let _ = also.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        curious()
+    }
+    static CALLS: RawWakerVTable = RawWakerVTable::new(clone, |_| (), |_| (), |_| ());
+    RawWaker::new(std::ptr::null(), &CALLS)
+}
+
+#[test]
+fn no_lock_is_held_while_a_foreign_waker_is_cloned() {
+    let bell = BELL.get_or_init(event);
+    // SAFETY: the calls use no data and may be made from any thread.
+    let waker = unsafe { Waker::from_raw(curious()) };
+    let mut first = pin!(bell.readable());
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    add(bell, 1);
+    future::block_on(first).unwrap();
 }

@@ -90,6 +90,18 @@ pub(crate) mod park {
         TOKEN.with(|token| Waker::from(Arc::clone(token)))
     }
 
+    pub(crate) fn wake(waker: Waker) {
+        waker.wake();
+    }
+
+    pub(crate) fn wake_by_ref(waker: &Waker) {
+        waker.wake_by_ref();
+    }
+
+    pub(crate) fn discard(waker: Option<Waker>) {
+        drop(waker);
+    }
+
     /// Runs `f`, whose waits are interrupted at any point that the other threads have reached.
     /// Returns `None` if a wait that cannot fail has unwound `f`.
     pub(crate) fn interrupted<T>(f: impl FnOnce() -> T) -> Option<T> {

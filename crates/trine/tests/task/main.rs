@@ -5,5 +5,6 @@ mod cancel;
 #[path = "../common/mod.rs"]
 mod common;
 mod executor;
+mod foreign_wakers;
 mod scope;
 mod thread;

@@ -116,6 +116,7 @@ impl SharedTimers {
         let old = pending.payload_mut(key);
         let is_pending = old.map(|old| mem::swap(old, &mut waker)).is_some();
         drop(pending);
+        park::discard(Some(waker));
         is_pending
     }
 
@@ -129,7 +130,7 @@ impl SharedTimers {
             pending.trim();
         }
         drop(pending);
-        drop(waker);
+        park::discard(waker);
     }
 
     fn note_first(&self, pending: &Pending) {

@@ -196,7 +196,7 @@ impl Dispatcher {
             self.fail(job, cause);
         }
         if let Some(waker) = deferred.wake {
-            waker.wake();
+            park::wake(waker);
         }
     }
 

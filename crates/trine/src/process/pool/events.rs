@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Waker;
 use std::time::Instant;
 
 use super::deferred::{Deferred, Ended, Received};
@@ -11,7 +10,7 @@ use super::link::WorkerLink;
 use super::worker::WorkerState;
 use crate::process::task::job::{Fate, Job};
 use crate::process::wire::ring::Producer;
-use crate::task::Cause;
+use crate::task::{Cause, park};
 
 impl Dispatcher {
     /// Adds a worker that was forked.
@@ -60,7 +59,7 @@ impl Dispatcher {
         }
         let wake = state.take_watcher();
         drop(state);
-        wake.into_iter().for_each(Waker::wake);
+        wake.into_iter().for_each(park::wake);
         true
     }
 

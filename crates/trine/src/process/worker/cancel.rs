@@ -81,7 +81,7 @@ fn on_signal(on_first_thread: bool) -> bool {
     // On the first thread the handler interrupts the task, so the task cannot end before the
     // request.
     if cancelled && on_first_thread && slot.request_cancel(None) == Request::Wake {
-        waker.wake_by_ref();
+        park::wake_by_ref(waker);
     }
     // A task knows its deadline; the signal only has to interrupt its system call.
     cancelled || board.is_expired(task)

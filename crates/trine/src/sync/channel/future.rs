@@ -9,6 +9,7 @@ use super::shared::{self, Channel};
 use super::state::{Put, Side, Taken};
 use super::waiter::{Progress, Waiter};
 use super::{Receiver, Sender};
+use crate::task::park;
 
 impl<T> Sender<T> {
     /// Sends `value` like [`send`](Self::send), in a future: for async code of any executor.
@@ -112,7 +113,7 @@ impl<'a, T> Operation<'a, T> {
                 waker = self.waiter.replace_waker(waker);
             }
             drop(state);
-            drop(waker);
+            park::discard(waker);
         }
         match self.waiter.progress() {
             Progress::Waiting => Poll::Pending,

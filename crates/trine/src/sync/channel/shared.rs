@@ -73,7 +73,7 @@ impl<T> Drop for Locked<'_, T> {
 #[inline(always)]
 pub(super) fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        waker.wake();
+        park::wake(waker);
     }
 }
 

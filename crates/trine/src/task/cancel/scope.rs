@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::Waker;
 
+use crate::task::wakers;
+
 /// The function of the scope runs, or is about to.
 const ENTERED: u8 = 0;
 /// The waits of the function end.
@@ -31,7 +33,7 @@ impl CancelScope {
     /// Ends the waits inside.
     pub(crate) fn end(&self) {
         if self.state.compare_exchange(ENTERED, ENDED, Release, Relaxed).is_ok() {
-            self.waker.wake_by_ref();
+            wakers::wake_by_ref(&self.waker);
         }
     }
 
