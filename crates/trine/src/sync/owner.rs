@@ -1,20 +1,21 @@
 //! The holder of a lock, so that a task that locks twice panics instead of waiting for itself.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::task::registry;
 
-/// The number of the task or thread that holds a lock; 0 for none.
+/// The number of the task or thread that holds a lock; 0 for none. No later task has that number,
+/// so a guard may outlive its task.
 ///
 /// Only its own number means anything to a caller. It reads that number only if it has written it
 /// and no other party has written since. So relaxed ordering is enough: the holder writes after it
 /// has locked, and clears before it unlocks.
-pub(super) struct Owner(AtomicUsize);
+pub(super) struct Owner(AtomicU64);
 
 impl Owner {
     pub(super) const fn new() -> Owner {
-        Owner(AtomicUsize::new(0))
+        Owner(AtomicU64::new(0))
     }
 
     /// Notes the caller, which has locked, as the holder.
@@ -32,8 +33,7 @@ impl Owner {
     /// Panics if the caller, about to wait for the lock without a limit, holds it.
     #[track_caller]
     pub(super) fn panic_if_held_by_caller(&self, what: &str) {
-        let caller = registry::caller();
-        if caller != 0 && self.0.load(Relaxed) == caller {
+        if self.0.load(Relaxed) == registry::caller() {
             panic!(
                 "{what} is locked by this task already, which would wait for itself forever: \
                  drop the first guard before locking again, or pass the guard on"

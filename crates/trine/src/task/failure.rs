@@ -14,7 +14,7 @@ use std::sync::Once;
 use std::thread;
 
 use super::error::{Backtrace, Cause, SourceLocation, TaskError};
-use super::info::{TaskId, TaskInfo};
+use super::info::TaskInfo;
 use super::slot::Slot;
 use super::{registry, unwind};
 
@@ -26,8 +26,9 @@ struct Note {
 
 thread_local! {
     /// The latest panic of each task, on its way from the hook to the frame that catches it, or
-    /// caught by the task itself.
-    static NOTES: RefCell<BTreeMap<TaskId, Note>> = const { RefCell::new(BTreeMap::new()) };
+    /// caught by the task itself. By the task's [identity](Slot::identity): the task of a worker
+    /// process may share its id with a task that it has spawned.
+    static NOTES: RefCell<BTreeMap<u64, Note>> = const { RefCell::new(BTreeMap::new()) };
     /// The number of notes: cheap to check by a task that ends well.
     static NOTED: Cell<usize> = const { Cell::new(0) };
 }
@@ -51,17 +52,18 @@ pub(crate) fn install_hook() {
 /// Notes and reports a panic of the calling task.
 fn note(info: &PanicHookInfo<'_>) {
     unwind::note_panic();
-    let Some(task) = registry::current().and_then(Slot::info) else { return };
+    let Some(slot) = registry::current() else { return };
+    let Some(task) = slot.info() else { return };
     // Not `eprintln!`, which panics where standard error cannot be written.
     let _ = writeln!(io::stderr(), "trine: {task} panicked:");
     let note = Note {
         location: info.location().map(SourceLocation::from),
         backtrace: Backtrace::capture(),
     };
-    put_note(task.id, note);
+    put_note(slot.identity(), note);
 }
 
-fn put_note(task: TaskId, note: Note) {
+fn put_note(task: u64, note: Note) {
     // A panic of a thread whose storage is destroyed is still caught, only without its place.
     let _ = NOTES.try_with(|notes| {
         let mut notes = notes.borrow_mut();
@@ -73,7 +75,7 @@ fn put_note(task: TaskId, note: Note) {
 /// Takes the note of the calling task, if there is one.
 #[cold]
 fn take_note() -> Option<Note> {
-    let task = registry::current()?.id()?;
+    let task = registry::current()?.identity();
     let taken = NOTES.try_with(|notes| {
         let mut notes = notes.borrow_mut();
         let note = notes.remove(&task);
@@ -89,7 +91,7 @@ pub(crate) fn keeping_note<R>(f: impl FnOnce() -> R) -> R {
     let note = take_note();
     let result = f();
     drop(take_note());
-    if let (Some(note), Some(task)) = (note, registry::current().and_then(Slot::id)) {
+    if let (Some(note), Some(task)) = (note, registry::current().map(Slot::identity)) {
         put_note(task, note);
     }
     result

@@ -19,12 +19,12 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::panic::Location;
-use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicPtr, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use super::info::{Kind, State, TaskId, TaskInfo};
-use super::slot::{NEW, PARKED, Reading, Slot, TERMINATED, lock};
+use super::slot::{self, NEW, PARKED, Reading, Slot, TERMINATED, lock};
 use crate::sys::observe::{self, RunState};
 
 /// A task's place in the registry. Dropping it removes the task.
@@ -41,7 +41,7 @@ impl Entry {
         location: &'static Location<'static>,
     ) -> Entry {
         let (slot, id) = take();
-        Entry::enter(slot, id, kind, name, location)
+        Entry::enter(slot, (id, true), kind, name, location)
     }
 
     /// Enters a task that another process has spawned, under its number there. Returns `None` for
@@ -53,18 +53,18 @@ impl Entry {
         location: &'static Location<'static>,
     ) -> Option<Entry> {
         let id = TaskId::from_raw(id)?;
-        Some(Entry::enter(take().0, id, kind, name, location))
+        Some(Entry::enter(take().0, (id, false), kind, name, location))
     }
 
     fn enter(
         slot: &'static Slot,
-        id: TaskId,
+        (id, is_own): (TaskId, bool),
         kind: Kind,
         name: Option<Arc<str>>,
         location: &'static Location<'static>,
     ) -> Entry {
         let parent = current().map_or(0, Slot::raw_id);
-        slot.fill(id, parent, kind, name, location);
+        slot.fill(id, is_own, parent, kind, name, location);
         Entry { slot }
     }
 
@@ -115,7 +115,9 @@ thread_local! {
     static CURRENT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
     static LOCAL: RefCell<Local> = const { RefCell::new(Local::EMPTY) };
     /// The slot of a thread that runs no task.
-    static PLAIN: Slot = const { Slot::new() };
+    static PLAIN: Slot = Slot::of_thread(thread_number());
+    /// The thread's number; 0 before it is first needed.
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Returns the task that the caller runs in.
@@ -133,15 +135,33 @@ pub(super) fn with_own_slot<R>(f: impl FnOnce(&Slot) -> R) -> Option<R> {
     }
 }
 
-/// Returns a number that no other live task or thread has: the address of the task's slot or,
-/// outside any task, of a thread-local. It is 0 only in destructors of thread-locals.
+/// Returns a number that no other task or thread of this process ever has, and that is not 0: that
+/// of the caller's task or, outside any task, of its thread.
+///
+/// Not an address: a slot is used again, and so is the memory of a thread.
 #[inline]
-pub(crate) fn caller() -> usize {
-    let number = |current: &Cell<Option<&'static Slot>>| match current.get() {
-        Some(slot) => std::ptr::from_ref(slot).addr(),
-        None => std::ptr::from_ref(current).addr(),
-    };
-    CURRENT.try_with(number).unwrap_or(0)
+pub(crate) fn caller() -> u64 {
+    match current() {
+        Some(slot) => slot.identity(),
+        None => thread_number(),
+    }
+}
+
+/// Returns the number of the calling thread.
+#[inline]
+fn thread_number() -> u64 {
+    match NUMBER.get() {
+        0 => number_thread(),
+        number => number,
+    }
+}
+
+#[cold]
+fn number_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(slot::THREAD | 1);
+    let number = NEXT.fetch_add(1, Relaxed);
+    NUMBER.set(number);
+    number
 }
 
 /// Notes the task that the calling thread runs from now on.
@@ -169,6 +189,9 @@ pub(crate) fn remove_carrier(running: &'static AtomicPtr<Slot>) {
 }
 
 /// Returns true if the slot's task, a coroutine, is on a core.
+///
+/// The word of a carrier may still lead to a slot that another task has taken since. That task then
+/// looks as if it ran, until the carrier's next switch: a state is that of a moment anyway.
 fn is_running(slot: &Slot) -> bool {
     let runs = |word: &&AtomicPtr<Slot>| word.load(Relaxed).map_addr(|at| at & !SEEN);
     lock(&RUNNING).iter().any(|word| std::ptr::eq(runs(word), slot))
@@ -289,6 +312,23 @@ mod tests {
         let id = entry.id();
         drop(entry);
         assert!(list().iter().all(|info| info.id != id));
+    }
+
+    #[test]
+    fn no_two_tasks_or_threads_ever_have_the_same_number() {
+        let here = Location::caller();
+        let mut numbers = std::collections::BTreeSet::new();
+        // A thread and its storage, and a slot, are used again at once.
+        for n in 1..=100 {
+            assert!(numbers.insert(std::thread::spawn(caller).join().unwrap()));
+            let own = Entry::new(Kind::Coroutine, None, here);
+            assert!(numbers.insert(own.slot.identity()));
+            drop(own);
+            let adopted = Entry::adopt(n, Kind::Process, None, here).unwrap();
+            assert!(numbers.insert(adopted.slot.identity()));
+            assert_eq!((adopted.id().get(), adopted.info().id.get()), (n, n));
+        }
+        assert!(!numbers.contains(&0) && caller() == caller());
     }
 
     #[test]

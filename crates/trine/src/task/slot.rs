@@ -61,6 +61,12 @@ const IN_SCOPE: u32 = 8;
 /// In `flags`: one unwinding that has begun; the bits from here on count them, modulo 2²⁴.
 const BEGUN: u32 = 1 << 8;
 
+/// In `id`: another process has spawned the task and numbered it. So it does not collide with the
+/// tasks that this process numbers.
+const ADOPTED: u64 = 1 << 63;
+/// In the number of a thread that runs no task, which it tells from all tasks.
+pub(super) const THREAD: u64 = 1 << 62;
+
 /// In `deadline`: none.
 const NEVER: u64 = u64::MAX;
 
@@ -68,9 +74,10 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Slot {
-    /// The task's id; 0 while the slot is free or being filled.
+    /// The task's id, and `ADOPTED`; 0 while the slot is free or being filled.
     id: AtomicU64,
-    /// The id of the task that spawned it; 0 for none.
+    /// The id of the task that spawned it; 0 for none. In the slot of a thread that runs no task,
+    /// the thread's number.
     parent: AtomicU64,
     location: AtomicPtr<Location<'static>>,
     /// The moment at which the task's waits end, in nanoseconds of [`moment`]; touched by the task
@@ -118,14 +125,6 @@ pub(super) struct Reading {
     pub(super) location: &'static Location<'static>,
 }
 
-/// The identity of one unwinding of one task.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Unwinding {
-    slot: usize,
-    id: u64,
-    number: u32,
-}
-
 /// The outcome of a request to cancel: the next step of the requester.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
@@ -141,9 +140,14 @@ pub(crate) enum Request {
 impl Slot {
     /// Makes a slot without a task.
     pub(super) const fn new() -> Slot {
+        Slot::of_thread(0)
+    }
+
+    /// Makes the slot of a thread that runs no task, with its number.
+    pub(super) const fn of_thread(number: u64) -> Slot {
         Slot {
             id: AtomicU64::new(0),
-            parent: AtomicU64::new(0),
+            parent: AtomicU64::new(number),
             location: AtomicPtr::new(std::ptr::null_mut()),
             deadline: AtomicU64::new(NEVER),
             state: AtomicU32::new(NEW),
@@ -157,7 +161,19 @@ impl Slot {
     /// Returns the id of the slot's task, 0 for none.
     #[inline]
     pub(crate) fn raw_id(&self) -> u64 {
+        self.id.load(Relaxed) & !ADOPTED
+    }
+
+    /// Returns a number that no other task of this process, and no thread, ever has; 0 without a
+    /// task.
+    #[inline]
+    pub(super) fn identity(&self) -> u64 {
         self.id.load(Relaxed)
+    }
+
+    /// Returns the number of the thread whose slot this is.
+    pub(super) fn thread(&self) -> u64 {
+        self.parent.load(Relaxed)
     }
 
     /// Returns the id of the slot's task, if it has one.
@@ -357,24 +373,16 @@ impl Slot {
         self.flags.store(if on { flags | bit } else { flags & !bit }, Relaxed);
     }
 
-    /// Notes that an unwinding of the task begins; for the task itself.
-    pub(super) fn begin_unwinding(&self) -> Unwinding {
+    /// Notes that an unwinding of the task begins, and returns its number; for the task itself.
+    pub(super) fn begin_unwinding(&self) -> u32 {
         let flags = self.flags.load(Relaxed).wrapping_add(BEGUN) | UNWINDING;
         self.flags.store(flags, Relaxed);
-        self.unwinding(flags)
+        flags / BEGUN
     }
 
-    /// Notes that an unwinding has ended. Changes nothing if it was another task's, or if a later
-    /// unwinding has begun; for the task itself.
-    pub(super) fn end_unwinding(&self, begun: Unwinding) {
-        if self.unwinding(self.flags.load(Relaxed)) == begun {
-            self.set_flag(UNWINDING, false);
-        }
-    }
-
-    fn unwinding(&self, flags: u32) -> Unwinding {
-        let slot = std::ptr::from_ref(self).addr();
-        Unwinding { slot, id: self.raw_id(), number: flags / BEGUN }
+    /// Returns the number of the last unwinding that has begun; for the task itself.
+    pub(super) fn unwinding(&self) -> u32 {
+        self.flags.load(Relaxed) / BEGUN
     }
 
     /// Leaves a waker of the thread that runs the task, once; for the task itself, before it checks
@@ -405,7 +413,7 @@ impl Slot {
     /// Reads the record of the slot's task, if it has one: never a mixture of two tasks.
     pub(super) fn read(&self) -> Option<Reading> {
         let raw = self.id.load(Acquire);
-        let id = TaskId::from_raw(raw)?;
+        let id = TaskId::from_raw(raw & !ADOPTED)?;
         let kind = Kind::from_raw(self.kind.load(Relaxed) & KIND);
         let state = self.state.load(Relaxed) & STATE;
         let os_id = self.os_id.load(Relaxed);
@@ -423,10 +431,11 @@ impl Slot {
         Some(Reading { id, name, kind, state, os_id, parent, location })
     }
 
-    /// Records a task in a free slot.
+    /// Records a task in a free slot. `is_own` says that this process has numbered it.
     pub(super) fn fill(
         &self,
         id: TaskId,
+        is_own: bool,
         parent: u64,
         kind: Kind,
         name: Option<Arc<str>>,
@@ -444,7 +453,8 @@ impl Slot {
         if name.is_some() {
             self.with_extra(|extra| extra.name = name);
         }
-        self.id.store(id.get(), Release);
+        let identity = if is_own { id.get() } else { id.get() | ADOPTED };
+        self.id.store(identity, Release);
     }
 
     /// Clears the record.
@@ -469,23 +479,5 @@ mod moment {
     pub(super) fn zero() -> Instant {
         static ZERO: OnceLock<Instant> = OnceLock::new();
         *ZERO.get_or_init(Instant::now)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unwinding_is_over_unless_a_later_one_has_begun_or_it_is_another_task_s() {
-        let (task, other) = (Slot::new(), Slot::new());
-        let (first, elsewhere) = (task.begin_unwinding(), other.begin_unwinding());
-        task.end_unwinding(elsewhere);
-        assert!(task.has_flag(UNWINDING));
-        let second = task.begin_unwinding();
-        task.end_unwinding(first);
-        assert!(task.has_flag(UNWINDING));
-        task.end_unwinding(second);
-        assert!(!task.has_flag(UNWINDING) && other.has_flag(UNWINDING));
     }
 }

@@ -12,11 +12,43 @@ use std::thread;
 
 use super::interrupt::Interrupted;
 use super::registry::with_own_slot;
-use super::slot::{Slot, UNWINDING, Unwinding};
+use super::slot::{Slot, UNWINDING};
 
 thread_local! {
     /// The number of coroutines of this thread that wait in a destructor run by an unwinding.
     static SUSPENDED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The identity of one unwinding of one task or thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Unwinding {
+    /// The number of the task or thread.
+    whose: u64,
+    number: u32,
+}
+
+impl Unwinding {
+    /// Notes that an unwinding begins, of the caller, whose slot this is.
+    fn begin(slot: &Slot) -> Unwinding {
+        Unwinding { number: slot.begin_unwinding(), ..Unwinding::last(slot) }
+    }
+
+    /// Returns the last unwinding of the caller.
+    fn last(slot: &Slot) -> Unwinding {
+        let whose = match slot.identity() {
+            0 => slot.thread(),
+            task => task,
+        };
+        Unwinding { whose, number: slot.unwinding() }
+    }
+
+    /// Notes that it has ended. Changes nothing if it was not the caller's, or if a later one has
+    /// begun.
+    fn end(self, slot: &Slot) {
+        if Unwinding::last(slot) == self {
+            slot.set_flag(UNWINDING, false);
+        }
+    }
 }
 
 /// The payload that unwinds a task which is interrupted in a wait that cannot fail.
@@ -28,14 +60,14 @@ struct Unwind {
 impl Drop for Unwind {
     /// Ends the unwinding: the payload was caught, maybe long ago or on another thread.
     fn drop(&mut self) {
-        with_own_slot(|slot| slot.end_unwinding(self.begun));
+        with_own_slot(|slot| self.begun.end(slot));
     }
 }
 
 /// Unwinds the caller.
 #[cold]
 pub(super) fn unwind(interrupted: Interrupted) -> ! {
-    let begun = with_own_slot(Slot::begin_unwinding).unwrap_or_default();
+    let begun = with_own_slot(Unwinding::begin).unwrap_or_default();
     // Not `panic!`: an interruption is no fault, so the panic hook must not report it.
     panic::resume_unwind(Box::new(Unwind { interrupted, begun }))
 }
@@ -103,9 +135,27 @@ pub(super) fn share_unwinding(slot: &Slot) {
 /// Calls `f`, which unwinds a stack and comes back.
 pub(crate) fn while_unwinding(f: impl FnOnce()) {
     let within_another = with_own_slot(|slot| slot.has_flag(UNWINDING)) == Some(true);
-    let begun = with_own_slot(Slot::begin_unwinding).unwrap_or_default();
+    let begun = with_own_slot(Unwinding::begin).unwrap_or_default();
     f();
     if !within_another {
-        with_own_slot(|slot| slot.end_unwinding(begun));
+        with_own_slot(|slot| begun.end(slot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwinding_is_over_unless_a_later_one_has_begun_or_it_is_another_task_s() {
+        let (task, other) = (Slot::of_thread(1), Slot::of_thread(2));
+        let (first, elsewhere) = (Unwinding::begin(&task), Unwinding::begin(&other));
+        elsewhere.end(&task);
+        assert!(task.has_flag(UNWINDING));
+        let second = Unwinding::begin(&task);
+        first.end(&task);
+        assert!(task.has_flag(UNWINDING));
+        second.end(&task);
+        assert!(!task.has_flag(UNWINDING) && other.has_flag(UNWINDING));
     }
 }

@@ -51,7 +51,8 @@ struct State {
 }
 
 thread_local! {
-    /// The pool that the calling thread belongs to, only for comparison.
+    /// The pool that the calling thread belongs to, only for comparison. The thread keeps it alive,
+    /// so no other pool has this address.
     static WORKS_FOR: Cell<*const Shared> = const { Cell::new(ptr::null()) };
 }
 

@@ -197,7 +197,7 @@ pub(crate) mod registry {
         static HERE: Box<u8> = Box::new(0);
     }
 
-    pub(crate) fn caller() -> usize {
-        HERE.with(|here| std::ptr::from_ref(&**here).addr())
+    pub(crate) fn caller() -> u64 {
+        HERE.with(|here| std::ptr::from_ref(&**here).addr() as u64)
     }
 }

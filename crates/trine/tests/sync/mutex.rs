@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use trine::coroutine::spawn_local;
 use trine::sync::Mutex;
-use trine::{Cause, coroutine, thread, time};
+use trine::{Cause, State, coroutine, thread, time};
 
-use super::{KINDS, LONG, SHORT, kind_of, spawn, until_it_waits};
+use super::{KINDS, LONG, SHORT, kind_of, spawn, until, until_it_waits};
 
 /// Counts without atomics: increments are lost unless the lock excludes.
 fn count_up(tasks: usize, rounds: u64, inside: fn(u64)) {
@@ -212,6 +213,19 @@ fn coroutines_of_one_carrier_are_told_apart() {
         .collect();
     for task in tasks {
         task.join().unwrap();
+    }
+}
+
+#[test]
+fn a_guard_may_outlive_the_task_that_took_it() {
+    let mutex: &'static Mutex<u32> = Box::leak(Box::new(Mutex::new(1)));
+    for _ in 0..10 {
+        let guard = spawn_local(move || mutex.lock()).join().unwrap();
+        // The next task takes the place in the registry that the last one has left.
+        let next = spawn_local(move || *mutex.lock());
+        until(|| next.state() == State::Waiting || next.is_finished());
+        drop(guard);
+        assert_eq!(next.join().unwrap(), 1);
     }
 }
 

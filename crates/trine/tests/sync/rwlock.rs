@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use trine::coroutine::spawn_local;
 use trine::sync::{Event, RwLock};
-use trine::{coroutine, time};
+use trine::{State, coroutine, time};
 
 use super::{KINDS, LONG, SHORT, kind_of, spawn, until, until_it_waits};
 
@@ -176,6 +177,16 @@ fn a_writer_that_locks_again_is_told() {
     assert!(lock.write_timeout(SHORT).is_none() && lock.read_timeout(SHORT).is_none());
     drop(guard);
     assert_eq!(*lock.read(), 1);
+}
+
+#[test]
+fn a_writer_s_guard_may_outlive_its_task() {
+    let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(1)));
+    let guard = spawn_local(move || lock.write()).join().unwrap();
+    let next = [spawn_local(move || *lock.read()), spawn_local(move || *lock.write())];
+    until(|| next.iter().all(|next| next.state() == State::Waiting || next.is_finished()));
+    drop(guard);
+    next.into_iter().for_each(|next| assert_eq!(next.join().unwrap(), 1));
 }
 
 #[test]

@@ -93,6 +93,7 @@ impl<T> Task<T> {
     #[track_caller]
     pub(crate) fn refuse_own_join(&self) {
         let own = registry::current();
+        // Both slots are in use, so no address stands for two tasks.
         if own.is_some_and(|own| ptr::eq(own, self.backend.entry().slot)) {
             panic!(
                 "{} waits for its own end, which would never come: have another task join it, or \

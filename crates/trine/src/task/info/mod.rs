@@ -103,7 +103,11 @@ impl fmt::Display for UnknownKind {
 
 impl Error for UnknownKind {}
 
-/// The number of a task, unique in this process for as long as it runs.
+/// The number of a task, unique among the tasks that this process has spawned, for as long as it
+/// runs.
+///
+/// The task that a worker process runs has the number that its spawner knows it by there. The
+/// worker numbers the tasks that it spawns itself from 1, so these may repeat that number.
 ///
 /// ```
 /// let (a, b) = (trine::thread::spawn(|| ()), trine::thread::spawn(|| ()));

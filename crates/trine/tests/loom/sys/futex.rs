@@ -23,7 +23,7 @@ pub(crate) struct Bed {
     /// Each call accesses it, so that loom orders calls as the kernel's lock of the word does.
     steps: Steps,
     /// A mutex of std, which is free whenever loom lets another thread run.
-    sleepers: Mutex<Vec<(usize, Waker)>>,
+    sleepers: Mutex<Vec<(u64, Waker)>>,
 }
 
 impl Bed {
