@@ -1,5 +1,6 @@
 //! Tasks of any kind: how they run, are cancelled, and end in scopes. Also bad input to any part.
 
+mod auto_traits;
 mod bad_input;
 mod cancel;
 #[path = "../common/mod.rs"]

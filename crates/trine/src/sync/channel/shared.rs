@@ -4,6 +4,7 @@
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::task::Waker;
 
@@ -38,6 +39,10 @@ pub(super) struct Channel<T> {
 unsafe impl<T: Send> Sync for Channel<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Channel<T> {}
+
+// A panic of user code finds the state whole: none runs under the lock.
+impl<T> UnwindSafe for Channel<T> {}
+impl<T> RefUnwindSafe for Channel<T> {}
 
 /// The state, while the lock is held.
 pub(super) struct Locked<'a, T> {

@@ -38,6 +38,14 @@ pub struct Task<T> {
     backend: Arc<dyn Joinable<T>>,
 }
 
+// SAFETY: the value comes to the thread of the handle, which may be any. The raw value in the
+// outcome is `Send`: an `Outcome` is `Sync` for no other, and a `Backend` is `Sync`. The value is
+// made of it, or is it, on the thread that joins. So `T: Send` is not needed here, as for std's
+// `JoinHandle`: spawning has required it.
+unsafe impl<T> Send for Task<T> {}
+// SAFETY: a shared handle reaches neither the value nor a call of the one consumer.
+unsafe impl<T> Sync for Task<T> {}
+
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         // SAFETY: `self` is the one consumer, and ends here.

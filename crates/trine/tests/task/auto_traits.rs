@@ -1,0 +1,184 @@
+//! The auto traits of public types. Each is stated here, so that no type has one, or lacks one, by
+//! accident.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
+
+use trine::sync::channel;
+use trine::{
+    Canceller, Cause, Interrupted, Kind, Map, Scope, ScopedTask, Supervised, Task, TaskError,
+    TaskInfo, Unordered, coroutine, fs, future, ipc, net, process, signal, sync, thread, time,
+};
+
+/// Returns true if a type has a trait: then an inherent constant hides that of `Lacks`.
+macro_rules! has {
+    ($type:ty, $auto:path) => {{
+        struct Probe<T: ?Sized>(PhantomData<T>);
+        #[allow(dead_code, reason = "unused where the type has the trait")]
+        trait Lacks {
+            const HAS: bool = false;
+        }
+        impl<T: ?Sized> Lacks for Probe<T> {}
+        #[allow(dead_code, reason = "unused where the type lacks the trait")]
+        impl<T: ?Sized + $auto> Probe<T> {
+            const HAS: bool = true;
+        }
+        <Probe<$type>>::HAS
+    }};
+}
+
+/// Checks the traits of types, each with a letter or a dash: `S`end, s`Y`nc, unwind `U`, unwind by
+/// `R`eference, un`P`in.
+macro_rules! check {
+    ($($type:ty, $expected:literal;)*) => {{
+        let mut wrong = Vec::new();
+        $({
+            let traits = [
+                ('S', has!($type, Send)),
+                ('Y', has!($type, Sync)),
+                ('U', has!($type, UnwindSafe)),
+                ('R', has!($type, RefUnwindSafe)),
+                ('P', has!($type, Unpin)),
+            ];
+            let found: String =
+                traits.iter().map(|(letter, has)| if *has { *letter } else { '-' }).collect();
+            if found != $expected {
+                wrong.push(format!("{}\t{found}", stringify!($type)));
+            }
+        })*
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }};
+}
+
+#[test]
+fn the_auto_traits_of_tasks() {
+    check! {
+        Task<u32>, "SY--P";
+        Task<Rc<u32>>, "SY--P";
+        Canceller, "SY--P";
+        coroutine::LocalTask<u32>, "----P";
+        ScopedTask<'static, u32>, "SY--P";
+        ScopedTask<'static, Rc<u32>>, "----P";
+        Scope<'static, 'static>, "SY-RP";
+        Supervised<u32>, "SYURP";
+        Supervised<Rc<u32>>, "--URP";
+        TaskError, "SYURP";
+        TaskInfo, "SYURP";
+        Interrupted, "SYURP";
+        Cause, "SYURP";
+        process::Pool, "SYURP";
+        thread::Pool, "SYURP";
+        process::PoolBuilder, "SYURP";
+        Map<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SY--P";
+        Unordered<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SY--P";
+    }
+}
+
+#[test]
+fn the_auto_traits_of_coroutines_and_futures() {
+    check! {
+        coroutine::Generator<u32, u32, u32>, "--URP";
+        coroutine::Yielder<u32, u32>, "S-U-P";
+        coroutine::Local<u32>, "SYURP";
+        coroutine::Local<Rc<u32>>, "SYURP";
+        coroutine::Hogs, "SYURP";
+        coroutine::Builder, "SYURP";
+        future::Sleep, "SYURP";
+        future::Builder, "SYURP";
+        time::Interval, "SYURP";
+    }
+}
+
+#[test]
+fn the_auto_traits_of_locks() {
+    check! {
+        sync::Mutex<u32>, "SYU-P";
+        sync::Mutex<Cell<u32>>, "SYU-P";
+        sync::Mutex<Rc<u32>>, "--U-P";
+        sync::MutexGuard<'static, u32>, "-Y--P";
+        sync::MutexGuard<'static, Cell<u32>>, "----P";
+        sync::RwLock<u32>, "SYU-P";
+        sync::RwLock<Cell<u32>>, "S-U-P";
+        sync::RwLock<Rc<u32>>, "--U-P";
+        sync::RwLockReadGuard<'static, u32>, "-Y--P";
+        sync::RwLockReadGuard<'static, Cell<u32>>, "----P";
+        sync::RwLockWriteGuard<'static, u32>, "-Y--P";
+        sync::RwLockWriteGuard<'static, Cell<u32>>, "----P";
+        sync::Condvar, "SYURP";
+        sync::Semaphore, "SYURP";
+        sync::SemaphorePermit<'static>, "SYURP";
+        sync::Barrier, "SYURP";
+        sync::BarrierWaitResult, "SYURP";
+        sync::Event, "SYURP";
+    }
+}
+
+#[test]
+fn the_auto_traits_of_channels() {
+    check! {
+        channel::Sender<u32>, "SYURP";
+        channel::Sender<Cell<u32>>, "SYURP";
+        channel::Sender<Rc<u32>>, "--URP";
+        channel::Receiver<u32>, "SYURP";
+        channel::Receiver<Cell<u32>>, "SYURP";
+        channel::Receiver<Rc<u32>>, "--URP";
+        channel::Iter<'static, Cell<u32>>, "SYURP";
+        channel::TryIter<'static, Cell<u32>>, "SYURP";
+        channel::IntoIter<Cell<u32>>, "SYURP";
+        channel::IntoIter<Rc<u32>>, "--URP";
+        channel::Send<'static, Cell<u32>>, "SY---";
+        channel::Send<'static, Rc<u32>>, "-----";
+        channel::Recv<'static, Cell<u32>>, "SY---";
+        channel::Recv<'static, Rc<u32>>, "-----";
+    }
+}
+
+#[test]
+fn the_auto_traits_of_ipc() {
+    check! {
+        ipc::channel::Sender<u32>, "SYURP";
+        ipc::channel::Sender<Rc<u32>>, "SYURP";
+        ipc::channel::Receiver<u32>, "SYURP";
+        ipc::channel::Receiver<Rc<u32>>, "SYURP";
+        ipc::channel::Iter<'static, u32>, "SYURP";
+        ipc::Mutex<u32>, "SY--P";
+        ipc::MutexGuard<'static, u32>, "-Y--P";
+        ipc::OwnerDied<'static, u32>, "-Y--P";
+        ipc::Semaphore, "SYURP";
+        ipc::SemaphorePermit<'static>, "SYURP";
+        ipc::Shared<u32>, "SYURP";
+        ipc::SharedMut<u32>, "SYURP";
+        ipc::Fifo, "SYURP";
+        ipc::MessageQueue, "SYURP";
+        ipc::PipeReader, "SYURP";
+        ipc::PipeWriter, "SYURP";
+    }
+}
+
+#[test]
+fn the_auto_traits_of_descriptors_and_processes() {
+    check! {
+        net::TcpStream, "SYURP";
+        net::TcpListener, "SYURP";
+        net::Incoming<'static>, "SYURP";
+        net::UdpSocket, "SYURP";
+        net::UnixStream, "SYURP";
+        net::UnixListener, "SYURP";
+        net::UnixDatagram, "SYURP";
+        net::Readiness<std::fs::File>, "SYURP";
+        fs::File, "SYURP";
+        fs::ReadDir, "SY--P";
+        fs::DirEntry, "SYURP";
+        signal::Signals, "SYURP";
+        signal::Iter<'static>, "SYURP";
+        process::Child, "SYURP";
+        process::Command, "SY--P";
+        process::Process, "SYURP";
+        process::ChildStdin, "SYURP";
+        process::ChildStdout, "SYURP";
+        process::ChildStderr, "SYURP";
+        process::Fork, "SYURP";
+    }
+}
