@@ -16,12 +16,12 @@ use crate::task::{Task, TaskError, park, wait};
 ///
 /// # Panics
 ///
-/// If one of the tasks is the caller's own.
+/// If one of the tasks is the caller's own, as [`Task::join`].
 #[track_caller]
 pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, TaskError>> {
     // An iterator that starts the tasks starts all of them before the first wait.
     let tasks: Vec<_> = tasks.into_iter().collect();
-    tasks.iter().for_each(Task::refuse_own_join);
+    tasks.iter().for_each(Task::refuse_endless_join);
     tasks.into_iter().map(Task::join).collect()
 }
 
@@ -51,6 +51,8 @@ pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, Ta
 pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError> {
     let mut tasks: Vec<_> = tasks.into_iter().collect();
     assert!(!tasks.is_empty(), "a race without tasks has no winner; give it at least one");
+    // The end of a race waits for all tasks, whatever happens to the caller.
+    tasks.iter().for_each(Task::refuse_own_join);
     let mut failures = Vec::new();
     let waker = park::waker();
     let winner = loop {

@@ -62,9 +62,13 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Panics
     ///
-    /// If the caller's task, or thread outside any task, holds the lock: it would wait for itself.
-    /// The holder is the task that locked, even if the guard has been given to another coroutine of
-    /// the same thread since.
+    /// If the caller's task, or thread outside any task, holds the lock: it would wait for itself
+    /// forever. The holder is the task that locked, even if the guard has been given to another
+    /// coroutine of the same thread since.
+    ///
+    /// A wait that ends is no such wait. Where a deadline is in force, by
+    /// [`time::timeout`](crate::time::timeout) or a limit of the task, a task that holds the lock
+    /// waits until then, as in [`lock_timeout`](Self::lock_timeout). All locks keep this rule.
     ///
     /// ```
     /// let mutex = trine::sync::Mutex::new(vec![1]);

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::task::registry;
+use crate::task::{registry, wait};
 
 /// The number of the task or thread that holds a lock; 0 for none. No later task has that number,
 /// so a guard may outlive its task.
@@ -30,10 +30,11 @@ impl Owner {
         self.0.store(0, Relaxed);
     }
 
-    /// Panics if the caller, about to wait for the lock without a limit, holds it.
+    /// Panics if the caller, about to wait for the lock, holds it, unless something ends that wait:
+    /// a deadline in force, or the cancellation of its task.
     #[track_caller]
     pub(super) fn panic_if_held_by_caller(&self, what: &str) {
-        if self.0.load(Relaxed) == registry::caller() {
+        if self.0.load(Relaxed) == registry::caller() && !wait::has_limit() {
             panic!(
                 "{what} is locked by this task already, which would wait for itself forever: \
                  drop the first guard before locking again, or pass the guard on"

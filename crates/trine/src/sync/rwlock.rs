@@ -71,7 +71,8 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Panics
     ///
-    /// If the caller's task, or thread outside any task, holds the lock for writing.
+    /// If the caller's task, or thread outside any task, holds the lock for writing, and no
+    /// deadline ends the wait; see [`Mutex::lock`](super::Mutex::lock).
     #[inline]
     #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
@@ -128,7 +129,8 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Panics
     ///
-    /// If the caller's task, or thread outside any task, holds the lock for writing.
+    /// If the caller's task, or thread outside any task, holds the lock for writing, and no
+    /// deadline ends the wait; see [`Mutex::lock`](super::Mutex::lock).
     #[inline]
     #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {

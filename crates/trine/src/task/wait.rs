@@ -172,6 +172,21 @@ fn check_slow(slot: &Slot, deadline: Option<Instant>) -> Result<Option<Instant>,
     Ok(until)
 }
 
+/// Returns true if a wait of the caller ends in any case, by what is in force around it: a deadline
+/// ([`timeout`](crate::time::timeout), the limit of a task) or a cancellation.
+///
+/// A wait for oneself is a panic where this is false, and a wait like any other where it is true. A
+/// caller that unwinds is not interrupted, so its waits do not end.
+#[cold]
+pub(crate) fn has_limit() -> bool {
+    let has_limit = |slot: &Slot| {
+        slot.deadline().is_some()
+            || slot.is_cancelled()
+            || slot.has_scopes() && slot.is_scope_ended(false)
+    };
+    with_own_slot(|slot| unwind::may_unwind(slot) && has_limit(slot)).unwrap_or(false)
+}
+
 /// Returns the earlier of two moments, where `None` is never.
 pub(super) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {

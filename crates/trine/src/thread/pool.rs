@@ -124,11 +124,12 @@ impl Pool {
     ///
     /// # Panics
     ///
-    /// If a task of the pool itself calls it: the task would wait for its own end.
+    /// If a task of the pool itself calls it, which would wait for its own end, and no deadline
+    /// ends that wait.
     #[track_caller]
     pub fn shutdown(self) {
         assert!(
-            WORKS_FOR.get() != Arc::as_ptr(&self.shared),
+            WORKS_FOR.get() != Arc::as_ptr(&self.shared) || wait::has_limit(),
             "a task of a pool waits for the pool's end, and so for its own: drop the pool there, \
              which does not wait, or call `shutdown` outside"
         );

@@ -14,6 +14,9 @@ use crate::task::{self, Cause, TaskError, cancel};
 /// decides how to go on: if `f` returns, so does `timeout`, with its value. Code that computes is
 /// not stopped; it calls [`cancelled`](crate::cancelled) from time to time.
 ///
+/// A lock that `f` holds itself and takes once more is such a wait: it times out, where it panics
+/// outside of any limit.
+///
 /// Timeouts nest; the earliest counts. They work in tasks of every kind and on other threads. A
 /// duration beyond the clock's range is no limit.
 ///

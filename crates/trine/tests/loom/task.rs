@@ -168,6 +168,11 @@ pub(crate) mod wait {
         Ok(())
     }
 
+    /// Returns false: no model waits for itself.
+    pub(crate) fn has_limit() -> bool {
+        false
+    }
+
     /// Waits as [`for_wake`] does, also for a word that other processes see.
     pub(crate) fn for_word(
         word: &impl Word,

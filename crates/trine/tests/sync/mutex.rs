@@ -200,6 +200,39 @@ fn a_task_that_locks_twice_is_told() {
 }
 
 #[test]
+fn a_lock_that_the_caller_holds_times_out_where_a_deadline_is_in_force() {
+    fn relock() {
+        let mutex = Mutex::new(1);
+        let _held = mutex.lock();
+        let within = |limit| time::timeout(limit, || drop(mutex.lock()));
+        assert!(within(SHORT).is_err());
+        // The earlier limit counts, and the wait ends where it was set.
+        assert!(time::timeout(SHORT, || within(LONG).is_ok()).is_err());
+        let unlimited = catch_unwind(AssertUnwindSafe(|| within(Duration::MAX)));
+        assert!(unlimited.is_err(), "a wait without a limit still panics");
+    }
+    relock();
+    KINDS.into_iter().for_each(|kind| spawn(kind, relock).join().unwrap());
+}
+
+#[test]
+fn a_cancelled_task_that_locks_twice_is_cancelled() {
+    for kind in KINDS {
+        let task = spawn(kind, || {
+            let mutex = Mutex::new(1);
+            let _held = mutex.lock();
+            while !trine::cancelled() {
+                coroutine::yield_now();
+            }
+            drop(mutex.lock());
+        });
+        until(|| task.state() != State::New);
+        task.cancel();
+        assert!(task.join().unwrap_err().is_cancelled());
+    }
+}
+
+#[test]
 fn coroutines_of_one_carrier_are_told_apart() {
     let mutex = Arc::new(Mutex::new(()));
     let tasks: Vec<_> = (0..100)

@@ -175,6 +175,9 @@ fn a_writer_that_locks_again_is_told() {
     catch_unwind(AssertUnwindSafe(|| drop(lock.read()))).unwrap_err();
     catch_unwind(AssertUnwindSafe(|| drop(lock.read_timeout(Duration::MAX)))).unwrap_err();
     assert!(lock.write_timeout(SHORT).is_none() && lock.read_timeout(SHORT).is_none());
+    // A deadline around the wait is a limit as well.
+    time::timeout(SHORT, || drop(lock.write())).unwrap_err();
+    time::timeout(SHORT, || drop(lock.read())).unwrap_err();
     drop(guard);
     assert_eq!(*lock.read(), 1);
 }

@@ -14,6 +14,9 @@ use trine::{
     Cause, Kind, Task, coroutine, future, join_all, process, race, scope, shield, thread, time,
 };
 
+/// The limit of a wait that is to time out.
+const SHORT: Duration = Duration::from_millis(2);
+
 fn panic_of<T>(f: impl FnOnce() -> T) -> String {
     match panic::catch_unwind(AssertUnwindSafe(f)) {
         Ok(_) => panic!("there was no panic"),
@@ -72,6 +75,31 @@ fn a_task_that_waits_for_itself_for_a_while_gets_its_handle_back() {
     let handed_back = told.recv().unwrap();
     assert_eq!(handed_back.id(), id);
     handed_back.join().unwrap();
+}
+
+#[test]
+fn a_task_that_joins_itself_times_out_where_a_deadline_is_in_force() {
+    for kind in [Kind::Coroutine, Kind::Thread] {
+        let joins: [fn(Task<()>) -> bool; 3] = [
+            |own| own.join().unwrap_err().is_timeout(),
+            |own| join_all([own]).remove(0).unwrap_err().is_timeout(),
+            |own| time::timeout(SHORT, || future::block_on(own)).is_err(),
+        ];
+        for join in joins {
+            let (handle, own) = channel::bounded::<Task<()>>(1);
+            let (reply, has_timed_out) = channel::bounded(1);
+            let work = move || {
+                let own = own.recv().unwrap();
+                reply.send(time::timeout(SHORT, || join(own)) != Ok(false)).unwrap();
+            };
+            let task = match kind {
+                Kind::Thread => thread::spawn(work),
+                _ => coroutine::spawn(work),
+            };
+            handle.send(task).unwrap();
+            assert!(has_timed_out.recv().unwrap());
+        }
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::error::TaskError;
 use super::info::{Kind, State, TaskId, TaskInfo};
 use super::interrupt::Interrupted;
-use super::registry;
+use super::{registry, wait};
 
 mod backend;
 
@@ -87,22 +87,34 @@ impl<T> Task<T> {
     ///
     /// # Panics
     ///
-    /// If a task joins itself, which would wait forever. Tasks that join each other in a circle are
-    /// not detected.
+    /// If a task joins itself, and no deadline ends that wait, as for a lock that it holds
+    /// ([`Mutex::lock`](crate::sync::Mutex::lock)). Tasks that join each other in a circle are not
+    /// detected.
     #[track_caller]
     pub fn join(self) -> Result<T, TaskError> {
-        self.refuse_own_join();
+        self.refuse_endless_join();
         // SAFETY: `self` is the one consumer.
         unsafe { self.backend.wait(None) }?;
         self.outcome()
     }
 
+    /// Panics if the task is the caller's own, and nothing would end its wait for itself.
+    #[track_caller]
+    pub(crate) fn refuse_endless_join(&self) {
+        if self.is_own() && !wait::has_limit() {
+            self.refuse_own_join();
+        }
+    }
+
+    fn is_own(&self) -> bool {
+        // Both slots are in use, so no address stands for two tasks.
+        registry::current().is_some_and(|own| ptr::eq(own, self.backend.entry().slot))
+    }
+
     /// Panics if the task is the caller's own, which would wait for its own end.
     #[track_caller]
     pub(crate) fn refuse_own_join(&self) {
-        let own = registry::current();
-        // Both slots are in use, so no address stands for two tasks.
-        if own.is_some_and(|own| ptr::eq(own, self.backend.entry().slot)) {
+        if self.is_own() {
             panic!(
                 "{} waits for its own end, which would never come: have another task join it, or \
                  drop its handle to detach it",
@@ -165,7 +177,7 @@ impl<T> Task<T> {
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, Task<T>> {
         let deadline = Instant::now().checked_add(timeout);
         if deadline.is_none() {
-            self.refuse_own_join();
+            self.refuse_endless_join();
         }
         // SAFETY: `self` is the one consumer.
         match unsafe { self.backend.wait(deadline) } {
@@ -332,7 +344,7 @@ impl<T> Task<T> {
     /// the waker is not registered.
     #[track_caller]
     pub(crate) fn register(&mut self, waker: &Waker) -> bool {
-        self.refuse_own_join();
+        self.refuse_endless_join();
         // SAFETY: `self` is the one consumer, borrowed exclusively.
         unsafe { self.backend.register(waker) }
     }
@@ -348,7 +360,8 @@ impl<T> Task<T> {
 ///
 /// # Panics
 ///
-/// If it is polled again after it was ready, or by the task itself, which would wait forever.
+/// If it is polled again after it was ready, or by the task itself, which would wait forever; see
+/// [`Task::join`].
 impl<T> Future for Task<T> {
     type Output = Result<T, TaskError>;
 

@@ -137,6 +137,9 @@ fn a_task_that_locks_twice_is_told() {
     let mutex = Mutex::new(0_u8).unwrap();
     let guard = mutex.lock().unwrap();
     assert!(panic::catch_unwind(AssertUnwindSafe(|| drop(mutex.lock()))).is_err());
+    // With a limit, the wait ends by itself.
+    assert!(mutex.lock_timeout(Duration::from_millis(1)).is_none());
+    assert!(time::timeout(Duration::from_millis(1), || drop(mutex.lock())).is_err());
     drop(guard);
     assert!(mutex.try_lock().is_some());
 }
