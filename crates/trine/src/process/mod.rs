@@ -220,6 +220,8 @@ pub(crate) use task::function::CapturesNothing;
 /// not compile. serde encodes `arg` and the result in the postcard format. Types that can only be
 /// decoded from a self-describing format (`serde_json::Value`, untagged enums) cannot be used.
 ///
+/// The tasks that `function` has spawned and detached end with the process. Join them there.
+///
 /// Any number of tasks may be outstanding. The number of processes that run at once is at most a
 /// quarter of this program's limit for descriptors (`ulimit -n`), and at most 4,096. The other
 /// tasks wait in a queue. For many small tasks a [`Pool`] is faster.

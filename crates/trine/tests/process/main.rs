@@ -7,6 +7,7 @@ mod command;
 #[path = "../common/mod.rs"]
 mod common;
 mod crashes;
+mod detached;
 mod forged;
 mod hostile;
 mod hygiene;

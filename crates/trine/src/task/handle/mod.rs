@@ -22,6 +22,12 @@ use backend::{Cancel, Joinable};
 ///
 /// [`join`](Task::join) waits for its value. Dropping the handle detaches the task, which runs on.
 ///
+/// A detached task of any kind ends with the process that has spawned it, as std's threads end with
+/// `main`. Inside a process task, that process is the worker: the one of
+/// [`process::spawn`](crate::process::spawn) ends when the task has returned, a worker of a
+/// [`Pool`](crate::process::Pool) when the pool retires it. So a process task joins the tasks that
+/// it spawns, or spawns them in a [`scope`](crate::scope()).
+///
 /// ```
 /// use trine::{coroutine, thread, process, Task};
 ///
