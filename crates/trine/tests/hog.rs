@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 mod common;
@@ -181,24 +181,48 @@ fn a_report_names_the_coroutine_and_the_functions_it_is_in() {
         });
         return drop(task.join());
     }
-    let mut command = again("miller");
+    let text =
+        report_of("miller", &["trine: coroutine `the miller` #", "grind_away", "calls_what"]);
+    assert!(text.contains("tests/hog.rs:"), "{text}");
+}
+
+/// Plays `role` in a child whose monitor reports, until the report has all of `parts`, in that
+/// order. Returns the report up to there.
+fn report_of(role: &str, parts: &[&str]) -> String {
+    let mut command = again(role);
     let mut child = command.env("TRINE_HOGS", "trace").stdout(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let mut text = String::new();
-    let mut read_until = |part: &str| {
-        for line in lines.by_ref() {
-            let found = line.contains(part);
-            text += &(line + "\n");
-            if found {
-                return;
-            }
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let (mut text, mut parts) = (String::new(), parts.iter().peekable());
+    for line in lines {
+        text += &(line + "\n");
+        let last = text.lines().next_back().unwrap();
+        while parts.next_if(|part| last.contains(**part)).is_some() {}
+        if parts.peek().is_none() {
+            break;
         }
-        panic!("`{part}` is not in the report:\n{text}");
-    };
-    read_until("trine: coroutine `the miller` #");
-    read_until("grind_away");
-    read_until("calls_what_grinds");
+    }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(text.contains("tests/hog.rs:"), "{text}");
+    assert!(parts.peek().is_none(), "`{}` is not in the report:\n{text}", parts.peek().unwrap());
+    text
+}
+
+#[test]
+fn a_report_says_that_a_coroutine_blocks_in_a_lock_of_std() {
+    if role().is_some() {
+        static VALUE: LazyLock<()> = LazyLock::new(|| trine::sync::Event::new().wait());
+        trine::configure(|config| _ = config.carriers(1)).unwrap();
+        let first = coroutine::spawn(|| *VALUE);
+        wait_for(|| (first.state() == trine::State::Waiting).then_some(()));
+        // Blocks the carrier, on which the initialiser would have to go on.
+        drop(Builder::new().name("needs it").spawn(|| *VALUE));
+        // Ends when its parent kills it, or when the parent ends.
+        let parent = std::os::unix::process::parent_id();
+        while std::os::unix::process::parent_id() == parent {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        return;
+    }
+    let parts = ["trine: coroutine `needs it` #", "Once", "Use trine::sync::OnceLock, LazyLock"];
+    report_of("std", &parts);
 }

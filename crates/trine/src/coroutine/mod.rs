@@ -47,6 +47,11 @@
 //! Block its thread. `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
 //! slow descriptor hold up every coroutine of the carrier. Use the calls of trine instead, or a
 //! [thread](crate::thread). [`hogs`] lists the coroutines that held up others.
+//!
+//! Wait inside the initialiser of std's `LazyLock`, `OnceLock` or `Once`. A neighbour that needs
+//! the value then blocks the thread on which the initialiser would have to go on: the carrier
+//! stands still. A cancellation there poisons a `LazyLock` for the program. Use those of
+//! [`sync`](crate::sync).
 
 use crate::task::{Task, park};
 

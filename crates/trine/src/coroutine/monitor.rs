@@ -267,7 +267,8 @@ impl Reports {
         }
         self.last = Some(Instant::now());
         let stack = if self.stacks { sample::take(thread) } else { None };
-        let stack = Backtrace::from_addresses(&stack.unwrap_or_default());
+        let stack = Backtrace::from_addresses(&stack.unwrap_or_default()).to_string();
+        let advice = advice(&stack);
         let left_out = match std::mem::take(&mut self.left_out) {
             0 => String::new(),
             more => format!("({more} more since the last report)\n"),
@@ -278,11 +279,32 @@ impl Reports {
             format!(
                 "\ntrine: {task} has held its carrier for {millis} ms, and goes on; the other \
                  coroutines there wait. Its stack (calls that have returned may be among it):\n\
-                 {stack}{left_out}"
+                 {stack}{advice}{left_out}"
             )
             .as_bytes(),
         );
     }
+}
+
+/// Functions of std that block the thread until another task has done something, and the type of
+/// trine that parks the coroutine instead.
+const BLOCKING: &[(&str, &str)] = &[
+    ("sync::once::futex::Once", "sync::OnceLock, LazyLock or Once"),
+    ("sync::mutex::futex::Mutex", "sync::Mutex"),
+    ("sync::rwlock::futex::RwLock", "sync::RwLock"),
+    ("sync::condvar::futex::Condvar", "sync::Condvar"),
+];
+
+/// Returns the likely cause, and the remedy, if the printed `stack` shows a coroutine that blocks
+/// its carrier in a lock of std.
+fn advice(stack: &str) -> String {
+    let found = BLOCKING.iter().find(|(function, _)| stack.contains(function));
+    found.map_or_else(String::new, |(function, remedy)| {
+        format!(
+            "It seems to block its thread in std::sys::{function}. If that waits for a coroutine \
+             of the same carrier, the carrier stands still. Use trine::{remedy} there.\n"
+        )
+    })
 }
 
 /// Returns the bounds of the stack of the calling thread's coroutine. Runs in the signal handler.
