@@ -11,6 +11,7 @@
 //! | `semaphore.rs` | [`Semaphore`]: a number of permits |
 //! | `barrier.rs` | [`Barrier`]: all arrive before any goes on |
 //! | `event.rs` | [`Event`]: a level that many wait for |
+//! | `once/` | [`OnceLock`], [`LazyLock`], [`Once`]: values that are made once |
 //! | `channel/` | [`channel`]: messages, many to many |
 //! | `select.rs` | [`select!`]: the first of several operations that can go on |
 //! | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
@@ -33,6 +34,7 @@ mod condvar;
 mod event;
 mod lock;
 mod mutex;
+mod once;
 mod owner;
 mod permits;
 mod queue;
@@ -44,6 +46,7 @@ pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
+pub use once::{LazyLock, Once, OnceLock};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, SemaphorePermit};
 

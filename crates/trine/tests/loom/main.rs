@@ -42,6 +42,9 @@ mod sync {
     mod lock;
     #[path = "../../../src/sync/mutex.rs"]
     pub(crate) mod mutex;
+    #[path = "../../../src/sync/once/mod.rs"]
+    pub(crate) mod once;
+    mod once_models;
     #[path = "../../../src/sync/owner.rs"]
     mod owner;
     #[path = "../../../src/sync/permits.rs"]

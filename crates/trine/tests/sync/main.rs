@@ -8,6 +8,7 @@ mod common;
 mod condvar;
 mod event;
 mod mutex;
+mod once;
 mod rwlock;
 mod select;
 mod semaphore;

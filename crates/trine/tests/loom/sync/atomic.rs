@@ -93,6 +93,10 @@ impl AtomicU64 {
         self.word().load(order) ^ self.first
     }
 
+    pub(super) fn store(&self, value: u64, order: Ordering) {
+        self.word().store(value ^ self.first, order);
+    }
+
     pub(super) fn compare_exchange(
         &self,
         old: u64,
