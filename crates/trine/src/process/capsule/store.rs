@@ -19,6 +19,7 @@ use super::contents::{Argument, Call, Contents, End, Program};
 use super::settings::Settings;
 use crate::process::wire;
 use crate::sync;
+use crate::sys::limits::file_size::without_signal;
 use crate::sys::memory::sealed::Frozen;
 use crate::task::{Cause, TaskError};
 
@@ -177,7 +178,7 @@ fn is_file_name(name: &str) -> bool {
 /// Writes a file that did not exist, which only this user may read.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)
+    without_signal(|| file.write_all(bytes))
 }
 
 impl Pending {

@@ -14,7 +14,7 @@ use std::ptr;
 /// # Errors
 ///
 /// Those of `grow`.
-pub(in crate::sys) fn without_signal<T>(grow: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn without_signal<T>(grow: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let signal = only_xfsz();
     let blocked = Blocked::new(&signal);
     // One that the program has blocked and not taken yet is not ours to take.

@@ -16,7 +16,7 @@ mod available;
 pub(crate) mod cgroup;
 pub(crate) mod cpu_clock;
 mod explain;
-pub(in crate::sys) mod file_size;
+pub(crate) mod file_size;
 mod met;
 pub(crate) mod rlimit;
 

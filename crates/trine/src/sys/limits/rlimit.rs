@@ -84,24 +84,9 @@ pub(crate) fn descriptors() -> Option<u64> {
     get(process::Resource::Nofile).map_or(Some(DEFAULT), |limit| finite(limit.rlim_cur))
 }
 
-/// Returns to how many bytes this process may grow a file; the largest number if there is no limit.
-///
-/// # Errors
-///
-/// The kernel refuses to answer, as in a sandbox.
-pub(crate) fn file_size() -> io::Result<u64> {
-    match get(process::Resource::Fsize) {
-        Ok(limit) => Ok(finite(limit.rlim_cur).unwrap_or(u64::MAX)),
-        Err(error) => {
-            let text = format!("cannot read the limit for the size of files (prlimit64): {error}");
-            Err(io::Error::new(error.kind(), text))
-        }
-    }
-}
-
 /// Returns how many bytes a file of this process may have; `None` if there is no limit.
 pub(in crate::sys) fn file_size() -> Option<u64> {
-    getrlimit(process::Resource::Fsize).current
+    finite(get(process::Resource::Fsize).ok()?.rlim_cur)
 }
 
 /// Returns true if this process may open one more descriptor.
