@@ -32,7 +32,7 @@
 //! | `budget.rs` | yields to the other coroutines of a carrier |
 //! | `global.rs` | the epoll of callers outside carriers |
 //! | `files.rs` | calls on files: an attempt that does not sleep, else a thread |
-//! | `blocking.rs` | a bounded pool of threads for calls that can only block |
+//! | `blocking.rs` | bounded pools of threads for calls that can only block, one for each kind |
 //!
 //! # The rules of every back end
 //!

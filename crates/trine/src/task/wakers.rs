@@ -13,11 +13,13 @@ use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 
 /// Wakes a waker of any origin, and uses it up.
+#[inline]
 pub(crate) fn wake(waker: Waker) {
     survive(|| waker.wake());
 }
 
 /// Wakes a waker of any origin that the caller keeps.
+#[inline]
 pub(crate) fn wake_by_ref(waker: &Waker) {
     survive(|| waker.wake_by_ref());
 }

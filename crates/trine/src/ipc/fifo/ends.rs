@@ -17,7 +17,7 @@ use crate::task::cancel::shield;
 
 /// A pipe that any program can open by its path, as `mkfifo` makes it.
 ///
-/// Its ends are those of a [`pipe()`](super::pipe()). Opening one end waits until the other is
+/// Its ends are those of a [`pipe()`](crate::ipc::pipe()). Opening one end waits until the other is
 /// opened, as `open(2)` does. The wait fails with [`Interrupted`](crate::Interrupted) when the task
 /// is cancelled.
 ///

@@ -157,7 +157,8 @@ impl<T> Mutex<T> {
     /// # Panics
     ///
     /// Panics if the caller's task, or thread outside any task, holds the lock by the same mutex or
-    /// a clone of it, and no deadline ends the wait; see [`sync::Mutex::lock`]. And in a process that was forked off the one that made the mutex.
+    /// a clone of it, and no deadline ends the wait; see [`sync::Mutex::lock`]. Also in a process
+    /// that was forked off the one that made the mutex.
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> LockResult<'_, T> {

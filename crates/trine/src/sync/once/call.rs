@@ -61,7 +61,10 @@ impl Once {
     pub fn call_once(&self, init: impl FnOnce()) {
         if !self.is_completed() {
             let mut init = Some(init);
-            self.call(&mut || init.take().expect("called once")());
+            self.call(&mut || {
+                init.take().expect("called once")();
+                true
+            });
         }
     }
 
@@ -106,17 +109,19 @@ impl Once {
         }
     }
 
-    /// Calls `init`, once at most, unless the initialisation is complete.
+    /// Calls `init`, once at most, unless the initialisation is complete. It stays incomplete if
+    /// `init` returns false, as if it had unwound: the models have no other way.
     #[cold]
     #[track_caller]
-    fn call(&self, init: &mut dyn FnMut()) {
+    pub(in crate::sync) fn call(&self, init: &mut dyn FnMut() -> bool) {
         let caller = registry::caller();
         loop {
             match self.word.compare_exchange(INCOMPLETE, caller, Acquire, Acquire) {
                 Ok(_) => {
                     let mut running = Running { once: self, end: INCOMPLETE };
-                    init();
-                    running.end = COMPLETE;
+                    if init() {
+                        running.end = COMPLETE;
+                    }
                     return;
                 }
                 Err(COMPLETE) => return,

@@ -27,8 +27,11 @@ fn in_namespaces(kinds: &str, prepare: &str) -> bool {
         return false;
     }
     let alone = again("there");
+    // Process ids, by which temporary files are named, are not unique there.
+    let folder = TempPath::folder("namespace");
     let mut command = unshare(format!("{prepare} && \"$@\""));
     command.arg(alone.get_program()).args(alone.get_args()).env("TRINE_TEST_ROLE", "there");
+    command.env("TMPDIR", &folder.0);
     run(command);
     true
 }

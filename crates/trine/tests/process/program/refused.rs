@@ -8,6 +8,7 @@ use trine::process::{self, Builder, Pool};
 
 use crate::common::filters::refuse;
 use crate::common::limits::limit;
+use crate::common::waiting::TIMEOUT;
 use crate::common::{again, alone, not_spawned, role, run};
 
 #[test]
@@ -46,9 +47,8 @@ fn limits_that_cannot_be_set_or_read_are_an_error() {
         let error = builder.spawn(1, |n: u8| n).join().unwrap_err();
         assert!(not_spawned(&error).contains("not permitted"), "{error}");
     }
-    // Shared memory is limited by the size of files.
-    let error = trine::ipc::Shared::build(8, |_: &mut [u64]| ()).unwrap_err();
-    assert!(error.to_string().contains("prlimit64"), "{error}");
+    // Shared memory is limited by the size of files, and is made without a look at the limit.
+    assert_eq!(trine::ipc::Shared::build(8, |_: &mut [u64]| ()).unwrap()[..], [0; 8]);
     // Other tasks run.
     assert_eq!(Pool::new(1).spawn(2, |n: u8| n).join().unwrap(), 2);
     assert_eq!(process::spawn(3, |n: u8| n).join().unwrap(), 3);
@@ -89,7 +89,8 @@ fn without_room_for_marks_a_cancellation_ends_its_task_and_hurts_no_other() {
     }
     // Signals then carry neither a mark nor a sender.
     limit(Resource::Sigpending, 0);
-    let pool = Pool::new(1);
+    // On a busy machine a worker may take long to hear of it.
+    let pool = Pool::builder().workers(1).grace(TIMEOUT).build();
     let worker = pool.spawn((), |()| std::process::id()).join().unwrap();
     for n in 0..200 {
         let begun = trine::ipc::Semaphore::new(0).unwrap();

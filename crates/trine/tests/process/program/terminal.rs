@@ -10,6 +10,7 @@ use trine::signal::{self, Signal, Signals};
 use trine::{Task, TaskError};
 
 use crate::common::processes::{kill, signal_of};
+use crate::common::waiting::TIMEOUT;
 use crate::common::{again, role, run};
 
 /// Makes this process the leader of a group, so that a signal to its group reaches no other test.
@@ -52,7 +53,8 @@ fn signals_that_the_program_ignores_are_ignored_in_workers() {
     lead_a_group();
     let all = [libc::SIGHUP, libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
     all.into_iter().for_each(ignore);
-    let pool = Pool::new(1);
+    // On a busy machine a worker may take long to hear of its cancellation.
+    let pool = Pool::builder().workers(1).grace(TIMEOUT).build();
     let pid = |()| std::process::id();
     let worker = pool.spawn((), pid).join().unwrap();
     for signal in all {
