@@ -56,7 +56,7 @@ pub fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Counts the mappings of boards and rings, which other processes share. All other mappings are the
+/// Counts the mappings of memory that other processes share. All other mappings are the
 /// allocator's and the stacks', which are kept for reuse.
 pub fn shared_mappings() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();

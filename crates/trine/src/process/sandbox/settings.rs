@@ -68,8 +68,9 @@ use serde::{Deserialize, Serialize};
 /// # Not denied
 ///
 /// - Memory, CPU time, threads, disk space: these have limits of their own.
-/// - Open descriptors stay open: standard output and error, and those that an initialiser has
-///   opened.
+/// - Open descriptors stay open: standard input, output and error, and those that an initialiser
+///   has opened. The task shares their flags and position with this program. With
+///   [`capture_output`](crate::process::Builder::capture_output) it has an output of its own.
 /// - Even if files are listed, the process can see that others exist (`stat`, `chdir`, reading
 ///   links) and use `flock`. Without a list all files stay accessible, and with them all that
 ///   `/proc` allows.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::spare::Spare;
 use crate::process::pool::dispatcher::{Dispatcher, Service};
 use crate::process::pool::link::WorkerLink;
-use crate::process::wire::board::WorkerSlot;
 use crate::process::wire::ring::Producer;
 use crate::sys::limits;
 use crate::sys::process::child;
@@ -37,8 +36,6 @@ pub(super) struct Forked {
 struct Stray {
     pid: u32,
     pidfd: OwnedFd,
-    /// Its slot on the board, if that is known; free again only when the stray is reaped.
-    _slot: Option<WorkerSlot>,
 }
 
 impl Children {
@@ -77,10 +74,10 @@ impl Children {
     }
 
     /// Adds a stray.
-    pub(super) fn add_stray(&mut self, pid: u32, pidfd: OwnedFd, slot: Option<WorkerSlot>) {
+    pub(super) fn add_stray(&mut self, pid: u32, pidfd: OwnedFd) {
         let number = self.number();
         if self.service.poll.add(&pidfd, number * 2 + 1).is_ok() {
-            self.strays.insert(number, Stray { pid, pidfd, _slot: slot });
+            self.strays.insert(number, Stray { pid, pidfd });
         } else {
             child::kill_and_wait(pid);
         }

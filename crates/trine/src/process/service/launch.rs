@@ -5,12 +5,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::spec::TemplateSpec;
 use crate::process::wire::Handshake;
-use crate::process::wire::board::Board;
 use crate::process::worker::entry;
 use crate::process::worker::setup::Preload;
 use crate::sys::io::{Blocking, socket};
@@ -24,7 +22,6 @@ pub(super) struct TemplateProcess {
     pub(super) pid: u32,
     pub(super) socket: OwnedFd,
     pub(super) pidfd: OwnedFd,
-    pub(super) board: Arc<Board>,
     /// True if it has reported that it is ready.
     pub(super) greeted: bool,
     /// True if it has forked a worker.
@@ -73,8 +70,6 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
     })?;
     let (ours, theirs) =
         socket::packet_pair().map_err(refused("socket for the template process"))?;
-    let (board, memory) =
-        Board::create().map_err(refused("shared memory for the template process"))?;
     let token = random::token().map_err(refused("random number for the template process"))?;
     let fingerprint = image::fingerprint();
     let setup = postcard::to_stdvec(spec.setup()).expect("strings only");
@@ -82,7 +77,7 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
     let handshake = Handshake { token, fingerprint, master: std::process::id() };
     let packet = postcard::to_stdvec(&(handshake, &preload)).expect("numbers only");
     // Written before the process exists, so that it never has to wait for it.
-    socket::send_packet(&ours, &packet, &[memory.as_fd()], Blocking::No)
+    socket::send_packet(&ours, &packet, &[], Blocking::No)
         .map_err(refused("handshake with the template process"))?;
     if preload.is_some() {
         socket::send_packet(&ours, &setup, &[], Blocking::No)
@@ -105,7 +100,6 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
         pid,
         socket: ours,
         pidfd,
-        board,
         greeted: false,
         has_forked: false,
         awaited: Some(Instant::now()),

@@ -112,7 +112,7 @@ impl Spawner {
                 continue;
             }
             match child::open(pid) {
-                Ok(pidfd) if child::is_own(&pidfd) => children.add_stray(pid, pidfd, None),
+                Ok(pidfd) if child::is_own(&pidfd) => children.add_stray(pid, pidfd),
                 Ok(_) => {}
                 // Its end could not be noticed.
                 Err(_) => child::kill_and_wait(pid),

@@ -14,7 +14,7 @@ use super::launch::{self, TemplateProcess};
 use super::spec::TemplateSpec;
 use crate::process::pool::dispatcher::Dispatcher;
 use crate::process::pool::link::WorkerLink;
-use crate::process::wire::board::{SLOTS, WorkerSlot};
+use crate::process::wire::board::WorkerSlot;
 use crate::process::wire::rings::MasterRings;
 use crate::process::wire::{ForkReply, ForkRequest, LONG_PACKET, TemplateReply};
 use crate::sys::io::Blocking;
@@ -23,7 +23,7 @@ use crate::sys::limits;
 use crate::sys::process::child::{self, Ended};
 use crate::sys::process::current;
 
-/// The most forks that are requested from a process and not answered. Each holds two descriptors of
+/// The most forks that are requested from a process and not answered. Each holds descriptors of
 /// this program, and descriptors under way count against a limit.
 const AT_ONCE: usize = 32;
 /// The number of processes in a row that may die before they have forked a worker until no more are
@@ -180,43 +180,33 @@ impl Template {
         if !process.takes_requests(&self.spec) {
             return Err(NotRequested::Yet);
         }
-        let Some(slot) = process.board.take() else {
-            let reason = format!("{SLOTS} workers live, as many as trine serves");
-            return Err(NotRequested::Refused(reason));
-        };
         let (socket, theirs) = children.spare.connection().map_err(|error| {
             let reason = limits::explain_missing("socket for a worker process", &error);
             NotRequested::Refused(reason)
         })?;
-        let rings = dispatcher.has_rings().then(|| children.spare.rings()).transpose().map_err(
-            |error| {
-                let reason = limits::explain_missing("shared memory for a worker process", &error);
-                NotRequested::Refused(reason)
-            },
-        )?;
+        let (rings, memory) = children.spare.rings().map_err(|error| {
+            let reason = limits::explain_missing("shared memory for a worker process", &error);
+            NotRequested::Refused(reason)
+        })?;
+        let slot = WorkerSlot::new(Arc::clone(rings.words.memory()));
+        let rings = dispatcher.has_rings().then_some(rings);
         let directory = current::directory().map_err(|error| {
             let what = "descriptor of the current directory for a worker process";
             NotRequested::Refused(limits::explain_missing(what, &error))
         })?;
         crash_point!("master: descriptors of a worker made, fork not asked for");
-        let (rings, memory) = rings.unzip();
         let capture = dispatcher.captures().then(Capture::new).transpose();
         let (capture, outputs) = capture.map_err(NotRequested::Refused)?.unzip();
         let request = ForkRequest {
             request: children.number(),
-            slot: slot.number,
             has_rings: rings.is_some(),
             captures: capture.is_some(),
             awaits_setup: dispatcher.has_setup(),
         };
         let packet = postcard::to_stdvec(&request).expect("numbers only");
         let outputs = outputs.iter().flatten().map(AsFd::as_fd);
-        let theirs: Vec<_> = [&theirs, &directory]
-            .into_iter()
-            .chain(&memory)
-            .map(AsFd::as_fd)
-            .chain(outputs)
-            .collect();
+        let theirs: Vec<_> =
+            [&theirs, &directory, &memory].into_iter().map(AsFd::as_fd).chain(outputs).collect();
         match socket::send_packet(&process.socket, &packet, &theirs, Blocking::No) {
             Ok(()) => {
                 crash_point!("master: fork asked for");
@@ -396,7 +386,7 @@ impl Template {
             // Its pool does not need it any more.
             (None, Some(pidfd)) => {
                 child::kill(&pidfd);
-                children.add_stray(pid, pidfd, Some(slot));
+                children.add_stray(pid, pidfd);
             }
             (None, None) => child::kill_and_wait(pid),
         }

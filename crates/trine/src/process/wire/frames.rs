@@ -4,7 +4,7 @@
 //!   master ─► template   Handshake            once, written before the template is started
 //!          ─►            Setup                after it, if the template has a preload
 //!          ◄─            Ready or Unfit       once: it is ready to fork, or never will be
-//!          ─►            ForkRequest + socket one for each worker
+//!          ─►            ForkRequest + socket, memory: one for each worker
 //!          ◄─            Forked + pidfd       one for each request
 //!
 //!   master ─► worker     SETUP                before all else if its pool has one; before RUN if
@@ -81,16 +81,15 @@ pub(in crate::process) enum TemplateReply {
     Forked(ForkReply),
 }
 
-/// Master to template: fork a worker. The worker's end of its socket travels along.
+/// Master to template: fork a worker. The worker's end of its socket and the memory that it shares
+/// with its master travel along.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::process) struct ForkRequest {
     /// A number that the reply repeats.
     pub(in crate::process) request: u64,
-    /// The worker's slot on the board.
-    pub(in crate::process) slot: u32,
-    /// True if shared memory for rings travels along, after the socket.
+    /// True if the worker uses the rings in its shared memory.
     pub(in crate::process) has_rings: bool,
-    /// True if pipes for standard output and error travel along, after these.
+    /// True if pipes for standard output and error travel along, after the other descriptors.
     pub(in crate::process) captures: bool,
     /// True if a `SETUP` comes before the worker is ready.
     pub(in crate::process) awaits_setup: bool,

@@ -6,8 +6,8 @@
 //! | `frames.rs` | the protocol: packets, frames, records |
 //! | `reader.rs` | frames from a stream of bytes |
 //! | `ring.rs` | records in memory shared by two processes |
-//! | `rings.rs` | the pair of rings between a master and a worker, and their notifications |
-//! | `board.rs` | the shared page that says which task each worker runs |
+//! | `rings.rs` | the memory of a master and a worker: two rings, and their notifications |
+//! | `board.rs` | the part of it that says which task the worker runs |
 //! | `spin.rs` | spinning for a moment before a sleep |
 
 pub(super) mod board;

@@ -1,9 +1,10 @@
-//! The shared memory of a master and one worker of a pool: a ring for each direction, and a word
-//! for each side that sleeps.
+//! The shared memory of a master and one worker: a ring for each direction, a word for each side
+//! that sleeps, and the board.
 //!
 //! ```text
 //!   page 0   │ notify_target  gets the worker's notice     set by the master, taken by the worker
 //!            │ asleep         the worker reads its socket  set by the worker, taken by the master
+//!            │ board          `board.rs`
 //!   page 1   │ tasks          ring, master ─► worker
 //!     …      │ answers        ring, worker ─► master
 //! ```
@@ -14,7 +15,8 @@
 //! (Dekker's argument).
 //!
 //! Each worker has a memory of its own, without a name and with a sealed size. Its descriptor is
-//! closed as soon as both sides have mapped it.
+//! closed as soon as both sides have mapped it. A fresh process uses the board only; pages that are
+//! not touched take no memory.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -89,6 +91,11 @@ pub(in crate::process) fn attach(descriptor: impl AsFd) -> io::Result<WorkerRing
 }
 
 impl Words {
+    /// Returns the memory, for the board.
+    pub(in crate::process) fn memory(&self) -> &Arc<SharedMemory> {
+        &self.0
+    }
+
     /// Returns the word of the notify target: [`NO_TARGET`], [`SERVICE`] or [`THREAD`].
     pub(in crate::process) fn notify_target(&self) -> &AtomicU32 {
         self.0.half(NOTIFY_TARGET)

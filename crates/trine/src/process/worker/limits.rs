@@ -218,7 +218,7 @@ pub(super) fn keep(board: &'static OwnSlot, pid: u32) {
 
 /// Runs in the signal handler.
 fn note_memory() {
-    // A process that the task has forked shares the page of the board, but must not write to it.
+    // A process that the task has forked shares the board, but must not write to it.
     if let Some((board, pid)) = WORKER.get()
         && *pid == process::id()
     {

@@ -28,10 +28,11 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::process;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::task::function;
-use super::wire::board::{OwnSlot, Slots};
+use super::wire::board::OwnSlot;
 use super::wire::rings;
 use super::wire::{self, ForkRequest, Frame, FrameKind};
 use crate::sys::io::socket;
@@ -51,7 +52,6 @@ const SOCKET: RawFd = 200;
 pub(super) struct Inherited {
     /// The master's process id.
     master: u32,
-    slots: Slots,
     /// The buffer of the worker's inbox.
     scratch: Box<[u8]>,
     /// Descriptors that the preload has opened, which a worker keeps; has room for its socket.
@@ -64,18 +64,17 @@ impl Inherited {
     /// # Errors
     ///
     /// No worker can be forked, for this reason.
-    fn new(master: u32, slots: Slots) -> Result<Inherited, String> {
+    fn new(master: u32) -> Result<Inherited, String> {
         fork_detect::prepare_worker_mark().map_err(|error| {
             format!("no page for workers to detect their forks by (MADV_WIPEONFORK): {error}")
         })?;
         let scratch = inbox::scratch();
         warm_up();
-        Ok(Inherited { master, slots, scratch, descriptors: Vec::with_capacity(1) })
+        Ok(Inherited { master, scratch, descriptors: Vec::with_capacity(1) })
     }
 
-    /// Keeps the descriptors that the preload has opened: all of `open` except the template's own.
+    /// Keeps the descriptors `open`, which the preload has opened.
     fn keep_open(&mut self, mut open: Vec<RawFd>) {
-        open.retain(|number| *number != self.slots.as_raw_fd());
         open.reserve(1);
         self.descriptors = open;
     }
@@ -98,8 +97,8 @@ struct HandedOver {
     socket: OwnedFd,
     /// The master's current directory.
     directory: OwnedFd,
-    /// The memory of the rings, if it has some.
-    memory: Option<OwnedFd>,
+    /// The memory that it shares with its master.
+    memory: OwnedFd,
     /// Its standard output and error, if those are captured.
     outputs: Vec<OwnedFd>,
 }
@@ -118,18 +117,19 @@ fn become_worker(
         current::exit_now(1);
     }
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { current::exit_now(1) };
-    let Ok(rings) = memory.as_ref().map(rings::attach).transpose() else { current::exit_now(1) };
-    let Ok(board) = OwnSlot::map(&inherited.slots, request.slot) else { current::exit_now(1) };
+    let Ok(rings) = rings::attach(&memory) else { current::exit_now(1) };
+    let board = OwnSlot::new(Arc::clone(rings.words.memory()));
+    let rings = request.has_rings.then_some(rings);
     if let Err(error) = current::enter(directory.as_fd()) {
         refuse(&socket, &format!("cannot work in the directory of this program: {error}"));
     }
-    let Inherited { slots, scratch, descriptors: mut kept, .. } = inherited;
+    let Inherited { scratch, descriptors: mut kept, .. } = inherited;
     kept.push(socket.as_raw_fd());
-    // SAFETY: `theirs`, `directory`, `memory`, `outputs`, `slots` and the template's socket are
-    // closed here while they have owners. Those never run again in this process: this function does
-    // not return, and the first five are forgotten.
+    // SAFETY: `theirs`, `directory`, `memory`, `outputs` and the template's socket are closed here
+    // while they have owners. Those never run again in this process: this function does not return,
+    // and the first four are forgotten.
     unsafe {
-        std::mem::forget((theirs, directory, memory, outputs, slots));
+        std::mem::forget((theirs, directory, memory, outputs));
         descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use super::setup::{Preload, Setup};
 use super::{HandedOver, Inherited};
 use super::{cancel, limits as worker_limits, overflow};
-use crate::process::wire::board::Slots;
 use crate::process::wire::{ForkReply, ForkRequest, Handshake, LONG_PACKET, PACKET, TemplateReply};
 use crate::sys::io::{Blocking, socket};
 use crate::sys::limits;
@@ -51,9 +50,9 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     overflow::install();
     cancel::install();
     worker_limits::install();
-    let Some((slots, preload)) = take_handshake(&socket) else { current::exit_now(1) };
+    let Some(preload) = take_handshake(&socket) else { current::exit_now(1) };
     let alone = wait_for_other_threads("an initialiser that runs before `main`");
-    let inherited = alone.and_then(|()| Inherited::new(handshake.master, slots));
+    let inherited = alone.and_then(|()| Inherited::new(handshake.master));
     let inherited = inherited.and_then(|mut inherited| {
         if let Some(preload) = preload {
             inherited.keep_open(run_preload(&socket, &preload)?);
@@ -85,18 +84,17 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
         let Ok(request) = postcard::from_bytes::<ForkRequest>(&packet[..received.len]) else {
             current::exit_now(1);
         };
-        let (has_rings, captures) = (request.has_rings.into(), usize::from(request.captures));
-        let received_all = received.descriptors.len() == 2 + has_rings + 2 * captures;
+        let captures = usize::from(request.captures);
+        let received_all = received.descriptors.len() == 3 + 2 * captures;
         let mut descriptors = received.descriptors.drain(..);
-        let (Some(theirs), Some(directory), true) =
-            (descriptors.next(), descriptors.next(), received_all)
+        let (Some(theirs), Some(directory), Some(memory), true) =
+            (descriptors.next(), descriptors.next(), descriptors.next(), received_all)
         else {
             // The limit for open descriptors is below the handful that a template needs.
             let refusal = limits::error_number(&limits::out_of_descriptors());
             reply(socket, request.request, Err(refusal), None);
             continue;
         };
-        let memory = descriptors.by_ref().take(has_rings).next();
         let outputs: Vec<OwnedFd> = descriptors.collect();
         let handed = HandedOver { socket: theirs, directory, memory, outputs };
         crash_point!("template: fork requested");
@@ -116,14 +114,13 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
     }
 }
 
-/// Takes the handshake that `entry` has checked, and the board that came with it.
-fn take_handshake(socket: &OwnedFd) -> Option<(Slots, Option<Preload>)> {
+/// Takes the handshake that `entry` has checked; returns the preload that came with it, if any.
+fn take_handshake(socket: &OwnedFd) -> Option<Option<Preload>> {
     let mut packet = [0; PACKET];
     let received = socket::receive_packet(socket, &mut packet, Blocking::No).ok()?;
-    let slots = Slots::attach(received.descriptors.into_iter().next()?).ok()?;
     let (_, preload) =
         postcard::from_bytes::<(Handshake, Option<Preload>)>(&packet[..received.len]).ok()?;
-    Some((slots, preload))
+    Some(preload)
 }
 
 /// Runs the preload; returns the descriptors that are open after it, without the socket.

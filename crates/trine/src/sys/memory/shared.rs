@@ -7,19 +7,18 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use rustix::fs;
-use rustix::mm::{MapFlags, ProtFlags};
 
 use super::mapping::Mapping;
 use super::memfd::{self, FIXED_SIZE, Unfit};
 use super::racy;
 
-/// A mapping of sealed memory, or of some pages of it.
+/// A mapping of sealed memory.
 ///
 /// # Safety of the accesses
 ///
@@ -167,46 +166,6 @@ impl SharedMemory {
     #[inline(always)]
     pub(crate) fn prefetch(&self, offset: usize) {
         crate::sys::prefetch(self.base().as_ptr().wrapping_add(offset));
-    }
-}
-
-/// Sealed memory that another process has made, and whose pages are mapped one by one.
-#[derive(Debug)]
-pub(crate) struct Pages {
-    memory: OwnedFd,
-    len: usize,
-}
-
-impl Pages {
-    /// Uses memory that is sealed and has `len` bytes.
-    ///
-    /// # Errors
-    ///
-    /// The memory is not sealed or has another size.
-    pub(crate) fn new(memory: OwnedFd, len: usize) -> io::Result<Pages> {
-        check_len(&memory, len)?;
-        Ok(Pages { memory, len })
-    }
-
-    /// Maps the page at `offset`, which the caller is about to write to.
-    ///
-    /// # Panics
-    ///
-    /// There is no such page.
-    pub(crate) fn map(&self, offset: usize) -> io::Result<SharedMemory> {
-        let page = crate::sys::page_size();
-        assert!(
-            offset.is_multiple_of(page) && offset.checked_add(page).is_some_and(|e| e <= self.len)
-        );
-        let (access, flags) =
-            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::POPULATE);
-        Ok(SharedMemory { mapping: Mapping::new(&self.memory, offset, page, access, flags)? })
-    }
-}
-
-impl AsFd for Pages {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.memory.as_fd()
     }
 }
 

@@ -2,6 +2,8 @@
 //! socket. The master neither panics nor waits forever nor loses descriptors, and the other
 //! workers are unharmed.
 
+mod memory;
+
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
