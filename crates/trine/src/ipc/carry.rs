@@ -18,6 +18,7 @@
 use std::cell::RefCell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use crate::sys::io::arrived::Arrived;
 use crate::task::registry;
 
 /// A list of descriptors, and the task that it belongs to.
@@ -70,7 +71,8 @@ impl ListGuard {
 
 impl Drop for ListGuard {
     fn drop(&mut self) {
-        self.close();
+        // Those that no decoder took were sent by mistake, or by a hostile process.
+        drop(Arrived::from(self.close().into_iter().flatten().collect::<Vec<_>>()));
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::pool;
 use super::sandbox::Sandbox;
-use super::task::function::CapturesNothing;
+use super::task::function::{CapturesNothing, MAX_RESULT};
 use super::wire::{self, FrameKind};
 use super::worker::setup::Setup;
 use crate::task::{Cause, Task};
@@ -250,6 +250,23 @@ impl Builder {
         self
     }
 
+    /// Limits the bytes of the encoded result; 1 GiB by default.
+    ///
+    /// A longer result ends the task with [`Cause::Codec`]. The limit also holds for a process that
+    /// a hostile input has taken over: it cannot fill the memory of this program.
+    ///
+    /// Strings and byte vectors take their length and a few bytes, integers at most 10 bytes.
+    ///
+    /// ```
+    /// let task = trine::process::Builder::new().max_result(100).spawn(7, |n: u8| vec![n; 1000]);
+    /// let error = task.join().unwrap_err();
+    /// assert!(error.to_string().contains("more than 100 bytes"), "{error}");
+    /// ```
+    pub fn max_result(mut self, bytes: u64) -> Builder {
+        self.setup.limits.max_result = Some(bytes);
+        self
+    }
+
     /// Restricts the process to these processors, counted from 0.
     ///
     /// ```
@@ -318,8 +335,9 @@ impl Builder {
         let proof = const { CapturesNothing::<F>::check() };
         let Builder { name, mut setup, grace } = self;
         let dispatcher = pool::global::fresh(setup.captures);
+        let most = setup.limits.max_result.unwrap_or(MAX_RESULT);
         let (task, job) =
-            pool::prepare(dispatcher, (name, None), Location::caller(), arg, function, proof);
+            pool::prepare(dispatcher, (name, None, most), Location::caller(), arg, function, proof);
         let Some(mut job) = job else { return task };
         job.grace = grace;
         match setup.prepare() {

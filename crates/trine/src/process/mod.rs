@@ -213,6 +213,7 @@ pub use pool::{Pool, QueueFull};
 pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
 pub use std::process::{ExitStatus, Output, Stdio};
 pub(crate) use task::function::CapturesNothing;
+use task::function::MAX_RESULT;
 
 /// Runs `function` on `arg` in a new process, which ends with the task.
 ///
@@ -246,7 +247,8 @@ pub(crate) use task::function::CapturesNothing;
 /// - `Exited`, `Signaled`, `StackOverflow`: the process ended before there was a result,
 /// - `Lost`: the process closed its connection to this program, or sent corrupted data on it,
 /// - `Cancelled`, `TimedOut`: the task was cancelled, or its time was up,
-/// - `Codec`: the argument or the result could not be encoded or decoded,
+/// - `Codec`: the argument or the result could not be encoded or decoded, or the result is longer
+///   than 1 GiB ([`Builder::max_result`]),
 /// - `NotSpawned`: a limit was met; the text says which, and what to do.
 #[track_caller]
 pub fn spawn<A, R, F>(arg: A, function: F) -> Task<R>
@@ -257,8 +259,14 @@ where
 {
     let proof = const { CapturesNothing::<F>::check() };
     let dispatcher = pool::global::fresh(false);
-    let (task, job) =
-        pool::prepare(dispatcher, (None, None), Location::caller(), arg, function, proof);
+    let (task, job) = pool::prepare(
+        dispatcher,
+        (None, None, MAX_RESULT),
+        Location::caller(),
+        arg,
+        function,
+        proof,
+    );
     if let Some(job) = job {
         pool::submit(dispatcher, job);
     }

@@ -180,7 +180,7 @@ fn here(
     let (bytes, descriptors) = argument.unpack()?;
     registry::set_current(Some(entry.slot));
     let info = || entry.slot.info();
-    let outcome = failure::catch(info, || trampoline(&bytes, descriptors, &mut Vec::new()));
+    let outcome = failure::catch(info, || trampoline(&bytes, descriptors.into(), &mut Vec::new()));
     registry::set_current(None);
     let error = |error: CodecError| TaskError::new(error.into_cause(), entry.slot.info());
     Ok(outcome.and_then(|called| called.map(drop).map_err(error)))

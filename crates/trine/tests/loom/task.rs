@@ -58,6 +58,12 @@ pub(crate) struct SourceLocation;
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Backtrace;
 
+impl Backtrace {
+    pub(crate) fn bounded(self) -> Backtrace {
+        self
+    }
+}
+
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct CodecStage;
 

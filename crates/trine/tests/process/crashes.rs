@@ -212,8 +212,8 @@ fn nonsense_on_the_connection_harms_nobody() {
     // A long body that is announced and never sent costs only its sender.
     let task = pool.spawn((), |()| -> () {
         let mut head = Vec::from(*b"trn1\x05\0\0\0");
-        head.extend([9, 0, 0, 0, 0, 0, 0, 0]);
-        head.extend((1_u64 << 40).to_le_bytes());
+        head.extend(trine::task::current().unwrap().id.get().to_le_bytes());
+        head.extend((1_u64 << 30).to_le_bytes());
         head.extend([0; 16]);
         for socket in sockets() {
             // SAFETY: as above.

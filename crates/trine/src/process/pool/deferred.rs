@@ -1,19 +1,19 @@
 //! A reply as it reaches the dispatcher, and the work that the dispatcher leaves until it has given
 //! its lock back.
 
-use std::os::fd::OwnedFd;
 use std::task::Waker;
 
 use crate::process::task::job::Job;
 use crate::process::task::record::Answer;
 use crate::process::wire::Head;
+use crate::sys::io::arrived::Arrived;
 use crate::task::{Cause, TaskError};
 
 /// A reply of a worker.
 pub(super) struct Received<'a> {
     pub(super) head: Head,
     pub(super) body: &'a [u8],
-    pub(super) descriptors: Vec<OwnedFd>,
+    pub(super) descriptors: Arrived,
 }
 
 /// A task, and the result that it ends with.

@@ -21,6 +21,7 @@ use super::stats::{Counts, PoolStats};
 use crate::process::capsule::store::Store;
 use crate::process::service::requests::Requests;
 use crate::process::service::spec::TemplateSpec;
+use crate::process::task::function::MAX_RESULT;
 use crate::process::task::job::Job;
 use crate::process::task::record::{Answer, Record};
 use crate::process::wire::{self, FrameKind, REST};
@@ -46,6 +47,7 @@ pub(in crate::process) type Service = Requests<Dispatcher>;
 impl Dispatcher {
     pub(super) fn new(mut policy: Policy, setup: &Setup) -> Arc<Dispatcher> {
         policy.captures = setup.captures;
+        policy.max_result = setup.limits.max_result.unwrap_or(MAX_RESULT);
         let setup =
             (*setup != Setup::default()).then(|| Arc::new(wire::frame(FrameKind::Setup, 0, setup)));
         let room = policy.queue.map(|queue| {
@@ -79,6 +81,11 @@ impl Dispatcher {
     /// Returns the time that one of its tasks may run.
     pub(super) fn limit(&self) -> Option<Duration> {
         self.policy.limit
+    }
+
+    /// Returns the most bytes of a result.
+    pub(super) fn max_result(&self) -> u64 {
+        self.policy.max_result
     }
 
     /// Returns true if each task has to cross by itself: it has a limit, a process or captured

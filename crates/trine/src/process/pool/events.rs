@@ -9,6 +9,7 @@ use super::dispatcher::Dispatcher;
 use super::link::WorkerLink;
 use super::worker::WorkerState;
 use crate::process::task::job::{Fate, Job};
+use crate::process::wire::Head;
 use crate::process::wire::ring::Producer;
 use crate::task::{Cause, park};
 
@@ -117,6 +118,17 @@ impl Dispatcher {
         if let Some(worker) = state.workers.get_mut(&id).filter(|worker| !worker.dismissed) {
             worker.probe();
         }
+    }
+
+    /// Returns true if the worker was asked if it is idle at this task, and has not replied before.
+    pub(in crate::process) fn awaits_reply(&self, id: u64, task: u64) -> bool {
+        self.lock().workers.get_mut(&id).is_some_and(|worker| worker.take_reply(task))
+    }
+
+    /// Returns the most bytes of a result that a worker may send now for this task and item; `None`
+    /// if it does not have the task, or has answered.
+    pub(in crate::process) fn room_for(&self, id: u64, head: &Head) -> Option<u64> {
+        self.lock().workers.get(&id)?.room_for(head)
     }
 
     /// Returns true if this task is the worker's first one.

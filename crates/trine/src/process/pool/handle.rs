@@ -16,7 +16,7 @@ use super::replies;
 use crate::process::task::function;
 use crate::process::task::gather::{Gathered, Item};
 use crate::process::task::record::{Answer, Record, Submitted};
-use crate::task::{Backend, Cause, CodecStage, Core, Interrupted, TaskError, wait};
+use crate::task::{Backend, Cause, Core, Interrupted, TaskError, wait};
 
 /// The handle of a task with one argument. The result waits encoded: the joiner decodes it, on
 /// whose thread an `R` may live.
@@ -111,8 +111,8 @@ impl<R: DeserializeOwned + Send + 'static> Backend for Remote<R> {
         let Answer::One(bytes, descriptors) = answer else {
             unreachable!("a task of one argument has one answer");
         };
-        let decode = || function::decode(&bytes, descriptors, CodecStage::DecodeResult);
-        self.task.record.call_or_fail(decode)
+        let record = &self.task.record;
+        record.call_or_fail(|| function::decode_result(record.max_result(), &bytes, descriptors))
     }
 
     fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
@@ -150,7 +150,7 @@ impl<R: DeserializeOwned + Send + 'static> Backend for ChunkRemote<R> {
         let decode = |item| match item {
             Item::Failed(error) | Item::Absent(error) => Err(*error),
             Item::Value { range, descriptors } => {
-                function::decode(&bytes[range], descriptors, CodecStage::DecodeResult)
+                function::decode_result(record.max_result(), &bytes[range], descriptors)
                     .map_err(|error| record.error(error.into_cause()))
             }
         };

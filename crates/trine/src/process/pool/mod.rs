@@ -174,8 +174,9 @@ impl Pool {
         F: Fn(A) -> R + Copy + Send + 'static,
     {
         let proof = const { CapturesNothing::<F>::check() };
-        let limit = self.dispatcher.limit();
-        let (task, job) = prepare(&self.dispatcher, (None, limit), location, arg, function, proof);
+        let (limit, max_result) = (self.dispatcher.limit(), self.dispatcher.max_result());
+        let settings = (None, limit, max_result);
+        let (task, job) = prepare(&self.dispatcher, settings, location, arg, function, proof);
         self.submit(permit, job);
         task
     }
@@ -239,7 +240,8 @@ impl Pool {
     {
         let proof = const { CapturesNothing::<F>::check() };
         let permit = self.dispatcher.admit();
-        let (task, job) = encode::prepare_chunk(location, args, function, proof, |record| {
+        let most = self.dispatcher.max_result();
+        let (task, job) = encode::prepare_chunk(location, args, function, proof, most, |record| {
             ChunkRemote::new(record, &self.dispatcher)
         });
         self.submit(permit, job);
@@ -411,7 +413,7 @@ impl fmt::Debug for Pool {
 /// Creates a task for the dispatcher, as [`encode::prepare`] does.
 pub(super) fn prepare<A, R, F>(
     dispatcher: &Arc<Dispatcher>,
-    (name, limit): (Option<Arc<str>>, Option<Duration>),
+    settings: (Option<Arc<str>>, Option<Duration>, u64),
     location: &'static Location<'static>,
     arg: A,
     function: F,
@@ -423,7 +425,7 @@ where
     F: Fn(A) -> R + Copy + Send + 'static,
 {
     let handle = |record| Remote::new(record, dispatcher);
-    encode::prepare((name, limit), location, arg, function, proof, handle)
+    encode::prepare(settings, location, arg, function, proof, handle)
 }
 
 /// Submits a task to its dispatcher, and starts the service if need be.

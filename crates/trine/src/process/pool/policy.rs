@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::process::capsule::store::Store;
 use crate::process::service::spec::TemplateSpec;
+use crate::process::task::function::MAX_RESULT;
 
 /// The time that a worker may go on with a task that was asked to end: long enough to clean up,
 /// short enough for a caller that waits for a whole scope to end.
@@ -48,6 +49,8 @@ pub(super) struct Policy {
     pub(super) start: Option<Duration>,
     /// The time that a task may run.
     pub(super) limit: Option<Duration>,
+    /// The most bytes of a result.
+    pub(super) max_result: u64,
     /// The number of tasks after which a worker is replaced.
     pub(super) tasks_per_worker: u64,
     /// The time after which an idle worker is dismissed; workers are then forked as tasks need
@@ -74,6 +77,7 @@ impl Policy {
             pause: FIRST_PAUSE,
             start: None,
             limit: None,
+            max_result: MAX_RESULT,
             tasks_per_worker: u64::MAX,
             idle: None,
             fewest: 0,

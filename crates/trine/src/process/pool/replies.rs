@@ -11,7 +11,6 @@
 //! A joining thread takes replies out of the ring itself, unless another thread waits at the same
 //! worker. For the other joiners the service takes them.
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::Instant;
 
@@ -19,9 +18,10 @@ use super::deferred::Received;
 use super::dispatcher::Dispatcher;
 use super::link::{Replies, Rings, WorkerLink};
 use crate::process::wire::Head;
-use crate::process::wire::ring;
+use crate::process::wire::ring::{self, CELLS};
 use crate::process::wire::rings::THREAD;
 use crate::sys::atomic::MutexGuard;
+use crate::sys::io::arrived::Arrived;
 use crate::sys::process::child;
 use crate::task::{Interrupted, park, wait};
 
@@ -36,26 +36,48 @@ const BATCH: usize = 256;
 pub(in crate::process) fn receive(dispatcher: &Arc<Dispatcher>, link: &WorkerLink) -> usize {
     let Some(rings) = &link.rings else { return 0 };
     match rings.replies.try_lock() {
-        Ok(replies) => take(dispatcher, link, rings, replies, false),
+        Ok(replies) => take(dispatcher, link, rings, replies, (BATCH, false)),
         Err(TryLockError::Poisoned(poisoned)) => {
-            take(dispatcher, link, rings, poisoned.into_inner(), false)
+            take(dispatcher, link, rings, poisoned.into_inner(), (BATCH, false))
         }
         Err(TryLockError::WouldBlock) => 0,
     }
 }
 
-/// Takes all replies in the worker's ring. `dead` says that no more can come.
+/// Takes all replies that are in the worker's ring now. `dead` says that no more can come.
+///
+/// Takes no more than the ring holds: a worker that writes on and on would keep the caller here.
+/// The caller has set the notify target, so it is notified of replies that come later.
 ///
 /// Waits for another thread that is taking them: that thread may have looked before the last reply
 /// came. After setting the notify target, always take replies this way.
 pub(in crate::process) fn receive_all(dispatcher: &Arc<Dispatcher>, link: &WorkerLink, dead: bool) {
     let Some(rings) = &link.rings else { return };
     let lock = || rings.replies.lock().unwrap_or_else(PoisonError::into_inner);
-    while take(dispatcher, link, rings, lock(), dead) > 0 {}
+    let mut left = CELLS;
+    while left > 0 {
+        match take(dispatcher, link, rings, lock(), (left.min(BATCH), dead)) {
+            0 => return,
+            taken => left -= taken,
+        }
+    }
 }
 
-/// Holds the lock of the ring until the dispatcher has the replies. So a thread that finds it free
-/// finds a dispatcher that knows of every reply taken.
+/// Takes the replies that are in the worker's ring now, unless another thread is taking them.
+pub(in crate::process) fn receive_present(dispatcher: &Arc<Dispatcher>, link: &WorkerLink) {
+    let mut left = CELLS;
+    while left > 0 {
+        match receive(dispatcher, link) {
+            0 => return,
+            taken => left = left.saturating_sub(taken),
+        }
+    }
+}
+
+/// Takes at most `most` replies.
+///
+/// Holds the lock of the ring until the dispatcher has them. So a thread that finds it free finds a
+/// dispatcher that knows of every reply taken.
 ///
 /// The dispatcher's lock may be taken under this one, never the reverse.
 fn take(
@@ -63,7 +85,7 @@ fn take(
     link: &WorkerLink,
     rings: &Rings,
     mut replies: MutexGuard<'_, Replies>,
-    dead: bool,
+    (most, dead): (usize, bool),
 ) -> usize {
     if !replies.ring.is_ready() || rings.broken.get().is_some() {
         return 0;
@@ -72,7 +94,7 @@ fn take(
     bytes.clear();
     ends.clear();
     let mut broken = None;
-    while ends.len() < BATCH {
+    while ends.len() < most {
         match ring.take(bytes) {
             Ok(true) => ends.push(bytes.len()),
             Ok(false) => break,
@@ -90,7 +112,7 @@ fn take(
         let record = &bytes[std::mem::replace(&mut start, *end)..*end];
         let read = Head::of_record(record);
         unread |= read.is_none();
-        read.map(|(head, body)| Received { head, body, descriptors: Vec::new() })
+        read.map(|(head, body)| Received { head, body, descriptors: Arrived::default() })
     });
     let (ended, wrong) = dispatcher.answered(link, records, dead);
     if unread {
@@ -117,7 +139,7 @@ fn take(
 pub(in crate::process) fn deliver(
     dispatcher: &Arc<Dispatcher>,
     link: &WorkerLink,
-    (head, body, descriptors): (Head, &[u8], Vec<OwnedFd>),
+    (head, body, descriptors): (Head, &[u8], Arrived),
     dead: bool,
 ) -> Result<(), String> {
     let reply = Received { head, body, descriptors };
@@ -130,9 +152,12 @@ pub(in crate::process) fn deliver(
 /// not pay any more.
 pub(super) fn linger(dispatcher: &Arc<Dispatcher>, link: &WorkerLink, done: &dyn Fn() -> bool) {
     if let Some(rings) = &link.rings {
+        // A worker that floods its ring must not keep the joiner: the spin looks at the clock
+        // only now and then.
+        let mut left = CELLS;
         rings.spin.spin(park::pass, || {
-            receive(dispatcher, link);
-            done()
+            left = left.saturating_sub(receive(dispatcher, link));
+            left == 0 || done()
         });
     }
 }

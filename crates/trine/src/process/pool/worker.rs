@@ -59,6 +59,8 @@ pub(super) struct WorkerState {
     seen: u64,
     /// The task for which it was asked if it is idle.
     asked: u64,
+    /// The same, until it has replied; 0 for none.
+    question: u64,
 }
 
 /// The result of checking the limit of a worker's task.
@@ -92,6 +94,7 @@ impl WorkerState {
             hung_up: false,
             seen: 0,
             asked: 0,
+            question: 0,
             leaves_by: None,
             killed: false,
             given: 0,
@@ -372,9 +375,22 @@ impl WorkerState {
         if self.seen != first {
             self.seen = first;
         } else if self.asked != first {
-            self.asked = first;
+            (self.asked, self.question) = (first, first);
             self.send(Arc::new(wire::begin(FrameKind::Bell, first)));
         }
+    }
+
+    /// Returns true if the worker was asked if it is idle at this task, and has not replied before.
+    pub(super) fn take_reply(&mut self, task: u64) -> bool {
+        let awaited = self.question == task;
+        self.question = if awaited { 0 } else { self.question };
+        awaited
+    }
+
+    /// Returns the most bytes of a result that the worker may send now for this task and item.
+    pub(super) fn room_for(&self, head: &Head) -> Option<u64> {
+        let job = self.jobs.iter().find(|job| job.id() == head.task)?;
+        job.awaits(head.item).then(|| job.record().max_result())
     }
 
     /// Sends a frame that is no task; never sleeps.

@@ -7,9 +7,10 @@ use super::evidence::{Evidence, cause_of};
 use crate::process::pool::dispatcher::Dispatcher;
 use crate::process::pool::link::WorkerLink;
 use crate::process::pool::replies;
+use crate::process::task::function;
 use crate::process::wire::reader::{FrameReader, Stream};
-use crate::process::wire::{Frame, FrameKind};
-use crate::sys::io::Blocking;
+use crate::process::wire::{Frame, FrameKind, Head, LONGEST_FAILURE};
+use crate::sys::io::{Blocking, socket};
 use crate::sys::process::child::{self, Ended};
 use crate::task::Cause;
 
@@ -17,6 +18,8 @@ pub(super) struct WorkerConnection {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) link: Arc<WorkerLink>,
     incoming: FrameReader,
+    /// The number of frames that were acted on.
+    pub(super) frames: u64,
     /// True if it has notified the service that there is something in its ring.
     pub(super) rung: bool,
     /// True if it has reported that its stack is used up.
@@ -33,6 +36,7 @@ impl WorkerConnection {
             dispatcher,
             link,
             incoming: FrameReader::default(),
+            frames: 0,
             rung: false,
             overflowed: false,
             refusal: None,
@@ -42,8 +46,13 @@ impl WorkerConnection {
 
     /// Receives and acts on frames; `dead` says that no more can come.
     pub(super) fn receive(&mut self, scratch: &mut [u8], dead: bool) -> Stream {
-        let stream = self.incoming.receive(self.link.socket.as_fd(), scratch, Blocking::No);
+        let WorkerConnection { dispatcher, link, incoming, .. } = self;
+        let admit = &mut |head: &Head, len, descriptors| {
+            admit(dispatcher, link.id, head, (len, descriptors))
+        };
+        let stream = incoming.receive_admitted(link.socket.as_fd(), scratch, Blocking::No, admit);
         while let Some(frame) = self.incoming.ready.pop_front() {
+            self.frames += 1;
             if let Err(reason) = self.handle(frame, dead) {
                 return Stream::Broken(reason);
             }
@@ -63,6 +72,8 @@ impl WorkerConnection {
             FrameKind::Ready => self.dispatcher.is_ready(&self.link),
             FrameKind::Overflow => self.overflowed = true,
             FrameKind::Bell if head.task == 0 => self.rung = true,
+            // A reply to an earlier question, or to none.
+            FrameKind::Bell if !self.dispatcher.awaits_reply(self.link.id, head.task) => {}
             FrameKind::Bell => {
                 // It was idle when it sent this, and all of its earlier replies are there.
                 replies::receive_all(&self.dispatcher, &self.link, dead);
@@ -86,6 +97,24 @@ impl WorkerConnection {
         Ok(())
     }
 
+    /// Receives all bytes that a dead worker has left, and acts on whole frames. Afterwards the
+    /// socket has no descriptors for whose end its owner could have to wait.
+    ///
+    /// A process that the worker has forked may have its socket, too; it can send no more.
+    pub(super) fn drain(&mut self, scratch: &mut [u8]) {
+        socket::refuse_more(&self.link.socket);
+        loop {
+            match self.receive(scratch, true) {
+                Stream::More | Stream::Drained => {}
+                Stream::WouldBlock | Stream::Ended => return,
+                Stream::Broken(_) => break,
+            }
+        }
+        while let Ok(part) = socket::receive_with(&self.link.socket, scratch, Blocking::No)
+            && part.len > 0
+        {}
+    }
+
     /// Kills a worker that is of no use any more.
     pub(super) fn condemn(&mut self, reason: String) {
         self.condemned.get_or_insert(reason);
@@ -105,4 +134,46 @@ impl WorkerConnection {
         }
         cause_of(ended, evidence)
     }
+}
+
+/// Decides about a frame of which the head has arrived: no worker fills the master's memory or its
+/// table of descriptors by more than its task may return.
+///
+/// # Errors
+///
+/// No intact worker would send it.
+fn admit(
+    dispatcher: &Dispatcher,
+    worker: u64,
+    head: &Head,
+    (len, descriptors): (u64, usize),
+) -> Result<(), String> {
+    let most = match head.kind {
+        FrameKind::Value => {
+            let Some(most) = dispatcher.room_for(worker, head) else {
+                return Err(format!(
+                    "it answered task {}, item {}, which it does not have",
+                    head.task, head.item
+                ));
+            };
+            // A byte before the value says where it is.
+            if len > most.saturating_add(1) {
+                return Err(format!(
+                    "of the result that it sent is known: {}",
+                    function::too_long(most)
+                ));
+            }
+            return Ok(());
+        }
+        FrameKind::Failed | FrameKind::Refused => LONGEST_FAILURE,
+        FrameKind::Progress => 8,
+        _ => 0,
+    };
+    if len > most {
+        return Err(format!("it sent {:?} with {len} bytes, and {most} are the most", head.kind));
+    }
+    if descriptors > 0 {
+        return Err(format!("it sent {:?} with descriptors, which only results have", head.kind));
+    }
+    Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) struct Spare {
 impl Spare {
     /// Takes or makes both ends of a connection.
     pub(super) fn connection(&mut self) -> io::Result<(OwnedFd, OwnedFd)> {
-        self.connection.take().map_or_else(socket::stream_pair, Ok)
+        self.connection.take().map_or_else(socket::worker_pair, Ok)
     }
 
     /// Takes or makes rings, as [`rings::create`] does.
@@ -35,7 +35,7 @@ impl Spare {
     /// Makes the spares that are missing.
     pub(super) fn fill(&mut self) {
         if self.connection.is_none() {
-            self.connection = socket::stream_pair().ok().filter(|(_, theirs)| is_cheap(theirs));
+            self.connection = socket::worker_pair().ok().filter(|(_, theirs)| is_cheap(theirs));
         }
         if self.rings.is_none() {
             self.rings = rings::create().ok().filter(|(_, memory)| is_cheap(memory));

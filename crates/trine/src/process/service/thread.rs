@@ -28,6 +28,9 @@ const MANY: usize = 4;
 /// The interval at which the rings of attended workers are polled: a few dozen tiny tasks.
 const TURN: Duration = Duration::from_micros(100);
 
+/// The number of frames of one worker after which the others get their turn.
+const TURN_FRAMES: u64 = 256;
+
 /// The state of the service thread.
 pub(super) struct ServiceThread {
     service: Arc<Service>,
@@ -183,9 +186,11 @@ impl ServiceThread {
     /// Receives frames of a living worker, a few at a time so that the others get their turn.
     fn receive(&mut self, id: u64) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        let most = worker.frames + TURN_FRAMES;
         for _ in 0..16 {
             match worker.receive(&mut self.scratch, false) {
-                Stream::More => {}
+                Stream::More if worker.frames < most => {}
+                Stream::More => return,
                 // If there is more, the poll reports it again.
                 Stream::Drained | Stream::WouldBlock => return,
                 Stream::Ended => {
@@ -249,14 +254,7 @@ impl ServiceThread {
         let evidence = evidence::gather(&worker.link);
         let Some(ended) = child::reap(&worker.link.pidfd) else { return };
         crash_point!("master: worker waited for, its last words not heard");
-        // The last frames of a dead process fit into a socket. More comes only from a process that
-        // inherited the socket from it.
-        for _ in 0..4096 {
-            match worker.receive(&mut self.scratch, true) {
-                Stream::More | Stream::Drained => {}
-                Stream::WouldBlock | Stream::Ended | Stream::Broken(_) => break,
-            }
-        }
+        worker.drain(&mut self.scratch);
         replies::receive_all(&worker.dispatcher, &worker.link, true);
         let worker = self.workers.remove(&id).expect("found above");
         let cause = worker.cause(ended, evidence);
@@ -285,7 +283,7 @@ impl ServiceThread {
 /// limits of tasks are checked.
 fn check(dispatcher: &Arc<Dispatcher>) {
     for link in dispatcher.limited_links() {
-        while replies::receive(dispatcher, &link) > 0 {}
+        replies::receive_present(dispatcher, &link);
     }
     dispatcher.check();
 }

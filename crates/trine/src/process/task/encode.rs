@@ -20,10 +20,11 @@ use crate::task::{Backend, Cause, CodecStage, Task, cancel, failure};
 
 /// Creates a task and encodes its argument. The handle that `handle` makes becomes the [`Task`].
 ///
-/// `limit` is the time that the task may run. Returns no job if the argument could not be encoded:
+/// `limit` is the time that the task may run, `max_result` the most bytes of its result. Returns no
+/// job if the argument could not be encoded:
 /// the task has ended then.
 pub(in crate::process) fn prepare<A, R, F, H>(
-    (name, limit): (Option<Arc<str>>, Option<Duration>),
+    (name, limit, max_result): (Option<Arc<str>>, Option<Duration>, u64),
     location: &'static Location<'static>,
     arg: A,
     function: F,
@@ -44,7 +45,8 @@ where
         limit,
         items: None,
     };
-    let (task, mut job, mut frame) = begin(call, || handle(Record::new(name, location)));
+    let (task, mut job, mut frame) =
+        begin(call, || handle(Record::new(name, location).with_max_result(max_result)));
     if !carry::is_available() {
         let error = job.record().error(too_late());
         job.end(Err(error));
@@ -84,6 +86,7 @@ pub(in crate::process) fn prepare_chunk<A, R, F, H>(
     args: Vec<A>,
     function: F,
     proof: CapturesNothing<F>,
+    max_result: u64,
     handle: impl FnOnce(Record) -> H,
 ) -> (Task<H::Value>, Option<Job>)
 where
@@ -101,7 +104,8 @@ where
         limit: None,
         items: Some(args.len() as u32),
     };
-    let (task, mut job, mut frame) = begin(call, || handle(Record::new(None, location)));
+    let (task, mut job, mut frame) =
+        begin(call, || handle(Record::new(None, location).with_max_result(max_result)));
     let mut gather = Gather::new(args.len());
     if !carry::is_available() {
         (0..args.len()).for_each(|item| gather.absent(item as u32, job.record().error(too_late())));

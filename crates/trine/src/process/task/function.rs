@@ -18,20 +18,24 @@
 //! the initialisation. Such a token is as wrong after a plain `fork` and `exec`; SOUNDNESS.md
 //! lists it as a limit.
 
+use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::panic::Location;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::ipc::carry;
+use crate::sys::io::arrived::Arrived;
 use crate::sys::io::socket::MOST_DESCRIPTORS;
 use crate::sys::limits;
 use crate::sys::memory::sealed::{Frozen, Written};
 use crate::sys::process::image;
-use crate::task::{Cause, CodecStage};
+use crate::task::{Cause, CodecStage, bytes as in_words};
 
 /// The error of a value that could not be encoded or decoded.
 #[derive(Debug)]
@@ -44,7 +48,7 @@ pub(in crate::process) struct CodecError {
 /// descriptors that belong to the result.
 pub(in crate::process) type Trampoline = fn(
     argument: &[u8],
-    descriptors: Vec<OwnedFd>,
+    descriptors: Arrived,
     reply: &mut Vec<u8>,
 ) -> Result<Vec<OwnedFd>, CodecError>;
 
@@ -118,7 +122,7 @@ impl Function {
 
 fn call<A, R, F>(
     argument: &[u8],
-    descriptors: Vec<OwnedFd>,
+    descriptors: Arrived,
     reply: &mut Vec<u8>,
 ) -> Result<Vec<OwnedFd>, CodecError>
 where
@@ -146,22 +150,51 @@ const LONG: usize = 128 * 1024;
 /// The bytes of a long value that are gathered before they are written.
 const PIECE: usize = 64 * 1024;
 
+/// The most bytes of an encoded result, unless the pool has another limit.
+pub(in crate::process) const MAX_RESULT: u64 = 1 << 30;
+
+/// The most bytes of a result that this worker sends.
+static LIMIT: AtomicU64 = AtomicU64::new(MAX_RESULT);
+
+/// Sets the most bytes of a result that this worker sends. Its master accepts no more.
+pub(in crate::process) fn limit_results(bytes: u64) {
+    LIMIT.store(bytes, Relaxed);
+}
+
 /// Appends an encoded value to `bytes` or, if it is long, puts it into memory of its own.
 struct Sink<'a> {
     bytes: &'a mut Vec<u8>,
     /// The beginning of the value, behind its [`HERE`].
     start: usize,
     memory: Option<Written>,
+    /// The number of bytes in the memory.
+    written: u64,
     /// True if memory of its own was refused.
     refused: bool,
     /// The reason why that memory could not be filled.
     failure: &'a mut Option<io::Error>,
+    /// The most bytes of the value that stay in `bytes`.
+    short: usize,
+    /// The most bytes of the value.
+    most: u64,
+    is_too_long: &'a Cell<bool>,
 }
 
 impl Sink<'_> {
+    /// Refuses a value that gets longer than it may be.
+    fn check(&self, more: usize) -> postcard::Result<()> {
+        let len = self.written + (self.bytes.len() - self.start + more) as u64;
+        if len <= self.most {
+            return Ok(());
+        }
+        self.is_too_long.set(true);
+        Err(postcard::Error::SerializeBufferFull)
+    }
+
     #[cold]
     fn extend_long(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        if self.memory.is_none() {
+        self.check(bytes.len())?;
+        if self.memory.is_none() && !self.refused {
             self.memory = Written::new().ok();
             self.refused = self.memory.is_none();
         }
@@ -170,11 +203,13 @@ impl Sink<'_> {
             return Ok(());
         };
         let written = memory.write(&self.bytes[self.start..]).and_then(|()| {
+            self.written += (self.bytes.len() - self.start) as u64;
             self.bytes.truncate(self.start);
             if bytes.len() < PIECE {
                 self.bytes.extend_from_slice(bytes);
                 Ok(())
             } else {
+                self.written += bytes.len() as u64;
                 memory.write(bytes)
             }
         });
@@ -195,8 +230,8 @@ impl postcard::ser_flavors::Flavor for Sink<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        let most = if self.memory.is_some() { PIECE } else { LONG };
-        if self.bytes.len() - self.start + bytes.len() > most && !self.refused {
+        let most = if self.memory.is_some() { PIECE } else { self.short };
+        if self.bytes.len() - self.start + bytes.len() > most {
             return self.extend_long(bytes);
         }
         self.bytes.extend_from_slice(bytes);
@@ -204,6 +239,9 @@ impl postcard::ser_flavors::Flavor for Sink<'_> {
     }
 
     fn finalize(self) -> postcard::Result<Option<OwnedFd>> {
+        if self.memory.is_some() {
+            self.check(0)?;
+        }
         let Some(mut memory) = self.memory else { return Ok(None) };
         let written = memory.write(&self.bytes[self.start..]).and_then(|()| memory.seal());
         self.bytes.truncate(self.start);
@@ -222,13 +260,27 @@ pub(in crate::process) fn encode<T: Serialize>(
     stage: CodecStage,
 ) -> Result<Vec<OwnedFd>, CodecError> {
     bytes.push(HERE);
-    let mut failure = None;
-    let sink =
-        Sink { start: bytes.len(), bytes, memory: None, refused: false, failure: &mut failure };
+    let most = match stage {
+        CodecStage::EncodeResult => LIMIT.load(Relaxed),
+        _ => u64::MAX,
+    };
+    let (is_too_long, mut failure) = (Cell::new(false), None);
+    let sink = Sink {
+        start: bytes.len(),
+        bytes,
+        memory: None,
+        written: 0,
+        refused: false,
+        failure: &mut failure,
+        short: most.min(LONG as u64) as usize,
+        most,
+        is_too_long: &is_too_long,
+    };
     let (encoded, mut descriptors) =
         carry::packing(|| postcard::serialize_with_flavor(value, sink));
     let failed = |message| CodecError { stage, message };
     let memory = encoded.map_err(|error| match error {
+        _ if is_too_long.get() => failed(too_long(most)),
         postcard::Error::SerializeBufferFull => failed(failure.map_or_else(
             || "there is no memory left for it; see `free`".to_owned(),
             |error| limits::explain_missing("shared memory for it", &error),
@@ -245,10 +297,37 @@ pub(in crate::process) fn encode<T: Serialize>(
     Ok(descriptors)
 }
 
-/// Decodes a value that [`encode`] has encoded.
+/// Returns the error text of a result that is longer than `most`.
+pub(in crate::process) fn too_long(most: u64) -> String {
+    format!(
+        "it takes more than {}, the limit of its pool or process; return less, or raise the limit \
+         (`max_result`)",
+        in_words(most)
+    )
+}
+
+/// Decodes a value that [`encode`] has encoded, in a process that is trusted.
 pub(in crate::process) fn decode<T: DeserializeOwned>(
     bytes: &[u8],
-    mut descriptors: Vec<OwnedFd>,
+    descriptors: Arrived,
+    stage: CodecStage,
+) -> Result<T, CodecError> {
+    decode_within(u64::MAX, bytes, descriptors, stage)
+}
+
+/// Decodes a result of at most `most` bytes that a worker has sent. `bytes` were limited before.
+pub(in crate::process) fn decode_result<T: DeserializeOwned>(
+    most: u64,
+    bytes: &[u8],
+    descriptors: Arrived,
+) -> Result<T, CodecError> {
+    decode_within(most, bytes, descriptors, CodecStage::DecodeResult)
+}
+
+fn decode_within<T: DeserializeOwned>(
+    most: u64,
+    bytes: &[u8],
+    mut descriptors: Arrived,
     stage: CodecStage,
 ) -> Result<T, CodecError> {
     let failed = |message| CodecError { stage, message };
@@ -262,12 +341,20 @@ pub(in crate::process) fn decode<T: DeserializeOwned>(
             memory = Frozen::attach(descriptor).map_err(|error| {
                 failed(format!("the memory that it is in is of no use: {error:?}"))
             })?;
+            if memory.bytes().len() as u64 > most {
+                return Err(failed(too_long(most)));
+            }
+            // An encoder writes each byte. Holes would cost the sender nothing, and this process
+            // as much as they are long.
+            if most < u64::MAX && memory.has_holes() {
+                return Err(failed("the memory that it is in was never written".into()));
+            }
             memory.bytes()
         }
         _ => return Err(failed("it does not begin as an encoded value does".into())),
     };
     let bare = descriptors.is_empty();
-    carry::unpacking(descriptors, || postcard::from_bytes(bytes)).map_err(|error| {
+    carry::unpacking(descriptors.into_vec(), || postcard::from_bytes(bytes)).map_err(|error| {
         failed(if bare { why_not_decoded::<T>(bytes, error) } else { error.to_string() })
     })
 }
@@ -339,9 +426,9 @@ mod tests {
             encode(&mut argument, &21_u32, CodecStage::EncodeArgument).unwrap();
             let mut reply = vec![7];
             let stage = CodecStage::DecodeResult;
-            trampoline(&argument, Vec::new(), &mut reply).unwrap();
-            assert_eq!(decode::<u32>(&reply[1..], Vec::new(), stage).unwrap(), 42);
-            let error = trampoline(&[], Vec::new(), &mut reply).unwrap_err();
+            trampoline(&argument, Arrived::default(), &mut reply).unwrap();
+            assert_eq!(decode::<u32>(&reply[1..], Arrived::default(), stage).unwrap(), 42);
+            let error = trampoline(&[], Arrived::default(), &mut reply).unwrap_err();
             assert_eq!(error.stage, CodecStage::DecodeArgument);
         }
         // SAFETY: never called, as it is refused.
@@ -359,14 +446,15 @@ mod tests {
                 (descriptors.len(), bytes.len() > 4),
                 ((2 * len + 12 > LONG).into(), 2 * len + 12 <= LONG)
             );
-            let decoded = decode(&bytes[3..], descriptors, CodecStage::DecodeResult).unwrap();
+            let decoded =
+                decode(&bytes[3..], descriptors.into(), CodecStage::DecodeResult).unwrap();
             assert_eq!(value, decoded);
         }
         for wrong in [vec![], vec![IN_MEMORY], vec![IN_MEMORY, 1], vec![2, 3]] {
-            assert!(decode::<u8>(&wrong, Vec::new(), CodecStage::DecodeResult).is_err());
+            assert!(decode::<u8>(&wrong, Arrived::default(), CodecStage::DecodeResult).is_err());
         }
         let file = std::fs::File::open("/dev/null").unwrap().into();
-        assert!(decode::<u8>(&[IN_MEMORY], vec![file], CodecStage::DecodeResult).is_err());
+        assert!(decode::<u8>(&[IN_MEMORY], vec![file].into(), CodecStage::DecodeResult).is_err());
     }
 
     #[test]

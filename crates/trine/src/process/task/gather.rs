@@ -1,9 +1,9 @@
 //! The replies to one task of many arguments, collected until none is missing.
 
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 
 use crate::process::wire::REST;
+use crate::sys::io::arrived::Arrived;
 use crate::task::TaskError;
 
 /// The replies received so far, on the master's side.
@@ -22,7 +22,7 @@ pub(super) struct Gather {
 pub(in crate::process) enum Item {
     Value {
         range: Range<usize>,
-        descriptors: Vec<OwnedFd>,
+        descriptors: Arrived,
     },
     Failed(Box<TaskError>),
     /// The argument could not be encoded: no worker will reply to it.
@@ -61,7 +61,7 @@ impl Gather {
     }
 
     /// Adds the value of an awaited item.
-    pub(super) fn value(&mut self, item: u32, value: &[u8], descriptors: Vec<OwnedFd>) {
+    pub(super) fn value(&mut self, item: u32, value: &[u8], descriptors: Arrived) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
         self.set(item, Item::Value { range: start..self.bytes.len(), descriptors });

@@ -8,6 +8,7 @@ use super::gather::Gather;
 use super::record::{Answer, Record, Submitted};
 use crate::process::capsule::store::{CapsulePath, Pending};
 use crate::process::wire::{FrameKind, HEAD, Head, REST};
+use crate::sys::io::arrived::Arrived;
 use crate::sys::signal::SIGKILL;
 use crate::sys::signal::sigterm::SIGTERM;
 use crate::task::slot;
@@ -187,7 +188,7 @@ impl Job {
         &mut self,
         head: &Head,
         value: &[u8],
-        descriptors: Vec<OwnedFd>,
+        descriptors: Arrived,
     ) -> Option<Answer> {
         let Some(items) = &mut self.items else {
             return Some(Answer::One(value.to_vec(), descriptors));

@@ -1,14 +1,14 @@
 //! The typeless part of a task that its handle and its job share: registry entry, outcome, and
 //! place in the pool.
 
-use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::function::CodecError;
+use super::function::{CodecError, MAX_RESULT};
 use super::gather::Gathered;
+use crate::sys::io::arrived::Arrived;
 use crate::task::registry;
 use crate::task::slot::Slot;
 use crate::task::{Cause, Core, Kind, TaskError, failure};
@@ -20,13 +20,15 @@ pub(in crate::process) struct Record {
     queue_position: AtomicU64,
     /// The number of the worker that has the task; 0 for none. Written under the dispatcher's lock.
     worker: AtomicU64,
+    /// The most bytes of a result.
+    max_result: u64,
 }
 
 /// The encoded result of a task.
 #[derive(Debug)]
 pub(in crate::process) enum Answer {
     /// The result of a task with one argument, and the descriptors that belong to it.
-    One(Vec<u8>, Vec<OwnedFd>),
+    One(Vec<u8>, Arrived),
     /// The results of a task with many arguments.
     Many(Gathered),
 }
@@ -43,7 +45,19 @@ impl Record {
         location: &'static Location<'static>,
     ) -> Record {
         let core = Core::new(Kind::Process, name, location);
-        Record { core, queue_position: AtomicU64::new(0), worker: AtomicU64::new(0) }
+        let (queue_position, worker) = (AtomicU64::new(0), AtomicU64::new(0));
+        Record { core, queue_position, worker, max_result: MAX_RESULT }
+    }
+
+    /// Sets the most bytes of a result.
+    pub(super) fn with_max_result(mut self, bytes: u64) -> Record {
+        self.max_result = bytes;
+        self
+    }
+
+    /// Returns the most bytes of a result.
+    pub(in crate::process) fn max_result(&self) -> u64 {
+        self.max_result
     }
 
     pub(in crate::process) fn core(&self) -> &Core<Answer> {

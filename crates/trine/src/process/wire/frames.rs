@@ -46,11 +46,11 @@
 //! A worker may die, or send corrupted bytes, at any point. So the master rejects every head that
 //! is invalid, and allocates memory for a body only as its bytes arrive.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::io::arrived::Arrived;
 use crate::task::{Backtrace, Cause, CodecStage, SourceLocation};
 
 /// Master to template, before `exec`: proves that the variable in the environment is genuine.
@@ -177,7 +177,7 @@ impl From<Failure> for Cause {
     fn from(failure: Failure) -> Cause {
         match failure {
             Failure::Panicked { message, location, backtrace } => {
-                Cause::Panicked { message, location, backtrace }
+                Cause::Panicked { message, location, backtrace: backtrace.bounded() }
             }
             Failure::Codec { stage, message } => Cause::Codec { stage, message },
             Failure::Cancelled => Cause::Cancelled { reason: None },
@@ -215,7 +215,7 @@ pub(in crate::process) enum FrameKind {
 impl Frame {
     /// Makes a frame of a record that came through a ring.
     pub(in crate::process) fn of_record(head: Head, body: Vec<u8>) -> Frame {
-        Frame { head, body, descriptors: Vec::new(), sent_descriptors: 0 }
+        Frame { head, body, descriptors: Arrived::default(), sent_descriptors: 0 }
     }
 }
 
@@ -294,7 +294,7 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(in crate::process) struct Frame {
     pub(in crate::process) head: Head,
     pub(in crate::process) body: Vec<u8>,
-    pub(in crate::process) descriptors: Vec<OwnedFd>,
+    pub(in crate::process) descriptors: Arrived,
     /// The number of descriptors sent with it. Fewer arrive at the limit for open descriptors.
     pub(super) sent_descriptors: usize,
 }
@@ -304,8 +304,24 @@ pub(in crate::process) const HEAD: usize = 40;
 /// Length of a record's head.
 pub(in crate::process) const RECORD_HEAD: usize = 24;
 pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"trn1");
-/// Longest valid body; no machine has more memory.
+/// Longest valid body; no machine has more memory. Of a worker's frames only a result may be long,
+/// and its task has a limit for that.
 pub(super) const LONGEST: u64 = 1 << 44;
+
+/// Longest body of a FAILED or REFUSED.
+pub(in crate::process) const LONGEST_FAILURE: u64 = 128 << 10;
+/// Longest text in such a body: the message of a panic, the error of a codec. Leaves room for the
+/// place and the backtrace.
+const LONGEST_TEXT: usize = 64 << 10;
+
+/// Cuts a text that is longer than a failure may carry.
+pub(in crate::process) fn cut(text: &mut String) {
+    if text.len() > LONGEST_TEXT {
+        let more = text.len() - LONGEST_TEXT;
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push_str(&format!("… ({more} bytes more)"));
+    }
+}
 
 /// Encodes the head of a frame, which is the whole frame if it has no body.
 pub(in crate::process) const fn head(kind: FrameKind, task: u64, len: u64) -> [u8; HEAD] {

@@ -19,6 +19,7 @@ pub(super) mod spin;
 
 pub(super) use frames::{
     Call, Failure, ForkReply, ForkRequest, Frame, FrameKind, HEAD, Handshake, Head, LONG_PACKET,
-    PACKET, RECORD_HEAD, REST, TemplateReply, begin, finish, frame, head, item_head, next_item,
+    LONGEST_FAILURE, PACKET, RECORD_HEAD, REST, TemplateReply, begin, cut, finish, frame, head,
+    item_head, next_item,
 };
 use frames::{LONGEST, MAGIC, u32_at, u64_at};

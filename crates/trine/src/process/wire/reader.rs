@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use super::{Frame, FrameKind, HEAD, Head, LONGEST, MAGIC, u32_at, u64_at};
+use crate::sys::io::arrived::Arrived;
 use crate::sys::io::{Blocking, socket};
 
 /// Assembles frames from a stream of bytes.
@@ -17,7 +18,7 @@ pub(in crate::process) struct FrameReader {
     /// The frame whose body is arriving, and the number of bytes still missing from it.
     open: Option<(Frame, usize)>,
     /// Descriptors that have arrived, for each frame that has some; they come with its first byte.
-    arrived: VecDeque<Vec<OwnedFd>>,
+    arrived: VecDeque<Arrived>,
     /// The head of a frame for which there was no memory.
     pub(in crate::process) too_large: Option<Head>,
 }
@@ -37,13 +38,30 @@ pub(in crate::process) enum Stream {
     Broken(String),
 }
 
+/// The decision about a frame of which the head has arrived: its head, the length of its body, and
+/// the number of its descriptors. The error is the fault of the stream.
+type Admit<'a> = &'a mut dyn FnMut(&Head, u64, usize) -> Result<(), String>;
+
 impl FrameReader {
-    /// Receives once, and moves the frames that are whole now to `ready`.
+    /// Receives once, and moves the frames that are whole now to `ready`. The peer is trusted: its
+    /// frames have any length.
     pub(in crate::process) fn receive(
         &mut self,
         socket: BorrowedFd<'_>,
         scratch: &mut [u8],
         blocking: Blocking,
+    ) -> Stream {
+        self.receive_admitted(socket, scratch, blocking, &mut |_, _, _| Ok(()))
+    }
+
+    /// Like [`receive`](FrameReader::receive), from a peer that is not trusted: `admit` decides
+    /// about each frame before its body is received.
+    pub(in crate::process) fn receive_admitted(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        scratch: &mut [u8],
+        blocking: Blocking,
+        admit: Admit<'_>,
     ) -> Stream {
         let mut room = scratch.len();
         let received = match &mut self.open {
@@ -70,7 +88,7 @@ impl FrameReader {
             _ => match socket::receive_with(socket, scratch, blocking) {
                 Ok(received) => {
                     self.arrived.extend(received.descriptors);
-                    if let Err(reason) = self.push(&scratch[..received.len]) {
+                    if let Err(reason) = self.push(&scratch[..received.len], admit) {
                         return Stream::Broken(reason);
                     }
                     Ok(received.len)
@@ -88,7 +106,7 @@ impl FrameReader {
         }
     }
 
-    fn push(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+    fn push(&mut self, mut bytes: &[u8], admit: Admit<'_>) -> Result<(), String> {
         if self.arrived.len() > 2 {
             return Err("descriptors that belong to no frame".to_owned());
         }
@@ -106,6 +124,7 @@ impl FrameReader {
                     return Ok(());
                 }
                 let (mut frame, missing) = open(&self.head)?;
+                admit(&frame.head, missing as u64, frame.sent_descriptors)?;
                 self.head.clear();
                 if frame.sent_descriptors > 0 {
                     frame.descriptors = self.arrived.pop_front().unwrap_or_default();
@@ -133,7 +152,7 @@ fn open(head: &[u8]) -> Result<(Frame, usize), String> {
             let frame = Frame {
                 head: Head { kind, task, item, nanos },
                 body: Vec::new(),
-                descriptors: Vec::new(),
+                descriptors: Arrived::default(),
                 sent_descriptors: descriptors as usize,
             };
             Ok((frame, len as usize))
@@ -152,7 +171,7 @@ mod tests {
     fn fed(bytes: &[u8], step: usize) -> Result<Vec<Frame>, String> {
         let mut reader = FrameReader::default();
         for part in bytes.chunks(step) {
-            reader.push(part)?;
+            reader.push(part, &mut |_, _, _| Ok(()))?;
         }
         Ok(reader.ready.into())
     }
@@ -185,8 +204,17 @@ mod tests {
         assert!(fed(&[0x20; 64], 64).is_err());
         // A long body is valid, but its memory is allocated only as it arrives.
         let mut reader = FrameReader::default();
-        reader.push(&head(FrameKind::Value, 1, LONGEST)).unwrap();
+        let long = head(FrameKind::Value, 1, LONGEST);
+        reader.push(&long, &mut |_, _, _| Ok(())).unwrap();
         assert_eq!(reader.open.unwrap().0.body.capacity(), 0);
+        // The receiver may refuse it.
+        let mut seen = None;
+        let mut refuse = |head: &Head, len, descriptors| {
+            seen = Some((head.kind, len, descriptors));
+            Err("too long".to_owned())
+        };
+        assert_eq!(FrameReader::default().push(&long, &mut refuse), Err("too long".to_owned()));
+        assert_eq!(seen, Some((FrameKind::Value, LONGEST, 0)));
     }
 
     #[test]

@@ -56,14 +56,14 @@ const CELL: usize = 8;
 /// Bytes of a record in one cell.
 const ROOM: usize = (CELL - 1) * 8;
 /// Cells of a ring. In loom's models there are few, so that a model goes around the ring.
-const CELLS: usize = if cfg!(trine_loom) { 4 } else { 1024 };
+pub(in crate::process) const CELLS: usize = if cfg!(trine_loom) { 4 } else { 1024 };
 /// Bytes of a ring.
 pub(in crate::process) const BYTES: usize = CELLS * CELL * 8;
 /// Longest record: a small part of the ring, so that one record does not hold up the others.
 pub(in crate::process) const LONGEST: usize = if cfg!(trine_loom) { 2 } else { CELLS / 8 } * ROOM;
 
-/// Most steps on the way to the next record. Only a hostile producer withdraws records faster than
-/// the consumer skips them; without a limit it would keep the consumer busy forever.
+/// Most steps of a worker on the way to its next task. Only a hostile producer withdraws records
+/// faster than the consumer skips them; without a limit it would keep the consumer busy forever.
 const STEPS: usize = 64 * CELLS;
 
 /// The other side has corrupted the ring.
@@ -114,6 +114,8 @@ pub(in crate::process) struct Producer {
 pub(in crate::process) struct Consumer {
     cells: Cells,
     next: u64,
+    /// The most steps on the way to the next record.
+    steps: usize,
 }
 
 impl Producer {
@@ -175,7 +177,12 @@ impl Producer {
 
 impl Consumer {
     pub(in crate::process) fn new(memory: Arc<SharedMemory>, offset: usize) -> Consumer {
-        Consumer { cells: Cells { memory, offset }, next: 0 }
+        Consumer { cells: Cells { memory, offset }, next: 0, steps: STEPS }
+    }
+
+    /// Makes the consumer of a producer that withdraws nothing: a withdrawn record is corrupted.
+    pub(in crate::process) fn of_answers(memory: Arc<SharedMemory>, offset: usize) -> Consumer {
+        Consumer { steps: 1, ..Consumer::new(memory, offset) }
     }
 
     /// Returns true if there is a record to take. Cheap enough for a spin.
@@ -190,7 +197,7 @@ impl Consumer {
     ///
     /// The words of the ring are invalid.
     pub(in crate::process) fn take(&mut self, into: &mut Vec<u8>) -> Result<bool, Broken> {
-        for _ in 0..STEPS {
+        for _ in 0..self.steps {
             let state = self.cells.state(self.next);
             let word = state.load(Acquire);
             let len = (word >> LENGTH) as usize;
@@ -349,6 +356,16 @@ mod tests {
             (kept, consumer.join().unwrap())
         });
         assert_eq!(kept, taken);
+    }
+
+    #[test]
+    fn an_answer_that_is_withdrawn_is_refused() {
+        let (mut producer, _, memory) = ring();
+        let mut consumer = Consumer::of_answers(memory, 0);
+        let position = producer.push(&[1], &[]).unwrap();
+        producer.push(&[2], &[]).unwrap();
+        assert!(producer.withdraw(position));
+        assert_eq!(consumer.take(&mut Vec::new()), Err(Broken));
     }
 
     #[test]

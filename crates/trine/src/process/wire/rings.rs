@@ -73,7 +73,7 @@ pub(in crate::process) fn create() -> io::Result<(MasterRings, OwnedFd)> {
     let rings = MasterRings {
         words: Words(Arc::clone(&memory)),
         tasks: Producer::new(Arc::clone(&memory), tasks),
-        answers: Consumer::new(memory, answers),
+        answers: Consumer::of_answers(memory, answers),
     };
     rings.words.notify_target().store(SERVICE, Relaxed);
     Ok((rings, descriptor))

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::process::task::function;
 use crate::process::wire::Head;
 use crate::process::wire::board::OwnSlot;
 use crate::sys::limits::cpu_clock::{self, Timers};
@@ -52,6 +53,8 @@ pub(in crate::process) struct Limits {
     pub(in crate::process) core_dumps: Option<bool>,
     pub(in crate::process) nice: Option<i32>,
     pub(in crate::process) processors: Option<Vec<usize>>,
+    /// The most bytes of a result.
+    pub(in crate::process) max_result: Option<u64>,
     /// The group in which the worker makes its control group, if there is one.
     pub(super) group: Option<OsString>,
 }
@@ -121,6 +124,7 @@ impl Limits {
             Some(false) => set_limit(Resource::Core, 0, "bytes of a core file")?,
             None => {}
         }
+        self.max_result.into_iter().for_each(function::limit_results);
         if let Some(time) = self.cpu_time {
             let timers = Timers::new().map_err(|error| {
                 format!(

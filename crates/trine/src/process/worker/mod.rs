@@ -173,7 +173,8 @@ fn set_up(frame: &Frame, outbox: &Outbox) {
         Ok(setup) if frame.head.kind == FrameKind::Setup => setup,
         _ => process::exit(1),
     };
-    if let Err(reason) = setup.apply() {
+    if let Err(mut reason) = setup.apply() {
+        wire::cut(&mut reason);
         let mut refused = wire::begin(FrameKind::Refused, frame.head.task);
         refused.extend_from_slice(reason.as_bytes());
         wire::finish(&mut refused);

@@ -1,7 +1,6 @@
 //! Runs one task: calls its function for each item that has no answer yet, and sends the answers.
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
 use std::sync::OnceLock;
@@ -13,6 +12,7 @@ use crate::process::task::function::{self, CodecError, Function, Trampoline};
 use crate::process::wire::board::OwnSlot;
 use crate::process::wire::{self, Call, Failure, Frame, FrameKind, Head, REST};
 use crate::sys::clock;
+use crate::sys::io::arrived::Arrived;
 use crate::sys::process::{current, fork_detect};
 use crate::task::registry::{self, Entry};
 use crate::task::slot::RUNNABLE;
@@ -95,14 +95,13 @@ struct Running<'a> {
 impl Running<'_> {
     /// Calls the function for each item from `first` on, until the task is cancelled or its time is
     /// up.
-    fn run_items(&mut self, first: u32, mut arguments: &[u8], descriptors: Vec<OwnedFd>) {
+    fn run_items(&mut self, first: u32, mut arguments: &[u8], mut descriptors: Arrived) {
         let (task, start, board) = (self.task, self.start, self.board);
-        let mut descriptors = descriptors.into_iter();
         for item in 0.. {
             let Ok(argument) = wire::next_item(&mut arguments) else { process::exit(1) };
             let is_last = arguments.is_empty();
             if let Some((argument, own)) = argument {
-                let own = descriptors.by_ref().take(own).collect();
+                let own = descriptors.split_front(own);
                 if item >= first {
                     board.begin_item(item);
                     crash_point!("worker: item begun, not run");
@@ -127,7 +126,7 @@ impl Running<'_> {
         &mut self,
         item: u32,
         argument: &[u8],
-        descriptors: Vec<OwnedFd>,
+        descriptors: Arrived,
         nanos: impl FnOnce() -> u32,
     ) {
         let reply = self.outbox.blank();
@@ -152,7 +151,7 @@ impl Running<'_> {
         if let Some(progress) = self.entry.slot.progress() {
             self.send_progress(progress);
         }
-        let failure = match outcome {
+        let mut failure = match outcome {
             Ok(Ok(descriptors)) => {
                 let kind = FrameKind::Value;
                 let head = Head { kind, task: self.task, item, nanos };
@@ -161,6 +160,9 @@ impl Running<'_> {
             Ok(Err(CodecError { stage, message })) => Failure::Codec { stage, message },
             Err(error) => failure_of(error),
         };
+        if let Failure::Panicked { message, .. } | Failure::Codec { message, .. } = &mut failure {
+            wire::cut(message);
+        }
         self.fail(item, &failure);
     }
 

@@ -6,6 +6,7 @@
 //! | `reopen.rs` | opening a file again; locks on bytes; bells between processes |
 //! | `socket.rs` | sending and receiving on sockets, descriptors included |
 //! | `unix_socket.rs` | making Unix sockets and pipes; the credentials of a peer |
+//! | `arrived.rs` | descriptors that another process has sent, and their end |
 //! | `net.rs` | Internet sockets |
 //! | `fifo.rs` | opening a FIFO without a thread that sleeps |
 //! | `message_queue.rs` | POSIX message queues |
@@ -13,6 +14,7 @@
 //! | `poll.rs` | `poll` and `epoll`; bells within a process |
 //! | `uring.rs` | `io_uring` |
 
+pub(crate) mod arrived;
 pub(crate) mod fifo;
 pub(crate) mod file;
 pub(crate) mod message_queue;

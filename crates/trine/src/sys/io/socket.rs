@@ -13,6 +13,7 @@ use rustix::net::{
 };
 
 use super::Blocking;
+use super::arrived::Arrived;
 use super::unix_socket::{self, Credentials};
 use crate::sys::lift::{lift, lift_pair};
 
@@ -22,6 +23,15 @@ const PACKET_DESCRIPTORS: usize = 5;
 /// Makes a connected pair that carries a stream of bytes.
 pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     pair(SocketType::STREAM)
+}
+
+/// Makes a connected pair that carries a stream of bytes. The process at the second end is not
+/// trusted by that at the first.
+pub(crate) fn worker_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = stream_pair()?;
+    // Otherwise a receive drops urgent bytes, and closes the descriptors that came with them.
+    net::sockopt::set_socket_oobinline(&ours, true)?;
+    Ok((ours, theirs))
 }
 
 /// Makes a connected pair that keeps the boundaries between packets.
@@ -72,7 +82,7 @@ pub(crate) struct Part {
     pub(crate) len: usize,
     /// The descriptors that came with the first of the bytes, if any were sent. Those for which
     /// this process has no room are missing.
-    pub(crate) descriptors: Option<Vec<OwnedFd>>,
+    pub(crate) descriptors: Option<Arrived>,
 }
 
 /// The most descriptors that the kernel lets travel with one part of a stream (`SCM_MAX_FD`).
@@ -87,7 +97,7 @@ pub(crate) fn receive_with(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let (len, flags, descriptors) = receive_message(socket, buffer, &mut space, blocking)?;
     let some = flags.contains(ReturnFlags::CTRUNC) || !descriptors.is_empty();
-    Ok(Part { len, descriptors: some.then_some(descriptors) })
+    Ok(Part { len, descriptors: some.then(|| descriptors.into()) })
 }
 
 /// Sends as many of `bytes` as fit, and all of `descriptors` with the first of them. Returns the
@@ -236,6 +246,12 @@ fn receive_message(
 pub(crate) fn hang_up(socket: impl AsFd) {
     // The one way to fail is that the peer has closed its end already.
     let _ = net::shutdown(socket, Shutdown::Write);
+}
+
+/// Lets the peer send no more. Bytes that it has sent can still be received.
+pub(crate) fn refuse_more(socket: impl AsFd) {
+    // The one way to fail is that the peer has closed its end already.
+    let _ = net::shutdown(socket, Shutdown::Read);
 }
 
 /// Returns the credentials of the process that made the packet socket pair of `descriptor`.

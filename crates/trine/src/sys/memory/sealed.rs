@@ -192,6 +192,12 @@ impl Frozen {
         Ok(Frozen { memory, mapping })
     }
 
+    /// Returns true if some pages were never written: they take no memory before they are read.
+    pub(crate) fn has_holes(&self) -> bool {
+        let stat = fs::fstat(&self.memory);
+        stat.is_ok_and(|stat| (stat.st_blocks as u64) < (self.mapping.len() as u64).div_ceil(512))
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping holds as many bytes for as long as `self`. The seals, which cannot be
         // removed, keep every process from changing the bytes or their number.

@@ -64,6 +64,13 @@ impl Backtrace {
         Backtrace { frames: addresses.iter().take(MOST).map(|&at| Frame::new(pid, at)).collect() }
     }
 
+    /// Cuts the backtrace to the frames that a capture notes at most. Another process may have sent
+    /// any number of them, and each takes time to print.
+    pub(crate) fn bounded(mut self) -> Backtrace {
+        self.frames.truncate(MOST);
+        self
+    }
+
     /// Returns true if no frame could be noted.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
@@ -79,7 +86,8 @@ struct Line {
 /// Appends the lines of a frame: several if functions were inlined.
 fn resolve(frame: Frame, lines: &mut Vec<Line>) {
     let address = match frame {
-        Frame::Own(offset) => image::base() + offset,
+        // Another process may have sent any offset.
+        Frame::Own(offset) => image::base().wrapping_add(offset),
         Frame::Foreign { pid, address } if pid == std::process::id() => address,
         Frame::Foreign { address, .. } => {
             let function = format!("<{address:#x} in a shared library of the worker>");
@@ -164,5 +172,14 @@ mod tests {
         let back: Backtrace = postcard::from_bytes(&bytes).unwrap();
         let text = back.to_string();
         assert!(text.contains("a_backtrace_names_its_caller"), "{text}");
+    }
+
+    #[test]
+    fn a_backtrace_of_another_process_is_bounded_and_prints() {
+        let frames = vec![Frame::Own(usize::MAX); 1000];
+        let bytes = postcard::to_stdvec(&Backtrace { frames }).unwrap();
+        let back = postcard::from_bytes::<Backtrace>(&bytes).unwrap().bounded();
+        assert_eq!(back.frames.len(), MOST);
+        assert!(!back.to_string().is_empty());
     }
 }

@@ -4,6 +4,10 @@
 pub(crate) mod atomic;
 pub(crate) mod futex;
 pub(crate) mod io {
+    /// No descriptors arrive in a model.
+    pub(crate) mod arrived {
+        pub(crate) type Arrived = Vec<std::os::fd::OwnedFd>;
+    }
     pub(crate) mod poll {
         pub(crate) struct Poll;
     }

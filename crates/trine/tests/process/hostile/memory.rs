@@ -2,19 +2,13 @@
 //! master. It reaches no words of another worker.
 
 use std::fs;
-use std::path::PathBuf;
 
 use trine::Task;
 use trine::process::{Pool, Sandbox};
 
-use super::shared;
+use super::{shared, wait_for};
 use crate::common::temporary::TempPath;
-use crate::common::waiting::{TIMEOUT, until_or};
-
-/// Waits until there is a file at the path.
-fn wait_for(path: PathBuf) {
-    until_or("the file of the test", || path.exists());
-}
+use crate::common::waiting::TIMEOUT;
 
 /// Enlarges each memory that the worker shares with its master, and overwrites all behind it.
 ///

@@ -2,10 +2,14 @@
 //! socket. The master neither panics nor waits forever nor loses descriptors, and the other
 //! workers are unharmed.
 
+mod descriptors;
+mod floods;
 mod memory;
+mod sizes;
 
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -88,6 +92,12 @@ fn send_frames(rng: &mut Rng) {
 /// Sends bytes and `count` descriptors through a socket, without waiting.
 fn send_with(socket: i32, bytes: &[u8], count: usize) {
     let file = fs::File::open("/dev/null").unwrap();
+    send(socket, bytes, &vec![file.as_raw_fd(); count], libc::MSG_DONTWAIT);
+}
+
+/// Sends bytes and descriptors, at most three, through a socket. Returns the result of the call.
+fn send(socket: i32, bytes: &[u8], descriptors: &[i32], flags: i32) -> isize {
+    let count = descriptors.len();
     let mut control = [0_u64; 16];
     let mut part = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
     // SAFETY: all-zero is a valid `msghdr`. Everything that it points to lives until the call
@@ -105,10 +115,50 @@ fn send_with(socket: i32, bytes: &[u8], count: usize) {
             (*head).cmsg_type = libc::SCM_RIGHTS;
             (*head).cmsg_len = libc::CMSG_LEN(len) as usize;
             let data = libc::CMSG_DATA(head).cast::<i32>();
-            (0..count).for_each(|at| data.add(at).write_unaligned(file.as_raw_fd()));
+            (0..count).for_each(|at| data.add(at).write_unaligned(descriptors[at]));
         }
-        libc::sendmsg(socket, &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        libc::sendmsg(socket, &raw const message, flags | libc::MSG_NOSIGNAL)
     }
+}
+
+/// Kinds of frames.
+const VALUE: u32 = 5;
+const FAILED: u32 = 6;
+const BELL: u32 = 8;
+const PROGRESS: u32 = 10;
+
+/// Makes the head of a frame about the calling task.
+fn head(kind: u32, len: u64, descriptors: u32) -> Vec<u8> {
+    let mut head = Vec::from(*b"trn1");
+    head.extend(kind.to_le_bytes());
+    head.extend(trine::task::current().unwrap().id.get().to_le_bytes());
+    head.extend(len.to_le_bytes());
+    head.extend(0_u32.to_le_bytes());
+    // Nanoseconds: it is the last answer.
+    head.extend(1_u32.to_le_bytes());
+    head.extend(descriptors.to_le_bytes());
+    head.extend([0; 4]);
+    head
+}
+
+/// Returns the number of the calling worker's socket.
+fn own_socket() -> i32 {
+    // SAFETY: only queries.
+    let is_open = |fd: &i32| unsafe { libc::fcntl(*fd, libc::F_GETFD) } != -1;
+    (200..300).find(is_open).unwrap()
+}
+
+/// Sends a frame of the calling task.
+fn send_frame(kind: u32, body: &[u8], descriptors: &[i32]) {
+    let mut frame = head(kind, body.len() as u64, descriptors.len() as u32);
+    frame.extend(body);
+    let sent = send(own_socket(), &frame, descriptors, 0);
+    assert_eq!(sent, frame.len() as isize);
+}
+
+/// Waits until there is a file at the path.
+fn wait_for(path: PathBuf) {
+    until_or("the file of the test", || path.exists());
 }
 
 fn run_attack((attack, seed): (Attack, u64)) {

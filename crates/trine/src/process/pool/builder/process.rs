@@ -199,6 +199,22 @@ impl PoolBuilder {
         self
     }
 
+    /// Limits the bytes of each encoded result, as
+    /// [`Builder::max_result`](crate::process::Builder::max_result) does; 1 GiB by default. Each
+    /// result of a [`map`](crate::Executor::map) counts by itself.
+    ///
+    /// ```
+    /// let pool = trine::process::Pool::builder().workers(1).max_result(100).build();
+    /// let long = pool.spawn(1000, |len: usize| "x".repeat(len)).join().unwrap_err();
+    /// assert!(long.to_string().contains("`max_result`"), "{long}");
+    /// assert_eq!(pool.spawn(90, |len: usize| "x".repeat(len).len()).join()?, 90);
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn max_result(mut self, bytes: u64) -> PoolBuilder {
+        self.setup.limits.max_result = Some(bytes);
+        self
+    }
+
     /// Limits the descriptors that each worker may have open, to 16 at least, as
     /// [`Builder::open_files`](crate::process::Builder::open_files) does.
     ///

@@ -11,15 +11,14 @@ pub(super) mod replies;
 mod wakes;
 
 pub(super) mod deferred {
-    use std::os::fd::OwnedFd;
-
     use crate::process::wire::Head;
+    use crate::sys::io::arrived::Arrived;
 
     #[allow(dead_code, reason = "an answer of a model is its head")]
     pub(in crate::process) struct Received<'a> {
         pub(in crate::process) head: Head,
         pub(in crate::process) body: &'a [u8],
-        pub(in crate::process) descriptors: Vec<OwnedFd>,
+        pub(in crate::process) descriptors: Arrived,
     }
 }
 

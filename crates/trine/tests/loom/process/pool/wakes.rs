@@ -14,7 +14,7 @@ use super::replies;
 use crate::check;
 use crate::process::wire::board::WorkerSlot;
 use crate::process::wire::reader::heads;
-use crate::process::wire::ring::Producer;
+use crate::process::wire::ring::{CELLS, Producer};
 use crate::process::wire::rings::{self, Words, WorkerRings};
 use crate::process::wire::{self, FrameKind, Head};
 use crate::process::worker::inbox::{self, Inbox};
@@ -177,4 +177,24 @@ fn one_task_follows_the_other() {
 #[test]
 fn two_tasks_are_handed_ahead() {
     check(2, pool, &[join_two_ahead, work], assert_answered);
+}
+
+/// Puts more answers into the ring than it holds, each if there is room, without notices.
+fn flood(pool: &Pool) {
+    let rings = pool.worker.lock().unwrap().take();
+    let mut answers = rings.expect("one works").answers;
+    for _ in 0..CELLS + 1 {
+        _ = answers.push(&Head::of(FrameKind::Value, 0).record(), &[]);
+    }
+}
+
+fn look_once(pool: &Pool) {
+    replies::receive_all(&pool.dispatcher, &pool.link, false);
+}
+
+#[test]
+fn one_look_takes_no_more_answers_than_the_ring_holds() {
+    check(3, pool, &[look_once, flood], |pool| {
+        assert!(pool.dispatcher.answered.lock().unwrap().len() <= CELLS);
+    });
 }

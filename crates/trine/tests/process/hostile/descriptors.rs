@@ -1,0 +1,107 @@
+//! A hostile worker sends descriptors whose closing takes long: no thread of the master that serves
+//! others closes them.
+
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::path::PathBuf;
+use std::process::exit;
+
+use serde::{Deserialize, Serialize};
+use trine::process::{self, Pool};
+use trine::{Task, TaskError};
+
+use super::{PROGRESS, VALUE, head, own_socket, send, wait_for};
+use crate::common::temporary::TempPath;
+use crate::common::waiting::TIMEOUT;
+
+/// Makes a connection whose last close lasts until the other side is closed, which is returned too.
+fn lingering() -> (i32, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (other, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    while stream.write(&[0; 65536]).is_ok() {}
+    stream.set_nonblocking(false).unwrap();
+    let linger = libc::linger { l_onoff: 1, l_linger: 10_000 };
+    let len = size_of_val(&linger) as u32;
+    let option = (&raw const linger).cast();
+    // SAFETY: a valid option of that length.
+    let set = unsafe {
+        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, option, len)
+    };
+    assert_eq!(set, 0);
+    (stream.into_raw_fd(), other)
+}
+
+/// The place of the descriptor.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Place {
+    /// With a frame that has none.
+    Frame,
+    /// With a byte that is sent as urgent.
+    Urgent,
+    /// Behind bytes that are no frame.
+    BehindNonsense,
+    /// With a result that has none.
+    Result,
+}
+
+/// Sends a descriptor, and has no copy of it when the master has it. Exits when the test is done.
+fn hand_over((place, done): (Place, PathBuf)) -> u8 {
+    let (descriptor, _other) = lingering();
+    let frame = match place {
+        Place::Frame | Place::Urgent => [head(PROGRESS, 8, 1), vec![0; 8]].concat(),
+        Place::Result => [head(VALUE, 2, 1), vec![0, 7]].concat(),
+        Place::BehindNonsense => vec![0; 100_000],
+    };
+    let (first, rest) =
+        frame.split_at(if matches!(place, Place::BehindNonsense) { 90_000 } else { 1 });
+    let flags = if matches!(place, Place::Urgent) { libc::MSG_OOB } else { 0 };
+    let socket = own_socket();
+    match place {
+        // The master begins to read only now, and finds the descriptor behind the nonsense.
+        Place::BehindNonsense => {
+            send(socket, first, &[], 0);
+            send(socket, rest, &[descriptor], 0);
+        }
+        _ => assert_eq!(send(socket, first, &[descriptor], flags), 1),
+    }
+    // The other copy is in flight, or the master's. Without linger for this moment, as the master
+    // may have closed its copy.
+    // SAFETY: the number belongs to this function.
+    unsafe { libc::close(descriptor) };
+    if !matches!(place, Place::BehindNonsense) {
+        send(socket, rest, &[], 0);
+    }
+    wait_for(done);
+    exit(0)
+}
+
+/// Attacks, and returns the end of the hostile task after the others have gone on.
+fn attack(place: Place) -> Option<Result<u8, TaskError>> {
+    let (hostile, honest) = (Pool::new(1), Pool::new(1));
+    let done = TempPath::new("done");
+    let join = |task: Task<u8>| task.join_timeout(TIMEOUT / 4);
+    let ended = join(hostile.spawn((place, done.owned()), hand_over));
+    for task in [honest.spawn(20, |n: u8| n + 1), process::spawn(20, |n: u8| n + 1)] {
+        let ended = join(task).expect("the service thread sleeps");
+        assert_eq!(ended.unwrap(), 21, "{place:?}");
+    }
+    fs::write(&done, []).unwrap();
+    ended.ok()
+}
+
+#[test]
+fn a_descriptor_that_a_frame_does_not_have_is_closed_elsewhere() {
+    for place in [Place::Frame, Place::Urgent, Place::BehindNonsense] {
+        let ended = attack(place).expect("its worker is ended");
+        assert!(ended.unwrap_err().is_crash(), "{place:?}");
+    }
+}
+
+#[test]
+fn a_descriptor_that_a_result_does_not_have_is_closed_elsewhere() {
+    assert_eq!(attack(Place::Result).expect("it is joined").unwrap(), 7);
+}
