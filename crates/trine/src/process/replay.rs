@@ -166,13 +166,13 @@ fn here(
     let trampoline =
         unsafe { function.trampoline() }.ok_or("its function is not in this program")?;
     if let Some(preload) = settings.preload {
-        settings.setup.for_template().apply()?;
+        settings.setup.for_template().apply(&|| Ok(()))?;
         // SAFETY: as above.
         unsafe { preload.run("preload") }?;
         // Workers begin in the program's directory, whatever the preload has done.
         enter_directory(directory)?;
     }
-    settings.setup.apply()?;
+    settings.setup.apply(&|| Ok(()))?;
     let name = call.name.as_deref().map(Into::into);
     let entry = Entry::new(Kind::Process, name, call.place());
     entry.slot.set_os_id(process::id());

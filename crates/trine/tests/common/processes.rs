@@ -56,6 +56,12 @@ pub fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// Returns the number of sockets that each worker has: its own, and a lifeline where the program
+/// could change its user.
+pub fn sockets_of_a_worker() -> usize {
+    1 + usize::from(!rustix::thread::capabilities(None).unwrap().permitted.is_empty())
+}
+
 /// Counts the mappings of memory that other processes share. All other mappings are the
 /// allocator's and the stacks', which are kept for reuse.
 pub fn shared_mappings() -> usize {

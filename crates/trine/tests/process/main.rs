@@ -18,4 +18,5 @@ mod pool;
 mod preload;
 mod program;
 mod sandbox;
+mod user;
 mod values;

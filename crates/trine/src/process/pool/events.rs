@@ -156,6 +156,25 @@ impl Dispatcher {
         self.arm(&mut state);
     }
 
+    /// Notes that a worker cannot be killed. Its tasks end with `cause`, as they may still run.
+    /// Those that it can no longer begin go to other workers.
+    pub(in crate::process) fn gave_up(self: &Arc<Dispatcher>, id: u64, cause: &Cause) {
+        let mut state = self.lock();
+        state.hung_up(id, &self.policy);
+        let Some(mut worker) = state.remove(id) else { return };
+        self.counts.lost.fetch_add(1, Relaxed);
+        let jobs = std::mem::take(&mut worker.jobs);
+        let mut failed: Vec<_> = jobs.into_iter().map(|job| (job, cause.clone())).collect();
+        failed.append(&mut state.give_up_if_alone());
+        let forks = state.plan_forks(&self.policy);
+        state.assign_to_idle(&self.policy);
+        self.arm(&mut state);
+        let wake = state.take_watcher();
+        drop(worker);
+        drop(state);
+        self.carry_out(Deferred { forks, failed, wake, ..Deferred::default() });
+    }
+
     /// Notes that a worker has ended and was reaped. A task that it had begun ends with `cause`, or
     /// runs again. The tasks that it had not begun go to other workers.
     pub(in crate::process) fn died(self: &Arc<Dispatcher>, id: u64, was_ready: bool, cause: Cause) {

@@ -1,9 +1,11 @@
 //! The master's end of one worker: descriptors, slot on the board, and the shared rings.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::process::service::capture::Capture;
 use crate::process::wire::board::WorkerSlot;
@@ -12,16 +14,23 @@ use crate::process::wire::rings::{MasterRings, Words};
 use crate::process::wire::spin::TimedSpin;
 use crate::sys::atomic::Mutex;
 use crate::sys::io::poll::Poll;
+use crate::sys::io::socket;
+use crate::sys::process::child;
+use crate::sys::process::lifeline::Lifeline;
 use crate::sys::signal::sigterm;
 use crate::task::{Cause, Printed};
 
-/// One living worker: two descriptors and a slot on the board, given back when dropped.
+/// One living worker: its descriptors and a slot on the board, given back when dropped.
 pub(in crate::process) struct WorkerLink {
     /// The master's own number of the worker; never used twice.
     pub(in crate::process) id: u64,
     pub(in crate::process) pid: u32,
     pub(in crate::process) socket: OwnedFd,
     pub(in crate::process) pidfd: OwnedFd,
+    /// Its lifeline, if it could change its user.
+    lifeline: Option<Lifeline>,
+    /// The kernel's first refusal to kill it.
+    refusal: OnceLock<Refusal>,
     pub(in crate::process) slot: WorkerSlot,
     /// The service's poll, which watches both descriptors.
     pub(super) poll: Arc<Poll>,
@@ -33,6 +42,15 @@ pub(in crate::process) struct WorkerLink {
     /// The memory shared with a worker of a pool; a fresh process has none.
     pub(super) rings: Option<Rings>,
 }
+
+/// A worker that could not be killed by a signal.
+struct Refusal {
+    at: Instant,
+    error: io::Error,
+}
+
+/// The time in which a worker has to end by its lifeline, or by the end of its socket.
+const LAST_TIME: Duration = Duration::from_secs(1);
 
 /// The part of the shared memory that any thread of the master may use. The ring of tasks belongs
 /// to the worker's state, under the dispatcher's lock.
@@ -54,7 +72,7 @@ pub(super) struct Replies {
 impl WorkerLink {
     pub(in crate::process) fn new(
         (id, pid): (u64, u32),
-        (socket, pidfd): (OwnedFd, OwnedFd),
+        (socket, pidfd, lifeline): (OwnedFd, OwnedFd, Option<Lifeline>),
         slot: WorkerSlot,
         (rings, capture): (Option<MasterRings>, Option<Capture>),
         poll: Arc<Poll>,
@@ -66,8 +84,49 @@ impl WorkerLink {
                 (Rings { words, replies: Mutex::new(replies), broken, spin }, tasks)
             })
             .unzip();
-        let ready = AtomicBool::new(false);
-        (WorkerLink { id, pid, socket, pidfd, slot, poll, ready, capture, rings }, tasks)
+        let (ready, refusal) = (AtomicBool::new(false), OnceLock::new());
+        let link = WorkerLink {
+            id,
+            pid,
+            socket,
+            pidfd,
+            lifeline,
+            refusal,
+            slot,
+            poll,
+            ready,
+            capture,
+            rings,
+        };
+        (link, tasks)
+    }
+
+    /// Kills the worker. Where the kernel refuses that, because this program or the worker has
+    /// changed its user, the worker is ended by its lifeline and its socket.
+    pub(in crate::process) fn kill(&self) {
+        let Err(error) = child::kill(&self.pidfd) else { return };
+        socket::hang_up(&self.socket);
+        self.lifeline.iter().for_each(Lifeline::cut);
+        self.refusal.get_or_init(|| Refusal { at: Instant::now(), error });
+    }
+
+    /// Returns true if the worker was to be killed, and the kernel has refused it.
+    pub(in crate::process) fn is_doomed(&self) -> bool {
+        self.refusal.get().is_some()
+    }
+
+    /// Returns the reason why the worker goes on though it was to be killed, if it has had its last
+    /// time.
+    pub(in crate::process) fn why_it_lives(&self, now: Instant) -> Option<String> {
+        let refusal = self.refusal.get().filter(|refusal| refusal.at + LAST_TIME <= now)?;
+        let user = child::user_of(self.pid)
+            .map_or_else(|| "another user".to_owned(), |user| format!("user {user}"));
+        Some(format!(
+            "the worker (process {}, {user}) cannot be killed: {}; this program or the worker has \
+             changed its user since the worker was started, and the task may still run: change the \
+             user before the first process task, or end that process as its user",
+            self.pid, refusal.error
+        ))
     }
 
     /// Returns true if the worker has reported that it can take tasks.

@@ -22,7 +22,6 @@ use crate::process::wire::ring::{self, CELLS};
 use crate::process::wire::rings::THREAD;
 use crate::sys::atomic::MutexGuard;
 use crate::sys::io::arrived::Arrived;
-use crate::sys::process::child;
 use crate::task::{Interrupted, park, wait};
 
 /// The reason for ending a worker whose ring cannot be read.
@@ -121,7 +120,7 @@ fn take(
     let count = ends.len();
     if let Some(reason) = broken.or(wrong) {
         rings.broken.get_or_init(|| reason);
-        child::kill(&link.pidfd);
+        link.kill();
     }
     drop(replies);
     if count > 0 {

@@ -31,11 +31,13 @@ pub(super) struct Forked {
     pub(super) tasks: Option<Producer>,
 }
 
-/// A child that has to be reaped and is no worker: its pool did not need it any more, or its
-/// template died before it could report it.
+/// A child that has to be reaped and is no worker: its pool did not need it any more, its template
+/// died before it could report it, or it cannot be killed.
 struct Stray {
     pid: u32,
     pidfd: OwnedFd,
+    /// Its former link, which holds its descriptors.
+    _link: Option<Arc<WorkerLink>>,
 }
 
 impl Children {
@@ -77,9 +79,22 @@ impl Children {
     pub(super) fn add_stray(&mut self, pid: u32, pidfd: OwnedFd) {
         let number = self.number();
         if self.service.poll.add(&pidfd, number * 2 + 1).is_ok() {
-            self.strays.insert(number, Stray { pid, pidfd });
+            self.strays.insert(number, Stray { pid, pidfd, _link: None });
         } else {
             child::kill_and_wait(pid);
+        }
+    }
+
+    /// Adds a worker that goes on without a pool, as it cannot be killed. Without a descriptor to
+    /// watch it by, it is never reaped, and its slot never free.
+    pub(super) fn add_living(&mut self, link: Arc<WorkerLink>) {
+        let number = self.number();
+        match link.pidfd.try_clone() {
+            Ok(pidfd) if self.service.poll.add(&pidfd, number * 2 + 1).is_ok() => {
+                let pid = link.pid;
+                self.strays.insert(number, Stray { pid, pidfd, _link: Some(link) });
+            }
+            _ => std::mem::forget(link),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::process::task::function;
 use crate::process::wire::reader::{FrameReader, Stream};
 use crate::process::wire::{Frame, FrameKind, Head, LONGEST_FAILURE};
 use crate::sys::io::{Blocking, socket};
-use crate::sys::process::child::{self, Ended};
+use crate::sys::process::child::Ended;
 use crate::task::Cause;
 
 pub(super) struct WorkerConnection {
@@ -118,7 +118,7 @@ impl WorkerConnection {
     /// Kills a worker that is of no use any more.
     pub(super) fn condemn(&mut self, reason: String) {
         self.condemned.get_or_insert(reason);
-        child::kill(&self.link.pidfd);
+        self.link.kill();
     }
 
     /// Returns the cause of failure for a task that it had begun.

@@ -12,6 +12,7 @@ use crate::process::wire::Handshake;
 use crate::process::worker::entry;
 use crate::process::worker::setup::Preload;
 use crate::sys::io::{Blocking, socket};
+use crate::sys::process::lifeline::Lifeline;
 use crate::sys::process::{child, current, descriptors, image, spawn};
 use crate::sys::{limits, random};
 
@@ -22,6 +23,8 @@ pub(super) struct TemplateProcess {
     pub(super) pid: u32,
     pub(super) socket: OwnedFd,
     pub(super) pidfd: OwnedFd,
+    /// Its lifeline, if it could change its user; its workers have theirs then.
+    pub(super) lifeline: Option<Lifeline>,
     /// True if it has reported that it is ready.
     pub(super) greeted: bool,
     /// True if it has forked a worker.
@@ -41,10 +44,19 @@ impl TemplateProcess {
         !self.dismissed && !self.overdue && (self.greeted || spec.preload().is_none())
     }
 
-    /// Kills it.
+    /// Kills it, and notes that its master has done so.
     pub(super) fn dismiss(&mut self) {
         self.dismissed = true;
-        child::kill(&self.pidfd);
+        self.kill();
+    }
+
+    /// Kills it.
+    pub(super) fn kill(&self) {
+        if child::kill(&self.pidfd).is_err() {
+            // Between requests it ends by itself then.
+            socket::hang_up(&self.socket);
+            self.lifeline.iter().for_each(Lifeline::cut);
+        }
     }
 }
 
@@ -70,6 +82,8 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
     })?;
     let (ours, theirs) =
         socket::packet_pair().map_err(refused("socket for the template process"))?;
+    let lifeline = current::may_change_user().then(Lifeline::new).transpose();
+    let (lifeline, end) = lifeline.map_err(refused("lifeline for the template process"))?.unzip();
     let token = random::token().map_err(refused("random number for the template process"))?;
     let fingerprint = image::fingerprint();
     let setup = postcard::to_stdvec(spec.setup()).expect("strings only");
@@ -77,7 +91,8 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
     let handshake = Handshake { token, fingerprint, master: std::process::id() };
     let packet = postcard::to_stdvec(&(handshake, &preload)).expect("numbers only");
     // Written before the process exists, so that it never has to wait for it.
-    socket::send_packet(&ours, &packet, &[], Blocking::No)
+    let descriptors: Vec<_> = end.iter().map(AsFd::as_fd).collect();
+    socket::send_packet(&ours, &packet, &descriptors, Blocking::No)
         .map_err(refused("handshake with the template process"))?;
     if preload.is_some() {
         socket::send_packet(&ours, &setup, &[], Blocking::No)
@@ -100,6 +115,7 @@ pub(super) fn start(id: u64, spec: &TemplateSpec) -> Result<TemplateProcess, Str
         pid,
         socket: ours,
         pidfd,
+        lifeline,
         greeted: false,
         has_forked: false,
         awaited: Some(Instant::now()),

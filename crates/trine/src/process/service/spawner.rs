@@ -7,6 +7,7 @@ use super::children::Children;
 pub(super) use super::children::Forked;
 use super::template::Template;
 use crate::process::pool::dispatcher::{Dispatcher, Service};
+use crate::process::pool::link::WorkerLink;
 use crate::process::worker::{self, template};
 use crate::sys::process::child;
 
@@ -90,6 +91,11 @@ impl Spawner {
             self.adopt_strays(is_worker);
             self.drop_ended();
         }
+    }
+
+    /// Reaps a worker that cannot be killed when it ends.
+    pub(super) fn outlives_its_pool(&mut self, link: Arc<WorkerLink>) {
+        self.children.add_living(link);
     }
 
     fn drop_ended(&mut self) {

@@ -22,6 +22,7 @@ use crate::sys::io::socket::{self, Packet};
 use crate::sys::limits;
 use crate::sys::process::child::{self, Ended};
 use crate::sys::process::current;
+use crate::sys::process::lifeline::Lifeline;
 
 /// The most forks that are requested from a process and not answered. Each holds descriptors of
 /// this program, and descriptors under way count against a limit.
@@ -57,6 +58,7 @@ struct Requested {
     dispatcher: Option<Arc<Dispatcher>>,
     socket: OwnedFd,
     slot: WorkerSlot,
+    lifeline: Option<Lifeline>,
     rings: Option<MasterRings>,
     capture: Option<Capture>,
 }
@@ -195,18 +197,24 @@ impl Template {
             NotRequested::Refused(limits::explain_missing(what, &error))
         })?;
         crash_point!("master: descriptors of a worker made, fork not asked for");
+        let (lifeline, end) = lifeline_for_worker(process)?.unzip();
         let capture = dispatcher.captures().then(Capture::new).transpose();
         let (capture, outputs) = capture.map_err(NotRequested::Refused)?.unzip();
         let request = ForkRequest {
             request: children.number(),
             has_rings: rings.is_some(),
+            has_lifeline: lifeline.is_some(),
             captures: capture.is_some(),
             awaits_setup: dispatcher.has_setup(),
         };
         let packet = postcard::to_stdvec(&request).expect("numbers only");
         let outputs = outputs.iter().flatten().map(AsFd::as_fd);
-        let theirs: Vec<_> =
-            [&theirs, &directory, &memory].into_iter().map(AsFd::as_fd).chain(outputs).collect();
+        let theirs: Vec<_> = [&theirs, &directory, &memory]
+            .into_iter()
+            .chain(&end)
+            .map(AsFd::as_fd)
+            .chain(outputs)
+            .collect();
         match socket::send_packet(&process.socket, &packet, &theirs, Blocking::No) {
             Ok(()) => {
                 crash_point!("master: fork asked for");
@@ -214,7 +222,7 @@ impl Template {
                 let dispatcher = Some(Arc::clone(dispatcher));
                 self.requested.insert(
                     request.request,
-                    Requested { dispatcher, socket, slot, rings, capture },
+                    Requested { dispatcher, socket, slot, lifeline, rings, capture },
                 );
                 children.spare.fill();
                 Ok(())
@@ -300,7 +308,7 @@ impl Template {
             && let Some(process) = &mut self.process
         {
             process.overdue = true;
-            child::kill(&process.pidfd);
+            process.kill();
         }
     }
 
@@ -324,7 +332,7 @@ impl Template {
                 // The end. Its death follows; a process that lives on without a master is useless.
                 Ok(_) | Err(_) => {
                     children.service.poll.remove(&process.socket);
-                    child::kill(&process.pidfd);
+                    process.kill();
                     return;
                 }
             };
@@ -356,7 +364,7 @@ impl Template {
         if reply.forked.is_ok() {
             self.failed_starts.clear();
         }
-        let Requested { dispatcher, socket, slot, rings, capture } = requested;
+        let Requested { dispatcher, socket, slot, lifeline, rings, capture } = requested;
         let pid = match (reply.forked, &dispatcher) {
             (Ok(pid), _) => pid,
             (Err(number), Some(dispatcher)) => {
@@ -371,11 +379,8 @@ impl Template {
         match (dispatcher, pidfd) {
             (Some(dispatcher), Some(pidfd)) => {
                 let (id, poll) = (reply.request, Arc::clone(&children.service.poll));
-                let shared = (rings, capture);
-                children.add(
-                    dispatcher,
-                    WorkerLink::new((id, pid), (socket, pidfd), slot, shared, poll),
-                );
+                let (held, shared) = ((socket, pidfd, lifeline), (rings, capture));
+                children.add(dispatcher, WorkerLink::new((id, pid), held, slot, shared, poll));
             }
             (Some(dispatcher), None) => {
                 // No descriptor was left to receive the handle with.
@@ -385,7 +390,8 @@ impl Template {
             }
             // Its pool does not need it any more.
             (None, Some(pidfd)) => {
-                child::kill(&pidfd);
+                // A kill that is refused is done by the end of its lifeline, which is closed here.
+                let _ = child::kill(&pidfd);
                 children.add_stray(pid, pidfd);
             }
             (None, None) => child::kill_and_wait(pid),
@@ -414,6 +420,16 @@ impl Template {
         let wanted = requested.filter_map(|(_, requested)| Some((requested.dispatcher?, 1)));
         self.wanted.extend(wanted);
     }
+}
+
+/// Makes a lifeline for a worker of `process`, if that needs one.
+fn lifeline_for_worker(
+    process: &TemplateProcess,
+) -> Result<Option<(Lifeline, OwnedFd)>, NotRequested> {
+    process.lifeline.as_ref().map(|_| Lifeline::new()).transpose().map_err(|error| {
+        let reason = limits::explain_missing("lifeline for a worker process", &error);
+        NotRequested::Refused(reason)
+    })
 }
 
 /// Returns true if an event follows this error of a send to the process, and decides what to do.

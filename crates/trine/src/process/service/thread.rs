@@ -13,6 +13,7 @@ use crate::process::pool::replies;
 use crate::process::wire::reader::Stream;
 use crate::sys::io::poll::Event;
 use crate::sys::process::child;
+use crate::task::Cause;
 
 /// The time that a worker may live after it closed its connection. The kernel closes descriptors a
 /// moment before it reports a death: most such workers are dying, and their status tells more.
@@ -79,6 +80,7 @@ impl ServiceThread {
             }
             self.attend();
             self.probe();
+            self.give_up_unkillable();
             self.end_fading();
             self.spawner.check_deadlines(Instant::now());
             while let Some(alarm) = service.alarms.pop(Instant::now()) {
@@ -141,7 +143,7 @@ impl ServiceThread {
             };
             for worker in workers.values().filter(|worker| overdue && own(worker)) {
                 if dispatcher.has_dismissed(worker.link.id) {
-                    child::kill(&worker.link.pidfd);
+                    worker.link.kill();
                 }
             }
             let is_ended = dispatcher.is_ended();
@@ -268,11 +270,30 @@ impl ServiceThread {
         dispatcher.died(id, was_ready, cause);
     }
 
+    /// Ends the tasks of workers that go on though they were killed, and waits for the end of those
+    /// processes without a pool. It comes when `probe` has woken the thread, at the latest.
+    fn give_up_unkillable(&mut self) {
+        let now = Instant::now();
+        let living = |(id, worker): (&u64, &WorkerConnection)| {
+            worker.link.why_it_lives(now).map(|reason| (*id, reason))
+        };
+        let unkillable: Vec<_> = self.workers.iter().filter_map(living).collect();
+        for (id, reason) in unkillable {
+            let worker = self.workers.remove(&id).expect("found above");
+            let WorkerConnection { dispatcher, link, .. } = worker;
+            self.service.poll.remove(&link.socket);
+            self.service.poll.remove(&link.pidfd);
+            self.spawner.outlives_its_pool(link);
+            dispatcher.gave_up(id, &Cause::Lost { reason });
+        }
+    }
+
     fn end_fading(&mut self) {
         while self.fading.front().is_some_and(|(until, _)| *until <= Instant::now())
             && let Some((_, id)) = self.fading.pop_front()
         {
-            if let Some(worker) = self.workers.get_mut(&id) {
+            // One that is being killed closes its connection, too.
+            if let Some(worker) = self.workers.get_mut(&id).filter(|one| !one.link.is_doomed()) {
                 worker.condemn("it closed the connection to its master and lived on".into());
             }
         }

@@ -89,6 +89,8 @@ pub(in crate::process) struct ForkRequest {
     pub(in crate::process) request: u64,
     /// True if the worker uses the rings in its shared memory.
     pub(in crate::process) has_rings: bool,
+    /// True if a lifeline travels along, after the socket, the directory and the memory.
+    pub(in crate::process) has_lifeline: bool,
     /// True if pipes for standard output and error travel along, after the other descriptors.
     pub(in crate::process) captures: bool,
     /// True if a `SETUP` comes before the worker is ready.

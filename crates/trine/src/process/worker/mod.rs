@@ -36,7 +36,7 @@ use super::wire::board::OwnSlot;
 use super::wire::rings;
 use super::wire::{self, ForkRequest, Frame, FrameKind};
 use crate::sys::io::socket;
-use crate::sys::process::{current, descriptors, fork_detect};
+use crate::sys::process::{current, descriptors, fork_detect, lifeline};
 use crate::task::registry::Entry;
 use crate::task::{CodecStage, Kind, park};
 use inbox::{Inbox, Outbox};
@@ -52,6 +52,8 @@ const SOCKET: RawFd = 200;
 pub(super) struct Inherited {
     /// The master's process id.
     master: u32,
+    /// The template's own lifeline, if it has one.
+    lifeline: Option<OwnedFd>,
     /// The buffer of the worker's inbox.
     scratch: Box<[u8]>,
     /// Descriptors that the preload has opened, which a worker keeps; has room for its socket.
@@ -64,18 +66,29 @@ impl Inherited {
     /// # Errors
     ///
     /// No worker can be forked, for this reason.
-    fn new(master: u32) -> Result<Inherited, String> {
+    fn new(master: u32, lifeline: Option<OwnedFd>) -> Result<Inherited, String> {
         fork_detect::prepare_worker_mark().map_err(|error| {
             format!("no page for workers to detect their forks by (MADV_WIPEONFORK): {error}")
         })?;
         let scratch = inbox::scratch();
         warm_up();
-        Ok(Inherited { master, scratch, descriptors: Vec::with_capacity(1) })
+        Ok(Inherited { master, lifeline, scratch, descriptors: Vec::with_capacity(2) })
+    }
+
+    /// Has the template end with its master, also after a change of user.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses; the text says so.
+    fn bind_to_master(&self) -> Result<(), String> {
+        bind(self.master, self.lifeline.as_ref())
     }
 
     /// Keeps the descriptors `open`, which the preload has opened.
     fn keep_open(&mut self, mut open: Vec<RawFd>) {
-        open.reserve(1);
+        let lifeline = self.lifeline.as_ref().map(AsRawFd::as_raw_fd);
+        open.retain(|number| Some(*number) != lifeline);
+        open.reserve(2);
         self.descriptors = open;
     }
 }
@@ -91,6 +104,20 @@ fn warm_up() {
     drop(entry);
 }
 
+/// Has the calling process end with its master. A change of user takes the parent-death signal
+/// away, and each side's right to send the other a signal; the lifeline needs none.
+///
+/// # Errors
+///
+/// The kernel refuses; the text says so.
+fn bind(master: u32, lifeline: Option<&OwnedFd>) -> Result<(), String> {
+    current::die_with_parent(master);
+    lifeline.map_or(Ok(()), |lifeline| {
+        lifeline::hold_on(lifeline.as_fd())
+            .map_err(|error| format!("cannot be bound to its master (F_SETOWN): {error}"))
+    })
+}
+
 /// The descriptors that a worker gets from its master.
 struct HandedOver {
     /// The worker's end of the socket.
@@ -99,13 +126,15 @@ struct HandedOver {
     directory: OwnedFd,
     /// The memory that it shares with its master.
     memory: OwnedFd,
+    /// Its end of its lifeline, if it has one.
+    lifeline: Option<OwnedFd>,
     /// Its standard output and error, if those are captured.
     outputs: Vec<OwnedFd>,
 }
 
 /// Turns the calling process, just forked, into a worker.
 fn become_worker(
-    HandedOver { socket: theirs, directory, memory, outputs }: HandedOver,
+    HandedOver { socket: theirs, directory, memory, lifeline, outputs }: HandedOver,
     request: &ForkRequest,
     inherited: Inherited,
 ) -> ! {
@@ -117,19 +146,26 @@ fn become_worker(
         current::exit_now(1);
     }
     let Ok(socket) = descriptors::copy_high(theirs.as_fd(), SOCKET) else { current::exit_now(1) };
+    // Beside the socket, for the same reason.
+    let own_lifeline = lifeline.as_ref().map(|end| {
+        let own = descriptors::copy_high(end.as_fd(), SOCKET + 1)?;
+        lifeline::hold_on(own.as_fd()).map(|()| own)
+    });
+    let Ok(own_lifeline) = own_lifeline.transpose() else { current::exit_now(1) };
     let Ok(rings) = rings::attach(&memory) else { current::exit_now(1) };
     let board = OwnSlot::new(Arc::clone(rings.words.memory()));
     let rings = request.has_rings.then_some(rings);
     if let Err(error) = current::enter(directory.as_fd()) {
         refuse(&socket, &format!("cannot work in the directory of this program: {error}"));
     }
-    let Inherited { scratch, descriptors: mut kept, .. } = inherited;
+    let Inherited { master, lifeline: templates, scratch, descriptors: mut kept } = inherited;
     kept.push(socket.as_raw_fd());
-    // SAFETY: `theirs`, `directory`, `memory`, `outputs` and the template's socket are closed here
-    // while they have owners. Those never run again in this process: this function does not return,
-    // and the first four are forgotten.
+    kept.extend(own_lifeline.as_ref().map(AsRawFd::as_raw_fd));
+    // SAFETY: these descriptors and the template's socket are closed here while they have owners.
+    // Those never run again in this process: this function does not return, and all but the
+    // socket's are forgotten.
     unsafe {
-        std::mem::forget((theirs, directory, memory, outputs));
+        std::mem::forget((theirs, directory, memory, lifeline, outputs, templates));
         descriptors::close_all_but(kept);
     }
     overflow::report_to(socket.as_raw_fd());
@@ -140,7 +176,7 @@ fn become_worker(
     let mut inbox = Inbox::new(socket, rings, scratch);
     if request.awaits_setup {
         let frame = inbox.frame();
-        set_up(&frame, &inbox.outbox);
+        set_up(&frame, &inbox.outbox, &|| bind(master, own_lifeline.as_ref()));
     }
     crash_point!("worker: set up, not ready");
     board.set_ready();
@@ -148,7 +184,9 @@ fn become_worker(
     loop {
         let mut order = inbox.next();
         match order.head.kind {
-            FrameKind::Setup => set_up(&order, &inbox.outbox),
+            FrameKind::Setup => {
+                set_up(&order, &inbox.outbox, &|| bind(master, own_lifeline.as_ref()));
+            }
             FrameKind::Run => {
                 run::run(&mut order, board, &mut inbox.outbox);
                 inbox.reuse(order.body);
@@ -167,13 +205,14 @@ fn refuse(socket: &OwnedFd, reason: &str) -> ! {
     current::exit_now(0)
 }
 
-/// Applies the settings in a SETUP. If that fails, reports the reason and exits.
-fn set_up(frame: &Frame, outbox: &Outbox) {
+/// Applies the settings in a SETUP; `bind` binds the worker to its master again. If that fails,
+/// reports the reason and exits.
+fn set_up(frame: &Frame, outbox: &Outbox, bind: &dyn Fn() -> Result<(), String>) {
     let setup = match postcard::from_bytes::<Setup>(&frame.body) {
         Ok(setup) if frame.head.kind == FrameKind::Setup => setup,
         _ => process::exit(1),
     };
-    if let Err(mut reason) = setup.apply() {
+    if let Err(mut reason) = setup.apply(bind) {
         wire::cut(&mut reason);
         let mut refused = wire::begin(FrameKind::Refused, frame.head.task);
         refused.extend_from_slice(reason.as_bytes());

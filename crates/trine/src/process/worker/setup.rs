@@ -68,12 +68,15 @@ impl Setup {
     }
 
     /// Applies the settings to the calling process: a worker that has run no task yet, or a
-    /// template.
+    /// template. Calls `bind` after the initializer, which may have changed the user.
     ///
     /// # Errors
     ///
     /// A setting cannot be applied; the text says why. Such a process must not run tasks.
-    pub(in crate::process) fn apply(self) -> Result<(), String> {
+    pub(in crate::process) fn apply(
+        self,
+        bind: &dyn Fn() -> Result<(), String>,
+    ) -> Result<(), String> {
         self.check_environment()?;
         for (name, value) in &self.environment {
             // SAFETY: the worker has run no task yet, so there is one thread.
@@ -97,6 +100,7 @@ impl Setup {
             // SAFETY: the offset comes from the master, which runs the same build (the template has
             // checked the fingerprint).
             unsafe { initializer.run("initializer") }?;
+            bind()?;
         }
         // Last, because the sandbox may deny the steps above.
         self.sandbox.map_or(Ok(()), |sandbox| sandbox.enforce())

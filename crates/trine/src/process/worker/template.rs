@@ -50,12 +50,15 @@ pub(super) fn serve(socket: OwnedFd, handshake: &Handshake) -> ! {
     overflow::install();
     cancel::install();
     worker_limits::install();
-    let Some(preload) = take_handshake(&socket) else { current::exit_now(1) };
+    let Some((lifeline, preload)) = take_handshake(&socket) else { current::exit_now(1) };
     let alone = wait_for_other_threads("an initialiser that runs before `main`");
-    let inherited = alone.and_then(|()| Inherited::new(handshake.master));
+    let inherited = alone.and_then(|()| Inherited::new(handshake.master, lifeline));
     let inherited = inherited.and_then(|mut inherited| {
+        inherited.bind_to_master()?;
         if let Some(preload) = preload {
             inherited.keep_open(run_preload(&socket, &preload)?);
+            // It may have changed the user.
+            inherited.bind_to_master()?;
         }
         Ok(inherited)
     });
@@ -85,7 +88,8 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
             current::exit_now(1);
         };
         let captures = usize::from(request.captures);
-        let received_all = received.descriptors.len() == 3 + 2 * captures;
+        let has_lifeline = request.has_lifeline.into();
+        let received_all = received.descriptors.len() == 3 + has_lifeline + 2 * captures;
         let mut descriptors = received.descriptors.drain(..);
         let (Some(theirs), Some(directory), Some(memory), true) =
             (descriptors.next(), descriptors.next(), descriptors.next(), received_all)
@@ -95,8 +99,9 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
             reply(socket, request.request, Err(refusal), None);
             continue;
         };
+        let lifeline = descriptors.by_ref().take(has_lifeline).next();
         let outputs: Vec<OwnedFd> = descriptors.collect();
-        let handed = HandedOver { socket: theirs, directory, memory, outputs };
+        let handed = HandedOver { socket: theirs, directory, memory, lifeline, outputs };
         crash_point!("template: fork requested");
         // SAFETY: the template has one thread (see above), and the new side turns into a worker,
         // which closes all descriptors of the template.
@@ -114,13 +119,14 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
     }
 }
 
-/// Takes the handshake that `entry` has checked; returns the preload that came with it, if any.
-fn take_handshake(socket: &OwnedFd) -> Option<Option<Preload>> {
+/// Takes the handshake that `entry` has checked; returns the lifeline and the preload that came with
+/// it, if any.
+fn take_handshake(socket: &OwnedFd) -> Option<(Option<OwnedFd>, Option<Preload>)> {
     let mut packet = [0; PACKET];
     let received = socket::receive_packet(socket, &mut packet, Blocking::No).ok()?;
     let (_, preload) =
         postcard::from_bytes::<(Handshake, Option<Preload>)>(&packet[..received.len]).ok()?;
-    Some(preload)
+    Some((received.descriptors.into_iter().next(), preload))
 }
 
 /// Runs the preload; returns the descriptors that are open after it, without the socket.
@@ -134,7 +140,7 @@ fn run_preload(socket: &OwnedFd, preload: &Preload) -> Result<Vec<RawFd>, String
         .map_err(|error| format!("the settings for preload did not come: {error}"))?;
     let setup: Setup = postcard::from_bytes(&packet[..received.len])
         .map_err(|error| format!("the settings for preload cannot be read: {error}"))?;
-    setup.apply()?;
+    setup.apply(&|| Ok(()))?;
     let label = "preload of a process pool".to_owned();
     overflow::with_label(&label, || {
         // SAFETY: the offset comes from the master, which runs the same build: `entry` has checked

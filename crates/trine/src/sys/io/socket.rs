@@ -18,7 +18,7 @@ use super::unix_socket::{self, Credentials};
 use crate::sys::lift::{lift, lift_pair};
 
 /// The most descriptors in one packet.
-const PACKET_DESCRIPTORS: usize = 5;
+const PACKET_DESCRIPTORS: usize = 6;
 
 /// Makes a connected pair that carries a stream of bytes.
 pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::ptr;
 use std::time::Duration;
 
@@ -120,8 +121,17 @@ pub(crate) fn kill_and_wait(pid: u32) {
 }
 
 /// Kills a process by SIGKILL; has no effect on one that has ended already.
-pub(crate) fn kill(pidfd: impl AsFd) {
-    let _ = process::pidfd_send_signal(pidfd, Signal::KILL);
+///
+/// # Errors
+///
+/// The caller has no right to: this process or that one has changed its user.
+pub(crate) fn kill(pidfd: impl AsFd) -> io::Result<()> {
+    signal(pidfd, libc::SIGKILL)
+}
+
+/// Returns the user of a process, as far as the caller can see it.
+pub(crate) fn user_of(pid: u32) -> Option<u32> {
+    Some(std::fs::metadata(format!("/proc/{pid}")).ok()?.uid())
 }
 
 /// Sends a signal to a process; has no effect on one that has ended already.

@@ -29,6 +29,12 @@ pub(crate) fn has_raised_rights() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// Returns true if a process that this program starts could come to belong to another user: the
+/// program has capabilities. Running a set-user-id file is another way, and runs another program.
+pub(crate) fn may_change_user() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| !sets.permitted.is_empty())
+}
+
 /// Has the kernel kill the caller when its parent `parent_pid` ends; exits at once if it has ended.
 pub(crate) fn die_with_parent(parent_pid: u32) {
     let armed = process::set_parent_process_death_signal(Some(Signal::KILL));

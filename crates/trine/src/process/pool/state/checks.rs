@@ -6,7 +6,6 @@ use super::State;
 use crate::process::pool::policy::Policy;
 use crate::process::pool::worker::LimitCheck;
 use crate::process::task::job::Job;
-use crate::sys::process::child;
 use crate::task::Cause;
 
 impl State {
@@ -136,7 +135,7 @@ impl State {
         let worker = self.worker(id);
         let counted = std::mem::replace(&mut worker.dismissed, true);
         worker.killed = true;
-        child::kill(&worker.link.pidfd);
+        worker.link.kill();
         self.dismissed += usize::from(!counted);
         self.idle.retain(|idle| *idle != id);
     }
