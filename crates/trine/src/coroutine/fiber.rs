@@ -49,7 +49,7 @@ use corosensei::stack::Stack;
 use corosensei::{Coroutine, Yielder};
 
 use super::local::storage::Storage;
-use super::remote::Remote;
+use super::remote::{Ready, Remote};
 use super::stack::{CoStack, RESERVED};
 use crate::sys;
 use crate::task::job::{Job, Run};
@@ -159,6 +159,11 @@ impl Fiber {
     /// Returns the stack size that the builder was given, in bytes.
     pub(super) fn stack_size(&self) -> Option<NonZeroUsize> {
         NonZeroUsize::new(self.stack_kib?.get() as usize * 1024)
+    }
+
+    /// Notes the home of a fiber that was spawned on this thread and has to stay here.
+    pub(super) fn stays_at(&self, home: &'static Remote) {
+        self.home.store(ptr::from_ref(home).cast_mut(), Relaxed);
     }
 
     /// Gives an unstarted fiber its stack and its carrier.
@@ -457,5 +462,12 @@ where
             Request::Wake => Wake::wake(self),
             Request::Nothing => {}
         }
+    }
+
+    fn is_lost_in_copy(&self) -> bool {
+        // SAFETY: null, or a `Remote`, which lives as long as the process.
+        let home = unsafe { self.home.load(Acquire).as_ref() };
+        let is_local = home.is_some_and(|home| home.thread.is_some());
+        !is_local && !Ready::is_on_carrier()
     }
 }

@@ -92,6 +92,11 @@ impl Ready {
         READY.set(None);
     }
 
+    /// Returns true if the calling thread is a carrier of the scheduler.
+    pub(super) fn is_on_carrier() -> bool {
+        READY.get().is_some_and(|ready| ready.remote.thread.is_none())
+    }
+
     /// Returns the queues of the calling thread, if they are those of `remote`.
     #[inline(always)]
     fn here(remote: &Remote) -> Option<&'static Ready> {

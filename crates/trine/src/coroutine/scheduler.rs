@@ -24,6 +24,7 @@ use super::fiber::Fiber;
 use super::future::QueuedFuture;
 use super::remote::Remote;
 use crate::sys::limits;
+use crate::sys::process::fork_detect;
 
 /// A task that was not started yet. Two words: the null pointer of one variant marks the other.
 pub(super) enum Unstarted {
@@ -92,8 +93,13 @@ impl Scheduler {
         }
     }
 
-    /// Adds a task that no carrier has.
+    /// Adds a task that no carrier has. In a copy of the program, made by `fork`, ends it: the
+    /// carriers are the original's.
     pub(super) fn inject(&'static self, task: Unstarted) {
+        if fork_detect::lacks_threads() {
+            // SAFETY: it was put into no queue, and is the caller's.
+            return unsafe { task.refuse(fork_detect::explain("carriers exist")) };
+        }
         self.injector.push(task);
         self.notify();
     }
@@ -141,6 +147,7 @@ impl Scheduler {
                 let set = self.carriers[number].set(Started { remote, stealer }).is_ok();
                 assert!(set, "each number is started once");
                 self.started.store(number + 1, SeqCst);
+                fork_detect::note_thread();
             }
             Err(error) => {
                 // SAFETY: the closure of the refused thread was dropped, and held the only other
@@ -256,8 +263,12 @@ impl Scheduler {
         self.lock_idle().contains(&number)
     }
 
-    /// Returns the first carrier, and starts it if need be. `None` if no thread could be started.
+    /// Returns the first carrier, and starts it if need be. `None` if no thread could be started,
+    /// or the carriers are those of the process that this one is a copy of.
     pub(super) fn first(&'static self) -> Option<&'static Remote> {
+        if fork_detect::lacks_threads() {
+            return None;
+        }
         if self.started.load(SeqCst) == 0 {
             self.start_one();
         }

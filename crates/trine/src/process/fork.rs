@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use super::command::Process;
 use crate::sys::memory::sealed;
-use crate::sys::process::clone;
+use crate::sys::process::{clone, fork_detect};
 use crate::sys::signal::sigterm;
 use crate::sys::{limits, observe};
 use crate::task::park;
@@ -132,6 +132,7 @@ pub fn fork() -> Result<Fork, ForkError> {
             drop(opener);
             let _ = gate.read_to_end(&mut Vec::new());
             park::drop_bell();
+            fork_detect::begin_anew();
             Ok(Fork::Child)
         }
         Ok(Some(pid)) => {

@@ -46,6 +46,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::sys::limits;
+use crate::sys::process::fork_detect;
 use crate::task::outcome::Outcome;
 use crate::task::{Interrupted, cancel, park, wait};
 
@@ -295,6 +296,12 @@ impl Pool {
     /// Queues `entry` and returns its number. The entry is then run, or settled at once if no
     /// thread can be started, or withdrawn.
     fn submit(&'static self, entry: Entry) -> u64 {
+        if fork_detect::lacks_threads() {
+            let error = io::Error::other(fork_detect::explain("threads for such calls exist"));
+            // SAFETY: in no queue, so no other thread settles it.
+            unsafe { (entry.settle)(entry.job, Some(&error)) };
+            return u64::MAX;
+        }
         let mut state = self.lock();
         let number = state.push(entry);
         if state.idle >= state.waiting {
@@ -304,8 +311,9 @@ impl Pool {
             state.threads += 1;
             drop(state);
             let thread = thread::Builder::new().name("trine-offload".into());
-            if let Err(error) = thread.spawn(|| self.serve()) {
-                self.refuse_without_threads(&error);
+            match thread.spawn(|| self.serve()) {
+                Ok(_) => fork_detect::note_thread(),
+                Err(error) => self.refuse_without_threads(&error),
             }
         }
         number

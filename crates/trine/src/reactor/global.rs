@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::registration::{self, Epoll, Registration};
+use crate::sys::process::fork_detect;
 
 /// The epoll, once there is one. A failure is not kept: the next caller tries again.
 static EPOLL: Mutex<Option<&'static Epoll>> = Mutex::new(None);
@@ -21,6 +22,9 @@ pub(super) fn watch(descriptor: BorrowedFd<'_>) -> io::Result<Registration> {
 }
 
 fn epoll() -> io::Result<&'static Epoll> {
+    if fork_detect::lacks_threads() {
+        return Err(io::Error::other(fork_detect::explain("the thread for these waits exists")));
+    }
     let mut epoll = EPOLL.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(epoll) = *epoll {
         return Ok(epoll);
@@ -28,6 +32,7 @@ fn epoll() -> io::Result<&'static Epoll> {
     let new: &'static Epoll = Box::leak(Box::new(Epoll::new()?));
     // If the thread cannot be started, this leaks one descriptor.
     thread::Builder::new().name("trine-io".into()).spawn(move || serve(new))?;
+    fork_detect::note_thread();
     *epoll = Some(new);
     Ok(new)
 }

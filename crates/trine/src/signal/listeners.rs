@@ -11,6 +11,7 @@ use std::task::Waker;
 use std::thread;
 
 use crate::sys::io::poll::{self, Bell, Interest};
+use crate::sys::process::fork_detect;
 use crate::sys::signal::handler;
 use crate::task::park;
 
@@ -49,10 +50,12 @@ impl List {
 
     /// Starts the thread, once. After a failure, the next listener tries again.
     fn serve(&mut self) -> io::Result<()> {
+        refuse_in_copy()?;
         if !self.is_served {
             // If the thread cannot be started, this leaks one descriptor.
             let bell: &'static Bell = Box::leak(Box::new(Bell::new()?));
             thread::Builder::new().name("trine-signal".into()).spawn(move || serve(bell))?;
+            fork_detect::note_thread();
             handler::set_bell(bell);
             self.is_served = true;
         }
@@ -70,6 +73,17 @@ impl List {
         }
         wakers
     }
+}
+
+/// # Errors
+///
+/// This process is a copy, made by `fork`, without the thread that delivers signals.
+pub(super) fn refuse_in_copy() -> io::Result<()> {
+    if fork_detect::lacks_threads() {
+        let text = fork_detect::explain("the thread that delivers signals exists");
+        return Err(io::Error::other(text));
+    }
+    Ok(())
 }
 
 fn list() -> MutexGuard<'static, List> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Signal;
-use super::listeners::Listener;
+use super::listeners::{self, Listener};
 use crate::sys::signal::handler;
 use crate::task::{park, wait};
 
@@ -171,6 +171,7 @@ impl Signals {
             Err(number) => number,
         };
         let _leave = Leave(&self.listener, number);
+        listeners::refuse_in_copy()?;
         loop {
             let waited = wait();
             if let Some(signal) = self.try_recv() {

@@ -53,6 +53,12 @@ fn is_alone() -> bool {
     unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }
 
+/// Returns true if the calling process has a thread with this id.
+pub(crate) fn has_thread(id: u32) -> bool {
+    // SAFETY: signal 0 only asks whether there is such a thread.
+    unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), id, 0) == 0 }
+}
+
 /// Returns how many threads this process has, not counting those that are ending: threads past
 /// their last instruction, or that reach it within a moment.
 ///

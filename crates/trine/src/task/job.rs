@@ -9,6 +9,7 @@ use super::handle::{Backend, Core};
 use super::info::Kind;
 use super::slot::{Request, Slot};
 use super::{failure, park, registry, unwind};
+use crate::sys::observe;
 
 /// The function `F` and the outcome `T` of one task.
 #[derive(Debug)]
@@ -134,6 +135,12 @@ where
             Request::Wake => self.slot().wake_thread(),
             Request::Nothing => {}
         }
+    }
+
+    fn is_lost_in_copy(&self) -> bool {
+        // A copy may have threads of its own. A task without one has begun nowhere, or will here.
+        let thread = self.slot().os_id();
+        thread != 0 && !observe::has_thread(thread)
     }
 }
 

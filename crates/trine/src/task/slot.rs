@@ -211,6 +211,16 @@ impl Slot {
         self.state.compare_exchange(NEW, RUNNABLE, AcqRel, Relaxed).is_ok()
     }
 
+    /// Returns true if the task was claimed.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.state.load(Acquire) & STATE != NEW
+    }
+
+    /// Returns the kernel's id of the thread or process that runs the task; 0 for none.
+    pub(crate) fn os_id(&self) -> u32 {
+        self.os_id.load(Relaxed)
+    }
+
     /// Requests the task to end. The caller owns a reference to it.
     pub(crate) fn request_cancel(&self, reason: Option<Arc<str>>) -> Request {
         let mut word = self.state.load(Relaxed);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::{registry, slot};
 use crate::sys::futex;
 use crate::sys::io::poll::{self, Bell, Interest};
+use crate::sys::process::fork_detect;
 
 thread_local! {
     static THREAD: OnceCell<OwnParker> = const { OnceCell::new() };
@@ -43,8 +44,9 @@ impl Drop for OwnParker {
 #[derive(Debug, Default)]
 pub(super) struct ThreadParker {
     word: AtomicU32,
-    /// From the thread's first wait for a descriptor on, to its end.
-    bell: Mutex<Option<Arc<Bell>>>,
+    /// From the thread's first wait for a descriptor on, to its end. With the number of the process
+    /// that has made it: the copies of a process that was forked share a bell's descriptor.
+    bell: Mutex<Option<(u64, Arc<Bell>)>>,
 }
 
 /// Nothing has happened yet.
@@ -103,17 +105,18 @@ impl ThreadParker {
         drop(bell);
     }
 
-    fn bell(&self) -> MutexGuard<'_, Option<Arc<Bell>>> {
+    fn bell(&self) -> MutexGuard<'_, Option<(u64, Arc<Bell>)>> {
         self.bell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the bell, made at the first call; `None` if there is no descriptor for it.
     fn bell_or_new(&self) -> Option<Arc<Bell>> {
-        let mut bell = self.bell();
-        if bell.is_none() {
-            *bell = Bell::new().ok().map(Arc::new);
+        let process = fork_detect::generation();
+        let mut own = self.bell();
+        if own.as_ref().is_none_or(|(maker, _)| *maker != process) {
+            *own = Bell::new().ok().map(|bell| (process, Arc::new(bell)));
         }
-        bell.clone()
+        own.as_ref().map(|(_, bell)| Arc::clone(bell))
     }
 
     /// Calls `sleep`, which a wake-up ends, unless a wake-up came before.
@@ -145,7 +148,7 @@ impl Wake for ThreadParker {
             // A thread without a bell looks by itself.
             POLLING => {
                 let bell = self.bell().clone();
-                bell.into_iter().for_each(|bell| bell.ring());
+                bell.into_iter().for_each(|(_, bell)| bell.ring());
             }
             _ => {}
         }

@@ -10,6 +10,7 @@ use std::task::Waker;
 use std::thread;
 
 use crate::sys::limits;
+use crate::sys::process::fork_detect::{self, Origin};
 use crate::task::job::{self, Job, Run};
 use crate::task::{Cause, Kind, Task, park, wait};
 
@@ -37,6 +38,8 @@ struct Shared {
     state: Mutex<State>,
     /// Notified when a job is queued and when the pool is closed.
     job: Condvar,
+    /// The process that has the threads.
+    origin: Origin,
 }
 
 #[derive(Default)]
@@ -65,7 +68,8 @@ impl Pool {
     pub fn new(threads: usize) -> Pool {
         assert!(threads > 0, "a pool without threads would never run a task");
         let state = Mutex::new(State::default());
-        Pool { shared: Arc::new(Shared { size: threads, state, job: Condvar::new() }) }
+        let (job, origin) = (Condvar::new(), Origin::new());
+        Pool { shared: Arc::new(Shared { size: threads, state, job, origin }) }
     }
 
     /// Returns the number of threads that the pool may have.
@@ -137,7 +141,7 @@ impl Pool {
         let waker = park::waker();
         loop {
             let mut state = self.shared.lock();
-            if state.threads == 0 {
+            if state.threads == 0 || self.shared.is_in_copy(&state) {
                 return;
             }
             state.watcher = Some(waker.clone());
@@ -160,6 +164,11 @@ impl Shared {
         self.job.notify_all();
     }
 
+    /// Returns true if this process is a copy of the one that has the pool's threads.
+    fn is_in_copy(&self, state: &State) -> bool {
+        state.threads > 0 && self.origin.is_elsewhere()
+    }
+
     /// Locks the state. No code of a task runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -168,6 +177,15 @@ impl Shared {
     /// Queues a job for an idle thread, or starts another thread if there is room.
     fn submit(self: &Arc<Shared>, job: Arc<dyn Run>) {
         let mut state = self.lock();
+        if self.is_in_copy(&state) {
+            drop(state);
+            if job.slot().claim() {
+                let reason = fork_detect::explain("the threads of its pool exist");
+                // SAFETY: claimed.
+                unsafe { job.refuse(Cause::NotSpawned { reason }) };
+            }
+            return;
+        }
         state.jobs.push_back(job);
         if state.idle >= state.jobs.len() {
             drop(state);
@@ -177,6 +195,7 @@ impl Shared {
             return;
         }
         state.threads += 1;
+        self.origin.note();
         drop(state);
         let shared = Arc::clone(self);
         let started = thread::Builder::new().name("trine-pool".into()).spawn(move || shared.work());

@@ -132,6 +132,7 @@ impl Carrier {
 
     /// Enqueues a fiber that was spawned on this thread and has to stay here.
     pub(super) fn spawn_local(&self, fiber: Arc<Fiber>) {
+        fiber.stays_at(self.remote());
         self.local.borrow_mut().push_back(fiber);
     }
 

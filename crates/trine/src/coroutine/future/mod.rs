@@ -42,7 +42,7 @@ use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use super::remote::Remote;
+use super::remote::{Ready, Remote};
 use crate::task::slot::{PARKED, RUNNABLE, Slot};
 use crate::task::{Backend, Cause, Core, Kind, TaskError, failure};
 use state::{AfterPoll, AfterRelease, State, Turn};
@@ -214,6 +214,10 @@ where
             // SAFETY: the reference was just made, as the state requested, and a turn has ended.
             unsafe { self.queue() };
         }
+    }
+
+    fn is_lost_in_copy(&self) -> bool {
+        !Ready::is_on_carrier()
     }
 }
 

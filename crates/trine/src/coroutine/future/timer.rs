@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::coroutine::carrier::{self, Carrier, run};
 use crate::coroutine::remote::Remote;
 use crate::coroutine::timers::slab::Key;
+use crate::sys::process::fork_detect;
 
 /// A future's wait for a moment.
 pub(crate) struct Timer {
@@ -49,7 +50,12 @@ impl Timer {
         let here = carrier::current().filter(|carrier| carrier.has_own_thread());
         let here = here.map(Carrier::remote);
         let home = here.or_else(|| run::scheduler().first());
-        let home = home.expect("a thread that keeps the time could not be started");
+        let home = home.unwrap_or_else(|| {
+            if fork_detect::lacks_threads() {
+                panic!("{}", fork_detect::explain("threads that keep the time exist"));
+            }
+            panic!("a thread that keeps the time could not be started")
+        });
         let (key, first) = home.timers.insert(at, waker);
         self.set = Some((home, key));
         if first && here.is_none() {

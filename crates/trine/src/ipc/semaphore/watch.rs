@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use super::state;
 use crate::sys::futex;
+use crate::sys::process::fork_detect;
 use crate::sys::semaphore::Memory;
 use crate::task::park;
 
@@ -146,6 +147,9 @@ impl Watcher {
         memory: &Arc<Memory>,
         waker: &mut Option<Waker>,
     ) -> Option<Option<u64>> {
+        if fork_detect::lacks_threads() {
+            return Some(None);
+        }
         let mut table = lock(&self.table);
         let found = table.find(memory);
         if found.is_none() && table.words.len() == futex::MOST_SHARED {
@@ -157,6 +161,7 @@ impl Watcher {
                 return Some(None);
             }
             table.runs = true;
+            fork_detect::note_thread();
         }
         table.waiters_so_far += 1;
         let number = table.waiters_so_far;

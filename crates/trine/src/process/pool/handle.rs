@@ -119,6 +119,10 @@ impl<R: DeserializeOwned + Send + 'static> Backend for Remote<R> {
         self.task.cancel(reason);
     }
 
+    fn is_lost_in_copy(&self) -> bool {
+        true
+    }
+
     fn linger(&self) {
         self.task.linger();
     }
@@ -163,6 +167,10 @@ impl<R: DeserializeOwned + Send + 'static> Backend for ChunkRemote<R> {
 
     fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
         self.task.cancel(reason);
+    }
+
+    fn is_lost_in_copy(&self) -> bool {
+        true
     }
 
     fn linger(&self) {

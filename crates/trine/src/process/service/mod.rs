@@ -43,7 +43,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::pool::dispatcher::Service;
 use super::worker::entry;
 use crate::sys::limits;
-use crate::sys::process::fork_detect::Mark;
+use crate::sys::process::fork_detect::{self, Mark};
 use crate::sys::signal::mask;
 use requests::Requests;
 use thread::ServiceThread;
@@ -59,6 +59,9 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
     static STARTING: Mutex<Option<Mark>> = Mutex::new(None);
     if let Some(service) = SERVICE.get() {
         return check(service);
+    }
+    if fork_detect::lacks_threads() {
+        return Err(fork_detect::explain("its threads exist"));
     }
     let mut starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(service) = SERVICE.get() {
@@ -82,6 +85,7 @@ pub(super) fn get() -> Result<&'static Arc<Service>, String> {
     });
     drop(signals);
     thread.map_err(|error| limits::explain_refused_task("thread", &error))?;
+    fork_detect::note_thread();
     check(SERVICE.get_or_init(|| service))
 }
 

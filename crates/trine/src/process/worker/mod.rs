@@ -170,6 +170,8 @@ fn become_worker(
     }
     overflow::report_to(socket.as_raw_fd());
     fork_detect::mark_worker();
+    // Threads that the preload has used have ended.
+    fork_detect::begin_anew();
     let board = cancel::keep(board);
     limits::keep(board, run::own_id());
     crash_point!("worker: arranged, not set up");

@@ -1,9 +1,10 @@
 //! Detects `fork` through a page that the kernel fills with zeroes in the copy of a process
 //! (`MADV_WIPEONFORK`, Linux 4.14).
 //!
-//! A check is one load from that page and costs no system call. Two users:
+//! A check is one load from that page and costs no system call. Three users:
 //!
 //! - [`generation`] numbers processes: a copy gets a number of its own at its first call.
+//! - An [`Origin`] remembers the process in which threads were started. A copy does not have them.
 //! - A [`Mark`] identifies the process that made it. The program that forks workers
 //!   [prepares](prepare_worker_mark) a mark in advance, and each worker [renews](mark_worker) it.
 
@@ -60,6 +61,57 @@ fn begin_generation(number: &AtomicU64) -> u64 {
     static PROCESSES: AtomicU64 = AtomicU64::new(1);
     let new = PROCESSES.fetch_add(1, Relaxed);
     number.compare_exchange(0, new, Relaxed, Relaxed).map_or_else(|known| known, |_| new)
+}
+
+/// The process in which threads were started.
+#[derive(Debug, Default)]
+pub(crate) struct Origin(AtomicU64);
+
+impl Origin {
+    pub(crate) const fn new() -> Origin {
+        Origin(AtomicU64::new(0))
+    }
+
+    /// Notes that the calling process has the threads.
+    pub(crate) fn note(&self) {
+        self.0.store(generation(), Relaxed);
+    }
+
+    /// Returns true if the threads were started in a process that this one is a copy of.
+    #[inline]
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        let origin = self.0.load(Relaxed);
+        origin != 0 && origin != generation()
+    }
+}
+
+/// The process that runs trine's own threads, which serve all tasks: carriers, the service of
+/// process tasks, and the like.
+static THREADS: Origin = Origin::new();
+
+/// Notes that the calling process has started a thread that serves all tasks.
+pub(crate) fn note_thread() {
+    THREADS.note();
+}
+
+/// Returns true if the calling process is a copy of one that had started trine's own threads, and
+/// does not have them.
+#[inline]
+pub(crate) fn lacks_threads() -> bool {
+    THREADS.is_elsewhere()
+}
+
+/// Has the calling process start threads of its own. It is a copy of one that had none any more.
+pub(crate) fn begin_anew() {
+    THREADS.0.store(0, Relaxed);
+}
+
+/// Explains that a copy of the program cannot have `what`.
+pub(crate) fn explain(what: &str) -> String {
+    format!(
+        "this process was forked from one that had used trine already, and {what} only there; fork \
+         before the first use of trine, or by `trine::process::fork`, which says if it is too late"
+    )
 }
 
 /// A mark of the process that has made or renewed it.

@@ -65,7 +65,8 @@ pub enum Cause {
     /// The task's process overflowed its stack, which it reported before it died.
     StackOverflow,
     /// The task's process was lost, and with it the end of the task: the process closed its
-    /// connection, or sent bytes that no worker sends.
+    /// connection, sent bytes that no worker sends, or could not be killed. In a copy of the
+    /// program made by `fork`, tasks of the original are lost.
     #[non_exhaustive]
     Lost {
         /// The observation that led to this verdict.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::task::error::TaskError;
+use crate::sys::process::fork_detect;
+use crate::task::error::{Cause, TaskError};
 use crate::task::info::Kind;
 use crate::task::interrupt::Interrupted;
 use crate::task::outcome::Outcome;
@@ -60,6 +61,9 @@ pub(crate) trait Backend: Send + Sync {
     fn detached(&self) {}
     /// Lets the joiner, which is about to wait, do something for the task instead.
     fn linger(&self) {}
+    /// Returns true if the task cannot go on in this process, a copy of the one that runs it: see
+    /// [`lacks_threads`](fork_detect::lacks_threads).
+    fn is_lost_in_copy(&self) -> bool;
     /// Returns the progress that the task has reported.
     fn progress(&self) -> Option<f64> {
         self.core().entry.slot.progress()
@@ -99,6 +103,21 @@ pub(super) trait Joinable<T>: Cancel {
     unsafe fn detach(&self);
 }
 
+/// Ends a task of the process that this one is a copy of: its joiner would wait forever.
+#[cold]
+fn end_in_copy<B: Backend>(backend: &B) {
+    let core = backend.core();
+    let slot = core.entry.slot;
+    // A task that has not begun may be cancelled at this moment, and is claimed for that.
+    if backend.is_lost_in_copy() && !core.outcome.is_done() && (slot.is_claimed() || slot.claim()) {
+        let reason = fork_detect::explain("the task goes on");
+        let error = TaskError::new(Cause::Lost { reason }, Some(core.entry.info()));
+        // SAFETY: the producer is a thread of the other process, and the caller the one consumer.
+        // No canceller can become the producer: the task has begun, or was claimed here.
+        unsafe { core.complete(Err(error)) };
+    }
+}
+
 impl<B: Backend> Joinable<B::Value> for B {
     fn entry(&self) -> &Entry {
         &self.core().entry
@@ -119,6 +138,9 @@ impl<B: Backend> Joinable<B::Value> for B {
     }
 
     unsafe fn wait_uninterrupted(&self) {
+        if fork_detect::lacks_threads() {
+            end_in_copy(self);
+        }
         let park = |deadline| -> Result<(), Infallible> {
             park::park(deadline);
             Ok(())
@@ -129,11 +151,17 @@ impl<B: Backend> Joinable<B::Value> for B {
 
     fn linger_unless_done(&self) {
         if !self.is_done() {
+            if fork_detect::lacks_threads() {
+                end_in_copy(self);
+            }
             self.linger();
         }
     }
 
     unsafe fn register(&self, waker: &Waker) -> bool {
+        if fork_detect::lacks_threads() {
+            end_in_copy(self);
+        }
         // SAFETY: the caller's promise.
         unsafe { self.core().outcome.register(waker) }
     }
