@@ -149,6 +149,20 @@
 //! [`Cause::Signaled`](crate::Cause::Signaled) is true only if that is certain. With
 //! [`capture_output`](Builder::capture_output) the error also has the end of the task's output.
 //!
+//! # Children of the program
+//!
+//! Workers are children of this process, which keeps how each of them ended, and so is the process
+//! that forks them. They are children of a thread that trine starts.
+//!
+//! - A call that waits for any child (`wait`, `waitpid(-1)`) sees them too. It takes their status,
+//!   and a loop of such calls never ends. Wait for a process by its id or its handle, or for the
+//!   children of the calling thread only: `waitpid(-1, status, __WNOTHREAD)`.
+//! - They end when the program executes another (`exec`), as zombies. The next program reaps them
+//!   at its first process task. One that has none may wait for them, or be executed with SIGCHLD
+//!   ignored, so that the kernel reaps them.
+//! - A user that the program or an `initializer` changes to keeps no worker alive. A worker that
+//!   cannot be killed is an error of its tasks.
+//!
 //! # Requirements
 //!
 //! - trine is linked into the executable, not into a shared library.

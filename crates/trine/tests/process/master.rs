@@ -302,6 +302,54 @@ fn a_program_that_ignores_its_children_gets_results_all_the_same() {
 }
 
 #[test]
+fn what_a_program_leaves_when_it_executes_another_is_reaped_there() {
+    match role().as_deref() {
+        Some("before") => {
+            use std::os::unix::process::CommandExt;
+            let pool = process::Pool::new(2);
+            pool.spawn((), |()| ()).join().unwrap();
+            panic!("{}", again("after").stdin(Stdio::inherit()).stdout(Stdio::inherit()).exec());
+        }
+        Some(_) => {
+            // They are dying, or dead.
+            assert!(children_of_all_threads(std::process::id()).len() >= 2);
+            let pool = process::Pool::new(1);
+            pool.spawn((), |()| ()).join().unwrap();
+            pool.shutdown();
+            let patience = Instant::now() + Duration::from_secs(30);
+            while children_of_all_threads(std::process::id()).len() > 1 {
+                assert!(Instant::now() < patience, "children of the former program are left");
+                std::thread::yield_now();
+            }
+        }
+        None => drop(run(again("before"))),
+    }
+}
+
+#[test]
+fn a_wait_for_the_children_of_a_thread_sees_no_worker() {
+    if role().is_some() {
+        let pool = process::Pool::new(1);
+        pool.spawn((), |()| ()).join().unwrap();
+        process::spawn((), |()| ()).join().unwrap();
+        wait_for_the_service();
+        // SAFETY: the child only ends.
+        let own = unsafe { libc::fork() };
+        if own == 0 {
+            // SAFETY: as above.
+            unsafe { libc::_exit(0) };
+        }
+        // SAFETY: no memory involved.
+        let wait = || unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WNOTHREAD) };
+        assert_eq!((wait(), wait()), (own, -1));
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ECHILD));
+        assert_eq!(pool.stats().workers_lost, 0);
+        return;
+    }
+    run(again("alone"));
+}
+
+#[test]
 fn a_bare_fork_of_the_program_is_told_that_it_has_no_process_tasks() {
     if role().is_some() {
         process::spawn((), |()| ()).join().unwrap();

@@ -32,7 +32,7 @@ pub(super) struct Forked {
 }
 
 /// A child that has to be reaped and is no worker: its pool did not need it any more, its template
-/// died before it could report it, or it cannot be killed.
+/// died before it could report it, it cannot be killed, or this process ran another program before.
 struct Stray {
     pid: u32,
     pidfd: OwnedFd,

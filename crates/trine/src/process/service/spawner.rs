@@ -10,6 +10,7 @@ use crate::process::pool::dispatcher::{Dispatcher, Service};
 use crate::process::pool::link::WorkerLink;
 use crate::process::worker::{self, template};
 use crate::sys::process::child;
+use crate::sys::signal::sigterm;
 
 /// The forking side of the service.
 pub(super) struct Spawner {
@@ -19,7 +20,28 @@ pub(super) struct Spawner {
 
 impl Spawner {
     pub(super) fn new(service: Arc<Service>) -> Spawner {
-        Spawner { templates: Vec::new(), children: Children::new(service) }
+        let mut spawner = Spawner { templates: Vec::new(), children: Children::new(service) };
+        spawner.adopt_orphans();
+        spawner
+    }
+
+    /// Finds the workers and templates of the program that this process ran before it executed the
+    /// present one: the kernel makes them children of the first thread. They end by themselves, and
+    /// have to be reaped.
+    ///
+    /// A worker has none. Its first thread may have children of that name, which its task has
+    /// forked.
+    fn adopt_orphans(&mut self) {
+        if sigterm::is_installed() {
+            return;
+        }
+        for (pid, _) in child::of_first_thread().into_iter().filter(|(_, name)| is_ours(name)) {
+            if let Ok(pidfd) = child::open(pid)
+                && child::is_own(&pidfd)
+            {
+                self.children.add_stray(pid, pidfd);
+            }
+        }
     }
 
     /// Adds wanted workers: the pool, and the number.
@@ -108,13 +130,12 @@ impl Spawner {
         let children = &mut self.children;
         // A worker that another template has reported by now is no stray.
         self.templates.iter_mut().for_each(|template| template.receive(children));
-        let ours = [template::SHORT_NAME, worker::SHORT_NAME].map(|name| name.to_str().ok());
         for (pid, name) in child::of_calling_thread() {
             let known = children.knows(pid)
                 || is_worker(pid)
                 || self.templates.iter().any(|template| template.pid() == Some(pid));
             // Children of an ended thread may have become this thread's: they are not ours.
-            if known || !ours.contains(&Some(&name)) {
+            if known || !is_ours(&name) {
                 continue;
             }
             match child::open(pid) {
@@ -125,4 +146,9 @@ impl Spawner {
             }
         }
     }
+}
+
+/// Returns true for the name of a template or a worker.
+fn is_ours(name: &str) -> bool {
+    [template::SHORT_NAME, worker::SHORT_NAME].iter().any(|ours| ours.to_str() == Ok(name))
 }

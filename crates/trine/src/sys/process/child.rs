@@ -124,7 +124,7 @@ pub(crate) fn kill_and_wait(pid: u32) {
 ///
 /// # Errors
 ///
-/// The caller has no right to: this process or that one has changed its user.
+/// The caller has no right to do that: one of the two processes has changed its user.
 pub(crate) fn kill(pidfd: impl AsFd) -> io::Result<()> {
     signal(pidfd, libc::SIGKILL)
 }
@@ -182,7 +182,18 @@ fn kept_answer(pidfd: impl AsFd) -> Ended {
 /// Returns the children of the calling thread: process id, and the short name that `ps` shows. None
 /// if `/proc` does not list them.
 pub(crate) fn of_calling_thread() -> Vec<(u32, String)> {
-    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    listed_in("/proc/thread-self/children")
+}
+
+/// Returns the children of the first thread, as [`of_calling_thread`] does.
+pub(crate) fn of_first_thread() -> Vec<(u32, String)> {
+    // The link has the number of this process in the namespace of `/proc`.
+    let first = std::fs::read_link("/proc/self").unwrap_or_default();
+    listed_in(&format!("/proc/self/task/{}/children", first.display()))
+}
+
+fn listed_in(path: &str) -> Vec<(u32, String)> {
+    let list = std::fs::read_to_string(path).unwrap_or_default();
     let own = status_of("self").map_or(1, |(_, numbers)| numbers.len());
     let known = list.split_ascii_whitespace().filter_map(|listed| {
         let (name, numbers) = status_of(listed)?;

@@ -77,7 +77,7 @@ impl Origin {
         self.0.store(generation(), Relaxed);
     }
 
-    /// Returns true if the threads were started in a process that this one is a copy of.
+    /// Returns true if the calling process is a copy of the process that has the threads.
     #[inline]
     pub(crate) fn is_elsewhere(&self) -> bool {
         let origin = self.0.load(Relaxed);
