@@ -10,10 +10,11 @@
 /// | `timeout(duration) => …` | no other arm could in that time | |
 /// | `default => …` | no other arm can at once; the last arm | |
 ///
-/// If several can go on, `select!` chooses at random. A losing arm has done nothing: its message
-/// is still in the channel, its task can be joined. An unsent value is dropped. A value in an
-/// `Option` that is passed as `&mut option` is taken out only if it is sent. An empty `Option` is
-/// never ready, which switches the arm off.
+/// If several can go on, `select!` chooses one at random, each as likely as the others. `default`
+/// runs only if there was a moment at which no other arm could go on. A losing arm has done
+/// nothing: its message is still in the channel, its task can be joined. An unsent value is
+/// dropped. A value in an `Option` that is passed as `&mut option` is taken out only if it is sent.
+/// An empty `Option` is never ready, which switches the arm off.
 ///
 /// ```
 /// use std::time::Duration;
@@ -91,6 +92,7 @@ macro_rules! __select {
         let ($($arm,)+) = {
             $($crate::__select!(@new $arm $kind $arguments);)+
             $crate::sync::channel::__select::choose([$(&mut $arm),+], $wait);
+            $($arm.discard();)+
             ($($arm.into_outcome(),)+)
         };
         $(if let ::core::option::Option::Some(outcome) = $arm {

@@ -254,3 +254,60 @@ fn a_plain_receiver_beside_a_select() {
         |two| assert_eq!(two.all(), [1]),
     );
 }
+
+#[test]
+fn a_default_beside_a_message_that_moves_is_never_taken() {
+    fn with_one_on_a() -> Two {
+        let two = two(1);
+        send_1_on_a(&two);
+        two
+    }
+    // The message on `b` is sent before the one on `a` is taken: at each moment there is one.
+    fn move_it(two: &Two) {
+        send_2_on_b(two);
+        if let Ok(message) = two.a.1.try_recv() {
+            two.note(message);
+        }
+    }
+    // In both orders, as the choice of the arm that is tried first is the same in each run.
+    fn receive_a_or_b(two: &Two) {
+        select! {
+            recv(two.a.1) -> message => two.note(message.unwrap()),
+            recv(two.b.1) -> message => two.note(message.unwrap()),
+            default => panic!("one of the channels had a message at each moment"),
+        }
+    }
+    fn receive_b_or_a(two: &Two) {
+        select! {
+            recv(two.b.1) -> message => two.note(message.unwrap()),
+            recv(two.a.1) -> message => two.note(message.unwrap()),
+            default => panic!("one of the channels had a message at each moment"),
+        }
+    }
+    check(2, with_one_on_a, &[receive_a_or_b, move_it], |two| assert_eq!(two.all(), [1, 2]));
+    check(2, with_one_on_a, &[receive_b_or_a, move_it], |two| assert_eq!(two.all(), [1, 2]));
+}
+
+#[test]
+fn a_select_with_a_default_loses_nothing_that_it_is_granted_while_it_looks() {
+    fn receive_or_not(two: &Two) {
+        select! {
+            recv(two.a.1) -> message => two.note(message.unwrap()),
+            recv(two.b.1) -> message => two.note(message.unwrap()),
+            default => {}
+        }
+    }
+    fn send_or_not(two: &Two) {
+        select! {
+            send(two.a.0, Message::new(1)) -> _ => two.note_sent(1),
+            send(two.b.0, Message::new(2)) -> _ => two.note_sent(2),
+            default => {}
+        }
+    }
+    check(
+        2,
+        || two(0),
+        &[receive_or_not, send_or_not],
+        |two| assert_eq!(two.all(), two.all_sent()),
+    );
+}

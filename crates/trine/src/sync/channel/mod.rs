@@ -50,7 +50,8 @@
 //! |---|---|
 //! | `sender.rs`, `receiver.rs`, `error.rs` | the public face |
 //! | `future.rs` | the same for async code |
-//! | `select.rs` | [`select!`](macro@super::select) |
+//! | `select.rs` | [`select!`](macro@super::select): the choice among its arms |
+//! | `arms.rs` | the arms, each a kind of operation |
 //! | `shared.rs` | the channel: its lock, its handles, its end |
 //! | `state.rs` | the messages and the queues, under the lock |
 //! | `blocking.rs` | a blocking wait |
@@ -58,6 +59,7 @@
 
 use std::sync::Arc;
 
+mod arms;
 mod blocking;
 mod error;
 mod future;
@@ -78,7 +80,8 @@ pub use sender::Sender;
 /// The functions that the macro `select!` calls.
 #[doc(hidden)]
 pub mod __select {
-    pub use super::select::{choose, join, recv, send, timeout};
+    pub use super::arms::{join, recv, send, timeout};
+    pub use super::select::choose;
 }
 
 use shared::{Channel, UNBOUNDED};

@@ -1,5 +1,8 @@
 //! `select!`, between coroutines, threads and both.
 
+mod choice;
+mod panics;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
