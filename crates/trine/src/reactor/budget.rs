@@ -1,63 +1,40 @@
-//! Yields to other coroutines. A call that succeeds at once does not wait, so a coroutine that
-//! makes only such calls, on a socket that is always full, would keep its carrier to itself.
+//! The share of a call in the [budget](crate::task::budget) of its caller's turn.
 //!
-//! So a successful call yields from time to time: the carrier runs its other coroutines, its timers
-//! and its reactor. (tokio's tasks have a budget for the same reason.)
+//! A call that succeeds at once does not wait, so a coroutine that makes only such calls, on a
+//! socket that is always full, would keep its carrier to itself.
 
-use std::cell::Cell;
-use std::time::Instant;
+use crate::task::budget;
 
-use crate::task::park;
-
-/// The number of calls between two yields. A call takes some 0.5 us, and a yield a tenth of that.
-/// The carrier checks its timers and its reactor after 64 yields, so here after half a millisecond.
-const CALLS: u32 = 16;
-
-thread_local! {
-    static LEFT: Cell<u32> = const { Cell::new(CALLS) };
-}
+/// The cost of a call, so that 16 of them fill a turn. A call takes some 0.5 us, and a yield a
+/// tenth of that. The carrier checks its timers and its reactor after 64 yields, so here after half
+/// a millisecond.
+const CALL: i32 = 8;
 
 /// The number of bytes whose copying counts as a call.
 const BYTES: usize = 16 * 1024;
 
-/// Counts a call that has succeeded without a wait. May yield.
+/// Counts a call that has succeeded without a wait. May yield; an interruption is ignored, as the
+/// call has succeeded.
 #[inline]
 pub(super) fn count_call() {
-    match LEFT.get() {
-        0 => yield_now(),
-        left => LEFT.set(left - 1),
-    }
+    budget::spend_many(CALL);
 }
 
 /// Like [`count_call`], for a call that has moved `bytes`.
 #[inline]
 pub(super) fn count_bytes(bytes: usize) {
-    let calls = u32::try_from(bytes / BYTES).unwrap_or(u32::MAX);
-    LEFT.set(LEFT.get().saturating_sub(calls));
-    count_call();
+    let calls = i32::try_from(bytes / BYTES).unwrap_or(i32::MAX).saturating_add(1);
+    budget::spend_many(calls.saturating_mul(CALL));
 }
 
 /// Like [`count_call`], for a future, which yields before its next call.
 #[inline]
 pub(super) fn count_poll() {
-    LEFT.set(LEFT.get().saturating_sub(1));
+    budget::spend_later(CALL);
 }
 
-/// Returns true if a future is to yield, as it has used up its calls.
+/// Returns true if a future is to yield, as it has used up its turn.
 #[inline]
 pub(super) fn is_over() -> bool {
-    let over = LEFT.get() == 0;
-    if over {
-        LEFT.set(CALLS);
-    }
-    over
-}
-
-#[cold]
-fn yield_now() {
-    LEFT.set(CALLS);
-    if !park::is_plain_thread() {
-        // Ignores an interruption: the call has succeeded.
-        park::park(Some(Instant::now()));
-    }
+    budget::is_used_up()
 }

@@ -97,6 +97,7 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
     if park::is_plain_thread() {
         return Ok(Opened::new(file::open(path, flags, mode)?, false));
     }
+    budget::count_call();
     let nonblocking = flags | flags::NONBLOCKING;
     let made_nonblocking = flags != nonblocking;
     let mut backoff = Backoff::slow(None);
@@ -136,6 +137,7 @@ pub(crate) fn metadata(path: &Path, follow: bool) -> io::Result<Metadata> {
     if park::is_plain_thread() {
         return ask(path);
     }
+    budget::count_call();
     let name = flags::PATH | if follow { 0 } else { flags::NO_FOLLOW };
     match file::open_cached(path, name) {
         Some(Ok(opened)) => opened.metadata(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Signal;
 use super::listeners::{self, Listener};
 use crate::sys::signal::handler;
-use crate::task::{park, wait};
+use crate::task::{budget, park, wait};
 
 /// A listener for some signals, from the call of [`new`](Self::new) on.
 ///
@@ -130,6 +130,7 @@ impl Signals {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn try_recv(&self) -> Option<Signal> {
+        budget::spend();
         self.listener.take().map(Signal::from_raw)
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::atomic::{Mutex, MutexGuard, PoisonError};
 use super::queue::{Queued, WaitQueue, Waiter};
+use crate::task::budget;
 
 /// A point where a number of tasks wait for each other, again and again, like
 /// [`std::sync::Barrier`].
@@ -65,6 +66,7 @@ impl Barrier {
     ///
     /// Unwinds the task if it is cancelled while it waits.
     pub fn wait(&self) -> BarrierWaitResult {
+        budget::spend();
         let waiter = Waiter::new(0);
         let mut state = self.lock();
         let list = self.queue.lock();

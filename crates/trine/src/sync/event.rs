@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::atomic::{AtomicBool, Ordering};
 use super::queue::{WaitQueue, Waiter, deadline};
+use crate::task::budget;
 
 /// An event that has happened, or has not yet: set and reset any number of times, waited for by any
 /// number of tasks.
@@ -63,6 +64,12 @@ impl Event {
     /// Returns true if it is set.
     #[inline]
     pub fn is_set(&self) -> bool {
+        budget::spend();
+        self.is_on()
+    }
+
+    #[inline(always)]
+    fn is_on(&self) -> bool {
         self.set.load(Ordering::Acquire)
     }
 
@@ -98,7 +105,7 @@ impl Event {
         let waiter = Waiter::new(0);
         let list = self.queue.lock();
         // A `set` from here on finds this waiter.
-        if self.is_set() {
+        if self.is_on() {
             return true;
         }
         // SAFETY: a new node, and `place` is dropped before it, whatever happens.
@@ -115,6 +122,6 @@ impl Default for Event {
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event").field("set", &self.is_set()).finish()
+        f.debug_struct("Event").field("set", &self.is_on()).finish()
     }
 }

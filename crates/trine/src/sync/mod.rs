@@ -20,6 +20,13 @@
 //! | `owner.rs` | the holder of a lock, which detects a task that locks twice |
 //! | `atomic.rs` | std's atomics, or loom's |
 //!
+//! # Turns
+//!
+//! An operation that need not wait goes on at once, but the 129th of them in one turn of a
+//! coroutine first lets the others of its carrier run. So a loop around [`Mutex::try_lock`] or
+//! [`try_recv`](channel::Receiver::try_recv) finds at last what another coroutine is to bring. Such
+//! a loop is a wait: hold no lock of std across it.
+//!
 //! # Cancellation
 //!
 //! A wait that cannot fail ([`Mutex::lock`], [`Event::wait`] …) unwinds a cancelled task from the

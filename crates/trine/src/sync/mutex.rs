@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::owner::Owner;
 use super::permits::Permits;
 use super::queue::deadline;
+use crate::task::budget;
 
 /// A value that one task or thread at a time may touch.
 ///
@@ -78,6 +79,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        budget::spend();
         if !self.permit.take_all(1) {
             self.wait_to_lock();
         }
@@ -94,6 +96,7 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        budget::spend();
         (self.permit.take_all(1) || self.permit.try_take(1)).then(|| self.locked())
     }
 

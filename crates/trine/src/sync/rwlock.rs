@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::owner::Owner;
 use super::permits::Permits;
 use super::queue::deadline;
+use crate::task::budget;
 
 /// The permits of a writer: as many as there can be readers.
 const ALL: u64 = u32::MAX as u64;
@@ -76,6 +77,7 @@ impl<T: ?Sized> RwLock<T> {
     #[inline]
     #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        budget::spend();
         if !self.permits.try_take(1) {
             self.wait_for(1);
         }
@@ -92,6 +94,7 @@ impl<T: ?Sized> RwLock<T> {
     /// ```
     #[inline]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        budget::spend();
         self.permits.try_take(1).then(|| self.reading())
     }
 
@@ -134,6 +137,7 @@ impl<T: ?Sized> RwLock<T> {
     #[inline]
     #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        budget::spend();
         if !self.permits.take_all(ALL) {
             self.wait_for(ALL);
         }
@@ -150,6 +154,7 @@ impl<T: ?Sized> RwLock<T> {
     /// ```
     #[inline]
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        budget::spend();
         self.permits.try_take(ALL).then(|| self.writing())
     }
 
@@ -189,6 +194,7 @@ impl<T: ?Sized> RwLock<T> {
 
     #[track_caller]
     fn take_in_time(&self, permits: u64, duration: Duration) -> bool {
+        budget::spend();
         if self.permits.try_take(permits) {
             return true;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::permits::{self, Permits};
 use super::queue::deadline;
+use crate::task::budget;
 
 /// A number of permits, for an operation that may run so many times at once.
 ///
@@ -92,6 +93,7 @@ impl Semaphore {
     #[track_caller]
     pub fn acquire_many(&self, n: usize) -> SemaphorePermit<'_> {
         let wanted = checked(n);
+        budget::spend();
         if !self.permits.try_take(wanted) && n != 0 {
             self.permits.wait_and_take(wanted, None);
         }
@@ -134,6 +136,7 @@ impl Semaphore {
         duration: Duration,
     ) -> Option<SemaphorePermit<'_>> {
         let wanted = checked(n);
+        budget::spend();
         let taken = n == 0
             || self.permits.try_take(wanted)
             || self.permits.wait_and_take(wanted, deadline(duration));
@@ -168,7 +171,9 @@ impl Semaphore {
     #[inline]
     #[track_caller]
     pub fn try_acquire_many(&self, n: usize) -> Option<SemaphorePermit<'_>> {
-        let taken = self.permits.try_take(checked(n)) || n == 0;
+        let wanted = checked(n);
+        budget::spend();
+        let taken = self.permits.try_take(wanted) || n == 0;
         taken.then(|| SemaphorePermit { semaphore: self, n })
     }
 
@@ -185,7 +190,7 @@ impl Semaphore {
     /// If more than [`MAX_PERMITS`](Self::MAX_PERMITS) would be free.
     #[track_caller]
     pub fn add_permits(&self, n: usize) {
-        let sum = self.available_permits().checked_add(n);
+        let sum = (self.permits.available() as usize).checked_add(n);
         assert!(
             sum.is_some_and(|sum| sum <= Semaphore::MAX_PERMITS),
             "a semaphore has at most Semaphore::MAX_PERMITS permits, and {n} more would be too \
@@ -196,6 +201,7 @@ impl Semaphore {
 
     /// Returns the number of permits that are free at the moment.
     pub fn available_permits(&self) -> usize {
+        budget::spend();
         self.permits.available() as usize
     }
 }
@@ -213,7 +219,7 @@ fn checked(n: usize) -> u64 {
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Semaphore").field("available_permits", &self.available_permits()).finish()
+        f.debug_struct("Semaphore").field("available_permits", &self.permits.available()).finish()
     }
 }
 

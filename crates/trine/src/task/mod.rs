@@ -8,6 +8,7 @@
 //! | `cancel/` | [`cancelled`](cancel::cancelled), [`shield`](cancel::shield), deadlines, scopes |
 //! | `wait.rs` | waits that cancellation and deadlines end |
 //! | `spin.rs` | spinning for a moment before a sleep |
+//! | `budget.rs` | turns for others, in loops that never wait |
 //! | `park.rs`, `thread_parker.rs` | waiting, for coroutines and threads alike |
 //! | `wakers.rs` | calls of wakers of any origin, which may panic |
 //! | `failure.rs`, `unwind.rs` | panics and interruptions: the way up the stack, and the error |
@@ -20,6 +21,7 @@
 //! `cancel`. A file uses only files below it in this table, but for the two of `info/` that look
 //! into the registry.
 
+pub(crate) mod budget;
 pub(crate) mod cancel;
 mod error;
 pub(crate) mod failure;

@@ -29,7 +29,7 @@ use corosensei::Yielder;
 use super::registry;
 use super::slot::Slot;
 use super::thread_parker::with_parker;
-use super::unwind::begin_suspension;
+use super::unwind::{begin_suspension, caller_unwinds};
 pub(crate) use super::wakers::{discard, wake, wake_by_ref};
 
 /// The reason for which a coroutine hands control back to its carrier.
@@ -56,6 +56,8 @@ pub(crate) trait Host {
     fn has_turns(&self) -> bool;
     /// Makes the caller act for `slot`'s task, also after its next waits.
     fn act_as(&self, slot: &'static Slot);
+    /// Lets others of the thread run once, unless the caller must not be interrupted.
+    fn give_way(&self);
     /// Returns the yielder that lets others run, if the host carries the caller and others are
     /// ready.
     fn may_pass(&self) -> Option<NonNull<Yielder<(), Suspend>>>;
@@ -155,6 +157,25 @@ pub(crate) fn park(deadline: Option<Instant>) {
         None => deadline,
     };
     with_parker(|parker| parker.park(sleep_until));
+}
+
+/// Lets others of the calling thread run once: the other coroutines of the caller's carrier, or the
+/// local coroutines of the caller, a thread. Does nothing in a future's turn.
+///
+/// Nor while the caller unwinds, as it may be in a panic hook: a coroutine that is suspended there
+/// makes the panics of its neighbours abort.
+#[cold]
+pub(crate) fn give_way() {
+    if let Some(host) = HOST.get()
+        && !caller_unwinds()
+    {
+        host.give_way();
+    }
+}
+
+/// Returns true if the caller is a future in a turn of its carrier.
+pub(super) fn is_future_turn() -> bool {
+    HOST.get().is_some_and(|host| !host.carries_caller() && !host.has_turns())
 }
 
 /// Lets the other coroutines of the caller's carrier run once, if any are ready: the event that the

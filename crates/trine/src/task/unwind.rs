@@ -98,6 +98,12 @@ fn is_unwinding(slot: &Slot) -> bool {
     panicking && (SUSPENDED.get() == 0 || slot.has_flag(UNWINDING))
 }
 
+/// Returns true if the caller is in a panic hook, or in a destructor that runs because of an
+/// unwinding.
+pub(super) fn caller_unwinds() -> bool {
+    thread::panicking() && with_own_slot(is_unwinding) != Some(false)
+}
+
 /// Counts the caller, a coroutine, as waiting while it unwinds, for as long as the value lives.
 pub(super) struct Suspension(bool);
 

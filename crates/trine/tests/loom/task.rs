@@ -25,7 +25,7 @@ pub struct Task<T>(Infallible, PhantomData<fn() -> T>);
 pub struct TaskError(Infallible);
 
 impl<T> Task<T> {
-    pub(crate) fn is_finished(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         match self.0 {}
     }
 
@@ -134,6 +134,17 @@ pub(crate) mod park {
 
     /// Returns false: a thread has no coroutines to let pass.
     pub(crate) fn pass() -> bool {
+        false
+    }
+}
+
+/// Turns, of which a thread has none to give.
+pub(crate) mod budget {
+    use std::task::Waker;
+
+    pub(crate) fn spend() {}
+
+    pub(crate) fn spend_in_poll(_: &Waker) -> bool {
         false
     }
 }

@@ -12,6 +12,7 @@ mod once;
 mod rwlock;
 mod select;
 mod semaphore;
+mod turns;
 
 use std::time::Duration;
 

@@ -116,6 +116,17 @@ impl Host for Carrier {
         unsafe { self.caller().act_as(slot) };
     }
 
+    fn give_way(&self) {
+        match self.running() {
+            // SAFETY: the caller is the fiber.
+            Some(fiber) => unsafe { fiber.suspend(Suspend::Yield) },
+            // Nothing happens on a carrier's own stack.
+            None => {
+                let _ = self.turn(None);
+            }
+        }
+    }
+
     fn may_pass(&self) -> Option<NonNull<Yielder<(), Suspend>>> {
         let fiber = self.running()?;
         if self.has_nothing() { None } else { NonNull::new(fiber.yielder().cast_mut()) }

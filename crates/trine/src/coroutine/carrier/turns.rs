@@ -13,7 +13,7 @@ use super::super::future::QueuedFuture;
 use super::super::scheduler::Unstarted;
 use super::{Carrier, ROUND};
 use crate::sys;
-use crate::task::registry;
+use crate::task::{budget, registry};
 
 /// First runs for each turn of a started task. A parent that joins its children in the order in
 /// which it spawned them is woken by the first one, and finds some more finished.
@@ -109,6 +109,7 @@ impl Carrier {
         let slot = future.slot();
         registry::set_current(Some(slot));
         self.remote.running.store(ptr::from_ref(slot).cast_mut(), Relaxed);
+        budget::renew();
         // SAFETY: the future comes from this carrier's queue, or starts here, and this is the
         // carrier's own stack.
         if let Some(future) = unsafe { future.turn(self.remote) } {
@@ -149,6 +150,7 @@ impl Carrier {
         self.remote.running.store(ptr::from_ref(fiber.slot()).cast_mut(), Relaxed);
         // The `Arc`'s own pointer, not a pointer to the fiber alone: references are made of it.
         self.running.set(NonNull::new(Arc::as_ptr(&fiber).cast_mut()));
+        budget::renew();
         // SAFETY: on the carrier's own stack; the fiber has begun here and not ended, or it would
         // not be queued.
         let suspended = unsafe { fiber.resume() };

@@ -14,6 +14,7 @@ use super::end::{self, End};
 use super::error::{Reason, RecvError};
 use super::layout::Position;
 use super::ring::Found;
+use crate::task::budget;
 
 /// The receiving end of a channel between processes. Clones share the messages: each message goes
 /// to one of them.
@@ -74,6 +75,7 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     /// was killed, it may take some calls until the error says so.
     #[inline]
     pub fn try_recv(&self) -> Result<T, RecvError> {
+        budget::spend();
         let ring = &*self.end.ring;
         let reason = match self.look() {
             Found::Claimed(position) => return open(codec::unpack(ring, position)),
@@ -124,6 +126,7 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
 
     #[inline]
     fn take_until(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
+        budget::spend();
         let ring = &*self.end.ring;
         let position = match ring.claim_to_read() {
             Found::Claimed(position) => position,

@@ -12,6 +12,7 @@ use super::codec::{self, PackError, Packed};
 use super::end::{self, End};
 use super::error::{Reason, SendError};
 use super::ring::Found;
+use crate::task::budget;
 
 /// The sending end of a channel between processes. Clones send into the same channel.
 ///
@@ -121,6 +122,7 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
 
     #[inline]
     fn put(&self, value: T, wait: Wait) -> Result<(), SendError<T>> {
+        budget::spend();
         match self.try_put(&value, wait) {
             Ok(()) => Ok(()),
             Err(reason) => Err(SendError { value, reason }),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::ipc::name;
 use crate::reactor::{Direction, Source};
 use crate::sys::io::message_queue::{self as kernel, Capacity, OpenFlags, PRIORITIES};
+use crate::task::budget;
 
 /// A queue of messages that any program can open by its name: a POSIX message queue, as
 /// `mq_open(3)` of C opens it.
@@ -150,6 +151,7 @@ impl MessageQueue {
     ///
     /// Fails with `WouldBlock` if the queue is full, and as [`send`](Self::send) does.
     pub fn try_send(&self, message: &[u8], priority: u32) -> io::Result<()> {
+        budget::spend();
         let sent = kernel::send(self.source.as_fd(), message, priority);
         sent.map_err(|error| self.explain_sending(message, priority, error))
     }
@@ -228,6 +230,7 @@ impl MessageQueue {
     ///
     /// Fails with `WouldBlock` if the queue is empty, and as [`receive`](Self::receive) does.
     pub fn try_receive(&self) -> io::Result<(Vec<u8>, u32)> {
+        budget::spend();
         let received = kernel::receive_vec(self.source.as_fd(), self.capacity.message_size);
         received.map_err(|error| self.explain_receiving(0, error))
     }

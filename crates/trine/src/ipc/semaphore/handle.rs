@@ -11,7 +11,7 @@ use super::state::{self, Sleeper};
 use super::watch::Registration;
 use crate::reactor::Backoff;
 use crate::sys::semaphore::{self as kernel, LONGEST_NAME, Memory};
-use crate::task::{park, wait};
+use crate::task::{budget, park, wait};
 
 /// A number of permits that several processes share.
 ///
@@ -201,6 +201,7 @@ impl Semaphore {
     /// ```
     #[must_use = "whether it was taken"]
     pub fn try_acquire(&self) -> bool {
+        budget::spend();
         state::try_take(&self.memory)
     }
 
@@ -285,6 +286,7 @@ impl Semaphore {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn available(&self) -> u32 {
+        budget::spend();
         state::available(&self.memory)
     }
 }

@@ -17,6 +17,7 @@ use crate::reactor::{Direction, Source};
 use crate::signal::Signal;
 use crate::sys::process::child::{self, Ended, ResourceUsage};
 use crate::sys::signal;
+use crate::task::budget;
 
 /// A handle to a child process, for code that waits for the child or sends it signals besides the
 /// owner of the [`Child`](super::Child).
@@ -208,6 +209,7 @@ impl Process {
     ///
     /// Other code of this program has taken the child's status.
     pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
+        budget::spend();
         match self.shared.0.poll() {
             None => Ok(None),
             Some(Ended::Exited(code)) => Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),

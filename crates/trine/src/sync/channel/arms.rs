@@ -299,7 +299,7 @@ impl<T> JoinArm<'_, T> {
 
 impl<T> sealed::Steps for JoinArm<'_, T> {
     fn attempt(&mut self) -> bool {
-        if self.task.is_finished() {
+        if self.task.has_ended() {
             let task = std::pin::Pin::new(&mut *self.task);
             if let Poll::Ready(outcome) = task.poll(&mut Context::from_waker(Waker::noop())) {
                 self.outcome = Some(outcome);
@@ -313,7 +313,7 @@ impl<T> sealed::Steps for JoinArm<'_, T> {
     }
 
     fn is_due(&self) -> bool {
-        self.task.is_finished()
+        self.task.has_ended()
     }
 
     /// Does nothing: the waker stays with the task until its next wait, or its end. That is a

@@ -9,7 +9,7 @@ use super::shared::{self, Channel};
 use super::state::{Put, Side, Taken};
 use super::waiter::{Progress, Waiter};
 use super::{Receiver, Sender};
-use crate::task::park;
+use crate::task::{budget, park};
 
 impl<T> Sender<T> {
     /// Sends `value` like [`send`](Self::send), in a future: for async code of any executor.
@@ -148,6 +148,9 @@ impl<T> Future for Send<'_, T> {
                 _ => Err(SendError::Disconnected(value_of(&operation.waiter))),
             });
         }
+        if budget::spend_in_poll(context.waker()) {
+            return Poll::Pending;
+        }
         operation.waiter.set_waker(context.waker().clone());
         let value = value_of(&operation.waiter);
         // SAFETY: pinned, and withdrawn when it is dropped.
@@ -177,6 +180,9 @@ impl<T> Future for Recv<'_, T> {
                 Progress::Granted => Ok(operation.waiter.take_value().expect("it was granted")),
                 _ => Err(RecvError::Disconnected),
             });
+        }
+        if budget::spend_in_poll(context.waker()) {
+            return Poll::Pending;
         }
         operation.waiter.reset();
         operation.waiter.set_waker(context.waker().clone());

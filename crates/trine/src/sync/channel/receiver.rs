@@ -10,7 +10,7 @@ use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::shared::{self, Channel};
 use super::state::{Side, Taken};
 use crate::sync::queue::deadline;
-use crate::task::wait;
+use crate::task::{budget, wait};
 
 /// The receiving side of a channel. Clones share the messages: each message goes to one of them.
 /// When the last clone is dropped, the senders are disconnected, and the messages in the channel
@@ -88,6 +88,7 @@ impl<T> Receiver<T> {
     /// If there is no message, for now or permanently.
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        budget::spend();
         match self.channel.try_take() {
             Taken::Message(message) => Ok(message),
             Taken::Empty => Err(TryRecvError::Empty),
@@ -163,6 +164,7 @@ impl<T> Receiver<T> {
 
     /// Returns the number of messages in the channel at this moment.
     pub fn len(&self) -> usize {
+        budget::spend();
         self.channel.len()
     }
 
@@ -173,6 +175,7 @@ impl<T> Receiver<T> {
 
     /// Returns true if the channel has no room; always for a rendezvous.
     pub fn is_full(&self) -> bool {
+        budget::spend();
         self.channel.is_full()
     }
 

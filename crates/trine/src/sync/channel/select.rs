@@ -26,7 +26,7 @@ use super::arms::Arm;
 use super::waiter::{Choice, OPEN};
 use crate::sync::atomic::thread_local;
 use crate::sync::queue::expired;
-use crate::task::{park, wait};
+use crate::task::{budget, park, wait};
 
 /// No arm has won, and none will: some arm may go now, or the time is up, or the wait was left.
 const NONE: u32 = OPEN - 1;
@@ -34,6 +34,7 @@ const NONE: u32 = OPEN - 1;
 /// Lets one of the arms go, and waits for it if `wait` is true.
 #[doc(hidden)]
 pub fn choose<const N: usize>(mut arms: [&mut dyn Arm; N], wait: bool) {
+    budget::spend();
     if attempt_any(&mut arms) {
         return;
     }

@@ -9,7 +9,7 @@ use super::error::{SendError, SendTimeoutError, TrySendError};
 use super::shared::{self, Channel};
 use super::state::{Put, Side};
 use crate::sync::queue::deadline;
-use crate::task::wait;
+use crate::task::{budget, wait};
 
 /// The sending side of a channel. Clones send into the same channel. When the last clone is
 /// dropped, the receivers are disconnected.
@@ -87,6 +87,7 @@ impl<T> Sender<T> {
     /// is left.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        budget::spend();
         match self.channel.try_put(value) {
             Put::Sent => Ok(()),
             Put::Full(value) => Err(TrySendError::Full(value)),
@@ -125,6 +126,7 @@ impl<T> Sender<T> {
 
     /// Returns the number of messages in the channel at this moment.
     pub fn len(&self) -> usize {
+        budget::spend();
         self.channel.len()
     }
 
@@ -135,6 +137,7 @@ impl<T> Sender<T> {
 
     /// Returns true if the channel has no room; always for a rendezvous.
     pub fn is_full(&self) -> bool {
+        budget::spend();
         self.channel.is_full()
     }
 

@@ -11,8 +11,8 @@ use std::task::Waker;
 use super::state::{Put, Side, State, Taken};
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::lock::Lock;
-use crate::task::park;
 use crate::task::spin::AdaptiveSpin;
+use crate::task::{budget, park};
 
 /// The capacity of an unbounded channel.
 pub(super) const UNBOUNDED: usize = usize::MAX;
@@ -149,6 +149,7 @@ impl<T> Channel<T> {
     /// Tries to take a message, and once more after other coroutines had their turn.
     #[inline(always)]
     pub(super) fn try_take_twice(&self) -> Taken<T> {
+        budget::spend();
         match self.try_take() {
             Taken::Empty if park::pass() => self.try_take(),
             taken => taken,
@@ -158,6 +159,7 @@ impl<T> Channel<T> {
     /// Tries to put a message in, and once more after other coroutines had their turn.
     #[inline(always)]
     pub(super) fn try_put_twice(&self, message: T) -> Put<T> {
+        budget::spend();
         match self.try_put(message) {
             Put::Full(message) if self.capacity != 0 && park::pass() => self.try_put(message),
             put => put,

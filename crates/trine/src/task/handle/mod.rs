@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::budget;
 use super::error::TaskError;
 use super::info::{Kind, State, TaskId, TaskInfo};
 use super::interrupt::Interrupted;
@@ -258,6 +259,12 @@ impl<T> Task<T> {
     /// # Ok::<(), trine::TaskError>(())
     /// ```
     pub fn is_finished(&self) -> bool {
+        budget::spend();
+        self.has_ended()
+    }
+
+    /// Returns true if the task has ended, for callers that do not ask again and again.
+    pub(crate) fn has_ended(&self) -> bool {
         self.backend.is_done()
     }
 
