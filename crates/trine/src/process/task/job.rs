@@ -408,6 +408,9 @@ impl Job {
 
     fn complete(&mut self, result: Result<Answer, TaskError>) {
         let Some(task) = self.task.take() else { return };
+        // Before the joiner is woken: it may hold the last end of a channel otherwise, and believe
+        // that it has closed the channel by dropping it.
+        self.descriptors = None;
         // SAFETY: the job is the only producer, and has just given up its task.
         unsafe { task.record().core().complete(result) };
     }

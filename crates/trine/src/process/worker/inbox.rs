@@ -223,7 +223,10 @@ impl Outbox {
     }
 
     /// Sends the frame under construction with this head.
-    pub(in crate::process) fn answer(&mut self, head: &Head, descriptors: &[OwnedFd]) {
+    ///
+    /// The worker's copies of the descriptors are closed by the time the master has the whole
+    /// frame. So a joiner that drops the end of a channel which it got has dropped the last.
+    pub(in crate::process) fn answer(&mut self, head: &Head, descriptors: Vec<OwnedFd>) {
         crash_point!("worker: task done, answer not sent");
         let body = &self.frame[HEAD..];
         if let Some(ring) = &mut self.ring
@@ -246,7 +249,14 @@ impl Outbox {
             }
         }
         head.write(&mut self.frame, descriptors.len());
-        self.send(&self.frame, descriptors);
+        let (most, last) = self.frame.split_at(self.frame.len() - 1);
+        if descriptors.is_empty() {
+            self.send(&self.frame, &[]);
+        } else {
+            self.send(most, &descriptors);
+            drop(descriptors);
+            self.send(last, &[]);
+        }
         crash_point!("worker: answer through the socket");
         if self.frame.capacity() > KEPT {
             self.frame = Vec::new();

@@ -155,7 +155,7 @@ impl Running<'_> {
             Ok(Ok(descriptors)) => {
                 let kind = FrameKind::Value;
                 let head = Head { kind, task: self.task, item, nanos };
-                return self.outbox.answer(&head, &descriptors);
+                return self.outbox.answer(&head, descriptors);
             }
             Ok(Err(CodecError { stage, message })) => Failure::Codec { stage, message },
             Err(error) => failure_of(error),
@@ -172,7 +172,7 @@ impl Running<'_> {
         let mut frame = wire::begin(FrameKind::Progress, self.task);
         frame.extend_from_slice(&progress.to_bits().to_le_bytes());
         let result = self.outbox.exchange(frame);
-        self.outbox.answer(&Head::of(FrameKind::Progress, self.task), &[]);
+        self.outbox.answer(&Head::of(FrameKind::Progress, self.task), Vec::new());
         self.outbox.exchange(result);
     }
 
@@ -181,7 +181,7 @@ impl Running<'_> {
         let encoded = postcard::to_extend(failure, std::mem::take(reply));
         *reply = encoded.expect("a failure holds nothing that cannot be encoded");
         let head = Head { item, ..Head::of(FrameKind::Failed, self.task) };
-        self.outbox.answer(&head, &[]);
+        self.outbox.answer(&head, Vec::new());
     }
 }
 

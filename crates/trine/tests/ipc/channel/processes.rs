@@ -240,3 +240,25 @@ fn a_crash_of_a_process_task_leaves_the_channel_whole() {
     drop(sender);
     assert!(receiver.recv().unwrap_err().is_disconnected());
 }
+
+#[test]
+fn an_end_that_a_task_returns_is_the_last_of_its_side() {
+    fn take_one(receiver: Receiver<u32>) -> Receiver<u32> {
+        receiver.recv().unwrap();
+        receiver
+    }
+
+    let pool = trine::process::Pool::new(1);
+    for round in 0..200 {
+        let (sender, receiver) = ipc::channel(8).unwrap();
+        let task = if round % 2 == 0 {
+            trine::process::spawn(receiver, take_one)
+        } else {
+            pool.spawn(receiver, take_one)
+        };
+        sender.send(1).unwrap();
+        drop(task.join().unwrap());
+        let error = sender.try_send(2).expect_err("no receiver is left");
+        assert!(error.is_disconnected(), "round {round}: {error}");
+    }
+}

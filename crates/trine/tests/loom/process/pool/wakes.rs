@@ -63,7 +63,7 @@ fn work(pool: &Pool) {
         match order.head.kind {
             FrameKind::Run => {
                 inbox.outbox.blank();
-                inbox.outbox.answer(&Head::of(FrameKind::Value, order.head.task), &[]);
+                inbox.outbox.answer(&Head::of(FrameKind::Value, order.head.task), Vec::new());
                 inbox.outbox.finished();
                 inbox.reuse(order.body);
             }
