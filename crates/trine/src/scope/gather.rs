@@ -1,5 +1,8 @@
 //! Waiting for several tasks outside any scope.
 
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+
 use crate::task::{Task, TaskError, park, wait};
 
 /// Waits for all of `tasks` and returns their results in the same order.
@@ -46,7 +49,8 @@ pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, Ta
 ///
 /// # Panics
 ///
-/// If `tasks` is empty, or one of the tasks is the caller's own.
+/// If `tasks` is empty, or one of the tasks is the caller's own. If the value of a loser panics when
+/// it is dropped: once all tasks have ended.
 #[track_caller]
 pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError> {
     let mut tasks: Vec<_> = tasks.into_iter().collect();
@@ -85,12 +89,24 @@ pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError>
 }
 
 /// Cancels all tasks, then waits for each.
+///
+/// Their values have come too late, and are dropped. A panic of a destructor goes on when all tasks
+/// have ended.
 fn end<T>(tasks: Vec<Task<T>>, reason: &str) {
     for task in &tasks {
         task.cancel_because(reason);
     }
+    let mut first = None;
     for task in tasks {
-        // Its value has come too late.
-        drop(task.join_uninterrupted());
+        let late = task.join_uninterrupted();
+        match panic::catch_unwind(AssertUnwindSafe(|| drop(late))) {
+            Err(payload) if first.is_none() => first = Some(payload),
+            // The hook has reported this one too. Its own destructor could panic again.
+            Err(payload) => mem::forget(payload),
+            Ok(()) => {}
+        }
+    }
+    if let Some(payload) = first {
+        panic::resume_unwind(payload);
     }
 }

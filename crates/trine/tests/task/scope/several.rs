@@ -1,6 +1,6 @@
 //! Supervised scopes, `join_all` and races.
 
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
@@ -83,4 +83,55 @@ fn a_race_whose_caller_is_cancelled_ends_all() {
     task.cancel();
     let error = task.join().unwrap().unwrap_err();
     assert!(error.is_cancelled());
+}
+
+#[test]
+fn a_race_waits_for_all_losers_even_if_the_value_of_one_panics() {
+    /// A value of a loser, which it has in time although it is cancelled.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("as expected");
+        }
+    }
+
+    /// Takes its time to end.
+    struct Slow(&'static AtomicUsize);
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            trine::shield(FOR_GOOD, || time::sleep(Duration::from_millis(20)));
+            self.0.fetch_add(1, Release);
+        }
+    }
+
+    anywhere(|| {
+        static ENDED: AtomicUsize = AtomicUsize::new(0);
+        let before = ENDED.load(Acquire);
+        let waits = || {
+            while !trine::cancelled() {
+                coroutine::yield_now();
+            }
+        };
+        let loser = || {
+            coroutine::spawn(move || {
+                waits();
+                Some(Bomb)
+            })
+        };
+        let slow = coroutine::spawn(move || {
+            let _slow = Slow(&ENDED);
+            waits();
+            None
+        });
+        let losers = [loser(), loser(), slow];
+        until(|| losers.iter().all(|task| task.state() != State::New));
+        let winner = coroutine::spawn(|| None);
+        let tasks = std::iter::once(winner).chain(losers);
+        let panicked = panic::catch_unwind(AssertUnwindSafe(|| trine::race(tasks)));
+        let payload = panicked.err().expect("the destructor of a value has panicked");
+        assert_eq!(payload.downcast_ref(), Some(&"as expected"));
+        assert_eq!(ENDED.load(Acquire), before + 1);
+    });
 }
