@@ -49,8 +49,8 @@ pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, Ta
 ///
 /// # Panics
 ///
-/// If `tasks` is empty, or one of the tasks is the caller's own. If the value of a loser panics when
-/// it is dropped: once all tasks have ended.
+/// If `tasks` is empty, or one of the tasks is the caller's own. If the value of a loser panics
+/// when it is dropped: once all tasks have ended.
 #[track_caller]
 pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError> {
     let mut tasks: Vec<_> = tasks.into_iter().collect();
