@@ -17,6 +17,7 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 
 use corosensei::{Coroutine, CoroutineResult};
 
@@ -99,9 +100,11 @@ pub enum Step<Y, T> {
 ///
 /// A generator that is dropped half-way is unwound: `yield_` does not return, and the destructors
 /// on its stack run, as at a panic but without a message. That takes a microsecond or two. If it
-/// catches the unwinding and yields again, it is unwound again. A destructor that yields then
-/// aborts the program, as every panic in a destructor during an unwinding does. A program that is
-/// built with `panic = "abort"` cannot unwind: there, the values on the stack are leaked.
+/// catches the unwinding and yields again, the value is dropped and it is unwound again, until its
+/// function has ended. The first panic of a destructor then continues in the caller of `drop`. A
+/// destructor that yields aborts the program, as every panic in a destructor during an unwinding
+/// does. A program that is built with `panic = "abort"` cannot unwind: there, the values on the
+/// stack are leaked.
 ///
 /// # Threads and lifetimes
 ///
@@ -261,10 +264,13 @@ impl<R, Y, T> Generator<R, Y, T> {
         let guards = cancel::guards();
         match context.resume(value) {
             CoroutineResult::Yield(value) if guards == cancel::guards() => Step::Yielded(value),
-            CoroutineResult::Yield(_) => {
+            CoroutineResult::Yield(value) => {
                 // The function's guards are undone first, in its order.
-                unwind::while_unwinding(|| context.force_unwind());
+                let unwound = unwind_all(context, value);
                 drop(ended);
+                if let Err(payload) = unwound {
+                    panic::resume_unwind(payload);
+                }
                 has_yielded_inside()
             }
             CoroutineResult::Return(value) => Step::Complete(value),
@@ -319,29 +325,47 @@ fn retire<R, Y, T>(context: &mut Option<Context<R, Y, T>>) {
     thread::release(context.into_stack());
 }
 
-impl<R, Y, T> Drop for Generator<R, Y, T> {
-    fn drop(&mut self) {
-        /// Ends the context, even if a destructor has panicked.
-        struct Retire<'a, R, Y, T>(&'a mut Option<Context<R, Y, T>>);
-
-        impl<R, Y, T> Drop for Retire<'_, R, Y, T> {
-            fn drop(&mut self) {
-                if let Some(context) = self.0 {
-                    // SAFETY: nothing is left on the stack. Either the context was unwound, which
-                    // it marks itself. Or it had not started, and a destructor of its function's
-                    // captures has panicked, after which the other captures were dropped too.
-                    unsafe { context.force_reset() };
-                    retire(self.0);
-                }
+/// Drops `before` and unwinds the context until its function has ended. The error is the first
+/// panic of a destructor.
+///
+/// A panic may interrupt the unwinding: that of `before`, of the function, or of a value that the
+/// function yields meanwhile. In the last case the function has *not* ended, and others may still
+/// borrow from its stack, such as the threads of a [`std::thread::scope`]. So it is unwound again.
+fn unwind_all<R, Y, T, B>(context: &mut Context<R, Y, T>, before: B) -> std::thread::Result<()> {
+    let mut first = panic::catch_unwind(AssertUnwindSafe(|| drop(before)));
+    while !context.done() {
+        let begun = context.started();
+        let mut step = Ok(());
+        unwind::while_unwinding(|| {
+            step = panic::catch_unwind(AssertUnwindSafe(|| context.force_unwind()));
+        });
+        if let Err(payload) = step {
+            match first {
+                Ok(()) => first = Err(payload),
+                // The payload's own destructor could panic again.
+                Err(_) => mem::forget(payload),
+            }
+            if !begun {
+                // SAFETY: nothing is left on the stack of a context that had not started: a
+                // destructor of its function's captures has panicked, after which the other
+                // captures were dropped too.
+                unsafe { context.force_reset() };
             }
         }
+    }
+    first
+}
 
-        if self.context.as_ref().is_some_and(Coroutine::started) && !cfg!(panic = "unwind") {
+impl<R, Y, T> Drop for Generator<R, Y, T> {
+    fn drop(&mut self) {
+        let Some(context) = &mut self.context else { return };
+        if context.started() && !cfg!(panic = "unwind") {
             return mem::forget(self.context.take());
         }
-        let retire = Retire(&mut self.context);
-        if let Some(context) = &mut *retire.0 {
-            unwind::while_unwinding(|| context.force_unwind());
+        let unwound = unwind_all(context, ());
+        retire(&mut self.context);
+        if let Err(payload) = unwound {
+            panic::resume_unwind(payload);
         }
     }
 }

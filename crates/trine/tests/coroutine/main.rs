@@ -6,5 +6,6 @@ mod common;
 mod crash;
 mod future;
 mod generator;
+mod generator_ends;
 mod local;
 mod spawn_local;
