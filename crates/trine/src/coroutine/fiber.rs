@@ -54,7 +54,7 @@ use super::stack::{CoStack, RESERVED};
 use crate::sys;
 use crate::task::job::{Job, Run};
 pub(super) use crate::task::park::Suspend;
-use crate::task::slot::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot};
+use crate::task::slot::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot, TERMINATED};
 use crate::task::{Backend, Cause, Core, TaskError};
 
 pub(super) type Context = Coroutine<(), Suspend, (), CoStack>;
@@ -156,6 +156,11 @@ impl Fiber {
         self.slot
     }
 
+    /// Returns true if the task has ended, and its stack was taken. For the fiber's carrier.
+    pub(super) fn has_ended(&self) -> bool {
+        self.slot.state.load(Relaxed) & STATE == TERMINATED && self.frame.get().is_null()
+    }
+
     /// Returns the stack size that the builder was given, in bytes.
     pub(super) fn stack_size(&self) -> Option<NonZeroUsize> {
         NonZeroUsize::new(self.stack_kib?.get() as usize * 1024)
@@ -212,7 +217,17 @@ impl Fiber {
     /// task.
     pub(super) unsafe fn refuse(&self, reason: String) {
         // SAFETY: the caller's promise.
-        unsafe { self.job.refuse(Cause::NotSpawned { reason }) };
+        unsafe { self.refuse_as(Cause::NotSpawned { reason }) };
+    }
+
+    /// Ends a fiber that was never begun, for `cause`.
+    ///
+    /// # Safety
+    ///
+    /// See [`refuse`](Self::refuse).
+    pub(super) unsafe fn refuse_as(&self, cause: Cause) {
+        // SAFETY: the caller's promise.
+        unsafe { self.job.refuse(cause) };
     }
 
     /// Switches to the fiber until it suspends itself (`Some`) or has ended (`None`).

@@ -22,6 +22,7 @@ use std::panic::{self, AssertUnwindSafe};
 use corosensei::{Coroutine, CoroutineResult};
 
 use super::stack::{CoStack, thread};
+use crate::sys::thread_end;
 use crate::task::{cancel, unwind};
 
 type Context<R, Y, T> = Coroutine<R, Y, T, CoStack>;
@@ -124,6 +125,12 @@ pub enum Step<Y, T> {
 /// std::thread::spawn(move || drop(generator));
 /// ```
 ///
+/// A generator that is kept in a thread-local cannot go on when its thread has ended. The
+/// destructors of thread-locals run one after the other, and its stack may borrow from a value that
+/// was already dropped. So `send` panics there, and the drop of a generator that has started leaks
+/// the values on its stack, and the stack. A generator that such a destructor makes for itself
+/// works.
+///
 /// Its function borrows nothing, and neither do `R`, `Y` and `T`. A generator can be forgotten
 /// half-way. Then frames that rely on being returned to, such as that of [`std::thread::scope`],
 /// stay suspended forever, while the values that they have borrowed are dropped:
@@ -150,6 +157,8 @@ pub enum Step<Y, T> {
 pub struct Generator<R, Y, T> {
     /// `None` once the function has ended.
     context: Option<Context<R, Y, T>>,
+    /// The era of its thread's storage in which it was made, and its stack taken.
+    era: u32,
     /// Not `Send`: see above.
     _stays: PhantomData<*mut ()>,
 }
@@ -231,7 +240,7 @@ impl<R: 'static, Y: 'static, T: 'static> Generator<R, Y, T> {
             let f = Box::new(f);
             Context::with_stack(stack, move |yielder, first| f(Yielder::new(yielder), first))
         };
-        Generator { context: Some(context), _stays: PhantomData }
+        Generator { context: Some(context), era: thread_end::era(), _stays: PhantomData }
     }
 }
 
@@ -253,17 +262,26 @@ impl<R, Y, T> Generator<R, Y, T> {
     ///
     /// - If the function panics, with its panic. The generator has ended then.
     /// - If the generator has ended before.
+    /// - In the destructor of a thread-local, if the generator was made before: see
+    ///   [above](Generator#threads-and-lifetimes).
     /// - If the function yields in a call of [`time::timeout`](crate::time::timeout) or
     ///   [`shield`](crate::shield), which would hold for its caller from then on. The function is
     ///   unwound first.
     #[inline]
     #[track_caller]
     pub fn send(&mut self, value: R) -> Step<Y, T> {
+        if self.era != thread_end::era() && !self.is_done() {
+            is_too_late()
+        }
         let ended = RetireIfDone(&mut self.context);
         let Some(context) = ended.0 else { has_ended() };
         let guards = cancel::guards();
         match context.resume(value) {
-            CoroutineResult::Yield(value) if guards == cancel::guards() => Step::Yielded(value),
+            CoroutineResult::Yield(value) if guards == cancel::guards() => {
+                // Its stack may borrow from a thread-local that was made in this turn.
+                thread_end::guard();
+                Step::Yielded(value)
+            }
             CoroutineResult::Yield(value) => {
                 // The function's guards are undone first, in its order.
                 let unwound = unwind_all(context, value);
@@ -296,6 +314,15 @@ impl<R, Y, T> Generator<R, Y, T> {
 #[track_caller]
 fn has_ended() -> ! {
     panic!("a value was sent to a generator that has ended; ask `is_done` before `send`")
+}
+
+#[cold]
+#[track_caller]
+fn is_too_late() -> ! {
+    panic!(
+        "a generator was resumed in the destructor of a thread-local: it may borrow from another \
+         one, which was destroyed before; drop it before its thread ends"
+    )
 }
 
 #[cold]
@@ -359,11 +386,17 @@ fn unwind_all<R, Y, T, B>(context: &mut Context<R, Y, T>, before: B) -> std::thr
 impl<R, Y, T> Drop for Generator<R, Y, T> {
     fn drop(&mut self) {
         let Some(context) = &mut self.context else { return };
-        if context.started() && !cfg!(panic = "unwind") {
+        let is_late = self.era != thread_end::era();
+        if context.started() && (is_late || !cfg!(panic = "unwind")) {
             return mem::forget(self.context.take());
         }
         let unwound = unwind_all(context, ());
-        retire(&mut self.context);
+        if is_late {
+            // The cache of its stack has another thread by now.
+            mem::forget(self.context.take().map(Context::into_stack));
+        } else {
+            retire(&mut self.context);
+        }
         if let Err(payload) = unwound {
             panic::resume_unwind(payload);
         }

@@ -38,10 +38,13 @@ impl<T> AssertSend<T> {
 /// Called on any other thread, such as `main`, it runs while that thread waits in a call of trine
 /// (`join`, `sleep`, [`yield_now`](super::yield_now), …), and only then.
 ///
-/// A local coroutine that is unfinished when such a thread ends never runs again: if it has
-/// started, it is leaked; if not, it is dropped. So join it. On a thread of a
-/// [`Pool`](crate::thread::Pool), join it in the task that spawned it, since the pool's threads do
-/// not run it between tasks.
+/// Such a thread waits no more when its function has ended. A local coroutine that is unfinished
+/// then is cancelled and run to its end, before the thread's thread-locals are destroyed. One that
+/// has not started is dropped. The same happens at the end of the [thread](crate::thread) or
+/// process task that spawned it. One that catches its cancellation, and has not ended after a
+/// second, never runs again once the thread has ended: it is leaked. So join it.
+///
+/// At the end of `main`, as everywhere at the end of the program, nothing is cancelled or dropped.
 ///
 /// Local coroutines start in the order in which they were spawned, and take turns.
 ///

@@ -44,8 +44,9 @@ pub(super) struct Remote {
     pub(super) running: AtomicPtr<Slot>,
     /// The kernel's id of the carrier's thread; 0 until it runs.
     pub(super) thread_id: AtomicU32,
-    /// Wakes the thread, if that is none of the scheduler's and sleeps by itself.
-    pub(super) thread: Option<Waker>,
+    /// Wakes the thread, if that is none of the scheduler's and sleeps by itself. Another waker
+    /// once the carrier has passed to another thread; a late wake-up of the old one does no harm.
+    pub(super) thread: Option<Mutex<Waker>>,
 }
 
 /// Tasks that were woken on other threads.
@@ -115,7 +116,7 @@ impl Remote {
             bell: OnceLock::new(),
             running: AtomicPtr::new(ptr::null_mut()),
             thread_id: AtomicU32::new(0),
-            thread,
+            thread: thread.map(Mutex::new),
         }
     }
 
@@ -188,7 +189,7 @@ impl Remote {
     /// Ends the carrier's sleep, if it sleeps. The work that it has to find was stored before.
     pub(super) fn wake(&self) {
         if let Some(thread) = &self.thread {
-            return park::wake_by_ref(thread);
+            return park::wake_by_ref(&thread.lock().unwrap_or_else(PoisonError::into_inner));
         }
         fence(SeqCst);
         if self.sleep.load(Relaxed) == AWAKE {

@@ -17,6 +17,7 @@
 //! | `observe.rs` | the state of a thread or process |
 //! | `clock.rs` | the clock that all processes share |
 //! | `lift.rs` | the library's own descriptors stay above the standard streams |
+//! | `thread_end.rs` | the moment before a thread destroys its thread-locals |
 //! | `random.rs` | random numbers |
 //! | `atomic.rs` | the atomics that the models replace by loom's |
 //! | `crash.rs` | crash points, for tests |
@@ -37,6 +38,7 @@ pub(crate) mod random;
 pub(crate) mod sandbox;
 pub(crate) mod semaphore;
 pub(crate) mod signal;
+pub(crate) mod thread_end;
 
 /// Returns the size of a page of memory, in bytes.
 pub(crate) fn page_size() -> usize {

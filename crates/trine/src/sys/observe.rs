@@ -59,6 +59,11 @@ pub(crate) fn has_thread(id: u32) -> bool {
     unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), id, 0) == 0 }
 }
 
+/// Returns true if the calling thread is the program's first: its end is the program's.
+pub(crate) fn is_main_thread() -> bool {
+    thread_id() == std::process::id()
+}
+
 /// Returns how many threads this process has, not counting those that are ending: threads past
 /// their last instruction, or that reach it within a moment.
 ///

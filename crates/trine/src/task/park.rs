@@ -54,6 +54,10 @@ pub(crate) trait Host {
     fn park(&self, deadline: Option<Instant>);
     /// Returns true if the thread makes turns for its host before it waits by itself.
     fn has_turns(&self) -> bool;
+    /// Returns the number of the next task that the caller's thread has to run itself.
+    fn next_task(&self) -> u64;
+    /// Ends those of them with numbers from `first` on. The caller's own task ends.
+    fn end_task(&self, first: u64);
     /// Makes the caller act for `slot`'s task, also after its next waits.
     fn act_as(&self, slot: &'static Slot);
     /// Lets others of the thread run once, unless the caller must not be interrupted.
@@ -117,6 +121,23 @@ pub(crate) fn has_neighbours() -> bool {
 /// Returns true if the caller waits as a thread, and no coroutine would run there meanwhile.
 pub(crate) fn is_plain_thread() -> bool {
     HOST.get().is_none_or(|host| !host.carries_caller() && !host.has_turns())
+}
+
+/// Calls the function of a task on a thread. Tasks that it leaves for the thread to run are ended
+/// after it, also if it unwinds: the thread may not wait again.
+pub(crate) fn with_end<T>(function: impl FnOnce() -> T) -> T {
+    struct End(u64);
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            if let Some(host) = HOST.get() {
+                host.end_task(self.0);
+            }
+        }
+    }
+
+    let _end = End(HOST.get().map_or(0, Host::next_task));
+    function()
 }
 
 /// Makes the caller act for another task, whose function it drops, until it is called again with

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::sys::limits;
 use crate::task::job::{self, Job, Run};
-use crate::task::{Cause, Kind, Task};
+use crate::task::{Cause, Kind, Task, park};
 
 mod pool;
 
@@ -17,7 +17,8 @@ pub use pool::{Pool, pool};
 
 /// Runs `f` on a thread of its own.
 ///
-/// `join` returns as soon as the function has. The thread itself (destructors of its thread-locals)
+/// `join` returns as soon as the function has, and the local coroutines that it has left unfinished
+/// have ended; see [`spawn_local`](crate::coroutine::spawn_local()). The thread itself (destructors of its thread-locals)
 /// may end a moment later. If the system refuses a thread, `join` returns the error; see
 /// [`Builder::spawn`].
 ///
@@ -101,7 +102,7 @@ impl Builder {
         T: Send + 'static,
     {
         let name: Option<Arc<str>> = self.name.as_deref().map(Arc::from);
-        let job = Arc::new(Job::new(Kind::Thread, name, location, f));
+        let job = Arc::new(Job::new(Kind::Thread, name, location, move || park::with_end(f)));
         let mut builder = std::thread::Builder::new();
         if let Some(name) = self.name {
             builder = builder.name(name);

@@ -108,7 +108,7 @@ impl Pool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let job = Arc::new(Job::new(Kind::Thread, None, location, f));
+        let job = Arc::new(Job::new(Kind::Thread, None, location, move || park::with_end(f)));
         self.shared.submit(Arc::clone(&job) as Arc<dyn Run>);
         // SAFETY: the one handle of this job.
         unsafe { Task::from_backend(job) }

@@ -4,6 +4,7 @@ mod basics;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
+mod ends;
 mod future;
 mod generator;
 mod generator_ends;

@@ -277,10 +277,10 @@ fn a_thread_that_has_had_local_coroutines_can_wait_for_a_sleeping_future() {
 }
 
 #[test]
-fn what_is_unfinished_when_a_thread_ends_never_runs_again() {
+fn what_is_unfinished_when_a_thread_ends_is_cancelled_or_never_starts() {
     static LEFT: AtomicUsize = AtomicUsize::new(0);
-    struct Leaked;
-    impl Drop for Leaked {
+    struct Counted;
+    impl Drop for Counted {
         fn drop(&mut self) {
             LEFT.fetch_add(1, Ordering::SeqCst);
         }
@@ -300,7 +300,7 @@ fn what_is_unfinished_when_a_thread_ends_never_runs_again() {
             assert_eq!(early.next(), Some(1));
             let mut once = Some(inside);
             drop(spawn_local(move || {
-                let _leaked = Leaked;
+                let _counted = Counted;
                 VALUE.set(1);
                 future::block_on(std::future::poll_fn(|context| {
                     let waker = context.waker().clone();
@@ -310,22 +310,22 @@ fn what_is_unfinished_when_a_thread_ends_never_runs_again() {
                     Poll::<()>::Pending
                 }));
             }));
-            spawn_local(|| drop(Leaked)).join().unwrap();
-            // It never runs. Its captures are dropped where it cannot spawn another.
-            let (never, spawns) = (Leaked, Spawns);
+            spawn_local(|| drop(Counted)).join().unwrap();
+            // It never starts. Its captures are dropped where it cannot spawn another.
+            let (never, spawns) = (Counted, Spawns);
             drop(spawn_local(move || drop((never, spawns))));
             drop(early);
         })
         .join()
         .unwrap();
-        // Its waker may still be used, and its stack is not reused.
+        // Its waker may still be used.
         let waker = waker.lock().unwrap().take().unwrap();
         waker.wake_by_ref();
         std::thread::spawn(|| spawn_local(|| Rc::new(7)).join().map(|seven| *seven).unwrap())
             .join()
             .unwrap();
     }
-    assert_eq!(LEFT.load(Ordering::SeqCst), 100);
+    assert_eq!(LEFT.load(Ordering::SeqCst), 150);
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::time::Instant;
 use corosensei::Yielder;
 
 use super::super::fiber::{BeforePark, Fiber, Suspend};
-use super::{CARRIER, Carrier};
+use super::super::stack::StackCache;
+use super::{CARRIER, Carrier, end};
+use crate::sys::{self, thread_end};
 use crate::task::park::{self, Host, Turn};
 use crate::task::registry;
 use crate::task::slot::Slot;
@@ -20,19 +22,33 @@ pub(super) fn enter(carrier: &'static Carrier) {
     park::install(carrier);
 }
 
-/// Takes the calling thread's carrier away. Its started coroutines never run again; its unstarted
-/// ones end as refused.
-pub(in crate::coroutine) fn leave() -> Option<&'static Carrier> {
-    let carrier = CARRIER.take()?;
+/// Ends the part of the calling thread in coroutines, whose thread-locals are all still there, and
+/// returns its stacks.
+///
+/// Its local coroutines are run to their end, see `end.rs`. Not at the end of the program,
+/// though, which comes by `exit`: then the thread's own frames may be there still, holding locks
+/// that a destructor would wait for. Coroutines that are left never run again.
+pub(in crate::coroutine) fn leave() -> Option<StackCache> {
+    let carrier = CARRIER.get()?;
+    let within = carrier.running().is_some() || carrier.in_turn.get();
+    if carrier.has_own_thread() || within || sys::observe::is_main_thread() {
+        detach(carrier);
+        return None;
+    }
+    carrier.refuse_unstarted();
+    carrier.end_locals(0, "its thread has ended");
+    detach(carrier);
+    let stacks = carrier.stacks.replace(StackCache::new());
+    end::leave(carrier);
+    Some(stacks)
+}
+
+/// Takes the calling thread's carrier away: the caller waits as a thread from here on.
+fn detach(carrier: &'static Carrier) {
+    CARRIER.set(None);
     carrier.ready.leave();
     park::uninstall();
     registry::remove_carrier(&carrier.remote.running);
-    while let Some(fiber) = carrier.next_local() {
-        if fiber.slot().claim() {
-            carrier.refuse(&fiber, "its thread has ended before it had its first turn".into());
-        }
-    }
-    Some(carrier)
 }
 
 impl Carrier {
@@ -79,6 +95,8 @@ impl Host for Carrier {
         self.start_local();
         registry::set_current(outer);
         self.in_turn.set(false);
+        // They may borrow from thread-locals that were made in this turn.
+        thread_end::guard();
         Turn::Return
     }
 
@@ -124,6 +142,16 @@ impl Host for Carrier {
             None => {
                 let _ = self.turn(None);
             }
+        }
+    }
+
+    fn next_task(&self) -> u64 {
+        self.next_local_number()
+    }
+
+    fn end_task(&self, first: u64) {
+        if !self.has_own_thread() && self.running().is_none() && !self.in_turn.get() {
+            self.end_locals(first, "the task that has spawned it has ended");
         }
     }
 

@@ -23,9 +23,13 @@
 //! | `turns.rs` | turns: first runs, switches, ends |
 //! | `host.rs` | how a coroutine waits: the carrier's row in the table of `task/park.rs` |
 //! | `run.rs` | the life of a carrier's thread: rounds, looking for work, sleep |
+//! | `locals.rs` | the local coroutines of a thread that is none of the scheduler's |
+//! | `end.rs` | the end of such a thread, or of a task there |
 //! | `thread.rs` | the carrier of a thread that is none of the scheduler's, such as `main` |
 
+mod end;
 pub(super) mod host;
+mod locals;
 pub(super) mod run;
 pub(super) mod thread;
 mod turns;
@@ -38,6 +42,7 @@ use std::time::Instant;
 
 use crossbeam_deque::Worker;
 
+use self::locals::Locals;
 use super::fiber::Fiber;
 use super::remote::{Ready, Remote};
 use super::scheduler::{Scheduler, Unstarted};
@@ -71,6 +76,8 @@ pub(super) struct Carrier {
     polled: Cell<Instant>,
     /// True during a turn of a thread that is none of the scheduler's.
     in_turn: Cell<bool>,
+    /// The local coroutines of such a thread.
+    locals: RefCell<Locals>,
 }
 
 thread_local! {
@@ -105,6 +112,7 @@ impl Carrier {
             reactor,
             polled: Cell::new(now),
             in_turn: Cell::new(false),
+            locals: RefCell::default(),
         }))
     }
 
@@ -131,8 +139,14 @@ impl Carrier {
     }
 
     /// Enqueues a fiber that was spawned on this thread and has to stay here.
+    #[track_caller]
     pub(super) fn spawn_local(&self, fiber: Arc<Fiber>) {
         fiber.stays_at(self.remote());
+        if !self.has_own_thread() {
+            let closed = self.locals.borrow().closed;
+            assert!(!closed, "{}", locals::TOO_LATE);
+            self.locals.borrow_mut().add(&fiber);
+        }
         self.local.borrow_mut().push_back(fiber);
     }
 

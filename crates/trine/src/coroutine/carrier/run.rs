@@ -9,12 +9,13 @@ use crossbeam_deque::Worker;
 use super::super::monitor;
 use super::super::remote::Remote;
 use super::super::scheduler::{Scheduler, Unstarted};
-use super::super::stack::{StackCache, overflow};
+use super::super::stack::{StackCache, overflow, thread};
 use super::{Carrier, host};
 use crate::config;
 use crate::reactor::Local;
 use crate::sys;
 use crate::sys::signal::fault;
+use crate::sys::thread_end;
 
 /// Rounds between two looks at the injector while there is work at hand.
 const INJECTOR_ROUNDS: u64 = 4;
@@ -41,6 +42,8 @@ fn run(scheduler: &'static Scheduler, remote: &'static Remote, unstarted: Worker
     let reactor = Some(Local::enter(&remote.bell));
     let carrier = Carrier::new(scheduler, remote, unstarted, StackCache::new(), reactor);
     host::enter(carrier);
+    // A coroutine that ends the program by `exit` destroys the thread-locals of the others.
+    thread::will_end();
     fault::ensure_signal_stack();
     // The scheduler has counted this carrier as searching when it started the thread.
     carrier.search();
@@ -75,6 +78,7 @@ impl Carrier {
             }
         }
         self.start_local();
+        thread_end::guard();
         if rounds.is_multiple_of(INJECTOR_ROUNDS)
             && self.scheduler.has_injected()
             && let Some(task) = self.scheduler.find(self.remote.number, &self.unstarted)

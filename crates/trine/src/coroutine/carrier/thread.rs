@@ -17,25 +17,29 @@
 use crossbeam_deque::Worker;
 
 use super::super::remote::Remote;
-use super::super::stack::thread;
-use super::{Carrier, host, run};
+use super::super::stack::{StackCache, thread};
+use super::{Carrier, end, host, locals, run};
 use crate::sys::signal::fault;
 use crate::task::park;
 
 /// Gives the calling thread a carrier.
 ///
-/// The carrier, some two KiB, is leaked, since wakers of its coroutines may come at any time. Its
-/// stacks pass to other threads (`stack/thread.rs`).
+/// The carrier is never freed, since a late wake-up may still be on its way. When the thread has
+/// ended, it passes to another one (`end.rs`), and so do its stacks (`stack/thread.rs`).
 #[cold]
 #[track_caller]
 pub(in crate::coroutine) fn start() -> &'static Carrier {
-    let Some(stacks) = thread::adopt() else {
-        panic!("a local coroutine was spawned at the end of its thread: nothing would run it")
-    };
+    // Whatever can fail comes before the stacks, which may be in use and so must not be dropped.
+    run::scheduler();
     fault::ensure_signal_stack();
-    let remote = Remote::new(usize::MAX, Some(park::thread_waker()));
-    let remote = Box::leak(Box::new(remote));
-    let carrier = Carrier::new(run::scheduler(), remote, Worker::new_fifo(), stacks, None);
+    let Some(stacks) = thread::adopt() else { panic!("{}", locals::TOO_LATE) };
+    let carrier = end::take(stacks).unwrap_or_else(make);
     host::enter(carrier);
     carrier
+}
+
+fn make(stacks: StackCache) -> &'static Carrier {
+    let remote = Remote::new(usize::MAX, Some(park::thread_waker()));
+    let remote = Box::leak(Box::new(remote));
+    Carrier::new(run::scheduler(), remote, Worker::new_fifo(), stacks, None)
 }

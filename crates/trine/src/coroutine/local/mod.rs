@@ -57,7 +57,8 @@ use crate::task::failure;
 ///
 /// The panic hook reports a destructor that panics, and the coroutine ends with that panic, unless
 /// it has already ended with another. The other values are dropped all the same. At the end of a
-/// thread, the report is all: nothing waits for the outcome.
+/// thread, the report is all: nothing waits for the outcome. The values of a thread that has used
+/// generators or local coroutines are dropped before all its thread-locals.
 ///
 /// A [generator](super::Generator) has no values of its own: it uses those of its caller. A
 /// generator that is suspended inside of [`with`](Local::with) keeps the value until it leaves
@@ -282,6 +283,11 @@ impl Drop for ThreadEnd {
     fn drop(&mut self) {
         THREAD.with(|storage| storage.end());
     }
+}
+
+/// Drops the values of the calling thread, which may make new ones until it ends.
+pub(super) fn drop_values_of_thread() {
+    THREAD.with(|storage| mem::forget(storage.drop_values()));
 }
 
 /// Calls `f` with the storage of the caller.

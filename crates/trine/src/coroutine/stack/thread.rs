@@ -10,30 +10,34 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{CoStack, StackCache, current, overflow};
 use crate::coroutine::carrier::{self, host};
+use crate::coroutine::local;
+use crate::sys;
 use crate::sys::signal::fault;
+use crate::sys::thread_end;
 
 /// Caches of threads that have ended.
 static ORPHANED: Mutex<Vec<StackCache>> = Mutex::new(Vec::new());
 
-thread_local! {
-    static THREAD_END: ThreadEnd = const { ThreadEnd };
+/// Ends the calling thread's part in coroutines, and leaves its stacks to other threads. Called
+/// again after each destructor of a thread-local that has taken part anew.
+fn end() {
+    let within_a_coroutine = carrier::current().is_some_and(|carrier| carrier.running().is_some());
+    if !within_a_coroutine && !sys::observe::is_main_thread() {
+        // Before the stacks go: generators may be among the values.
+        local::drop_values_of_thread();
+    }
+    if let Some(mut cache) = host::leave().or_else(current::take) {
+        cache.trim();
+        leave(cache);
+    }
 }
 
-/// Ends a thread's part in coroutines: leaves its stacks to other threads, and its unfinished local
-/// coroutines where they are, permanently.
-struct ThreadEnd;
-
-impl Drop for ThreadEnd {
-    fn drop(&mut self) {
-        let cache = match host::leave() {
-            Some(carrier) => Some(carrier.stacks().replace(StackCache::new())),
-            None => current::take(),
-        };
-        if let Some(mut cache) = cache {
-            cache.trim();
-            leave(cache);
-        }
-    }
+/// Sees to it that the calling thread calls [`end`] before its thread-locals are destroyed. Returns
+/// false if they are already being destroyed, and that is not possible.
+pub(in crate::coroutine) fn will_end() -> bool {
+    thread_end::on_end(end);
+    thread_end::guard();
+    thread_end::is_guarded()
 }
 
 /// Leaves `cache` to the next thread that needs one.
@@ -49,16 +53,21 @@ fn orphaned_or_new() -> StackCache {
 /// Returns the calling thread's cache, or a new one, for the carrier that the thread is to have.
 /// `None` if its thread-locals are already being destroyed.
 pub(in crate::coroutine) fn adopt() -> Option<StackCache> {
-    THREAD_END.try_with(|_| ()).ok()?;
+    if thread_end::era() > 0 || !will_end() {
+        return None;
+    }
     Some(current::take().unwrap_or_else(orphaned_or_new))
 }
 
-/// Gives this thread a cache, unless its thread-locals are already being destroyed.
+/// Gives this thread a cache, unless its end would not be noticed.
 #[cold]
 fn make_cache() {
-    if THREAD_END.try_with(|_| ()).is_ok() {
+    if will_end() {
         overflow::install();
-        fault::ensure_signal_stack();
+        // Its threads would not give it back any more in the destructors of thread-locals.
+        if thread_end::era() == 0 {
+            fault::ensure_signal_stack();
+        }
         current::set(orphaned_or_new());
     }
 }

@@ -16,7 +16,7 @@ use crate::sys::io::arrived::Arrived;
 use crate::sys::process::{current, fork_detect};
 use crate::task::registry::{self, Entry};
 use crate::task::slot::RUNNABLE;
-use crate::task::{Cause, CodecStage, Kind, TaskError, failure};
+use crate::task::{Cause, CodecStage, Kind, TaskError, failure, park};
 
 /// Runs the task of a RUN. Its descriptors are moved out of the order.
 pub(super) fn run(order: &mut Frame, board: &'static OwnSlot, outbox: &mut Outbox) {
@@ -133,7 +133,7 @@ impl Running<'_> {
         let counting = limits::begin();
         let outcome = failure::catch(
             || self.entry.slot.info(),
-            || (self.trampoline)(argument, descriptors, reply),
+            || park::with_end(|| (self.trampoline)(argument, descriptors, reply)),
         );
         drop(counting);
         if fork_detect::is_copy_of_worker() {
