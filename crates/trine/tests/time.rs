@@ -2,7 +2,9 @@
 //!
 //! One carrier serves all tests here, so that the order of its wake-ups can be observed.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::panic;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -195,5 +197,47 @@ fn an_interval_of_ages_ticks_once() {
     let task = spawn(move || interval.tick());
     while task.state() != State::Waiting {
         std::thread::yield_now();
+    }
+}
+
+#[test]
+fn limits_of_time_shields_and_scopes_hold_in_the_last_destructors_of_a_thread() {
+    type Seen = [bool; 4];
+    struct Last(RefCell<Option<mpsc::Sender<Seen>>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            // Ends by itself, so that a failure is no hang.
+            let wait = || time::sleep(Duration::from_secs(3));
+            let timed_out = time::timeout(Duration::from_millis(1), wait).is_err();
+            let late = time::timeout(Duration::ZERO, trine::cancelled) == Ok(true);
+            let shielded = time::timeout(Duration::ZERO, || {
+                trine::shield(Duration::from_secs(60), trine::cancelled)
+            });
+            let begin = Instant::now();
+            let scope = trine::scope(|s| {
+                s.coroutine(|| panic::resume_unwind(Box::new("of a task of the scope")));
+                wait();
+            });
+            let ended = scope.is_err() && begin.elapsed() < Duration::from_secs(3);
+            let sender = self.0.take().unwrap();
+            sender.send([timed_out, late, shielded == Ok(false), ended]).unwrap();
+        }
+    }
+    thread_local! { static LAST: Last = const { Last(RefCell::new(None)) }; }
+    for on_a_task in [false, true] {
+        let (sender, receiver) = mpsc::channel();
+        let work = move || {
+            // Registered before the library's own, so destroyed after them.
+            LAST.with(|last| *last.0.borrow_mut() = Some(sender));
+            assert!(time::timeout(Duration::ZERO, || time::sleep(Duration::MAX)).is_err());
+            trine::shield(Duration::from_secs(1), || time::sleep(Duration::ZERO));
+        };
+        if on_a_task {
+            trine::thread::spawn(work).join().unwrap();
+        } else {
+            std::thread::spawn(work).join().unwrap();
+        }
+        let seen = receiver.recv().unwrap();
+        assert_eq!(seen, [true; 4], "on a task: {on_a_task}");
     }
 }

@@ -17,6 +17,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::panic::Location;
 use std::sync::atomic::Ordering::Relaxed;
@@ -114,8 +115,9 @@ pub(crate) fn list() -> Vec<TaskInfo> {
 thread_local! {
     static CURRENT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
     static LOCAL: RefCell<Local> = const { RefCell::new(Local::EMPTY) };
-    /// The slot of a thread that runs no task.
-    static PLAIN: Slot = Slot::of_thread(thread_number());
+    /// The slot of a thread that runs no task. Without a destructor, so that deadlines hold in the
+    /// destructors of other thread-locals, too. It owns memory only inside of a shield or a scope.
+    static PLAIN: ManuallyDrop<Slot> = ManuallyDrop::new(Slot::of_thread(thread_number()));
     /// The thread's number; 0 before it is first needed.
     static NUMBER: Cell<u64> = const { Cell::new(0) };
 }
@@ -123,15 +125,14 @@ thread_local! {
 /// Returns the task that the caller runs in.
 #[inline]
 pub(crate) fn current() -> Option<&'static Slot> {
-    CURRENT.try_with(Cell::get).ok().flatten()
+    CURRENT.get()
 }
 
-/// Calls `f` with the slot whose flags and deadline end the caller's waits; returns `None` on a
-/// thread that is ending.
-pub(super) fn with_own_slot<R>(f: impl FnOnce(&Slot) -> R) -> Option<R> {
+/// Calls `f` with the slot whose flags and deadline end the caller's waits.
+pub(super) fn with_own_slot<R>(f: impl FnOnce(&Slot) -> R) -> R {
     match current() {
-        Some(slot) => Some(f(slot)),
-        None => PLAIN.try_with(f).ok(),
+        Some(slot) => f(slot),
+        None => PLAIN.with(|slot| f(slot)),
     }
 }
 

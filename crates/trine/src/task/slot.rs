@@ -313,6 +313,7 @@ impl Slot {
     pub(crate) fn set_shield(&self, shield: Option<Instant>, shielded: usize) {
         self.set_flag(SHIELDED, shield.is_some());
         self.with_extra(|extra| (extra.shield, extra.shielded) = (shield, shielded));
+        self.free_if_plain();
     }
 
     /// Returns the number of scopes that the task is inside of, and how many of them are outside
@@ -354,6 +355,15 @@ impl Slot {
             extra.scopes.len()
         });
         self.set_flag(IN_SCOPE, left > 0);
+        self.free_if_plain();
+    }
+
+    /// Frees the extra parts of a slot without a task, outside of shields and scopes: nothing else
+    /// frees them at the end of the thread.
+    fn free_if_plain(&self) {
+        if self.id().is_none() && !self.has_flag(SHIELDED) && !self.has_flag(IN_SCOPE) {
+            *lock(&self.extra) = None;
+        }
     }
 
     /// Enters a call of `timeout` or `shield`; for the task itself.

@@ -67,7 +67,7 @@ impl Drop for Unwind {
 /// Unwinds the caller.
 #[cold]
 pub(super) fn unwind(interrupted: Interrupted) -> ! {
-    let begun = with_own_slot(Unwinding::begin).unwrap_or_default();
+    let begun = with_own_slot(Unwinding::begin);
     // Not `panic!`: an interruption is no fault, so the panic hook must not report it.
     panic::resume_unwind(Box::new(Unwind { interrupted, begun }))
 }
@@ -110,7 +110,7 @@ pub(super) struct Suspension(bool);
 /// Begins a [`Suspension`], which counts only if the caller unwinds.
 #[inline]
 pub(super) fn begin_suspension() -> Suspension {
-    let unwinding = thread::panicking() && with_own_slot(is_unwinding) == Some(true);
+    let unwinding = thread::panicking() && with_own_slot(is_unwinding);
     if unwinding {
         SUSPENDED.set(SUSPENDED.get() + 1);
     }
@@ -133,15 +133,15 @@ pub(super) fn note_panic() {
 
 /// Notes that the task of `slot` unwinds if the caller does: the caller is about to act for it.
 pub(super) fn share_unwinding(slot: &Slot) {
-    if with_own_slot(|own| own.has_flag(UNWINDING)) == Some(true) {
+    if with_own_slot(|own| own.has_flag(UNWINDING)) {
         slot.begin_unwinding();
     }
 }
 
 /// Calls `f`, which unwinds a stack and comes back.
 pub(crate) fn while_unwinding(f: impl FnOnce()) {
-    let within_another = with_own_slot(|slot| slot.has_flag(UNWINDING)) == Some(true);
-    let begun = with_own_slot(Unwinding::begin).unwrap_or_default();
+    let within_another = with_own_slot(|slot| slot.has_flag(UNWINDING));
+    let begun = with_own_slot(Unwinding::begin);
     f();
     if !within_another {
         with_own_slot(|slot| begun.end(slot));

@@ -52,10 +52,8 @@ pub(crate) fn or_unwind(deadline: Option<Instant>) {
         park::park(earlier(deadline, doubt));
         Ok(())
     });
-    match waited {
-        Some(Ok(())) => {}
-        Some(Err(interrupted)) => unwind::unwind(interrupted),
-        None => park::park(deadline),
+    if let Err(interrupted) = waited {
+        unwind::unwind(interrupted);
     }
 }
 
@@ -108,11 +106,7 @@ pub(crate) fn for_word(
 /// Waits by `park`, whose argument is the time until which it may last.
 #[inline]
 fn wait_by(deadline: Option<Instant>, park: impl Fn(Option<Instant>)) -> Result<(), Interrupted> {
-    let waited = with_own_slot(|slot| wait_of(slot, deadline, &park));
-    waited.unwrap_or_else(|| {
-        park(deadline);
-        Ok(())
-    })
+    with_own_slot(|slot| wait_of(slot, deadline, park))
 }
 
 fn wait_of(

@@ -64,7 +64,7 @@ pub fn cancelled() -> bool {
 /// [`Interrupted`], which knows whether the caller was cancelled, and for which reason, or its time
 /// is up.
 pub fn checkpoint() -> Result<(), Interrupted> {
-    with_own_slot(|slot| wait::check(slot).map(drop)).unwrap_or(Ok(()))
+    with_own_slot(|slot| wait::check(slot).map(drop))
 }
 
 /// Runs `f` and holds off cancellation, and deadlines from outside `f`, for at most `max`.
@@ -153,12 +153,12 @@ pub(crate) fn within<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
 /// Returns the number of calls of `timeout` and `shield` that the caller is in.
 #[inline]
 pub(crate) fn guards() -> u32 {
-    with_own_slot(Slot::guards).unwrap_or(0)
+    with_own_slot(Slot::guards)
 }
 
 /// Returns the moment at which the caller's waits end.
 pub(crate) fn deadline() -> Option<Instant> {
-    with_own_slot(Slot::deadline).flatten()
+    with_own_slot(Slot::deadline)
 }
 
 /// Gives the caller, a task that begins, the deadline of its parent.
