@@ -209,6 +209,53 @@ fn generators() {
     }
 }
 
+/// Runs threads that spawn local coroutines and leave some of them.
+fn local_coroutines() {
+    for n in 0..50 {
+        let thread = std::thread::spawn(move || {
+            let value = Counted::new();
+            coroutine::spawn_local(move || drop(value)).join().unwrap();
+            for _ in 0..n % 3 {
+                let value = Counted::new();
+                drop(coroutine::spawn_local(move || {
+                    let _value = value;
+                    time::sleep(Duration::MAX);
+                }));
+            }
+            coroutine::yield_now();
+            generators();
+        });
+        thread.join().unwrap();
+    }
+}
+
+/// Waits in every way, in the destructor of a thread-local that is dropped after the library's.
+struct WaitsLate(#[allow(dead_code, reason = "a thread-local needs a value")] u8);
+
+impl Drop for WaitsLate {
+    fn drop(&mut self) {
+        let socket = trine::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_micros(50))).unwrap();
+        assert!(socket.recv(&mut [0]).is_err());
+        timeouts();
+        trine::shield(Duration::from_secs(60), || time::sleep(Duration::from_micros(50)));
+        generators();
+        coroutine::spawn(coroutine::yield_now).join().unwrap();
+    }
+}
+
+fn late_waits() {
+    thread_local! { static LATE: WaitsLate = const { WaitsLate(0) }; }
+    for _ in 0..20 {
+        let thread = std::thread::spawn(|| {
+            LATE.with(|_| time::sleep(Duration::ZERO));
+            generators();
+            trine::shield(Duration::from_secs(60), || time::sleep(Duration::ZERO));
+        });
+        thread.join().unwrap();
+    }
+}
+
 fn timeouts() {
     for _ in 0..50 {
         let ended = time::timeout(Duration::from_micros(100), || {
@@ -271,6 +318,8 @@ fn nothing_is_left_of_what_has_ended() {
         timeouts();
         coroutine::spawn(timeouts).join().unwrap();
     });
+    nothing_leaks("local coroutines of threads that end", 4, local_coroutines);
+    nothing_leaks("waits of threads that end", 4, late_waits);
     nothing_leaks("detached coroutines", 4, || {
         for _ in 0..5000 {
             let value = Counted::new();

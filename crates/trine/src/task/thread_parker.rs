@@ -1,6 +1,6 @@
 //! Waiting as a thread: a word to sleep on, and a bell that ends sleeps in `poll(2)`.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicU32;
@@ -13,20 +13,35 @@ use super::{registry, slot};
 use crate::sys::futex;
 use crate::sys::io::poll::{self, Bell, Interest};
 use crate::sys::process::fork_detect;
+use crate::sys::thread_end;
 
 thread_local! {
     static THREAD: OnceCell<OwnParker> = const { OnceCell::new() };
     /// Replaces `THREAD` once that is destroyed, for waits in the destructors of other
-    /// thread-locals. It needs no destructor, so it lasts as long as the thread. Such a thread
-    /// leaks one parker.
-    static LATE: OnceCell<ManuallyDrop<Arc<ThreadParker>>> = const { OnceCell::new() };
+    /// thread-locals. It has no destructor, so it can be used as long as the thread runs.
+    static LATE: Cell<Option<ManuallyDrop<Arc<ThreadParker>>>> = const { Cell::new(None) };
 }
 
 /// Calls `f` with the parker of the calling thread.
 pub(super) fn with_parker<R>(f: impl Fn(&Arc<ThreadParker>) -> R) -> R {
     THREAD
         .try_with(|parker| f(&parker.get_or_init(OwnParker::default).0))
-        .unwrap_or_else(|_| LATE.with(|parker| f(parker.get_or_init(Default::default))))
+        .unwrap_or_else(|_| with_late_parker(f))
+}
+
+#[cold]
+fn with_late_parker<R>(f: impl Fn(&Arc<ThreadParker>) -> R) -> R {
+    thread_end::on_end(drop_late_parker);
+    thread_end::guard();
+    let parker = LATE.take().map(ManuallyDrop::into_inner).unwrap_or_default();
+    // In place meanwhile: `f` may wait for something else, too.
+    LATE.set(Some(ManuallyDrop::new(Arc::clone(&parker))));
+    f(&parker)
+}
+
+/// Drops the late parker after the destructor that has waited with it.
+fn drop_late_parker() {
+    drop(LATE.take().map(|parker| OwnParker(ManuallyDrop::into_inner(parker))));
 }
 
 /// The parker of a thread, for the thread itself. Wakers may keep the parker forever, but not its
