@@ -52,6 +52,21 @@
 //! the value then blocks the thread on which the initialiser would have to go on: the carrier
 //! stands still. A cancellation there poisons a `LazyLock` for the program. Use those of
 //! [`sync`](crate::sync).
+//! **Wait in the initialiser of a [`thread_local!`].** The coroutines of a carrier share its
+//! thread-locals. While one waits in the initialiser, another may find the value uninitialised and
+//! run the initialiser, too. When the first goes on, std drops the value of the other, which may be
+//! in use: undefined behaviour, and std gives no way to detect it. Do what waits before, and only
+//! then touch the thread-local; or use a [`Local`], of which each coroutine has its own:
+//!
+//! ```
+//! use trine::coroutine::{self, Local};
+//!
+//! // The function may wait: no other coroutine can use this one's value.
+//! static ANSWER: Local<u32> = Local::new(|| coroutine::spawn(|| 42).join().unwrap());
+//! let task = coroutine::spawn(|| ANSWER.with(|answer| *answer));
+//! assert_eq!(task.join()?, 42);
+//! # Ok::<(), trine::TaskError>(())
+//! ```
 
 use crate::task::{Task, park};
 
