@@ -1,4 +1,4 @@
-//! A million waiting coroutines at once, each with a stack and a guard page of its own.
+//! A million waiting coroutines at once, each with a stack and a guard of its own.
 //!
 //! Run it with `cargo run --release --example million [COUNT]`. It prints the memory of each
 //! coroutine, and fails if that is more resident memory than the library promises: 4.6 KiB.

@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// The usual size of a coroutine's stack, in bytes, its guard page included.
+/// The usual size of a coroutine's stack, in bytes, above its guard.
 pub(crate) const DEFAULT_STACK_SIZE: usize = 256 * 1024;
-/// The smallest stack that a coroutine gets: a page for the guard and three to run on.
+/// The smallest stack that a coroutine gets.
 pub(crate) const MIN_STACK_SIZE: usize = 16 * 1024;
 /// The largest stack of a coroutine: no address space holds many of them.
 pub(crate) const MAX_STACK_SIZE: usize = 1 << 40;
@@ -101,9 +101,9 @@ impl Config {
 
     /// Sets the size in bytes of coroutine stacks whose builder sets none.
     ///
-    /// It is rounded up to at least 16 KiB and to whole pages, an odd number of them, so that
-    /// stacks spread over the caches. It is address space only: a page becomes memory when it is
-    /// touched. Default: `TRINE_STACK_SIZE`, with an optional `K` or `M`, else 256 KiB.
+    /// It is rounded up to at least 16 KiB and to whole pages. It is address space only: a page
+    /// becomes memory when it is touched. A guard of 64 KiB or little more lies below each stack,
+    /// in addition. Default: `TRINE_STACK_SIZE`, with an optional `K` or `M`, else 256 KiB.
     ///
     /// ```
     /// trine::configure(|config| _ = config.stack_size(1 << 20))?; // a megabyte
@@ -120,7 +120,7 @@ impl Config {
         self
     }
 
-    /// Makes guard pages with `mprotect` even where the kernel has guard markers. Such a guard
+    /// Makes guards with `mprotect` even where the kernel has guard markers. Such a guard
     /// costs two of the `vm.max_map_count` mappings. Default: `TRINE_GUARD=mprotect`, else `false`.
     ///
     /// ```

@@ -11,7 +11,7 @@ pub const ROW: Row = Row {
     name: "idle",
     about: "1,000,000 tasks (10,000 threads) sleep at once. The row shows the growth of `VmRSS` \
             and of the page tables, `VmPTE`, per task, and the time until all of them sleep. A \
-            coroutine has a stack with a guard page; a goroutine's stack is 2 KiB of the heap, \
+            coroutine has a stack with a guard; a goroutine's stack is 2 KiB of the heap, \
             without one; a future and a tokio task have no stack.",
     columns: &[
         Column { key: "bytes", heading: "bytes resident", better: Better::Less },

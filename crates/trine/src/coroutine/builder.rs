@@ -9,6 +9,7 @@ use super::fiber::Fiber;
 use super::future::FutureTask;
 use super::local;
 use super::scheduler::Unstarted;
+use crate::config;
 use crate::task::job::Job;
 use crate::task::{Kind, Task};
 
@@ -28,6 +29,11 @@ pub struct Builder {
     stack_size: Option<NonZeroUsize>,
 }
 
+/// The copies of a function and of its value that have room on a stack. Each call that passes a
+/// value on may keep one in a build that is not optimised: some 14 until the function has it, and
+/// some 25 in a `send`.
+const COPIES: usize = 48;
+
 impl Builder {
     /// Returns the settings of [`spawn`](crate::coroutine::spawn()).
     pub fn new() -> Builder {
@@ -40,18 +46,19 @@ impl Builder {
         self
     }
 
-    /// Sets the size of the stack in bytes, its guard page included. It is rounded up to whole
+    /// Sets the size of the stack in bytes, without the guard below it. It is rounded up to whole
     /// pages and to at least 16 KiB. Default: [`Config::stack_size`](crate::Config::stack_size).
     ///
-    /// A size that differs from the default costs a mapping of its own. Running off the end of the
-    /// stack prints the coroutine's name and aborts the program.
+    /// A size that differs from the default costs a mapping of its own. So does a function with
+    /// large captures, or a large result: its stack gets as much more as they need. Running off the
+    /// end of the stack prints the coroutine's name and aborts the program.
     ///
     /// # Panics
     ///
     /// If `bytes` is more than 1 TiB.
     #[track_caller]
     pub fn stack_size(mut self, bytes: usize) -> Builder {
-        crate::config::refuse_absurd_stack(bytes);
+        config::refuse_absurd_stack(bytes);
         self.stack_size = NonZeroUsize::new(bytes.max(1));
         self
     }
@@ -81,6 +88,20 @@ impl Builder {
         task
     }
 
+    /// Enlarges the stack if a function or a value of these types would take up much of it.
+    pub(crate) fn with_room_for<F, T>(mut self) -> Builder {
+        let copies = const { COPIES.saturating_mul(size_of::<F>() + size_of::<T>()) };
+        // No stack is so small that less matters.
+        if copies > const { config::MIN_STACK_SIZE / 2 } {
+            let chosen = self.stack_size.map_or_else(|| config::settings().stack_size, Into::into);
+            if copies > chosen / 2 {
+                let enlarged = chosen.max(config::MIN_STACK_SIZE).saturating_add(copies);
+                self.stack_size = NonZeroUsize::new(enlarged);
+            }
+        }
+        self
+    }
+
     /// Makes a fiber that is to be queued, and its handle.
     pub(super) fn make<F, T>(
         self,
@@ -91,8 +112,9 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let job = Job::new(Kind::Coroutine, self.name, location, local::with_end(f));
-        let fiber = Arc::new(Fiber::new(job, self.stack_size));
+        let this = self.with_room_for::<F, T>();
+        let job = Job::new(Kind::Coroutine, this.name, location, local::with_end(f));
+        let fiber = Arc::new(Fiber::new(job, this.stack_size));
         let queued: Arc<Fiber> = fiber.clone();
         // SAFETY: the only handle of this fiber.
         (queued, unsafe { Task::from_backend(fiber) })

@@ -80,6 +80,8 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
+        // The function reaches the builder in a box, and its value goes elsewhere.
+        let builder = builder.with_room_for::<F, T>();
         self.start(|| Ok(f()), |at, function| builder.spawn_at(at, function))
     }
 
@@ -184,7 +186,7 @@ impl<'scope> Scope<'scope, '_> {
         task.refuse_own_join();
         let info = task.info();
         let mut watched = Watched(Some(task));
-        let builder = coroutine::Builder::new();
+        let builder = coroutine::Builder::new().with_room_for::<(), T>();
         let watcher =
             self.start(move || watched.join(), |at, function| builder.spawn_at(at, function));
         ScopedTask { info, ..watcher }

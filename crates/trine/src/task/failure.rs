@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 use std::thread;
 
 use super::error::{Backtrace, Cause, SourceLocation, TaskError};
@@ -33,6 +33,16 @@ thread_local! {
     static NOTED: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Calls its argument where there is room on the stack for the report of a panic.
+pub(crate) type WithRoom = fn(&mut dyn FnMut());
+
+static WITH_ROOM: OnceLock<WithRoom> = OnceLock::new();
+
+/// Has panics reported by `with_room`, for threads with small stacks.
+pub(crate) fn set_room(with_room: WithRoom) {
+    WITH_ROOM.get_or_init(|| with_room);
+}
+
 /// Installs the hook; later calls change nothing. A spawn in a destructor during a panic leaves
 /// that to the next spawn: std refuses to exchange hooks there.
 pub(crate) fn install_hook() {
@@ -43,8 +53,14 @@ pub(crate) fn install_hook() {
     ONCE.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            note(info);
-            previous(info);
+            let mut report = || {
+                note(info);
+                previous(info);
+            };
+            match WITH_ROOM.get() {
+                Some(with_room) => with_room(&mut report),
+                None => report(),
+            }
         }));
     });
 }

@@ -81,13 +81,14 @@ where
     }
 
     unsafe fn refuse(&self, cause: Cause) {
-        // SAFETY: the caller makes this the only access, ever.
-        let function = unsafe { (*self.function.get()).take() };
         unwind::share_unwinding(self.slot());
         let outer = park::act_as(Some(self.slot()));
         set_refusal(Some(cause.clone()));
-        // A destructor of the function may panic; that must not stop the refusal.
-        let dropped = failure::catch(|| Some(self.core.entry.info()), || drop(function));
+        // A destructor of the function may panic; that must not stop the refusal. It is dropped in
+        // place, so that an optimised build moves no large function to the caller's stack.
+        // SAFETY: the caller makes this the only access, ever.
+        let drop_function = || unsafe { *self.function.get() = None };
+        let dropped = failure::catch(|| Some(self.core.entry.info()), drop_function);
         set_refusal(None);
         park::act_as(outer);
         let error = TaskError::new(cause, Some(self.core.entry.info()));

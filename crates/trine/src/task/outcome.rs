@@ -99,11 +99,12 @@ impl<T> Outcome<T> {
     ///
     /// The caller owns the field `value`.
     unsafe fn drop_value(&self) {
+        // In place, so that an optimised build moves no large value to the caller's stack.
         // SAFETY: the caller's promise.
-        let value = unsafe { (*self.value.get()).take() };
+        let drop_value = || unsafe { *self.value.get() = None };
         // A panic in the destructor of an unwanted value has no receiver; the panic hook has
         // reported it.
-        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(drop_value)) {
             // The payload's own destructor could panic again, and so on.
             mem::forget(payload);
         }

@@ -10,3 +10,4 @@ mod generator;
 mod generator_ends;
 mod local;
 mod spawn_local;
+mod stack;

@@ -36,7 +36,12 @@ pub(super) fn take() -> Option<StackCache> {
     (!cache.is_null()).then(|| unsafe { Box::from_raw(cache) }.into_inner())
 }
 
-/// Returns the size of the stack of this thread whose guard page holds `address`, if there is one.
+/// Returns the bytes of a stack of this thread below `address`, down to its guard.
+pub(super) fn room_below(address: usize) -> Option<usize> {
+    cache()?.try_borrow().ok()?.room_below(address)
+}
+
+/// Returns the size of the stack of this thread whose guard holds `address`, if there is one.
 /// For signal handlers.
 pub(super) fn size_above_guard(address: usize) -> Option<usize> {
     cache()?.try_borrow().ok()?.size_above_guard(address)

@@ -2,13 +2,16 @@
 //! first-out.
 //!
 //! ```text
-//!   slab: 64 slots of `TRINE_STACK_SIZE` bytes in one mapping
+//!   slab: 64 slots in one mapping
 //!   ┌─────────────── slot ───────────────┐┌─────────────── slot ───────────────┐
 //!   │guard│       not resident       │top ││guard│                        │top  │ …
 //!   └─────┴──────────────────────────┴──┬─┘└─────┴────────────────────────┴──┬──┘
-//!   limit                               └ staggered: the tops of different slots fall into
-//!                                         different sets of the first-level cache
+//!         ↑ limit                       └ staggered: the tops of different slots fall into
+//!         └ TRINE_STACK_SIZE ─────────────┘  different sets of the first-level cache
 //! ```
+//!
+//! The guard lies below the size that the program has asked for. It is as large as the frames of C
+//! code: C is compiled without probes, and a frame may step over a guard of its own size.
 //!
 //! The uppermost [`RESERVED`] bytes hold the carrier's data of the running coroutine (`fiber.rs`).
 //! They are next to the registers that a switch saves, so that a switch touches few lines.
@@ -23,9 +26,11 @@
 //! | `current.rs` | the calling thread's |
 //! | `thread.rs` | stacks for generators, on any thread; the end of a thread |
 //! | `overflow.rs` | the report of an overflow |
+//! | `room.rs` | a larger stack for the report of a panic |
 
 mod current;
 pub(super) mod overflow;
+mod room;
 pub(super) mod thread;
 
 use std::num::NonZeroUsize;
@@ -49,6 +54,10 @@ const CACHE_LINE: usize = 64;
 
 /// The bytes at the top of each stack that are not the coroutine's.
 pub(in crate::coroutine) const RESERVED: usize = 2 * CACHE_LINE;
+
+/// The least size of the guard below a stack. Common libraries of C have buffers of 8 to 32 KiB in
+/// their frames. It is address space only.
+const GUARD: usize = 64 * 1024;
 
 /// The number of free stacks that stay warm through a trim: those that are reused first.
 const KEEP_WARM: usize = 16;
@@ -84,8 +93,8 @@ enum Source {
 }
 
 // SAFETY: `top` and `limit` are the bounds of a mapping that only this stack's owner uses until the
-// stack is released. They are at least 15 KiB apart and aligned to 64, as is `RESERVED`. The lowest
-// page is a guard.
+// stack is released. They are at least 15 KiB apart and aligned to 64, as is `RESERVED`. A guard
+// lies below `limit`.
 unsafe impl Stack for CoStack {
     #[inline]
     fn base(&self) -> StackPointer {
@@ -101,10 +110,11 @@ unsafe impl Stack for CoStack {
 
 /// The stacks of one carrier, or of one thread without a carrier.
 pub(in crate::coroutine) struct StackCache {
-    slot_size: usize,
+    /// The bytes of a slot above its guard.
+    stack_size: usize,
     guard: Guard,
     slabs: Vec<Slab>,
-    /// Slots that were in use and are free now: their guard page is in place.
+    /// Slots that were in use and are free now: their guard is in place.
     free: Vec<u32>,
     /// The number of slots at the bottom of `free` that are known to hold no memory.
     cold: usize,
@@ -118,7 +128,7 @@ struct Slab {
 /// Written by the cache's thread only, read by [`stats`].
 #[derive(Default)]
 struct Counts {
-    /// Slots that were ever taken, from the lowest; these have their guard page.
+    /// Slots that were ever taken, from the lowest; these have their guard.
     opened: AtomicUsize,
     /// Slots in use.
     used: AtomicUsize,
@@ -181,20 +191,26 @@ pub(in crate::coroutine) fn round_size(bytes: usize) -> usize {
     bytes.clamp(MIN_STACK_SIZE.max(4 * page), MAX_STACK_SIZE).next_multiple_of(page)
 }
 
-/// Returns the distance of stacks of `size` bytes: an odd number of pages. Tops at a distance of a
-/// power of two would share the same few sets of every cache, whatever their stagger within a page.
-fn spread(size: usize) -> usize {
+/// Returns the size of the guard below a stack of `size` bytes, which makes the distance of stacks
+/// an odd number of pages. Tops at a distance of a power of two would share the same few sets of
+/// every cache, whatever their stagger within a page.
+pub(super) fn guard_size(size: usize) -> usize {
     let page = sys::page_size();
-    if (size / page).is_multiple_of(2) { size + page } else { size }
+    let guard = GUARD.next_multiple_of(page);
+    if ((size + guard) / page).is_multiple_of(2) { guard + page } else { guard }
+}
+
+/// Returns the way in which guards are made.
+fn guard_kind() -> Guard {
+    let markers = !config::settings().mprotect_guards && stacks::guard_markers_work();
+    if markers { Guard::Marker } else { Guard::Mprotect }
 }
 
 impl StackCache {
     pub(in crate::coroutine) fn new() -> StackCache {
-        let settings = config::settings();
-        let markers = !settings.mprotect_guards && stacks::guard_markers_work();
         StackCache {
-            slot_size: spread(round_size(settings.stack_size)),
-            guard: if markers { Guard::Marker } else { Guard::Mprotect },
+            stack_size: round_size(config::settings().stack_size),
+            guard: guard_kind(),
             slabs: Vec::new(),
             free: Vec::new(),
             cold: 0,
@@ -213,7 +229,7 @@ impl StackCache {
     ) -> Result<CoStack, String> {
         if let Some(size) = size {
             let size = round_size(size.get());
-            if spread(size) != self.slot_size {
+            if size != self.stack_size {
                 return self.take_dedicated(size);
             }
         }
@@ -226,8 +242,8 @@ impl StackCache {
         };
         let (slab, offset) = self.location(slot);
         self.slabs[slab].set_used(self.slabs[slab].used() + 1);
-        let limit = self.slabs[slab].region.base() + offset;
-        let top = limit + self.slot_size - slot as usize % STAGGER * CACHE_LINE;
+        let limit = self.slabs[slab].region.base() + offset + guard_size(self.stack_size);
+        let top = limit + self.stack_size - slot as usize % STAGGER * CACHE_LINE;
         Ok(CoStack::new(limit, top, Source::Slot(slot)))
     }
 
@@ -260,21 +276,35 @@ impl StackCache {
         }
     }
 
-    /// Returns the size of the stack whose guard page holds `address`, if that is a slot's.
+    /// Returns the size of the stack whose guard holds `address`, if that is a slot's.
     pub(super) fn size_above_guard(&self, address: usize) -> Option<usize> {
-        let page = sys::page_size();
-        let within = |slab: &Slab| {
+        let offset = self.offset_in_slot(address)?;
+        (offset < guard_size(self.stack_size)).then_some(self.stack_size)
+    }
+
+    /// Returns the bytes of a slot below `address`, down to its guard; `None` outside of all slots.
+    fn room_below(&self, address: usize) -> Option<usize> {
+        Some(self.offset_in_slot(address)?.saturating_sub(guard_size(self.stack_size)))
+    }
+
+    /// Returns the distance of `address` from the beginning of its slot, if it is in one.
+    fn offset_in_slot(&self, address: usize) -> Option<usize> {
+        self.slabs.iter().find_map(|slab| {
             let offset = address.checked_sub(slab.region.base())?;
-            (offset < SLOTS * self.slot_size).then_some(offset % self.slot_size)
-        };
-        let offset = self.slabs.iter().find_map(within)?;
-        (offset < page).then_some(self.slot_size - page)
+            (offset < SLOTS * self.slot_size()).then_some(offset % self.slot_size())
+        })
+    }
+
+    /// Returns the distance of slots.
+    #[inline]
+    fn slot_size(&self) -> usize {
+        guard_size(self.stack_size) + self.stack_size
     }
 
     /// Gives the memory of free stacks back to the system, except the uppermost [`KEEP_BYTES`] of
     /// the [`KEEP_WARM`] that are reused first.
     pub(in crate::coroutine) fn trim(&mut self) {
-        let page = sys::page_size();
+        let guard = guard_size(self.stack_size);
         let warm_from = self.free.len().saturating_sub(KEEP_WARM).max(self.cold);
         // Slabs without a stack in use, among those with memory to give back.
         let mut unused = vec![false; self.slabs.len()];
@@ -285,20 +315,20 @@ impl StackCache {
         for &slot in &self.free[warm_from..] {
             let (slab, offset) = self.location(slot);
             unused[slab] = false;
-            let deep = (self.slot_size - page).saturating_sub(KEEP_BYTES);
+            let deep = self.stack_size.saturating_sub(KEEP_BYTES);
             // SAFETY: the slot is free, so its contents are not used any more.
-            unsafe { self.slabs[slab].region.discard(offset + page, deep) };
+            unsafe { self.slabs[slab].region.discard(offset + guard, deep) };
         }
         // One call for each such slab, one for each free stack of the others.
         for (slab, _) in self.slabs.iter().zip(&unused).filter(|(_, unused)| **unused) {
             // SAFETY: all slots of the slab are free.
-            unsafe { slab.region.discard(0, SLOTS * self.slot_size) };
+            unsafe { slab.region.discard(0, SLOTS * self.slot_size()) };
         }
         for &slot in &self.free[self.cold..warm_from] {
             let (slab, offset) = self.location(slot);
             if !unused[slab] {
                 // SAFETY: the slot is free.
-                unsafe { self.slabs[slab].region.discard(offset + page, self.slot_size - page) };
+                unsafe { self.slabs[slab].region.discard(offset + guard, self.stack_size) };
             }
         }
         self.cold = warm_from;
@@ -306,21 +336,22 @@ impl StackCache {
 
     /// Returns the slab of a slot, and the slot's offset in it.
     fn location(&self, slot: u32) -> (usize, usize) {
-        (slot as usize / SLOTS, slot as usize % SLOTS * self.slot_size)
+        (slot as usize / SLOTS, slot as usize % SLOTS * self.slot_size())
     }
 
     /// Takes a slot that was never used, from a new slab if there is none.
     #[cold]
     fn open_slot(&mut self) -> Result<u32, String> {
         if self.slabs.last().is_none_or(|slab| slab.opened() == SLOTS) {
-            let region = Region::reserve(SLOTS * self.slot_size);
+            let region = Region::reserve(SLOTS * self.slot_size());
             let region = region.map_err(|error| stacks::explain_refusal(&error))?;
             self.slabs.push(Slab::new(region));
         }
         let number = self.slabs.len() - 1;
+        let (slot_size, guard) = (self.slot_size(), guard_size(self.stack_size));
         let slab = &mut self.slabs[number];
         let opened = slab.opened();
-        let guarded = slab.region.guard(opened * self.slot_size, self.guard);
+        let guarded = slab.region.guard(opened * slot_size, guard, self.guard);
         guarded.map_err(|error| stacks::explain_refusal(&error))?;
         slab.counts.opened.store(opened + 1, Relaxed);
         u32::try_from(number * SLOTS + opened)
@@ -329,16 +360,23 @@ impl StackCache {
 
     #[cold]
     fn take_dedicated(&self, size: usize) -> Result<CoStack, String> {
-        let explain = |error| stacks::explain_refusal(&error);
-        let mut region = Region::reserve(size).map_err(explain)?;
-        region.guard(0, self.guard).map_err(explain)?;
-        let limit = region.base();
+        let stack = CoStack::map(size, self.guard)?;
         DEDICATED.fetch_add(1, Relaxed);
-        Ok(CoStack::new(limit, limit + size, Source::Dedicated { _region: Box::new(region) }))
+        Ok(stack)
     }
 }
 
 impl CoStack {
+    /// Makes a mapping for one stack.
+    fn map(size: usize, kind: Guard) -> Result<CoStack, String> {
+        let explain = |error| stacks::explain_refusal(&error);
+        let guard = guard_size(size);
+        let mut region = Region::reserve(size + guard).map_err(explain)?;
+        region.guard(0, guard, kind).map_err(explain)?;
+        let limit = region.base() + guard;
+        Ok(CoStack::new(limit, limit + size, Source::Dedicated { _region: Box::new(region) }))
+    }
+
     fn new(limit: usize, top: usize, source: Source) -> CoStack {
         let nonzero = |address| NonZeroUsize::new(address).expect("no mapping is at address 0");
         CoStack { top: nonzero(top), limit: nonzero(limit), source }

@@ -1,14 +1,17 @@
-//! The handler of stack overflows: names the coroutine or generator that ran into its guard page,
+//! The handler of stack overflows: names the coroutine or generator that ran into its guard,
 //! prints the remedy, and aborts as std does for a thread.
 
-use super::current;
+use super::{current, guard_size, room};
 use crate::coroutine::carrier::{self, Carrier};
 use crate::sys;
 use crate::sys::signal::fault;
+use crate::task::failure;
 
-/// Installs the handler. Called before the first coroutine or generator runs.
+/// Installs the handler, and the means by which panics are reported on small stacks. Called before
+/// the first coroutine or generator runs.
 pub(in crate::coroutine) fn install() {
     fault::install(report);
+    failure::set_room(room::with_room);
 }
 
 /// Reports a fault at `address`, if that is a stack overflow.
@@ -19,8 +22,8 @@ fn report(address: usize) -> bool {
     let of_fiber = fiber.and_then(|fiber| {
         // SAFETY: the fiber runs, on the carrier whose thread has faulted, which is this one.
         let (limit, top) = unsafe { fiber.bounds() };
-        let guard_end = limit + sys::page_size();
-        (limit..guard_end).contains(&address).then(|| top - guard_end)
+        let size = (top - limit).next_multiple_of(sys::page_size());
+        (limit - guard_size(size)..limit).contains(&address).then_some(size)
     });
     // Any other stack of this thread is a generator's.
     let Some(size) = of_fiber.or_else(|| current::size_above_guard(address)) else {

@@ -5,7 +5,7 @@
 //!  ┌───────┬───────────────┬───────┬───────────────┬───────┬───────────────┐
 //!  │ guard │  stack 0    ← │ guard │  stack 1    ← │ guard │  stack 2    ← │   one Region
 //!  └───────┴───────────────┴───────┴───────────────┴───────┴───────────────┘
-//!  a stack grows downwards, towards its guard page; touching that page is a SIGSEGV
+//!  a stack grows downwards, towards its guard; touching that is a SIGSEGV
 //! ```
 
 use std::ffi::c_void;
@@ -19,12 +19,12 @@ use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
 use crate::sys::process::image;
 
-/// The way a guard page is made.
+/// The way a guard is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guard {
-    /// A marker in the page table (`MADV_GUARD_INSTALL`, Linux 6.13): the mapping stays whole.
+    /// Markers in the page table (`MADV_GUARD_INSTALL`, Linux 6.13): the mapping stays whole.
     Marker,
-    /// A page without access rights. It splits the mapping, so each guard costs two of the
+    /// Pages without access rights. They split the mapping, so each guard costs two of the
     /// `vm.max_map_count` mappings that a process may have.
     Mprotect,
 }
@@ -32,7 +32,7 @@ pub(crate) enum Guard {
 /// `MADV_GUARD_INSTALL` of `<linux/mman.h>`; `rustix` and `libc` do not have it yet.
 const MADV_GUARD_INSTALL: i32 = 102;
 
-/// The number of guard pages made by `mprotect` in all mapped regions.
+/// The number of guards made by `mprotect` in all mapped regions.
 static SPLITTING_GUARDS: AtomicUsize = AtomicUsize::new(0);
 
 /// A range of address space of this process, returned to the system on drop.
@@ -40,7 +40,7 @@ static SPLITTING_GUARDS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct Region {
     base: NonNull<c_void>,
     len: usize,
-    /// The number of its guard pages made by `mprotect`.
+    /// The number of its guards made by `mprotect`.
     splitting_guards: usize,
 }
 
@@ -69,15 +69,14 @@ impl Region {
         self.base.as_ptr() as usize
     }
 
-    /// Makes the page at `offset` a guard: any access to it is a SIGSEGV.
-    pub(crate) fn guard(&mut self, offset: usize, how: Guard) -> io::Result<()> {
-        let page = crate::sys::page_size();
-        let at = self.at(offset, page);
+    /// Makes the `len` bytes at `offset` (whole pages) a guard: any access to it is a SIGSEGV.
+    pub(crate) fn guard(&mut self, offset: usize, len: usize, how: Guard) -> io::Result<()> {
+        let at = self.at(offset, len);
         match how {
             Guard::Marker => {
-                // SAFETY: the page lies in this mapping (`at` has checked) and holds nothing: the
-                // caller hands out no memory of a guard page.
-                if unsafe { libc::madvise(at, page, MADV_GUARD_INSTALL) } != 0 {
+                // SAFETY: the pages lie in this mapping (`at` has checked) and hold nothing: the
+                // caller hands out no memory of a guard.
+                if unsafe { libc::madvise(at, len, MADV_GUARD_INSTALL) } != 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
@@ -86,7 +85,7 @@ impl Region {
                     return Err(io::Error::from_raw_os_error(libc::ENOMEM));
                 }
                 // SAFETY: as above.
-                unsafe { mm::mprotect(at, page, MprotectFlags::empty()) }?;
+                unsafe { mm::mprotect(at, len, MprotectFlags::empty()) }?;
                 self.splitting_guards += 1;
                 SPLITTING_GUARDS.fetch_add(1, Relaxed);
             }
@@ -139,8 +138,8 @@ pub(crate) fn first_stack_end() -> Option<usize> {
 pub(crate) fn guard_markers_work() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
     *WORKS.get_or_init(|| {
-        Region::reserve(crate::sys::page_size())
-            .is_ok_and(|mut page| page.guard(0, Guard::Marker).is_ok())
+        let page = crate::sys::page_size();
+        Region::reserve(page).is_ok_and(|mut region| region.guard(0, page, Guard::Marker).is_ok())
     })
 }
 
@@ -166,9 +165,9 @@ pub(crate) fn explain_refusal(error: &io::Error) -> String {
     }
     match most_mappings() {
         Some(most) if mappings_are_short() => format!(
-            "no more mappings for stacks: {} guard pages use up most of the {most} mappings that \
+            "no more mappings for stacks: {} guards use up most of the {most} mappings that \
              vm.max_map_count allows a process; raise it with `sysctl vm.max_map_count=N`, or use \
-             Linux 6.13 or newer, where a guard page needs no mapping of its own",
+             Linux 6.13 or newer, where a guard needs no mapping of its own",
             SPLITTING_GUARDS.load(Relaxed)
         ),
         _ => format!(
