@@ -213,6 +213,63 @@ fn when_the_last_listener_is_gone_the_action_from_before_is_back() {
     unreachable!("it ends the process");
 }
 
+/// Has all of `signals` pending for the calling thread at the same time, and then come.
+fn raise_at_once(signals: &[Signal]) {
+    // SAFETY: the sets are initialised before they are read, and the mask from before is restored.
+    unsafe {
+        let (mut all, mut old) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
+        for signal in signals {
+            libc::pthread_kill(libc::pthread_self(), signal.as_raw());
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
+    }
+}
+
+#[test]
+fn signals_that_come_at_once_are_heard_one_after_the_other() {
+    if role().is_none() {
+        assert!(play().success());
+        return;
+    }
+    let mut all = vec![Signal::HUP, Signal::INT, Signal::USR1, Signal::USR2, Signal::TERM];
+    all.extend((0..20).map(real_time));
+    let signals = Signals::new(all.clone()).unwrap();
+    let hear_all = || {
+        let mut heard: Vec<_> = all.iter().map(|_| signals.recv().unwrap().as_raw()).collect();
+        heard.sort_unstable();
+        heard
+    };
+    let mut expected: Vec<_> = all.iter().map(|signal| signal.as_raw()).collect();
+    expected.sort_unstable();
+    raise_at_once(&all);
+    assert_eq!(hear_all(), expected);
+    for kind in KINDS {
+        let all = all.clone();
+        spawn(kind, move || raise_at_once(&all)).join().unwrap();
+        assert_eq!(hear_all(), expected);
+    }
+}
+
+extern "C" fn hungry(_: libc::c_int) {
+    let frame = std::hint::black_box([1_u8; 64 * 1024]);
+    BEFORE.fetch_add(usize::from(frame[1]), SeqCst);
+}
+
+#[test]
+fn a_handler_from_before_runs_on_the_stack_that_it_was_installed_for() {
+    if role().is_none() {
+        assert!(play().success());
+        return;
+    }
+    // SAFETY: the handler only touches an atomic. Without SA_ONSTACK it has the thread's own stack.
+    unsafe { libc::signal(libc::SIGUSR1, hungry as *const () as usize) };
+    let signals = Signals::new([Signal::USR1]).unwrap();
+    signal::raise(Signal::USR1).unwrap();
+    assert_eq!((signals.recv().unwrap(), BEFORE.load(SeqCst)), (Signal::USR1, 1));
+}
+
 static BEFORE: AtomicUsize = AtomicUsize::new(0);
 static ABOVE: AtomicUsize = AtomicUsize::new(0);
 static BELOW_ABOVE: AtomicUsize = AtomicUsize::new(0);

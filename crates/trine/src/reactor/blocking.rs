@@ -45,8 +45,8 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use crate::sys::limits;
 use crate::sys::process::fork_detect;
+use crate::sys::{limits, signal};
 use crate::task::outcome::Outcome;
 use crate::task::{Interrupted, cancel, park, wait};
 
@@ -311,7 +311,11 @@ impl Pool {
             state.threads += 1;
             drop(state);
             let thread = thread::Builder::new().name("trine-offload".into());
-            match thread.spawn(|| self.serve()) {
+            let serve = || {
+                signal::stack::ensure();
+                self.serve();
+            };
+            match thread.spawn(serve) {
                 Ok(_) => fork_detect::note_thread(),
                 Err(error) => self.refuse_without_threads(&error),
             }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::thread;
 
-use crate::sys::limits;
 use crate::sys::process::fork_detect::{self, Origin};
+use crate::sys::{limits, signal};
 use crate::task::job::{self, Job, Run};
 use crate::task::{Cause, Kind, Task, park, wait};
 
@@ -198,7 +198,10 @@ impl Shared {
         self.origin.note();
         drop(state);
         let shared = Arc::clone(self);
-        let started = thread::Builder::new().name("trine-pool".into()).spawn(move || shared.work());
+        let started = thread::Builder::new().name("trine-pool".into()).spawn(move || {
+            signal::stack::ensure();
+            shared.work();
+        });
         if let Err(error) = started {
             self.handle_refusal(&error);
         }

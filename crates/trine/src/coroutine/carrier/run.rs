@@ -14,8 +14,7 @@ use super::{Carrier, host};
 use crate::config;
 use crate::reactor::Local;
 use crate::sys;
-use crate::sys::signal::fault;
-use crate::sys::thread_end;
+use crate::sys::{signal, thread_end};
 
 /// Rounds between two looks at the injector while there is work at hand.
 const INJECTOR_ROUNDS: u64 = 4;
@@ -44,7 +43,7 @@ fn run(scheduler: &'static Scheduler, remote: &'static Remote, unstarted: Worker
     host::enter(carrier);
     // A coroutine that ends the program by `exit` destroys the thread-locals of the others.
     thread::will_end();
-    fault::ensure_signal_stack();
+    signal::stack::ensure();
     // The scheduler has counted this carrier as searching when it started the thread.
     carrier.search();
     loop {

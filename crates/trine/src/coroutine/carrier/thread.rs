@@ -19,7 +19,7 @@ use crossbeam_deque::Worker;
 use super::super::remote::Remote;
 use super::super::stack::{StackCache, thread};
 use super::{Carrier, end, host, locals, run};
-use crate::sys::signal::fault;
+use crate::sys::signal;
 use crate::task::park;
 
 /// Gives the calling thread a carrier.
@@ -31,7 +31,7 @@ use crate::task::park;
 pub(in crate::coroutine) fn start() -> &'static Carrier {
     // Whatever can fail comes before the stacks, which may be in use and so must not be dropped.
     run::scheduler();
-    fault::ensure_signal_stack();
+    signal::stack::ensure();
     let Some(stacks) = thread::adopt() else { panic!("{}", locals::TOO_LATE) };
     let carrier = end::take(stacks).unwrap_or_else(make);
     host::enter(carrier);

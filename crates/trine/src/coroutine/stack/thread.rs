@@ -11,9 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use super::{CoStack, StackCache, current, overflow};
 use crate::coroutine::carrier::{self, host};
 use crate::coroutine::local;
-use crate::sys;
-use crate::sys::signal::fault;
-use crate::sys::thread_end;
+use crate::sys::{self, signal, thread_end};
 
 /// Caches of threads that have ended.
 static ORPHANED: Mutex<Vec<StackCache>> = Mutex::new(Vec::new());
@@ -64,10 +62,7 @@ pub(in crate::coroutine) fn adopt() -> Option<StackCache> {
 fn make_cache() {
     if will_end() {
         overflow::install();
-        // Its threads would not give it back any more in the destructors of thread-locals.
-        if thread_end::era() == 0 {
-            fault::ensure_signal_stack();
-        }
+        signal::stack::ensure();
         current::set(orphaned_or_new());
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize};
 use crate::process::wire::{self, FrameKind};
 use crate::sys::io::{Blocking, socket};
 use crate::sys::process::{descriptors, fork_detect};
-use crate::sys::signal::fault;
+use crate::sys::signal::{self, fault};
 use crate::sys::{self, limits};
 
 /// The end of the stack's mapping; 0 if it is not known.
@@ -36,7 +36,7 @@ static FRAME: [u8; wire::HEAD] = wire::head(FrameKind::Overflow, 0, 0);
 /// all processes that are forked from it.
 pub(super) fn install() {
     TOP.store(sys::memory::stacks::first_stack_end().unwrap_or(0), Relaxed);
-    fault::ensure_signal_stack();
+    signal::stack::ensure();
     fault::install(on_fault);
 }
 

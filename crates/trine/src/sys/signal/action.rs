@@ -9,11 +9,26 @@ use std::ptr;
 /// `ucontext_t`.
 pub(super) type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
+/// The signals that a fault of the running code raises. The kernel ends a process that blocks one
+/// of them when it comes, so the program's own handlers of them must run at any time.
+const OF_FAULTS: [c_int; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
+
 /// Returns the action that calls `handler`, on the alternate stack of the thread if there is one.
+///
+/// All signals but those of faults are blocked while the handler runs. Handlers would otherwise lie
+/// on one another, and a few of the kernel's frames fill the alternate stack of a thread of std.
 pub(super) fn handled_by(handler: Handler, more_flags: c_int) -> libc::sigaction {
     let mut action = default();
     action.sa_sigaction = handler as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | more_flags;
+    // SAFETY: `sa_mask` is a valid set, and the numbers are those of signals.
+    unsafe {
+        libc::sigfillset(&raw mut action.sa_mask);
+        for signal in OF_FAULTS {
+            libc::sigdelset(&raw mut action.sa_mask, signal);
+        }
+    }
     action
 }
 

@@ -5,7 +5,6 @@
 //! before.
 
 use std::ffi::{c_int, c_void};
-use std::mem::MaybeUninit;
 use std::sync::{Once, OnceLock};
 
 use super::action;
@@ -37,27 +36,6 @@ pub(crate) fn install(explain: Explain) {
             let _ = unsafe { action::exchange(signal, Some(&action)) };
         }
     });
-}
-
-/// Gives the calling thread an alternate signal stack if it has none. The handler can then run when
-/// the thread's own stack is used up. The stack lives as long as the process.
-pub(crate) fn ensure_signal_stack() {
-    const SIZE: usize = 64 * 1024;
-    let mut old = MaybeUninit::<libc::stack_t>::uninit();
-    // SAFETY: only reads the setting; `old` is large enough and written before it is read.
-    let old = unsafe {
-        if libc::sigaltstack(std::ptr::null(), old.as_mut_ptr()) != 0 {
-            return;
-        }
-        old.assume_init()
-    };
-    if old.ss_flags & libc::SS_DISABLE == 0 {
-        return;
-    }
-    let stack = Box::leak(vec![0_u8; SIZE].into_boxed_slice());
-    let new = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: SIZE };
-    // SAFETY: the memory is leaked, so it outlives the thread, and nothing else uses it.
-    unsafe { libc::sigaltstack(&raw const new, std::ptr::null_mut()) };
 }
 
 unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {

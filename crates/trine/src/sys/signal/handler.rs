@@ -9,8 +9,9 @@
 //! ```
 //!
 //! The handler runs on the alternate stack of its thread if there is one, as a coroutine's stack
-//! may have no room for the kernel's frame (`SA_ONSTACK`). System calls continue after it
-//! (`SA_RESTART`).
+//! may have no room for the kernel's frame (`SA_ONSTACK`). If it calls a handler from before, it
+//! runs on the stack that this handler was installed for, which may need more than an alternate
+//! stack has. Other signals wait meanwhile. System calls continue after it (`SA_RESTART`).
 //!
 //! The action from before is restored only while the present action is ours. If another library has
 //! put its handler above ours, ours stays below it permanently: that handler calls ours, and
@@ -90,7 +91,10 @@ pub(crate) fn listen(signal: i32) -> io::Result<()> {
     }
     // Before our handler can run.
     BEFORE[place].store(if is_function { current.sa_sigaction } else { 0 }, Release);
-    let action = action::handled_by(handler, libc::SA_RESTART);
+    let mut action = action::handled_by(handler, libc::SA_RESTART);
+    if is_function && current.sa_flags & libc::SA_ONSTACK == 0 {
+        action.sa_flags &= !libc::SA_ONSTACK;
+    }
     // SAFETY: `handler` does only what a signal handler may.
     unsafe { action::exchange(signal, Some(&action)) }?;
     replaced[place] = Some(current);

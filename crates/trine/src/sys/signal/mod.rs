@@ -5,6 +5,7 @@
 //! | `mod.rs` | signals by name and number, and sending them |
 //! | `mask.rs` | blocking and ignoring signals |
 //! | `action.rs` | what the process does on a signal (`sigaction`) |
+//! | `stack.rs` | the stacks that handlers run on |
 //! | `handler.rs` | receiving signals for listeners |
 //! | `sigterm.rs` | SIGTERM as a request from a master to its workers |
 //! | `terminal.rs` | SIGINT and SIGQUIT in workers |
@@ -19,6 +20,7 @@ pub(crate) mod handler;
 pub(crate) mod mask;
 pub(crate) mod sample;
 pub(crate) mod sigterm;
+pub(crate) mod stack;
 pub(crate) mod terminal;
 
 use std::io;

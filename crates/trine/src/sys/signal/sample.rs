@@ -62,8 +62,13 @@ pub(crate) fn install(bounds: Bounds) -> bool {
     unsafe { action::exchange(libc::SIGURG, Some(&action)) }.is_ok()
 }
 
-/// Returns the call stack of `thread`, innermost first; `None` if it does not answer.
+/// Returns the call stack of `thread`, innermost first; `None` if it does not answer, or if the
+/// program has replaced the handler: its own would get a signal that it does not expect.
 pub(crate) fn take(thread: u32) -> Option<Vec<usize>> {
+    let action = action::current(libc::SIGURG).ok()?;
+    if action.sa_sigaction != handler as *const () as usize {
+        return None;
+    }
     static ONE_ASKS: Mutex<()> = Mutex::new(());
     let _one_asks = ONE_ASKS.lock().unwrap_or_else(PoisonError::into_inner);
     WANTED.store(thread, Relaxed);
