@@ -55,6 +55,7 @@ use crate::sys;
 use crate::task::job::{Job, Run};
 pub(super) use crate::task::park::Suspend;
 use crate::task::slot::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot, TERMINATED};
+use crate::task::unwind;
 use crate::task::{Backend, Cause, Core, TaskError};
 
 pub(super) type Context = Coroutine<(), Suspend, (), CoStack>;
@@ -188,10 +189,12 @@ impl Fiber {
             // SAFETY: `begin` has written the frame before the first run. The frame is the
             // carrier's, and this runs on its thread.
             unsafe { (*this.frame.get()).yielder = yielder };
-            // SAFETY: the carrier has claimed the task, and a context runs once.
-            unsafe { this.job.run() };
-            // SAFETY: the frame is there, and this is the coroutine.
-            unsafe { this.drop_locals() };
+            unwind::at_base(&|| {
+                // SAFETY: the carrier has claimed the task, and a context runs once.
+                unsafe { this.job.run() };
+                // SAFETY: the frame is there, and this is the coroutine.
+                unsafe { this.drop_locals() };
+            });
         });
         let context = ManuallyDrop::new(context);
         self.depth.set(frame.cast());

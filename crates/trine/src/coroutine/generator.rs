@@ -23,7 +23,7 @@ use corosensei::{Coroutine, CoroutineResult};
 
 use super::stack::{CoStack, thread};
 use crate::sys::thread_end;
-use crate::task::{cancel, unwind};
+use crate::task::cancel;
 
 type Context<R, Y, T> = Coroutine<R, Y, T, CoStack>;
 
@@ -362,10 +362,7 @@ fn unwind_all<R, Y, T, B>(context: &mut Context<R, Y, T>, before: B) -> std::thr
     let mut first = panic::catch_unwind(AssertUnwindSafe(|| drop(before)));
     while !context.done() {
         let begun = context.started();
-        let mut step = Ok(());
-        unwind::while_unwinding(|| {
-            step = panic::catch_unwind(AssertUnwindSafe(|| context.force_unwind()));
-        });
+        let step = panic::catch_unwind(AssertUnwindSafe(|| context.force_unwind()));
         if let Err(payload) = step {
             match first {
                 Ok(()) => first = Err(payload),

@@ -15,6 +15,7 @@
 //! | `semaphore.rs` | the memory of a semaphore between processes |
 //! | `presence.rs` | which processes that share some memory are alive |
 //! | `observe.rs` | the state of a thread or process |
+//! | `cleanup.rs` | destructors that an unwinding runs, found on the stack |
 //! | `clock.rs` | the clock that all processes share |
 //! | `lift.rs` | the library's own descriptors stay above the standard streams |
 //! | `thread_end.rs` | the moment before a thread destroys its thread-locals |
@@ -23,6 +24,7 @@
 //! | `crash.rs` | crash points, for tests |
 
 pub(crate) mod atomic;
+pub(crate) mod cleanup;
 pub(crate) mod clock;
 #[cfg(feature = "crash-points")]
 pub(crate) mod crash;

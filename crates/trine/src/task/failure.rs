@@ -67,7 +67,6 @@ pub(crate) fn install_hook() {
 
 /// Notes and reports a panic of the calling task.
 fn note(info: &PanicHookInfo<'_>) {
-    unwind::note_panic();
     let Some(slot) = registry::current() else { return };
     let Some(task) = slot.info() else { return };
     // Not `eprintln!`, which panics where standard error cannot be written.

@@ -8,7 +8,7 @@ use super::error::{Cause, TaskError};
 use super::handle::{Backend, Core};
 use super::info::Kind;
 use super::slot::{Request, Slot};
-use super::{failure, park, registry, unwind};
+use super::{failure, park, registry};
 use crate::sys::observe;
 
 /// The function `F` and the outcome `T` of one task.
@@ -81,7 +81,6 @@ where
     }
 
     unsafe fn refuse(&self, cause: Cause) {
-        unwind::share_unwinding(self.slot());
         let outer = park::act_as(Some(self.slot()));
         set_refusal(Some(cause.clone()));
         // A destructor of the function may panic; that must not stop the refusal. It is dropped in

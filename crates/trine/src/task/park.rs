@@ -29,7 +29,7 @@ use corosensei::Yielder;
 use super::registry;
 use super::slot::Slot;
 use super::thread_parker::with_parker;
-use super::unwind::{begin_suspension, caller_unwinds};
+use super::unwind::caller_unwinds;
 pub(crate) use super::wakers::{discard, wake, wake_by_ref};
 
 /// The reason for which a coroutine hands control back to its carrier.
@@ -164,12 +164,9 @@ pub(crate) fn waker() -> Waker {
 pub(crate) fn park(deadline: Option<Instant>) {
     let sleep_until = match HOST.get() {
         Some(host) if host.carries_caller() => {
-            let _suspension = begin_suspension();
             return host.park(deadline);
         }
         Some(host) => {
-            // The tasks that the turn runs see the thread's own count of panics.
-            let _suspension = begin_suspension();
             match host.turn(deadline) {
                 Turn::Return => return,
                 Turn::Sleep(until) => until,

@@ -117,7 +117,7 @@ thread_local! {
     static LOCAL: RefCell<Local> = const { RefCell::new(Local::EMPTY) };
     /// The slot of a thread that runs no task. Without a destructor, so that deadlines hold in the
     /// destructors of other thread-locals, too. It owns memory only inside of a shield or a scope.
-    static PLAIN: ManuallyDrop<Slot> = ManuallyDrop::new(Slot::of_thread(thread_number()));
+    static PLAIN: ManuallyDrop<Slot> = const { ManuallyDrop::new(Slot::new()) };
     /// The thread's number; 0 before it is first needed.
     static NUMBER: Cell<u64> = const { Cell::new(0) };
 }

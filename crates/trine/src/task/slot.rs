@@ -51,15 +51,8 @@ const KIND: u32 = 0xff;
 pub(crate) const SHIELDED: u32 = 1;
 /// In `flags`: the waker of the thread that runs the task is in `extra`.
 const WAKER: u32 = 2;
-/// In `flags`: an unwinding of the task has begun, by a panic or a cancellation. It may have ended
-/// since.
-pub(crate) const UNWINDING: u32 = 4;
-
 /// In `flags`: the task is inside scopes whose waits others can end.
 const IN_SCOPE: u32 = 8;
-
-/// In `flags`: one unwinding that has begun; the bits from here on count them, modulo 2²⁴.
-const BEGUN: u32 = 1 << 8;
 
 /// In `id`: another process has spawned the task and numbered it. So it does not collide with the
 /// tasks that this process numbers.
@@ -76,8 +69,7 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct Slot {
     /// The task's id, and `ADOPTED`; 0 while the slot is free or being filled.
     id: AtomicU64,
-    /// The id of the task that spawned it; 0 for none. In the slot of a thread that runs no task,
-    /// the thread's number.
+    /// The id of the task that spawned it; 0 for none.
     parent: AtomicU64,
     location: AtomicPtr<Location<'static>>,
     /// The moment at which the task's waits end, in nanoseconds of [`moment`]; touched by the task
@@ -89,7 +81,7 @@ pub(crate) struct Slot {
     kind: AtomicU32,
     /// The kernel's id of the thread or process that runs it; 0 for none.
     os_id: AtomicU32,
-    /// `SHIELDED`, `WAKER`, `UNWINDING`, `IN_SCOPE`, `BEGUN`; touched by the task only.
+    /// `SHIELDED`, `WAKER`, `IN_SCOPE`; touched by the task only.
     flags: AtomicU32,
     extra: Mutex<Option<Box<Extra>>>,
 }
@@ -140,14 +132,9 @@ pub(crate) enum Request {
 impl Slot {
     /// Makes a slot without a task.
     pub(super) const fn new() -> Slot {
-        Slot::of_thread(0)
-    }
-
-    /// Makes the slot of a thread that runs no task, with its number.
-    pub(super) const fn of_thread(number: u64) -> Slot {
         Slot {
             id: AtomicU64::new(0),
-            parent: AtomicU64::new(number),
+            parent: AtomicU64::new(0),
             location: AtomicPtr::new(std::ptr::null_mut()),
             deadline: AtomicU64::new(NEVER),
             state: AtomicU32::new(NEW),
@@ -169,11 +156,6 @@ impl Slot {
     #[inline]
     pub(super) fn identity(&self) -> u64 {
         self.id.load(Relaxed)
-    }
-
-    /// Returns the number of the thread whose slot this is.
-    pub(super) fn thread(&self) -> u64 {
-        self.parent.load(Relaxed)
     }
 
     /// Returns the id of the slot's task, if it has one.
@@ -391,18 +373,6 @@ impl Slot {
     pub(crate) fn set_flag(&self, bit: u32, on: bool) {
         let flags = self.flags.load(Relaxed);
         self.flags.store(if on { flags | bit } else { flags & !bit }, Relaxed);
-    }
-
-    /// Notes that an unwinding of the task begins, and returns its number; for the task itself.
-    pub(super) fn begin_unwinding(&self) -> u32 {
-        let flags = self.flags.load(Relaxed).wrapping_add(BEGUN) | UNWINDING;
-        self.flags.store(flags, Relaxed);
-        flags / BEGUN
-    }
-
-    /// Returns the number of the last unwinding that has begun; for the task itself.
-    pub(super) fn unwinding(&self) -> u32 {
-        self.flags.load(Relaxed) / BEGUN
     }
 
     /// Leaves a waker of the thread that runs the task, once; for the task itself, before it checks

@@ -14,7 +14,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicU32;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::interrupt::{Interrupt, Interrupted};
 use super::park;
@@ -41,19 +41,27 @@ pub(crate) fn for_wake(deadline: Option<Instant>) -> Result<(), Interrupted> {
 /// Waits as [`for_wake`] does, for waits that cannot fail: unwinds the caller's task, without a
 /// panic message.
 ///
-/// During an unwinding, and where panics abort, it waits as [`park::park`] does. So a caller takes
-/// its waker out of its queue in a destructor.
+/// During an unwinding it waits as [`park::park`] does. So a caller takes its waker out of its
+/// queue in a destructor.
 pub(crate) fn or_unwind(deadline: Option<Instant>) {
     let waited = with_own_slot(|slot| {
-        if unwind::may_unwind(slot) {
-            return wait_of(slot, deadline, park::park);
+        leave_waker(slot);
+        match check(slot) {
+            Ok(until) => {
+                park::park(earlier(deadline, until));
+                check(slot).map(drop)
+            }
+            Err(interrupted) if unwind::may_unwind() => Err(interrupted),
+            Err(_) => {
+                park::park(deadline);
+                Ok(())
+            }
         }
-        let doubt = is_in_doubt().then(|| Instant::now() + DOUBT);
-        park::park(earlier(deadline, doubt));
-        Ok(())
     });
-    if let Err(interrupted) = waited {
-        unwind::unwind(interrupted);
+    match waited {
+        // During an unwinding the caller looks for what it waits for, and comes back.
+        Err(interrupted) if unwind::may_unwind() => unwind::unwind(interrupted),
+        _ => {}
     }
 }
 
@@ -178,7 +186,7 @@ pub(crate) fn has_limit() -> bool {
             || slot.is_cancelled()
             || slot.has_scopes() && slot.is_scope_ended(false)
     };
-    with_own_slot(|slot| unwind::may_unwind(slot) && has_limit(slot)).unwrap_or(false)
+    unwind::may_unwind() && with_own_slot(has_limit)
 }
 
 /// Returns the earlier of two moments, where `None` is never.
@@ -189,22 +197,12 @@ pub(super) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant>
     }
 }
 
-/// Returns true if the caller may be wrongly taken for unwinding, because of a neighbour's panic or
-/// of one that is not known to have begun.
-///
-/// Then the caller looks again and again, or it would sleep over its cancellation.
-fn is_in_doubt() -> bool {
-    cfg!(panic = "unwind") && park::has_neighbours()
-}
-
-/// The time for which a coroutine waits between two such looks.
-const DOUBT: Duration = Duration::from_millis(10);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sys::futex;
     use std::sync::atomic::Ordering::{Acquire, Release};
+    use std::time::Duration;
 
     #[test]
     fn a_thread_that_waits_for_a_shared_word_is_woken_by_it_by_its_waker_and_by_time() {

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::processes::overflow_the_stack;
+use crate::common::waiting::until_waiting;
 use crate::common::{again, alone, role, this_program, this_test};
-use trine::{Cause, coroutine, future, thread, time};
+use trine::sync::Event;
+use trine::{Cause, Task, coroutine, future, thread, time};
 
 #[test]
 fn an_overflow_names_the_coroutine_and_the_remedy_and_aborts() {
@@ -223,6 +225,47 @@ fn the_first_spawn_of_a_program_may_stand_in_a_destructor_during_a_panic() {
     }
     let output = alone(&[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_program_with_a_panic_hook_of_its_own_unwinds_no_task_twice() {
+    struct WaitsFor(Arc<Event>);
+    impl Drop for WaitsFor {
+        fn drop(&mut self) {
+            self.0.wait();
+        }
+    }
+    if role().is_none() {
+        let output = alone(&[("TRINE_CARRIERS", "1")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    coroutine::spawn(|| ()).join().unwrap();
+    std::panic::set_hook(Box::new(|_| ()));
+    let panics: fn() = || panic!("unlucky");
+    let resumes: fn() = || std::panic::resume_unwind(Box::new("unlucky"));
+    for begin in [panics, resumes] {
+        let gate = Arc::new(Event::new());
+        let unwinding: Vec<_> = (0..3)
+            .map(|_| {
+                let waits = WaitsFor(Arc::clone(&gate));
+                coroutine::spawn(move || {
+                    let _waits = waits;
+                    begin();
+                })
+            })
+            .collect();
+        let sleeps = coroutine::spawn(|| time::sleep(Duration::MAX));
+        unwinding.iter().chain([&sleeps]).for_each(until_waiting);
+        unwinding.iter().chain([&sleeps]).for_each(Task::cancel);
+        // Of the tasks of this thread, the last to be cancelled is the only one that can end.
+        assert!(sleeps.join().unwrap_err().is_cancelled());
+        gate.set();
+        for task in unwinding {
+            let error = task.join().unwrap_err();
+            assert!(error.is_panic() && error.to_string().contains("unlucky"), "{error}");
+        }
+    }
 }
 
 #[test]
