@@ -51,7 +51,7 @@ use corosensei::{Coroutine, Yielder};
 use super::local::storage::Storage;
 use super::remote::{Ready, Remote};
 use super::stack::{CoStack, RESERVED};
-use crate::sys;
+use crate::sys::{self, float};
 use crate::task::job::{Job, Run};
 pub(super) use crate::task::park::Suspend;
 use crate::task::slot::{NOTIFIED, PARKED, RUNNABLE, Request, STATE, Slot, TERMINATED};
@@ -195,6 +195,7 @@ impl Fiber {
                 // SAFETY: the frame is there, and this is the coroutine.
                 unsafe { this.drop_locals() };
             });
+            float::restore_usual();
         });
         let context = ManuallyDrop::new(context);
         self.depth.set(frame.cast());

@@ -122,6 +122,9 @@ where
 
 /// Lets the other coroutines of this carrier run, then goes on. On a plain thread it acts as std's.
 ///
+/// Unlike a wait, it does not put a changed rounding mode (`fesetround` of C) aside: the others
+/// would compute with it. Set it back before.
+///
 /// ```
 /// let a = trine::coroutine::spawn(|| for _ in 0..3 { trine::coroutine::yield_now() });
 /// let b = trine::coroutine::spawn(|| for _ in 0..3 { trine::coroutine::yield_now() });

@@ -16,6 +16,7 @@
 //! | `presence.rs` | which processes that share some memory are alive |
 //! | `observe.rs` | the state of a thread or process |
 //! | `cleanup.rs` | destructors that an unwinding runs, found on the stack |
+//! | `float.rs` | the control words of floating point |
 //! | `clock.rs` | the clock that all processes share |
 //! | `lift.rs` | the library's own descriptors stay above the standard streams |
 //! | `thread_end.rs` | the moment before a thread destroys its thread-locals |
@@ -28,6 +29,7 @@ pub(crate) mod cleanup;
 pub(crate) mod clock;
 #[cfg(feature = "crash-points")]
 pub(crate) mod crash;
+pub(crate) mod float;
 pub(crate) mod futex;
 pub(crate) mod io;
 pub(crate) mod lift;

@@ -31,6 +31,7 @@ use super::slot::Slot;
 use super::thread_parker::with_parker;
 use super::unwind::caller_unwinds;
 pub(crate) use super::wakers::{discard, wake, wake_by_ref};
+use crate::sys::float;
 
 /// The reason for which a coroutine hands control back to its carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,10 +165,14 @@ pub(crate) fn waker() -> Waker {
 pub(crate) fn park(deadline: Option<Instant>) {
     let sleep_until = match HOST.get() {
         Some(host) if host.carries_caller() => {
+            let _aside = float::put_aside();
             return host.park(deadline);
         }
         Some(host) => {
-            match host.turn(deadline) {
+            let aside = float::put_aside();
+            let turn = host.turn(deadline);
+            drop(aside);
+            match turn {
                 Turn::Return => return,
                 Turn::Sleep(until) => until,
             }
@@ -206,6 +211,7 @@ pub(super) fn is_future_turn() -> bool {
 pub(crate) fn pass() -> bool {
     match HOST.get().and_then(Host::may_pass) {
         Some(yielder) => {
+            let _aside = float::put_aside();
             // SAFETY: the host carries the caller, whose own yielder this is.
             unsafe { yielder.as_ref() }.suspend(Suspend::Yield);
             true

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::common::waiting::until_waiting;
+use crate::common::{alone, role};
+use trine::sync::{Event, channel};
 use trine::{Cause, Kind, State, coroutine, task, thread, time};
 
 #[test]
@@ -318,4 +321,64 @@ fn a_coroutine_that_polls_with_no_patience_lets_the_polled_one_run() {
     });
     let value = polls.join_timeout(Duration::from_secs(30)).expect("the child gets its turn");
     assert_eq!(value.unwrap(), 7);
+}
+
+unsafe extern "C" {
+    fn fesetround(mode: i32) -> i32;
+    fn fegetround() -> i32;
+}
+
+/// Sets the rounding of the calling thread, as C code does, which returns with it set.
+fn set_rounding(mode: i32) {
+    // SAFETY: changes how numbers are rounded. The test computes none until it is set back.
+    assert_eq!(unsafe { fesetround(mode) }, 0);
+}
+
+fn rounding() -> i32 {
+    // SAFETY: reads a register.
+    unsafe { fegetround() }
+}
+
+#[test]
+fn a_rounding_mode_is_its_task_s_own_across_waits() {
+    const UPWARD: i32 = if cfg!(target_arch = "x86_64") { 0x800 } else { 0x40_0000 };
+    if role().is_none() {
+        let output = alone(&[("TRINE_CARRIERS", "1")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let gate = Arc::new(Event::new());
+    let (send, receive) = channel::bounded::<i32>(0);
+    let changes = coroutine::spawn({
+        let gate = Arc::clone(&gate);
+        move || {
+            set_rounding(UPWARD);
+            gate.wait();
+            let after_a_wait = rounding();
+            // A rendezvous, which lets the others run before it waits.
+            send.send(1).unwrap();
+            // Ends without setting it back.
+            [after_a_wait, rounding()]
+        }
+    });
+    until_waiting(&changes);
+    // On the same carrier: one that begins now, and one that waits, too.
+    assert_eq!(coroutine::spawn(rounding).join().unwrap(), 0);
+    let receives = coroutine::spawn(move || {
+        gate.set();
+        (receive.recv().unwrap(), rounding())
+    });
+    assert_eq!(receives.join().unwrap(), (1, 0));
+    assert_eq!(changes.join().unwrap(), [UPWARD; 2]);
+    assert_eq!(coroutine::spawn(rounding).join().unwrap(), 0);
+    // A thread that drives local coroutines in its waits.
+    set_rounding(UPWARD);
+    let local = coroutine::spawn_local(|| {
+        let found = rounding();
+        set_rounding(UPWARD);
+        found
+    });
+    assert_eq!(local.join().unwrap(), 0);
+    assert_eq!(rounding(), UPWARD);
+    set_rounding(0);
 }

@@ -14,7 +14,7 @@ use super::{Carrier, host};
 use crate::config;
 use crate::reactor::Local;
 use crate::sys;
-use crate::sys::{signal, thread_end};
+use crate::sys::{float, signal, thread_end};
 
 /// Rounds between two looks at the injector while there is work at hand.
 const INJECTOR_ROUNDS: u64 = 4;
@@ -31,6 +31,7 @@ pub(in crate::coroutine) fn scheduler() -> &'static Scheduler {
     static SCHEDULER: OnceLock<Scheduler> = OnceLock::new();
     SCHEDULER.get_or_init(|| {
         overflow::install();
+        float::set_usual();
         Scheduler::new(config::settings().carriers, run)
     })
 }
@@ -44,6 +45,8 @@ fn run(scheduler: &'static Scheduler, remote: &'static Remote, unstarted: Worker
     // A coroutine that ends the program by `exit` destroys the thread-locals of the others.
     thread::will_end();
     signal::stack::ensure();
+    // A thread begins with those of the thread that has started it, which may be a coroutine's.
+    float::restore_usual();
     // The scheduler has counted this carrier as searching when it started the thread.
     carrier.search();
     loop {
