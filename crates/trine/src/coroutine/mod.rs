@@ -52,6 +52,7 @@
 //! the value then blocks the thread on which the initialiser would have to go on: the carrier
 //! stands still. A cancellation there poisons a `LazyLock` for the program. Use those of
 //! [`sync`](crate::sync).
+//!
 //! **Wait in the initialiser of a [`thread_local!`].** The coroutines of a carrier share its
 //! thread-locals. While one waits in the initialiser, another may find the value uninitialised and
 //! run the initialiser, too. When the first goes on, std drops the value of the other, which may be
@@ -67,6 +68,12 @@
 //! assert_eq!(task.join()?, 42);
 //! # Ok::<(), trine::TaskError>(())
 //! ```
+//!
+//! # With `panic = "abort"`
+//!
+//! Cancellation and limits of time unwind a coroutine that is in a wait without a `Result`. A
+//! program that cannot unwind is aborted there, with a message. Waits with a `Result` end with
+//! their error, as always.
 
 use crate::task::{Task, park};
 

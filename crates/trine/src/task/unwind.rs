@@ -6,20 +6,46 @@
 //! reason to look at the stack ([`cleanup`]).
 
 use std::any::Any;
+use std::fmt;
+use std::io::{self, Write};
 use std::panic;
+use std::process;
 use std::thread;
 
 use super::interrupt::Interrupted;
+use super::registry;
+use super::slot::Slot;
 use crate::sys::cleanup;
 
 /// The payload that unwinds a task which is interrupted in a wait that cannot fail.
 struct Unwind(Interrupted);
 
-/// Unwinds the caller.
+/// Unwinds the caller; ends the program where panics abort.
 #[cold]
 pub(super) fn unwind(interrupted: Interrupted) -> ! {
+    if cfg!(panic = "abort") {
+        abort(&interrupted);
+    }
     // Not `panic!`: an interruption is no fault, so the panic hook must not report it.
     panic::resume_unwind(Box::new(Unwind(interrupted)))
+}
+
+/// Ends the program: the caller is interrupted in a wait that cannot fail, and panics abort.
+///
+/// To wait on would hang all that join the task. To return early would be an endless loop in a task
+/// that waits again and again.
+fn abort(interrupted: &Interrupted) -> ! {
+    let task = registry::current().and_then(Slot::info);
+    let task: &dyn fmt::Display = task.as_ref().map_or(&"a thread", |task| task);
+    // Not `eprintln!`, which panics where standard error cannot be written.
+    let _ = writeln!(
+        io::stderr(),
+        "\ntrine: {task} was interrupted ({interrupted}) in a wait that cannot fail\n\
+         The interruption would unwind its stack, which a program that is built with \
+         panic = \"abort\" cannot.\nEnd it by other means, wait by calls that return a Result, or \
+         build with panic = \"unwind\".\nfatal error: cannot unwind, aborting"
+    );
+    process::abort()
 }
 
 /// Returns the interruption that a payload carries, if it is one.

@@ -203,6 +203,9 @@ impl<T> Task<T> {
     /// same way. A task that computes goes on until it waits or calls
     /// [`cancelled`](crate::cancelled). A task that has ended stays as it is.
     ///
+    /// A program that is built with `panic = "abort"` cannot unwind: such a call aborts it there,
+    /// with a message.
+    ///
     /// The caller drops the function of a task that has not begun. So a destructor of its captures
     /// must not wait for a resource that the caller holds.
     ///
