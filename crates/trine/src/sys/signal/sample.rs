@@ -189,6 +189,15 @@ mod tests {
             stop.store(true, Relaxed);
         });
         assert_eq!(take(u32::MAX >> 1), None);
+        // A handler that the program puts in place of this one gets no signal.
+        static CAME: AtomicBool = AtomicBool::new(false);
+        extern "C" fn own(_: c_int) {
+            CAME.store(true, Relaxed);
+        }
+        // SAFETY: the handler only touches an atomic.
+        unsafe { libc::signal(libc::SIGURG, own as *const () as usize) };
+        assert_eq!(take(observe::thread_id()), None);
+        assert!(!CAME.load(Relaxed));
     }
 
     #[test]
