@@ -88,7 +88,7 @@ pub(crate) fn is_used_up() -> bool {
 #[inline]
 pub(crate) fn spend_in_poll(waker: &Waker) -> bool {
     if is_used_up() && park::is_future_turn() {
-        waker.wake_by_ref();
+        park::wake_by_ref(waker);
         return true;
     }
     spend_later(1);

@@ -11,8 +11,8 @@
 //! | `budget.rs` | turns for others, in loops that never wait |
 //! | `park.rs`, `thread_parker.rs` | waiting, for coroutines and threads alike |
 //! | `wakers.rs` | calls of wakers of any origin, which may panic |
-//! | `failure.rs`, `unwind.rs` | panics and interruptions: the way up the stack, and the error |
-//! | `interrupt.rs` | [`Interrupted`] |
+//! | `failure.rs` | panics: the frame that catches them, and the error |
+//! | `interrupt/` | [`Interrupted`], and its way up the stack |
 //! | `registry.rs`, `slot.rs` | the live tasks of this process, and the record of each |
 //! | `error/` | [`TaskError`] and its parts |
 //! | `info/` | [`TaskInfo`] and its parts; [`list`], [`current`], the progress of tasks |
@@ -35,7 +35,6 @@ pub(crate) mod registry;
 pub(crate) mod slot;
 pub(crate) mod spin;
 mod thread_parker;
-pub(crate) mod unwind;
 pub(crate) mod wait;
 mod wakers;
 
@@ -47,3 +46,4 @@ pub use info::live::{current, enter_and_leave_registry, list};
 pub use info::{Kind, State, TaskId, TaskInfo, UnknownKind};
 pub(crate) use interrupt::Interrupt;
 pub use interrupt::Interrupted;
+pub(crate) use interrupt::unwind;

@@ -119,8 +119,8 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
     }
 }
 
-/// Takes the handshake that `entry` has checked; returns the lifeline and the preload that came with
-/// it, if any.
+/// Takes the handshake that `entry` has checked; returns the lifeline and the preload that came
+/// with it, if any.
 fn take_handshake(socket: &OwnedFd) -> Option<(Option<OwnedFd>, Option<Preload>)> {
     let mut packet = [0; PACKET];
     let received = socket::receive_packet(socket, &mut packet, Blocking::No).ok()?;

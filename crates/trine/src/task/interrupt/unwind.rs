@@ -12,17 +12,17 @@ use std::panic;
 use std::process;
 use std::thread;
 
-use super::interrupt::Interrupted;
-use super::registry;
-use super::slot::Slot;
+use super::Interrupted;
 use crate::sys::cleanup;
+use crate::task::registry;
+use crate::task::slot::Slot;
 
 /// The payload that unwinds a task which is interrupted in a wait that cannot fail.
 struct Unwind(Interrupted);
 
 /// Unwinds the caller; ends the program where panics abort.
 #[cold]
-pub(super) fn unwind(interrupted: Interrupted) -> ! {
+pub(in crate::task) fn unwind(interrupted: Interrupted) -> ! {
     if cfg!(panic = "abort") {
         abort(&interrupted);
     }
@@ -55,14 +55,14 @@ pub(crate) fn interruption(payload: &(dyn Any + Send)) -> Option<&Interrupted> {
 
 /// Returns true if the caller may be unwound: no destructor of its stack runs because of an
 /// unwinding.
-pub(super) fn may_unwind() -> bool {
+pub(in crate::task) fn may_unwind() -> bool {
     !thread::panicking() || !cleanup::is_running(at_base as fn(&dyn Fn()) as *const ())
 }
 
 /// Returns true if the caller may be in a panic hook, or in a destructor that runs because of an
 /// unwinding: also while another coroutine of its thread waits in one.
 #[inline]
-pub(super) fn caller_unwinds() -> bool {
+pub(in crate::task) fn caller_unwinds() -> bool {
     thread::panicking()
 }
 

@@ -1,4 +1,7 @@
-//! The reason for which a wait ends early: the task was cancelled, or its time is up.
+//! The reason for which a wait ends early: the task was cancelled, or its time is up. `unwind.rs`
+//! has its way up the stack.
+
+pub(crate) mod unwind;
 
 use std::error::Error;
 use std::fmt;
