@@ -1,4 +1,4 @@
-//! The share of a call in the [budget](crate::task::budget) of its caller's turn.
+//! The share of a call in the [budget] of its caller's turn.
 //!
 //! A call that succeeds at once does not wait, so a coroutine that makes only such calls, on a
 //! socket that is always full, would keep its carrier to itself.
