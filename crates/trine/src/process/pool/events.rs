@@ -1,12 +1,13 @@
 //! The events of a pool's workers, as the service thread reports them to the dispatcher.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use super::deferred::{Deferred, Ended, Received};
 use super::dispatcher::Dispatcher;
 use super::link::WorkerLink;
+use super::state::State;
 use super::worker::WorkerState;
 use crate::process::task::job::{Fate, Job};
 use crate::process::wire::Head;
@@ -164,15 +165,8 @@ impl Dispatcher {
         let Some(mut worker) = state.remove(id) else { return };
         self.counts.lost.fetch_add(1, Relaxed);
         let jobs = std::mem::take(&mut worker.jobs);
-        let mut failed: Vec<_> = jobs.into_iter().map(|job| (job, cause.clone())).collect();
-        failed.append(&mut state.give_up_if_alone());
-        let forks = state.plan_forks(&self.policy);
-        state.assign_to_idle(&self.policy);
-        self.arm(&mut state);
-        let wake = state.take_watcher();
-        drop(worker);
-        drop(state);
-        self.carry_out(Deferred { forks, failed, wake, ..Deferred::default() });
+        let failed = jobs.into_iter().map(|job| (job, cause.clone())).collect();
+        self.go_on_without(worker, state, failed);
     }
 
     /// Notes that a worker has ended and was reaped. A task that it had begun ends with `cause`, or
@@ -215,6 +209,16 @@ impl Dispatcher {
                 }
             }
         }
+        self.go_on_without(worker, state, failed);
+    }
+
+    /// Replaces a worker that was removed, and ends the tasks that have failed with it.
+    fn go_on_without(
+        self: &Arc<Dispatcher>,
+        worker: WorkerState,
+        mut state: MutexGuard<'_, State>,
+        mut failed: Vec<(Job, Cause)>,
+    ) {
         failed.append(&mut state.give_up_if_alone());
         let forks = state.plan_forks(&self.policy);
         state.assign_to_idle(&self.policy);
