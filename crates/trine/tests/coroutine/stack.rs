@@ -111,30 +111,51 @@ fn captures_and_results_larger_than_the_stack_have_room() {
     on_a_large_thread(large_captures_and_results);
 }
 
-fn large_captures_and_results() {
-    const LARGE: usize = 300_000;
-    fn sum(bytes: &[u8]) -> u64 {
-        bytes.iter().map(|&byte| u64::from(byte)).sum()
+/// A value larger than the default stack. Its functions are not inlined: the optimiser would take
+/// minutes to look at each of its words.
+#[derive(Clone, Copy)]
+struct Large([u64; 40_000]);
+
+impl Large {
+    #[inline(never)]
+    fn new() -> Large {
+        Large(std::hint::black_box([7; 40_000]))
     }
-    let expected = 7 * LARGE as u64;
+
+    #[inline(never)]
+    fn sum(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+const SUM: u64 = 7 * 40_000;
+
+#[inline(never)]
+fn large_captures(builder: impl Fn() -> Builder) {
+    let captured = Large::new();
+    assert_eq!(builder().spawn(move || captured.sum()).join().unwrap(), SUM);
+    let captured = Large::new();
+    assert_eq!(builder().spawn_local(move || captured.sum()).join().unwrap(), SUM);
+    let captured = Large::new();
+    let sum = trine::scope(|scope| scope.coroutine_with(builder(), move || captured.sum()).join());
+    assert_eq!(sum.unwrap().unwrap(), SUM);
+}
+
+#[inline(never)]
+fn large_results(builder: impl Fn() -> Builder) {
+    assert_eq!(builder().spawn(Large::new).join().unwrap().sum(), SUM);
+    assert_eq!(builder().spawn_local(Large::new).join().unwrap().sum(), SUM);
+    let large = trine::scope(|scope| scope.coroutine_with(builder(), Large::new).join());
+    assert_eq!(large.unwrap().unwrap().sum(), SUM);
+}
+
+fn large_captures_and_results() {
     for size in [16 * 1024, 256 * 1024, 1 << 20] {
-        let builder = || Builder::new().stack_size(size);
-        let captured = std::hint::black_box([7_u8; LARGE]);
-        assert_eq!(builder().spawn(move || sum(&captured)).join().unwrap(), expected);
-        builder().spawn(move || _ = std::hint::black_box(captured)).join().unwrap();
-        assert_eq!(sum(&builder().spawn(move || captured).join().unwrap()), expected);
-        assert_eq!(builder().spawn_local(move || sum(&captured)).join().unwrap(), expected);
-        assert_eq!(sum(&builder().spawn_local(move || captured).join().unwrap()), expected);
-        let sums = trine::scope(|scope| {
-            let borrows = scope.coroutine_with(builder(), || sum(&captured));
-            let owns = scope.coroutine_with(builder(), move || sum(&captured));
-            let returns = scope.coroutine_with(builder(), move || captured);
-            [borrows.join().unwrap(), owns.join().unwrap(), sum(&returns.join().unwrap())]
-        });
-        assert_eq!(sums.unwrap(), [expected; 3]);
+        large_captures(|| Builder::new().stack_size(size));
+        large_results(|| Builder::new().stack_size(size));
     }
     // Smaller ones, which leave less than half of the stack.
-    let captured = [7_u8; 12_000];
-    assert_eq!(spawn(move || sum(&captured)).join().unwrap(), 84_000);
+    let captured = [7_u64; 1500];
+    assert_eq!(spawn(move || captured.iter().sum::<u64>()).join().unwrap(), 7 * 1500);
     assert_eq!(spawn_local(move || captured).join().unwrap(), captured);
 }
