@@ -49,6 +49,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let replay = if options.gdb { Replay::Here } else { Replay::Worker };
     let recorded = capsule.command(replay);
     let program = options.program.as_deref().unwrap_or_else(|| capsule.program());
+    // Another program would ignore the variable and run its `main`.
+    match capsule.is_of(program) {
+        Ok(true) => {}
+        Ok(false) => {
+            let text = format!("{} is not the build that left this capsule", program.display());
+            return Err(BadInput(text).into());
+        }
+        Err(error) => return Err(BadInput(format!("{}: {error}", program.display())).into()),
+    }
     let mut command = if options.gdb {
         let mut gdb = Command::new("gdb");
         gdb.args(["-q", "-ex", "run", "--args"]).arg(program);
@@ -78,8 +87,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
 fn show(capsule: &Capsule) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "program     {}", capsule.program().display())?;
-    writeln!(out, "task        {}", capsule.task())?;
-    writeln!(out, "cause       {}", capsule.cause())?;
+    writeln!(out, "task        {}", printable(capsule.task()))?;
+    writeln!(out, "cause       {}", printable(capsule.cause()))?;
     writeln!(out, "time        {}", humantime::format_rfc3339_seconds(capsule.time()))?;
     writeln!(out, "attempts    {}", capsule.attempts())?;
     match capsule.argument() {
@@ -89,11 +98,16 @@ fn show(capsule: &Capsule) -> io::Result<()> {
     writeln!(out, "environment {} variables", capsule.environment().count())?;
     for (name, output) in [("stdout", capsule.stdout()), ("stderr", capsule.stderr())] {
         if !output.is_empty() {
-            writeln!(out, "{name}:\n{}", String::from_utf8_lossy(output).trim_end())?;
+            writeln!(out, "{name}:\n{}", printable(&String::from_utf8_lossy(output)))?;
         }
     }
     if !capsule.backtrace().is_empty() {
-        writeln!(out, "backtrace:\n{}", capsule.backtrace().trim_end())?;
+        writeln!(out, "backtrace:\n{}", printable(capsule.backtrace()))?;
     }
     out.flush()
+}
+
+/// Returns a text without the control characters by which it could command a terminal.
+fn printable(text: &str) -> String {
+    text.trim_end().chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect()
 }

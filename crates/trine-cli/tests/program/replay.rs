@@ -61,7 +61,13 @@ fn bad_files_and_programs_are_refused() {
     let missing = replay(&file, &["--program", "/no/such/program"]);
     assert_eq!(missing.code(), Some(2));
     assert!(missing.stderr().contains("/no/such/program"), "{}", missing.stderr());
-    // The program `trine` keeps no capsules itself, and is another build anyway.
     let other = replay(&file, &["--program", env!("CARGO_BIN_EXE_trine")]);
-    assert_ne!(other.code(), Some(0));
+    assert_eq!(other.code(), Some(2));
+    assert!(other.stderr().contains("not the build"), "{}", other.stderr());
+    // A file that others may have written could name any program.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o622);
+    std::fs::set_permissions(&file, open).unwrap();
+    let written = replay(&file, &[]);
+    assert_eq!(written.code(), Some(2));
+    assert!(written.stderr().contains("others may have written it"), "{}", written.stderr());
 }

@@ -16,6 +16,7 @@ use super::capsule::settings::Settings;
 use super::capsule::{Capsule, Replay, VARIABLE};
 use super::pool::builder::PoolBuilder;
 use super::task::function::{CodecError, Function};
+use super::worker::setup;
 use crate::sys::process::current;
 use crate::sys::process::image::{self, Initialiser};
 use crate::task::registry::{self, Entry};
@@ -78,7 +79,7 @@ fn replay(variable: &OsStr) -> Result<i32, String> {
     }
     let contents = Contents::read(file).map_err(|error| error.to_string())?;
     if contents.program.fingerprint != image::fingerprint() {
-        let path = contents.program.path.display();
+        let path = Path::new(&contents.program.path).display();
         return Err(format!("it needs the very build that recorded it, which was {path}"));
     }
     let settings = Settings::decode(&contents.settings)?;
@@ -89,7 +90,7 @@ fn replay(variable: &OsStr) -> Result<i32, String> {
     failure::install_hook();
     let outcome = match replay {
         Replay::Worker => in_worker(settings, &call, argument)?,
-        Replay::Here => here(settings, &call, argument, &program.directory)?,
+        Replay::Here => here(settings, &call, argument, Path::new(&program.directory))?,
     };
     match &outcome {
         Ok(()) => print("the task returned a value this time"),
@@ -117,15 +118,14 @@ fn parse(variable: &OsStr) -> Option<(Replay, &Path)> {
 ///
 /// The directory cannot be entered.
 fn restore(program: &Program) -> Result<(), String> {
-    enter_directory(&program.directory)?;
-    let present: Vec<OsString> = env::vars_os().map(|(key, _)| key).collect();
-    for key in present {
+    enter_directory(Path::new(&program.directory))?;
+    let is_variable = |(key, value): &(OsString, OsString)| setup::is_variable(key, value);
+    for (key, _) in env::vars_os().filter(is_variable) {
         // SAFETY: as in `enter`: `main` has not run.
         unsafe { env::remove_var(key) };
     }
-    for (key, value) in &program.environment {
-        // SAFETY: as above. The pairs come from an environment, so `setenv` accepts them; a file
-        // that was changed by hand makes this panic, before anything else has happened.
+    for (key, value) in program.environment.iter().filter(|pair| is_variable(pair)) {
+        // SAFETY: as above.
         unsafe { env::set_var(key, value) };
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! Each failure leaves a capsule, from which the same program fails again in the same way.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -10,6 +12,7 @@ use trine::process::{Capsule, Pool, Replay};
 use trine::{Executor, TaskError, time};
 
 use crate::common::temporary::TempPath;
+use crate::common::{again, role, run};
 use crate::failure::Failure::{ClosesItsDescriptors, OverwritesItsMemory};
 use crate::failure::{Fault, Limits, in_every_way};
 use crate::pools::builder;
@@ -195,6 +198,24 @@ fn what_cannot_be_replayed_is_refused_with_the_reason() {
     assert!(refusal(&capsule).contains("cut off or changed"));
     fs::write(file, "something else").unwrap();
     assert!(refusal(&capsule).contains("no capsule of this version"));
+}
+
+/// The directory of a process is its own, so the test runs in one of its own.
+#[test]
+fn a_directory_whose_name_is_no_text_is_recorded() {
+    if role().is_none() {
+        run(again("alone"));
+        return;
+    }
+    let folder = TempPath::folder("replays");
+    let odd = folder.0.join(OsStr::from_bytes(b"\xff"));
+    fs::create_dir(&odd).unwrap();
+    std::env::set_current_dir(&odd).unwrap();
+    let pool = Pool::builder().workers(1).capsules(folder.0.join("capsules")).build();
+    let error = pool.spawn((), |()| -> () { panic!("here") }).join().unwrap_err();
+    assert!(error.is_panic(), "{error}");
+    let capsule = Capsule::read(error.capsule().unwrap()).unwrap();
+    assert_eq!(end(start(&capsule, Replay::Worker)).0, Some(Capsule::FAILED));
 }
 
 #[test]

@@ -5,18 +5,19 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::panic::Location;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::process::task::function;
 use crate::sys::memory::sealed::Written;
-use crate::sys::process::image;
+use crate::sys::process::{current, image};
 use crate::task::{Cause, TaskError};
 
 /// The first bytes of each file.
@@ -35,11 +36,11 @@ pub(in crate::process) struct Contents {
 /// The program that the task belongs to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::process) struct Program {
-    pub(in crate::process) path: PathBuf,
+    pub(in crate::process) path: OsString,
     /// The build of the program; a function's offset means nothing in another one.
     pub(in crate::process) fingerprint: u64,
     pub(in crate::process) arguments: Vec<OsString>,
-    pub(in crate::process) directory: PathBuf,
+    pub(in crate::process) directory: OsString,
     pub(in crate::process) environment: Vec<(OsString, OsString)>,
 }
 
@@ -113,10 +114,10 @@ impl Program {
     /// Describes the calling process.
     pub(super) fn current() -> Program {
         Program {
-            path: env::current_exe().unwrap_or_default(),
+            path: env::current_exe().unwrap_or_default().into(),
             fingerprint: image::fingerprint(),
             arguments: env::args_os().skip(1).collect(),
-            directory: env::current_dir().unwrap_or_default(),
+            directory: env::current_dir().unwrap_or_default().into(),
             environment: env::vars_os().collect(),
         }
     }
@@ -153,9 +154,12 @@ impl Contents {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or is no capsule of this version.
+    /// The file cannot be read, is another user's, or is no capsule of this version.
     pub(in crate::process) fn read(path: &Path) -> io::Result<Contents> {
-        let bytes = fs::read(path)?;
+        let mut bytes = Vec::new();
+        let mut file = File::open(path)?;
+        check_owner(&file)?;
+        file.read_to_end(&mut bytes)?;
         let refused = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
         let Some(body) = bytes.strip_prefix(MAGIC) else {
             return Err(refused(
@@ -165,4 +169,23 @@ impl Contents {
         };
         postcard::from_bytes(body).map_err(|_| refused("it is a capsule, but cut off or changed"))
     }
+}
+
+/// Makes sure that only this user and root can have written the file: it says which program runs
+/// with which bytes.
+///
+/// # Errors
+///
+/// `PermissionDenied` with the reason.
+fn check_owner(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    let (owner, own) = (found.uid(), current::effective_user());
+    let reason = if owner != own && owner != 0 {
+        format!("it belongs to user {owner}, and this process runs as user {own}")
+    } else if found.mode() & 0o022 != 0 {
+        format!("others may have written it: its mode is {:04o}", found.mode() & 0o7777)
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
 }

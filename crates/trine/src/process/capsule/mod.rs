@@ -14,6 +14,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +24,7 @@ pub(in crate::process) mod contents;
 pub(in crate::process) mod settings;
 pub(in crate::process) mod store;
 
+use crate::sys::process::image;
 use contents::Contents;
 
 /// The variable that makes a program replay a capsule in place of its `main`: `worker:FILE` or
@@ -77,7 +79,8 @@ impl Capsule {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or is no capsule of this version of trine.
+    /// The file cannot be read, is no capsule of this version of trine, or may have been written by
+    /// another user than this one and root.
     pub fn read(file: impl AsRef<Path>) -> io::Result<Capsule> {
         // A replay changes its directory.
         let file = std::path::absolute(file)?;
@@ -87,7 +90,17 @@ impl Capsule {
 
     /// Returns the executable of the program.
     pub fn program(&self) -> &Path {
-        &self.contents.program.path
+        Path::new(&self.contents.program.path)
+    }
+
+    /// Returns true if `program` is the build that recorded the capsule, and so can replay it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or is no program.
+    pub fn is_of(&self, program: impl AsRef<Path>) -> io::Result<bool> {
+        let file = File::open(program)?;
+        Ok(image::fingerprint_of(&file)? == self.contents.program.fingerprint)
     }
 
     /// Returns the environment of the program, in no particular order.

@@ -5,23 +5,26 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::contents::{Argument, Call, Contents, End, Program};
 use super::settings::Settings;
 use crate::process::wire;
-use crate::sync;
+use crate::sys::lift::lift;
 use crate::sys::limits::file_size::without_signal;
 use crate::sys::memory::sealed::Frozen;
-use crate::task::{Cause, TaskError};
+use crate::sys::signal::mask;
+use crate::task::{Cause, TaskError, park, wait};
 
 /// The extension of the files.
 const EXTENSION: &str = "capsule";
@@ -30,6 +33,9 @@ const EXTENSION: &str = "capsule";
 pub(in crate::process) const MOST_FILES: usize = 100;
 /// The most bytes of a file, unless the pool sets another number.
 pub(in crate::process) const MOST_BYTES: u64 = 64 << 20;
+
+/// The most threads that write at the same time.
+const MOST_WRITERS: usize = 16;
 
 /// The directory of a pool's capsules, and its bounds.
 #[derive(Clone, Debug)]
@@ -49,9 +55,12 @@ pub(in crate::process) struct Store {
     settings: Vec<u8>,
     /// True once a failure to write was reported.
     warned: AtomicBool,
+    /// The number of tasks that may still need a capsule.
+    tasks: AtomicUsize,
+    /// Waits for `tasks` to be 0.
+    waiters: Mutex<Vec<Waker>>,
     /// The number of threads that write.
-    writers: sync::Mutex<usize>,
-    written: sync::Condvar,
+    writers: AtomicUsize,
 }
 
 // A panic finds the state whole: a lock guards one number.
@@ -60,20 +69,22 @@ impl RefUnwindSafe for Store {}
 
 /// The capsules of one task: those that are to be written before it ends.
 pub(in crate::process) struct Pending {
-    store: Arc<Store>,
+    store: Counted,
     capsules: Vec<(Call, TaskError, CapsulePath)>,
 }
 
 /// The path of a capsule, once it was written; shared with the task's error.
 pub(crate) type CapsulePath = Arc<OnceLock<PathBuf>>;
 
-/// Counted among the writers of a store until it is dropped.
-struct Writer(Arc<Store>);
+/// One task of the pool that may still need a capsule.
+struct Counted(Arc<Store>);
 
-impl Drop for Writer {
+impl Drop for Counted {
     fn drop(&mut self) {
-        *self.0.writers.lock() -= 1;
-        self.0.written.notify_all();
+        if self.0.tasks.fetch_sub(1, AcqRel) == 1 {
+            let waiters = mem::take(&mut *lock(&self.0.waiters));
+            waiters.into_iter().for_each(park::wake);
+        }
     }
 }
 
@@ -89,22 +100,27 @@ impl Store {
             directory,
             settings: settings.encode(),
             warned: AtomicBool::new(false),
-            writers: sync::Mutex::new(0),
-            written: sync::Condvar::new(),
+            tasks: AtomicUsize::new(0),
+            waiters: Mutex::default(),
+            writers: AtomicUsize::new(0),
         })
     }
 
-    /// Waits until all capsules of failed tasks are written.
+    /// Waits until no task of the pool needs a capsule any more: all have ended.
     pub(in crate::process) fn wait_until_written(&self) {
-        let mut writers = self.writers.lock();
-        while *writers > 0 {
-            writers = self.written.wait(writers);
+        loop {
+            lock(&self.waiters).push(park::waker());
+            if self.tasks.load(Acquire) == 0 {
+                return;
+            }
+            wait::or_unwind(None);
         }
     }
 
     /// Returns the list for one task of the pool.
     pub(in crate::process) fn pending(self: &Arc<Store>) -> Box<Pending> {
-        Box::new(Pending { store: Arc::clone(self), capsules: Vec::new() })
+        self.tasks.fetch_add(1, Relaxed);
+        Box::new(Pending { store: Counted(Arc::clone(self)), capsules: Vec::new() })
     }
 
     /// Writes a capsule, and removes the oldest ones beyond the bound.
@@ -119,29 +135,22 @@ impl Store {
             let _ = fs::remove_file(&draft);
             return Err(error);
         }
-        self.evict()?;
+        self.evict(&name);
         Ok(path)
     }
 
-    /// Removes the oldest capsules beyond the bound. Their names begin with their time.
-    fn evict(&self) -> io::Result<()> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.directory.path)? {
-            let name = entry?.file_name();
-            if name.to_str().is_some_and(is_file_name) {
-                names.push(name);
-            }
-        }
+    /// Removes the oldest capsules beyond the bound, but not the `latest`. Their names begin with
+    /// their time. Those that cannot be removed, as another user's, stay.
+    fn evict(&self, latest: &str) {
+        let Ok(entries) = fs::read_dir(&self.directory.path) else { return };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let mut names: Vec<_> =
+            names.filter(|name| name.to_str().is_some_and(is_file_name)).collect();
         names.sort_unstable();
         let excess = names.len().saturating_sub(self.directory.files);
-        for name in &names[..excess] {
-            match fs::remove_file(self.directory.path.join(name)) {
-                // Another pool with this directory was faster.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                removed => removed?,
-            }
+        for name in names.iter().filter(|name| *name != latest).take(excess) {
+            let _ = fs::remove_file(self.directory.path.join(name));
         }
-        Ok(())
     }
 
     /// Reports the first failure to write on standard error; the tasks have their errors anyway.
@@ -155,6 +164,10 @@ impl Store {
             );
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the name of a new file: microseconds since 1970, process, number.
@@ -177,7 +190,9 @@ fn is_file_name(name: &str) -> bool {
 
 /// Writes a file that did not exist, which only this user may read.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    // Not under the number of a standard stream, where output would go into it.
+    let mut file = File::from(lift(file.into())?);
     without_signal(|| file.write_all(bytes))
 }
 
@@ -200,7 +215,7 @@ impl Pending {
         allowed: Option<Duration>,
     ) -> Option<CapsulePath> {
         let is_shown = matches!(error.cause(), Cause::Panicked { .. } | Cause::TimedOut);
-        if !(is_shown || error.is_crash()) || self.capsules.len() >= self.store.directory.files {
+        if !(is_shown || error.is_crash()) || self.capsules.len() >= self.store.0.directory.files {
             return None;
         }
         let call = self.call(frame, descriptors, item, allowed)?;
@@ -227,42 +242,56 @@ impl Pending {
             location: call.location,
             name: call.name,
             limit: call.limit.into_iter().chain(allowed).min(),
-            argument: argument(bytes, descriptors, self.store.directory.bytes),
+            argument: argument(bytes, descriptors, self.store.0.directory.bytes),
         })
     }
 
-    /// Writes the capsules, then calls `then`; both on another thread, unless none can be started.
+    /// Writes the capsules on another thread, and then calls `then` there. Calls it here, without
+    /// capsules, if no thread is left for it: the caller must not wait for a disk.
     pub(in crate::process) fn write_then(self, then: impl FnOnce() + Send + 'static) {
-        /// Does the work that no other thread has taken.
-        fn run(work: &Mutex<Option<(Pending, impl FnOnce())>>) {
-            let taken = work.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some((pending, then)) = taken {
-                let _writer = Writer(Arc::clone(&pending.store));
-                pending.write();
+        let store = Arc::clone(&self.store.0);
+        if store.writers.fetch_add(1, Relaxed) >= MOST_WRITERS {
+            store.writers.fetch_sub(1, Relaxed);
+            store.warn(&io::Error::other("too many tasks fail at once"));
+            return then();
+        }
+        let work = Arc::new(Mutex::new(Some((self, then))));
+        let shared = Arc::clone(&work);
+        let writing = Arc::clone(&store);
+        let builder = thread::Builder::new().name("trine-capsule".into());
+        let signals = mask::block_signals();
+        let started = builder.spawn(move || {
+            if let Some((mut pending, then)) = lock(&shared).take() {
+                // Whatever happens to a capsule, the task has its end.
+                let written = panic::catch_unwind(AssertUnwindSafe(|| pending.write()));
+                writing.writers.fetch_sub(1, Relaxed);
+                written.unwrap_or_else(mem::forget);
+                then();
+            }
+        });
+        drop(signals);
+        if let Err(error) = started {
+            store.writers.fetch_sub(1, Relaxed);
+            store.warn(&error);
+            let taken = lock(&work).take();
+            if let Some((_, then)) = taken {
                 then();
             }
         }
-        *self.store.writers.lock() += 1;
-        let work = Arc::new(Mutex::new(Some((self, then))));
-        let shared = Arc::clone(&work);
-        let builder = thread::Builder::new().name("trine-capsule".into());
-        if builder.spawn(move || run(&shared)).is_err() {
-            run(&work);
-        }
     }
 
-    fn write(self) {
+    fn write(&mut self) {
         let program = Program::current();
-        for (call, error, path) in self.capsules {
+        for (call, error, path) in mem::take(&mut self.capsules) {
             let contents = Contents {
                 program: program.clone(),
-                settings: self.store.settings.clone(),
+                settings: self.store.0.settings.clone(),
                 call,
                 end: End::of(&error),
             };
-            match self.store.write(&contents) {
+            match self.store.0.write(&contents) {
                 Ok(written) => _ = path.set(written),
-                Err(error) => self.store.warn(&error),
+                Err(error) => self.store.0.warn(&error),
             }
         }
     }

@@ -159,7 +159,7 @@ impl Dispatcher {
 
     /// Ends a submitted task: takes its alarms back, counts it, makes room for another one, and
     /// wakes its joiner.
-    fn finish(&self, mut job: Job, result: Result<Answer, TaskError>) {
+    fn finish(self: &Arc<Dispatcher>, mut job: Job, result: Result<Answer, TaskError>) {
         let mut alarms = job.alarms().peekable();
         if alarms.peek().is_some()
             && let Some(service) = self.service()
@@ -167,17 +167,25 @@ impl Dispatcher {
             alarms.for_each(|at| service.unset_task_alarm(at, job.id()));
         }
         self.counts.ended(&result);
-        if let Some(room) = &self.room {
-            room.add_permits(1);
-        }
         match job.capsules.take_if(|capsules| capsules.is_due()) {
-            Some(capsules) => capsules.write_then(move || job.end(result)),
-            None => job.end(result),
+            Some(capsules) => {
+                let dispatcher = Arc::clone(self);
+                capsules.write_then(move || dispatcher.end_job(job, result));
+            }
+            None => self.end_job(job, result),
         }
     }
 
+    /// Makes room for another task, and wakes the joiner of this one.
+    fn end_job(&self, job: Job, result: Result<Answer, TaskError>) {
+        if let Some(room) = &self.room {
+            room.add_permits(1);
+        }
+        job.end(result);
+    }
+
     /// Ends a submitted task: the part without a result fails with `cause`.
-    fn fail(&self, mut job: Job, cause: Cause) {
+    fn fail(self: &Arc<Dispatcher>, mut job: Job, cause: Cause) {
         if let Some(result) = job.item_failed(REST, cause) {
             self.finish(job, result);
         }
@@ -353,7 +361,11 @@ impl Dispatcher {
             drop(state);
             wait::or_unwind(None);
         }
-        if let Some(capsules) = &self.policy.capsules {
+    }
+
+    /// Waits until the capsules of failed tasks are written, and these tasks have ended.
+    pub(super) fn wait_until_written(&self) {
+        if let Some(capsules) = self.policy.capsules.as_ref().filter(|_| self.service().is_some()) {
             capsules.wait_until_written();
         }
     }

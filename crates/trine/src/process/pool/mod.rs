@@ -266,7 +266,8 @@ impl Pool {
             items: None,
         };
         // A unit takes no bytes, so whatever the result is, it is decoded.
-        let handle = || Remote::<()>::new(Record::new(name, location), &self.dispatcher);
+        let record = || Record::new(name, location).with_max_result(self.dispatcher.max_result());
+        let handle = || Remote::<()>::new(record(), &self.dispatcher);
         let (task, job) = encode::prepare_encoded(frame, (&bytes, descriptors), handle);
         submit(&self.dispatcher, job);
         Ok(task)
@@ -339,6 +340,7 @@ impl Pool {
     pub fn shutdown(self) {
         self.dispatcher.close();
         self.dispatcher.wait_until_ended();
+        self.dispatcher.wait_until_written();
     }
 
     /// Ends the tasks and the workers, and waits until the last worker has ended.

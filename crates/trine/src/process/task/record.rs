@@ -50,7 +50,7 @@ impl Record {
     }
 
     /// Sets the most bytes of a result.
-    pub(super) fn with_max_result(mut self, bytes: u64) -> Record {
+    pub(in crate::process) fn with_max_result(mut self, bytes: u64) -> Record {
         self.max_result = bytes;
         self
     }

@@ -120,7 +120,7 @@ impl Setup {
 }
 
 /// Returns true if `setenv` accepts the variable.
-fn is_variable(name: &OsString, value: &OsString) -> bool {
+pub(in crate::process) fn is_variable(name: &OsString, value: &OsString) -> bool {
     let name = name.as_bytes();
     !name.is_empty()
         && !name.contains(&b'=')

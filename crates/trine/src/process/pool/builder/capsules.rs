@@ -17,7 +17,9 @@ impl PoolBuilder {
     /// only when it has failed finally. Each argument of a map that fails leaves its own.
     ///
     /// The file is there when the task's error is:
-    /// [`TaskError::capsule`](crate::TaskError::capsule) has its path. If it cannot be written, the pool reports that on standard error once.
+    /// [`TaskError::capsule`](crate::TaskError::capsule) has its path. If it cannot be written, or
+    /// more than 16 are written at once, the pool reports that on standard error once.
+    /// [`Pool::stop`](crate::process::Pool::stop) does not wait for files.
     ///
     /// ```
     /// use trine::process::{Capsule, Pool};
