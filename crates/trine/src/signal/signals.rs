@@ -212,8 +212,11 @@ impl Iterator for Iter<'_> {
                 wait::or_unwind(None);
                 Ok(())
             };
-            if let Ok(Some(signal)) = self.signals.recv_by(None, wait) {
-                return Some(signal);
+            match self.signals.recv_by(None, wait) {
+                Ok(Some(signal)) => return Some(signal),
+                Ok(None) => {}
+                // In a copy of the program, where no thread delivers signals.
+                Err(error) => panic!("{error}"),
             }
         }
     }

@@ -97,6 +97,11 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         budget::spend();
+        self.try_lock_now()
+    }
+
+    /// Locks as [`try_lock`](Self::try_lock), and never gives others a turn.
+    fn try_lock_now(&self) -> Option<MutexGuard<'_, T>> {
         (self.permit.take_all(1) || self.permit.try_take(1)).then(|| self.locked())
     }
 
@@ -156,7 +161,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     /// Shows the value, or `<locked>`; does not wait.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Mutex");
-        match self.try_lock() {
+        match self.try_lock_now() {
             Some(guard) => shown.field("data", &&*guard),
             None => shown.field("data", &format_args!("<locked>")),
         };

@@ -95,6 +95,11 @@ impl<T: ?Sized> RwLock<T> {
     #[inline]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         budget::spend();
+        self.try_read_now()
+    }
+
+    /// Locks as [`try_read`](Self::try_read), and never gives others a turn.
+    fn try_read_now(&self) -> Option<RwLockReadGuard<'_, T>> {
         self.permits.try_take(1).then(|| self.reading())
     }
 
@@ -221,7 +226,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     /// Shows the value, or `<locked>`; does not wait.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("RwLock");
-        match self.try_read() {
+        match self.try_read_now() {
             Some(guard) => shown.field("data", &&*guard),
             None => shown.field("data", &format_args!("<locked>")),
         };

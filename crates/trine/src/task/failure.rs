@@ -54,8 +54,10 @@ pub(crate) fn install_hook() {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let mut report = || {
-                note(info);
-                previous(info);
+                unwind::in_hook(|| {
+                    note(info);
+                    previous(info);
+                });
             };
             match WITH_ROOM.get() {
                 Some(with_room) => with_room(&mut report),

@@ -29,7 +29,7 @@ use corosensei::Yielder;
 use super::registry;
 use super::slot::Slot;
 use super::thread_parker::with_parker;
-use super::unwind::caller_unwinds;
+use super::unwind::may_unwind;
 pub(crate) use super::wakers::{discard, wake, wake_by_ref};
 use crate::sys::float;
 
@@ -185,13 +185,14 @@ pub(crate) fn park(deadline: Option<Instant>) {
 /// Lets others of the calling thread run once: the other coroutines of the caller's carrier, or the
 /// local coroutines of the caller, a thread. Does nothing in a future's turn.
 ///
-/// Nor while the caller unwinds, as it may be in a panic hook: a coroutine that is suspended there
-/// makes the panics of its neighbours abort.
+/// Nor in a panic hook, where a coroutine that is suspended makes the panics of its neighbours
+/// abort, nor in a destructor that an unwinding runs.
 #[cold]
 pub(crate) fn give_way() {
     if let Some(host) = HOST.get()
-        && !caller_unwinds()
+        && may_unwind()
     {
+        let _aside = float::put_aside();
         host.give_way();
     }
 }

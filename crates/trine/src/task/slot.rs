@@ -51,6 +51,8 @@ const KIND: u32 = 0xff;
 pub(crate) const SHIELDED: u32 = 1;
 /// In `flags`: the waker of the thread that runs the task is in `extra`.
 const WAKER: u32 = 2;
+/// In `flags`: the task runs a panic hook.
+pub(super) const IN_HOOK: u32 = 4;
 /// In `flags`: the task is inside scopes whose waits others can end.
 const IN_SCOPE: u32 = 8;
 

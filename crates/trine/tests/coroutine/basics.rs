@@ -371,6 +371,24 @@ fn a_rounding_mode_is_its_task_s_own_across_waits() {
     assert_eq!(receives.join().unwrap(), (1, 0));
     assert_eq!(changes.join().unwrap(), [UPWARD; 2]);
     assert_eq!(coroutine::spawn(rounding).join().unwrap(), 0);
+    // A loop that never waits, and gives others a turn.
+    let loops = coroutine::spawn(|| {
+        let (_sender, receiver) = channel::bounded::<()>(1);
+        let seen = Rc::new(Cell::new(None));
+        let other = coroutine::spawn_local({
+            let seen = Rc::clone(&seen);
+            move || seen.set(Some(rounding()))
+        });
+        set_rounding(UPWARD);
+        while seen.get().is_none() {
+            receiver.try_recv().unwrap_err();
+        }
+        let own = rounding();
+        set_rounding(0);
+        other.join().unwrap();
+        (seen.get(), own)
+    });
+    assert_eq!(loops.join().unwrap(), (Some(0), UPWARD));
     // A thread that drives local coroutines in its waits.
     set_rounding(UPWARD);
     let local = coroutine::spawn_local(|| {

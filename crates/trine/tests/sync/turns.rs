@@ -205,6 +205,59 @@ async fn pending_polls() -> usize {
 }
 
 #[test]
+fn a_neighbour_that_waits_in_a_destructor_keeps_no_others_from_their_turn() {
+    /// Waits when it is dropped.
+    struct Waits(Rc<Event>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            self.0.wait();
+        }
+    }
+
+    coroutine::spawn(|| {
+        let gate = Rc::new(Event::new());
+        let waits = Waits(Rc::clone(&gate));
+        let unwinds = coroutine::spawn_local(move || {
+            let _waits = waits;
+            std::panic::resume_unwind(Box::new(()))
+        });
+        while unwinds.state() != trine::State::Waiting {
+            coroutine::yield_now();
+        }
+        lets_others_run("try_recv", || assert!(!gate.is_set()));
+        gate.set();
+        let unwound: Result<(), _> = unwinds.join();
+        assert!(unwound.unwrap_err().is_panic());
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_thread_has_a_whole_turn_after_its_local_coroutines() {
+    let event = Rc::new(Event::new());
+    let turns = Rc::new(Cell::new(0));
+    let local = coroutine::spawn_local({
+        let (event, turns) = (Rc::clone(&event), Rc::clone(&turns));
+        move || {
+            while turns.get() < 3 {
+                turns.set(turns.get() + 1);
+                // All that a turn has.
+                (0..128).for_each(|_| assert!(!event.is_set()));
+                coroutine::yield_now();
+            }
+        }
+    });
+    for _ in 0..2 {
+        coroutine::yield_now();
+        let before = turns.get();
+        (0..100).for_each(|_| assert!(!event.is_set()));
+        assert_eq!(turns.get(), before, "the thread has used up no turn");
+    }
+    local.join().unwrap();
+}
+
+#[test]
 fn a_future_task_that_always_finds_a_message_gives_others_a_turn() {
     assert_ne!(future::spawn(pending_polls()).join().unwrap(), 0);
     // Elsewhere `Pending` would be taken for an answer.

@@ -13,6 +13,7 @@
 //! [`Host::end_task`]: crate::task::park::Host::end_task
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::super::fiber::{self, Fiber};
@@ -100,11 +101,11 @@ pub(super) fn leave(carrier: &'static Carrier) {
 }
 
 /// Takes a carrier that another thread has left, for the calling thread.
-pub(super) fn take(stacks: StackCache) -> Result<&'static Carrier, StackCache> {
+pub(super) fn take(stacks: StackCache, waker: &Waker) -> Result<&'static Carrier, StackCache> {
     let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let Some(Spare(carrier)) = spare else { return Err(stacks) };
     if let Some(thread) = &carrier.remote.thread {
-        *thread.lock().unwrap_or_else(PoisonError::into_inner) = park::thread_waker();
+        *thread.lock().unwrap_or_else(PoisonError::into_inner) = waker.clone();
     }
     *carrier.stacks.borrow_mut() = stacks;
     *carrier.timers.borrow_mut() = Timers::new(Instant::now());

@@ -10,6 +10,7 @@ use super::super::fiber::{BeforePark, Fiber, Suspend};
 use super::super::stack::StackCache;
 use super::{CARRIER, Carrier, end};
 use crate::sys::{self, thread_end};
+use crate::task::budget;
 use crate::task::park::{self, Host, Turn};
 use crate::task::registry;
 use crate::task::slot::Slot;
@@ -87,6 +88,7 @@ impl Host for Carrier {
         if self.has_nothing() {
             self.stacks.borrow_mut().trim_if_many();
             let timer = self.timers.borrow().next_deadline();
+            budget::renew();
             return Turn::Sleep(deadline.into_iter().chain(timer).min());
         }
         self.in_turn.set(true);
@@ -97,6 +99,8 @@ impl Host for Carrier {
         self.in_turn.set(false);
         // They may borrow from thread-locals that were made in this turn.
         thread_end::guard();
+        // What the last of them has left is not the thread's.
+        budget::renew();
         Turn::Return
     }
 

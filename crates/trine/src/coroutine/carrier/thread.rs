@@ -14,6 +14,8 @@
 //!
 //! [`spawn_local`]: crate::coroutine::spawn_local()
 
+use std::task::Waker;
+
 use crossbeam_deque::Worker;
 
 use super::super::remote::Remote;
@@ -32,14 +34,16 @@ pub(in crate::coroutine) fn start() -> &'static Carrier {
     // Whatever can fail comes before the stacks, which may be in use and so must not be dropped.
     run::scheduler();
     signal::stack::ensure();
+    // Before the guard of the thread's end is registered with the stacks: what it ends may wait.
+    let waker = park::thread_waker();
     let Some(stacks) = thread::adopt() else { panic!("{}", locals::TOO_LATE) };
-    let carrier = end::take(stacks).unwrap_or_else(make);
+    let carrier = end::take(stacks, &waker).unwrap_or_else(|stacks| make(stacks, waker));
     host::enter(carrier);
     carrier
 }
 
-fn make(stacks: StackCache) -> &'static Carrier {
-    let remote = Remote::new(usize::MAX, Some(park::thread_waker()));
+fn make(stacks: StackCache, waker: Waker) -> &'static Carrier {
+    let remote = Remote::new(usize::MAX, Some(waker));
     let remote = Box::leak(Box::new(remote));
     Carrier::new(run::scheduler(), remote, Worker::new_fifo(), stacks, None)
 }

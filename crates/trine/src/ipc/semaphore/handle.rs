@@ -297,7 +297,7 @@ impl fmt::Debug for Semaphore {
         if let Origin::Named(name) = &self.origin {
             shown.field("name", name);
         }
-        shown.field("available", &self.available()).finish_non_exhaustive()
+        shown.field("available", &state::available(&self.memory)).finish_non_exhaustive()
     }
 }
 

@@ -322,7 +322,13 @@ impl<T> Task<T> {
     /// # Ok::<(), trine::TaskError>(())
     /// ```
     pub fn state(&self) -> State {
-        if self.is_finished() { State::Terminated } else { self.info().state }
+        budget::spend();
+        self.state_now()
+    }
+
+    /// Returns the state, and never gives others a turn.
+    fn state_now(&self) -> State {
+        if self.has_ended() { State::Terminated } else { self.info().state }
     }
 
     /// Returns the progress that the task has reported by [`progress`](crate::progress()); `None`
@@ -393,7 +399,7 @@ impl<T> Future for Task<T> {
 
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Task({} {})", self.info(), self.state())
+        write!(f, "Task({} {})", self.info(), self.state_now())
     }
 }
 

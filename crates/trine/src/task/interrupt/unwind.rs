@@ -14,8 +14,8 @@ use std::thread;
 
 use super::Interrupted;
 use crate::sys::cleanup;
-use crate::task::registry;
-use crate::task::slot::Slot;
+use crate::task::registry::{self, with_own_slot};
+use crate::task::slot::{IN_HOOK, Slot};
 
 /// The payload that unwinds a task which is interrupted in a wait that cannot fail.
 struct Unwind(Interrupted);
@@ -53,17 +53,25 @@ pub(crate) fn interruption(payload: &(dyn Any + Send)) -> Option<&Interrupted> {
     payload.downcast_ref::<Unwind>().map(|unwind| &unwind.0)
 }
 
-/// Returns true if the caller may be unwound: no destructor of its stack runs because of an
-/// unwinding.
+/// Returns true if the caller may be unwound: it runs no panic hook, and no destructor of its stack
+/// runs because of an unwinding.
 pub(in crate::task) fn may_unwind() -> bool {
-    !thread::panicking() || !cleanup::is_running(at_base as fn(&dyn Fn()) as *const ())
+    !thread::panicking()
+        || !(with_own_slot(|slot| slot.has_flag(IN_HOOK))
+            || cleanup::is_running(at_base as fn(&dyn Fn()) as *const ()))
 }
 
-/// Returns true if the caller may be in a panic hook, or in a destructor that runs because of an
-/// unwinding: also while another coroutine of its thread waits in one.
-#[inline]
-pub(in crate::task) fn caller_unwinds() -> bool {
-    thread::panicking()
+/// Calls the panic hooks of the caller's panic, which must not unwind: the panic would be lost. A
+/// hook that the program has put in place of the library's does not come here.
+pub(in crate::task) fn in_hook(hooks: impl FnOnce()) {
+    let before = with_own_slot(|slot| {
+        let before = slot.has_flag(IN_HOOK);
+        slot.set_flag(IN_HOOK, true);
+        before
+    });
+    // No guard: a panic in a hook aborts.
+    hooks();
+    with_own_slot(|slot| slot.set_flag(IN_HOOK, before));
 }
 
 /// Calls `f` at the base of a coroutine's stack. The frames outside of it are the carrier's, whose
