@@ -37,8 +37,24 @@ pub(crate) fn page_size() -> usize {
 pub(crate) mod process {
     /// No model kills a worker other than its own.
     pub(crate) mod child {
-        pub(crate) fn kill<D: std::fmt::Debug>(pidfd: &D) {
+        pub(crate) fn kill<D: std::fmt::Debug>(pidfd: &D) -> std::io::Result<()> {
             panic!("{pidfd:?} has written nonsense");
+        }
+
+        pub(crate) fn user_of(_: u32) -> Option<u32> {
+            None
+        }
+    }
+
+    /// No model changes its user.
+    pub(crate) mod lifeline {
+        #[derive(Debug)]
+        pub(crate) enum Lifeline {}
+
+        impl Lifeline {
+            pub(crate) fn cut(&self) {
+                match *self {}
+            }
         }
     }
 }

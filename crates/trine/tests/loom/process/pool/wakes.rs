@@ -37,7 +37,7 @@ fn no_descriptor() -> OwnedFd {
 fn pool() -> Pool {
     let (master, descriptor) = rings::create().unwrap();
     let worker = Mutex::new(Some(rings::attach(descriptor).unwrap()));
-    let descriptors = (no_descriptor(), no_descriptor());
+    let descriptors = (no_descriptor(), no_descriptor(), None);
     let (link, tasks) = WorkerLink::new(
         (1, 1),
         descriptors,

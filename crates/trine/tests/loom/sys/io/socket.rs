@@ -115,3 +115,6 @@ pub(crate) fn receive_from_master(blocking: Blocking) -> Option<Vec<u8>> {
 pub(crate) fn takes_more_later(_: &io::Error) -> bool {
     false
 }
+
+/// No model hangs up: that comes after a refused kill.
+pub(crate) fn hang_up(_: &OwnedFd) {}
