@@ -224,7 +224,7 @@ impl Dispatcher {
         state.assign_to_idle(&self.policy);
         self.arm(&mut state);
         let wake = state.take_watcher();
-        // Before the joiners are woken: its descriptors are closed, its slot is free.
+        // Before the joiners are woken: its descriptors are closed, its memory is unmapped.
         drop(worker);
         drop(state);
         self.carry_out(Deferred { forks, failed, wake, ..Deferred::default() });

@@ -1,4 +1,4 @@
-//! The master's end of one worker: descriptors, slot on the board, and the shared rings.
+//! The master's end of one worker: its descriptors, and the board and rings that both share.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,7 +20,7 @@ use crate::sys::process::lifeline::Lifeline;
 use crate::sys::signal::sigterm;
 use crate::task::{Cause, Printed};
 
-/// One living worker: its descriptors and a slot on the board, given back when dropped.
+/// One living worker: its descriptors and the memory shared with it, given back when dropped.
 pub(in crate::process) struct WorkerLink {
     /// The master's own number of the worker; never used twice.
     pub(in crate::process) id: u64,

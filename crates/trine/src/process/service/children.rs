@@ -86,7 +86,7 @@ impl Children {
     }
 
     /// Adds a worker that goes on without a pool, as it cannot be killed. Without a descriptor to
-    /// watch it by, it is never reaped, and its slot never free.
+    /// watch it by, it is never reaped, and its descriptors and memory are leaked.
     pub(super) fn add_living(&mut self, link: Arc<WorkerLink>) {
         let number = self.number();
         match link.pidfd.try_clone() {

@@ -4,7 +4,7 @@
 //!   master ─► template   Handshake            once, written before the template is started
 //!          ─►            Setup                after it, if the template has a preload
 //!          ◄─            Ready or Unfit       once: it is ready to fork, or never will be
-//!          ─►            ForkRequest + socket, memory: one for each worker
+//!          ─►            ForkRequest          one for each worker; its descriptors travel along
 //!          ◄─            Forked + pidfd       one for each request
 //!
 //!   master ─► worker     SETUP                before all else if its pool has one; before RUN if
