@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::pool;
 use super::sandbox::Sandbox;
-use super::task::function::{CapturesNothing, MAX_RESULT};
+use super::task::function::CapturesNothing;
+use super::task::value::MAX_RESULT;
 use super::wire::{self, FrameKind};
 use super::worker::setup::Setup;
 use crate::task::{Cause, Task};

@@ -227,7 +227,7 @@ pub use pool::{Pool, QueueFull};
 pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
 pub use std::process::{ExitStatus, Output, Stdio};
 pub(crate) use task::function::CapturesNothing;
-use task::function::MAX_RESULT;
+use task::value::MAX_RESULT;
 
 /// Runs `function` on `arg` in a new process, which ends with the task.
 ///

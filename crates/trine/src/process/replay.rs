@@ -15,7 +15,8 @@ use super::capsule::contents::{Argument, Call, Contents, Program};
 use super::capsule::settings::Settings;
 use super::capsule::{Capsule, Replay, VARIABLE};
 use super::pool::builder::PoolBuilder;
-use super::task::function::{CodecError, Function};
+use super::task::function::Function;
+use super::task::value::CodecError;
 use super::worker::setup;
 use crate::sys::process::current;
 use crate::sys::process::image::{self, Initialiser};
@@ -180,7 +181,8 @@ fn here(
     let (bytes, descriptors) = argument.unpack()?;
     registry::set_current(Some(entry.slot));
     let info = || entry.slot.info();
-    let outcome = failure::catch(info, || trampoline(&bytes, descriptors.into(), &mut Vec::new()));
+    let outcome =
+        failure::catch(info, || trampoline(&bytes, &mut descriptors.into(), &mut Vec::new()));
     registry::set_current(None);
     let error = |error: CodecError| TaskError::new(error.into_cause(), entry.slot.info());
     Ok(outcome.and_then(|called| called.map(drop).map_err(error)))

@@ -126,6 +126,7 @@ pub(crate) fn is_plain_thread() -> bool {
 
 /// Calls the function of a task on a thread. Tasks that it leaves for the thread to run are ended
 /// after it, also if it unwinds: the thread may not wait again.
+#[inline]
 pub(crate) fn with_end<T>(function: impl FnOnce() -> T) -> T {
     struct End(u64);
 

@@ -102,7 +102,8 @@ impl Argument {
         let make = |memory: Vec<u8>| {
             let mut written = Written::new()?;
             written.write(&memory)?;
-            written.seal()
+            written.seal()?;
+            Ok(written.into_descriptor())
         };
         let made: io::Result<Vec<OwnedFd>> = self.memories.into_iter().map(make).collect();
         let made = made.map_err(|error| format!("no memory for the argument: {error}"))?;

@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use super::dispatcher::Dispatcher;
 use super::link::WorkerLink;
 use super::replies;
-use crate::process::task::function;
 use crate::process::task::gather::{Gathered, Item};
 use crate::process::task::record::{Answer, Record, Submitted};
+use crate::process::task::value;
 use crate::task::{Backend, Cause, Core, Interrupted, TaskError, wait};
 
 /// The handle of a task with one argument. The result waits encoded: the joiner decodes it, on
@@ -108,11 +108,11 @@ impl<R: DeserializeOwned + Send + 'static> Backend for Remote<R> {
     }
 
     fn finish(&self, answer: Answer) -> Result<R, TaskError> {
-        let Answer::One(bytes, descriptors) = answer else {
+        let Answer::One(bytes, mut descriptors) = answer else {
             unreachable!("a task of one argument has one answer");
         };
         let record = &self.task.record;
-        record.call_or_fail(|| function::decode_result(record.max_result(), &bytes, descriptors))
+        record.call_or_fail(|| value::decode_result(record.max_result(), &bytes, &mut descriptors))
     }
 
     fn cancel(self: Arc<Self>, reason: Option<Arc<str>>) {
@@ -153,8 +153,8 @@ impl<R: DeserializeOwned + Send + 'static> Backend for ChunkRemote<R> {
         let mut items = items.into_iter().flatten();
         let decode = |item| match item {
             Item::Failed(error) | Item::Absent(error) => Err(*error),
-            Item::Value { range, descriptors } => {
-                function::decode_result(record.max_result(), &bytes[range], descriptors)
+            Item::Value { range, mut descriptors } => {
+                value::decode_result(record.max_result(), &bytes[range], &mut descriptors)
                     .map_err(|error| record.error(error.into_cause()))
             }
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::process::capsule::store::Store;
 use crate::process::service::spec::TemplateSpec;
-use crate::process::task::function::MAX_RESULT;
+use crate::process::task::value::MAX_RESULT;
 
 /// The time that a worker may go on with a task that was asked to end: long enough to clean up,
 /// short enough for a caller that waits for a whole scope to end.

@@ -7,7 +7,7 @@ use super::evidence::{Evidence, cause_of};
 use crate::process::pool::dispatcher::Dispatcher;
 use crate::process::pool::link::WorkerLink;
 use crate::process::pool::replies;
-use crate::process::task::function;
+use crate::process::task::value;
 use crate::process::wire::reader::{FrameReader, Stream};
 use crate::process::wire::{Frame, FrameKind, Head, LONGEST_FAILURE};
 use crate::sys::io::{Blocking, socket};
@@ -160,7 +160,7 @@ fn admit(
             if len > most.saturating_add(1) {
                 return Err(format!(
                     "of the result that it sent is known: {}",
-                    function::too_long(most)
+                    value::too_long(most)
                 ));
             }
             return Ok(());

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::function::{self, CapturesNothing, CodecError, Function};
+use super::function::{self, CapturesNothing, Function};
 use super::gather::Gather;
 use super::job::Job;
 use super::record::{Answer, Record, Submitted};
+use super::value::{self, CodecError};
 use crate::ipc::carry;
 use crate::process::wire::{self, Call, FrameKind};
 use crate::sys::clock;
@@ -213,7 +214,7 @@ fn too_long() -> Cause {
 
 /// Appends the encoded argument to `frame`; called as the task.
 fn encode_argument<A: Serialize>(frame: &mut Vec<u8>, arg: A) -> Result<Vec<OwnedFd>, CodecError> {
-    let encoded = function::encode(frame, &arg, CodecStage::EncodeArgument);
+    let encoded = value::encode(frame, &arg, CodecStage::EncodeArgument);
     // Dropped here, so that a panic of its drop is the task's error as well.
     drop(arg);
     encoded

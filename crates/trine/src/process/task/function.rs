@@ -18,37 +18,23 @@
 //! the initialisation. Such a token is as wrong after a plain `fork` and `exec`; SOUNDNESS.md
 //! lists it as a limit.
 
-use std::cell::Cell;
-use std::io;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::panic::Location;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::ipc::carry;
+use super::value::{self, CodecError};
 use crate::sys::io::arrived::Arrived;
-use crate::sys::io::socket::MOST_DESCRIPTORS;
-use crate::sys::limits;
-use crate::sys::memory::sealed::{Frozen, Written};
 use crate::sys::process::image;
-use crate::task::{Cause, CodecStage, bytes as in_words};
+use crate::task::CodecStage;
 
-/// The error of a value that could not be encoded or decoded.
-#[derive(Debug)]
-pub(in crate::process) struct CodecError {
-    pub(in crate::process) stage: CodecStage,
-    pub(in crate::process) message: String,
-}
-
-/// Decodes the argument, calls the function, and appends the encoded result to `reply`. Returns the
-/// descriptors that belong to the result.
+/// Decodes the argument with the descriptors that it needs, calls the function, and appends the
+/// encoded result to `reply`. Returns the descriptors that belong to the result.
 pub(in crate::process) type Trampoline = fn(
     argument: &[u8],
-    descriptors: Arrived,
+    descriptors: &mut Arrived,
     reply: &mut Vec<u8>,
 ) -> Result<Vec<OwnedFd>, CodecError>;
 
@@ -86,12 +72,6 @@ impl<F> CapturesNothing<F> {
     }
 }
 
-impl CodecError {
-    pub(in crate::process) fn into_cause(self) -> Cause {
-        Cause::Codec { stage: self.stage, message: self.message }
-    }
-}
-
 impl Function {
     /// Returns the function behind `F`.
     pub(in crate::process) fn of<A, R, F>(_: F, _: CapturesNothing<F>) -> Function
@@ -122,7 +102,7 @@ impl Function {
 
 fn call<A, R, F>(
     argument: &[u8],
-    descriptors: Arrived,
+    descriptors: &mut Arrived,
     reply: &mut Vec<u8>,
 ) -> Result<Vec<OwnedFd>, CodecError>
 where
@@ -130,259 +110,12 @@ where
     R: Serialize,
     F: Fn(A) -> R + Copy + Send + 'static,
 {
-    let argument: A = decode(argument, descriptors, CodecStage::DecodeArgument)?;
+    let argument: A = value::decode(argument, descriptors, CodecStage::DecodeArgument)?;
     // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its
     // value, and a value is known to exist: see the argument above.
     let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };
     let result = function(argument);
-    encode(reply, &result, CodecStage::EncodeResult)
-}
-
-/// The byte before an encoded value whose bytes follow.
-const HERE: u8 = 0;
-/// The byte in place of an encoded value in sealed memory. The memory's descriptor is the value's
-/// last.
-const IN_MEMORY: u8 = 1;
-
-/// The length from which on a value goes into memory of its own. The writer and the reader copy
-/// that once each; a socket takes two copies more, and wakes both sides for every 200 KiB.
-const LONG: usize = 128 * 1024;
-/// The bytes of a long value that are gathered before they are written.
-const PIECE: usize = 64 * 1024;
-
-/// The most bytes of an encoded result, unless the pool has another limit.
-pub(in crate::process) const MAX_RESULT: u64 = 1 << 30;
-
-/// The most bytes of a result that this worker sends.
-static LIMIT: AtomicU64 = AtomicU64::new(MAX_RESULT);
-
-/// Sets the most bytes of a result that this worker sends. Its master accepts no more.
-pub(in crate::process) fn limit_results(bytes: u64) {
-    LIMIT.store(bytes, Relaxed);
-}
-
-/// Appends an encoded value to `bytes` or, if it is long, puts it into memory of its own.
-struct Sink<'a> {
-    bytes: &'a mut Vec<u8>,
-    /// The beginning of the value, behind its [`HERE`].
-    start: usize,
-    memory: Option<Written>,
-    /// The number of bytes in the memory.
-    written: u64,
-    /// True if memory of its own was refused.
-    refused: bool,
-    /// The reason why that memory could not be filled.
-    failure: &'a mut Option<io::Error>,
-    /// The most bytes of the value that stay in `bytes`.
-    short: usize,
-    /// The most bytes of the value.
-    most: u64,
-    is_too_long: &'a Cell<bool>,
-}
-
-impl Sink<'_> {
-    /// Refuses a value that gets longer than it may be.
-    fn check(&self, more: usize) -> postcard::Result<()> {
-        let len = self.written + (self.bytes.len() - self.start + more) as u64;
-        if len <= self.most {
-            return Ok(());
-        }
-        self.is_too_long.set(true);
-        Err(postcard::Error::SerializeBufferFull)
-    }
-
-    #[cold]
-    fn extend_long(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.check(bytes.len())?;
-        if self.memory.is_none() && !self.refused {
-            self.memory = Written::new().ok();
-            self.refused = self.memory.is_none();
-        }
-        let Some(memory) = &mut self.memory else {
-            self.bytes.extend_from_slice(bytes);
-            return Ok(());
-        };
-        let written = memory.write(&self.bytes[self.start..]).and_then(|()| {
-            self.written += (self.bytes.len() - self.start) as u64;
-            self.bytes.truncate(self.start);
-            if bytes.len() < PIECE {
-                self.bytes.extend_from_slice(bytes);
-                Ok(())
-            } else {
-                self.written += bytes.len() as u64;
-                memory.write(bytes)
-            }
-        });
-        written.map_err(|error| {
-            *self.failure = Some(error);
-            postcard::Error::SerializeBufferFull
-        })
-    }
-}
-
-impl postcard::ser_flavors::Flavor for Sink<'_> {
-    type Output = Option<OwnedFd>;
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        let most = if self.memory.is_some() { PIECE } else { self.short };
-        if self.bytes.len() - self.start + bytes.len() > most {
-            return self.extend_long(bytes);
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<Option<OwnedFd>> {
-        if self.memory.is_some() {
-            self.check(0)?;
-        }
-        let Some(mut memory) = self.memory else { return Ok(None) };
-        let written = memory.write(&self.bytes[self.start..]).and_then(|()| memory.seal());
-        self.bytes.truncate(self.start);
-        self.bytes[self.start - 1] = IN_MEMORY;
-        written.map(Some).map_err(|error| {
-            *self.failure = Some(error);
-            postcard::Error::SerializeBufferFull
-        })
-    }
-}
-
-/// Appends an encoded value to `bytes`, and returns the descriptors that belong to it.
-pub(in crate::process) fn encode<T: Serialize>(
-    bytes: &mut Vec<u8>,
-    value: &T,
-    stage: CodecStage,
-) -> Result<Vec<OwnedFd>, CodecError> {
-    bytes.push(HERE);
-    let most = match stage {
-        CodecStage::EncodeResult => LIMIT.load(Relaxed),
-        _ => u64::MAX,
-    };
-    let (is_too_long, mut failure) = (Cell::new(false), None);
-    let sink = Sink {
-        start: bytes.len(),
-        bytes,
-        memory: None,
-        written: 0,
-        refused: false,
-        failure: &mut failure,
-        short: most.min(LONG as u64) as usize,
-        most,
-        is_too_long: &is_too_long,
-    };
-    let (encoded, mut descriptors) =
-        carry::packing(|| postcard::serialize_with_flavor(value, sink));
-    let failed = |message| CodecError { stage, message };
-    let memory = encoded.map_err(|error| match error {
-        _ if is_too_long.get() => failed(too_long(most)),
-        postcard::Error::SerializeBufferFull => failed(failure.map_or_else(
-            || "there is no memory left for it; see `free`".to_owned(),
-            |error| limits::explain_missing("shared memory for it", &error),
-        )),
-        error => failed(why_not_encoded(value, error)),
-    })?;
-    descriptors.extend(memory);
-    if descriptors.len() > MOST_DESCRIPTORS {
-        let count = descriptors.len();
-        return Err(failed(format!(
-            "it holds {count} descriptors, and at most {MOST_DESCRIPTORS} travel together"
-        )));
-    }
-    Ok(descriptors)
-}
-
-/// Returns the error text of a result that is longer than `most`.
-pub(in crate::process) fn too_long(most: u64) -> String {
-    format!(
-        "it takes more than {}, the limit of its pool or process; return less, or raise the limit \
-         (`max_result`)",
-        in_words(most)
-    )
-}
-
-/// Decodes a value that [`encode`] has encoded, in a process that is trusted.
-pub(in crate::process) fn decode<T: DeserializeOwned>(
-    bytes: &[u8],
-    descriptors: Arrived,
-    stage: CodecStage,
-) -> Result<T, CodecError> {
-    decode_within(u64::MAX, bytes, descriptors, stage)
-}
-
-/// Decodes a result of at most `most` bytes that a worker has sent. `bytes` were limited before.
-pub(in crate::process) fn decode_result<T: DeserializeOwned>(
-    most: u64,
-    bytes: &[u8],
-    descriptors: Arrived,
-) -> Result<T, CodecError> {
-    decode_within(most, bytes, descriptors, CodecStage::DecodeResult)
-}
-
-fn decode_within<T: DeserializeOwned>(
-    most: u64,
-    bytes: &[u8],
-    mut descriptors: Arrived,
-    stage: CodecStage,
-) -> Result<T, CodecError> {
-    let failed = |message| CodecError { stage, message };
-    let memory;
-    let bytes = match bytes.split_first() {
-        Some((&HERE, bytes)) => bytes,
-        Some((&IN_MEMORY, [])) => {
-            let descriptor = descriptors.pop().ok_or_else(|| {
-                failed("the memory that it is in has not come along: no descriptor was left".into())
-            })?;
-            memory = Frozen::attach(descriptor).map_err(|error| {
-                failed(format!("the memory that it is in is of no use: {error:?}"))
-            })?;
-            if memory.bytes().len() as u64 > most {
-                return Err(failed(too_long(most)));
-            }
-            // An encoder writes each byte. Holes would cost the sender nothing, and this process
-            // as much as they are long.
-            if most < u64::MAX && memory.has_holes() {
-                return Err(failed("the memory that it is in was never written".into()));
-            }
-            memory.bytes()
-        }
-        _ => return Err(failed("it does not begin as an encoded value does".into())),
-    };
-    let bare = descriptors.is_empty();
-    carry::unpacking(descriptors.into_vec(), || postcard::from_bytes(bytes)).map_err(|error| {
-        failed(if bare { why_not_decoded::<T>(bytes, error) } else { error.to_string() })
-    })
-}
-
-/// Returns the error text of a type's own `Serialize`. Postcard drops such texts, so the value is
-/// encoded again with an error type that keeps them.
-#[cold]
-fn why_not_encoded<T: Serialize>(value: &T, error: postcard::Error) -> String {
-    let mut nowhere = postcard::Serializer { output: postcard::ser_flavors::Size::default() };
-    let mut erased = <dyn erased_serde::Serializer>::erase(&mut nowhere);
-    let again = || erased_serde::Serialize::erased_serialize(value, &mut erased);
-    let said = match error {
-        postcard::Error::SerdeSerCustom => carry::packing(again).0.err(),
-        _ => None,
-    };
-    said.map_or_else(|| error.to_string(), |said| said.to_string())
-}
-
-/// Like [`why_not_encoded`], for a `Deserialize` and bytes without descriptors.
-#[cold]
-fn why_not_decoded<T: DeserializeOwned>(bytes: &[u8], error: postcard::Error) -> String {
-    let mut again = postcard::Deserializer::from_bytes(bytes);
-    let mut erased = <dyn erased_serde::Deserializer>::erase(&mut again);
-    let said = match error {
-        postcard::Error::SerdeDeCustom => erased_serde::deserialize::<T>(&mut erased).err(),
-        _ => None,
-    };
-    said.map_or_else(|| error.to_string(), |said| said.to_string())
+    value::encode(reply, &result, CodecStage::EncodeResult)
 }
 
 /// Returns the offset of a `Location` in the program's image; `None` if it is in a shared library.
@@ -423,38 +156,17 @@ mod tests {
             // SAFETY: made above, in this very process.
             let trampoline = unsafe { function.trampoline() }.unwrap();
             let mut argument = Vec::new();
-            encode(&mut argument, &21_u32, CodecStage::EncodeArgument).unwrap();
+            value::encode(&mut argument, &21_u32, CodecStage::EncodeArgument).unwrap();
             let mut reply = vec![7];
             let stage = CodecStage::DecodeResult;
-            trampoline(&argument, Arrived::default(), &mut reply).unwrap();
-            assert_eq!(decode::<u32>(&reply[1..], Arrived::default(), stage).unwrap(), 42);
-            let error = trampoline(&[], Arrived::default(), &mut reply).unwrap_err();
+            let none = &mut Arrived::default();
+            trampoline(&argument, none, &mut reply).unwrap();
+            assert_eq!(value::decode::<u32>(&reply[1..], none, stage).unwrap(), 42);
+            let error = trampoline(&[], none, &mut reply).unwrap_err();
             assert_eq!(error.stage, CodecStage::DecodeArgument);
         }
         // SAFETY: never called, as it is refused.
         assert!(unsafe { Function { offset: u64::MAX }.trampoline() }.is_none());
-    }
-
-    #[test]
-    fn values_of_all_lengths_are_what_they_were() {
-        let pieces = |len: usize| (0..len).map(|n| (n * 7) as u8).collect::<Vec<u8>>();
-        for len in [0, 1, LONG - 9, LONG, LONG + 1, 3 * LONG + 5] {
-            let value = (pieces(len), String::from_utf8(vec![b'x'; len]).unwrap(), len as u64);
-            let mut bytes = vec![9; 3];
-            let descriptors = encode(&mut bytes, &value, CodecStage::EncodeResult).unwrap();
-            assert_eq!(
-                (descriptors.len(), bytes.len() > 4),
-                ((2 * len + 12 > LONG).into(), 2 * len + 12 <= LONG)
-            );
-            let decoded =
-                decode(&bytes[3..], descriptors.into(), CodecStage::DecodeResult).unwrap();
-            assert_eq!(value, decoded);
-        }
-        for wrong in [vec![], vec![IN_MEMORY], vec![IN_MEMORY, 1], vec![2, 3]] {
-            assert!(decode::<u8>(&wrong, Arrived::default(), CodecStage::DecodeResult).is_err());
-        }
-        let file = std::fs::File::open("/dev/null").unwrap().into();
-        assert!(decode::<u8>(&[IN_MEMORY], vec![file].into(), CodecStage::DecodeResult).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `function.rs` | a function as an offset in the program's image; why that is sound |
+//! | `value.rs` | an argument or a result as encoded bytes and descriptors |
 //! | `hook.rs` | the user's functions that run in a template or worker before its tasks |
 //! | `encode.rs` | a call from its function and argument |
 //! | `job.rs` | the task as the pool sees it, whatever its types |
@@ -15,3 +16,4 @@ pub(super) mod gather;
 pub(super) mod hook;
 pub(super) mod job;
 pub(super) mod record;
+pub(super) mod value;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::function::{CodecError, MAX_RESULT};
 use super::gather::Gathered;
+use super::value::{CodecError, MAX_RESULT};
 use crate::sys::io::arrived::Arrived;
 use crate::task::registry;
 use crate::task::slot::Slot;

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::task::function;
+use crate::process::task::value;
 use crate::process::wire::Head;
 use crate::process::wire::board::OwnSlot;
 use crate::sys::limits::cpu_clock::{self, Timers};
@@ -124,7 +124,7 @@ impl Limits {
             Some(false) => set_limit(Resource::Core, 0, "bytes of a core file")?,
             None => {}
         }
-        self.max_result.into_iter().for_each(function::limit_results);
+        self.max_result.into_iter().for_each(value::limit_results);
         if let Some(time) = self.cpu_time {
             let timers = Timers::new().map_err(|error| {
                 format!(

@@ -31,7 +31,7 @@ use std::process;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::task::function;
+use super::task::value;
 use super::wire::board::OwnSlot;
 use super::wire::rings;
 use super::wire::{self, ForkRequest, Frame, FrameKind};
@@ -100,7 +100,7 @@ fn warm_up() {
     // Adopts a number of the master's, so that no number of this process is used up.
     let entry = Entry::adopt(1, Kind::Process, None, Location::caller());
     let _ = (park::waker(), Instant::now());
-    let _ = function::encode(&mut Vec::new(), &(), CodecStage::EncodeResult);
+    let _ = value::encode(&mut Vec::new(), &(), CodecStage::EncodeResult);
     drop(entry);
 }
 

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::inbox::Outbox;
 use super::{cancel, limits, overflow};
-use crate::process::task::function::{self, CodecError, Function, Trampoline};
+use crate::process::task::function::{self, Function, Trampoline};
+use crate::process::task::value::CodecError;
 use crate::process::wire::board::OwnSlot;
 use crate::process::wire::{self, Call, Failure, Frame, FrameKind, Head, REST};
 use crate::sys::clock;
@@ -59,9 +60,9 @@ pub(super) fn run(order: &mut Frame, board: &'static OwnSlot, outbox: &mut Outbo
         }
         board.begin(task, head.item);
         crash_point!("worker: task begun, not run");
-        let descriptors = std::mem::take(descriptors);
+        let mut descriptors = std::mem::take(descriptors);
         overflow::with_label(&label, || match call.items {
-            None => running.run(0, arguments, descriptors, || nanos_since(start)),
+            None => running.run(0, arguments, &mut descriptors, || nanos_since(start)),
             Some(_) => running.run_items(head.item, arguments, descriptors),
         });
     }
@@ -101,12 +102,12 @@ impl Running<'_> {
             let Ok(argument) = wire::next_item(&mut arguments) else { process::exit(1) };
             let is_last = arguments.is_empty();
             if let Some((argument, own)) = argument {
-                let own = descriptors.split_front(own);
+                let mut own = descriptors.split_front(own);
                 if item >= first {
                     board.begin_item(item);
                     crash_point!("worker: item begun, not run");
                     let nanos = || if is_last { nanos_since(start) } else { 0 };
-                    self.run(item, argument, own, nanos);
+                    self.run(item, argument, &mut own, nanos);
                 }
             }
             if is_last {
@@ -126,7 +127,7 @@ impl Running<'_> {
         &mut self,
         item: u32,
         argument: &[u8],
-        descriptors: Arrived,
+        descriptors: &mut Arrived,
         nanos: impl FnOnce() -> u32,
     ) {
         let reply = self.outbox.blank();

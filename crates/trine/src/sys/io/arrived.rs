@@ -28,6 +28,7 @@ impl Arrived {
         self.0.len()
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -38,12 +39,17 @@ impl Arrived {
     }
 
     /// Splits the first `count` off, or fewer if there are not as many.
+    #[inline]
     pub(crate) fn split_front(&mut self, count: usize) -> Arrived {
+        // Nearly every value has none.
+        if count == 0 {
+            return Arrived::default();
+        }
         Arrived(self.0.drain(..count.min(self.0.len())).collect())
     }
 
-    /// Returns all, whose owner closes them.
-    pub(crate) fn into_vec(mut self) -> Vec<OwnedFd> {
+    /// Takes all; the caller closes them.
+    pub(crate) fn take(&mut self) -> Vec<OwnedFd> {
         mem::take(&mut self.0)
     }
 }

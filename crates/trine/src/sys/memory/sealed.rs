@@ -163,9 +163,13 @@ impl Written {
     /// # Errors
     ///
     /// The kernel refuses the seals.
-    pub(crate) fn seal(self) -> io::Result<OwnedFd> {
-        add_frozen_seals(&self.memory)?;
-        Ok(self.memory)
+    pub(crate) fn seal(&self) -> io::Result<()> {
+        Ok(add_frozen_seals(&self.memory)?)
+    }
+
+    /// Returns the memory, sealed or not.
+    pub(crate) fn into_descriptor(self) -> OwnedFd {
+        self.memory
     }
 }
 
