@@ -60,7 +60,8 @@
 ///
 /// # Panics
 ///
-/// If a task is joined whose value was taken before.
+/// If a task is joined whose value was taken before. If a task joins itself, with no other arm and
+/// no deadline that ends the wait; see [`Task::join`](crate::Task::join).
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __select {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{alone, role, this_program, this_test};
 use trine::sync::channel::{self, Receiver, RecvError, SendError};
-use trine::sync::{Mutex, RwLock, Semaphore};
+use trine::sync::{Mutex, RwLock, Semaphore, select};
 use trine::{
     Cause, Kind, Task, coroutine, future, join_all, process, race, scope, shield, thread, time,
 };
@@ -52,6 +52,9 @@ fn a_task_that_joins_itself_is_told() {
         names_the_deadlock(&with_own_handle(kind, |own| own.join().unwrap()));
         names_the_deadlock(&with_own_handle(kind, |own| drop(own.join_timeout(Duration::MAX))));
         names_the_deadlock(&with_own_handle(kind, |own| future::block_on(own).unwrap()));
+        names_the_deadlock(&with_own_handle(kind, |mut own| {
+            select! { join(own) -> _ => {} }
+        }));
         names_the_deadlock(&with_own_handle(kind, |own| {
             race([own, coroutine::spawn(|| ())]).unwrap()
         }));

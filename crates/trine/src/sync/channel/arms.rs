@@ -23,12 +23,16 @@ mod sealed {
     pub trait Steps {
         /// Goes, if it can at once.
         fn attempt(&mut self) -> bool;
-        /// Begins to wait. Returns false if it can go now.
+        /// Begins to wait. Returns false if it can go now. Without a waker, the caller only looks,
+        /// and is not woken.
         ///
         /// # Safety
         ///
         /// The arm and the choice stay in place until `withdraw` was called.
-        unsafe fn enqueue(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool;
+        unsafe fn enqueue(&mut self, choice: &Choice, arm: u32, waker: Option<&Waker>) -> bool;
+        /// Panics if it can never go while its caller waits for it alone.
+        #[track_caller]
+        fn refuse_endless_wait(&self) {}
         /// Returns true if it can go although no channel has won the choice for it.
         fn is_due(&self) -> bool {
             false
@@ -75,11 +79,11 @@ impl<'a, T> Registration<'a, T> {
         &mut self,
         choice: &Choice,
         arm: u32,
-        waker: &Waker,
+        waker: Option<&Waker>,
         message: &mut Option<T>,
     ) -> bool {
         self.waiter.reset();
-        self.waiter.set_waker(waker.clone());
+        self.waiter.set_waker(waker.unwrap_or(Waker::noop()).clone());
         self.waiter.set_choice(choice, arm);
         let mut state = self.channel.lock();
         let must_wait = state.must_wait(self.side, self.channel.capacity(), choice);
@@ -140,7 +144,7 @@ impl<T> sealed::Steps for RecvArm<'_, T> {
         true
     }
 
-    unsafe fn enqueue(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
+    unsafe fn enqueue(&mut self, choice: &Choice, arm: u32, waker: Option<&Waker>) -> bool {
         // SAFETY: the caller's promise.
         unsafe { self.registration.enqueue(choice, arm, waker, &mut None) }
     }
@@ -248,7 +252,7 @@ impl<T> sealed::Steps for SendArm<'_, T> {
         true
     }
 
-    unsafe fn enqueue(&mut self, choice: &Choice, arm: u32, waker: &Waker) -> bool {
+    unsafe fn enqueue(&mut self, choice: &Choice, arm: u32, waker: Option<&Waker>) -> bool {
         let slot = self.held.slot();
         // SAFETY: the caller's promise.
         slot.is_none() || unsafe { self.registration.enqueue(choice, arm, waker, slot) }
@@ -299,7 +303,7 @@ impl<T> JoinArm<'_, T> {
 
 impl<T> sealed::Steps for JoinArm<'_, T> {
     fn attempt(&mut self) -> bool {
-        if self.task.has_ended() {
+        if self.task.look() {
             let task = std::pin::Pin::new(&mut *self.task);
             if let Poll::Ready(outcome) = task.poll(&mut Context::from_waker(Waker::noop())) {
                 self.outcome = Some(outcome);
@@ -308,8 +312,17 @@ impl<T> sealed::Steps for JoinArm<'_, T> {
         self.outcome.is_some()
     }
 
-    unsafe fn enqueue(&mut self, _: &Choice, _: u32, waker: &Waker) -> bool {
-        !self.task.register(waker)
+    unsafe fn enqueue(&mut self, _: &Choice, _: u32, waker: Option<&Waker>) -> bool {
+        match waker {
+            Some(waker) => !self.task.register(waker),
+            // A waker that an earlier `poll` has left stays with the task.
+            None => !self.task.look(),
+        }
+    }
+
+    #[track_caller]
+    fn refuse_endless_wait(&self) {
+        self.task.refuse_endless_join();
     }
 
     fn is_due(&self) -> bool {
@@ -351,7 +364,7 @@ impl sealed::Steps for TimeoutArm {
         false
     }
 
-    unsafe fn enqueue(&mut self, _: &Choice, _: u32, _: &Waker) -> bool {
+    unsafe fn enqueue(&mut self, _: &Choice, _: u32, _: Option<&Waker>) -> bool {
         true
     }
 

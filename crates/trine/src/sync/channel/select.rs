@@ -33,12 +33,16 @@ const NONE: u32 = OPEN - 1;
 
 /// Lets one of the arms go, and waits for it if `wait` is true.
 #[doc(hidden)]
+#[track_caller]
 pub fn choose<const N: usize>(mut arms: [&mut dyn Arm; N], wait: bool) {
     budget::spend();
     if attempt_any(&mut arms) {
         return;
     }
     if wait {
+        if N == 1 {
+            arms[0].refuse_endless_wait();
+        }
         wait_for_any(&mut arms);
     } else if N > 1 {
         while !decide(&mut arms) && !attempt_any(&mut arms) {}
@@ -73,7 +77,7 @@ fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker
     let choice = Choice::new();
     let mut waiting = Waiting { arms, choice: &choice };
     // SAFETY: `waiting` is dropped in this frame, before `choice`.
-    if unsafe { waiting.enqueue(waker) } {
+    if unsafe { waiting.enqueue(Some(waker)) } {
         // At least once, also when the time is up: only during a wait can others grant an arm. Two
         // `select!`s that never wait would otherwise never meet.
         while choice.winner() == OPEN && !waiting.is_due() {
@@ -91,7 +95,7 @@ fn decide(arms: &mut [&mut dyn Arm]) -> bool {
     let choice = Choice::new();
     let mut waiting = Waiting { arms, choice: &choice };
     // SAFETY: `waiting` is dropped in this frame, before `choice`.
-    let all_wait = unsafe { waiting.enqueue(Waker::noop()) };
+    let all_wait = unsafe { waiting.enqueue(None) };
     // The moment is this look at the tasks. From before it to the end, a partner that comes to one
     // of the channels grants an arm. A task that has not ended had not ended before either.
     let none_can_go = all_wait && !waiting.is_due();
@@ -105,12 +109,13 @@ struct Waiting<'a, 'b> {
 }
 
 impl Waiting<'_, '_> {
-    /// Begins the wait of all arms. Returns false if some arm can go now.
+    /// Begins the wait of all arms. Returns false if some arm can go now. Without a waker, the
+    /// caller only looks.
     ///
     /// # Safety
     ///
     /// `self` is dropped before the choice is moved or dropped.
-    unsafe fn enqueue(&mut self, waker: &Waker) -> bool {
+    unsafe fn enqueue(&mut self, waker: Option<&Waker>) -> bool {
         // Stable: arms of one channel keep the random order of the attempts, and a partner takes
         // the first of them.
         self.arms.sort_by_key(|arm| arm.address());

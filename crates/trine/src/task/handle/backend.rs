@@ -99,6 +99,7 @@ pub(super) trait Joinable<T>: Cancel {
     unsafe fn wait_uninterrupted(&self);
     fn linger_unless_done(&self);
     unsafe fn register(&self, waker: &Waker) -> bool;
+    unsafe fn look(&self) -> bool;
     unsafe fn take(&self) -> Option<Result<T, TaskError>>;
     unsafe fn detach(&self);
 }
@@ -164,6 +165,13 @@ impl<B: Backend> Joinable<B::Value> for B {
         }
         // SAFETY: the caller's promise.
         unsafe { self.core().outcome.register(waker) }
+    }
+
+    unsafe fn look(&self) -> bool {
+        if !self.is_done() && fork_detect::lacks_threads() {
+            end_in_copy(self);
+        }
+        self.is_done()
     }
 
     unsafe fn take(&self) -> Option<Result<B::Value, TaskError>> {

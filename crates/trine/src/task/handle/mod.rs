@@ -362,13 +362,18 @@ impl<T> Task<T> {
         self.backend.entry().info()
     }
 
-    /// Registers `waker` to be woken when the task ends. Returns true if it has ended already; then
-    /// the waker is not registered.
-    #[track_caller]
+    /// Registers `waker` to be woken when the task ends, in place of the waker of an earlier call.
+    /// Returns true if the task has ended already; then the waker is not registered.
     pub(crate) fn register(&mut self, waker: &Waker) -> bool {
-        self.refuse_endless_join();
         // SAFETY: `self` is the one consumer, borrowed exclusively.
         unsafe { self.backend.register(waker) }
+    }
+
+    /// Returns true if the task has ended, or cannot go on in this process. Registers no waker, so
+    /// the caller will ask again.
+    pub(crate) fn look(&mut self) -> bool {
+        // SAFETY: `self` is the one consumer, borrowed exclusively.
+        unsafe { self.backend.look() }
     }
 }
 
@@ -380,6 +385,9 @@ impl<T> Task<T> {
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 ///
+/// The task keeps one waker. A later `poll`, and a call that waits for the task, such as
+/// [`join_timeout`](Task::join_timeout), replaces it.
+///
 /// # Panics
 ///
 /// If it is polled again after it was ready, or by the task itself, which would wait forever; see
@@ -388,6 +396,7 @@ impl<T> Future for Task<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.refuse_endless_join();
         if !self.register(context.waker()) {
             return Poll::Pending;
         }

@@ -2,6 +2,7 @@
 
 mod choice;
 mod panics;
+mod tasks;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
