@@ -53,8 +53,15 @@
 //!
 //! These are awaited by readiness and hold no thread. In a coroutine, opening a FIFO for reading
 //! returns at once, and the first read waits for a writer. Opening one for writing retries at
-//! intervals of up to 16 ms until there is a reader. A file of `/proc` or FUSE whose reads block
-//! holds a pool thread for that time.
+//! intervals of up to 16 ms until there is a reader.
+//!
+//! A terminal that other code has opened, such as standard input, may not be made one that never
+//! blocks, since other programs share that setting. Its reads, and its writes, are made one after
+//! the other by one thread when it is ready. A call sleeps there if another program reads the line
+//! first, or if there is room for a part of what is written. It is waited for, even if its caller
+//! is cancelled. Other files and terminals are not held up.
+//!
+//! A file of FUSE whose reads block holds a pool thread for that time.
 //!
 //! | file | contents |
 //! |---|---|

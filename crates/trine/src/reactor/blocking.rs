@@ -8,7 +8,8 @@
 //!
 //! Each [`Lane`] has a queue and threads of its own. Calls of one kind take about as long as each
 //! other, and a lane whose threads all sleep keeps no other waiting: look-ups at a silent name
-//! server take many seconds each, a write to a file takes microseconds.
+//! server take many seconds each, a write to a file takes microseconds. A [`Place`], where calls
+//! may sleep without end, has a queue and one thread of its own, which no other place waits for.
 //!
 //! The effect of interrupting a caller depends on the state of its work:
 //!
@@ -40,7 +41,7 @@ use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::thread;
 use std::time::Duration;
@@ -57,8 +58,8 @@ pub(crate) enum Lane {
     Files,
     /// Look-ups of names: seconds, if a server does not answer.
     Names,
-    /// Calls that sleep until another program acts: on a terminal, a device, a file that is leased.
-    Peers,
+    /// Opening files that another program has leased, which the kernel revokes in a minute.
+    Leases,
 }
 
 impl Lane {
@@ -66,11 +67,23 @@ impl Lane {
     fn max_threads(self) -> usize {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         match self {
-            Lane::Files | Lane::Peers => (4 * cores).max(16),
+            Lane::Files | Lane::Leases => (4 * cores).max(16),
             // They sleep for a server, and take no processor.
             Lane::Names => (4 * cores).max(64),
         }
     }
+}
+
+/// A device, or another file whose calls may sleep until another program acts, in one direction.
+///
+/// Its calls run one at a time, in order. So however many tasks use one terminal, they occupy one
+/// thread, and a call that first looks whether the terminal is ready loses the race to no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The file system and inode of the file's name, and the device.
+    pub(crate) file: [u64; 3],
+    /// True for writing.
+    pub(crate) writes: bool,
 }
 
 /// The time that a thread of the program's pools waits for more work.
@@ -87,6 +100,22 @@ type End<T> = io::Result<thread::Result<T>>;
 /// An interruption of the caller before `work` has begun; once begun, it is waited for. No thread
 /// can be started.
 pub(crate) fn run<T: Send>(lane: Lane, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    run_on(|| Arc::clone(pool(lane)), work)
+}
+
+/// Like [`run`], on the one thread of `place`.
+///
+/// # Errors
+///
+/// The same as for `run`.
+pub(crate) fn run_at<T: Send>(place: Place, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    run_on(|| pool_at(place), work)
+}
+
+fn run_on<T: Send>(
+    pool: impl FnOnce() -> Arc<Pool>,
+    work: impl FnOnce() -> T + Send,
+) -> io::Result<T> {
     if park::is_plain_thread() {
         return Ok(work());
     }
@@ -97,7 +126,7 @@ pub(crate) fn run<T: Send>(lane: Lane, work: impl FnOnce() -> T + Send) -> io::R
         waker: UnsafeCell::new(Some(park::waker())),
         ended: AtomicBool::new(false),
     };
-    let parked = job.wait(pool(lane));
+    let parked = job.wait(&pool());
     match job.end.into_inner() {
         Some(end) => finish(end),
         None => Err(parked.expect_err("only what was interrupted is withdrawn").into()),
@@ -169,7 +198,7 @@ struct Borrowed<F, T> {
 impl<F: FnOnce() -> T + Send, T: Send> Borrowed<F, T> {
     /// Has the work called, and returns when no thread knows of it any more. An error has ended the
     /// wait, perhaps too late to withdraw the work.
-    fn wait(&self, pool: &'static Pool) -> Result<(), Interrupted> {
+    fn wait(&self, pool: &Arc<Pool>) -> Result<(), Interrupted> {
         let entry = Entry { job: (&raw const *self).cast(), settle: Self::settle };
         let queued = Queued { ended: &self.ended, pool, number: pool.submit(entry) };
         let mut parked = Ok(());
@@ -201,7 +230,7 @@ impl<F: FnOnce() -> T + Send, T: Send> Borrowed<F, T> {
 /// Work that is in the queue or runs. After the drop it is neither.
 struct Queued<'a> {
     ended: &'a AtomicBool,
-    pool: &'static Pool,
+    pool: &'a Arc<Pool>,
     number: u64,
 }
 
@@ -278,14 +307,29 @@ struct State {
     idle: usize,
 }
 
-fn pool(lane: Lane) -> &'static Pool {
-    static POOLS: [OnceLock<Pool>; 3] = [const { OnceLock::new() }; 3];
+fn pool(lane: Lane) -> &'static Arc<Pool> {
+    static POOLS: [OnceLock<Arc<Pool>>; 3] = [const { OnceLock::new() }; 3];
     POOLS[lane as usize].get_or_init(|| Pool::new(lane.max_threads(), KEEP_ALIVE))
 }
 
+/// Returns the pool of a place: that of its callers and its thread, or a new one.
+fn pool_at(place: Place) -> Arc<Pool> {
+    static PLACES: Mutex<Vec<(Place, Weak<Pool>)>> = Mutex::new(Vec::new());
+    let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = places.iter().find(|(known, _)| *known == place);
+    if let Some(pool) = known.and_then(|(_, pool)| pool.upgrade()) {
+        return pool;
+    }
+    places.retain(|(_, pool)| pool.strong_count() > 0);
+    let pool = Pool::new(1, KEEP_ALIVE);
+    places.push((place, Arc::downgrade(&pool)));
+    pool
+}
+
 impl Pool {
-    fn new(max_threads: usize, keep_alive: Duration) -> Pool {
-        Pool { max_threads, keep_alive, state: Mutex::default(), work: Condvar::new() }
+    fn new(max_threads: usize, keep_alive: Duration) -> Arc<Pool> {
+        let (state, work) = (Mutex::default(), Condvar::new());
+        Arc::new(Pool { max_threads, keep_alive, state, work })
     }
 
     /// Locks the state. No work runs under this lock.
@@ -295,7 +339,7 @@ impl Pool {
 
     /// Queues `entry` and returns its number. The entry is then run, or settled at once if no
     /// thread can be started, or withdrawn.
-    fn submit(&'static self, entry: Entry) -> u64 {
+    fn submit(self: &Arc<Pool>, entry: Entry) -> u64 {
         if fork_detect::lacks_threads() {
             let error = io::Error::other(fork_detect::explain("threads for such calls exist"));
             // SAFETY: in no queue, so no other thread settles it.
@@ -311,9 +355,10 @@ impl Pool {
             state.threads += 1;
             drop(state);
             let thread = thread::Builder::new().name("trine-offload".into());
-            let serve = || {
+            let pool = Arc::clone(self);
+            let serve = move || {
                 signal::stack::ensure();
-                self.serve();
+                pool.serve();
             };
             match thread.spawn(serve) {
                 Ok(_) => fork_detect::note_thread(),

@@ -15,8 +15,10 @@
 //! | seek, close, metadata of an open file | directly: they sleep on some network file systems | |
 //!
 //! "Pool" is a thread for files (`blocking.rs`, [`Lane::Files`]), "ring" the caller's ring. A
-//! [`Source`] waits until the descriptor is ready, and then attempts again. Calls that may sleep
-//! until another program acts are made in [`Lane::Peers`].
+//! [`Source`] waits until the descriptor is ready, and then attempts again. A terminal or a device
+//! of which the kernel cannot say whether a call would sleep has one thread for each direction
+//! ([`Place`]), which looks again whether it is ready, and makes the call. A file of `/proc` that
+//! is not ready is awaited in the same way.
 //!
 //! (A ring leaves the file's own position unchanged when it has done a part of a call and gone back
 //! to the rest: seen with Linux 6.18 at the end of a full disk.)
@@ -33,12 +35,12 @@
 use std::fs::{File, Metadata};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use super::backoff::Backoff;
-use super::blocking::{self, Lane};
+use super::blocking::{self, Lane, Place};
 use super::budget;
 use super::operation::OwnRing;
 use super::registration::Direction;
@@ -116,7 +118,7 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
             }
             // Another process holds a lease, which the kernel revokes within a time of its own.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && made_nonblocking => {
-                let file = blocking::run(Lane::Peers, || file::open(path, flags, mode))??;
+                let file = blocking::run(Lane::Leases, || file::open(path, flags, mode))??;
                 return Ok(Opened::new(file, false));
             }
             Err(error) => return Err(error),
@@ -307,6 +309,8 @@ impl Opened {
             Wait::Nowhere => return blocking(|| call(Via::Thread(Blocking::Yes))),
             // The true result of a call that might have slept, unless `O_NONBLOCK` has caused it.
             Wait::Pool if plain && !self.is_own_refusal(&refusal) => return Err(refusal),
+            // A file of `/proc` or the like. One on a disk is always ready.
+            Wait::Pool if !plain && !self.is_ready(direction) => {}
             Wait::Pool if !plain => {
                 let called = match OwnRing::of_caller().filter(|_| at_offset) {
                     Some(ring) => call(Via::Ring(ring)),
@@ -319,18 +323,33 @@ impl Opened {
             }
             Wait::Pool | Wait::Ready | Wait::Fifo => {}
         }
-        self.source.retry(direction, None, |file| match call(Via::Thread(Blocking::No)) {
+        self.source.retry(direction, None, |_| match call(Via::Thread(Blocking::No)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
             Err(error) if file::would_sleep(&error) => {
-                if !poll::is_ready(file.as_fd(), direction.interest()) {
+                if !self.is_ready(direction) {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                // The file is ready, so the call sleeps only if another reader or writer comes
-                // first, and then perhaps forever.
-                blocking::run(Lane::Peers, || call(Via::Thread(Blocking::Yes)))?
+                // The others of this program take turns, so the call sleeps only if a reader or
+                // writer elsewhere comes first, or there is room for a part. But perhaps forever.
+                blocking::run_at(self.place(direction)?, || match self.is_ready(direction) {
+                    true => call(Via::Thread(Blocking::Yes)),
+                    false => Err(io::ErrorKind::WouldBlock.into()),
+                })?
             }
             done => done,
         })
+    }
+
+    fn is_ready(&self, direction: Direction) -> bool {
+        poll::is_ready(self.get().as_fd(), direction.interest())
+    }
+
+    /// Returns the place of calls that may sleep until another program acts. Descriptors without a
+    /// file, such as those of inotify, share an inode and so a place.
+    fn place(&self, direction: Direction) -> io::Result<Place> {
+        let found = self.metadata()?;
+        let file = [found.dev(), found.ino(), found.rdev()];
+        Ok(Place { file, writes: matches!(direction, Direction::Write) })
     }
 
     /// Returns true if the error comes from `O_NONBLOCK` set by this file.

@@ -10,6 +10,7 @@ mod pipe;
 mod reactor;
 mod reactor_edges;
 mod readiness;
+mod terminals;
 mod unix;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -263,7 +263,7 @@ fn numbers_find_their_work_among_gaps() {
 
 #[test]
 fn without_any_thread_the_whole_queue_is_refused() {
-    let pool: &'static Pool = Box::leak(Box::new(Pool::new(1, KEEP_ALIVE)));
+    let pool = Pool::new(1, KEEP_ALIVE);
     pool.lock().threads = 1;
     let jobs: Vec<_> = (0..3)
         .map(|n| {
@@ -286,7 +286,7 @@ fn without_any_thread_the_whole_queue_is_refused() {
 
 #[test]
 fn threads_end_when_there_is_no_work_and_come_back_with_it() {
-    let pool: &'static Pool = Box::leak(Box::new(Pool::new(4, Duration::from_millis(1))));
+    let pool = Pool::new(4, Duration::from_millis(1));
     for round in 0..50 {
         let jobs: Vec<_> = (0..round % 9)
             .map(|n| {
@@ -323,7 +323,7 @@ fn wait_for(gate: &Arc<(Mutex<bool>, Condvar)>) -> impl FnOnce() + Send + use<> 
 #[test]
 fn a_lane_whose_threads_all_sleep_holds_up_no_other() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let lanes = [Lane::Files, Lane::Names, Lane::Peers];
+    let lanes = [Lane::Files, Lane::Names, Lane::Leases];
     for full in lanes {
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let sleepers: Vec<_> = (0..2 * full.max_threads())
@@ -347,4 +347,19 @@ fn a_lane_whose_threads_all_sleep_holds_up_no_other() {
         gate.1.notify_all();
         sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
     }
+}
+
+#[test]
+fn a_place_has_one_thread_and_is_forgotten_with_it() {
+    let [reads, writes] = [false, true].map(|writes| Place { file: [1, 2, 3], writes });
+    let known = pool_at(reads);
+    assert!(Arc::ptr_eq(&known, &pool_at(reads)) && !Arc::ptr_eq(&known, &pool_at(writes)));
+    assert_eq!(known.max_threads, 1);
+    let threads: Vec<_> = (0..8)
+        .map(|_| coroutine::spawn(move || run_at(reads, || thread::current().id()).unwrap()))
+        .map(|task| task.join().unwrap())
+        .collect();
+    assert!(threads.iter().all(|thread| *thread == threads[0]));
+    let gone = Arc::downgrade(&pool_at(writes));
+    assert!(gone.upgrade().is_none(), "it has neither a caller nor a thread");
 }
