@@ -2,24 +2,21 @@
 
 use std::iter::FusedIterator;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::Executor;
 use super::batch::{Batch, Work};
 use super::feed::Feed;
 use super::map::{Engine, Map, Unordered};
 use super::window::Window;
+use crate::process::Portable;
 use crate::task::TaskError;
 
 /// Starts the next batch, if there are more arguments.
-fn spawn_next<E, I, F, R>(feed: &mut Feed<'_, E, I, F>) -> Option<Batch<R>>
+fn spawn_next<E, I, R>(feed: &mut Feed<'_, E, I, fn(I::Item) -> R>) -> Option<Batch<R>>
 where
     E: Executor,
     I: Iterator,
-    I::Item: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(I::Item) -> R + Copy + Send + 'static,
+    I::Item: Portable,
+    R: Portable,
 {
     let (first, arg) = feed.next_arg()?;
     let Some(pool) = feed.executor.processes().filter(|_| feed.makes_chunks()) else {
@@ -31,13 +28,12 @@ where
     Some(Batch { first, work: Work::Chunk(task) })
 }
 
-impl<E, I, F, R, W> Engine<'_, E, I, F, R, W>
+impl<E, I, R, W> Engine<'_, E, I, fn(I::Item) -> R, R, W>
 where
     E: Executor,
     I: Iterator,
-    I::Item: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(I::Item) -> R + Copy + Send + 'static,
+    I::Item: Portable,
+    R: Portable,
     W: Window<R>,
 {
     /// Fills the window and waits for the next result.
@@ -63,13 +59,12 @@ where
     }
 }
 
-impl<E, I, A, F, R> Iterator for Map<'_, E, I, F, R>
+impl<E, I, A, R> Iterator for Map<'_, E, I, fn(A) -> R, R>
 where
     E: Executor,
     I: Iterator<Item = A>,
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
+    A: Portable,
+    R: Portable,
 {
     type Item = Result<R, TaskError>;
 
@@ -78,13 +73,12 @@ where
     }
 }
 
-impl<E, I, A, F, R> Iterator for Unordered<'_, E, I, F, R>
+impl<E, I, A, R> Iterator for Unordered<'_, E, I, fn(A) -> R, R>
 where
     E: Executor,
     I: Iterator<Item = A>,
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
+    A: Portable,
+    R: Portable,
 {
     type Item = Result<R, TaskError>;
 

@@ -11,10 +11,7 @@
 
 use std::panic::Location;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use crate::process::CapturesNothing;
+use crate::process::Portable;
 use crate::task::{Kind, Task};
 use crate::{coroutine, process, thread};
 
@@ -31,8 +28,8 @@ use feed::Feed;
 /// A runner of functions: a [`Kind`] with its default pool, or a pool of the program's own.
 ///
 /// The same call serves all three kinds, so it has the bounds of the strictest: an argument and a
-/// result that can cross between processes, and a function that captures nothing. A function that
-/// captures does not compile.
+/// result that can cross between processes, and a function that captures nothing. A closure that
+/// captures is no `fn(A) -> R` and does not compile.
 ///
 /// ```
 /// use trine::{Executor, Kind};
@@ -65,13 +62,11 @@ pub trait Executor {
     ///
     /// None here; [`Task::join`] reports how the task has ended.
     #[track_caller]
-    fn spawn<A, R, F>(&self, arg: A, f: F) -> Task<R>
+    fn spawn<A, R>(&self, arg: A, f: fn(A) -> R) -> Task<R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
-        let _ = const { CapturesNothing::<F>::check() };
         self.spawn_at(Location::caller(), arg, f)
     }
 
@@ -88,11 +83,15 @@ pub trait Executor {
     /// # task.join()?;
     /// # Ok::<(), trine::TaskError>(())
     /// ```
-    fn spawn_at<A, R, F>(&self, location: &'static Location<'static>, arg: A, f: F) -> Task<R>
+    fn spawn_at<A, R>(
+        &self,
+        location: &'static Location<'static>,
+        arg: A,
+        f: fn(A) -> R,
+    ) -> Task<R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static;
+        A: Portable,
+        R: Portable;
 
     /// Returns the number of tasks that [`map`](Executor::map) keeps under way at once.
     ///
@@ -123,15 +122,13 @@ pub trait Executor {
     /// assert_eq!(squares, [1, 4, 9, 16]);
     /// ```
     #[track_caller]
-    fn map<I, A, R, F>(&self, args: I, f: F) -> Map<'_, Self, I::IntoIter, F, R>
+    fn map<I, A, R>(&self, args: I, f: fn(A) -> R) -> Map<'_, Self, I::IntoIter, fn(A) -> R, R>
     where
         Self: Sized,
         I: IntoIterator<Item = A>,
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
-        let _ = const { CapturesNothing::<F>::check() };
         let adapts = self.processes().is_some();
         let feed = Feed::new(self, args.into_iter(), f, Location::caller(), adapts);
         Map::new(feed, self.width())
@@ -146,11 +143,10 @@ const PER_WORKER: usize = 2;
 const COROUTINES: usize = 256;
 
 impl Executor for Kind {
-    fn spawn_at<A, R, F>(&self, location: &'static Location<'static>, arg: A, f: F) -> Task<R>
+    fn spawn_at<A, R>(&self, location: &'static Location<'static>, arg: A, f: fn(A) -> R) -> Task<R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
         match self {
             Kind::Coroutine => coroutine::Builder::new().spawn_at(location, move || f(arg)),
@@ -173,11 +169,10 @@ impl Executor for Kind {
 }
 
 impl Executor for thread::Pool {
-    fn spawn_at<A, R, F>(&self, location: &'static Location<'static>, arg: A, f: F) -> Task<R>
+    fn spawn_at<A, R>(&self, location: &'static Location<'static>, arg: A, f: fn(A) -> R) -> Task<R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
         thread::Pool::spawn_at(self, location, move || f(arg))
     }
@@ -188,11 +183,10 @@ impl Executor for thread::Pool {
 }
 
 impl Executor for process::Pool {
-    fn spawn_at<A, R, F>(&self, location: &'static Location<'static>, arg: A, f: F) -> Task<R>
+    fn spawn_at<A, R>(&self, location: &'static Location<'static>, arg: A, f: fn(A) -> R) -> Task<R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
         process::Pool::spawn_at(self, location, arg, f)
     }

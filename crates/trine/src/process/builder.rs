@@ -6,12 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::pool;
+use super::portable::Portable;
 use super::sandbox::Sandbox;
-use super::task::function::CapturesNothing;
 use super::task::value::MAX_RESULT;
 use super::wire::{self, FrameKind};
 use super::worker::setup::Setup;
@@ -327,18 +324,16 @@ impl Builder {
     /// [`Cause::NotSpawned`] if a directory cannot be entered, a variable cannot be set or a limit
     /// is invalid; the text says what to do.
     #[track_caller]
-    pub fn spawn<A, R, F>(self, arg: A, function: F) -> Task<R>
+    pub fn spawn<A, R>(self, arg: A, function: fn(A) -> R) -> Task<R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
-        let proof = const { CapturesNothing::<F>::check() };
         let Builder { name, mut setup, grace } = self;
         let dispatcher = pool::global::fresh(setup.captures);
         let most = setup.limits.max_result.unwrap_or(MAX_RESULT);
         let (task, job) =
-            pool::prepare(dispatcher, (name, None, most), Location::caller(), arg, function, proof);
+            pool::prepare(dispatcher, (name, None, most), Location::caller(), arg, function);
         let Some(mut job) = job else { return task };
         job.grace = grace;
         match setup.prepare() {

@@ -37,6 +37,7 @@
 //! | room | contents |
 //! |---|---|
 //! | `mod.rs`, `builder.rs`, `fork.rs` | the face: [`spawn`], [`Builder`], [`fork()`] |
+//! | `portable.rs` | [`Portable`]: the values that cross |
 //! | `pool/` | [`Pool`], and which worker gets which task: dispatcher, queue, retries, replies |
 //! | `service/` | a thread of the master: forks workers by templates, reaps them, keeps alarms |
 //! | `worker/` | the other side: before `main`, the template, the worker, its limits |
@@ -182,9 +183,6 @@
 
 use std::panic::Location;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::task::Task;
 
 /// Marks a step at which a test build may kill the calling process; does nothing in other builds.
@@ -208,6 +206,7 @@ mod capsule;
 mod command;
 mod fork;
 mod pool;
+mod portable;
 mod replay;
 mod sandbox;
 mod service;
@@ -224,15 +223,16 @@ pub use pool::global::pool;
 pub(crate) use pool::handle::Chunk;
 pub use pool::stats::PoolStats;
 pub use pool::{Pool, QueueFull};
+pub use portable::Portable;
 pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
 pub use std::process::{ExitStatus, Output, Stdio};
-pub(crate) use task::function::CapturesNothing;
 use task::value::MAX_RESULT;
 
 /// Runs `function` on `arg` in a new process, which ends with the task.
 ///
-/// `function` is a function item or a closure that captures nothing; a closure that captures does
-/// not compile. serde encodes `arg` and the result in the postcard format. Types that can only be
+/// `function` is a function or a closure that captures nothing; a closure that captures is no
+/// `fn(A) -> R` and does not compile. A pointer to code of a shared library is an error. serde
+/// encodes `arg` and the result in the postcard format. Types that can only be
 /// decoded from a self-describing format (`serde_json::Value`, untagged enums) cannot be used.
 ///
 /// The tasks that `function` has spawned and detached end with the process. Join them there.
@@ -263,24 +263,17 @@ use task::value::MAX_RESULT;
 /// - `Cancelled`, `TimedOut`: the task was cancelled, or its time was up,
 /// - `Codec`: the argument or the result could not be encoded or decoded, or the result is longer
 ///   than 1 GiB ([`Builder::max_result`]),
-/// - `NotSpawned`: a limit was met; the text says which, and what to do.
+/// - `NotSpawned`: a limit was met, or the function is not code of this program; the text says
+///   which, and what to do.
 #[track_caller]
-pub fn spawn<A, R, F>(arg: A, function: F) -> Task<R>
+pub fn spawn<A, R>(arg: A, function: fn(A) -> R) -> Task<R>
 where
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
+    A: Portable,
+    R: Portable,
 {
-    let proof = const { CapturesNothing::<F>::check() };
     let dispatcher = pool::global::fresh(false);
-    let (task, job) = pool::prepare(
-        dispatcher,
-        (None, None, MAX_RESULT),
-        Location::caller(),
-        arg,
-        function,
-        proof,
-    );
+    let (task, job) =
+        pool::prepare(dispatcher, (None, None, MAX_RESULT), Location::caller(), arg, function);
     if let Some(job) = job {
         pool::submit(dispatcher, job);
     }

@@ -15,7 +15,6 @@ use super::capsule::contents::{Argument, Call, Contents, Program};
 use super::capsule::settings::Settings;
 use super::capsule::{Capsule, Replay, VARIABLE};
 use super::pool::builder::PoolBuilder;
-use super::task::function::Function;
 use super::task::value::CodecError;
 use super::worker::setup;
 use crate::sys::process::current;
@@ -162,10 +161,9 @@ fn here(
     argument: Argument,
     directory: &Path,
 ) -> Result<Result<(), TaskError>, String> {
-    let function = Function { offset: call.function };
-    // SAFETY: the offset was recorded by the same build; `replay` has compared the fingerprints.
-    let trampoline =
-        unsafe { function.trampoline() }.ok_or("its function is not in this program")?;
+    // SAFETY: the offsets were recorded by the same build; `replay` has compared the fingerprints.
+    let function =
+        unsafe { call.function.resolve() }.ok_or("its function is not in this program")?;
     if let Some(preload) = settings.preload {
         settings.setup.for_template().apply(&|| Ok(()))?;
         // SAFETY: as above.
@@ -182,7 +180,7 @@ fn here(
     registry::set_current(Some(entry.slot));
     let info = || entry.slot.info();
     let outcome =
-        failure::catch(info, || trampoline(&bytes, &mut descriptors.into(), &mut Vec::new()));
+        failure::catch(info, || function.call(&bytes, &mut descriptors.into(), &mut Vec::new()));
     registry::set_current(None);
     let error = |error: CodecError| TaskError::new(error.into_cause(), entry.slot.info());
     Ok(outcome.and_then(|called| called.map(drop).map_err(error)))

@@ -6,15 +6,13 @@ use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::scoped_task::ScopedTask;
 use super::shared::Shared;
 use super::work::{Packet, Watched, Work};
 use crate::executor::Executor;
+use crate::process::{self, Portable};
 use crate::task::{Task, TaskError, cancel};
-use crate::{coroutine, process, thread};
+use crate::{coroutine, thread};
 
 /// The argument of the functions given to [`scope`](super::scope()) and
 /// [`supervise`](super::supervise): it starts tasks that end before that call returns.
@@ -134,11 +132,10 @@ impl<'scope> Scope<'scope, '_> {
     /// # Ok::<(), trine::TaskError>(())
     /// ```
     #[track_caller]
-    pub fn process<A, R, F>(&'scope self, arg: A, f: F) -> ScopedTask<'scope, R>
+    pub fn process<A, R>(&'scope self, arg: A, f: fn(A) -> R) -> ScopedTask<'scope, R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
         self.adopt(process::spawn(arg, f))
     }
@@ -158,12 +155,11 @@ impl<'scope> Scope<'scope, '_> {
     /// # Ok::<(), trine::TaskError>(())
     /// ```
     #[track_caller]
-    pub fn on<E, A, R, F>(&'scope self, executor: &E, arg: A, f: F) -> ScopedTask<'scope, R>
+    pub fn on<E, A, R>(&'scope self, executor: &E, arg: A, f: fn(A) -> R) -> ScopedTask<'scope, R>
     where
         E: Executor,
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
         self.adopt(executor.spawn(arg, f))
     }

@@ -11,12 +11,8 @@ use crate::failure::{Failure, Failure::OverwritesItsMemory, Fault, Limits, in_ev
 use crate::pools::{are_unharmed, builder, is_at_full_strength, one_may_fail, others};
 
 /// Runs a task in which the failure happens, among others.
-fn check<A, R>(
-    fault: &Fault,
-    place: &str,
-    arg: A,
-    function: impl Fn(A) -> R + Copy + Send + 'static,
-) where
+fn check<A, R>(fault: &Fault, place: &str, arg: A, function: fn(A) -> R)
+where
     A: Serialize + DeserializeOwned + Send + 'static,
     R: Serialize + DeserializeOwned + Send + std::fmt::Debug + 'static,
 {

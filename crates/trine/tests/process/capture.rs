@@ -15,7 +15,7 @@ fn captured() -> Builder {
     Builder::new().capture_output()
 }
 
-fn error_of(f: impl Fn(()) + Copy + Send + 'static) -> TaskError {
+fn error_of(f: fn(())) -> TaskError {
     captured().spawn((), f).join().unwrap_err()
 }
 

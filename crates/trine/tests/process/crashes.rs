@@ -6,7 +6,7 @@ use trine::{Cause, TaskError, process};
 
 use crate::common::processes::{overflow_the_stack, signal_of, stay_for_ever};
 
-fn error_of(f: impl Fn(()) + Copy + Send + 'static) -> TaskError {
+fn error_of(f: fn(())) -> TaskError {
     process::spawn((), f).join().unwrap_err()
 }
 

@@ -440,7 +440,7 @@ fn workers_have_no_descriptors_but_their_own() {
 
 #[test]
 fn signals_are_as_in_a_new_program() {
-    let read = || {
+    let read = |()| {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let field = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap();
@@ -455,7 +455,7 @@ fn signals_are_as_in_a_new_program() {
         libc::sigaddset(&raw mut set, libc::SIGUSR1);
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
     }
-    let (blocked, ignored) = process::spawn((), move |()| read()).join().unwrap();
+    let (blocked, ignored) = process::spawn((), read).join().unwrap();
     assert_eq!(blocked, 0);
     // The C library's own two signals (32, 33) are ignored after each of its `posix_spawn` calls.
     assert_eq!(ignored & 0x7fff_ffff, 1 << (libc::SIGPIPE - 1));

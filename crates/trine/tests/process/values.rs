@@ -8,7 +8,7 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use trine::task::CodecStage;
-use trine::{Cause, Task, TaskError, process};
+use trine::{Cause, Executor, Task, TaskError, process};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Order {
@@ -43,6 +43,14 @@ fn values_cross_both_ways() {
 
 #[test]
 fn functions_cross_whatever_they_are() {
+    trait Count {
+        fn count_ones_of(self) -> u64;
+    }
+    impl Count for u64 {
+        fn count_ones_of(self) -> u64 {
+            self.count_ones().into()
+        }
+    }
     trait Half {
         fn half(self) -> Self;
     }
@@ -61,9 +69,25 @@ fn functions_cross_whatever_they_are() {
     assert_eq!(pool.spawn(7, Some::<u8>).join().unwrap(), Some(7));
     let closure = |n: u64| n + 1;
     assert_eq!(pool.spawn(pool.spawn(1, closure).join().unwrap(), closure).join().unwrap(), 3);
-    // Captures only values without a size: nothing has to cross.
-    let captures = move |n: u64| closure(n) + 1;
-    assert_eq!(pool.spawn(1, captures).join().unwrap(), 3);
+    // Pointers, too: each process of this program has the code.
+    let table: [fn(u64) -> u64; 3] = [closure, |n| n * 3, u64::count_ones_of];
+    let results = table.map(|function| pool.spawn(6, function).join().unwrap());
+    assert_eq!(results, [7, 18, 2]);
+}
+
+#[test]
+fn code_of_a_shared_library_is_an_error_that_says_so() {
+    // SAFETY: only its address is used: it is never called.
+    let foreign: fn(u32) -> u32 = unsafe { std::mem::transmute(libc::getpid as *const ()) };
+    let pool = process::Pool::builder().workers(1).build();
+    let mut errors = vec![pool.spawn(1, foreign).join(), process::spawn(1, foreign).join()];
+    errors.extend(pool.map(0..3, foreign).chunk(3));
+    assert_eq!(errors.len(), 5);
+    for error in errors {
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("not a part of this program"), "{text}");
+    }
+    assert_eq!(pool.spawn(1, |n: u32| n + 1).join().unwrap(), 2);
 }
 
 #[test]

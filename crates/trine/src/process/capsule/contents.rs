@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::task::function;
+use crate::process::task::function::{self, Function};
 use crate::sys::memory::sealed::Written;
 use crate::sys::process::{current, image};
 use crate::task::{Cause, TaskError};
@@ -47,8 +47,7 @@ pub(in crate::process) struct Program {
 /// The task as it crossed to its worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::process) struct Call {
-    /// Offset of the function's trampoline in the program's image.
-    pub(in crate::process) function: u64,
+    pub(in crate::process) function: Function,
     /// Offset of the `Location` at which the task was spawned, if it lies in the image.
     pub(in crate::process) location: Option<u64>,
     /// The name of the task.

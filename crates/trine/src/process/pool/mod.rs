@@ -38,13 +38,10 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::capsule::contents::{Argument, Call as Recorded};
+use super::portable::Portable;
 use super::service;
 use super::task::encode;
-use super::task::function::CapturesNothing;
 use super::task::job::Job;
 use super::task::record::Record;
 use super::wire;
@@ -136,47 +133,42 @@ impl Pool {
     /// # Ok::<(), trine::TaskError>(())
     /// ```
     #[track_caller]
-    pub fn spawn<A, R, F>(&self, arg: A, function: F) -> Task<R>
+    pub fn spawn<A, R>(&self, arg: A, function: fn(A) -> R) -> Task<R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
-        let _proof = const { CapturesNothing::<F>::check() };
         self.spawn_at(Location::caller(), arg, function)
     }
 
-    pub(crate) fn spawn_at<A, R, F>(
+    pub(crate) fn spawn_at<A, R>(
         &self,
         location: &'static Location<'static>,
         arg: A,
-        function: F,
+        function: fn(A) -> R,
     ) -> Task<R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
         let permit = self.dispatcher.admit();
         self.spawn_admitted(permit, location, arg, function)
     }
 
-    fn spawn_admitted<A, R, F>(
+    fn spawn_admitted<A, R>(
         &self,
         permit: Option<SemaphorePermit<'_>>,
         location: &'static Location<'static>,
         arg: A,
-        function: F,
+        function: fn(A) -> R,
     ) -> Task<R>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
-        let proof = const { CapturesNothing::<F>::check() };
         let (limit, max_result) = (self.dispatcher.limit(), self.dispatcher.max_result());
         let settings = (None, limit, max_result);
-        let (task, job) = prepare(&self.dispatcher, settings, location, arg, function, proof);
+        let (task, job) = prepare(&self.dispatcher, settings, location, arg, function);
         self.submit(permit, job);
         task
     }
@@ -214,34 +206,30 @@ impl Pool {
     ///
     /// The [`queue`](super::PoolBuilder::queue) is full; the error has the argument.
     #[track_caller]
-    pub fn try_spawn<A, R, F>(&self, arg: A, function: F) -> Result<Task<R>, QueueFull<A>>
+    pub fn try_spawn<A, R>(&self, arg: A, function: fn(A) -> R) -> Result<Task<R>, QueueFull<A>>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
-        let _proof = const { CapturesNothing::<F>::check() };
         match self.dispatcher.try_admit() {
             Ok(permit) => Ok(self.spawn_admitted(permit, Location::caller(), arg, function)),
             Err(()) => Err(QueueFull(arg)),
         }
     }
 
-    pub(crate) fn spawn_chunk_at<A, R, F>(
+    pub(crate) fn spawn_chunk_at<A, R>(
         &self,
         location: &'static Location<'static>,
         args: Vec<A>,
-        function: F,
+        function: fn(A) -> R,
     ) -> Task<Chunk<R>>
     where
-        A: Serialize + DeserializeOwned + Send + 'static,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        F: Fn(A) -> R + Copy + Send + 'static,
+        A: Portable,
+        R: Portable,
     {
-        let proof = const { CapturesNothing::<F>::check() };
         let permit = self.dispatcher.admit();
         let most = self.dispatcher.max_result();
-        let (task, job) = encode::prepare_chunk(location, args, function, proof, most, |record| {
+        let (task, job) = encode::prepare_chunk(location, args, function, most, |record| {
             ChunkRemote::new(record, &self.dispatcher)
         });
         self.submit(permit, job);
@@ -413,21 +401,19 @@ impl fmt::Debug for Pool {
 }
 
 /// Creates a task for the dispatcher, as [`encode::prepare`] does.
-pub(super) fn prepare<A, R, F>(
+pub(super) fn prepare<A, R>(
     dispatcher: &Arc<Dispatcher>,
     settings: (Option<Arc<str>>, Option<Duration>, u64),
     location: &'static Location<'static>,
     arg: A,
-    function: F,
-    proof: CapturesNothing<F>,
+    function: fn(A) -> R,
 ) -> (Task<R>, Option<Job>)
 where
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
+    A: Portable,
+    R: Portable,
 {
     let handle = |record| Remote::new(record, dispatcher);
-    encode::prepare(settings, location, arg, function, proof, handle)
+    encode::prepare(settings, location, arg, function, handle)
 }
 
 /// Submits a task to its dispatcher, and starts the service if need be.

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::Pool;
 use super::policy::{Plan, Policy};
+use crate::process::Portable;
 use crate::process::worker::setup::Setup;
 use crate::sys::limits::cpu_clock;
 use crate::task::{Cause, Limit, TaskError};
@@ -17,11 +15,10 @@ fn kept(mut setup: Setup) -> Pool {
     Pool::start(1, Policy::new(Plan::Kept(1)), &setup)
 }
 
-fn run<A, R, F>(pool: &Pool, arg: A, function: F) -> Result<R, TaskError>
+fn run<A, R>(pool: &Pool, arg: A, function: fn(A) -> R) -> Result<R, TaskError>
 where
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
+    A: Portable,
+    R: Portable,
 {
     pool.spawn(arg, function).join()
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use super::function::{self, CapturesNothing, Function};
+use super::function::{self, Function};
 use super::gather::Gather;
 use super::job::Job;
 use super::record::{Answer, Record, Submitted};
 use super::value::{self, CodecError};
 use crate::ipc::carry;
+use crate::process::portable::Portable;
 use crate::process::wire::{self, Call, FrameKind};
 use crate::sys::clock;
 use crate::sys::io::socket::MOST_DESCRIPTORS;
@@ -24,22 +24,21 @@ use crate::task::{Backend, Cause, CodecStage, Task, cancel, failure};
 /// `limit` is the time that the task may run, `max_result` the most bytes of its result. Returns no
 /// job if the argument could not be encoded:
 /// the task has ended then.
-pub(in crate::process) fn prepare<A, R, F, H>(
+pub(in crate::process) fn prepare<A, R, H>(
     (name, limit, max_result): (Option<Arc<str>>, Option<Duration>, u64),
     location: &'static Location<'static>,
     arg: A,
-    function: F,
-    proof: CapturesNothing<F>,
+    function: fn(A) -> R,
     handle: impl FnOnce(Record) -> H,
 ) -> (Task<R>, Option<Job>)
 where
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
+    A: Portable,
+    R: Portable,
     H: Backend<Raw = Answer, Value = R> + Submitted + 'static,
 {
+    let function = Function::of(function);
     let call = Call {
-        function: Function::of(function, proof).offset,
+        function,
         location: function::location_offset(location),
         name: name.as_deref().map(str::to_owned),
         deadline: None,
@@ -48,8 +47,8 @@ where
     };
     let (task, mut job, mut frame) =
         begin(call, || handle(Record::new(name, location).with_max_result(max_result)));
-    if !carry::is_available() {
-        let error = job.record().error(too_late());
+    if let Some(cause) = obstacle(function) {
+        let error = job.record().error(cause);
         job.end(Err(error));
         return (task, None);
     }
@@ -82,23 +81,22 @@ where
 }
 
 /// Like [`prepare`], for many arguments in one task.
-pub(in crate::process) fn prepare_chunk<A, R, F, H>(
+pub(in crate::process) fn prepare_chunk<A, R, H>(
     location: &'static Location<'static>,
     args: Vec<A>,
-    function: F,
-    proof: CapturesNothing<F>,
+    function: fn(A) -> R,
     max_result: u64,
     handle: impl FnOnce(Record) -> H,
 ) -> (Task<H::Value>, Option<Job>)
 where
-    A: Serialize + DeserializeOwned + Send + 'static,
-    R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
+    A: Portable,
+    R: Portable,
     H: Backend<Raw = Answer> + Submitted + 'static,
     H::Value: Send + 'static,
 {
+    let function = Function::of(function);
     let call = Call {
-        function: Function::of(function, proof).offset,
+        function,
         location: function::location_offset(location),
         name: None,
         deadline: None,
@@ -108,10 +106,14 @@ where
     let (task, mut job, mut frame) =
         begin(call, || handle(Record::new(None, location).with_max_result(max_result)));
     let mut gather = Gather::new(args.len());
-    if !carry::is_available() {
-        (0..args.len()).for_each(|item| gather.absent(item as u32, job.record().error(too_late())));
-    }
-    let args = if carry::is_available() { args } else { Vec::new() };
+    let args = match obstacle(function) {
+        None => args,
+        Some(cause) => {
+            let error = || job.record().error(cause.clone());
+            (0..args.len()).for_each(|item| gather.absent(item as u32, error()));
+            Vec::new()
+        }
+    };
     let descriptors = encode_items(&mut frame, args, job.record(), &mut gather);
     job.set_call(frame, descriptors);
     job.items = Some(Box::new(gather));
@@ -189,6 +191,21 @@ fn encode_items<A: Serialize>(
         gather.absent(item, error);
     }
     all
+}
+
+/// Returns the reason why no call of this function can cross.
+fn obstacle(function: Function) -> Option<Cause> {
+    if !carry::is_available() {
+        return Some(too_late());
+    }
+    (!function.can_cross()).then(foreign_code)
+}
+
+fn foreign_code() -> Cause {
+    let reason = "its function is not a part of this program, but of a shared library, or made at \
+                  run time, so another process may have it elsewhere; give a function of the \
+                  program, which may call it";
+    Cause::NotSpawned { reason: reason.into() }
 }
 
 fn too_late() -> Cause {

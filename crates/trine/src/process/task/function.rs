@@ -1,119 +1,113 @@
 //! How a function crosses to another process: as the offset of code that both have.
 //!
 //! Master and worker run the same file, so a function is at the same offset from the load address
-//! in both. The function's *value* does not cross at all: its type is zero-sized, so there is
-//! nothing to carry, and the worker makes a value from nothing.
+//! in both. A function is given as a pointer, `fn(A) -> R`: a function item, or a closure that
+//! captures nothing, becomes one. A closure that captures does not, not even if it captures only
+//! values without a size, so no value has to cross beside the code. See ARCHITECTURE.md for the
+//! alternative.
 //!
-//! # Why that is sound
-//!
-//! A zero-sized value has no bytes that could be wrong. Only its existence could be wrong: a type
-//! may be a proof (a token that only its module makes). The caller of [`Function::of`] has a
-//! value, and the type is `Copy + Send + 'static`: the caller could have made any number of
-//! copies, given them to any thread, and kept them forever. The worker's value is one such copy,
-//! on the far side of a fork.
-//!
-//! Not covered is a `Copy` token that proves something about *this process's*
-//! state ("the library has been initialised here") and is captured by the closure. A closure that
-//! captures only zero-sized values is zero-sized as well, and crosses, but the worker has not run
-//! the initialisation. Such a token is as wrong after a plain `fork` and `exec`; SOUNDNESS.md
-//! lists it as a limit.
+//! Two offsets cross: that of the function, and that of the instance of [`call`] for its types,
+//! which decodes its argument and encodes its result.
 
-use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::value::{self, CodecError};
+use crate::process::portable::Portable;
 use crate::sys::io::arrived::Arrived;
 use crate::sys::process::image;
 use crate::task::CodecStage;
 
-/// Decodes the argument with the descriptors that it needs, calls the function, and appends the
-/// encoded result to `reply`. Returns the descriptors that belong to the result.
-pub(in crate::process) type Trampoline = fn(
+/// Decodes the argument with the descriptors that it needs, calls the function at `code`, and
+/// appends the encoded result to `reply`. Returns the descriptors that belong to the result.
+type Trampoline = unsafe fn(
+    code: usize,
     argument: &[u8],
     descriptors: &mut Arrived,
     reply: &mut Vec<u8>,
 ) -> Result<Vec<OwnedFd>, CodecError>;
 
 /// A function as it crosses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::process) struct Function {
-    pub(in crate::process) offset: u64,
+    /// Offset of the instance of [`call`] for its types, in the program's image.
+    trampoline: u64,
+    /// Offset of its code.
+    code: u64,
 }
 
-/// Proof that an `F` has no size, and so captures nothing.
-pub(crate) struct CapturesNothing<F>(PhantomData<fn() -> F>);
-
-impl<F> CapturesNothing<F> {
-    /// Fails to compile for a function that has a size. The public functions call it themselves, so
-    /// that the compiler names the line that called them.
-    pub(crate) const fn check() -> CapturesNothing<F> {
-        assert!(
-            size_of::<F>() == 0,
-            "the function given to a process task captures variables (or is a function pointer); a \
-             process shares no memory with its caller: pass them in the argument, e.g. \
-             `process::spawn((a, b), |(a, b)| ...)`"
-        );
-        CapturesNothing(PhantomData)
-    }
-
-    /// Like [`check`](CapturesNothing::check), for functions without an argument.
-    pub(crate) const fn check_hook() -> CapturesNothing<F> {
-        assert!(
-            size_of::<F>() == 0,
-            "the function given to `preload` or `initializer` captures variables (or is a function \
-             pointer); it runs in another process, which shares no memory with its caller: pass \
-             what it needs in the environment, e.g. `.env(\"MODEL\", path)`"
-        );
-        CapturesNothing(PhantomData)
-    }
+/// A function in the process that is to call it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::process) struct Callable {
+    trampoline: Trampoline,
+    code: usize,
 }
 
 impl Function {
-    /// Returns the function behind `F`.
-    pub(in crate::process) fn of<A, R, F>(_: F, _: CapturesNothing<F>) -> Function
-    where
-        A: DeserializeOwned,
-        R: Serialize,
-        F: Fn(A) -> R + Copy + Send + 'static,
-    {
-        let trampoline: Trampoline = call::<A, R, F>;
-        Function { offset: (trampoline as usize).wrapping_sub(image::base()) as u64 }
+    /// Returns the function at a pointer. One outside of the program's code cannot be called
+    /// elsewhere.
+    pub(in crate::process) fn of<A: Portable, R: Portable>(function: fn(A) -> R) -> Function {
+        let trampoline: Trampoline = call::<A, R>;
+        let offset = |address: usize| address.wrapping_sub(image::base()) as u64;
+        Function { trampoline: offset(trampoline as usize), code: offset(function as usize) }
     }
 
-    /// Returns the code in this process; `None` if the offset is outside of the program's image.
+    /// Returns the code in this process; `None` if an offset is outside of the program's code.
     ///
     /// # Safety
     ///
-    /// The offset was made by [`of`](Function::of) in a process that runs the same build.
-    pub(in crate::process) unsafe fn trampoline(self) -> Option<Trampoline> {
-        let address = image::base().checked_add(usize::try_from(self.offset).ok()?)?;
-        if !image::contains(address) {
-            return None;
-        }
+    /// The offsets were made by [`of`](Function::of) in a process that runs the same build.
+    pub(in crate::process) unsafe fn resolve(self) -> Option<Callable> {
+        let [trampoline, code] = self.addresses()?;
         // SAFETY: the caller's promise: an instance of `call`, which has this type, is at this
         // offset of the same build.
-        Some(unsafe { std::mem::transmute::<usize, Trampoline>(address) })
+        let trampoline = unsafe { std::mem::transmute::<usize, Trampoline>(trampoline) };
+        Some(Callable { trampoline, code })
+    }
+
+    /// Returns true if the function is code of the program, so that each process of it has it.
+    pub(in crate::process) fn can_cross(self) -> bool {
+        self.addresses().is_some()
+    }
+
+    fn addresses(self) -> Option<[usize; 2]> {
+        let address = |offset: u64| {
+            let address = image::base().wrapping_add(offset as usize);
+            image::is_code(address).then_some(address)
+        };
+        Some([address(self.trampoline)?, address(self.code)?])
     }
 }
 
-fn call<A, R, F>(
+impl Callable {
+    /// Decodes the argument with the descriptors that it needs, calls the function, and appends
+    /// the encoded result to `reply`. Returns the descriptors that belong to the result.
+    pub(in crate::process) fn call(
+        self,
+        argument: &[u8],
+        descriptors: &mut Arrived,
+        reply: &mut Vec<u8>,
+    ) -> Result<Vec<OwnedFd>, CodecError> {
+        // SAFETY: made by `resolve`, of the two offsets of one `Function`: the function has the
+        // types of the trampoline.
+        unsafe { (self.trampoline)(self.code, argument, descriptors, reply) }
+    }
+}
+
+/// # Safety
+///
+/// `code` is the address of a `fn(A) -> R`.
+unsafe fn call<A: Portable, R: Portable>(
+    code: usize,
     argument: &[u8],
     descriptors: &mut Arrived,
     reply: &mut Vec<u8>,
-) -> Result<Vec<OwnedFd>, CodecError>
-where
-    A: DeserializeOwned,
-    R: Serialize,
-    F: Fn(A) -> R + Copy + Send + 'static,
-{
+) -> Result<Vec<OwnedFd>, CodecError> {
     let argument: A = value::decode(argument, descriptors, CodecStage::DecodeArgument)?;
-    // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its
-    // value, and a value is known to exist: see the argument above.
-    let function: F = unsafe { std::ptr::NonNull::<F>::dangling().read() };
+    // SAFETY: the caller's promise.
+    let function = unsafe { std::mem::transmute::<usize, fn(A) -> R>(code) };
     let result = function(argument);
     value::encode(reply, &result, CodecStage::EncodeResult)
 }
@@ -141,6 +135,8 @@ pub(in crate::process) unsafe fn location_at(offset: u64) -> Option<&'static Loc
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
 
     fn double(n: u32) -> u32 {
@@ -149,24 +145,29 @@ mod tests {
 
     #[test]
     fn a_function_is_found_again_and_called() {
-        fn of<F: Fn(u32) -> u32 + Copy + Send + 'static>(function: F) -> Function {
-            Function::of(function, const { CapturesNothing::check() })
-        }
-        for function in [of(double), of(|n: u32| n * 2)] {
+        for function in [Function::of(double), Function::of(|n: u32| n * 2)] {
             // SAFETY: made above, in this very process.
-            let trampoline = unsafe { function.trampoline() }.unwrap();
+            let callable = unsafe { function.resolve() }.unwrap();
             let mut argument = Vec::new();
             value::encode(&mut argument, &21_u32, CodecStage::EncodeArgument).unwrap();
             let mut reply = vec![7];
             let stage = CodecStage::DecodeResult;
             let none = &mut Arrived::default();
-            trampoline(&argument, none, &mut reply).unwrap();
+            callable.call(&argument, none, &mut reply).unwrap();
             assert_eq!(value::decode::<u32>(&reply[1..], none, stage).unwrap(), 42);
-            let error = trampoline(&[], none, &mut reply).unwrap_err();
+            let error = callable.call(&[], none, &mut reply).unwrap_err();
             assert_eq!(error.stage, CodecStage::DecodeArgument);
         }
-        // SAFETY: never called, as it is refused.
-        assert!(unsafe { Function { offset: u64::MAX }.trampoline() }.is_none());
+        static DATA: AtomicU32 = AtomicU32::new(0);
+        let known = Function::of(double);
+        let data = (&raw const DATA as usize - image::base()) as u64;
+        for offset in [0, data, u64::MAX] {
+            let (code, trampoline) = (offset, offset);
+            for forged in [Function { code, ..known }, Function { trampoline, ..known }] {
+                // SAFETY: never called, as it is refused.
+                assert!(unsafe { forged.resolve() }.is_none());
+            }
+        }
     }
 
     #[test]

@@ -1,21 +1,17 @@
 //! Functions that run before the tasks: `preload` in a template, `initializer` in each worker.
 //!
-//! Like a task's function, such a function crosses as the offset of code that both processes
-//! have, and its value is made from nothing. `function.rs` argues why that is sound.
+//! Like a task's function, such a function crosses as the offset of code that both processes have;
+//! see `function.rs`.
 
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
-use std::ptr::NonNull;
 
 use serde::{Deserialize, Serialize};
 
-use super::function::{self, CapturesNothing};
+use super::function;
 use crate::sys::process::image;
 use crate::task::registry::{self, Entry};
 use crate::task::{Kind, failure, slot};
-
-/// Calls the function.
-type Trampoline = fn();
 
 /// A function without argument and result, in the form that crosses.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -36,14 +32,10 @@ impl PartialEq for Hook {
 impl Eq for Hook {}
 
 impl Hook {
-    /// Returns the hook for `F`.
+    /// Returns the hook for a function. One outside of the program's code fails when it is run.
     #[track_caller]
-    pub(in crate::process) fn of<F>(_: F, _: CapturesNothing<F>) -> Hook
-    where
-        F: Fn() + Copy + Send + 'static,
-    {
-        let trampoline: Trampoline = call::<F>;
-        let offset = (trampoline as usize).wrapping_sub(image::base()) as u64;
+    pub(in crate::process) fn of(function: fn()) -> Hook {
+        let offset = (function as usize).wrapping_sub(image::base()) as u64;
         Hook { offset, location: function::location_offset(Location::caller()) }
     }
 
@@ -59,12 +51,12 @@ impl Hook {
     pub(in crate::process) unsafe fn run(self, role: &'static str) -> Result<(), String> {
         let address =
             usize::try_from(self.offset).ok().and_then(|offset| image::base().checked_add(offset));
-        let Some(address) = address.filter(|address| image::contains(*address)) else {
+        let Some(address) = address.filter(|address| image::is_code(*address)) else {
             return Err(format!("{role} is not a function of this program"));
         };
-        // SAFETY: the caller's promise: an instance of `call`, which has this type, is at this
-        // offset of the same build.
-        let trampoline = unsafe { std::mem::transmute::<usize, Trampoline>(address) };
+        // SAFETY: the caller's promise: a function of this type is at this offset of the same
+        // build.
+        let function = unsafe { std::mem::transmute::<usize, fn()>(address) };
         // SAFETY: as above: made by `of` of the same build.
         let location = self.location.and_then(|offset| unsafe { function::location_at(offset) });
         let location = location.unwrap_or_else(|| Location::caller());
@@ -72,7 +64,7 @@ impl Hook {
         entry.slot.set_os_id(process::id());
         entry.slot.set_state(slot::RUNNABLE);
         registry::set_current(Some(entry.slot));
-        let outcome = failure::catch(|| entry.slot.info(), trampoline);
+        let outcome = failure::catch(|| entry.slot.info(), function);
         registry::set_current(None);
         let Err(error) = outcome else { return Ok(()) };
         let reason = format!("{role} {}", error.cause());
@@ -84,13 +76,6 @@ impl Hook {
     }
 }
 
-fn call<F: Fn() + Copy + Send + 'static>() {
-    // SAFETY: `F` is zero-sized (`of` has seen the proof), so any aligned address holds its
-    // value, and a value is known to exist: see `function.rs`.
-    let function: F = unsafe { NonNull::<F>::dangling().read() };
-    function();
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
@@ -100,10 +85,6 @@ mod tests {
 
     static CALLS: AtomicU32 = AtomicU32::new(0);
 
-    fn of<F: Fn() + Copy + Send + 'static>(function: F) -> Hook {
-        Hook::of(function, const { CapturesNothing::check() })
-    }
-
     #[test]
     fn a_hook_is_found_again_and_called() {
         fn count() {
@@ -111,10 +92,10 @@ mod tests {
         }
         failure::install_hook();
         // SAFETY: made in this very process, as below.
-        unsafe { of(count).run("initializer") }.unwrap();
+        unsafe { Hook::of(count).run("initializer") }.unwrap();
         assert_eq!(CALLS.load(Relaxed), 1);
         // SAFETY: as above.
-        let reason = unsafe { of(|| panic!("no")).run("preload") }.unwrap_err();
+        let reason = unsafe { Hook::of(|| panic!("no")).run("preload") }.unwrap_err();
         assert!(reason.starts_with("preload panicked at ") && reason.ends_with(": no"), "{reason}");
         // SAFETY: never called, as it is refused.
         unsafe { Hook { offset: u64::MAX, location: None }.run("preload") }.unwrap_err();

@@ -50,6 +50,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::process::task::function::Function;
 use crate::sys::io::arrived::Arrived;
 use crate::task::{Backtrace, Cause, CodecStage, SourceLocation};
 
@@ -108,8 +109,7 @@ pub(in crate::process) struct ForkReply {
 /// The beginning of the body of `RUN`; the encoded argument follows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::process) struct Call {
-    /// Offset of the function's trampoline in the program's image.
-    pub(in crate::process) function: u64,
+    pub(in crate::process) function: Function,
     /// Offset of the `Location` at which the task was spawned, if it lies in the image.
     pub(in crate::process) location: Option<u64>,
     pub(in crate::process) name: Option<String>,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::inbox::Outbox;
 use super::{cancel, limits, overflow};
-use crate::process::task::function::{self, Function, Trampoline};
+use crate::process::task::function::{self, Callable};
 use crate::process::task::value::CodecError;
 use crate::process::wire::board::OwnSlot;
 use crate::process::wire::{self, Call, Failure, Frame, FrameKind, Head, REST};
@@ -28,11 +28,11 @@ pub(super) fn run(order: &mut Frame, board: &'static OwnSlot, outbox: &mut Outbo
     };
     // SAFETY: the offsets come from the master, which runs the same build (the template has
     // checked the fingerprint).
-    let (trampoline, location) = unsafe {
+    let (function, location) = unsafe {
         let location = call.location.and_then(|offset| function::location_at(offset));
-        (Function { offset: call.function }.trampoline(), location)
+        (call.function.resolve(), location)
     };
-    let Some(trampoline) = trampoline else { process::exit(1) };
+    let Some(function) = function else { process::exit(1) };
     let name = call.name.map(Into::into);
     let location = location.unwrap_or_else(|| Location::caller());
     let Some(entry) = Entry::adopt(task, Kind::Process, name, location) else {
@@ -48,7 +48,7 @@ pub(super) fn run(order: &mut Frame, board: &'static OwnSlot, outbox: &mut Outbo
     let most = left.into_iter().chain(call.limit).min();
     entry.slot.exchange_deadline(most.and_then(|most| start.checked_add(most)));
     let on_first_thread = cancel::enter(entry.slot);
-    let mut running = Running { task, start, trampoline, entry: &entry, board, outbox };
+    let mut running = Running { task, start, function, entry: &entry, board, outbox };
     if board.is_cancelled(task) {
         running.fail(REST, &Failure::Cancelled);
     } else if left.is_some_and(|left| left.is_zero()) {
@@ -87,7 +87,7 @@ fn nanos_since(start: Instant) -> u32 {
 struct Running<'a> {
     task: u64,
     start: Instant,
-    trampoline: Trampoline,
+    function: Callable,
     entry: &'a Entry,
     board: &'static OwnSlot,
     outbox: &'a mut Outbox,
@@ -134,7 +134,7 @@ impl Running<'_> {
         let counting = limits::begin();
         let outcome = failure::catch(
             || self.entry.slot.info(),
-            || park::with_end(|| (self.trampoline)(argument, descriptors, reply)),
+            || park::with_end(|| self.function.call(argument, descriptors, reply)),
         );
         drop(counting);
         if fork_detect::is_copy_of_worker() {

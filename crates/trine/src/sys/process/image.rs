@@ -13,8 +13,10 @@ use std::sync::OnceLock;
 struct Image {
     base: usize,
     end: usize,
-    /// The bounds of its code.
+    /// The bounds of its readable code.
     code: (usize, usize),
+    /// The bounds of all of its code.
+    executable: (usize, usize),
     fingerprint: u64,
 }
 
@@ -26,6 +28,11 @@ pub(crate) fn base() -> usize {
 /// Returns true if `address` lies within the main program, not in a shared library.
 pub(crate) fn contains(address: usize) -> bool {
     (image().base..image().end).contains(&address)
+}
+
+/// Returns true if `address` lies within the code of the main program.
+pub(crate) fn is_code(address: usize) -> bool {
+    (image().executable.0..image().executable.1).contains(&address)
 }
 
 /// Returns the `N` bytes before `address`, if they are code of the main program.
@@ -194,7 +201,7 @@ fn image() -> Image {
         // SAFETY: `first_object` matches the callback's C signature and gets back the very pointer
         // to `found`, which outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(first_object), (&raw mut found).cast()) };
-        found.unwrap_or(Image { base: 0, end: 0, code: (0, 0), fingerprint: 0 })
+        found.unwrap_or(Image { base: 0, end: 0, code: (0, 0), executable: (0, 0), fingerprint: 0 })
     })
 }
 
@@ -211,6 +218,7 @@ unsafe extern "C" fn first_object(
     let load = info.dlpi_addr as usize;
     let mut hash = Fnv::new();
     let (mut base, mut end, mut code) = (usize::MAX, 0, (0, 0));
+    let mut executable = (usize::MAX, 0);
     const READ_AND_EXECUTE: u32 = libc::PF_R | libc::PF_X;
     for header in headers {
         let at = load + header.p_vaddr as usize;
@@ -218,6 +226,10 @@ unsafe extern "C" fn first_object(
         if header.p_type == libc::PT_LOAD {
             base = base.min(at);
             end = end.max(at + header.p_memsz as usize);
+            if header.p_flags & libc::PF_X != 0 {
+                executable.0 = executable.0.min(at);
+                executable.1 = executable.1.max(at + header.p_memsz as usize);
+            }
             if header.p_flags & READ_AND_EXECUTE == READ_AND_EXECUTE {
                 code = (at, at + header.p_memsz as usize);
             }
@@ -229,7 +241,7 @@ unsafe extern "C" fn first_object(
             hash.bytes(note);
         }
     }
-    let image = Image { base, end, code, fingerprint: hash.0 };
+    let image = Image { base, end, code, executable, fingerprint: hash.0 };
     // SAFETY: `found` is the pointer to the caller's `Option<Image>`, exclusively ours here.
     unsafe { *found.cast::<Option<Image>>() = Some(image) };
     1
@@ -268,6 +280,11 @@ mod tests {
     fn own_functions_are_inside_and_the_c_library_is_not() {
         assert!(contains(image as *const () as usize));
         assert!(!contains(libc::getpid as *const () as usize));
+        assert!(
+            is_code(image as *const () as usize) && !is_code(libc::getpid as *const () as usize)
+        );
+        static DATA: OnceLock<u32> = OnceLock::new();
+        assert!(!is_code(&raw const DATA as usize) && contains(&raw const DATA as usize));
         assert_ne!(fingerprint(), 0);
     }
 

@@ -19,7 +19,7 @@ fn limited() -> Builder {
     Builder::new().memory_limit(LIMIT)
 }
 
-fn error_of(f: impl Fn(()) + Copy + Send + 'static) -> TaskError {
+fn error_of(f: fn(())) -> TaskError {
     limited().spawn((), f).join().unwrap_err()
 }
 

@@ -79,13 +79,12 @@ fn core_files_are_written_or_not() {
 
 #[test]
 fn niceness_is_set_for_all_that_the_task_does() {
-    let nice = || {
+    fn nice() -> i32 {
         // SAFETY: only queries.
         unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
-    };
-    let task = Builder::new()
-        .nice(17)
-        .spawn((), move |()| (nice(), std::thread::spawn(nice).join().unwrap()));
+    }
+    let task =
+        Builder::new().nice(17).spawn((), |()| (nice(), std::thread::spawn(nice).join().unwrap()));
     assert_eq!(task.join().unwrap(), (17, 17));
     for wrong in [-21, 20, i32::MAX] {
         let reason = reason_of(Builder::new().nice(wrong));

@@ -14,11 +14,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use trine::TaskError;
 use trine::process::{Builder, Sandbox};
 
-fn run_in<A, R, F>(sandbox: Sandbox, arg: A, task: F) -> Result<R, TaskError>
+fn run_in<A, R>(sandbox: Sandbox, arg: A, task: fn(A) -> R) -> Result<R, TaskError>
 where
     A: Serialize + DeserializeOwned + Send + 'static,
     R: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(A) -> R + Copy + Send + 'static,
 {
     Builder::new().sandbox(sandbox).spawn(arg, task).join()
 }

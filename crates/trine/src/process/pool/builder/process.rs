@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::PoolBuilder;
 use crate::process::sandbox::Sandbox;
-use crate::process::task::function::CapturesNothing;
 use crate::process::task::hook::Hook;
 
 impl PoolBuilder {
@@ -102,9 +101,8 @@ impl PoolBuilder {
     ///
     /// [`Pool::shutdown`]: crate::process::Pool::shutdown
     #[track_caller]
-    pub fn preload<F: Fn() + Copy + Send + 'static>(mut self, preload: F) -> PoolBuilder {
-        let proof = const { CapturesNothing::<F>::check_hook() };
-        self.preload = Some(Hook::of(preload, proof));
+    pub fn preload(mut self, preload: fn()) -> PoolBuilder {
+        self.preload = Some(Hook::of(preload));
         self
     }
 
@@ -129,9 +127,8 @@ impl PoolBuilder {
     /// # Ok::<(), trine::TaskError>(())
     /// ```
     #[track_caller]
-    pub fn initializer<F: Fn() + Copy + Send + 'static>(mut self, initializer: F) -> PoolBuilder {
-        let proof = const { CapturesNothing::<F>::check_hook() };
-        self.setup.initializer = Some(Hook::of(initializer, proof));
+    pub fn initializer(mut self, initializer: fn()) -> PoolBuilder {
+        self.setup.initializer = Some(Hook::of(initializer));
         self
     }
 
