@@ -112,6 +112,14 @@ fn the_auto_traits_of_locks() {
         sync::Barrier, "SYURP";
         sync::BarrierWaitResult, "SYURP";
         sync::Event, "SYURP";
+        sync::Once, "SYURP";
+        sync::OnceLock<u32>, "SYURP";
+        sync::OnceLock<Cell<u32>>, "S-U-P";
+        sync::OnceLock<Rc<u32>>, "--URP";
+        sync::LazyLock<u32>, "SYURP";
+        sync::LazyLock<Cell<u32>>, "S-U-P";
+        sync::LazyLock<Rc<u32>>, "--URP";
+        sync::LazyLock<u32, Cell<fn() -> u32>>, "SYU-P";
     }
 }
 

@@ -10,6 +10,8 @@ use super::cell::OnceLock;
 ///
 /// - A task that waits for the initialisation parks its coroutine, not its thread. So the
 ///   initialiser may wait, where in std's cell it would stop the carrier of the others.
+/// - In a future task, a wait here blocks the carrier, as in std's cell: a future has no stack that
+///   could be set aside. Make the value before, or in a coroutine.
 /// - **There is no poisoning.** An initialiser that panics, or whose task is cancelled in a wait,
 ///   leaves the value unmade, and the next use makes it. So the initialiser may be called more than
 ///   once: it is an `Fn`, where std's is an `FnOnce`.

@@ -45,13 +45,16 @@ pub struct Task<T> {
     backend: Arc<dyn Joinable<T>>,
 }
 
-// SAFETY: the value comes to the thread of the handle, which may be any. The raw value in the
-// outcome is `Send`: an `Outcome` is `Sync` for no other, and a `Backend` is `Sync`. The value is
-// made of it, or is it, on the thread that joins. So `T: Send` is not needed here, as for std's
-// `JoinHandle`: spawning has required it.
-unsafe impl<T> Send for Task<T> {}
-// SAFETY: a shared handle reaches neither the value nor a call of the one consumer.
-unsafe impl<T> Sync for Task<T> {}
+// `Send + Sync` for every `T`, by the bounds of `Backend`. The value comes to the thread of the
+// handle, which may be any. The raw value in the outcome is `Send`: an `Outcome` is `Sync` for no
+// other, and a `Backend` is `Sync`. The value is made of it, or is it, on the thread that joins. So
+// `T: Send` is not needed here, as for std's `JoinHandle`: spawning has required it. A shared
+// handle reaches neither the value nor a call of the one consumer.
+const _: () = {
+    const fn crosses_threads<T: Send + Sync>() {}
+    // Not `Send`, and not `Sync`.
+    crosses_threads::<Task<*const ()>>();
+};
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
