@@ -39,6 +39,8 @@ pub(in crate::process) struct Job {
     handed: u32,
     /// The item that crashed last, and the number of its current run.
     tries: (u32, u32),
+    /// The number of runs that an item may have, known from the second on.
+    most_tries: u32,
     /// The moments at which it was handed to its worker and was begun there; set if it has a limit.
     pub(in crate::process) handed_at: Option<Instant>,
     pub(in crate::process) begun_at: Option<Instant>,
@@ -97,6 +99,7 @@ impl Job {
             setup: None,
             handed: 0,
             tries: (0, 1),
+            most_tries: 1,
             handed_at: None,
             begun_at: None,
             deadline: None,
@@ -333,6 +336,7 @@ impl Job {
         if attempt <= retries && cause.is_crash() && self.stop.is_none() {
             self.printed = None;
             self.tries = (item, attempt + 1);
+            self.most_tries = retries.saturating_add(1);
             if self.items.is_some() {
                 self.go_on_at(self.first_item());
             }
@@ -353,7 +357,8 @@ impl Job {
 
     /// Returns the error of an item that has failed, and takes the captured output for it.
     fn error(&mut self, cause: Cause, item: u32) -> TaskError {
-        let error = self.record().error(cause).with_attempt(self.attempt(item));
+        let attempt = self.attempt(item);
+        let error = self.record().error(cause).with_attempt(attempt, self.most_tries);
         let error = error.with_printed(self.printed.take().map(|printed| *printed));
         let capsule = self.note_capsule(&error, item);
         error.with_capsule(capsule)

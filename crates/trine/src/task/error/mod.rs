@@ -43,7 +43,8 @@ pub struct TaskError(Box<Inner>);
 struct Inner {
     cause: Cause,
     task: Option<TaskInfo>,
-    attempt: u32,
+    /// The number of the run, and of runs that the task may have.
+    attempt: (u32, u32),
     argument: Option<usize>,
     payload: Payload,
     printed: Option<Arc<Printed>>,
@@ -60,7 +61,7 @@ impl TaskError {
         TaskError(Box::new(Inner {
             cause,
             task,
-            attempt: 1,
+            attempt: (1, 1),
             argument: None,
             payload: None,
             printed: None,
@@ -80,8 +81,9 @@ impl TaskError {
         self
     }
 
-    pub(crate) fn with_attempt(mut self, attempt: u32) -> TaskError {
-        self.0.attempt = attempt;
+    /// Adds the number of the run, of `most` that the task may have.
+    pub(crate) fn with_attempt(mut self, attempt: u32, most: u32) -> TaskError {
+        self.0.attempt = (attempt, most);
         self
     }
 
@@ -129,9 +131,10 @@ impl TaskError {
     /// let pool = trine::process::Pool::builder().workers(1).retries(2).build();
     /// let error = pool.spawn((), |()| -> () { std::process::abort() }).join().unwrap_err();
     /// assert_eq!(error.attempt(), 3);
+    /// assert!(error.to_string().ends_with("; attempt 3 of 3"));
     /// ```
     pub fn attempt(&self) -> u32 {
-        self.0.attempt
+        self.0.attempt.0
     }
 
     /// Returns the index of the task's argument, from 0, if the task belongs to a
@@ -332,9 +335,13 @@ impl fmt::Display for TaskError {
             write!(f, "; last on its standard error: {line}")?;
         }
         match self.0.suppressed.len() {
-            0 => Ok(()),
-            1 => f.write_str(" (and one more failure)"),
-            more => write!(f, " (and {more} more failures)"),
+            0 => {}
+            1 => f.write_str(" (and one more failure)")?,
+            more => write!(f, " (and {more} more failures)")?,
+        }
+        match self.0.attempt {
+            (0..=1, _) => Ok(()),
+            (attempt, most) => write!(f, "; attempt {attempt} of {most}"),
         }
     }
 }
@@ -350,7 +357,7 @@ impl fmt::Debug for TaskError {
         f.debug_struct("TaskError")
             .field("cause", &self.0.cause)
             .field("task", &self.0.task)
-            .field("attempt", &self.0.attempt)
+            .field("attempt", &self.attempt())
             .field("argument", &self.0.argument)
             .field("stdout", &String::from_utf8_lossy(self.stdout()))
             .field("stderr", &String::from_utf8_lossy(self.stderr()))

@@ -71,12 +71,15 @@ fn a_task_that_always_crashes_fails_in_its_last_attempt() {
     let pool = Pool::builder().workers(1).retries(2).backoff(Duration::ZERO).build();
     let error = pool.spawn((), |()| die()).join().unwrap_err();
     assert_eq!((signal_of(&error), error.attempt()), (libc::SIGKILL, 3));
+    assert!(error.to_string().ends_with("; attempt 3 of 3"), "{error}");
     assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);
     let fresh = Pool::builder().workers(2).retries(1).fresh_process_per_task().build();
     let error = fresh.spawn((), |()| die()).join().unwrap_err();
     assert_eq!((signal_of(&error), error.attempt()), (libc::SIGKILL, 2));
     let unlucky = fresh.spawn((), |()| -> () { panic!("once is enough") });
-    assert_eq!(unlucky.join().unwrap_err().attempt(), 1);
+    let error = unlucky.join().unwrap_err();
+    assert_eq!(error.attempt(), 1);
+    assert!(!error.to_string().contains("attempt"), "{error}");
     let marks = TempPath::folder("marks");
     assert_eq!(fresh.spawn((marks.owned(), 4, 1), crash_at_first).join().unwrap(), 5);
 }
