@@ -11,6 +11,7 @@ use crate::process::Portable;
 use crate::task::TaskError;
 
 /// Starts the next batch, if there are more arguments.
+#[expect(clippy::type_complexity, reason = "the type of the function is one of its parts")]
 fn spawn_next<E, I, R>(feed: &mut Feed<'_, E, I, fn(I::Item) -> R>) -> Option<Batch<R>>
 where
     E: Executor,

@@ -122,6 +122,7 @@ pub trait Executor {
     /// assert_eq!(squares, [1, 4, 9, 16]);
     /// ```
     #[track_caller]
+    #[expect(clippy::type_complexity, reason = "the type of the function is one of its parts")]
     fn map<I, A, R>(&self, args: I, f: fn(A) -> R) -> Map<'_, Self, I::IntoIter, fn(A) -> R, R>
     where
         Self: Sized,
