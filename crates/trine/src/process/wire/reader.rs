@@ -5,8 +5,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use super::{Frame, FrameKind, HEAD, Head, LONGEST, MAGIC, u32_at, u64_at};
+use crate::sys::io::Blocking;
 use crate::sys::io::arrived::Arrived;
-use crate::sys::io::{Blocking, socket};
+use crate::sys::io::socket::{self, MOST_BEHIND, Part};
+
+/// The fault of a stream with descriptors in the wrong place.
+const NO_FRAME: &str = "descriptors that belong to no frame";
 
 /// Assembles frames from a stream of bytes.
 #[derive(Debug, Default)]
@@ -77,13 +81,19 @@ impl FrameReader {
                     ));
                 }
                 let most = *missing;
-                room = most.min(frame.body.capacity() - frame.body.len());
-                let count = socket::receive_behind(socket, &mut frame.body, most, blocking);
-                if let Ok(count) = count {
-                    *missing -= count;
-                    self.close_full();
+                room = most.min(frame.body.capacity() - frame.body.len()).min(MOST_BEHIND);
+                match socket::receive_behind(socket, &mut frame.body, most, blocking) {
+                    // Those of a frame come with its first byte.
+                    Ok(Part { descriptors: Some(_), .. }) => {
+                        return Stream::Broken(NO_FRAME.to_owned());
+                    }
+                    Ok(received) => {
+                        *missing -= received.len;
+                        self.close_full();
+                        Ok(received.len)
+                    }
+                    Err(error) => Err(error),
                 }
-                count
             }
             _ => match socket::receive_with(socket, scratch, blocking) {
                 Ok(received) => {
@@ -108,7 +118,7 @@ impl FrameReader {
 
     fn push(&mut self, mut bytes: &[u8], admit: Admit<'_>) -> Result<(), String> {
         if self.arrived.len() > 2 {
-            return Err("descriptors that belong to no frame".to_owned());
+            return Err(NO_FRAME.to_owned());
         }
         while !bytes.is_empty() {
             if let Some((frame, missing)) = &mut self.open {

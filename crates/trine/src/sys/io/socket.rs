@@ -131,23 +131,24 @@ pub(crate) fn receive_uninit(
     Ok(received.len())
 }
 
-/// Appends at most `most` received bytes to `buffer`, within its capacity; 0 means that the peer
-/// sends no more.
+/// The most bytes that [`receive_behind`] appends: no more than a socket holds by default. They are
+/// zeroed first.
+pub(crate) const MOST_BEHIND: usize = 256 * 1024;
+
+/// Like [`receive_with`], but appends at most `most` bytes to `buffer`, and at most
+/// [`MOST_BEHIND`]. `buffer` has room for them.
 pub(crate) fn receive_behind(
     socket: impl AsFd,
     buffer: &mut Vec<u8>,
     most: usize,
     blocking: Blocking,
-) -> io::Result<usize> {
-    let flags = receive_flags(blocking);
-    let spare = buffer.spare_capacity_mut();
-    let most = most.min(spare.len());
-    let spare = &mut spare[..most];
-    let count = retry(|| net::recv(&socket, &mut *spare, flags).map(|(read, _)| read.0.len()))?;
-    let len = buffer.len() + count;
-    // SAFETY: the kernel has written the first `count` bytes behind the old length.
-    unsafe { buffer.set_len(len) };
-    Ok(count)
+) -> io::Result<Part> {
+    let len = buffer.len();
+    let most = most.min(MOST_BEHIND).min(buffer.capacity() - len);
+    buffer.resize(len + most, 0);
+    let received = receive_with(socket, &mut buffer[len..], blocking);
+    buffer.truncate(len + received.as_ref().map_or(0, |part| part.len));
+    received
 }
 
 /// The most buffers of one vectored call; the kernel refuses more (`UIO_MAXIOV`).

@@ -14,7 +14,7 @@ use trine::{Task, TaskError};
 
 use super::{PROGRESS, VALUE, head, own_socket, send, wait_for};
 use crate::common::temporary::TempPath;
-use crate::common::waiting::TIMEOUT;
+use crate::common::waiting::{TIMEOUT, until_or};
 
 /// Makes a connection whose last close lasts until the other side is closed, which is returned too.
 fn lingering() -> (i32, TcpStream) {
@@ -46,6 +46,16 @@ enum Place {
     BehindNonsense,
     /// With a result that has none.
     Result,
+    /// In the middle of a long result.
+    InBody,
+}
+
+/// Returns the number of bytes that the other side has not received.
+fn unread(socket: i32) -> i32 {
+    let mut count = 0_i32;
+    // SAFETY: the call writes one number.
+    assert_eq!(unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut count) }, 0);
+    count
 }
 
 /// Sends a descriptor, and has no copy of it when the master has it. Exits when the test is done.
@@ -55,9 +65,13 @@ fn hand_over((place, done): (Place, PathBuf)) -> u8 {
         Place::Frame | Place::Urgent => [head(PROGRESS, 8, 1), vec![0; 8]].concat(),
         Place::Result => [head(VALUE, 2, 1), vec![0, 7]].concat(),
         Place::BehindNonsense => vec![0; 100_000],
+        Place::InBody => [head(VALUE, 400_000, 0), vec![0; 400_000]].concat(),
     };
-    let (first, rest) =
-        frame.split_at(if matches!(place, Place::BehindNonsense) { 90_000 } else { 1 });
+    let (first, rest) = frame.split_at(match place {
+        Place::BehindNonsense => 90_000,
+        Place::InBody => 1_000,
+        _ => 1,
+    });
     let flags = if matches!(place, Place::Urgent) { libc::MSG_OOB } else { 0 };
     let socket = own_socket();
     match place {
@@ -66,13 +80,19 @@ fn hand_over((place, done): (Place, PathBuf)) -> u8 {
             send(socket, first, &[], 0);
             send(socket, rest, &[descriptor], 0);
         }
+        // The master receives all of these bytes into the body.
+        Place::InBody => {
+            send(socket, first, &[], 0);
+            until_or("the master to receive the head", || unread(socket) == 0);
+            send(socket, &rest[..100_000], &[descriptor], 0);
+        }
         _ => assert_eq!(send(socket, first, &[descriptor], flags), 1),
     }
     // The other copy is in flight, or the master's. Without linger for this moment, as the master
     // may have closed its copy.
     // SAFETY: the number belongs to this function.
     unsafe { libc::close(descriptor) };
-    if !matches!(place, Place::BehindNonsense) {
+    if !matches!(place, Place::BehindNonsense | Place::InBody) {
         send(socket, rest, &[], 0);
     }
     wait_for(done);
@@ -95,7 +115,7 @@ fn attack(place: Place) -> Option<Result<u8, TaskError>> {
 
 #[test]
 fn a_descriptor_that_a_frame_does_not_have_is_closed_elsewhere() {
-    for place in [Place::Frame, Place::Urgent, Place::BehindNonsense] {
+    for place in [Place::Frame, Place::Urgent, Place::BehindNonsense, Place::InBody] {
         let ended = attack(place).expect("its worker is ended");
         assert!(ended.unwrap_err().is_crash(), "{place:?}");
     }
