@@ -12,6 +12,10 @@
 //!                                                    └► take(0) = fd
 //! ```
 //!
+//! A decoder closes a descriptor that is unfit, and the sender may have chosen one whose last close
+//! takes long. So the list keeps a copy of each that is taken, and closes it elsewhere
+//! (`sys/io/arrived.rs`) if the decoder fails.
+//!
 //! A list belongs to the thread and the task that opened it: an encoder may wait, and other
 //! coroutines of its thread may encode meanwhile.
 
@@ -26,6 +30,8 @@ struct List {
     owner: usize,
     packing: bool,
     descriptors: Vec<Option<OwnedFd>>,
+    /// Copies of those that were taken. `None` if their sender is trusted.
+    kept: Option<Vec<OwnedFd>>,
 }
 
 thread_local! {
@@ -50,21 +56,24 @@ struct ListGuard {
 
 impl ListGuard {
     #[inline]
-    fn new(packing: bool, descriptors: Vec<Option<OwnedFd>>) -> ListGuard {
+    fn new(
+        packing: bool,
+        descriptors: Vec<Option<OwnedFd>>,
+        kept: Option<Vec<OwnedFd>>,
+    ) -> ListGuard {
         let owner = owner();
-        LISTS.with_borrow_mut(|lists| lists.push(List { owner, packing, descriptors }));
+        LISTS.with_borrow_mut(|lists| lists.push(List { owner, packing, descriptors, kept }));
         ListGuard { owner }
     }
 
     #[inline]
-    fn close(&self) -> Vec<Option<OwnedFd>> {
-        LISTS.with_borrow_mut(|lists| match lists.pop_if(|list| list.owner == self.owner) {
-            Some(list) => list.descriptors,
-            // Another coroutine of this thread has a list open, too.
-            None => {
+    fn close(&self) -> Option<List> {
+        LISTS.with_borrow_mut(|lists| {
+            lists.pop_if(|list| list.owner == self.owner).or_else(|| {
+                // Another coroutine of this thread has a list open, too.
                 let last = lists.iter().rposition(|list| list.owner == self.owner);
-                last.map_or_else(Vec::new, |last| lists.remove(last).descriptors)
-            }
+                last.map(|last| lists.remove(last))
+            })
         })
     }
 }
@@ -72,15 +81,20 @@ impl ListGuard {
 impl Drop for ListGuard {
     fn drop(&mut self) {
         // Those that no decoder took were sent by mistake, or by a hostile process.
-        drop(Arrived::from(self.close().into_iter().flatten().collect::<Vec<_>>()));
+        if let Some(list) = self.close()
+            && let Some(mut left) = list.kept
+        {
+            left.extend(list.descriptors.into_iter().flatten());
+            drop(Arrived::from(left));
+        }
     }
 }
 
 /// Calls `encode`, and returns its result with the descriptors that it has [`put`], in order.
 pub(crate) fn packing<T>(encode: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
-    let open = ListGuard::new(true, Vec::new());
+    let open = ListGuard::new(true, Vec::new(), None);
     let encoded = encode();
-    let descriptors = open.close();
+    let descriptors = open.close().map_or_else(Vec::new, |list| list.descriptors);
     std::mem::forget(open);
     // Nearly every message has none; this path is much shorter.
     let none = descriptors.is_empty();
@@ -88,12 +102,23 @@ pub(crate) fn packing<T>(encode: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
 }
 
 /// Calls `decode`, which may [`take`] each of `descriptors` once, and closes the others.
-pub(crate) fn unpacking<T>(descriptors: Vec<OwnedFd>, decode: impl FnOnce() -> T) -> T {
+pub(crate) fn unpacking<T, E>(
+    descriptors: impl Into<Arrived>,
+    decode: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut descriptors = descriptors.into();
     if descriptors.is_empty() {
         return decode();
     }
-    let _open = ListGuard::new(false, descriptors.into_iter().map(Some).collect());
-    decode()
+    let kept = (!descriptors.is_trusted()).then(Vec::new);
+    let descriptors = descriptors.take().into_iter().map(Some).collect();
+    let _open = ListGuard::new(false, descriptors, kept);
+    let decoded = decode();
+    if decoded.is_ok() {
+        // The value has them: these are not the last copies.
+        with_list(false, |list| list.kept.iter_mut().for_each(Vec::clear));
+    }
+    decoded
 }
 
 /// Adds a copy of `descriptor` to the list, and returns its index, which is what gets encoded.
@@ -121,7 +146,13 @@ pub(crate) fn put<E: serde::ser::Error>(descriptor: BorrowedFd<'_>) -> Result<u3
 ///
 /// Fails if it is not there: taken before, or the bytes did not come from a process task.
 pub(crate) fn take<E: serde::de::Error>(index: u32) -> Result<OwnedFd, E> {
-    with_list(false, |list| list.descriptors.get_mut(index as usize)?.take())
+    let take = |list: &mut List| {
+        let taken = list.descriptors.get_mut(index as usize)?.take()?;
+        // Without a descriptor for the copy, an unfit one is closed by the decoder.
+        list.kept.iter_mut().for_each(|kept| kept.extend(taken.try_clone()));
+        Some(taken)
+    };
+    with_list(false, take)
         .flatten()
         .ok_or_else(|| E::custom("its descriptor has not arrived with it"))
 }
@@ -160,7 +191,9 @@ mod tests {
             assert!(take::<Error>(1).is_err(), "once");
             assert!(take::<Error>(7).is_err());
             assert!(put::<Error>(file.as_fd()).is_err(), "nothing is sent from here");
-        });
+            Ok::<(), Error>(())
+        })
+        .unwrap();
         assert!(take::<Error>(0).is_err());
         let unwound = std::panic::catch_unwind(|| packing(|| panic!()));
         assert!(unwound.is_err());

@@ -183,7 +183,7 @@ fn ends_travel_with_their_descriptors_and_only_so() {
         carry::packing(|| postcard::to_stdvec(&(&sender, &receiver)).unwrap());
     assert_eq!(descriptors.len(), 6);
     let again: (Sender<u32>, Receiver<u32>) =
-        carry::unpacking(descriptors, || postcard::from_bytes(&bytes).unwrap());
+        carry::unpacking(descriptors, || postcard::from_bytes(&bytes)).unwrap();
     again.0.send(7).unwrap();
     assert_eq!(receiver.recv().unwrap(), 7);
     sender.send(8).unwrap();

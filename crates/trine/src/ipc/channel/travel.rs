@@ -95,7 +95,7 @@ fn unwrap(side: Side, socket: OwnedFd, fingerprint: u64) -> Result<End, AttachEr
         .map_err(|_| AttachError::NotAChannel("it is not the kind of socket that holds an end"))?;
     let empty = AttachError::NotAChannel("the socket holds no end, or it was taken out before");
     let mut label = [0; 16];
-    let Ok(packet) = socket::receive_packet(&socket, &mut label, Blocking::No) else {
+    let Ok(mut packet) = socket::receive_packet(&socket, &mut label, Blocking::No) else {
         return Err(empty);
     };
     let number = match label[..packet.len].split_last() {
@@ -105,7 +105,7 @@ fn unwrap(side: Side, socket: OwnedFd, fingerprint: u64) -> Result<End, AttachEr
     if *number != side_number(side) {
         return Err(AttachError::OtherSide);
     }
-    let Ok([memory, peers, bell]) = <[OwnedFd; 3]>::try_from(packet.descriptors) else {
+    let Ok([memory, peers, bell]) = <[OwnedFd; 3]>::try_from(packet.descriptors.take()) else {
         return Err(AttachError::NotAChannel(
             "its descriptors are missing; check the limit of open files (`ulimit -n`)",
         ));

@@ -78,7 +78,7 @@ mod tests {
         let (bytes, descriptors) = carry::packing(|| postcard::to_stdvec(&semaphore).unwrap());
         assert_eq!(descriptors.len(), 1);
         let same: Semaphore =
-            carry::unpacking(descriptors, || postcard::from_bytes(&bytes).unwrap());
+            carry::unpacking(descriptors, || postcard::from_bytes(&bytes)).unwrap();
         assert!(same.try_acquire());
         assert_eq!(semaphore.available(), 2);
         assert!(postcard::to_stdvec(&semaphore).is_err(), "no list takes its descriptor");

@@ -15,8 +15,9 @@ use crate::process::wire::board::Begun;
 use crate::process::wire::ring::{self, Producer};
 use crate::process::wire::rings::Words;
 use crate::process::wire::{self, Failure, FrameKind, HEAD, Head, RECORD_HEAD, REST};
+use crate::sys::io::Blocking;
 use crate::sys::io::poll::Interest;
-use crate::sys::io::{Blocking, socket};
+use crate::sys::io::socket::{self, MOST_DESCRIPTORS};
 use crate::task::Cause;
 
 /// A frame on its way out.
@@ -200,7 +201,7 @@ impl WorkerState {
             }
             let (kind, body) =
                 if in_ring { (FrameKind::Run, body) } else { (FrameKind::OnSocket, [].as_slice()) };
-            let head = Head { kind, task: job.id(), item: job.first_item(), nanos: 0 };
+            let head = Head { kind, ..job.run_head() };
             match tasks.push(&head.record(), body) {
                 Some(position) => job.ring_position = in_ring.then_some(position),
                 // The ring is full of withdrawn records, or corrupted: the worker reads its socket
@@ -266,6 +267,15 @@ impl WorkerState {
         // A worker whose output is captured has one task at a time; the next one begins with none.
         let printed = self.link.printed();
         let result = match head.kind {
+            FrameKind::Value
+                if job.descriptors_received() + descriptors.len() > MOST_DESCRIPTORS =>
+            {
+                return Err(format!(
+                    "the results of task {} have more than {MOST_DESCRIPTORS} descriptors, which \
+                     no task may have",
+                    head.task
+                ));
+            }
             FrameKind::Value if head.item != REST => job.value(&head, body, descriptors).map(Ok),
             FrameKind::Failed => {
                 let failure: Failure = postcard::from_bytes(body)

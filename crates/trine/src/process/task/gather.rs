@@ -15,6 +15,8 @@ pub(super) struct Gather {
     missing: usize,
     /// The first item without a reply.
     first: usize,
+    /// The number of descriptors of all replies.
+    descriptors: usize,
 }
 
 /// One reply.
@@ -43,7 +45,7 @@ pub(in crate::process) struct Gathered {
 impl Gather {
     pub(super) fn new(items: usize) -> Gather {
         let items = std::iter::repeat_with(|| None).take(items).collect::<Vec<_>>();
-        Gather { bytes: Vec::new(), missing: items.len(), items, first: 0 }
+        Gather { bytes: Vec::new(), missing: items.len(), items, first: 0, descriptors: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -52,6 +54,11 @@ impl Gather {
 
     pub(super) fn is_complete(&self) -> bool {
         self.missing == 0
+    }
+
+    /// Returns the number of descriptors of all replies.
+    pub(super) fn descriptors(&self) -> usize {
+        self.descriptors
     }
 
     /// Returns true if `item` has no reply yet. Each item gets one. Replies through the socket may
@@ -63,6 +70,7 @@ impl Gather {
     /// Adds the value of an awaited item.
     pub(super) fn value(&mut self, item: u32, value: &[u8], descriptors: Arrived) {
         let start = self.bytes.len();
+        self.descriptors += descriptors.len();
         self.bytes.extend_from_slice(value);
         self.set(item, Item::Value { range: start..self.bytes.len(), descriptors });
     }
@@ -87,7 +95,9 @@ impl Gather {
     pub(super) fn forget_behind_the_first(&mut self) {
         let behind = self.items.iter_mut().skip(self.first);
         for reply in behind.filter(|item| !matches!(item, None | Some(Item::Absent(_)))) {
-            *reply = None;
+            if let Some(Item::Value { descriptors, .. }) = reply.take() {
+                self.descriptors -= descriptors.len();
+            }
             self.missing += 1;
         }
     }

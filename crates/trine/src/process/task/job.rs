@@ -186,6 +186,18 @@ impl Job {
         self.items.as_ref().map_or(0, |items| items.first_missing())
     }
 
+    /// Returns the number of descriptors of the replies received so far.
+    pub(in crate::process) fn descriptors_received(&self) -> usize {
+        self.items.as_ref().map_or(0, |items| items.descriptors())
+    }
+
+    /// Returns the head of its `RUN`: the first item to run, and the number of descriptors that the
+    /// master has of the results before it.
+    pub(in crate::process) fn run_head(&self) -> Head {
+        let nanos = self.descriptors_received() as u32;
+        Head { item: self.first_item(), nanos, ..Head::of(FrameKind::Run, self.id()) }
+    }
+
     /// Adds the value of an awaited item. Returns the task's result if that was the last item.
     pub(in crate::process) fn value(
         &mut self,
@@ -312,9 +324,7 @@ impl Job {
         }
         match begun {
             None if self.handed < MOST_HANDED => {
-                if self.items.is_some() {
-                    self.go_on_at(self.first_item());
-                }
+                self.go_on();
                 Fate::Goes
             }
             None => Fate::Ends(cause.clone()),
@@ -324,7 +334,7 @@ impl Job {
                 if self.handed >= MOST_HANDED {
                     return Fate::Ends(cause.clone());
                 }
-                self.go_on_at(self.first_item());
+                self.go_on();
                 Fate::Goes
             }
             Some(item) => self.crashed_at(item, cause, retries),
@@ -337,9 +347,7 @@ impl Job {
             self.printed = None;
             self.tries = (item, attempt + 1);
             self.most_tries = retries.saturating_add(1);
-            if self.items.is_some() {
-                self.go_on_at(self.first_item());
-            }
+            self.go_on();
             return Fate::RunsAgain(attempt + 1);
         }
         if self.items.is_none() || item == REST {
@@ -351,7 +359,7 @@ impl Job {
         if items.is_complete() {
             return Fate::Ends(cause.clone());
         }
-        self.go_on_at(self.first_item());
+        self.go_on();
         Fate::Goes
     }
 
@@ -387,9 +395,12 @@ impl Job {
         }
     }
 
-    /// Has the next worker begin at this item.
-    fn go_on_at(&mut self, item: u32) {
-        let head = Head { item, ..Head::of(FrameKind::Run, self.id()) };
+    /// Has the next worker begin at the first item that has not run.
+    fn go_on(&mut self) {
+        if self.items.is_none() {
+            return;
+        }
+        let head = self.run_head();
         let descriptors = self.descriptors.as_ref().map_or(0, |descriptors| descriptors.len());
         if let Some(call) = &mut self.call {
             let call: &mut Vec<u8> = Arc::make_mut(call);

@@ -4,9 +4,10 @@
 //! descriptor travels with the byte [`IN_MEMORY`].
 
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +16,7 @@ use crate::ipc::carry;
 use crate::sys::io::arrived::Arrived;
 use crate::sys::io::socket::MOST_DESCRIPTORS;
 use crate::sys::limits;
-use crate::sys::memory::sealed::{Frozen, Written};
+use crate::sys::memory::sealed::{Frozen, Unfit, Written};
 use crate::task::{Cause, CodecStage, bytes as in_words};
 
 /// The error of a value that could not be encoded or decoded.
@@ -54,6 +55,15 @@ pub(in crate::process) fn limit_results(bytes: u64) {
     LIMIT.store(bytes, Relaxed);
 }
 
+/// The number of descriptors that the results of this worker's task may still have.
+static ROOM: AtomicUsize = AtomicUsize::new(MOST_DESCRIPTORS);
+
+/// Notes that the master has this many descriptors of the task's results. It accepts no more than
+/// [`MOST_DESCRIPTORS`] in all.
+pub(in crate::process) fn begin_results(descriptors: usize) {
+    ROOM.store(MOST_DESCRIPTORS.saturating_sub(descriptors), Relaxed);
+}
+
 /// Appends an encoded value to `bytes` or, if it is long, puts it into memory of its own.
 ///
 /// postcard moves the sink about, so its flavor is a reference to this.
@@ -72,7 +82,7 @@ struct Long {
     memory: Option<Written>,
     /// The number of bytes in the memory.
     written: u64,
-    /// True if memory of its own was refused.
+    /// True if memory of its own was refused, or its descriptor would be one too many.
     is_refused: bool,
     /// The reason why that memory could not be filled.
     failure: Option<io::Error>,
@@ -168,11 +178,12 @@ pub(in crate::process) fn encode<T: Serialize>(
     stage: CodecStage,
 ) -> Result<Vec<OwnedFd>, CodecError> {
     bytes.push(HERE);
-    let most = match stage {
-        CodecStage::EncodeResult => LIMIT.load(Relaxed),
-        _ => u64::MAX,
+    let is_result = matches!(stage, CodecStage::EncodeResult);
+    let (most, room) = match is_result {
+        true => (LIMIT.load(Relaxed), ROOM.load(Relaxed)),
+        false => (u64::MAX, MOST_DESCRIPTORS),
     };
-    let long = Long { most, ..Long::default() };
+    let long = Long { most, is_refused: room == 0, ..Long::default() };
     let mut sink =
         Sink { start: bytes.len(), bytes, most_here: most.min(LONG as u64) as usize, long };
     let (encoded, mut descriptors) =
@@ -183,13 +194,27 @@ pub(in crate::process) fn encode<T: Serialize>(
     if let Some(memory) = sink.long.memory {
         descriptors.push(memory.into_descriptor());
     }
-    if descriptors.len() > MOST_DESCRIPTORS {
-        let count = descriptors.len();
-        let message =
-            format!("it holds {count} descriptors, and at most {MOST_DESCRIPTORS} travel together");
-        return Err(CodecError { stage, message });
+    let count = descriptors.len();
+    if count > room {
+        return Err(CodecError { stage, message: too_many(count, room) });
+    }
+    if is_result && count > 0 {
+        ROOM.store(room - count, Relaxed);
     }
     Ok(descriptors)
+}
+
+#[cold]
+fn too_many(count: usize, room: usize) -> String {
+    if count > MOST_DESCRIPTORS {
+        return format!(
+            "it holds {count} descriptors, and at most {MOST_DESCRIPTORS} travel together"
+        );
+    }
+    format!(
+        "it holds {count} descriptors, and there is room for {room} more among the results of its \
+         chunk; use a chunk of 1"
+    )
 }
 
 /// Returns the error text of a value that [`encode`] could not encode.
@@ -273,7 +298,7 @@ fn decode_with<T: DeserializeOwned>(
         return bare(bytes);
     }
     let decode = || postcard::from_bytes(bytes);
-    carry::unpacking(descriptors.take(), decode).map_err(|error| error.to_string())
+    carry::unpacking(mem::take(descriptors), decode).map_err(|error| error.to_string())
 }
 
 /// Takes the memory of a long value, of at most `most` bytes.
@@ -282,17 +307,29 @@ fn memory_of(descriptors: &mut Arrived, most: u64) -> Result<Frozen, String> {
     let descriptor = descriptors
         .pop()
         .ok_or("the memory that it is in has not come along: no descriptor was left")?;
-    let memory = Frozen::attach(descriptor)
-        .map_err(|error| format!("the memory that it is in is of no use: {error:?}"))?;
-    if memory.bytes().len() as u64 > most {
+    if let Err(message) = check_memory(&descriptor, most) {
+        descriptors.push(descriptor);
+        return Err(message);
+    }
+    Frozen::attach(descriptor).map_err(|error| no_use(&error))
+}
+
+fn no_use(error: &Unfit) -> String {
+    format!("the memory that it is in is of no use: {error:?}")
+}
+
+/// Checks memory that holds a value of at most `most` bytes. The error says why it does not.
+fn check_memory(memory: &OwnedFd, most: u64) -> Result<(), String> {
+    let found = Frozen::examine(memory).map_err(|error| no_use(&error))?;
+    if found.len as u64 > most {
         return Err(too_long(most));
     }
-    // An encoder writes each byte. Holes would cost the sender nothing, and this process as much as
-    // they are long.
-    if most < u64::MAX && memory.has_holes() {
+    // An encoder writes each byte. Holes would cost the sender nothing, and this process as much
+    // as they are long.
+    if most < u64::MAX && found.has_holes {
         return Err("the memory that it is in was never written".into());
     }
-    Ok(memory)
+    Ok(())
 }
 
 /// Returns the error text of a type's own `Serialize`. Postcard drops such texts, so the value is

@@ -240,7 +240,8 @@ pub(in crate::process) struct Head {
     pub(in crate::process) task: u64,
     /// Index among the task's arguments; [`REST`] for all that have no answer yet.
     pub(in crate::process) item: u32,
-    /// With the last answer: the time that the task has run; otherwise 0.
+    /// With the last answer: the time that the task has run. With RUN: the number of descriptors
+    /// that the master has of the results before `item`. Otherwise 0.
     pub(in crate::process) nanos: u32,
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::inbox::Outbox;
 use super::{cancel, limits, overflow};
 use crate::process::task::function::{self, Callable};
-use crate::process::task::value::CodecError;
+use crate::process::task::value::{self, CodecError};
 use crate::process::wire::board::OwnSlot;
 use crate::process::wire::{self, Call, Failure, Frame, FrameKind, Head, REST};
 use crate::sys::clock;
@@ -22,6 +22,8 @@ use crate::task::{Cause, CodecStage, Kind, TaskError, failure, park};
 /// Runs the task of a RUN. Its descriptors are moved out of the order.
 pub(super) fn run(order: &mut Frame, board: &'static OwnSlot, outbox: &mut Outbox) {
     let Frame { head, body, descriptors, .. } = order;
+    // They come from the master.
+    descriptors.trust();
     let task = head.task;
     let Ok((call, arguments)) = postcard::take_from_bytes::<Call>(body) else {
         process::exit(1);
@@ -59,6 +61,7 @@ pub(super) fn run(order: &mut Frame, board: &'static OwnSlot, outbox: &mut Outbo
             board.begin_clock();
         }
         board.begin(task, head.item);
+        value::begin_results(head.nanos as usize);
         crash_point!("worker: task begun, not run");
         let mut descriptors = std::mem::take(descriptors);
         overflow::with_label(&label, || match call.items {

@@ -90,7 +90,7 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
         let captures = usize::from(request.captures);
         let has_lifeline = request.has_lifeline.into();
         let received_all = received.descriptors.len() == 3 + has_lifeline + 2 * captures;
-        let mut descriptors = received.descriptors.drain(..);
+        let mut descriptors = received.descriptors.take().into_iter();
         let (Some(theirs), Some(directory), Some(memory), true) =
             (descriptors.next(), descriptors.next(), descriptors.next(), received_all)
         else {
@@ -123,10 +123,10 @@ fn fork_on_request(socket: &OwnedFd, inherited: Inherited) -> ! {
 /// with it, if any.
 fn take_handshake(socket: &OwnedFd) -> Option<(Option<OwnedFd>, Option<Preload>)> {
     let mut packet = [0; PACKET];
-    let received = socket::receive_packet(socket, &mut packet, Blocking::No).ok()?;
+    let mut received = socket::receive_packet(socket, &mut packet, Blocking::No).ok()?;
     let (_, preload) =
         postcard::from_bytes::<(Handshake, Option<Preload>)>(&packet[..received.len]).ok()?;
-    Some((received.descriptors.into_iter().next(), preload))
+    Some((received.descriptors.take().into_iter().next(), preload))
 }
 
 /// Runs the preload; returns the descriptors that are open after it, without the socket.

@@ -180,7 +180,7 @@ pub(crate) struct Packet {
     /// closed its end.
     pub(crate) len: usize,
     /// The descriptors that came along. Those for which this process has no room are missing.
-    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Arrived,
 }
 
 /// Sends one packet, with descriptors.
@@ -202,7 +202,7 @@ pub(crate) fn receive_packet(
 ) -> io::Result<Packet> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PACKET_DESCRIPTORS))];
     let (len, _, descriptors) = receive_message(socket, buffer, &mut space, blocking)?;
-    Ok(Packet { len, descriptors })
+    Ok(Packet { len, descriptors: descriptors.into() })
 }
 
 /// Sends `bytes`, with descriptors, whose numbers `space` holds meanwhile.

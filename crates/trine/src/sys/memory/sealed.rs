@@ -180,6 +180,14 @@ pub(crate) struct Frozen {
     mapping: Mapping,
 }
 
+/// The state of memory that can no longer change.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    pub(crate) len: usize,
+    /// True if some pages were never written: they take no memory before they are read.
+    pub(crate) has_holes: bool,
+}
+
 impl Frozen {
     /// Maps memory of any origin, if it can no longer change.
     ///
@@ -191,15 +199,20 @@ impl Frozen {
         Ok(Frozen::map(memory, len)?)
     }
 
+    /// Examines memory that [`attach`](Frozen::attach) would accept.
+    ///
+    /// # Errors
+    ///
+    /// The same as for `attach`, but for those of the mapping.
+    pub(crate) fn examine(memory: &OwnedFd) -> Result<Examined, Unfit> {
+        let len = memfd::check(memory, FROZEN)?;
+        let pages = fs::fstat(memory)?.st_blocks as u64;
+        Ok(Examined { len, has_holes: pages < (len as u64).div_ceil(512) })
+    }
+
     fn map(memory: OwnedFd, len: usize) -> io::Result<Frozen> {
         let mapping = Mapping::new(&memory, 0, len, ProtFlags::READ, MapFlags::PRIVATE)?;
         Ok(Frozen { memory, mapping })
-    }
-
-    /// Returns true if some pages were never written: they take no memory before they are read.
-    pub(crate) fn has_holes(&self) -> bool {
-        let stat = fs::fstat(&self.memory);
-        stat.is_ok_and(|stat| (stat.st_blocks as u64) < (self.mapping.len() as u64).div_ceil(512))
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -95,13 +95,13 @@ fn send_with(socket: i32, bytes: &[u8], count: usize) {
     send(socket, bytes, &vec![file.as_raw_fd(); count], libc::MSG_DONTWAIT);
 }
 
-/// Sends bytes and descriptors, at most three, through a socket. Returns the result of the call.
+/// Sends bytes and descriptors through a socket. Returns the result of the call.
 fn send(socket: i32, bytes: &[u8], descriptors: &[i32], flags: i32) -> isize {
     let count = descriptors.len();
-    let mut control = [0_u64; 16];
+    let mut control = [0_u64; 130];
     let mut part = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
     // SAFETY: all-zero is a valid `msghdr`. Everything that it points to lives until the call
-    // returns, and the control data has room for three descriptors.
+    // returns, and the control data has room for 253 descriptors.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &raw mut part;
