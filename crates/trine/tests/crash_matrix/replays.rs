@@ -1,16 +1,20 @@
 //! Each failure leaves a capsule, from which the same program fails again in the same way.
 
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{CString, OsStr};
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use trine::process::{Capsule, Pool, Replay};
 use trine::{Executor, TaskError, time};
 
+use crate::common::processes::spin_for_ever;
 use crate::common::temporary::TempPath;
 use crate::common::{again, role, run};
 use crate::failure::Failure::{ClosesItsDescriptors, OverwritesItsMemory};
@@ -229,4 +233,109 @@ fn a_pool_that_cannot_write_its_capsules_goes_on() {
         assert!(error.is_crash() && error.capsule().is_none());
     }
     assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);
+}
+
+#[test]
+fn drafts_of_writers_that_have_died_are_removed_and_no_other_files() {
+    let folder = TempPath::folder("replays");
+    let names = [".00000000000000001-1-0.capsule", ".00000000000000002-1-0.capsule", ".notes"];
+    let [stale, held, notes] = names.map(|name| folder.join(name));
+    for file in [&stale, &notes] {
+        fs::write(file, "").unwrap();
+    }
+    let held_file = fs::File::create(&held).unwrap();
+    held_file.lock().unwrap();
+    let pool = Pool::builder().workers(1).capsules(&folder.0).build();
+    pool.spawn((), |()| -> () { std::process::abort() }).join().unwrap_err().capsule().unwrap();
+    assert!(!stale.exists() && held.exists() && notes.exists());
+    assert_eq!(files(&folder.0), 3);
+}
+
+#[test]
+fn an_argument_of_a_map_that_is_killed_at_its_deadline_leaves_its_file() {
+    // Longer each time, until the argument begins in time.
+    for seconds in 1.. {
+        let folder = TempPath::folder("replays");
+        let (directory, mark) = (folder.join("capsules"), folder.join("mark"));
+        let pool = Pool::builder().workers(1).grace(Duration::ZERO).capsules(&directory).build();
+        let hang = |(n, mark): (u32, PathBuf)| {
+            if n == 7 {
+                fs::write(mark, "").unwrap();
+                spin_for_ever();
+            }
+        };
+        let args = (0..10).map(|n| (n, mark.clone()));
+        let mut results = pool.map(args, hang).chunk(5);
+        // Both chunks are under way when the first result is there, and have the time limit.
+        let first = time::timeout(Duration::from_secs(seconds), || results.next());
+        if !matches!(first, Ok(Some(Ok(())))) {
+            continue;
+        }
+        let ends: Vec<_> = results.by_ref().skip(4).collect();
+        if mark.exists() {
+            let [Ok(()), Ok(()), Err(killed), others @ ..] = &ends[..] else { panic!("{ends:?}") };
+            assert!(killed.is_timeout());
+            let capsule = Capsule::read(killed.capsule().unwrap()).unwrap();
+            // A byte before the value, then the number.
+            assert_eq!(capsule.argument().unwrap()[..2], [0, 7]);
+            for other in others {
+                let error = other.as_ref().unwrap_err();
+                assert!(error.is_timeout() && error.capsule().is_none());
+            }
+            return assert_eq!(files(&directory), 1);
+        }
+    }
+}
+
+/// Mounts a small file system for the command alone.
+fn with_a_small_disk(command: &mut Command, place: &Path) {
+    let place = CString::new(place.as_os_str().as_bytes()).unwrap();
+    let mount = move || {
+        let kind = c"tmpfs".as_ptr();
+        let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE);
+        // SAFETY: all strings end with a zero byte; null pointers stand for no string.
+        let is_mounted = unsafe {
+            libc::unshare(libc::CLONE_NEWNS) == 0
+                && libc::mount(none, c"/".as_ptr(), none, flags, none.cast()) == 0
+                && libc::mount(kind, place.as_ptr(), kind, 0, c"size=256k".as_ptr().cast()) == 0
+        };
+        if is_mounted { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: the closure makes system calls only.
+    unsafe { command.pre_exec(mount) };
+}
+
+#[test]
+fn a_full_disk_is_reported_once_and_the_pool_goes_on() {
+    if let Some(folder) = env::var_os("TRINE_TEST_FOLDER").filter(|_| role().is_some()) {
+        let folder = PathBuf::from(folder);
+        let filler = folder.join("filler");
+        let mut file = fs::File::create(&filler).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        drop(file);
+        let pool = Pool::builder().workers(1).capsules(&folder).build();
+        let crash = || pool.spawn((), |()| -> () { std::process::abort() }).join().unwrap_err();
+        for _ in 0..3 {
+            let error = crash();
+            assert!(error.is_crash() && error.capsule().is_none());
+            assert_eq!(files(&folder), 1, "a draft is left");
+        }
+        assert_eq!(pool.spawn(1, |n: u8| n).join().unwrap(), 1);
+        fs::remove_file(filler).unwrap();
+        Capsule::read(crash().capsule().unwrap()).unwrap();
+        return;
+    }
+    let folder = TempPath::folder("replays");
+    let mut command = again("alone");
+    command.env("TRINE_TEST_FOLDER", &folder.0);
+    with_a_small_disk(&mut command, &folder.0);
+    match command.spawn() {
+        Ok(child) => {
+            let (code, stderr) = end(child);
+            assert_eq!(code, Some(0), "{stderr}");
+            assert_eq!(stderr.matches("cannot write a crash capsule").count(), 1, "{stderr}");
+            assert!(stderr.contains("No space left"), "{stderr}");
+        }
+        Err(error) => println!("skipped: no file system can be mounted: {error}"),
+    }
 }

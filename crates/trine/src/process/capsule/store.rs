@@ -1,11 +1,14 @@
 //! Writes the capsules of a pool into its directory, and keeps them bounded in number and size.
 //!
 //! A capsule is written before its task ends, by a thread of its own: a joiner finds the file, and
-//! a slow disk holds up no other task.
+//! a slow disk holds up no other task. It appears under its name once it is whole; until then it is
+//! a draft, which its writer has locked.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::mem;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
@@ -20,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::contents::{Argument, Call, Contents, End, Program};
 use super::settings::Settings;
 use crate::process::wire;
+use crate::sys::io::file::{self, flags};
 use crate::sys::lift::lift;
 use crate::sys::limits::file_size::without_signal;
 use crate::sys::memory::sealed::Frozen;
@@ -33,6 +37,11 @@ const EXTENSION: &str = "capsule";
 pub(in crate::process) const MOST_FILES: usize = 100;
 /// The most bytes of a file, unless the pool sets another number.
 pub(in crate::process) const MOST_BYTES: u64 = 64 << 20;
+
+/// The number of digits of the time in a name.
+const TIME: usize = 17;
+/// The time by which the writer of a draft has locked it.
+const UNLOCKED: Duration = Duration::from_secs(60);
 
 /// The most threads that write at the same time.
 const MOST_WRITERS: usize = 16;
@@ -70,8 +79,32 @@ impl RefUnwindSafe for Store {}
 /// The capsules of one task: those that are to be written before it ends.
 pub(in crate::process) struct Pending {
     store: Counted,
-    capsules: Vec<(Call, TaskError, CapsulePath)>,
+    capsules: Vec<(Noted, TaskError, CapsulePath)>,
 }
+
+/// A call that has failed. A failure is noted under the dispatcher's lock, so the memory of the
+/// argument is read later.
+struct Noted {
+    call: wire::Call,
+    /// The time that the spawner gave the task.
+    allowed: Option<Duration>,
+    frame: Frame,
+    /// The descriptors of the frame, and the range of those that belong to the argument.
+    descriptors: SharedDescriptors,
+    own: Range<usize>,
+}
+
+/// The encoded argument.
+enum Frame {
+    /// The body of a `RUN` frame, and the place of the argument in it.
+    Shared(Arc<Vec<u8>>, Range<usize>),
+    /// A copy: the frame of many arguments changes when its task goes on. A long argument is in
+    /// memory of its own, so this is short.
+    Copied(Vec<u8>),
+}
+
+/// The descriptors of a frame; `None` if there are none.
+type SharedDescriptors = Option<Arc<Vec<OwnedFd>>>;
 
 /// The path of a capsule, once it was written; shared with the task's error.
 pub(crate) type CapsulePath = Arc<OnceLock<PathBuf>>;
@@ -127,6 +160,7 @@ impl Store {
     fn write(&self, contents: &Contents) -> io::Result<PathBuf> {
         let directory = &self.directory.path;
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        self.remove_drafts();
         let name = file_name();
         let (path, draft) = (directory.join(&name), directory.join(format!(".{name}")));
         let written =
@@ -137,6 +171,24 @@ impl Store {
         }
         self.evict(&name);
         Ok(path)
+    }
+
+    /// Removes the drafts of programs that died while they wrote: those that no writer has locked.
+    fn remove_drafts(&self) {
+        let Ok(entries) = fs::read_dir(&self.directory.path) else { return };
+        let path = |name: &OsString| {
+            let own = name.to_str()?.strip_prefix('.').filter(|name| is_file_name(name))?;
+            let begun = own[..TIME].parse().ok()?;
+            // A new one may not be locked yet.
+            let is_old = now().saturating_sub(Duration::from_micros(begun)) > UNLOCKED;
+            is_old.then(|| self.directory.path.join(name))
+        };
+        for path in entries.flatten().filter_map(|entry| path(&entry.file_name())) {
+            let flags = flags::READ | flags::NO_FOLLOW | flags::NONBLOCKING;
+            if file::open(&path, flags, 0).is_ok_and(|file| file.try_lock().is_ok()) {
+                let _ = fs::remove_file(path);
+            }
+        }
     }
 
     /// Removes the oldest capsules beyond the bound, but not the `latest`. Their names begin with
@@ -170,12 +222,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Returns the time since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Returns the name of a new file: microseconds since 1970, process, number.
 fn file_name() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let time = now().as_micros();
     let (pid, number) = (std::process::id(), NUMBER.fetch_add(1, Relaxed));
-    format!("{time:017}-{pid}-{number}.{EXTENSION}")
+    format!("{time:0TIME$}-{pid}-{number}.{EXTENSION}")
 }
 
 /// Returns true for a name that [`file_name`] makes: no other file is ever removed.
@@ -185,7 +242,7 @@ fn is_file_name(name: &str) -> bool {
     };
     let parts: Vec<&str> = stem.split('-').collect();
     let digits = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    parts.len() == 3 && parts[0].len() == 17 && parts.iter().all(digits)
+    parts.len() == 3 && parts[0].len() == TIME && parts.iter().all(digits)
 }
 
 /// Writes a file that did not exist, which only this user may read.
@@ -193,6 +250,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     // Not under the number of a standard stream, where output would go into it.
     let mut file = File::from(lift(file.into())?);
+    // Held until the draft has its name. Some file systems have no locks.
+    let _ = file.try_lock();
     without_signal(|| file.write_all(bytes))
 }
 
@@ -205,12 +264,12 @@ impl Pending {
     /// Notes a failure for a capsule, unless no replay could show it. Returns the cell for its
     /// path.
     ///
-    /// `frame` is the body of the `RUN` frame, `item` the argument that failed, `allowed` the time
-    /// that the spawner gave the task.
+    /// `frame` is the `RUN` frame, `item` the argument that failed, `allowed` the time that the
+    /// spawner gave the task.
     pub(in crate::process) fn note(
         &mut self,
         error: &TaskError,
-        (frame, descriptors): (&[u8], &[OwnedFd]),
+        (frame, descriptors): (&Arc<Vec<u8>>, &SharedDescriptors),
         item: u32,
         allowed: Option<Duration>,
     ) -> Option<CapsulePath> {
@@ -218,41 +277,20 @@ impl Pending {
         if !(is_shown || error.is_crash()) || self.capsules.len() >= self.store.0.directory.files {
             return None;
         }
-        let call = self.call(frame, descriptors, item, allowed)?;
+        let noted = Noted::new(frame, descriptors, item, allowed)?;
         let path = CapsulePath::default();
-        self.capsules.push((call, error.clone(), Arc::clone(&path)));
+        self.capsules.push((noted, error.clone(), Arc::clone(&path)));
         Some(path)
-    }
-
-    /// Returns the call of one argument; `None` if there is none with this number.
-    fn call(
-        &self,
-        frame: &[u8],
-        descriptors: &[OwnedFd],
-        item: u32,
-        allowed: Option<Duration>,
-    ) -> Option<Call> {
-        let (call, bytes) = postcard::take_from_bytes::<wire::Call>(frame).ok()?;
-        let (bytes, descriptors) = match call.items {
-            None => (bytes, descriptors),
-            Some(_) => nth_item(bytes, descriptors, item)?,
-        };
-        Some(Call {
-            function: call.function,
-            location: call.location,
-            name: call.name,
-            limit: call.limit.into_iter().chain(allowed).min(),
-            argument: argument(bytes, descriptors, self.store.0.directory.bytes),
-        })
     }
 
     /// Writes the capsules on another thread, and then calls `then` there. Calls it here, without
     /// capsules, if no thread is left for it: the caller must not wait for a disk.
-    pub(in crate::process) fn write_then(self, then: impl FnOnce() + Send + 'static) {
+    pub(in crate::process) fn write_then(mut self, then: impl FnOnce() + Send + 'static) {
         let store = Arc::clone(&self.store.0);
         if store.writers.fetch_add(1, Relaxed) >= MOST_WRITERS {
             store.writers.fetch_sub(1, Relaxed);
             store.warn(&io::Error::other("too many tasks fail at once"));
+            self.capsules.clear();
             return then();
         }
         let work = Arc::new(Mutex::new(Some((self, then))));
@@ -274,7 +312,9 @@ impl Pending {
             store.writers.fetch_sub(1, Relaxed);
             store.warn(&error);
             let taken = lock(&work).take();
-            if let Some((_, then)) = taken {
+            if let Some((mut pending, then)) = taken {
+                // The descriptors of a task are closed before its end.
+                pending.capsules.clear();
                 then();
             }
         }
@@ -282,11 +322,11 @@ impl Pending {
 
     fn write(&mut self) {
         let program = Program::current();
-        for (call, error, path) in mem::take(&mut self.capsules) {
+        for (noted, error, path) in mem::take(&mut self.capsules) {
             let contents = Contents {
                 program: program.clone(),
                 settings: self.store.0.settings.clone(),
-                call,
+                call: noted.into_call(self.store.0.directory.bytes),
                 end: End::of(&error),
             };
             match self.store.0.write(&contents) {
@@ -297,19 +337,60 @@ impl Pending {
     }
 }
 
-/// Finds an argument among many, and its descriptors.
-fn nth_item<'a>(
-    mut items: &'a [u8],
-    mut descriptors: &'a [OwnedFd],
-    item: u32,
-) -> Option<(&'a [u8], &'a [OwnedFd])> {
+impl Noted {
+    /// Returns the call of one argument; `None` if there is none with this number.
+    fn new(
+        frame: &Arc<Vec<u8>>,
+        descriptors: &SharedDescriptors,
+        item: u32,
+        allowed: Option<Duration>,
+    ) -> Option<Noted> {
+        let all = descriptors.as_ref().map_or(&[][..], |all| all);
+        let (call, bytes) = postcard::take_from_bytes::<wire::Call>(&frame[wire::HEAD..]).ok()?;
+        let (frame, own) = match call.items {
+            None => {
+                let place = frame.len() - bytes.len()..frame.len();
+                (Frame::Shared(Arc::clone(frame), place), 0..all.len())
+            }
+            Some(_) => {
+                let (bytes, own) = nth_item(bytes, all.len(), item)?;
+                (Frame::Copied(bytes.to_vec()), own)
+            }
+        };
+        Some(Noted { call, allowed, frame, descriptors: descriptors.clone(), own })
+    }
+
+    /// Reads the argument, of at most `most` bytes.
+    fn into_call(self, most: u64) -> Call {
+        let Noted { call, allowed, frame, descriptors, own } = self;
+        let bytes = match &frame {
+            Frame::Shared(frame, place) => &frame[place.clone()],
+            Frame::Copied(bytes) => bytes,
+        };
+        let descriptors = descriptors.as_ref().map_or(&[][..], |all| &all[own]);
+        Call {
+            function: call.function,
+            location: call.location,
+            name: call.name,
+            limit: call.limit.into_iter().chain(allowed).min(),
+            argument: argument(bytes, descriptors, most),
+        }
+    }
+}
+
+/// Finds an argument among many, and the places of its descriptors, of `descriptors` in all.
+fn nth_item(mut items: &[u8], descriptors: usize, item: u32) -> Option<(&[u8], Range<usize>)> {
+    let mut start = 0;
     for index in 0.. {
         let next = wire::next_item(&mut items).ok()?;
-        let own;
-        (own, descriptors) = descriptors.split_at_checked(next.map_or(0, |(_, own)| own))?;
-        if index == item {
-            return next.map(|(bytes, _)| (bytes, own));
+        let end = start + next.map_or(0, |(_, own)| own);
+        if end > descriptors {
+            return None;
         }
+        if index == item {
+            return next.map(|(bytes, _)| (bytes, start..end));
+        }
+        start = end;
     }
     None
 }
@@ -343,6 +424,7 @@ fn argument(bytes: &[u8], descriptors: &[OwnedFd], most: u64) -> Result<Argument
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::memory::sealed::Written;
 
     #[test]
     fn only_own_names_are_taken_for_capsules() {
@@ -361,19 +443,40 @@ mod tests {
 
     #[test]
     fn an_argument_among_many_is_found_with_its_descriptors() {
-        let file = || OwnedFd::from(File::open("/dev/null").unwrap());
-        let descriptors = [file(), file(), file()];
         let mut items = Vec::new();
         for (bytes, own) in [(Some(&b"one"[..]), 1), (None, 0), (Some(&b"three"[..]), 2)] {
             items.extend_from_slice(&wire::item_head(bytes.map(|bytes| (bytes.len(), own))));
             items.extend_from_slice(bytes.unwrap_or_default());
         }
-        let found = |item| {
-            nth_item(&items, &descriptors, item).map(|(bytes, own)| (bytes.to_vec(), own.len()))
-        };
-        assert_eq!(found(0), Some((b"one".to_vec(), 1)));
+        let found = |item| nth_item(&items, 3, item).map(|(bytes, own)| (bytes.to_vec(), own));
+        assert_eq!(found(0), Some((b"one".to_vec(), 0..1)));
         assert_eq!(found(1), None);
-        assert_eq!(found(2), Some((b"three".to_vec(), 2)));
+        assert_eq!(found(2), Some((b"three".to_vec(), 1..3)));
         assert_eq!(found(3), None);
+        assert_eq!(nth_item(&items, 2, 2), None);
+    }
+
+    #[test]
+    fn a_failure_is_noted_without_a_copy_of_its_argument() {
+        let call = wire::Call {
+            function: 0,
+            location: None,
+            name: None,
+            deadline: None,
+            limit: None,
+            items: None,
+        };
+        let frame = postcard::to_extend(&call, wire::begin(wire::FrameKind::Run, 1)).unwrap();
+        let frame = Arc::new([frame, b"bytes".to_vec()].concat());
+        let mut memory = Written::new().unwrap();
+        memory.write(b"long").unwrap();
+        memory.seal().unwrap();
+        let descriptors = Some(Arc::new(vec![memory.into_descriptor()]));
+        let noted = Noted::new(&frame, &descriptors, 0, None).unwrap();
+        assert_eq!(Arc::strong_count(&frame), 2);
+        assert_eq!(descriptors.as_ref().map(Arc::strong_count), Some(2));
+        let argument = noted.into_call(100).argument.unwrap();
+        assert_eq!(argument.bytes, b"bytes");
+        assert_eq!(argument.memories, [b"long"]);
     }
 }

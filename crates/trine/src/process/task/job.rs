@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::gather::Gather;
 use super::record::{Answer, Record, Submitted};
 use crate::process::capsule::store::{CapsulePath, Pending};
-use crate::process::wire::{FrameKind, HEAD, Head, REST};
+use crate::process::wire::{FrameKind, Head, REST};
 use crate::sys::io::arrived::Arrived;
 use crate::sys::signal::SIGKILL;
 use crate::sys::signal::sigterm::SIGTERM;
@@ -41,6 +41,8 @@ pub(in crate::process) struct Job {
     tries: (u32, u32),
     /// The number of runs that an item may have, known from the second on.
     most_tries: u32,
+    /// The item that its worker had begun when it was killed, for a task of many arguments.
+    killed_at: Option<u32>,
     /// The moments at which it was handed to its worker and was begun there; set if it has a limit.
     pub(in crate::process) handed_at: Option<Instant>,
     pub(in crate::process) begun_at: Option<Instant>,
@@ -100,6 +102,7 @@ impl Job {
             handed: 0,
             tries: (0, 1),
             most_tries: 1,
+            killed_at: None,
             handed_at: None,
             begun_at: None,
             deadline: None,
@@ -219,6 +222,11 @@ impl Job {
         item: u32,
         cause: Cause,
     ) -> Option<Result<Answer, TaskError>> {
+        if let Some(begun) = self.killed_at.take_if(|_| item == REST) {
+            // Its capsule is not that of the others, which did not run.
+            let error = self.error(cause.clone(), begun);
+            self.items.iter_mut().for_each(|items| items.failed(begun, &error));
+        }
         let error = self.error(cause, item);
         let Some(items) = &mut self.items else { return Some(Err(error)) };
         items.failed(item, &error);
@@ -308,6 +316,9 @@ impl Job {
         if let Some(stop) = &self.stop
             && (begun.is_none() || stop.is_behind(cause))
         {
+            let items = self.items.as_ref();
+            let awaits = |item: &u32| *item != REST && items.is_some_and(|all| all.awaits(*item));
+            self.killed_at = begun.filter(awaits);
             return Fate::Ends(stop.cause.clone());
         }
         match (self.goes_on(begun, is_first, cause, retries), &self.stop) {
@@ -378,8 +389,7 @@ impl Job {
         let capsules = self.capsules.as_mut()?;
         let record = self.task.as_ref()?.record();
         let call = self.call.as_ref().filter(|_| record.worker() != 0)?;
-        let descriptors = self.descriptors.as_ref().map_or(&[][..], |all| all);
-        capsules.note(error, (&call[HEAD..], descriptors), item, self.allowed)
+        capsules.note(error, (call, &self.descriptors), item, self.allowed)
     }
 
     /// Returns the number of the item's current or last run, from 1.
