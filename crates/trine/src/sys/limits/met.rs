@@ -1,7 +1,8 @@
 //! Finds the limit that was met among those that give the same error, as far as the system shows.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,16 @@ pub(super) fn memory(bytes: u64) -> Option<String> {
         .or_else(|| commitment(bytes))
 }
 
-/// The time for which an answer of [`by_task`] holds. A queue of many tasks may be refused at once.
+/// The least time for which an answer of [`by_task`] holds. A queue of many tasks may be refused at
+/// once.
 const KNOWN: Duration = Duration::from_millis(100);
+/// An answer holds for at least this many times the time that it took, so that the caller, such as
+/// the service thread, has time for others.
+const REST: u32 = 20;
+/// The time for counting the processes of a user.
+const COUNTING: Duration = Duration::from_millis(20);
 
-/// An answer of [`by_task`]: its moment, what was asked, and the text.
+/// An answer of [`by_task`]: the moment until which it holds, what was asked, and the text.
 type Answer = (Instant, (Option<i32>, u64), Option<String>);
 
 /// Names the limit by which the kernel, or the C library, has refused a process, or a thread with a
@@ -31,9 +38,10 @@ pub(super) fn by_task(error: &io::Error, stack: u64) -> Option<String> {
     static LAST: Mutex<Option<Answer>> = Mutex::new(None);
     let asked = (error.raw_os_error(), stack);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((at, known, text)) = &*last
+    let begin = Instant::now();
+    if let Some((until, known, text)) = &*last
         && *known == asked
-        && at.elapsed() < KNOWN
+        && begin < *until
     {
         return text.clone();
     }
@@ -42,7 +50,7 @@ pub(super) fn by_task(error: &io::Error, stack: u64) -> Option<String> {
         Some(libc::ENOMEM) => memory(stack),
         _ => None,
     };
-    *last = Some((Instant::now(), asked, text.clone()));
+    *last = Some((Instant::now() + KNOWN.max(begin.elapsed() * REST), asked, text.clone()));
     text
 }
 
@@ -58,12 +66,23 @@ fn tasks() -> Option<String> {
     let user = getuid().as_raw();
     if user != 0
         && let Some(most) = getrlimit(Resource::Nproc).current
-        && tasks_of(user) >= most
+        && tasks_of_the_machine().is_none_or(|running| running >= most)
     {
-        return Some(format!(
-            "user {user} has the {most} processes and threads that RLIMIT_NPROC (`ulimit -u`) \
-             allows"
-        ));
+        match has_tasks(Path::new("/proc"), user, most, Instant::now() + COUNTING) {
+            Some(true) => {
+                return Some(format!(
+                    "user {user} has the {most} processes and threads that RLIMIT_NPROC \
+                     (`ulimit -u`) allows"
+                ));
+            }
+            Some(false) => {}
+            None => {
+                return Some(format!(
+                    "user {user} may have {most} processes and threads (RLIMIT_NPROC, \
+                     `ulimit -u`), and the machine has too many to count those of a user"
+                ));
+            }
+        }
     }
     let running = tasks_of_the_machine()?;
     ["threads-max", "pid_max"].into_iter().find_map(|name| {
@@ -150,14 +169,50 @@ pub(super) fn tasks_of_the_machine() -> Option<u64> {
     text.split(' ').nth(3)?.split('/').nth(1)?.parse().ok()
 }
 
-/// Counts the threads of all processes of a user.
-fn tasks_of(user: u32) -> u64 {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let threads = processes.filter_map(|entry| {
-        entry.file_name().to_str()?.parse::<u32>().ok()?;
-        let status = fs::read_to_string(entry.path().join("status")).ok()?;
-        let is_theirs = available::field(&status, "Uid:")? == u64::from(user);
-        is_theirs.then(|| available::field(&status, "Threads:")).flatten()
-    });
-    threads.sum()
+/// Returns true if a user has at least `most` threads in all processes, which `proc` lists; `None`
+/// if they could not be counted by `until`.
+fn has_tasks(proc: &Path, user: u32, most: u64, until: Instant) -> Option<bool> {
+    let mut found = 0;
+    for process in fs::read_dir(proc).into_iter().flatten().flatten() {
+        if found >= most {
+            break;
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        found += threads_of(&process, user).unwrap_or(0);
+    }
+    Some(found >= most)
+}
+
+/// Returns the number of threads of a process, if it belongs to a user.
+fn threads_of(process: &DirEntry, user: u32) -> Option<u64> {
+    process.file_name().to_str()?.parse::<u32>().ok()?;
+    let status = fs::read_to_string(process.path().join("status")).ok()?;
+    let is_theirs = available::field(&status, "Uid:")? == u64::from(user);
+    is_theirs.then(|| available::field(&status, "Threads:")).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threads_of_a_user_are_counted_for_a_limited_time() {
+        let proc = std::env::temp_dir().join(format!("trine-unit-proc-{}", std::process::id()));
+        for (pid, user, threads) in [(1, 5, 3), (2, 6, 100), (3, 5, 4)] {
+            let process = proc.join(pid.to_string());
+            fs::create_dir_all(&process).unwrap();
+            let status = format!("Uid:\t{user}\t0\t0\t0\nThreads:\t{threads}\n");
+            fs::write(process.join("status"), status).unwrap();
+        }
+        fs::create_dir_all(proc.join("sys")).unwrap();
+        let now = Instant::now();
+        let later = now + Duration::from_secs(3600);
+        let has = |most, until| has_tasks(&proc, 5, most, until);
+        assert_eq!([has(7, later), has(8, later), has(7, now)], [Some(true), Some(false), None]);
+        // All that were asked for are found before the time is looked at.
+        assert_eq!(has(0, now), Some(true));
+        fs::remove_dir_all(proc).unwrap();
+    }
 }
