@@ -34,6 +34,9 @@ use crate::task::Printed;
 /// The bytes that are kept of each stream.
 const KEPT: usize = 8 * 1024;
 
+/// The most bytes that are read at a reply: all that a pipe holds, unless root has enlarged it.
+const MOST_TAKEN: usize = 1 << 20;
+
 /// The master's ends of one worker's output.
 #[derive(Debug)]
 pub(in crate::process) struct Capture {
@@ -92,9 +95,15 @@ impl Stream {
     }
 
     fn take(&self) -> Vec<u8> {
+        self.take_of(MOST_TAKEN)
+    }
+
+    /// Takes the end of what is there, of which it reads at most `most` bytes.
+    fn take_of(&self, most: usize) -> Vec<u8> {
         let mut tail = self.lock();
-        // No more than is there now: a left-over process may print forever.
-        let mut left = descriptors::readable_bytes(self.pipe.as_fd());
+        // No more than is there now: a left-over process may print forever. A task of root may have
+        // made the pipe larger than any other task can.
+        let mut left = descriptors::readable_bytes(self.pipe.as_fd()).min(most);
         let mut scratch = [0; 4096];
         while left > 0 {
             let most = left.min(scratch.len());
@@ -270,6 +279,15 @@ mod tests {
         // Nothing was dropped.
         tail.push(&[b'y'; KEPT]);
         assert_eq!(tail.take(), [b'y'; KEPT]);
+    }
+
+    #[test]
+    fn an_enlarged_pipe_is_not_read_at_once() {
+        let (pipe, mut writer) = io::pipe().unwrap();
+        writer.write_all(&[b'x'; 4 * KEPT]).unwrap();
+        let stream = Stream { pipe, tail: Mutex::default() };
+        assert_eq!(stream.take_of(3 * KEPT).len(), KEPT);
+        assert_eq!(descriptors::readable_bytes(stream.pipe.as_fd()), KEPT);
     }
 
     #[test]
