@@ -276,7 +276,7 @@ impl<R, Y, T> Generator<R, Y, T> {
         let ended = RetireIfDone(&mut self.context);
         let Some(context) = ended.0 else { has_ended() };
         let guards = cancel::guards();
-        match context.resume(value) {
+        match resume(context, value) {
             CoroutineResult::Yield(value) if guards == cancel::guards() => {
                 // Its stack may borrow from a thread-local that was made in this turn.
                 thread_end::guard();
@@ -308,6 +308,14 @@ impl<R, Y, T> Generator<R, Y, T> {
     pub fn is_done(&self) -> bool {
         self.context.is_none()
     }
+}
+
+/// Switches to the function. Never inlined, as `sys/cleanup.rs` demands: the panic of the function
+/// goes on from here, and the table of the caller's frame has an entry for this call, but not for
+/// the switch.
+#[inline(never)]
+fn resume<R, Y, T>(context: &mut Context<R, Y, T>, value: R) -> CoroutineResult<Y, T> {
+    context.resume(value)
 }
 
 #[cold]
@@ -358,6 +366,9 @@ fn retire<R, Y, T>(context: &mut Option<Context<R, Y, T>>) {
 /// A panic may interrupt the unwinding: that of `before`, of the function, or of a value that the
 /// function yields meanwhile. In the last case the function has *not* ended, and others may still
 /// borrow from its stack, such as the threads of a [`std::thread::scope`]. So it is unwound again.
+///
+/// Never inlined, for the same reason as [`resume`].
+#[inline(never)]
 fn unwind_all<R, Y, T, B>(context: &mut Context<R, Y, T>, before: B) -> std::thread::Result<()> {
     let mut first = panic::catch_unwind(AssertUnwindSafe(|| drop(before)));
     while !context.done() {

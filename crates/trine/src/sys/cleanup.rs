@@ -17,6 +17,13 @@
 //! panic hook would see each panic begin, but the program can replace it. The stack of a coroutine
 //! is its own.
 //!
+//! The frame that switches to a generator's stack does so by inline assembly. That has no entry of
+//! its own: none, or by chance that of a call nearby. An unwinding does not come from there: it is
+//! caught at the base of the generator's stack, and begins again at the next call of that frame. So
+//! the frame passes, and the frames outside of it count. It is known by the mark for frames that
+//! signals have interrupted, which corosensei sets, too. Nothing that runs because of an unwinding
+//! has the switch inlined: `coroutine/generator.rs` keeps it in functions of its own.
+//!
 //! The tables are those of the Itanium C++ ABI, with the encodings that LLVM writes. A table that
 //! cannot be read counts as one that aborts.
 
@@ -82,8 +89,12 @@ extern "C" fn visit(context: *mut Context, data: *mut c_void) -> c_int {
         walk.found = walk.aborts;
         return STOP;
     }
+    if is_before != 0 {
+        // A switch to another stack.
+        return CONTINUE;
+    }
     // The address is that behind the call.
-    let address = if is_before == 0 { address.wrapping_sub(1) } else { address };
+    let address = address.wrapping_sub(1);
     let (action, catches) = match table.is_null() {
         true => (Action::Pass, false),
         // SAFETY: the table that the compiler has written for this frame's function.

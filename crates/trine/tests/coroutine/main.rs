@@ -7,6 +7,7 @@ mod crash;
 mod ends;
 mod future;
 mod generator;
+mod generator_cancel;
 mod generator_ends;
 mod local;
 mod spawn_local;
