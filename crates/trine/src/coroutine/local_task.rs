@@ -44,7 +44,8 @@ impl<T> AssertSend<T> {
 /// process task that spawned it. One that catches its cancellation, and has not ended after a
 /// second, never runs again once the thread has ended: it is leaked. So join it.
 ///
-/// At the end of `main`, as everywhere at the end of the program, nothing is cancelled or dropped.
+/// At the end of the program nothing is cancelled or dropped: at the end of `main`, or in a call of
+/// [`exit`](std::process::exit) on any thread.
 ///
 /// Local coroutines start in the order in which they were spawned, and take turns.
 ///

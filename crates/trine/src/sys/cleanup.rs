@@ -1,4 +1,4 @@
-//! Destructors that an unwinding runs, found on the stack of the calling thread.
+//! Destructors that an unwinding runs, and other callers, found on the calling thread's stack.
 //!
 //! A second unwinding out of such a destructor aborts the program. The compiler has written that
 //! into the tables by which the runtime unwinds, and they are read here as the runtime reads them:
@@ -70,6 +70,26 @@ pub(crate) fn is_running(base: *const ()) -> bool {
     // SAFETY: `visit` gets the pointer to `walk` back, and only during the call.
     unsafe { _Unwind_Backtrace(visit, (&raw mut walk).cast()) };
     walk.found
+}
+
+/// Returns true if the caller was called, at any depth, by `function`, which is not inlined.
+#[cold]
+pub(crate) fn is_called_by(function: *const ()) -> bool {
+    extern "C" fn compare(context: *mut Context, data: *mut c_void) -> c_int {
+        // SAFETY: `is_called_by` has passed it; the unwinder passes a context that is valid for
+        // this call.
+        let (wanted, start) =
+            unsafe { (&mut *data.cast::<usize>(), _Unwind_GetRegionStart(context)) };
+        if start != *wanted {
+            return CONTINUE;
+        }
+        *wanted = 0;
+        STOP
+    }
+    let mut wanted = function.addr();
+    // SAFETY: `compare` gets the pointer to `wanted` back, and only during the call.
+    unsafe { _Unwind_Backtrace(compare, (&raw mut wanted).cast()) };
+    wanted == 0
 }
 
 extern "C" fn visit(context: *mut Context, data: *mut c_void) -> c_int {

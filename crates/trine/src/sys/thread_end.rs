@@ -25,6 +25,8 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::OnceLock;
 
+use super::{cleanup, observe};
+
 /// An entry of the list: `struct dtor_list` of glibc, since 2.18.
 #[repr(C)]
 struct Registered {
@@ -90,6 +92,13 @@ pub(crate) fn guard() {
 /// Returns true if a guard of the calling thread is still to run.
 pub(crate) fn is_guarded() -> bool {
     THREAD.with(|thread| thread.is_guarded.get())
+}
+
+/// Returns true if the storage of the calling thread ends because the program does: on its first
+/// thread, or in a call of `exit`, in which glibc destroys the caller's thread-locals. The thread's
+/// own frames may be there still.
+pub(crate) fn is_of_program() -> bool {
+    observe::is_main_thread() || cleanup::is_called_by(libc::exit as *const ())
 }
 
 /// Ends an era, after the functions of [`on_end`]: until they return, nothing is destroyed.

@@ -387,3 +387,42 @@ fn an_exit_in_a_coroutine_runs_no_other_one_in_the_destructors_of_thread_locals(
     }
     assert!(task::current().is_none());
 }
+
+#[test]
+fn an_exit_ends_the_program_without_running_the_local_coroutines_of_its_thread() {
+    /// Says that it was dropped, and waits for the lock that the thread holds.
+    struct Says(&'static Mutex<()>);
+    impl Drop for Says {
+        fn drop(&mut self) {
+            std::io::stdout().write_all(b"a destructor ran\n").unwrap();
+            drop(self.0.lock_timeout(Duration::from_secs(30)));
+        }
+    }
+    static LOCK: Mutex<()> = Mutex::new(());
+    if let Some(role) = role() {
+        let leave = move || {
+            let (unstarted, waiting) = (Says(&LOCK), Says(&LOCK));
+            drop(spawn_local(move || {
+                let _waiting = waiting;
+                time::sleep(Duration::MAX);
+            }));
+            coroutine::yield_now();
+            drop(spawn_local(move || drop(unstarted)));
+            let _lock = LOCK.lock();
+            let inside = move || -> () { std::process::exit(17) };
+            if role == "generator" {
+                coroutine::Generator::new(move |_: &coroutine::Yielder<(), ()>, ()| inside())
+                    .next();
+            }
+            inside();
+        };
+        let _ = std::thread::spawn(leave).join();
+        unreachable!("the thread ends the program");
+    }
+    for role in ["thread", "generator"] {
+        let output = again(role).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(17), "{role}: {text}");
+        assert!(!text.contains("a destructor ran"), "{role}: {text}");
+    }
+}

@@ -9,7 +9,7 @@ use corosensei::Yielder;
 use super::super::fiber::{BeforePark, Fiber, Suspend};
 use super::super::stack::StackCache;
 use super::{CARRIER, Carrier, end};
-use crate::sys::{self, thread_end};
+use crate::sys::thread_end;
 use crate::task::budget;
 use crate::task::park::{self, Host, Turn};
 use crate::task::registry;
@@ -26,13 +26,13 @@ pub(super) fn enter(carrier: &'static Carrier) {
 /// Ends the part of the calling thread in coroutines, whose thread-locals are all still there, and
 /// returns its stacks.
 ///
-/// Its local coroutines are run to their end, see `end.rs`. Not at the end of the program,
-/// though, which comes by `exit`: then the thread's own frames may be there still, holding locks
-/// that a destructor would wait for. Coroutines that are left never run again.
+/// Its local coroutines are run to their end, see `end.rs`. Not at the end of the program, though,
+/// which comes by `exit` on any thread: then the thread's own frames may be there still, holding
+/// locks that a destructor would wait for. Coroutines that are left never run again.
 pub(in crate::coroutine) fn leave() -> Option<StackCache> {
     let carrier = CARRIER.get()?;
     let within = carrier.running().is_some() || carrier.in_turn.get();
-    if carrier.has_own_thread() || within || sys::observe::is_main_thread() {
+    if carrier.has_own_thread() || within || thread_end::is_of_program() {
         detach(carrier);
         return None;
     }

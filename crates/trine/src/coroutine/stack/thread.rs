@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use super::{CoStack, StackCache, current, overflow};
 use crate::coroutine::carrier::{self, host};
 use crate::coroutine::local;
-use crate::sys::{self, signal, thread_end};
+use crate::sys::{signal, thread_end};
 
 /// Caches of threads that have ended.
 static ORPHANED: Mutex<Vec<StackCache>> = Mutex::new(Vec::new());
@@ -20,7 +20,7 @@ static ORPHANED: Mutex<Vec<StackCache>> = Mutex::new(Vec::new());
 /// again after each destructor of a thread-local that has taken part anew.
 fn end() {
     let within_a_coroutine = carrier::current().is_some_and(|carrier| carrier.running().is_some());
-    if !within_a_coroutine && !sys::observe::is_main_thread() {
+    if !within_a_coroutine && !thread_end::is_of_program() {
         // Before the stacks go: generators may be among the values.
         local::drop_values_of_thread();
     }
