@@ -80,6 +80,16 @@ impl Carrier {
         }
         self.locals.borrow_mut().closed = false;
     }
+
+    /// Drops what is left of coroutines that have ended. Returns false if some are unfinished.
+    fn let_go(&self) -> bool {
+        if self.locals.borrow_mut().has_unfinished(0) {
+            return false;
+        }
+        // Those that were cancelled before their first turn are still in the queue.
+        drop(self.local.take());
+        true
+    }
 }
 
 /// Carriers of threads that have ended, for others: all their coroutines have ended.
@@ -94,10 +104,9 @@ unsafe impl Send for Spare {}
 /// Leaves a carrier to another thread, if all its coroutines have ended. If not, their wakers may
 /// use its queue at any time, so it stays where it is, permanently.
 pub(super) fn leave(carrier: &'static Carrier) {
-    if carrier.locals.borrow_mut().has_unfinished(0) {
-        return;
+    if carrier.let_go() {
+        SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(Spare(carrier));
     }
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(Spare(carrier));
 }
 
 /// Takes a carrier that another thread has left, for the calling thread.
@@ -112,4 +121,25 @@ pub(super) fn take(stacks: StackCache, waker: &Waker) -> Result<&'static Carrier
     *carrier.locals.borrow_mut() = Locals::default();
     carrier.in_turn.set(false);
     Ok(carrier)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::current;
+    use crate::coroutine::{spawn_local, yield_now};
+
+    #[test]
+    fn a_carrier_that_passes_to_another_thread_brings_no_coroutine_that_was_cancelled() {
+        let thread = std::thread::spawn(|| {
+            spawn_local(yield_now).join().unwrap();
+            let carrier = current().unwrap();
+            spawn_local(|| ()).cancel();
+            assert!(!carrier.has_nothing());
+            assert!(carrier.let_go() && carrier.has_nothing());
+            let unfinished = spawn_local(|| 7);
+            assert!(!carrier.let_go());
+            assert_eq!(unfinished.join().unwrap(), 7);
+        });
+        thread.join().unwrap();
+    }
 }
