@@ -346,3 +346,45 @@ fn a_segmentation_signal_that_the_program_ignores_stays_ignored() {
     let output = shell.output().unwrap();
     assert!(output.status.success(), "{}: {output:?}", output.status);
 }
+
+#[test]
+fn a_handler_from_before_is_called_with_the_signals_blocked_that_its_action_blocks() {
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    /// The mask in which the handler has run.
+    static MASK: AtomicU64 = AtomicU64::new(0);
+
+    fn bit(signal: i32) -> u64 {
+        1 << (signal - 1)
+    }
+    extern "C" fn note(_: i32) {
+        let mut mask = 0_u64;
+        let old = &raw mut mask;
+        // SAFETY: reads the mask, eight bytes.
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, 0, std::ptr::null::<u64>(), old, 8) };
+        MASK.store(mask, SeqCst);
+    }
+    let Some(role) = role() else {
+        for role in ["deferred", "nested"] {
+            let output = again(role).output().unwrap();
+            assert!(output.status.success(), "{role}: {output:?}");
+        }
+        return;
+    };
+    let nested = role == "nested";
+    // SAFETY: all-zero is a valid action. The handler makes one system call and touches an atomic.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = note as *const () as usize;
+        action.sa_flags = if nested { libc::SA_NODEFER } else { 0 };
+        libc::sigaddset(&raw mut action.sa_mask, libc::SIGUSR2);
+        assert_eq!(libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()), 0);
+    }
+    // Installs the library's handler.
+    coroutine::spawn(|| ()).join().unwrap();
+    // SAFETY: the handler returns.
+    unsafe { libc::raise(libc::SIGSEGV) };
+    let segv = if nested { 0 } else { bit(libc::SIGSEGV) };
+    assert_eq!(MASK.load(SeqCst), segv | bit(libc::SIGUSR2));
+}

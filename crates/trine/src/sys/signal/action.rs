@@ -63,6 +63,28 @@ pub(super) unsafe fn exchange(
     }
 }
 
+/// Sets the mask of the calling thread to that in which the kernel would call the handler of
+/// `action`: the mask of the interrupted code, and the signals that the action blocks. A handler
+/// that leaves by `longjmp` keeps it.
+///
+/// # Safety
+///
+/// Called in a handler of `signal`, which the kernel has given this `context`.
+pub(super) unsafe fn mask_as_for(action: &libc::sigaction, signal: c_int, context: *mut c_void) {
+    /// The kernel's size of a set, of which the C library's is longer.
+    const BYTES: usize = size_of::<u64>();
+    let own = if action.sa_flags & libc::SA_NODEFER == 0 { 1_u64 << (signal - 1) } else { 0 };
+    // SAFETY: both sets begin with the kernel's, and the context is valid. The call reads a set and
+    // changes the mask of this thread alone; the kernel restores it when our handler returns.
+    unsafe {
+        let interrupted = &raw const (*context.cast::<libc::ucontext_t>()).uc_sigmask;
+        let blocked = (&raw const action.sa_mask).cast::<u64>();
+        let mask = interrupted.cast::<u64>().read() | blocked.read() | own;
+        let (set, old) = (&raw const mask, ptr::null_mut::<u64>());
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, set, old, BYTES);
+    }
+}
+
 /// Restores the default action on `signal`. May be called from a signal handler.
 pub(super) fn restore_default(signal: c_int) {
     // SAFETY: the default action has no handler.

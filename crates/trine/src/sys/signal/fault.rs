@@ -2,7 +2,8 @@
 //!
 //! std installs a handler on an alternate stack for its own threads. Ours runs before it, acts only
 //! on addresses that an [`Explain`] claims, and leaves every other fault to the handler from
-//! before.
+//! before. That is called with the signals blocked that it would have blocked itself: runtimes of
+//! other languages leave such a handler by `longjmp`, and go on with the same mask.
 
 use std::ffi::{c_int, c_void};
 use std::sync::{Once, OnceLock};
@@ -65,13 +66,19 @@ unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context:
             // SAFETY: the code that installed it with SA_SIGINFO promised this signature.
             let function: action::Handler = unsafe { std::mem::transmute(function) };
             // SAFETY: called as the kernel would, with the kernel's own arguments.
-            unsafe { function(signal, info, context) };
+            unsafe {
+                action::mask_as_for(previous, signal, context);
+                function(signal, info, context);
+            }
         }
         function => {
             // SAFETY: the code that installed it without SA_SIGINFO promised this signature.
             let function: unsafe extern "C" fn(c_int) = unsafe { std::mem::transmute(function) };
             // SAFETY: called as the kernel would.
-            unsafe { function(signal) };
+            unsafe {
+                action::mask_as_for(previous, signal, context);
+                function(signal);
+            }
         }
     }
 }

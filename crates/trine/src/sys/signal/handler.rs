@@ -11,7 +11,9 @@
 //! The handler runs on the alternate stack of its thread if there is one, as a coroutine's stack
 //! may have no room for the kernel's frame (`SA_ONSTACK`). If it calls a handler from before, it
 //! runs on the stack that this handler was installed for, which may need more than an alternate
-//! stack has. Other signals wait meanwhile. System calls continue after it (`SA_RESTART`).
+//! stack has. Other signals wait meanwhile: three that came at once would fill the alternate stack
+//! of a thread of std. So a handler from before must return; after a `longjmp` out of it, all
+//! signals stay blocked on that thread. System calls continue after it (`SA_RESTART`).
 //!
 //! The action from before is restored only while the present action is ours. If another library has
 //! put its handler above ours, ours stays below it permanently: that handler calls ours, and
