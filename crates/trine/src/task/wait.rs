@@ -44,6 +44,12 @@ pub(crate) fn for_wake(deadline: Option<Instant>) -> Result<(), Interrupted> {
 /// During an unwinding it waits as [`park::park`] does. So a caller takes its waker out of its
 /// queue in a destructor.
 pub(crate) fn or_unwind(deadline: Option<Instant>) {
+    or_unwind_unless(deadline, || false);
+}
+
+/// Waits as [`or_unwind`] does. An interruption is left to the next wait if `is_over` returns true:
+/// what the caller waits for has happened, and is not to be lost.
+pub(crate) fn or_unwind_unless(deadline: Option<Instant>, is_over: impl Fn() -> bool) {
     let waited = with_own_slot(|slot| {
         leave_waker(slot);
         match check(slot) {
@@ -60,7 +66,7 @@ pub(crate) fn or_unwind(deadline: Option<Instant>) {
     });
     match waited {
         // During an unwinding the caller looks for what it waits for, and comes back.
-        Err(interrupted) if unwind::may_unwind() => unwind::unwind(interrupted),
+        Err(interrupted) if unwind::may_unwind() && !is_over() => unwind::unwind(interrupted),
         _ => {}
     }
 }

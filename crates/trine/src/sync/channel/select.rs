@@ -81,7 +81,8 @@ fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker
         // At least once, also when the time is up: only during a wait can others grant an arm. Two
         // `select!`s that never wait would otherwise never meet.
         while choice.winner() == OPEN && !waiting.is_due() {
-            wait::or_unwind(deadline);
+            // An arm that was granted has gone, and is not interrupted.
+            wait::or_unwind_unless(deadline, || !choice.win(NONE));
             if expired(deadline) {
                 break;
             }

@@ -101,3 +101,29 @@ fn a_message_that_moves_from_one_channel_to_another_is_never_missed_by_both_arms
     drop(start);
     other.join().unwrap();
 }
+
+#[test]
+fn an_arm_that_was_granted_runs_though_the_task_is_cancelled_before_its_turn() {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use trine::coroutine::{spawn_local, yield_now};
+
+    // The local coroutine has no turn between the grant and the cancellation.
+    let got = Rc::new(Cell::new(None));
+    let inside = Rc::clone(&got);
+    let (tx, rx) = channel::bounded::<u32>(0);
+    let (_never, other) = channel::bounded::<u32>(1);
+    let task = spawn_local(move || {
+        select! {
+            recv(rx) -> message => inside.set(message.ok()),
+            recv(other) -> _ => unreachable!("nothing is sent"),
+        }
+        trine::time::sleep(std::time::Duration::MAX);
+    });
+    while tx.try_send(7).is_err() {
+        yield_now();
+    }
+    task.cancel();
+    assert!(task.join().unwrap_err().is_cancelled(), "the next wait is interrupted");
+    assert_eq!(got.get(), Some(7));
+}
