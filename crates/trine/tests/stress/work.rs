@@ -14,6 +14,7 @@ use crate::families::{children, local_tasks, map, pipeline, race, scope, supervi
 use crate::locks::{condvar, event, mutex, rwlock, semaphore};
 use crate::seeds::Rng;
 use crate::world::WORLD;
+use crate::wrecks::{choice, wreck};
 use crate::{must, stopped};
 
 /// The bound of a shield, longer than any step.
@@ -196,7 +197,7 @@ pub fn work(ctx: &mut Ctx) {
 }
 
 fn step(ctx: &mut Ctx) {
-    let which = ctx.rng.below(26);
+    let which = ctx.rng.below(29);
     ctx.fate.is_at(which);
     match which {
         0 => coroutine::yield_now(),
@@ -224,6 +225,8 @@ fn step(ctx: &mut Ctx) {
             0 => map(ctx),
             _ => future::block_on(asynchronous::work(ctx)),
         },
+        26 | 27 => choice(ctx),
+        28 => wreck(ctx),
         _ => drop(trine::checkpoint()),
     }
 }
