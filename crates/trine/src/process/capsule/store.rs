@@ -459,7 +459,7 @@ mod tests {
     #[test]
     fn a_failure_is_noted_without_a_copy_of_its_argument() {
         let call = wire::Call {
-            function: 0,
+            function: postcard::from_bytes(&[0, 0]).unwrap(),
             location: None,
             name: None,
             deadline: None,
