@@ -138,7 +138,7 @@ impl<T: Pod + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
 /// use trine::process;
 ///
 /// let balance = Mutex::new(10_i64)?;
-/// let crash = process::spawn::<_, (), _>(balance.clone(), |balance: Mutex<i64>| {
+/// let crash = process::spawn::<_, ()>(balance.clone(), |balance: Mutex<i64>| {
 ///     let _guard = balance.lock().unwrap();
 ///     std::process::abort();
 /// });
