@@ -3,7 +3,7 @@
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::task::{Task, TaskError, park, wait};
+use crate::task::{Interrupted, Task, TaskError, park, wait};
 
 /// Waits for all of `tasks` and returns their results in the same order.
 ///
@@ -44,8 +44,8 @@ pub fn join_all<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<Result<T, Ta
 /// # Errors
 ///
 /// If no task has a value: the error of the first that failed, with the others as
-/// [`suppressed`](TaskError::suppressed). If the caller is interrupted, all tasks are cancelled,
-/// and the error names the caller.
+/// [`suppressed`](TaskError::suppressed). If the caller is interrupted before a task has a value,
+/// all tasks are cancelled, and the error names the caller.
 ///
 /// # Panics
 ///
@@ -59,6 +59,7 @@ pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError>
     tasks.iter().for_each(Task::refuse_own_join);
     let mut failures = Vec::new();
     let waker = park::waker();
+    let mut waited: Result<(), Interrupted> = Ok(());
     let winner = loop {
         // The tasks that have ended, in the order of `tasks`.
         let mut winner = None;
@@ -76,10 +77,12 @@ pub fn race<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Result<T, TaskError>
         if winner.is_some() || tasks.is_empty() {
             break winner;
         }
-        if let Err(interrupted) = wait::for_wake(None) {
+        // Only now: a value that has come is not lost.
+        if let Err(interrupted) = waited {
             end(tasks, &interrupted.as_reason());
             return Err(TaskError::from(interrupted).with_suppressed(failures));
         }
+        waited = wait::for_wake(None);
     };
     end(tasks, "another task has won the race");
     winner.ok_or_else(|| {

@@ -1,8 +1,11 @@
 //! Supervised scopes, `join_all` and races.
 
+use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use trine::{State, Task, coroutine, process, supervise, thread, time};
@@ -83,6 +86,35 @@ fn a_race_whose_caller_is_cancelled_ends_all() {
     task.cancel();
     let error = task.join().unwrap().unwrap_err();
     assert!(error.is_cancelled());
+}
+
+#[test]
+fn a_race_that_was_won_before_its_caller_was_cancelled_has_its_value() {
+    // The local coroutine has no turn between the two. What the pool's one thread runs after the
+    // winner begins after the winner's end.
+    let pool = thread::Pool::new(1);
+    let ((start, started), (end, ended)) = (mpsc::channel(), mpsc::channel());
+    let winner = pool.spawn(move || started.recv().unwrap());
+    let loser = coroutine::spawn(|| -> u32 {
+        time::sleep(FOR_GOOD);
+        unreachable!()
+    });
+    let won = Rc::new(Cell::new(None));
+    let inside = Rc::clone(&won);
+    let task = coroutine::spawn_local(move || {
+        inside.set(trine::race([loser, winner]).ok());
+        time::sleep(FOR_GOOD);
+    });
+    while task.state() != State::Waiting {
+        coroutine::yield_now();
+    }
+    start.send(7).unwrap();
+    let after = pool.spawn(move || end.send(()).unwrap());
+    ended.recv().unwrap();
+    task.cancel();
+    assert!(task.join().unwrap_err().is_cancelled(), "the next wait is interrupted");
+    assert_eq!(won.get(), Some(7));
+    after.join().unwrap();
 }
 
 #[test]
