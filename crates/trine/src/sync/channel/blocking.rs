@@ -19,12 +19,26 @@ pub(super) enum Ended {
     Interrupted(Interrupted),
 }
 
-/// The function that waits: [`wait::for_wake`], or [`wait_or_unwind`] for calls that cannot fail.
-pub(super) type Wait = fn(Option<Instant>) -> Result<(), Interrupted>;
+/// The function that waits, until its deadline: [`wait_or_fail`], or [`wait_or_unwind`] for calls
+/// that cannot fail. The other argument returns true if the waiter was settled; if not, it has
+/// withdrawn it.
+pub(super) type Wait = fn(Option<Instant>, &dyn Fn() -> bool) -> Result<(), Interrupted>;
 
-/// Waits for calls that cannot fail: unwinds where [`wait::for_wake`] would return an error.
-pub(super) fn wait_or_unwind(deadline: Option<Instant>) -> Result<(), Interrupted> {
-    wait::or_unwind(deadline);
+/// Waits for calls that return an interruption as an error.
+pub(super) fn wait_or_fail(
+    deadline: Option<Instant>,
+    _: &dyn Fn() -> bool,
+) -> Result<(), Interrupted> {
+    wait::for_wake(deadline)
+}
+
+/// Waits for calls that cannot fail: unwinds where [`wait_or_fail`] would return an error, unless
+/// the waiter was settled.
+pub(super) fn wait_or_unwind(
+    deadline: Option<Instant>,
+    is_settled: &dyn Fn() -> bool,
+) -> Result<(), Interrupted> {
+    wait::or_unwind_unless(deadline, is_settled);
     Ok(())
 }
 
@@ -160,6 +174,7 @@ impl<T> Enqueued<'_, T> {
     /// time was up meanwhile.
     fn wait(&self, deadline: Option<Instant>, wait: Wait) -> Result<(), Ended> {
         let is_settled = || self.waiter.progress() != Progress::Waiting;
+        let is_settled_at_last = || is_settled() || !self.channel.withdraw(self.waiter, self.side);
         self.channel.spin.yield_until(|| is_settled() || expired(deadline));
         loop {
             match self.waiter.progress() {
@@ -167,12 +182,12 @@ impl<T> Enqueued<'_, T> {
                 Progress::Closed => return Err(Ended::Closed),
                 Progress::Waiting => {}
             }
-            let ended = match wait(deadline) {
+            let ended = match wait(deadline, &is_settled_at_last) {
                 Err(interrupted) => Ended::Interrupted(interrupted),
                 Ok(()) if expired(deadline) => Ended::TimedOut,
                 Ok(()) => continue,
             };
-            if !is_settled() && self.channel.withdraw(self.waiter, self.side) {
+            if !is_settled_at_last() {
                 return Err(ended);
             }
         }

@@ -10,7 +10,7 @@ use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::shared::{self, Channel};
 use super::state::{Side, Taken};
 use crate::sync::queue::deadline;
-use crate::task::{budget, wait};
+use crate::task::budget;
 
 /// The receiving side of a channel. Clones share the messages: each message goes to one of them.
 /// When the last clone is dropped, the senders are disconnected, and the messages in the channel
@@ -64,7 +64,7 @@ impl<T> Receiver<T> {
 
     #[cold]
     fn recv_waiting(&self) -> Result<T, RecvError> {
-        self.channel.take(None, wait::for_wake).map_err(|ended| match ended {
+        self.channel.take(None, blocking::wait_or_fail).map_err(|ended| match ended {
             Ended::Closed => RecvError::Disconnected,
             Ended::Interrupted(interrupted) => RecvError::Interrupted(interrupted),
             Ended::TimedOut => unreachable!("there was no deadline"),
@@ -117,7 +117,7 @@ impl<T> Receiver<T> {
             Taken::Empty => {}
         }
         let deadline = deadline(timeout);
-        self.channel.take(deadline, wait::for_wake).map_err(|ended| match ended {
+        self.channel.take(deadline, blocking::wait_or_fail).map_err(|ended| match ended {
             Ended::Closed => RecvTimeoutError::Disconnected,
             Ended::TimedOut => RecvTimeoutError::Timeout,
             Ended::Interrupted(interrupted) => RecvTimeoutError::Interrupted(interrupted),

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::blocking::Ended;
+use super::blocking::{self, Ended};
 use super::error::{SendError, SendTimeoutError, TrySendError};
 use super::shared::{self, Channel};
 use super::state::{Put, Side};
 use crate::sync::queue::deadline;
-use crate::task::{budget, wait};
+use crate::task::budget;
 
 /// The sending side of a channel. Clones send into the same channel. When the last clone is
 /// dropped, the receivers are disconnected.
@@ -63,11 +63,13 @@ impl<T> Sender<T> {
 
     #[cold]
     fn send_waiting(&self, value: T) -> Result<(), SendError<T>> {
-        self.channel.put(value, None, wait::for_wake).map_err(|(value, ended)| match ended {
-            Ended::Closed => SendError::Disconnected(value),
-            Ended::Interrupted(interrupted) => SendError::Interrupted(value, interrupted),
-            Ended::TimedOut => unreachable!("there was no deadline"),
-        })
+        self.channel.put(value, None, blocking::wait_or_fail).map_err(
+            |(value, ended)| match ended {
+                Ended::Closed => SendError::Disconnected(value),
+                Ended::Interrupted(interrupted) => SendError::Interrupted(value, interrupted),
+                Ended::TimedOut => unreachable!("there was no deadline"),
+            },
+        )
     }
 
     /// Sends `value` if that needs no waiting.
@@ -117,10 +119,14 @@ impl<T> Sender<T> {
             Put::Full(value) => value,
         };
         let deadline = deadline(timeout);
-        self.channel.put(value, deadline, wait::for_wake).map_err(|(value, ended)| match ended {
-            Ended::Closed => SendTimeoutError::Disconnected(value),
-            Ended::TimedOut => SendTimeoutError::Timeout(value),
-            Ended::Interrupted(interrupted) => SendTimeoutError::Interrupted(value, interrupted),
+        self.channel.put(value, deadline, blocking::wait_or_fail).map_err(|(value, ended)| {
+            match ended {
+                Ended::Closed => SendTimeoutError::Disconnected(value),
+                Ended::TimedOut => SendTimeoutError::Timeout(value),
+                Ended::Interrupted(interrupted) => {
+                    SendTimeoutError::Interrupted(value, interrupted)
+                }
+            }
         })
     }
 

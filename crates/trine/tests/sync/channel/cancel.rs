@@ -1,5 +1,7 @@
 //! Waits that end early, by a timeout or a cancellation.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use trine::sync::channel::{self, RecvTimeoutError};
@@ -113,6 +115,27 @@ fn a_cancelled_receive_says_so_and_an_iteration_unwinds() {
             assert_eq!(sender.try_send(1).is_ok(), capacity == 1);
             assert_eq!(receiver.try_recv().is_ok(), capacity == 1);
         }
+    }
+}
+
+#[test]
+fn an_iteration_takes_the_message_that_it_was_given_before_it_was_cancelled() {
+    // The local coroutine has no turn between the two, and has the only receiver.
+    for capacity in [0, 1] {
+        let got = Rc::new(Cell::new(None));
+        let inside = Rc::clone(&got);
+        let (sender, receiver) = channel::bounded::<u8>(capacity);
+        let task = coroutine::spawn_local(move || {
+            inside.set(receiver.iter().next());
+            time::sleep(Duration::MAX);
+        });
+        while task.state() != State::Waiting {
+            coroutine::yield_now();
+        }
+        sender.try_send(7).unwrap();
+        task.cancel();
+        assert!(task.join().unwrap_err().is_cancelled(), "the next wait is interrupted");
+        assert_eq!(got.get(), Some(7));
     }
 }
 
