@@ -16,17 +16,19 @@
 //! takes long. So the list keeps a copy of each that is taken, and closes it elsewhere
 //! (`sys/io/arrived.rs`) if the decoder fails.
 //!
-//! A list belongs to the thread and the task that opened it: an encoder may wait, and other
-//! coroutines of its thread may encode meanwhile.
+//! A list belongs to the coroutine or thread that opened it: an encoder may wait, and other
+//! coroutines of its thread may encode meanwhile. Not to the current task, which is another one
+//! while an encoder runs for a task that is spawned, but not behind a wait of that encoder.
 
 use std::cell::RefCell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::sys::io::arrived::Arrived;
-use crate::task::registry;
+use crate::task::park;
 
-/// A list of descriptors, and the task that it belongs to.
+/// A list of descriptors.
 struct List {
+    /// The [number](park::caller_number) of the coroutine that it belongs to.
     owner: usize,
     packing: bool,
     descriptors: Vec<Option<OwnedFd>>,
@@ -44,11 +46,6 @@ pub(crate) fn is_available() -> bool {
     LISTS.try_with(|_| ()).is_ok()
 }
 
-/// Returns the current task as a number; 0 outside any task.
-fn owner() -> usize {
-    registry::current().map_or(0, |slot| std::ptr::from_ref(slot) as usize)
-}
-
 /// Removes its list when dropped, so also when the encoder or decoder unwinds.
 struct ListGuard {
     owner: usize,
@@ -61,7 +58,7 @@ impl ListGuard {
         descriptors: Vec<Option<OwnedFd>>,
         kept: Option<Vec<OwnedFd>>,
     ) -> ListGuard {
-        let owner = owner();
+        let owner = park::caller_number();
         LISTS.with_borrow_mut(|lists| lists.push(List { owner, packing, descriptors, kept }));
         ListGuard { owner }
     }
@@ -158,7 +155,7 @@ pub(crate) fn take<E: serde::de::Error>(index: u32) -> Result<OwnedFd, E> {
 }
 
 fn with_list<T>(packing: bool, f: impl FnOnce(&mut List) -> T) -> Option<T> {
-    let owner = owner();
+    let owner = park::caller_number();
     LISTS.with_borrow_mut(|lists| {
         lists
             .iter_mut()

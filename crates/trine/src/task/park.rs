@@ -49,6 +49,9 @@ pub(crate) trait Host {
     fn carries_caller(&self) -> bool;
     /// Lets the host do its work before the thread waits by itself, until `deadline`.
     fn turn(&self, deadline: Option<Instant>) -> Turn;
+    /// Returns a number that is not 0, and that no other of its callers has as long as this one
+    /// exists.
+    fn caller_number(&self) -> usize;
     /// Returns a waker of the caller.
     fn waker(&self) -> Waker;
     /// Waits for a wake-up of the caller, or for `deadline`.
@@ -151,6 +154,12 @@ pub(super) fn act_as(slot: Option<&'static Slot>) -> Option<&'static Slot> {
         host.act_as(slot);
     }
     outer
+}
+
+/// Returns the number of the coroutine that the caller is, which no other has on the calling thread
+/// as long as this one exists; 0 for a thread or a future. Waits do not change it.
+pub(crate) fn caller_number() -> usize {
+    host().map_or(0, Host::caller_number)
 }
 
 /// Returns a waker for the caller.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use trine::task::CodecStage;
-use trine::{Cause, Executor, Task, TaskError, process};
+use trine::{Cause, Executor, Task, TaskError, coroutine, ipc, process, time};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Order {
@@ -204,6 +205,42 @@ fn every_failure_of_a_codec_is_an_ordinary_error() {
     // None of it has harmed the worker.
     assert_eq!(pool.worker_pids().len(), 1);
     assert_eq!(pool.spawn(Touchy(WELL), |touchy| touchy).join().unwrap(), Touchy(WELL));
+}
+
+/// Waits before it encodes or decodes its value.
+struct Waits<T>(T);
+
+impl<T: Serialize> Serialize for Waits<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        time::sleep(Duration::from_micros(1));
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Waits<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Waits<T>, D::Error> {
+        time::sleep(Duration::from_micros(1));
+        T::deserialize(deserializer).map(Waits)
+    }
+}
+
+#[test]
+fn a_codec_may_wait_before_a_value_with_a_descriptor() {
+    let crosses = || {
+        let (sender, receiver) = ipc::channel(1).unwrap();
+        let task = process::spawn(Waits(sender), |sender| sender);
+        let Waits(back) = task.join().unwrap();
+        back.send(7).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 7);
+    };
+    // Several coroutines of one thread have their codecs at work at the same time.
+    let several = move || {
+        let all = [(); 3].map(|()| coroutine::spawn_local(crosses));
+        all.into_iter().for_each(|task| task.join().unwrap());
+    };
+    several();
+    coroutine::spawn(crosses).join().unwrap();
+    std::thread::spawn(crosses).join().unwrap();
 }
 
 #[test]

@@ -104,6 +104,10 @@ impl Host for Carrier {
         Turn::Return
     }
 
+    fn caller_number(&self) -> usize {
+        self.caller_pointer().addr().get()
+    }
+
     fn waker(&self) -> Waker {
         // SAFETY: the pointer is that of the `Arc` that `resume` holds while the fiber runs.
         unsafe { Fiber::waker(self.caller_pointer().as_ptr()) }
