@@ -203,7 +203,14 @@ pub(crate) mod wait {
 
     /// Waits as [`for_wake`] does, for waits that cannot fail.
     pub(crate) fn or_unwind(deadline: Option<Instant>) {
-        if let Err(interrupted) = for_wake(deadline) {
+        or_unwind_unless(deadline, || false);
+    }
+
+    /// Waits as [`or_unwind`] does, unless `is_over` returns true after an interruption.
+    pub(crate) fn or_unwind_unless(deadline: Option<Instant>, is_over: impl Fn() -> bool) {
+        if let Err(interrupted) = for_wake(deadline)
+            && !is_over()
+        {
             resume_unwind(Box::new(interrupted));
         }
     }
