@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::reactor::{Direction, Source};
 use crate::sys::io::{poll, unix_socket};
@@ -115,6 +116,81 @@ impl PipeReader {
         Ok(PipeReader::new(self.source.get().try_clone()?, self.may_be_first))
     }
 
+    /// Reads the bytes that are there, and does not wait. Returns their number; 0 at the end.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    ///
+    /// let (reader, writer) = trine::ipc::pipe()?;
+    /// let mut buffer = [0; 10];
+    /// let error = reader.try_read(&mut buffer).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    /// writer.try_write(b"hello")?;
+    /// assert_eq!(reader.try_read(&mut buffer)?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails with `WouldBlock` if there is nothing to read now, and as a read does.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        self.source.attempt(|mut pipe| self.or_first(pipe, pipe.read(buffer)))
+    }
+
+    /// Waits until there is something to read, or the end.
+    ///
+    /// ```
+    /// let (reader, writer) = trine::ipc::pipe()?;
+    /// writer.try_write(b"hello")?;
+    /// reader.wait_readable()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails when the caller is interrupted, and if the reactor cannot watch one more descriptor.
+    pub fn wait_readable(&self) -> io::Result<()> {
+        self.source.wait_ready(Direction::Read, None)
+    }
+
+    /// Waits like [`wait_readable`](Self::wait_readable), for at most `timeout`; zero only looks.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// let (reader, _writer) = trine::ipc::pipe()?;
+    /// let error = reader.wait_readable_timeout(Duration::ZERO).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails with `TimedOut`, and as [`wait_readable`](Self::wait_readable) does.
+    pub fn wait_readable_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.source.wait_ready_for(Direction::Read, timeout)
+    }
+
+    /// Waits like [`wait_readable`](Self::wait_readable), as a future.
+    ///
+    /// ```
+    /// let (reader, writer) = trine::ipc::pipe()?;
+    /// writer.try_write(b"hello")?;
+    /// trine::future::block_on(reader.readable())?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails if the reactor cannot watch one more descriptor.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.source.ready(Direction::Read).await
+    }
+
     /// Takes the end of a FIFO that is in non-blocking mode and had no writer when it was opened.
     pub(super) fn before_its_writer(descriptor: OwnedFd) -> PipeReader {
         PipeReader::new(descriptor.into(), true)
@@ -128,12 +204,17 @@ impl PipeReader {
         &self,
         mut read: impl FnMut(&io::PipeReader) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.source.retry(Direction::Read, None, |pipe| match read(pipe)? {
+        self.source.retry(Direction::Read, None, |pipe| self.or_first(pipe, read(pipe)))
+    }
+
+    /// Returns `read`; `WouldBlock` for the end of a FIFO that still waits for its first writer.
+    fn or_first(&self, pipe: &io::PipeReader, read: io::Result<usize>) -> io::Result<usize> {
+        match read? {
             0 if self.may_be_first && !poll::is_hung_up(pipe) => {
                 Err(io::ErrorKind::WouldBlock.into())
             }
             count => Ok(count),
-        })
+        }
     }
 }
 
@@ -146,6 +227,74 @@ impl PipeWriter {
     /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<PipeWriter> {
         Ok(PipeWriter { source: Source::of_nonblocking(self.source.get().try_clone()?) })
+    }
+
+    /// Writes as many of the bytes as there is room for, and does not wait. Returns their number.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    ///
+    /// let (_reader, writer) = trine::ipc::pipe()?;
+    /// while writer.try_write(&[0; 4096]).is_ok() {}
+    /// assert_eq!(writer.try_write(b"!").unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails with `WouldBlock` if there is no room now, and as a write does.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        self.source.attempt(|mut pipe| pipe.write(bytes))
+    }
+
+    /// Waits until there is room to write, or no reader is left.
+    ///
+    /// ```
+    /// let (_reader, writer) = trine::ipc::pipe()?;
+    /// writer.wait_writable()?; // nothing was written so far
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails when the caller is interrupted, and if the reactor cannot watch one more descriptor.
+    pub fn wait_writable(&self) -> io::Result<()> {
+        self.source.wait_ready(Direction::Write, None)
+    }
+
+    /// Waits like [`wait_writable`](Self::wait_writable), for at most `timeout`; zero only looks.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (_reader, writer) = trine::ipc::pipe()?;
+    /// writer.wait_writable_timeout(Duration::ZERO)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails with `TimedOut`, and as [`wait_writable`](Self::wait_writable) does.
+    pub fn wait_writable_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.source.wait_ready_for(Direction::Write, timeout)
+    }
+
+    /// Waits like [`wait_writable`](Self::wait_writable), as a future.
+    ///
+    /// ```
+    /// let (_reader, writer) = trine::ipc::pipe()?;
+    /// trine::future::block_on(writer.writable())?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails if the reactor cannot watch one more descriptor.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.source.ready(Direction::Write).await
     }
 }
 

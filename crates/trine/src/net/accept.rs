@@ -22,15 +22,19 @@ const LONGEST: Duration = Duration::from_millis(200);
 const OVER: Duration = Duration::from_secs(10);
 
 /// Calls `accept` as [`Source::retry`] does until it has a connection; pauses while there is no
-/// room for one.
+/// room for one. A listener that never waits attempts once.
 ///
 /// # Errors
 ///
 /// Fails with other errors of `accept`, and when the caller is interrupted.
 pub(super) fn accept<L: AsFd, T>(
     listener: &Source<L>,
+    nonblocking: bool,
     mut accept: impl FnMut(&L) -> io::Result<T>,
 ) -> io::Result<T> {
+    if nonblocking {
+        return listener.attempt(accept);
+    }
     let mut backoff = Backoff::new(SHORTEST, LONGEST, None);
     loop {
         match listener.retry(Direction::Read, None, &mut accept) {

@@ -5,6 +5,7 @@
 //! is.
 
 use std::fmt;
+use std::io;
 use std::net;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -17,9 +18,22 @@ fn source<S: AsFd>(socket: S) -> Source<S> {
     Source::new(socket).expect("the descriptor of a socket is open")
 }
 
+/// Puts a socket of std into the mode that its handle had here, after it was made to block.
+pub(super) fn as_set<S>(
+    socket: S,
+    nonblocking: bool,
+    set: impl FnOnce(&S, bool) -> io::Result<()>,
+) -> S {
+    if nonblocking {
+        // The one way to fail is a descriptor that is closed already.
+        let _ = set(&socket, true);
+    }
+    socket
+}
+
 impl From<net::TcpListener> for TcpListener {
     fn from(listener: net::TcpListener) -> TcpListener {
-        TcpListener { source: source(listener) }
+        TcpListener::new(source(listener))
     }
 }
 
@@ -40,31 +54,32 @@ impl From<net::UdpSocket> for UdpSocket {
 }
 
 impl From<TcpListener> for net::TcpListener {
-    /// Puts the socket back into blocking mode.
+    /// Puts the socket back into blocking mode, unless the listener never waits.
     fn from(listener: TcpListener) -> net::TcpListener {
-        listener.source.into_inner()
+        let nonblocking = listener.nonblocking.into_inner();
+        as_set(listener.source.into_inner(), nonblocking, net::TcpListener::set_nonblocking)
     }
 }
 
 impl From<TcpStream> for net::TcpStream {
-    /// Puts the socket back into blocking mode, and keeps the timeouts.
+    /// Puts the socket back into blocking mode, unless the handle never waits. Keeps the timeouts.
     fn from(stream: TcpStream) -> net::TcpStream {
         let socket = stream.source.into_inner();
         // Refused only for zero, which they are not.
         let _ = socket.set_read_timeout(stream.timeouts.read.get());
         let _ = socket.set_write_timeout(stream.timeouts.write.get());
-        socket
+        as_set(socket, stream.timeouts.is_nonblocking(), net::TcpStream::set_nonblocking)
     }
 }
 
 impl From<UdpSocket> for net::UdpSocket {
-    /// Puts the socket back into blocking mode, and keeps the timeouts.
+    /// Puts the socket back into blocking mode, unless the handle never waits. Keeps the timeouts.
     fn from(udp: UdpSocket) -> net::UdpSocket {
         let socket = udp.source.into_inner();
         // Refused only for zero, which they are not.
         let _ = socket.set_read_timeout(udp.timeouts.read.get());
         let _ = socket.set_write_timeout(udp.timeouts.write.get());
-        socket
+        as_set(socket, udp.timeouts.is_nonblocking(), net::UdpSocket::set_nonblocking)
     }
 }
 

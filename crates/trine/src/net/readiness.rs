@@ -1,16 +1,11 @@
 //! Waits for any descriptor.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::reactor::{Direction, Source};
-use crate::task::park;
 
 /// A descriptor to wait for: an eventfd, inotify, a terminal, the socket of a C library.
 ///
@@ -50,15 +45,12 @@ use crate::task::park;
 /// ```
 pub struct Readiness<T: AsFd> {
     source: Source<T>,
-    readers: Arc<Waiters>,
-    writers: Arc<Waiters>,
 }
 
 impl<T: AsFd> Readiness<T> {
     /// Creates a `Readiness` for a descriptor.
     pub fn new(descriptor: T) -> Readiness<T> {
-        let source = Source::of_nonblocking(descriptor);
-        Readiness { source, readers: Arc::default(), writers: Arc::default() }
+        Readiness { source: Source::of_nonblocking(descriptor) }
     }
 
     /// Returns a reference to the descriptor's owner.
@@ -151,7 +143,7 @@ impl<T: AsFd> Readiness<T> {
     ///
     /// Fails with `TimedOut`, and as [`wait_readable`](Self::wait_readable) does.
     pub fn wait_readable_timeout(&self, timeout: Duration) -> io::Result<()> {
-        self.source.wait_ready(Direction::Read, Instant::now().checked_add(timeout))
+        self.source.wait_ready_for(Direction::Read, timeout)
     }
 
     /// Waits like [`wait_writable`](Self::wait_writable), for at most `timeout`, which counts as in
@@ -170,7 +162,7 @@ impl<T: AsFd> Readiness<T> {
     ///
     /// Fails with `TimedOut`, and as [`wait_readable`](Self::wait_readable) does.
     pub fn wait_writable_timeout(&self, timeout: Duration) -> io::Result<()> {
-        self.source.wait_ready(Direction::Write, Instant::now().checked_add(timeout))
+        self.source.wait_ready_for(Direction::Write, timeout)
     }
 
     /// Calls `operation` until it fails with something other than `WouldBlock` or succeeds; in
@@ -262,7 +254,7 @@ impl<T: AsFd> Readiness<T> {
     ///
     /// Fails if the reactor cannot watch one more descriptor.
     pub async fn readable(&self) -> io::Result<()> {
-        self.ready(Direction::Read, &self.readers).await
+        self.source.ready(Direction::Read).await
     }
 
     /// Waits like [`wait_writable`](Self::wait_writable), as a future. Any number of futures may
@@ -280,18 +272,7 @@ impl<T: AsFd> Readiness<T> {
     ///
     /// Fails as [`readable`](Self::readable) does.
     pub async fn writable(&self) -> io::Result<()> {
-        self.ready(Direction::Write, &self.writers).await
-    }
-
-    async fn ready(&self, direction: Direction, waiters: &Arc<Waiters>) -> io::Result<()> {
-        let mut entry = Entry { waiters, number: None };
-        // One waker stands for all waiters.
-        let all = Waker::from(Arc::clone(waiters));
-        poll_fn(|cx| {
-            entry.register(cx.waker());
-            self.source.poll_ready(direction, &mut Context::from_waker(&all))
-        })
-        .await
+        self.source.ready(Direction::Write).await
     }
 }
 
@@ -304,73 +285,5 @@ impl<T: AsFd + fmt::Debug> fmt::Debug for Readiness<T> {
 impl<T: AsFd> AsFd for Readiness<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.source.as_fd()
-    }
-}
-
-/// The futures that wait for one direction. A source has one waker for each direction.
-#[derive(Debug, Default)]
-struct Waiters {
-    waiting: Mutex<Waiting>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    wakers: Vec<(u64, Waker)>,
-    futures_so_far: u64,
-}
-
-impl Waiters {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Wake for Waiters {
-    fn wake(self: Arc<Self>) {
-        let wakers = mem::take(&mut self.waiting().wakers);
-        // A waker may run arbitrary code, so it runs outside the lock.
-        wakers.into_iter().for_each(|(_, waker)| park::wake(waker));
-    }
-}
-
-/// A future's entry among the waiters. Dropping it removes the entry.
-struct Entry<'a> {
-    waiters: &'a Waiters,
-    number: Option<u64>,
-}
-
-impl Entry<'_> {
-    fn register(&mut self, waker: &Waker) {
-        let is_own =
-            |(number, own): &(u64, Waker)| Some(*number) == self.number && own.will_wake(waker);
-        if self.waiters.waiting().wakers.iter().any(is_own) {
-            return;
-        }
-        // Cloned and dropped outside the lock: a waker may run foreign code.
-        let waker = waker.clone();
-        let mut waiting = self.waiters.waiting();
-        let number = *self.number.get_or_insert_with(|| {
-            waiting.futures_so_far += 1;
-            waiting.futures_so_far
-        });
-        let last = match waiting.wakers.iter_mut().find(|(own, _)| *own == number) {
-            Some((_, own)) => Some(mem::replace(own, waker)),
-            None => {
-                waiting.wakers.push((number, waker));
-                None
-            }
-        };
-        drop(waiting);
-        park::discard(last);
-    }
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.waiters.waiting();
-        let at = waiting.wakers.iter().position(|(own, _)| Some(*own) == self.number);
-        let left = at.map(|at| waiting.wakers.swap_remove(at));
-        drop(waiting);
-        park::discard(left.map(|(_, waker)| waker));
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::iter::FusedIterator;
 use std::net::{self, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::accept;
 use super::{TcpStream, ToSocketAddrs};
@@ -33,9 +35,15 @@ use crate::sys;
 /// ```
 pub struct TcpListener {
     pub(super) source: Source<net::TcpListener>,
+    /// True if `accept` never waits.
+    pub(super) nonblocking: AtomicBool,
 }
 
 impl TcpListener {
+    pub(super) fn new(source: Source<net::TcpListener>) -> TcpListener {
+        TcpListener { source, nonblocking: AtomicBool::new(false) }
+    }
+
     /// Listens at `address`, or at the first of its addresses that is available. For port 0 the
     /// kernel chooses a free port, which [`local_addr`](Self::local_addr) returns.
     ///
@@ -51,7 +59,7 @@ impl TcpListener {
         let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
         let listener = net::TcpListener::bind(&addresses[..])?;
         sys::io::net::lengthen_backlog(&listener)?;
-        Ok(TcpListener { source: Source::new(listener)? })
+        Ok(TcpListener::new(Source::new(listener)?))
     }
 
     /// Waits for a connection, and returns it with the address of its peer.
@@ -65,10 +73,10 @@ impl TcpListener {
     /// Fails when the caller is interrupted, and with `InvalidInput` if the listener was made of
     /// another kind of descriptor.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let nonblocking = self.nonblocking.load(Relaxed);
         let (socket, from) =
-            accept::accept(&self.source, |listener| sys::io::net::accept(listener))?;
-        let source = Source::of_nonblocking(net::TcpStream::from(socket));
-        Ok((TcpStream::new(source), from))
+            accept::accept(&self.source, nonblocking, |listener| sys::io::net::accept(listener))?;
+        Ok((TcpStream::of_accepted(socket), from))
     }
 
     /// Returns an iterator over the connections: each `next` is an [`accept`](Self::accept).
@@ -94,7 +102,9 @@ impl TcpListener {
     ///
     /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<TcpListener> {
-        Ok(TcpListener { source: Source::of_nonblocking(self.source.get().try_clone()?) })
+        let copy = TcpListener::new(Source::of_nonblocking(self.source.get().try_clone()?));
+        copy.nonblocking.store(self.nonblocking.load(Relaxed), Relaxed);
+        Ok(copy)
     }
 
     /// Sets the number of routers that packets of its connections may pass (`IP_TTL`).

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::ToSocketAddrs;
@@ -13,7 +14,7 @@ use crate::sys::io::Blocking;
 use crate::sys::io::socket::{self, MOST_BUFFERS};
 
 /// Limit of the bytes of one read; above the capacity of any socket.
-const MOST: usize = 1 << 30;
+pub(super) const MOST: usize = 1 << 30;
 
 /// A TCP connection: the counterpart of [`std::net::TcpStream`].
 ///
@@ -47,6 +48,11 @@ pub struct TcpStream {
 impl TcpStream {
     pub(super) fn new(source: Source<net::TcpStream>) -> TcpStream {
         TcpStream { source, timeouts: Timeouts::default() }
+    }
+
+    /// Takes a socket that was accepted, which does not block.
+    pub(super) fn of_accepted(socket: OwnedFd) -> TcpStream {
+        TcpStream::new(Source::of_nonblocking(net::TcpStream::from(socket)))
     }
 
     /// Connects to `address`, or to the first of its addresses that accepts.
@@ -193,7 +199,7 @@ impl TcpStream {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let limit = self.timeouts.read.get();
+        let limit = self.timeouts.read.limit();
         self.source.retry(Direction::Read, limit, |socket| socket::peek(socket, buffer))
     }
 
@@ -280,7 +286,7 @@ impl Read for &TcpStream {
             return Ok(0);
         }
         let most = buffer.len().min(MOST);
-        self.source.receive(&mut buffer[..most], self.timeouts.read.get())
+        self.source.receive(&mut buffer[..most], self.timeouts.read.limit())
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
@@ -292,7 +298,7 @@ impl Read for &TcpStream {
         // `read_stream` takes a read below its limit for a short one. `MOST` keeps the limit below
         // the largest possible read.
         let most = buffers.iter().fold(0_usize, |sum, buffer| sum.saturating_add(buffer.len()));
-        self.source.read_stream(most.min(MOST), self.timeouts.read.get(), |socket| {
+        self.source.read_stream(most.min(MOST), self.timeouts.read.limit(), |socket| {
             socket::receive_vectored(socket, buffers)
         })
     }
@@ -304,7 +310,7 @@ impl Write for &TcpStream {
             // Needs no room; the kernel only checks the connection.
             return socket::send(&self.source, bytes, Blocking::No);
         }
-        self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
+        self.source.retry(Direction::Write, self.timeouts.write.limit(), |socket| {
             socket::send(socket, bytes, Blocking::No)
         })
     }
@@ -314,7 +320,7 @@ impl Write for &TcpStream {
         if buffers.iter().all(|buffer| buffer.is_empty()) {
             return socket::send(&self.source, &[], Blocking::No);
         }
-        self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
+        self.source.retry(Direction::Write, self.timeouts.write.limit(), |socket| {
             socket::send_vectored(socket, buffers)
         })
     }

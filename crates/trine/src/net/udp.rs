@@ -76,7 +76,7 @@ impl UdpSocket {
     /// too long or the socket is not connected; with `TimedOut`; and when the caller is
     /// interrupted.
     pub fn send(&self, packet: &[u8]) -> io::Result<usize> {
-        self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
+        self.source.retry(Direction::Write, self.timeouts.write.limit(), |socket| {
             socket::send(socket, packet, Blocking::No)
         })
     }
@@ -90,7 +90,7 @@ impl UdpSocket {
     pub fn send_to<A: ToSocketAddrs>(&self, packet: &[u8], address: A) -> io::Result<usize> {
         let to = address.to_socket_addrs()?.next();
         let to = to.ok_or_else(|| invalid("no addresses to send data to"))?;
-        self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
+        self.source.retry(Direction::Write, self.timeouts.write.limit(), |socket| {
             sys::io::net::send_to(socket, packet, &to)
         })
     }
@@ -103,7 +103,7 @@ impl UdpSocket {
     /// Fails with `TimedOut`; with `ConnectionRefused` if the socket is connected and an earlier
     /// packet found no socket there; and when the caller is interrupted.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
+        self.source.retry(Direction::Read, self.timeouts.read.limit(), |socket| {
             socket::receive(socket, buffer, Blocking::No)
         })
     }
@@ -114,7 +114,7 @@ impl UdpSocket {
     ///
     /// Fails as [`recv`](Self::recv) does.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
+        self.source.retry(Direction::Read, self.timeouts.read.limit(), |socket| {
             sys::io::net::receive_from(socket, buffer)
         })
     }
@@ -125,8 +125,9 @@ impl UdpSocket {
     ///
     /// Fails as [`recv`](Self::recv) does.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source
-            .retry(Direction::Read, self.timeouts.read.get(), |socket| socket::peek(socket, buffer))
+        self.source.retry(Direction::Read, self.timeouts.read.limit(), |socket| {
+            socket::peek(socket, buffer)
+        })
     }
 
     /// Waits for a packet without removing it, so that it is received again. Returns its length and
@@ -136,7 +137,7 @@ impl UdpSocket {
     ///
     /// Fails as [`recv`](Self::recv) does.
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
+        self.source.retry(Direction::Read, self.timeouts.read.limit(), |socket| {
             sys::io::net::peek_from(socket, buffer)
         })
     }

@@ -23,6 +23,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `source.rs` | a descriptor, and the calls on it |
+//! | `ready.rs` | waits for readiness alone, in a call and as a future |
 //! | `registration.rs` | the known readiness of a descriptor in an epoll, and its waiters |
 //! | `backend.rs` | the choice of the back end |
 //! | `backoff.rs` | pauses between attempts, for changes that the kernel does not report |
@@ -51,6 +52,7 @@ mod global;
 mod in_flight;
 mod local;
 mod operation;
+mod ready;
 mod registration;
 mod source;
 
@@ -58,4 +60,4 @@ pub use backend::{ReactorInUse, reactor};
 pub(crate) use backoff::Backoff;
 pub(crate) use local::Local;
 pub(crate) use registration::Direction;
-pub(crate) use source::Source;
+pub(crate) use source::{Limit, Source};

@@ -25,6 +25,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -114,10 +115,11 @@ struct Node {
 /// The waiters of a node.
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Callers that wait in a call, each with a number to find it by.
+    /// Callers that wait in a call, and futures that wait for readiness, each with a number to find
+    /// it by.
     callers: Vec<(u64, Direction, Waker)>,
     callers_so_far: u64,
-    /// Wakers of futures, one for each direction.
+    /// Wakers of futures that read or write, one for each direction.
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -191,19 +193,16 @@ impl Registration {
     /// `TimedOut` at `deadline`; an interruption of the task.
     pub(super) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
         /// Removes the caller from the list on drop.
-        struct Leave<'a>(&'a Node, u64);
+        struct Leave<'a>(&'a Registration, u64);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
-                let mut waiting = self.0.waiting();
-                if let Some(at) = waiting.callers.iter().position(|(own, ..)| *own == self.1) {
-                    let left = waiting.callers.swap_remove(at);
-                    drop(waiting);
-                    drop(left);
-                }
+                self.0.leave_callers(self.1);
             }
         }
-        let Some(number) = self.join_callers(None, direction) else { return Ok(()) };
-        let _leave = Leave(self.node, number);
+        let Some(number) = self.join_callers(None, direction, park::waker()) else {
+            return Ok(());
+        };
+        let _leave = Leave(self, number);
         loop {
             wait::for_wake(deadline)?;
             // A change has removed all callers from the list, and one of the others may have used
@@ -214,22 +213,31 @@ impl Registration {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            if self.join_callers(Some(number), direction).is_none() {
+            if self.join_callers(Some(number), direction, park::waker()).is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Adds the caller to the list of waiters unless it is there, under the given number or a new
-    /// one. Returns its number, or `None` if the descriptor may be ready.
-    fn join_callers(&self, number: Option<u64>, direction: Direction) -> Option<u64> {
-        // Dropped after the lock if it is not added.
-        let waker = park::waker();
+    /// Adds the caller to the list of waiters, under the given number or a new one, or replaces its
+    /// waker there. Returns its number, or `None` if the descriptor may be ready.
+    pub(super) fn join_callers(
+        &self,
+        number: Option<u64>,
+        direction: Direction,
+        waker: Waker,
+    ) -> Option<u64> {
         let mut waiting = self.node.waiting();
         if self.seen().may_be_ready(direction) {
+            drop(waiting);
+            // Outside the lock: a waker may run foreign code.
+            park::discard(Some(waker));
             return None;
         }
-        if waiting.callers.iter().any(|(own, ..)| Some(*own) == number) {
+        if let Some((.., own)) = waiting.callers.iter_mut().find(|(own, ..)| Some(*own) == number) {
+            let last = mem::replace(own, waker);
+            drop(waiting);
+            park::discard(Some(last));
             return number;
         }
         let number = number.unwrap_or_else(|| {
@@ -238,6 +246,16 @@ impl Registration {
         });
         waiting.callers.push((number, direction, waker));
         Some(number)
+    }
+
+    /// Removes a caller from the list of waiters, if it is there.
+    pub(super) fn leave_callers(&self, number: u64) {
+        let mut waiting = self.node.waiting();
+        let at = waiting.callers.iter().position(|(own, ..)| *own == number);
+        let left = at.map(|at| waiting.callers.swap_remove(at));
+        drop(waiting);
+        // Outside the lock: a waker may run foreign code.
+        park::discard(left.map(|(.., waker)| waker));
     }
 
     /// Returns true if the descriptor may be ready. If not, wakes the waker of `cx` when it may be.
@@ -322,12 +340,13 @@ fn name_limit(error: io::Error) -> io::Error {
 }
 
 fn release(node: &'static Node) {
-    let futures = {
-        let mut waiting = node.waiting();
-        (waiting.reader.take(), waiting.writer.take())
-    };
-    park::discard(futures.0);
-    park::discard(futures.1);
+    let mut waiting = node.waiting();
+    let futures = [waiting.reader.take(), waiting.writer.take()];
+    // Of futures that were forgotten without being dropped.
+    let callers = mem::take(&mut waiting.callers);
+    drop(waiting);
+    let callers = callers.into_iter().map(|(.., waker)| Some(waker));
+    futures.into_iter().chain(callers).for_each(park::discard);
     FREE.lock().unwrap_or_else(PoisonError::into_inner).push(node);
 }
 

@@ -13,7 +13,7 @@ use super::registration::{Direction, Readiness, Registration};
 use super::{budget, global, local};
 use crate::sys::io::{Blocking, poll, socket};
 use crate::sys::process::descriptors;
-use crate::task::{park, wait};
+use crate::task::{self, park, wait};
 
 /// Held while a descriptor is registered for the first time; one lock for every 16th descriptor.
 static WATCHING: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
@@ -30,6 +30,34 @@ pub(crate) struct Source<D: AsFd = OwnedFd> {
     drained: AtomicBool,
     /// Closed after the registration is dropped.
     descriptor: D,
+}
+
+/// The longest wait of a call. A timeout, or `None`, converts into one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// It waits as long as it must.
+    Endless,
+    /// It waits for at most this time. Zero gives the turn away once.
+    For(Duration),
+    /// It fails with `WouldBlock` instead of waiting.
+    NoWait,
+}
+
+impl Limit {
+    /// Returns the end of a wait that begins now.
+    pub(crate) fn deadline(self) -> Option<Instant> {
+        match self {
+            Limit::For(timeout) => Instant::now().checked_add(timeout),
+            Limit::Endless | Limit::NoWait => None,
+        }
+    }
+}
+
+impl From<Option<Duration>> for Limit {
+    #[inline]
+    fn from(timeout: Option<Duration>) -> Limit {
+        timeout.map_or(Limit::Endless, Limit::For)
+    }
 }
 
 impl<D: AsFd> Source<D> {
@@ -67,21 +95,36 @@ impl<D: AsFd> Source<D> {
         self.descriptor
     }
 
-    /// Calls `attempt` until it returns something other than `WouldBlock`. In between, waits until
-    /// the descriptor may be ready, for `timeout` in all.
+    /// Calls `attempt` once, and never waits for the descriptor.
     ///
     /// # Errors
     ///
-    /// The error of `attempt`; `TimedOut` after `timeout`; an interruption of the task
-    /// ([`Interrupted`](crate::Interrupted)).
+    /// The error of `attempt`, such as `WouldBlock`.
+    pub(crate) fn attempt<T>(&self, mut attempt: impl FnMut(&D) -> io::Result<T>) -> io::Result<T> {
+        task::budget::spend();
+        loop {
+            match attempt(&self.descriptor) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Calls `attempt` until it returns something other than `WouldBlock`. In between, waits until
+    /// the descriptor may be ready, for `limit` in all.
+    ///
+    /// # Errors
+    ///
+    /// The error of `attempt`; `TimedOut` after `limit`; `WouldBlock` if that allows no wait; an
+    /// interruption of the task ([`Interrupted`](crate::Interrupted)).
     #[inline]
     pub(crate) fn retry<T>(
         &self,
         direction: Direction,
-        timeout: Option<Duration>,
+        limit: impl Into<Limit>,
         attempt: impl FnMut(&D) -> io::Result<T>,
     ) -> io::Result<T> {
-        self.retry_and(direction, timeout, attempt, |_, _| {})
+        self.retry_and(direction, limit.into(), attempt, |_, _| {})
     }
 
     /// Like [`retry`](Self::retry), for reading at most `most` bytes of a stream: a pipe, or a
@@ -95,10 +138,10 @@ impl<D: AsFd> Source<D> {
     pub(crate) fn read_stream(
         &self,
         most: usize,
-        timeout: Option<Duration>,
+        limit: impl Into<Limit>,
         attempt: impl FnMut(&D) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.retry_and(Direction::Read, timeout, attempt, |&count, seen| {
+        self.retry_and(Direction::Read, limit.into(), attempt, |&count, seen| {
             if 0 < count && count < most {
                 self.drained(seen);
             }
@@ -112,12 +155,8 @@ impl<D: AsFd> Source<D> {
     ///
     /// The same as for `retry`.
     #[inline]
-    pub(crate) fn receive(
-        &self,
-        buffer: &mut [u8],
-        timeout: Option<Duration>,
-    ) -> io::Result<usize> {
-        self.receive_and(buffer, timeout, true)
+    pub(crate) fn receive(&self, buffer: &mut [u8], limit: impl Into<Limit>) -> io::Result<usize> {
+        self.receive_and(buffer, limit.into(), true)
     }
 
     /// Like [`receive`](Self::receive), for a socket where a receive may leave some bytes.
@@ -129,23 +168,18 @@ impl<D: AsFd> Source<D> {
     pub(crate) fn receive_piece(
         &self,
         buffer: &mut [u8],
-        timeout: Option<Duration>,
+        limit: impl Into<Limit>,
     ) -> io::Result<usize> {
-        self.receive_and(buffer, timeout, false)
+        self.receive_and(buffer, limit.into(), false)
     }
 
     #[inline]
-    fn receive_and(
-        &self,
-        buffer: &mut [u8],
-        timeout: Option<Duration>,
-        less_is_all: bool,
-    ) -> io::Result<usize> {
+    fn receive_and(&self, buffer: &mut [u8], limit: Limit, less_is_all: bool) -> io::Result<usize> {
         let most = buffer.len();
         let mut attempt = |descriptor: &D| socket::receive(descriptor, buffer, Blocking::No);
         let count = match OwnRing::of_caller().filter(|_| most > 0) {
-            None if less_is_all => self.read_stream(most, timeout, attempt)?,
-            None => self.retry(Direction::Read, timeout, attempt)?,
+            None if less_is_all => self.read_stream(most, limit, attempt)?,
+            None => self.retry(Direction::Read, limit, attempt)?,
             Some(ring) => {
                 let known = self.drained.load(Relaxed);
                 let attempted =
@@ -155,8 +189,9 @@ impl<D: AsFd> Source<D> {
                         budget::count_call();
                         count
                     }
+                    None if limit == Limit::NoWait => return self.attempt(attempt),
                     None => {
-                        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+                        let until = limit.deadline();
                         ring.receive(self.descriptor.as_fd(), buffer, until)?
                     }
                 }
@@ -171,7 +206,7 @@ impl<D: AsFd> Source<D> {
     fn retry_and<T>(
         &self,
         direction: Direction,
-        timeout: Option<Duration>,
+        limit: Limit,
         mut attempt: impl FnMut(&D) -> io::Result<T>,
         then: impl FnOnce(&T, Readiness),
     ) -> io::Result<T> {
@@ -180,7 +215,7 @@ impl<D: AsFd> Source<D> {
         let mut late = None;
         loop {
             let seen = self.seen();
-            if waited || seen.may_be_ready(direction) {
+            if seen.may_be_ready(direction) || waited || limit == Limit::NoWait {
                 match attempt(&self.descriptor) {
                     Ok(value) => {
                         then(&value, seen);
@@ -194,13 +229,17 @@ impl<D: AsFd> Source<D> {
                         if let Some(late) = late {
                             return Err(late);
                         }
+                        if limit == Limit::NoWait {
+                            task::budget::spend();
+                            return Err(error);
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
                 }
             }
             if deadline.is_none() {
-                deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+                deadline = limit.deadline();
             }
             match self.wait(direction, deadline) {
                 // One more attempt: the descriptor may have become ready late. (An interruption
@@ -233,50 +272,8 @@ impl<D: AsFd> Source<D> {
         }
     }
 
-    /// Waits until the descriptor is ready. Other code may have found it not ready without this
-    /// source knowing, so this asks the kernel before each wait.
-    ///
-    /// # Errors
-    ///
-    /// The same as for [`wait`](Self::wait).
-    pub(crate) fn wait_ready(
-        &self,
-        direction: Direction,
-        deadline: Option<Instant>,
-    ) -> io::Result<()> {
-        loop {
-            let seen = self.seen();
-            if self.is_ready(direction) {
-                return Ok(());
-            }
-            self.refuted(seen, direction);
-            match self.wait(direction, deadline) {
-                Err(error) if is_time_up(&error) => {
-                    return if self.is_ready(direction) { Ok(()) } else { Err(error) };
-                }
-                ended => ended?,
-            }
-        }
-    }
-
-    /// Like [`wait_ready`](Self::wait_ready) for a future, with a waker as in
-    /// [`poll_retry`](Self::poll_retry).
-    pub(crate) fn poll_ready(
-        &self,
-        direction: Direction,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        // A file is always ready, and cannot be in an epoll.
-        if self.is_ready(direction) {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_retry(direction, cx, |_| match self.is_ready(direction) {
-            true => Ok(()),
-            false => Err(io::ErrorKind::WouldBlock.into()),
-        })
-    }
-
-    fn is_ready(&self, direction: Direction) -> bool {
+    /// Returns true if the descriptor is ready now. Asks the kernel.
+    pub(super) fn is_ready(&self, direction: Direction) -> bool {
         poll::is_ready(self.descriptor.as_fd(), direction.interest())
     }
 
@@ -290,18 +287,26 @@ impl<D: AsFd> Source<D> {
 
     /// Returns the known readiness of the descriptor.
     #[inline]
-    fn seen(&self) -> Readiness {
+    pub(super) fn seen(&self) -> Readiness {
         self.registration.get().map_or(Readiness::UNKNOWN, Registration::seen)
     }
 
     #[inline]
-    fn refuted(&self, seen: Readiness, direction: Direction) {
+    pub(super) fn refuted(&self, seen: Readiness, direction: Direction) {
         if let Some(registration) = self.registration.get() {
             registration.refuted(seen, direction);
         }
     }
 
-    fn registration(&self) -> io::Result<&Registration> {
+    /// Takes a waiter of [`registration`](Self::registration) out of its list.
+    pub(super) fn leave_callers(&self, number: u64) {
+        if let Some(registration) = self.registration.get() {
+            registration.leave_callers(number);
+        }
+    }
+
+    /// Returns the registration in an epoll, and makes it the first time.
+    pub(super) fn registration(&self) -> io::Result<&Registration> {
         if let Some(registration) = self.registration.get() {
             return Ok(registration);
         }
@@ -417,7 +422,7 @@ fn pause(error: &io::Error, deadline: Option<Instant>) -> io::Result<()> {
 }
 
 /// Returns true if a wait has reached its own deadline.
-fn is_time_up(error: &io::Error) -> bool {
+pub(super) fn is_time_up(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut && error.get_ref().is_none()
 }
 

@@ -5,6 +5,7 @@ mod common;
 mod fifo;
 mod fs;
 mod lanes;
+mod looks;
 mod net;
 mod pipe;
 mod reactor;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::room;
+use crate::net::convert::as_set;
 use crate::net::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
 use crate::sys::io::{Blocking, poll, socket};
@@ -36,8 +37,8 @@ use crate::sys::process::descriptors;
 /// # }
 /// ```
 pub struct UnixDatagram {
-    source: Source<net::UnixDatagram>,
-    timeouts: Timeouts,
+    pub(in crate::net) source: Source<net::UnixDatagram>,
+    pub(in crate::net) timeouts: Timeouts,
 }
 
 impl UnixDatagram {
@@ -136,7 +137,7 @@ impl UnixDatagram {
     /// Fails with `TimedOut` after the read timeout, when the caller is interrupted, and as
     /// [`std::os::unix::net::UnixDatagram::recv`] does.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.receive(|socket| socket::receive(socket, buffer, Blocking::No), || Ok(0))
+        self.receive(|socket| receive(socket, buffer))
     }
 
     /// Waits for a message, and returns its length and its sender's address.
@@ -145,31 +146,15 @@ impl UnixDatagram {
     ///
     /// Fails as [`recv`](Self::recv) does.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let end = || Ok((0, SocketAddr::from_pathname("")?));
-        self.receive(|socket| socket.recv_from(buffer), end)
+        self.receive(|socket| receive_from(socket, buffer))
     }
 
-    /// Waits until `attempt` receives a message; returns `end` if receiving was shut down.
-    ///
-    /// After a shutdown, a non-blocking datagram socket still fails with `WouldBlock`, where a
-    /// blocking one returns 0. So the kernel is asked if this is the end.
+    /// Waits until `attempt` receives a message.
     fn receive<T>(
         &self,
-        mut attempt: impl FnMut(&net::UnixDatagram) -> io::Result<T>,
-        end: impl Fn() -> io::Result<T>,
+        attempt: impl FnMut(&net::UnixDatagram) -> io::Result<T>,
     ) -> io::Result<T> {
-        let blocked = |result: &io::Result<T>| {
-            result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-        };
-        self.source.retry(Direction::Read, self.timeouts.read.get(), |socket| {
-            let received = attempt(socket);
-            if !blocked(&received) || !poll::receives_no_more(socket) {
-                return received;
-            }
-            // A message may have come before the end.
-            let last = attempt(socket);
-            if blocked(&last) { end() } else { last }
-        })
+        self.source.retry(Direction::Read, self.timeouts.read.limit(), attempt)
     }
 
     /// Sends a message to the connected socket, and waits while there is no room for it.
@@ -180,7 +165,7 @@ impl UnixDatagram {
     /// `TimedOut` after the write timeout, when the caller is interrupted, and as
     /// [`std::os::unix::net::UnixDatagram::send`] does.
     pub fn send(&self, message: &[u8]) -> io::Result<usize> {
-        self.source.retry(Direction::Write, self.timeouts.write.get(), |socket| {
+        self.source.retry(Direction::Write, self.timeouts.write.limit(), |socket| {
             socket::send(socket, message, Blocking::No)
         })
     }
@@ -196,7 +181,7 @@ impl UnixDatagram {
     /// `InvalidInput` for the path.
     pub fn send_to(&self, message: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
         let path = path.as_ref();
-        room::retry(self.timeouts.write.get(), || self.source.get().send_to(message, path))
+        room::retry(self.timeouts.write.limit(), || self.source.get().send_to(message, path))
     }
 
     /// Sends a message like [`send_to`](Self::send_to), to an address, which need not have a file.
@@ -205,7 +190,9 @@ impl UnixDatagram {
     ///
     /// Fails as [`send_to`](Self::send_to) does.
     pub fn send_to_addr(&self, message: &[u8], address: &SocketAddr) -> io::Result<usize> {
-        room::retry(self.timeouts.write.get(), || self.source.get().send_to_addr(message, address))
+        room::retry(self.timeouts.write.limit(), || {
+            self.source.get().send_to_addr(message, address)
+        })
     }
 
     /// Shuts down receiving, sending or both, for all handles of the socket; waiting calls return.
@@ -265,6 +252,46 @@ impl UnixDatagram {
     }
 }
 
+/// Receives a message, if there is one; 0 bytes if receiving was shut down.
+pub(in crate::net) fn receive(socket: &net::UnixDatagram, buffer: &mut [u8]) -> io::Result<usize> {
+    or_end(socket, |socket| socket::receive(socket, buffer, Blocking::No), || Ok(0))
+}
+
+/// Like [`receive`], with the sender's address.
+pub(in crate::net) fn receive_from(
+    socket: &net::UnixDatagram,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddr)> {
+    let end = || Ok((0, SocketAddr::from_pathname("")?));
+    or_end(socket, |socket| socket.recv_from(buffer), end)
+}
+
+/// Like [`receive`], without removing the message.
+pub(in crate::net) fn peek(socket: &net::UnixDatagram, buffer: &mut [u8]) -> io::Result<usize> {
+    or_end(socket, |socket| socket::peek(socket, buffer), || Ok(0))
+}
+
+/// Calls `attempt`; returns `end` if receiving was shut down.
+///
+/// After a shutdown, a non-blocking datagram socket still fails with `WouldBlock`, where a blocking
+/// one returns 0. So the kernel is asked if this is the end.
+fn or_end<T>(
+    socket: &net::UnixDatagram,
+    mut attempt: impl FnMut(&net::UnixDatagram) -> io::Result<T>,
+    end: impl Fn() -> io::Result<T>,
+) -> io::Result<T> {
+    let blocked = |result: &io::Result<T>| {
+        result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    };
+    let received = attempt(socket);
+    if !blocked(&received) || !poll::receives_no_more(socket) {
+        return received;
+    }
+    // A message may have come before the end.
+    let last = attempt(socket);
+    if blocked(&last) { end() } else { last }
+}
+
 impl fmt::Debug for UnixDatagram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source.get().fmt(f)
@@ -299,15 +326,15 @@ impl From<OwnedFd> for UnixDatagram {
     }
 }
 
-/// Keeps the timeouts. Puts the socket back into blocking mode. In its trine clones, `recv_from`
-/// and `send_to` then block their carriers.
+/// Keeps the timeouts. Puts the socket back into blocking mode, unless the handle never waits. In
+/// its trine clones, `recv_from` and `send_to` then block their carriers.
 impl From<UnixDatagram> for net::UnixDatagram {
     fn from(socket: UnixDatagram) -> net::UnixDatagram {
         let inner = socket.source.into_inner();
         // Refused only if the descriptor is not one of a socket.
         let _ = inner.set_read_timeout(socket.timeouts.read.get());
         let _ = inner.set_write_timeout(socket.timeouts.write.get());
-        inner
+        as_set(inner, socket.timeouts.is_nonblocking(), net::UnixDatagram::set_nonblocking)
     }
 }
 

@@ -6,9 +6,12 @@ use std::iter::FusedIterator;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::UnixStream;
 use crate::net::accept;
+use crate::net::convert::as_set;
 use crate::reactor::Source;
 use crate::sys::process::descriptors;
 
@@ -40,10 +43,16 @@ use crate::sys::process::descriptors;
 /// # }
 /// ```
 pub struct UnixListener {
-    source: Source<net::UnixListener>,
+    pub(in crate::net) source: Source<net::UnixListener>,
+    /// True if `accept` never waits.
+    pub(in crate::net) nonblocking: AtomicBool,
 }
 
 impl UnixListener {
+    fn new(source: Source<net::UnixListener>) -> UnixListener {
+        UnixListener { source, nonblocking: AtomicBool::new(false) }
+    }
+
     /// Listens at `path`, and creates a file there.
     ///
     /// # Errors
@@ -51,7 +60,7 @@ impl UnixListener {
     /// Fails with `AddrInUse` if there is a file, with `InvalidInput` if the path is longer than
     /// 107 bytes or contains a NUL, and if the file cannot be created.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
-        Ok(UnixListener { source: Source::new(net::UnixListener::bind(path)?)? })
+        Ok(UnixListener::new(Source::new(net::UnixListener::bind(path)?)?))
     }
 
     /// Listens at an address, which need not have a file
@@ -76,7 +85,7 @@ impl UnixListener {
     ///
     /// Fails as [`bind`](Self::bind) does.
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixListener> {
-        Ok(UnixListener { source: Source::new(net::UnixListener::bind_addr(address)?)? })
+        Ok(UnixListener::new(Source::new(net::UnixListener::bind_addr(address)?)?))
     }
 
     /// Waits for a connection, and returns it with the address of its peer.
@@ -89,7 +98,11 @@ impl UnixListener {
     /// Fails as [`std::os::unix::net::UnixListener::accept`] does, and when the caller is
     /// interrupted.
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        let (stream, from) = accept::accept(&self.source, net::UnixListener::accept)?;
+        let (stream, from) = accept::accept(
+            &self.source,
+            self.nonblocking.load(Relaxed),
+            net::UnixListener::accept,
+        )?;
         Ok((UnixStream::from_new(stream)?, from))
     }
 
@@ -116,7 +129,9 @@ impl UnixListener {
     ///
     /// Fails if no descriptor is left.
     pub fn try_clone(&self) -> io::Result<UnixListener> {
-        Ok(UnixListener { source: Source::of_nonblocking(self.source.get().try_clone()?) })
+        let copy = UnixListener::new(Source::of_nonblocking(self.source.get().try_clone()?));
+        copy.nonblocking.store(self.nonblocking.load(Relaxed), Relaxed);
+        Ok(copy)
     }
 
     /// Takes the pending error of the socket (`SO_ERROR`), if it has one.
@@ -178,7 +193,7 @@ impl From<net::UnixListener> for UnixListener {
     fn from(listener: net::UnixListener) -> UnixListener {
         // If the descriptor is not open, its first use reports that.
         let _ = descriptors::set_blocking(listener.as_fd(), false);
-        UnixListener { source: Source::of_nonblocking(listener) }
+        UnixListener::new(Source::of_nonblocking(listener))
     }
 }
 
@@ -188,10 +203,12 @@ impl From<OwnedFd> for UnixListener {
     }
 }
 
-/// Puts the socket back into blocking mode. Its trine clones then block their carriers.
+/// Puts the socket back into blocking mode, unless the listener never waits. Its trine clones then
+/// block their carriers.
 impl From<UnixListener> for net::UnixListener {
     fn from(listener: UnixListener) -> net::UnixListener {
-        listener.source.into_inner()
+        let nonblocking = listener.nonblocking.into_inner();
+        as_set(listener.source.into_inner(), nonblocking, net::UnixListener::set_nonblocking)
     }
 }
 

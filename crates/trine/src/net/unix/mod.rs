@@ -7,7 +7,7 @@
 //! | `datagram.rs` | [`UnixDatagram`] |
 //! | `room.rs` | waits for room in another socket's queue |
 
-mod datagram;
+pub(super) mod datagram;
 mod listener;
 mod room;
 mod stream;

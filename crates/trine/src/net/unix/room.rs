@@ -11,9 +11,9 @@
 //! So these calls are retried: first after others had a turn, then after pauses that grow.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::reactor::Backoff;
+use crate::reactor::{Backoff, Limit};
 use crate::task::park;
 
 /// First pause; it doubles each time.
@@ -21,16 +21,18 @@ const SHORTEST: Duration = Duration::from_micros(20);
 /// Longest pause.
 const LONGEST: Duration = Duration::from_millis(5);
 
-/// Calls `attempt` until it succeeds or fails with something other than `WouldBlock`, for `timeout`
+/// Calls `attempt` until it succeeds or fails with something other than `WouldBlock`, for `limit`
 /// in all.
 ///
 /// # Errors
 ///
-/// Fails as `attempt` does, with `TimedOut` after `timeout`, and when the caller is interrupted.
+/// Fails as `attempt` does, with `TimedOut` after `limit`, with `WouldBlock` if that allows no
+/// wait, and when the caller is interrupted.
 pub(super) fn retry<T>(
-    timeout: Option<Duration>,
+    limit: impl Into<Limit>,
     mut attempt: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
+    let limit = limit.into();
     let mut backoff = None;
     loop {
         match attempt() {
@@ -38,8 +40,11 @@ pub(super) fn retry<T>(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             done => return done,
         }
+        if limit == Limit::NoWait {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let Some(backoff) = &mut backoff else {
-            let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+            let deadline = limit.deadline();
             backoff = Some(Backoff::new(SHORTEST, LONGEST, deadline));
             park::pass();
             continue;

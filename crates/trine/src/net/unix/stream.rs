@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::room;
+use crate::net::convert::as_set;
 use crate::net::timeout::Timeouts;
 use crate::reactor::{Direction, Source};
 use crate::sys::io::unix_socket;
@@ -48,7 +49,7 @@ use crate::sys::process::descriptors;
 /// ```
 pub struct UnixStream {
     pub(crate) source: Source<net::UnixStream>,
-    timeouts: Timeouts,
+    pub(in crate::net) timeouts: Timeouts,
 }
 
 /// Credentials of a peer, from [`UnixStream::peer_cred`].
@@ -118,7 +119,7 @@ impl UnixStream {
     }
 
     /// Takes a new socket, which has no timeouts.
-    pub(super) fn from_new(stream: net::UnixStream) -> io::Result<UnixStream> {
+    pub(in crate::net) fn from_new(stream: net::UnixStream) -> io::Result<UnixStream> {
         Ok(UnixStream { source: Source::new(stream)?, timeouts: Timeouts::default() })
     }
 
@@ -242,14 +243,14 @@ impl Read for &UnixStream {
         if buffer.is_empty() {
             return Ok(0);
         }
-        self.source.receive_piece(buffer, self.timeouts.read.get())
+        self.source.receive_piece(buffer, self.timeouts.read.limit())
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         if buffers.iter().all(|buffer| buffer.is_empty()) {
             return Ok(0);
         }
-        self.source.retry(Direction::Read, self.timeouts.read.get(), |stream| {
+        self.source.retry(Direction::Read, self.timeouts.read.limit(), |stream| {
             socket::receive_vectored(stream, buffers)
         })
     }
@@ -270,7 +271,7 @@ impl Write for &UnixStream {
         if bytes.is_empty() {
             return Ok(0);
         }
-        self.source.retry(Direction::Write, self.timeouts.write.get(), |stream| {
+        self.source.retry(Direction::Write, self.timeouts.write.limit(), |stream| {
             socket::send(stream, bytes, Blocking::No)
         })
     }
@@ -279,7 +280,7 @@ impl Write for &UnixStream {
         if buffers.iter().all(|buffer| buffer.is_empty()) {
             return Ok(0);
         }
-        self.source.retry(Direction::Write, self.timeouts.write.get(), |stream| {
+        self.source.retry(Direction::Write, self.timeouts.write.limit(), |stream| {
             socket::send_vectored(stream, buffers)
         })
     }
@@ -331,14 +332,15 @@ impl From<OwnedFd> for UnixStream {
     }
 }
 
-/// Keeps the timeouts. Puts the socket back into blocking mode; its trine clones work as before.
+/// Keeps the timeouts. Puts the socket back into blocking mode, unless the handle never waits. Its
+/// trine clones work as before.
 impl From<UnixStream> for net::UnixStream {
     fn from(stream: UnixStream) -> net::UnixStream {
         let socket = stream.source.into_inner();
         // Refused only if the descriptor is not one of a socket.
         let _ = socket.set_read_timeout(stream.timeouts.read.get());
         let _ = socket.set_write_timeout(stream.timeouts.write.get());
-        socket
+        as_set(socket, stream.timeouts.is_nonblocking(), net::UnixStream::set_nonblocking)
     }
 }
 
