@@ -37,13 +37,22 @@ pub(crate) struct Source<D: AsFd = OwnedFd> {
 pub(crate) enum Limit {
     /// It waits as long as it must.
     Endless,
-    /// It waits for at most this time. Zero gives the turn away once.
+    /// It waits for at most this time, and fails with `TimedOut` then. Zero only looks.
     For(Duration),
     /// It fails with `WouldBlock` instead of waiting.
     NoWait,
 }
 
 impl Limit {
+    /// Returns the error of a call that would have to wait, if it may not.
+    fn refusal(self) -> Option<io::Error> {
+        match self {
+            Limit::NoWait => Some(io::ErrorKind::WouldBlock.into()),
+            Limit::For(Duration::ZERO) => Some(io::ErrorKind::TimedOut.into()),
+            Limit::For(_) | Limit::Endless => None,
+        }
+    }
+
     /// Returns the end of a wait that begins now.
     pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
@@ -189,7 +198,9 @@ impl<D: AsFd> Source<D> {
                         budget::count_call();
                         count
                     }
-                    None if limit == Limit::NoWait => return self.attempt(attempt),
+                    None if limit.refusal().is_some() => {
+                        return self.retry_and(Direction::Read, limit, attempt, |_, _| {});
+                    }
                     None => {
                         let until = limit.deadline();
                         ring.receive(self.descriptor.as_fd(), buffer, until)?
@@ -215,7 +226,7 @@ impl<D: AsFd> Source<D> {
         let mut late = None;
         loop {
             let seen = self.seen();
-            if seen.may_be_ready(direction) || waited || limit == Limit::NoWait {
+            if seen.may_be_ready(direction) || waited || limit.refusal().is_some() {
                 match attempt(&self.descriptor) {
                     Ok(value) => {
                         then(&value, seen);
@@ -229,9 +240,9 @@ impl<D: AsFd> Source<D> {
                         if let Some(late) = late {
                             return Err(late);
                         }
-                        if limit == Limit::NoWait {
+                        if let Some(refused) = limit.refusal() {
                             task::budget::spend();
-                            return Err(error);
+                            return Err(refused);
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -112,6 +112,9 @@ impl Signals {
     ///
     /// See [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> io::Result<Option<Signal>> {
+        if timeout.is_zero() {
+            return Ok(self.try_recv());
+        }
         match Instant::now().checked_add(timeout) {
             None => self.recv().map(Some),
             deadline => self.recv_until(deadline),

@@ -7,7 +7,7 @@
 /// | `recv(receiver) -> message => …` | a message, or disconnected | `Result<T, RecvError>` |
 /// | `send(sender, value) -> sent => …` | room, or disconnected | `Result<(), SendError<T>>` |
 /// | `join(task) -> outcome => …` | the task has ended | `Result<T, TaskError>` |
-/// | `timeout(duration) => …` | no other arm could in that time | |
+/// | `timeout(duration) => …` | no other arm could in that time; zero only looks | |
 /// | `default => …` | no other arm can at once; the last arm | |
 ///
 /// If several can go on, `select!` chooses one at random, each as likely as the others. `default`

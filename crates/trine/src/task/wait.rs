@@ -71,6 +71,14 @@ pub(crate) fn or_unwind_unless(deadline: Option<Instant>, is_over: impl Fn() -> 
     }
 }
 
+/// Lets others run once as [`park::pass`] does, unless a deadline around the caller has passed: its
+/// waits do not begin then, and neither does this one.
+#[inline(always)]
+pub(crate) fn pass() -> bool {
+    let is_late = |slot: &Slot| slot.deadline().is_some_and(|end| end <= Instant::now());
+    !with_own_slot(is_late) && park::pass()
+}
+
 /// Waits until `moment`, whatever wakes the caller before.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! Waiting for events.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use trine::{State, Task, coroutine};
@@ -55,4 +57,25 @@ pub fn until_waiting<T>(task: &Task<T>) {
 #[track_caller]
 pub fn until_it_waits<T>(task: &Task<T>) {
     until_or("the task's wait or end", || task.state() == State::Waiting || task.is_finished());
+}
+
+/// Calls `look` in a coroutine.
+///
+/// # Panics
+///
+/// If another coroutine that is ready beside it runs meanwhile. The panic names `what`.
+#[track_caller]
+pub fn keeps_its_turn(what: &str, look: impl FnOnce() + 'static) {
+    // The turn of the caller begins here, with its whole budget.
+    coroutine::yield_now();
+    let ran = Rc::new(Cell::new(false));
+    let (there, here) = (Rc::clone(&ran), Rc::clone(&ran));
+    let looking = coroutine::spawn_local(move || {
+        look();
+        !here.get()
+    });
+    let other = coroutine::spawn_local(move || there.set(true));
+    assert!(looking.join().unwrap(), "{what} gave the turn away");
+    other.join().unwrap();
+    assert!(ran.get());
 }

@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::common::places::{PLACES, ends_from_outside, everywhere};
-use crate::common::waiting::{TIMEOUT, until, until_waiting};
+use crate::common::waiting::{TIMEOUT, keeps_its_turn, until, until_waiting};
 use crate::net::pair;
-use trine::coroutine::{self, spawn_local};
+use trine::coroutine::spawn_local;
 use trine::net::{
     Readiness, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
 };
@@ -202,34 +202,18 @@ fn a_listener_without_a_connection_is_not_waited_for() {
 
 #[test]
 fn a_look_gives_no_turn_away() {
-    /// Runs `look` beside another local coroutine of the thread, which must not run meanwhile.
-    #[track_caller]
-    fn alone(what: &str, look: impl Fn() + 'static) {
-        // The turn of the thread begins here, with its whole budget.
-        coroutine::yield_now();
-        let ran = Rc::new(Cell::new(false));
-        let (there, here) = (Rc::clone(&ran), Rc::clone(&ran));
-        let looking = spawn_local(move || {
-            look();
-            !here.get()
-        });
-        let other = spawn_local(move || there.set(true));
-        assert!(looking.join().unwrap(), "{what}");
-        other.join().unwrap();
-        assert!(ran.get());
-    }
     let (readable, mut writer) = io::pipe().unwrap();
     let readiness = Readiness::new(readable);
     writer.write_all(b"!").unwrap();
     let (silent, _silent_writer) = io::pipe().unwrap();
     let nothing = Readiness::new(silent);
-    alone("a readiness without", move || {
+    keeps_its_turn("a readiness without", move || {
         timed_out(nothing.wait_readable_timeout(Duration::ZERO));
         timed_out(nothing.wait_readable_timeout(Duration::ZERO));
     });
-    alone("a readiness", move || readiness.wait_readable_timeout(Duration::ZERO).unwrap());
+    keeps_its_turn("a readiness", move || readiness.wait_readable_timeout(Duration::ZERO).unwrap());
     let (one, _other) = UnixStream::pair().unwrap();
-    alone("a stream", move || {
+    keeps_its_turn("a stream", move || {
         timed_out(one.wait_readable_timeout(Duration::ZERO));
         would_block(one.try_read(&mut [0]));
         one.try_write(b"!").unwrap();
@@ -237,13 +221,13 @@ fn a_look_gives_no_turn_away() {
         would_block((&one).read(&mut [0]));
     });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    alone("a listener", move || {
+    keeps_its_turn("a listener", move || {
         would_block(listener.try_accept());
         listener.set_nonblocking(true).unwrap();
         would_block(listener.accept());
     });
     let (one, _other) = packets();
-    alone("a socket for packets", move || {
+    keeps_its_turn("a socket for packets", move || {
         would_block(one.try_recv(&mut [0]));
         one.set_nonblocking(true).unwrap();
         would_block(one.recv(&mut [0]));

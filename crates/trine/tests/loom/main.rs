@@ -78,8 +78,9 @@ use std::time::Duration;
 
 use sync::atomic::pool;
 
-/// A wait that gives up at once, whatever the others have done by then.
-const NO_TIME: Duration = Duration::ZERO;
+/// A wait that gives up at its first look at the clock, whatever the others have done by then. With
+/// zero it would only look.
+const NO_TIME: Duration = Duration::from_nanos(1);
 
 /// Runs `threads` concurrently on the result of `make`, in all orders with at most `preemptions`.
 /// Then `end` checks the result.

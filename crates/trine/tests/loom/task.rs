@@ -131,11 +131,6 @@ pub(crate) mod park {
     pub(crate) fn is_plain_thread() -> bool {
         !CARRIED.with(Cell::get)
     }
-
-    /// Returns false: a thread has no coroutines to let pass.
-    pub(crate) fn pass() -> bool {
-        false
-    }
 }
 
 /// Turns, of which a thread has none to give.
@@ -169,6 +164,11 @@ pub(crate) mod wait {
 
     use super::{Interrupted, park};
     use crate::sys::futex::{self, Word};
+
+    /// Returns false: a thread has no coroutines to let pass.
+    pub(crate) fn pass() -> bool {
+        false
+    }
 
     /// Waits for a wake-up; may return early. A deadline is always over.
     pub(crate) fn for_wake(deadline: Option<Instant>) -> Result<(), Interrupted> {

@@ -7,5 +7,6 @@ mod cancel;
 mod common;
 mod executor;
 mod foreign_wakers;
+mod no_time;
 mod scope;
 mod thread;

@@ -94,7 +94,7 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
         Err(RecvError { reason })
     }
 
-    /// Takes the next message, and waits for it for at most `timeout`.
+    /// Takes the next message, and waits for it for at most `timeout`; zero only looks.
     ///
     /// ```
     /// use std::time::Duration;
@@ -110,7 +110,13 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     ///
     /// Fails as [`recv`](Self::recv) does, and when the timeout is over.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
-        self.take_until(Instant::now().checked_add(timeout))
+        if !timeout.is_zero() {
+            return self.take_until(Instant::now().checked_add(timeout));
+        }
+        self.try_recv().map_err(|error| match error.reason {
+            Reason::Empty => RecvError { reason: Reason::TimedOut },
+            _ => error,
+        })
     }
 
     /// Claims a message. A caller that never waits must also reclaim what a dead process has left

@@ -79,7 +79,7 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
         self.put(value, Wait::Now)
     }
 
-    /// Sends `value`, and waits for room for at most `timeout`.
+    /// Sends `value`, and waits for room for at most `timeout`; zero only looks.
     ///
     /// ```
     /// use std::time::Duration;
@@ -96,7 +96,13 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     ///
     /// Returns the value as [`send`](Self::send) does, and when the timeout is over.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
-        self.put(value, Wait::Until(Instant::now().checked_add(timeout)))
+        if !timeout.is_zero() {
+            return self.put(value, Wait::Until(Instant::now().checked_add(timeout)));
+        }
+        self.put(value, Wait::Now).map_err(|error| match error.reason {
+            Reason::Full => SendError { reason: Reason::TimedOut, ..error },
+            _ => error,
+        })
     }
 
     /// Sends a copy of a value that the caller keeps, for example to reuse its buffer.

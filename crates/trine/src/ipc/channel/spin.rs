@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::task::park;
 use crate::task::spin::AdaptiveSpin;
+use crate::task::wait;
 
 /// Least and largest budget, in probes.
 const LEAST: u32 = 16;
@@ -40,7 +40,7 @@ impl ProbeSpin {
         deadline: Option<Instant>,
         mut probe: impl FnMut() -> Option<T>,
     ) -> Option<T> {
-        if park::pass() {
+        if wait::pass() {
             return probe();
         }
         let budget = self.0.budget();
@@ -62,7 +62,7 @@ impl ProbeSpin {
                 thread::yield_now();
             }
             if !spins || count.is_multiple_of(PROBES) {
-                if park::pass() {
+                if wait::pass() {
                     return probe();
                 }
                 let now = Instant::now();

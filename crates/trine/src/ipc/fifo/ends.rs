@@ -13,6 +13,7 @@ use crate::reactor::{Backoff, Direction, Source, reactor};
 use crate::sys::io::fifo::{self as kernel, End, Opening, Probe};
 use crate::sys::io::file;
 use crate::sys::io::poll;
+use crate::task::budget;
 use crate::task::cancel::shield;
 
 /// A pipe that any program can open by its path, as `mkfifo` makes it.
@@ -87,7 +88,8 @@ impl Fifo {
         self.open_end(End::Reader, None).map(PipeReader::from)
     }
 
-    /// Opens the end for reading, and waits for a writer for at most `timeout`.
+    /// Opens the end for reading, and waits for a writer for at most `timeout`; zero only
+    /// looks.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -106,6 +108,14 @@ impl Fifo {
     ///
     /// Fails with `TimedOut`, and as [`open_reader`](Self::open_reader) does.
     pub fn open_reader_timeout(&self, timeout: Duration) -> io::Result<PipeReader> {
+        if timeout.is_zero() {
+            budget::spend();
+            let reader = self.open_now(End::Reader)?;
+            return match Probe::new()?.has_writer(reader.as_fd()) {
+                true => Ok(PipeReader::from(reader)),
+                false => Err(io::ErrorKind::TimedOut.into()),
+            };
+        }
         let deadline = Instant::now().checked_add(timeout);
         self.open_end(End::Reader, deadline).map(PipeReader::from)
     }
@@ -155,7 +165,8 @@ impl Fifo {
         self.open_end(End::Writer, None).map(PipeWriter::from)
     }
 
-    /// Opens the end for writing, and waits for a reader for at most `timeout`.
+    /// Opens the end for writing, and waits for a reader for at most `timeout`; zero only
+    /// looks.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -174,6 +185,13 @@ impl Fifo {
     ///
     /// Fails with `TimedOut`, and as [`open_reader`](Self::open_reader) does.
     pub fn open_writer_timeout(&self, timeout: Duration) -> io::Result<PipeWriter> {
+        if timeout.is_zero() {
+            budget::spend();
+            return match self.open_now(End::Writer) {
+                Err(error) if file::has_no_peer(&error) => Err(io::ErrorKind::TimedOut.into()),
+                opened => opened.map(PipeWriter::from),
+            };
+        }
         let deadline = Instant::now().checked_add(timeout);
         self.open_end(End::Writer, deadline).map(PipeWriter::from)
     }

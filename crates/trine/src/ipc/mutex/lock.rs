@@ -221,6 +221,9 @@ impl<T> Mutex<T> {
     /// Panics as [`lock`](Self::lock) does, if the wait would never end.
     #[track_caller]
     pub fn lock_timeout(&self, duration: Duration) -> Option<LockResult<'_, T>> {
+        if duration.is_zero() {
+            return self.try_lock();
+        }
         let deadline = Instant::now().checked_add(duration);
         let turn = self.checked().turn.lock_timeout(duration)?;
         let before = self.attachment.take(deadline)?;

@@ -170,8 +170,8 @@ impl Semaphore {
         self.acquire_until(None)
     }
 
-    /// Takes a permit, and waits for it for at most `timeout`. A timeout beyond the clock's range
-    /// never ends.
+    /// Takes a permit, and waits for it for at most `timeout`; zero only looks. A timeout beyond
+    /// the clock's range never ends.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -188,7 +188,13 @@ impl Semaphore {
     ///
     /// Fails with `TimedOut`, and as [`acquire`](Self::acquire) does.
     pub fn acquire_timeout(&self, timeout: Duration) -> io::Result<()> {
-        self.acquire_until(Instant::now().checked_add(timeout))
+        if !timeout.is_zero() {
+            return self.acquire_until(Instant::now().checked_add(timeout));
+        }
+        match self.try_acquire() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Takes a permit if one is free; returns true if it did.

@@ -14,7 +14,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::reactor::{Backoff, Limit};
-use crate::task::park;
+use crate::task::wait;
 
 /// First pause; it doubles each time.
 const SHORTEST: Duration = Duration::from_micros(20);
@@ -46,7 +46,7 @@ pub(super) fn retry<T>(
         let Some(backoff) = &mut backoff else {
             let deadline = limit.deadline();
             backoff = Some(Backoff::new(SHORTEST, LONGEST, deadline));
-            park::pass();
+            wait::pass();
             continue;
         };
         backoff.wait()?;

@@ -178,6 +178,9 @@ impl Process {
     ///
     /// The errors of [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+        if timeout.is_zero() {
+            return self.try_wait();
+        }
         match self.wait_for(Some(timeout)) {
             Ok(status) => Ok(Some(status)),
             // This timeout has passed. One around the call comes with an `Interrupted` inside.

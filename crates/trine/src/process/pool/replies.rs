@@ -154,7 +154,7 @@ pub(super) fn linger(dispatcher: &Arc<Dispatcher>, link: &WorkerLink, done: &dyn
         // A worker that floods its ring must not keep the joiner: the spin looks at the clock
         // only now and then.
         let mut left = CELLS;
-        rings.spin.spin(park::pass, || {
+        rings.spin.spin(wait::pass, || {
             left = left.saturating_sub(receive(dispatcher, link));
             left == 0 || done()
         });

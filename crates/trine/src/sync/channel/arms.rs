@@ -49,6 +49,10 @@ mod sealed {
         fn deadline(&self) -> Option<Instant> {
             None
         }
+        /// Returns true if the caller is not to wait at all.
+        fn only_looks(&self) -> bool {
+            false
+        }
         /// Goes, if its time is up.
         fn expire(&mut self) -> bool {
             false
@@ -341,12 +345,14 @@ impl<T> sealed::Steps for JoinArm<'_, T> {
 pub struct TimeoutArm {
     /// `None`: beyond the clock's range.
     deadline: Option<Instant>,
+    only_looks: bool,
     outcome: Option<()>,
 }
 
 #[doc(hidden)]
 pub fn timeout(duration: Duration) -> TimeoutArm {
-    TimeoutArm { deadline: queue::deadline(duration), outcome: None }
+    let deadline = queue::deadline(duration);
+    TimeoutArm { deadline, only_looks: duration.is_zero(), outcome: None }
 }
 
 impl TimeoutArm {
@@ -374,6 +380,10 @@ impl sealed::Steps for TimeoutArm {
 
     fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    fn only_looks(&self) -> bool {
+        self.only_looks
     }
 
     fn expire(&mut self) -> bool {

@@ -96,7 +96,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Receives like [`recv`](Self::recv), and waits for at most `timeout`.
+    /// Receives like [`recv`](Self::recv), and waits for at most `timeout`; zero only looks.
     ///
     /// ```
     /// use std::time::Duration;
@@ -111,6 +111,12 @@ impl<T> Receiver<T> {
     ///
     /// The same as of `recv`, and if the time was up first.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        if timeout.is_zero() {
+            return self.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            });
+        }
         match self.channel.try_take_twice() {
             Taken::Message(message) => return Ok(message),
             Taken::Closed => return Err(RecvTimeoutError::Disconnected),

@@ -39,13 +39,26 @@ pub fn choose<const N: usize>(mut arms: [&mut dyn Arm; N], wait: bool) {
     if attempt_any(&mut arms) {
         return;
     }
-    if wait {
+    if wait && !arms.iter().any(|arm| arm.only_looks()) {
         if N == 1 {
             arms[0].refuse_endless_wait();
         }
         wait_for_any(&mut arms);
-    } else if N > 1 {
-        while !decide(&mut arms) && !attempt_any(&mut arms) {}
+    } else {
+        let has_gone = N > 1 && goes_at_some_moment(&mut arms);
+        // Without `default`, the time of an arm is up.
+        let _ = has_gone || wait && arms.iter_mut().any(|arm| arm.expire());
+    }
+}
+
+/// Returns true once an arm has gone, and false once there was a moment at which none could.
+fn goes_at_some_moment(arms: &mut [&mut dyn Arm]) -> bool {
+    loop {
+        match decide(arms) {
+            Some(has_gone) => return has_gone,
+            None if attempt_any(arms) => return true,
+            None => {}
+        }
     }
 }
 
@@ -59,7 +72,7 @@ fn attempt_any(arms: &mut [&mut dyn Arm]) -> bool {
 
 /// Waits until one of the arms has gone.
 fn wait_for_any(arms: &mut [&mut dyn Arm]) {
-    if park::pass() && attempt_any(arms) {
+    if wait::pass() && attempt_any(arms) {
         return;
     }
     let deadline = arms.iter().filter_map(|arm| arm.deadline()).min();
@@ -91,8 +104,9 @@ fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker
     waiting.end()
 }
 
-/// Returns true if one arm has gone, or if there was a moment at which none could.
-fn decide(arms: &mut [&mut dyn Arm]) -> bool {
+/// Returns true if one arm has gone, and false if there was a moment at which none could. `None` if
+/// some arm may be able to go now.
+fn decide(arms: &mut [&mut dyn Arm]) -> Option<bool> {
     let choice = Choice::new();
     let mut waiting = Waiting { arms, choice: &choice };
     // SAFETY: `waiting` is dropped in this frame, before `choice`.
@@ -100,7 +114,7 @@ fn decide(arms: &mut [&mut dyn Arm]) -> bool {
     // The moment is this look at the tasks. From before it to the end, a partner that comes to one
     // of the channels grants an arm. A task that has not ended had not ended before either.
     let none_can_go = all_wait && !waiting.is_due();
-    waiting.end() || none_can_go
+    if waiting.end() { Some(true) } else { none_can_go.then_some(false) }
 }
 
 /// Arms that wait. Withdrawn when dropped, also by unwinding.

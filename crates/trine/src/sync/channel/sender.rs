@@ -97,7 +97,7 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends like [`send`](Self::send), and waits for at most `timeout`.
+    /// Sends like [`send`](Self::send), and waits for at most `timeout`; zero only looks.
     ///
     /// ```
     /// use std::time::Duration;
@@ -113,6 +113,12 @@ impl<T> Sender<T> {
     ///
     /// With the value, the same as of `send`, and if the time was up first.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        if timeout.is_zero() {
+            return self.try_send(value).map_err(|error| match error {
+                TrySendError::Full(value) => SendTimeoutError::Timeout(value),
+                TrySendError::Disconnected(value) => SendTimeoutError::Disconnected(value),
+            });
+        }
         let value = match self.channel.try_put_twice(value) {
             Put::Sent => return Ok(()),
             Put::Closed(value) => return Err(SendTimeoutError::Disconnected(value)),

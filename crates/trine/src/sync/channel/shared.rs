@@ -12,7 +12,7 @@ use super::state::{Put, Side, State, Taken};
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::lock::Lock;
 use crate::task::spin::AdaptiveSpin;
-use crate::task::{budget, park};
+use crate::task::{budget, park, wait};
 
 /// The capacity of an unbounded channel.
 pub(super) const UNBOUNDED: usize = usize::MAX;
@@ -151,7 +151,7 @@ impl<T> Channel<T> {
     pub(super) fn try_take_twice(&self) -> Taken<T> {
         budget::spend();
         match self.try_take() {
-            Taken::Empty if park::pass() => self.try_take(),
+            Taken::Empty if wait::pass() => self.try_take(),
             taken => taken,
         }
     }
@@ -161,7 +161,7 @@ impl<T> Channel<T> {
     pub(super) fn try_put_twice(&self, message: T) -> Put<T> {
         budget::spend();
         match self.try_put(message) {
-            Put::Full(message) if self.capacity != 0 && park::pass() => self.try_put(message),
+            Put::Full(message) if self.capacity != 0 && wait::pass() => self.try_put(message),
             put => put,
         }
     }

@@ -162,8 +162,8 @@ impl<T> Task<T> {
         outcome.expect("a task's value is taken once, by join, which consumes it")
     }
 
-    /// Waits for at most `timeout` until the task has ended. A duration beyond the clock's range
-    /// waits forever.
+    /// Waits for at most `timeout` until the task has ended; zero only looks. A duration beyond the
+    /// clock's range waits forever.
     ///
     /// ```
     /// use std::time::Duration;
@@ -185,6 +185,9 @@ impl<T> Task<T> {
     /// If a task joins itself with a duration that waits forever.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, TaskError>, Task<T>> {
+        if timeout.is_zero() && !self.is_finished() {
+            return Err(self);
+        }
         let deadline = Instant::now().checked_add(timeout);
         if deadline.is_none() {
             self.refuse_endless_join();
