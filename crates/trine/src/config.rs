@@ -74,8 +74,15 @@ pub enum HogWatch {
     Off,
     /// They are counted, and other carriers take over the tasks of their carrier that have not
     /// begun.
-    #[default]
     Count,
+    /// They are counted as by `Count`. A coroutine that has computed or blocked its thread for a
+    /// second is also reported on standard error, in one line, at most one a minute.
+    ///
+    /// The line names the coroutine, the time since when, and the system call that blocks. Time for
+    /// which the process was stopped, or the thread got no core, does not count. Needs `/proc` for
+    /// coroutines that block.
+    #[default]
+    Warn,
     /// They are counted as by `Count`, and reported on standard error with their stack, at most one
     /// a second.
     ///
@@ -133,7 +140,7 @@ impl Config {
     }
 
     /// Sets the treatment of coroutines that hold their carrier for long. Default: `TRINE_HOGS`
-    /// (`off`, `count` or `trace`), else [`HogWatch::Count`].
+    /// (`off`, `count`, `warn` or `trace`), else [`HogWatch::Warn`].
     pub fn hogs(&mut self, watch: HogWatch) -> &mut Config {
         self.hogs = Some(watch);
         self
@@ -241,9 +248,10 @@ pub(crate) fn settings() -> &'static Settings {
             })
         });
         let hogs = config.hogs.or_else(|| {
-            variable("TRINE_HOGS", "`off`, `count` or `trace`", |text| match text {
+            variable("TRINE_HOGS", "`off`, `count`, `warn` or `trace`", |text| match text {
                 "off" => Some(HogWatch::Off),
                 "count" => Some(HogWatch::Count),
+                "warn" => Some(HogWatch::Warn),
                 "trace" => Some(HogWatch::Trace),
                 _ => None,
             })

@@ -1,8 +1,8 @@
 //! Coroutines that hold their carrier are counted and reported. Coroutines that have not started
 //! are run by other carriers.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
@@ -225,4 +225,148 @@ fn a_report_says_that_a_coroutine_blocks_in_a_lock_of_std() {
     }
     let parts = ["trine: coroutine `needs it` #", "Once", "Use trine::sync::OnceLock, LazyLock"];
     report_of("std", &parts);
+}
+
+/// Runs the running test in a child with the default settings and one carrier, until it ends.
+/// Returns the lines that it wrote to standard error.
+fn lines_by_default(role: &str) -> Vec<String> {
+    let text = common::run(by_default(role));
+    text.lines().map(str::to_owned).collect()
+}
+
+fn by_default(role: &str) -> Command {
+    let mut command = again(role);
+    command.env_remove("TRINE_HOGS").env("TRINE_CARRIERS", "1");
+    command
+}
+
+/// Runs the running test in such a child, until it has written a line to standard error.
+fn first_line(role: &str) -> String {
+    let mut child = by_default(role).stdout(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    line
+}
+
+/// Waits in a child for its end: its parent kills it, or ends.
+fn stay() {
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// Returns the hog with that name, once it is known to have held its carrier for longer than it
+/// may without a report.
+fn long_hog(name: &str) -> Option<Hog> {
+    hog(name).filter(|hog| hog.longest >= Duration::from_millis(1200))
+}
+
+#[test]
+fn a_lock_of_std_across_a_wait_is_reported_by_default_in_one_line() {
+    if role().is_some() {
+        static LOCK: Mutex<()> = Mutex::new(());
+        let first = coroutine::spawn(|| {
+            let _held = LOCK.lock().unwrap();
+            trine::sync::Event::new().wait();
+        });
+        wait_for(|| (first.state() == trine::State::Waiting).then_some(()));
+        drop(Builder::new().name("the second").spawn(|| drop(LOCK.lock())));
+        return stay();
+    }
+    let line = first_line("lock");
+    assert!(line.starts_with("trine: coroutine `the second` #"), "{line}");
+    for part in ["hog.rs:", "has blocked its thread for 1.", "UTC, in futex", "TRINE_HOGS=trace"] {
+        assert!(line.contains(part), "`{part}` is missing: {line}");
+    }
+}
+
+#[test]
+fn a_report_tells_a_sleep_of_the_thread_from_a_computation() {
+    match role().as_deref() {
+        Some("sleep") => {
+            let sleep = || std::thread::sleep(Duration::from_secs(60));
+            drop(Builder::new().name("sleeps").spawn(sleep));
+            stay();
+        }
+        Some(_) => {
+            drop(Builder::new().name("computes").spawn(|| grind_away(&AtomicBool::new(false))));
+            stay();
+        }
+        None => {
+            let line = first_line("sleep");
+            assert!(line.contains("`sleeps`") && line.contains("nanosleep"), "{line}");
+            let line = first_line("compute");
+            assert!(line.contains("`computes`") && line.contains("has computed for"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn there_is_at_most_one_line_a_minute_and_none_with_the_setting_count() {
+    if role().is_some() {
+        for name in ["the first", "the second"] {
+            let (open, gate) = mpsc::channel::<()>();
+            let task = Builder::new().name(name).spawn(move || gate.recv());
+            wait_for(|| long_hog(name));
+            drop(open);
+            assert!(task.join().unwrap().is_err());
+        }
+        return;
+    }
+    let lines = lines_by_default("twice");
+    assert!(lines.len() == 1 && lines[0].contains("`the first`"), "{lines:#?}");
+    let mut silent = by_default("twice");
+    silent.env("TRINE_HOGS", "count");
+    assert_eq!(common::run(silent), "");
+}
+
+#[test]
+fn coroutines_that_wait_are_never_reported() {
+    if role().is_some() {
+        let parked = Builder::new().name("parked").spawn(|| trine::sync::Event::new().wait());
+        wait_for(|| (parked.state() == trine::State::Waiting).then_some(()));
+        std::thread::sleep(Duration::from_millis(1100));
+        // The first line is that of another one, so that of the waiting one would have come before.
+        let sleep = || std::thread::sleep(Duration::from_secs(60));
+        drop(Builder::new().name("sleeps").spawn(sleep));
+        wait_for(|| long_hog("sleeps"));
+        return;
+    }
+    let lines = lines_by_default("waits");
+    assert!(lines.len() == 1 && lines[0].contains("`sleeps`"), "{lines:#?}");
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('T')
+}
+
+#[test]
+fn the_time_for_which_a_process_is_stopped_is_no_hold() {
+    if role().is_some() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = Builder::new().name("stopped").spawn({
+            let stop = Arc::clone(&stop);
+            move || grind_away(&stop)
+        });
+        wait_for(|| hog("stopped"));
+        // SAFETY: stops this process; its parent continues it.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        // Long enough for a look of the monitor.
+        std::thread::sleep(Duration::from_millis(50));
+        stop.store(true, Relaxed);
+        task.join().unwrap();
+        let longest = hog("stopped").unwrap().longest;
+        assert!(longest < Duration::from_secs(1), "{longest:?}");
+        return;
+    }
+    let mut child = by_default("stopped").stdout(Stdio::null()).spawn().unwrap();
+    let pid = child.id();
+    wait_for(|| is_stopped(pid).then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    // SAFETY: the child has not been reaped.
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGCONT) };
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success() && text.is_empty(), "{text}");
 }

@@ -22,7 +22,7 @@
 //! | `scheduler.rs` | the state that carriers share: unstarted tasks, sleeping carriers |
 //! | `stack/` | the memory of stacks; overflows |
 //! | `timers/` | waits for a time |
-//! | `monitor.rs` | coroutines that hold their carrier for long |
+//! | `monitor/` | coroutines that hold their carrier for long |
 //! | `local/` | values of which each coroutine has its own |
 //! | `local_task.rs` | coroutines that stay on their thread |
 //! | `generator.rs` | functions that yield values, and go on where they were |

@@ -15,8 +15,10 @@ use rustix::process::{Pid, test_kill_process};
 pub(crate) enum RunState {
     /// Running or runnable (`R`).
     Running,
-    /// Sleeping, stopped or traced (`S`, `D`, `T`, `t`, `I`).
+    /// Sleeping (`S`, `D`, `I`).
     Waiting,
+    /// Stopped by a signal or a debugger (`T`, `t`).
+    Stopped,
     /// Ended (`Z`, `X`), or no such task.
     Gone,
 }
@@ -145,9 +147,36 @@ pub(crate) fn run_state(id: u32) -> RunState {
     match stat.get(after_name) {
         Some(b'R') => RunState::Running,
         Some(b'Z' | b'X' | b'x') | None => RunState::Gone,
+        Some(b'T' | b't') => RunState::Stopped,
         Some(_) => RunState::Waiting,
     }
 }
+
+/// Describes the system call in which a thread of this process waits, if `/proc` shows it.
+pub(crate) fn waits_in(id: u32) -> Option<String> {
+    let call = fs::read_to_string(format!("/proc/self/task/{id}/syscall")).ok()?;
+    // `running`, or `-1` outside of a call.
+    let number = call.split(' ').next()?.parse().ok().filter(|&number| number >= 0)?;
+    let known = CALLS.iter().find(|(call, _)| *call == number);
+    Some(known.map_or_else(|| format!("the system call {number}"), |(_, name)| (*name).to_owned()))
+}
+
+/// The system calls in which threads usually wait.
+const CALLS: &[(libc::c_long, &str)] = &[
+    (libc::SYS_futex, "futex (a lock, or another thread)"),
+    (libc::SYS_clock_nanosleep, "clock_nanosleep (a sleep of the thread)"),
+    (libc::SYS_nanosleep, "nanosleep (a sleep of the thread)"),
+    (libc::SYS_read, "read"),
+    (libc::SYS_write, "write"),
+    (libc::SYS_recvfrom, "recvfrom"),
+    (libc::SYS_sendto, "sendto"),
+    (libc::SYS_connect, "connect"),
+    (libc::SYS_ppoll, "ppoll"),
+    (libc::SYS_wait4, "wait4 (a child process)"),
+    (libc::SYS_waitid, "waitid (a child process)"),
+    (libc::SYS_flock, "flock (a lock of a file)"),
+    (libc::SYS_fsync, "fsync"),
+];
 
 #[cfg(test)]
 mod tests {

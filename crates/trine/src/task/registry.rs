@@ -213,7 +213,7 @@ impl Slot {
                     0 => State::Ready,
                     id => match observe::run_state(id) {
                         RunState::Running => State::Running,
-                        RunState::Waiting => State::Waiting,
+                        RunState::Waiting | RunState::Stopped => State::Waiting,
                         RunState::Gone => State::Terminated,
                     },
                 },
