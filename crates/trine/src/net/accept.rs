@@ -5,12 +5,13 @@
 //! time, and then goes on by itself. It reports this once, and again only after a while without it:
 //! a server at the limit finds room and loses it many times a second.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Backoff, Direction, Source};
+use crate::sys;
 use crate::sys::process::descriptors;
 use crate::task::Interrupted;
 
@@ -68,10 +69,8 @@ fn report(error: &io::Error) {
     if last.is_some_and(|last| last.elapsed() < OVER) {
         return;
     }
-    // `eprintln!` would panic where standard error is not writable.
-    let _ = writeln!(
-        io::stderr(),
-        "trine: no connection can be accepted: {error}; accepting pauses and is retried. {}",
+    sys::eprint(format_args!(
+        "trine: no connection can be accepted: {error}; accepting pauses and is retried. {}\n",
         descriptors::remedy(error)
-    );
+    ));
 }

@@ -1,10 +1,10 @@
 //! The back end that carriers wait with, chosen once at the first wait.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::sync::OnceLock;
 
 use crate::config::{self, Reactor};
+use crate::sys;
 use crate::sys::io::uring::Ring;
 
 /// The back end that the carriers of this program wait with, and the reason for it.
@@ -71,8 +71,7 @@ pub fn reactor() -> &'static ReactorInUse {
             Ok(_) => ReactorInUse { kind: Reactor::IoUring, refused: None },
             Err(error) => {
                 if wanted.is_some() {
-                    // Not `eprintln!`, which panics if standard error cannot be written.
-                    let _ = writeln!(io::stderr(), "trine: no io_uring ({error}); using epoll");
+                    sys::eprint(format_args!("trine: no io_uring ({error}); using epoll\n"));
                 }
                 ReactorInUse { kind: Reactor::Epoll, refused: Some(error.to_string()) }
             }

@@ -1,6 +1,6 @@
 //! A descriptor that does not block, and the ways to wait for it.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::operation::OwnRing;
 use super::registration::{Direction, Readiness, Registration};
 use super::{budget, global, local};
+use crate::sys;
 use crate::sys::io::{Blocking, poll, socket};
 use crate::sys::process::descriptors;
 use crate::task::{self, park, wait};
@@ -416,13 +417,11 @@ impl<D: AsFd> Source<D> {
 fn pause(error: &io::Error, deadline: Option<Instant>) -> io::Result<()> {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| {
-        // Not `eprintln!`, which panics if standard error cannot be written.
-        let _ = writeln!(
-            io::stderr(),
+        sys::eprint(format_args!(
             "trine: there is no descriptor to wait with: {error}; waits look again every {PAUSE:?} \
-             until there is. {}",
+             until there is. {}\n",
             descriptors::remedy(error)
-        );
+        ));
     });
     let next = Instant::now() + PAUSE;
     wait::until(deadline.map_or(next, |deadline| deadline.min(next)))?;

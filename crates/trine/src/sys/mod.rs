@@ -24,6 +24,8 @@
 //! | `atomic.rs` | the atomics that the models replace by loom's |
 //! | `crash.rs` | crash points, for tests |
 
+use std::fmt;
+
 pub(crate) mod atomic;
 pub(crate) mod cleanup;
 pub(crate) mod clock;
@@ -72,4 +74,23 @@ pub(crate) fn write_stderr_raw(parts: &[&[u8]]) {
         let stderr = unsafe { rustix::fd::BorrowedFd::borrow_raw(2) };
         let _ = rustix::io::write(stderr, part);
     }
+}
+
+/// Writes `text` to standard error, as `eprint!` does, but ignores errors, where `eprint!` panics:
+/// in a panic hook that would abort the program.
+///
+/// Only the macros of std reach the output that a test captures (`set_output_capture` is not
+/// stable). `Attempt` keeps the error of the write from them.
+pub(crate) fn eprint(text: impl fmt::Display) {
+    struct Attempt<T>(T);
+
+    impl<T: fmt::Display> fmt::Display for Attempt<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let _ = self.0.fmt(f);
+            Ok(())
+        }
+    }
+
+    // One piece, so that it is written by one call.
+    eprint!("{}", Attempt(text.to_string()));
 }

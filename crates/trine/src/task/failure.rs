@@ -8,7 +8,6 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Once, OnceLock};
 use std::thread;
@@ -17,6 +16,7 @@ use super::error::{Backtrace, Cause, SourceLocation, TaskError};
 use super::info::TaskInfo;
 use super::slot::Slot;
 use super::{registry, unwind};
+use crate::sys;
 
 /// The hook's notes of a panic.
 struct Note {
@@ -71,8 +71,7 @@ pub(crate) fn install_hook() {
 fn note(info: &PanicHookInfo<'_>) {
     let Some(slot) = registry::current() else { return };
     let Some(task) = slot.info() else { return };
-    // Not `eprintln!`, which panics where standard error cannot be written.
-    let _ = writeln!(io::stderr(), "trine: {task} panicked:");
+    sys::eprint(format_args!("trine: {task} panicked:\n"));
     let note = Note {
         location: info.location().map(SourceLocation::from),
         backtrace: Backtrace::capture(),

@@ -8,5 +8,6 @@ mod common;
 mod executor;
 mod foreign_wakers;
 mod no_time;
+mod output;
 mod scope;
 mod thread;

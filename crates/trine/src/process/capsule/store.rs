@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::contents::{Argument, Call, Contents, End, Program};
 use super::settings::Settings;
 use crate::process::wire;
+use crate::sys;
 use crate::sys::io::file::{self, flags};
 use crate::sys::lift::lift;
 use crate::sys::limits::file_size::without_signal;
@@ -209,11 +210,10 @@ impl Store {
     fn warn(&self, error: &io::Error) {
         if !self.warned.swap(true, Relaxed) {
             let path = self.directory.path.display();
-            let _ = writeln!(
-                io::stderr(),
+            sys::eprint(format_args!(
                 "trine: cannot write a crash capsule to {path}: {error}; this pool reports no \
-                 further ones"
-            );
+                 further ones\n"
+            ));
         }
     }
 }

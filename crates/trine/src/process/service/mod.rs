@@ -42,9 +42,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::pool::dispatcher::Service;
 use super::worker::entry;
-use crate::sys::limits;
 use crate::sys::process::fork_detect::{self, Mark};
 use crate::sys::signal::mask;
+use crate::sys::{self, limits};
 use requests::Requests;
 use thread::ServiceThread;
 
@@ -108,8 +108,8 @@ struct Indispensable;
 
 impl Drop for Indispensable {
     fn drop(&mut self) {
-        eprintln!(
-            "trine: without the thread that serves process tasks no task would end; aborting"
+        sys::eprint(
+            "trine: without the thread that serves process tasks no task would end; aborting\n",
         );
         process::abort();
     }

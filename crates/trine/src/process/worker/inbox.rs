@@ -21,8 +21,8 @@ use crate::process::wire::ring::{self, Consumer, Producer};
 use crate::process::wire::rings::{NO_TARGET, THREAD, Words, WorkerRings};
 use crate::process::wire::spin::TimedSpin;
 use crate::process::wire::{self, Frame, FrameKind, HEAD, Head, RECORD_HEAD};
-use crate::sys::futex;
 use crate::sys::io::{Blocking, socket};
+use crate::sys::{self, futex};
 
 /// Receives orders: the tasks and set-ups from the master.
 pub(in crate::process) struct Inbox {
@@ -205,7 +205,9 @@ fn receive(socket: &OwnedFd, incoming: &mut FrameReader, scratch: &mut [u8]) {
 
 /// Exits: the master's data is corrupted, so no further order can be trusted.
 fn exit_corrupted(reason: &str) -> ! {
-    eprintln!("trine: a worker ends, as the data from its master is corrupted: {reason}");
+    sys::eprint(format_args!(
+        "trine: a worker ends, as the data from its master is corrupted: {reason}\n"
+    ));
     process::exit(1);
 }
 
