@@ -47,7 +47,7 @@
 //!
 //! # Overview
 //!
-//! | | |
+//! | item | for |
 //! |---|---|
 //! | [`scope()`], [`supervise`], [`join_all`], [`race`] | tasks that end together, and may borrow |
 //! | [`Task::cancel`], [`cancelled`], [`checkpoint`], [`shield`] | ending tasks from outside |

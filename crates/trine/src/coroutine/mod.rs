@@ -13,35 +13,6 @@
 //!  └──────────────┘  B, C: suspended        └──────────────┘
 //! ```
 //!
-//! | file | contents |
-//! |---|---|
-//! | `builder.rs` | the settings of a coroutine, and the queue that it goes to |
-//! | `fiber.rs` | a coroutine: its states, how it suspends and is woken |
-//! | `carrier/` | the thread that runs coroutines, its turns and its sleep |
-//! | `remote.rs` | a carrier as others know it: ready queues, inbox, wake-up |
-//! | `scheduler.rs` | the state that carriers share: unstarted tasks, sleeping carriers |
-//! | `stack/` | the memory of stacks; overflows |
-//! | `timers/` | waits for a time |
-//! | `monitor/` | coroutines that hold their carrier for long |
-//! | `local/` | values of which each coroutine has its own |
-//! | `local_task.rs` | coroutines that stay on their thread |
-//! | `generator.rs` | functions that yield values, and go on where they were |
-//! | `future/` | the second form: a future as a task, without a stack |
-//!
-//! A file imports only files of its own line and of the lines below:
-//!
-//! ```text
-//!   builder  local_task  generator      carrier/run  carrier/thread   first steps; the loop
-//!   monitor  local/  future/timer       stack/thread  stack/overflow  they ask for the carrier
-//!   carrier/mod  carrier/turns  carrier/host                          turns and waits
-//!   scheduler                                                         idle, searching carriers
-//!   fiber  future/mod  remote                                         tasks and their home
-//!   timers/  stack/mod  local/storage  future/state                   memory, time
-//! ```
-//!
-//! One circle is left, of `fiber.rs`, `future/mod.rs` and `remote.rs`: a task stores its home,
-//! whose queues store tasks.
-//!
 //! # What a coroutine must not do
 //!
 //! Block its thread. `std::thread::sleep`, a std `Mutex` that is held across a wait, a read from a
@@ -74,6 +45,35 @@
 //! Cancellation and limits of time unwind a coroutine that is in a wait without a `Result`. A
 //! program that cannot unwind is aborted there, with a message. Waits with a `Result` end with
 //! their error, as always.
+
+// | file | contents |
+// |---|---|
+// | `builder.rs` | the settings of a coroutine, and the queue that it goes to |
+// | `fiber.rs` | a coroutine: its states, how it suspends and is woken |
+// | `carrier/` | the thread that runs coroutines, its turns and its sleep |
+// | `remote.rs` | a carrier as others know it: ready queues, inbox, wake-up |
+// | `scheduler.rs` | the state that carriers share: unstarted tasks, sleeping carriers |
+// | `stack/` | the memory of stacks; overflows |
+// | `timers/` | waits for a time |
+// | `monitor/` | coroutines that hold their carrier for long |
+// | `local/` | values of which each coroutine has its own |
+// | `local_task.rs` | coroutines that stay on their thread |
+// | `generator.rs` | functions that yield values, and go on where they were |
+// | `future/` | the second form: a future as a task, without a stack |
+//
+// A file imports only files of its own line and of the lines below:
+//
+// ```text
+//   builder  local_task  generator      carrier/run  carrier/thread   first steps; the loop
+//   monitor  local/  future/timer       stack/thread  stack/overflow  they ask for the carrier
+//   carrier/mod  carrier/turns  carrier/host                          turns and waits
+//   scheduler                                                         idle, searching carriers
+//   fiber  future/mod  remote                                         tasks and their home
+//   timers/  stack/mod  local/storage  future/state                   memory, time
+// ```
+//
+// One circle is left, of `fiber.rs`, `future/mod.rs` and `remote.rs`: a task stores its home,
+// whose queues store tasks.
 
 use crate::task::{Task, park};
 

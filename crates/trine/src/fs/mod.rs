@@ -62,15 +62,15 @@
 //! is cancelled. Other files and terminals are not held up.
 //!
 //! A file of FUSE whose reads block holds a pool thread for that time.
-//!
-//! | file | contents |
-//! |---|---|
-//! | `mod.rs` | calls on paths |
-//! | `file.rs` | [`File`]: reading, writing, locking |
-//! | `options.rs` | opening: [`OpenOptions`], [`File::open`] |
-//! | `convert.rs` | a [`File`] from and to std's, from and to a descriptor |
-//! | `copy.rs` | [`copy()`], in pieces |
-//! | `dir.rs` | [`read_dir`], in batches |
+
+// | file | contents |
+// |---|---|
+// | `mod.rs` | calls on paths |
+// | `file.rs` | `File`: reading, writing, locking |
+// | `options.rs` | opening: `OpenOptions`, `File::open` |
+// | `convert.rs` | a `File` from and to std's, from and to a descriptor |
+// | `copy.rs` | `copy()`, in pieces |
+// | `dir.rs` | `read_dir`, in batches |
 
 mod convert;
 mod copy;

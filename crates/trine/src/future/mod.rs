@@ -6,11 +6,6 @@
 //! thread outside any coroutine. And a [`Task`] of any kind is a future of its outcome, for any
 //! executor.
 //!
-//! | file | contents |
-//! |---|---|
-//! | `mod.rs` | [`spawn`], [`Builder`], [`block_on`] |
-//! | `time.rs` | [`sleep`], [`sleep_until`], [`timeout`] |
-//!
 //! # What a future must not do
 //!
 //! A future must not block its carrier, because it has no stack that could be set aside. That
@@ -18,6 +13,11 @@
 //! wait as a thread and hold up every task of the carrier. If they wait for one of these tasks,
 //! they wait forever. Await instead: a [`Task`] is a future, [`sleep`] another; or run the code in
 //! a [coroutine].
+
+// | file | contents |
+// |---|---|
+// | `mod.rs` | `spawn`, `Builder`, `block_on` |
+// | `time.rs` | `sleep`, `sleep_until`, `timeout` |
 
 use std::panic::Location;
 use std::pin::pin;

@@ -1,5 +1,34 @@
 //! Communication between processes.
 //!
+//! Arguments and results of process tasks need nothing of this module. It is for memory that many
+//! tasks read without a copy, and for messages while a task runs:
+//!
+//! ```
+//! use trine::{ipc, process};
+//!
+//! // A million numbers in sealed memory, which the tasks map; and a channel for what they find.
+//! let numbers = ipc::Shared::<[u64]>::build(1_000_000, |numbers| numbers.fill(7))?;
+//! let (sender, receiver) = ipc::channel::<u64>(16)?;
+//!
+//! let tasks = [0, 1].map(|half| {
+//!     process::spawn((half, numbers.clone(), sender.clone()), |(half, numbers, sender)| {
+//!         for part in numbers[half * 500_000..][..500_000].chunks(100_000) {
+//!             sender.send(part.iter().sum::<u64>()).unwrap();
+//!         }
+//!     })
+//! });
+//! drop(sender); // the tasks have clones; the loop ends when the last one is closed
+//! let mut sum = 0;
+//! for part in &receiver {
+//!     sum += part?;
+//! }
+//! assert_eq!(sum, 7_000_000);
+//! for task in tasks {
+//!     task.join()?; // without it, a task that died would be a sum that is too small
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! | | carries | between |
 //! |---|---|---|
 //! | [`pipe()`] | bytes, one way | this process, its tasks and its children |
@@ -13,19 +42,19 @@
 //!
 //! `docs/IPC.md` in the repository compares them: which to choose, what happens when a peer dies,
 //! and what each costs.
-//!
-//! | file | contents |
-//! |---|---|
-//! | `pipe.rs` | [`pipe()`] and its ends |
-//! | `fifo/` | [`Fifo`] |
-//! | `channel/` | typed messages in shared memory |
-//! | `message_queue/` | POSIX message queues |
-//! | `semaphore/` | POSIX semaphores |
-//! | `shared/` | sealed memory: [`Shared`], [`SharedMut`] |
-//! | `mutex/` | [`Mutex`] |
-//! | `carry.rs` | descriptors that travel with an encoded value |
-//! | `fingerprint.rs` | fingerprints of types |
-//! | `name.rs` | checks of names |
+
+// | file | contents |
+// |---|---|
+// | `pipe.rs` | `pipe()` and its ends |
+// | `fifo/` | `Fifo` |
+// | `channel/` | typed messages in shared memory |
+// | `message_queue/` | POSIX message queues |
+// | `semaphore/` | POSIX semaphores |
+// | `shared/` | sealed memory: `Shared`, `SharedMut` |
+// | `mutex/` | `Mutex` |
+// | `carry.rs` | descriptors that travel with an encoded value |
+// | `fingerprint.rs` | fingerprints of types |
+// | `name.rs` | checks of names |
 
 pub(crate) mod carry;
 pub mod channel;

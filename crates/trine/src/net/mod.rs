@@ -87,20 +87,20 @@
 //! stays behind changes with it. Streams and UDP sockets here work on if a clone was converted to
 //! std, but a [`TcpListener`] would block its carrier in `accept`. A std clone of a converted
 //! socket fails with `WouldBlock`.
-//!
-//! | file | contents |
-//! |---|---|
-//! | `tcp_listener.rs` | [`TcpListener`], [`Incoming`] |
-//! | `tcp_stream.rs` | [`TcpStream`] |
-//! | `udp.rs` | [`UdpSocket`] |
-//! | `unix/` | [`UnixListener`], [`UnixStream`], [`UnixDatagram`] |
-//! | `look/` | calls that never wait, and waits for readiness without a call |
-//! | `readiness.rs` | [`Readiness`]: waits for any descriptor |
-//! | `split.rs` | [`OwnedReadHalf`], [`OwnedWriteHalf`] |
-//! | `address.rs` | [`ToSocketAddrs`] |
-//! | `convert.rs` | conversions from and to std, descriptors, `Debug` |
-//! | `accept.rs` | accepting without a free descriptor |
-//! | `timeout.rs` | timeouts of reads and writes |
+
+// | file | contents |
+// |---|---|
+// | `tcp_listener.rs` | `TcpListener`, `Incoming` |
+// | `tcp_stream.rs` | `TcpStream` |
+// | `udp.rs` | `UdpSocket` |
+// | `unix/` | `UnixListener`, `UnixStream`, `UnixDatagram` |
+// | `look/` | calls that never wait, and waits for readiness without a call |
+// | `readiness.rs` | `Readiness`: waits for any descriptor |
+// | `split.rs` | `OwnedReadHalf`, `OwnedWriteHalf` |
+// | `address.rs` | `ToSocketAddrs` |
+// | `convert.rs` | conversions from and to std, descriptors, `Debug` |
+// | `accept.rs` | accepting without a free descriptor |
+// | `timeout.rs` | timeouts of reads and writes |
 
 mod accept;
 mod address;

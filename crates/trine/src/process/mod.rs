@@ -34,19 +34,6 @@
 //! function travels as its offset in the program's file, which is the same in both. Argument and
 //! result travel encoded ([`serde`], postcard).
 //!
-//! | room | contents |
-//! |---|---|
-//! | `mod.rs`, `builder.rs`, `fork.rs` | the face: [`spawn`], [`Builder`], [`fork()`] |
-//! | `portable.rs` | [`Portable`]: the values that cross |
-//! | `pool/` | [`Pool`], and which worker gets which task: dispatcher, queue, retries, replies |
-//! | `service/` | a thread of the master: forks workers by templates, reaps them, keeps alarms |
-//! | `worker/` | the other side: before `main`, the template, the worker, its limits |
-//! | `task/` | one task: its function, its encoded argument, its record |
-//! | `wire/` | the protocol between the processes: frames, rings, the board |
-//! | `sandbox/` | the rights that a worker gives up: [`Sandbox`] |
-//! | `command/` | other programs: [`Command`] |
-//! | `capsule/`, `replay.rs` | failed tasks in files, to run again: [`Capsule`] |
-//!
 //! A pool with a [`preload`](PoolBuilder::preload) has a template of its own, which runs that
 //! function once before it forks. All workers of the pool then have what the function left in
 //! memory. Pools with the same preload, variables and directory share a template, which ends with
@@ -180,6 +167,19 @@
 //!
 //! In edition 2024 a closure that never returns has to name its result's type:
 //! `|()| -> () { std::process::exit(3) }`.
+
+// | room | contents |
+// |---|---|
+// | `mod.rs`, `builder.rs`, `fork.rs` | the face: `spawn`, `Builder`, `fork()` |
+// | `portable.rs` | `Portable`: the values that cross |
+// | `pool/` | `Pool`, and which worker gets which task: dispatcher, queue, retries, replies |
+// | `service/` | a thread of the master: forks workers by templates, reaps them, keeps alarms |
+// | `worker/` | the other side: before `main`, the template, the worker, its limits |
+// | `task/` | one task: its function, its encoded argument, its record |
+// | `wire/` | the protocol between the processes: frames, rings, the board |
+// | `sandbox/` | the rights that a worker gives up: `Sandbox` |
+// | `command/` | other programs: `Command` |
+// | `capsule/`, `replay.rs` | failed tasks in files, to run again: `Capsule` |
 
 use std::panic::Location;
 

@@ -35,16 +35,16 @@
 //!
 //! # How it works
 //!
-//! | file | contents |
-//! |---|---|
-//! | `mod.rs` | [`wait`], [`ctrl_c`], [`send`], [`raise`] |
-//! | `number.rs` | [`Signal`] |
-//! | `signals.rs` | [`Signals`], the public listener |
-//! | `listeners.rs` | the list of listeners, and the thread that delivers signals to them |
-//!
 //! A handler notes the signal and rings a bell. A thread that sleeps for the bell, started with the
 //! first listener, delivers the signal to the listeners. Nothing is polled, and only that thread is
 //! kept.
+
+// | file | contents |
+// |---|---|
+// | `mod.rs` | `wait`, `ctrl_c`, `send`, `raise` |
+// | `number.rs` | `Signal` |
+// | `signals.rs` | `Signals`, the public listener |
+// | `listeners.rs` | the list of listeners, and the thread that delivers signals to them |
 
 use std::io;
 

@@ -3,23 +3,6 @@
 //! The names are std's. A wait here parks the coroutine it is called in, or the thread if there is
 //! none, so a guard may be held across any wait.
 //!
-//! | file | contents |
-//! |---|---|
-//! | `mutex.rs` | [`Mutex`]: one task at a time |
-//! | `rwlock.rs` | [`RwLock`]: many readers or one writer |
-//! | `condvar.rs` | [`Condvar`]: waits for a change of a mutex's value |
-//! | `semaphore.rs` | [`Semaphore`]: a number of permits |
-//! | `barrier.rs` | [`Barrier`]: all arrive before any goes on |
-//! | `event.rs` | [`Event`]: a level that many wait for |
-//! | `once/` | [`OnceLock`], [`LazyLock`], [`Once`]: values that are made once |
-//! | `channel/` | [`channel`]: messages, many to many |
-//! | `select.rs` | [`select!`]: the first of several operations that can go on |
-//! | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
-//! | `queue.rs` | the queue of waiters under all but the channels |
-//! | `lock.rs` | the lock of channels, for a few instructions |
-//! | `owner.rs` | the holder of a lock, which detects a task that locks twice |
-//! | `atomic.rs` | std's atomics, or loom's |
-//!
 //! # Turns
 //!
 //! An operation that need not wait goes on at once, but the 129th of them in one turn of a
@@ -33,6 +16,23 @@
 //! place of the wait; the guards on its stack are dropped and unlock. So do waits with a time
 //! limit: the limit is the caller's, the cancellation is not. An operation that needs no wait is
 //! not interrupted.
+
+// | file | contents |
+// |---|---|
+// | `mutex.rs` | `Mutex`: one task at a time |
+// | `rwlock.rs` | `RwLock`: many readers or one writer |
+// | `condvar.rs` | `Condvar`: waits for a change of a mutex's value |
+// | `semaphore.rs` | `Semaphore`: a number of permits |
+// | `barrier.rs` | `Barrier`: all arrive before any goes on |
+// | `event.rs` | `Event`: a level that many wait for |
+// | `once/` | `OnceLock`, `LazyLock`, `Once`: values that are made once |
+// | `channel/` | `channel`: messages, many to many |
+// | `select.rs` | `select!`: the first of several operations that can go on |
+// | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
+// | `queue.rs` | the queue of waiters under all but the channels |
+// | `lock.rs` | the lock of channels, for a few instructions |
+// | `owner.rs` | the holder of a lock, which detects a task that locks twice |
+// | `atomic.rs` | std's atomics, or loom's |
 
 pub(crate) mod atomic;
 mod barrier;

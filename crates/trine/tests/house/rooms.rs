@@ -81,9 +81,14 @@ fn no_files_use_each_other_in_a_circle() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A row of a table; a module with a public page has its table in plain comments.
+fn row(line: &str) -> Option<&str> {
+    line.strip_prefix("//! |").or_else(|| line.strip_prefix("// |"))
+}
+
 /// Returns the `names` of a folder that the table in its `mod.rs` leaves out.
 fn left_out<'a>(header: &str, names: &BTreeSet<&'a str>) -> Vec<&'a str> {
-    let rows = header.lines().filter(|line| line.starts_with("//! |"));
+    let rows = header.lines().filter_map(row);
     let table: String = rows.collect::<Vec<_>>().join("\n");
     let named = |name: &str| table.contains(&format!("`{name}`"));
     names.iter().copied().filter(|name| !named(name)).collect()
@@ -110,9 +115,9 @@ fn module_tables_name_every_file() {
             let mut names = folders[folder].clone();
             // A file of unit tests needs no entry.
             names.retain(|name| !["mod.rs", "tests.rs"].contains(name));
-            let heads = ["//! | file |", "//! | room |", "//! | folder |"];
-            let is_head = |line: &str| heads.iter().any(|head| line.starts_with(head));
-            let has_table = source.text.lines().any(is_head);
+            let heads = [" file |", " room |", " folder |"];
+            let is_head = |row: &str| heads.iter().any(|head| row.starts_with(head));
+            let has_table = source.text.lines().filter_map(row).any(is_head);
             if has_table || names.len() >= SMALL_FOLDER {
                 for name in left_out(&source.text, &names) {
                     wrong.push(format!("the table in {} leaves out `{name}`", source.path));
@@ -121,6 +126,25 @@ fn module_tables_name_every_file() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The modules of the library whose documentation is a public page.
+fn has_a_page(path: &str) -> bool {
+    let module = path.strip_suffix("/mod.rs").unwrap_or_default();
+    let modules = "coroutine fs future ipc ipc/channel net process signal sync sync/channel task";
+    modules.split(' ').any(|page| page == module)
+}
+
+#[test]
+fn public_pages_show_no_table_of_files() {
+    let sources = Sources::read(&crates()[0]);
+    let mut seen = 0;
+    for (_, source) in sources.iter().filter(|(_, source)| has_a_page(&source.path)) {
+        let shows = |line: &str| line.starts_with("//! | `") && line.contains(".rs` |");
+        assert!(!source.text.lines().any(shows), "{} shows its files", source.path);
+        seen += 1;
+    }
+    assert_eq!(seen, 11);
 }
 
 #[test]
@@ -141,5 +165,7 @@ fn both_checks_can_fail() {
     assert!(describe(&circle, &arrows).contains("a.rs uses b/inner.rs"));
 
     let table = "//! | file | contents |\n//! |---|---|\n//! | `a.rs`, `b/` | all |\n";
-    assert_eq!(left_out(table, &BTreeSet::from(["a.rs", "b/", "c.rs"])), ["c.rs"]);
+    let names = BTreeSet::from(["a.rs", "b/", "c.rs"]);
+    assert_eq!(left_out(table, &names), ["c.rs"]);
+    assert_eq!(left_out(&table.replace("//!", "//"), &names), ["c.rs"]);
 }

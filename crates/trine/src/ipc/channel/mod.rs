@@ -15,19 +15,19 @@
 //! before it is checked, and used only after the check. So a corrupted peer causes errors here,
 //! never undefined behaviour. It can still send arbitrary messages and keep others from arriving. A
 //! wait always ends by cancellation, by its timeout, or when no peer is left.
-//!
-//! | file | contents |
-//! |---|---|
-//! | `sender.rs`, `receiver.rs` | the ends as a user sees them |
-//! | `error.rs` | [`SendError`], [`RecvError`], [`AttachError`] |
-//! | `travel.rs` | sending an end to another process |
-//! | `codec.rs` | encoding and decoding of messages |
-//! | `decode.rs` | decoding in place, from untrusted memory |
-//! | `end.rs` | an end's descriptors, and its waits |
-//! | `spin.rs` | spinning before a wait |
-//! | `ring.rs` | the queue, and its wake-ups |
-//! | `block.rs` | blocks for long messages |
-//! | `layout.rs` | the memory, word by word |
+
+// | file | contents |
+// |---|---|
+// | `sender.rs`, `receiver.rs` | the ends as a user sees them |
+// | `error.rs` | `SendError`, `RecvError`, `AttachError` |
+// | `travel.rs` | sending an end to another process |
+// | `codec.rs` | encoding and decoding of messages |
+// | `decode.rs` | decoding in place, from untrusted memory |
+// | `end.rs` | an end's descriptors, and its waits |
+// | `spin.rs` | spinning before a wait |
+// | `ring.rs` | the queue, and its wake-ups |
+// | `block.rs` | blocks for long messages |
+// | `layout.rs` | the memory, word by word |
 
 use std::io;
 use std::marker::PhantomData;

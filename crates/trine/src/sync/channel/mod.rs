@@ -45,17 +45,17 @@
 //! # for worker in workers { worker.join()? }
 //! # Ok::<(), trine::TaskError>(())
 //! ```
-//!
-//! | file | contents |
-//! |---|---|
-//! | `sender.rs`, `receiver.rs`, `error.rs` | the public face |
-//! | `future.rs` | the same for async code |
-//! | `select.rs` | [`select!`](macro@super::select): the choice among its arms |
-//! | `arms.rs` | the arms, each a kind of operation |
-//! | `shared.rs` | the channel: its lock, its handles, its end |
-//! | `state.rs` | the messages and the queues, under the lock |
-//! | `blocking.rs` | a blocking wait |
-//! | `waiter.rs` | a waiter, and a queue of them |
+
+// | file | contents |
+// |---|---|
+// | `sender.rs`, `receiver.rs`, `error.rs` | the public face |
+// | `future.rs` | the same for async code |
+// | `select.rs` | `select!`: the choice among its arms |
+// | `arms.rs` | the arms, each a kind of operation |
+// | `shared.rs` | the channel: its lock, its handles, its end |
+// | `state.rs` | the messages and the queues, under the lock |
+// | `blocking.rs` | a blocking wait |
+// | `waiter.rs` | a waiter, and a queue of them |
 
 use std::sync::Arc;
 

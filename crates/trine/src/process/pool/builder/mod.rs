@@ -19,6 +19,32 @@ use crate::process::worker::setup::Setup;
 
 /// Builds a [`Pool`] with settings of its own; made by [`Pool::builder`].
 ///
+/// For code that may crash, take too long or need too much memory:
+///
+/// ```
+/// use std::time::Duration;
+/// use trine::{Executor, process::Pool};
+///
+/// fn halve(n: u32) -> u32 {
+///     if n == 7 { std::process::abort() } else { n / 2 }
+/// }
+///
+/// let pool = Pool::builder()
+///     .workers(2)
+///     .memory_limit(256 << 20) //           bytes, for each worker
+///     .timeout(Duration::from_secs(10)) //  for each task, from its beginning
+///     .retries(2) //                        of a task whose worker crashed
+///     .build();
+/// for (n, half) in pool.map(0..10, halve).enumerate() {
+///     match half {
+///         Ok(half) => println!("{n}: {half}"),
+///         Err(error) => assert_eq!((n, error.attempt()), (7, 3), "{error}"),
+///     }
+/// }
+/// ```
+///
+/// With memory that is loaded once:
+///
 /// ```
 /// use std::sync::OnceLock;
 /// use trine::process::Pool;
