@@ -2,7 +2,8 @@
 //!
 //! Each file is decoded in a sandboxed process that may read only this directory, with little
 //! memory and little time. The program prints the picture's size, or the file's effect on the
-//! decoder, beside its name. Run it with `cargo run --release --example image_farm [DIRECTORY]`;
+//! decoder, beside its name. After Ctrl-C it begins no more files, waits for those that are being
+//! decoded, and reports; a second Ctrl-C ends it at once. Run it with `cargo run --release --example image_farm [DIRECTORY]`;
 //! without a directory, it makes one with five sound pictures and four broken ones.
 
 use std::error::Error;
@@ -16,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use stb_image::image::{LoadResult, load_from_memory_with_depth};
 use stb_image::stb_image::{stbi_image_free, stbi_load_gif_from_memory};
 use trine::process::{Pool, Sandbox};
-use trine::sync::channel;
+use trine::signal::{Signal, Signals};
+use trine::sync::Event;
+use trine::{Executor, TaskError};
 
 #[derive(Serialize, Deserialize)]
 struct Picture {
@@ -85,35 +88,47 @@ fn farm(directory: &Path) -> Result<(), Box<dyn Error>> {
         .build();
     let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
     let paths: Vec<_> = entries.iter().map(DirEntry::path).filter(|path| path.is_file()).collect();
+    // From here on, Ctrl-C does not end the program; it never ends workers.
+    let signals = Signals::new([Signal::INT])?;
+    let stop = Event::new();
     let (mut done, mut sound) = (0, 0);
     trine::scope(|s| {
-        let (sender, results) = channel::bounded(pool.workers());
-        for path in &paths {
-            let (pool, sender) = (&pool, sender.clone());
-            s.coroutine(move || _ = sender.send((path, pool.spawn(path.clone(), decode).join())));
-        }
-        drop(sender);
-        for (path, decoded) in results {
-            let name = path.file_name().unwrap_or_default().display();
-            match decoded {
-                Ok(Ok(Picture { width, height, frames, brightness })) => {
-                    println!(
-                        "{name}: {width} x {height}, {frames} frames, brightness {brightness}"
-                    );
-                    sound += 1;
-                }
-                Ok(Err(refusal)) => println!("{name}: {refusal}"),
-                Err(error) => println!("{name}: attempt {}: {error}", error.attempt()),
+        s.coroutine(|| {
+            let signals = signals; // dropped after the first signal: the second one is deadly again
+            if signals.recv().is_ok() {
+                eprintln!("Ctrl-C: no more files are begun");
+                stop.set();
             }
+        });
+        // A map takes an argument only when it starts a task, so their end is the end of the work.
+        let to_decode = paths.iter().cloned().take_while(|_| !stop.is_set());
+        for (decoded, path) in pool.map(to_decode, decode).zip(&paths) {
+            sound += usize::from(matches!(decoded, Ok(Ok(_))));
             done += 1;
+            report(path, decoded);
             if stderr().is_terminal() {
                 eprint!("{done} of {}\r", paths.len());
             }
         }
+        s.cancel(); // the listener
     })?;
+    if done < paths.len() {
+        println!("interrupted: {} files not begun", paths.len() - done);
+    }
     println!("{sound} of {} files decoded", paths.len());
     pool.shutdown();
     Ok(())
+}
+
+fn report(path: &Path, decoded: Result<Result<Picture, String>, TaskError>) {
+    let name = path.file_name().unwrap_or_default().display();
+    match decoded {
+        Ok(Ok(Picture { width, height, frames, brightness })) => {
+            println!("{name}: {width} x {height}, {frames} frames, brightness {brightness}");
+        }
+        Ok(Err(refusal)) => println!("{name}: {refusal}"),
+        Err(error) => println!("{name}: {error}"), // it ends with "attempt 2 of 2"
+    }
 }
 
 fn make_samples(directory: &Path) -> io::Result<()> {

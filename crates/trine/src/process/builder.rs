@@ -98,7 +98,7 @@ impl Builder {
     }
 
     /// Sets whether Ctrl-C and Ctrl-\\ at the terminal (SIGINT, SIGQUIT) end the process; `false`
-    /// by default. See [Ctrl-C and workers](super#ctrl-c-and-workers).
+    /// by default. See [Ctrl-C and pools](super#ctrl-c-and-pools).
     ///
     /// ```
     /// use trine::process::Builder;

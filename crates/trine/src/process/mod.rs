@@ -66,7 +66,7 @@
 //! - A worker dies with the program, even if the program is killed by SIGKILL.
 //! - Signals that the program ignores at its first process task (`nohup`) are ignored in workers,
 //!   except SIGCHLD. Those that it handles have their default action, except SIGINT and SIGQUIT:
-//!   see [below](#ctrl-c-and-workers).
+//!   see [below](#ctrl-c-and-pools).
 //! - Processes that a task starts are independent: they are killed neither with the task nor with
 //!   the program. [`no_new_processes`](Sandbox::no_new_processes) denies them. A child made by a
 //!   bare `fork` ends when it returns from the task's function.
@@ -105,30 +105,54 @@
 //! A SIGTERM from another sender ends a worker, as it ends other programs. A task that installs its
 //! own handler for SIGTERM, or blocks it, does not receive its cancellation and is killed.
 //!
-//! # Ctrl-C and workers
+//! # Ctrl-C and pools
 //!
 //! A terminal sends Ctrl-C (SIGINT) and Ctrl-\\ (SIGQUIT) to the program and to all of its workers
-//! at once. Workers go on, so that a program which handles the signal can finish what runs:
+//! at once. A program without a handler dies of it, and its workers end with it. In a program that
+//! handles the signal, workers ignore it and go on, so the program can finish what runs:
+//!
+//! | the program | a worker, by default | a worker with `interruptible(true)` |
+//! |---|---|---|
+//! | has no handler | ends with the program | ends |
+//! | listens ([`signal`](crate::signal)) | goes on with its task | ends; its task fails with SIGINT |
+//!
+//! To drain, give the pool no new work, and take the results of what it has. A
+//! [`map`](crate::Executor::map) keeps a bounded number of tasks under way and takes an argument
+//! only when it starts a task. So it is enough that its arguments end:
 //!
 //! ```no_run
-//! use trine::{process, signal};
+//! use trine::signal::{Signal, Signals};
+//! use trine::{Executor, process, scope, sync::Event};
 //!
 //! let pool = process::Pool::new(2);
-//! let tasks: Vec<_> = (0..4_u64).map(|n| pool.spawn(n, |n| n + 1)).collect();
-//! signal::ctrl_c()?;
-//! for task in tasks {
-//!     println!("{}", task.join()?); // Ctrl-C has ended no task
-//! }
+//! let signals = Signals::new([Signal::INT])?;
+//! let stop = Event::new();
+//! scope(|s| {
+//!     s.coroutine(|| {
+//!         let signals = signals; // dropped after the first one: a second Ctrl-C ends the program
+//!         if signals.recv().is_ok() {
+//!             eprintln!("finishing what runs");
+//!             stop.set();
+//!         }
+//!     });
+//!     let numbers = (0..1_000_000_u64).take_while(|_| !stop.is_set());
+//!     for result in pool.map(numbers, |n| n + 1) {
+//!         println!("{result:?}");
+//!     }
+//!     s.cancel(); // the listener, if there was no Ctrl-C
+//! })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A program without a handler dies of Ctrl-C, and its workers end with it. A task that wants the
-//! signal listens for it ([`signal`](crate::signal)). Programs that a task starts die of it as
-//! ever. `interruptible` of a [`Builder`] or [`PoolBuilder`] lets the signals end workers.
+//! `examples/image_farm.rs` does this. Where tasks were spawned one by one,
+//! [`Task::cancel`](crate::Task::cancel) ends those that have not begun, [`Pool::shutdown`] waits
+//! for all, and [`Pool::stop`] for a limited time.
 //!
-//! A signal that a process sends to itself (`raise`) is not the terminal's and ends a worker.
-//! Other signals to the whole group, such as SIGHUP and SIGTERM, end workers too, unless the
-//! program ignores them.
+//! A task that wants the signal listens for it itself. Programs that a task starts die of it as
+//! ever. `interruptible` of a [`Builder`] or [`PoolBuilder`] lets the signals end workers. A signal
+//! that a process sends to itself (`raise`) is not the terminal's and ends a worker. Other signals
+//! to the whole group, such as SIGHUP and SIGTERM, end workers too, unless the program ignores
+//! them.
 //!
 //! # Limits and output of a process
 //!

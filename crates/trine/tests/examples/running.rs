@@ -12,7 +12,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(100);
 
 /// Extends `command` so that it builds an example with the profile of this test and becomes it.
-fn cargo(mut command: Command, name: &str, arguments: &[&str]) -> Command {
+pub(crate) fn cargo(mut command: Command, name: &str, arguments: &[&str]) -> Command {
     command.args(["run", "--quiet", "--offline", "--example", name, "--manifest-path"]);
     command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
     if !cfg!(debug_assertions) {

@@ -149,7 +149,7 @@ impl PoolBuilder {
     }
 
     /// Sets whether Ctrl-C and Ctrl-\\ at the terminal (SIGINT, SIGQUIT) end the workers; `false`
-    /// by default. See [Ctrl-C and workers](crate::process#ctrl-c-and-workers).
+    /// by default. See [Ctrl-C and pools](crate::process#ctrl-c-and-pools).
     ///
     /// ```
     /// let pool = trine::process::Pool::builder().workers(1).interruptible(true).build();
