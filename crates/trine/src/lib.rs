@@ -83,6 +83,24 @@
 //! A call that *blocks* holds up its carrier and all tasks of that carrier: in a future, await
 //! instead.
 //!
+//! # What not to hold across a call
+//!
+//! **Hold none of these across a call of trine in a coroutine: a guard of `std::sync` (or of another
+//! crate's lock), a borrow of a `RefCell` in a thread-local, a lock of `std::io::stdout()`, an
+//! initialiser of std's `LazyLock`, `OnceLock` or `thread_local!` under way.** That includes those
+//! of libraries: a connection pool that calls back under its lock, a logger, an entered span.
+//!
+//! The coroutines of a carrier share its thread. Another one that wants the same lock blocks that
+//! thread for good, so the holder never goes on; one that borrows the `RefCell` panics.
+//!
+//! **A call that need not wait may give the turn away, too**: in one turn of a coroutine, the 17th
+//! successful call on a socket or file, and the 129th on a lock or channel. So a test with little
+//! load does not show the mistake. The guards of [`sync`] may be held across any call, and its
+//! [`LazyLock`](sync::LazyLock) and [`OnceLock`](sync::OnceLock) may wait; in place of a
+//! thread-local there is [`coroutine::Local`].
+//!
+//! # The end of a wait
+//!
 //! A waiting call of trine ends when its task is cancelled or its time is up: with an error if it
 //! returns a `Result`, else by unwinding the task, without a message.
 //!
