@@ -39,7 +39,7 @@ pub use time::{Sleep, sleep, sleep_until, timeout};
 /// nothing else.
 ///
 /// Crates that need no particular runtime work in it; crates that need tokio's do not.
-/// `examples/async_crates.rs` shows some.
+/// `examples/basics/async_crates.rs` shows some.
 ///
 /// ```
 /// use trine::{coroutine, future};

@@ -130,8 +130,7 @@ fn files_and_folders_stay_small() {
     for (name, _) in &texts {
         let own = folder(name);
         let files = texts.iter().filter(|(other, _)| folder(other) == own).count();
-        // Cargo finds examples in their folder only.
-        if files > FOLDER && !own.ends_with("examples") {
+        if files > FOLDER {
             wrong.push(format!("{} has {files} files", own.display()));
         }
     }
