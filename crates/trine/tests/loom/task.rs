@@ -32,6 +32,14 @@ impl<T> Task<T> {
     pub(crate) fn register(&self, _: &Waker) -> bool {
         match self.0 {}
     }
+
+    pub(crate) fn look(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn refuse_endless_join(&self) {
+        match self.0 {}
+    }
 }
 
 impl<T> Future for Task<T> {
