@@ -118,12 +118,21 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> io::Result<Opened> {
             }
             // Another process holds a lease, which the kernel revokes within a time of its own.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && made_nonblocking => {
-                let file = blocking::run(Lane::Leases, || file::open(path, flags, mode))??;
-                return Ok(Opened::new(file, false));
+                return Ok(Opened::new(open_leased(path, flags, mode)?, false));
             }
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Opens `path` on a thread that may sleep for a minute. A caller that changes nothing by that does
+/// not wait for it when it is interrupted.
+fn open_leased(path: &Path, flags: i32, mode: u32) -> io::Result<File> {
+    if flags & (flags::CREATE | flags::TRUNCATE) != 0 {
+        return blocking::run(Lane::Leases, || file::open(path, flags, mode))?;
+    }
+    let path = path.to_path_buf();
+    blocking::detached(Lane::Leases, move || file::open(&path, flags, mode))?
 }
 
 /// Returns the metadata of the file that `path` leads to; of a symbolic link itself if `follow` is

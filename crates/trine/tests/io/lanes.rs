@@ -1,9 +1,10 @@
-//! Slow blocking calls of one kind hold up no quick ones of another.
+//! Slow blocking calls of one kind hold up no quick ones of another, and no cancelled task.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::thread::available_parallelism;
@@ -12,7 +13,7 @@ use trine::coroutine;
 use trine::net::ToSocketAddrs;
 
 use crate::common::temporary::TempPath;
-use crate::common::waiting::TIMEOUT;
+use crate::common::waiting::{TIMEOUT, until};
 use crate::common::{again, is_cancelled, role, run};
 
 /// Shows `file` as `/etc/resolv.conf` to this thread and those that it starts. Returns false if it
@@ -75,4 +76,43 @@ fn look_ups_at_a_silent_server_hold_up_no_file() {
             Err(error) => assert!(error.is_cancelled(), "{error}"),
         }
     }
+}
+
+/// Returns true if a thread for blocking calls opens a file at this moment.
+fn is_opening() -> bool {
+    let open = format!("{} ", libc::SYS_openat);
+    let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
+    threads.map(|thread| thread.path()).any(|thread| {
+        let read = |name| fs::read_to_string(thread.join(name)).unwrap_or_default();
+        read("comm").trim() == "trine-offload" && read("syscall").starts_with(&open)
+    })
+}
+
+#[test]
+fn a_cancelled_task_waits_for_no_file_that_is_leased() {
+    if role().is_none() {
+        run(again("alone"));
+        return;
+    }
+    let path = TempPath::new("leased");
+    let holder = fs::File::create(&path).unwrap();
+    // SAFETY: plain calls with an open descriptor. The kernel asks for the lease by SIGIO.
+    let is_leased = unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+        libc::fcntl(holder.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0
+    };
+    if !is_leased || fs::read_to_string("/proc/self/syscall").is_err() {
+        return println!("not tried: it takes leases, and the system calls in /proc");
+    }
+    let leased = path.owned();
+    let opener = coroutine::spawn(move || trine::fs::File::open(leased));
+    until(is_opening);
+    opener.cancel();
+    // The kernel ends the lease by itself, but only after 45 seconds.
+    assert!(is_cancelled(&opener.join().unwrap().unwrap_err()));
+    // One that is not cancelled waits for the end of the lease.
+    let leased = path.owned();
+    let opener = coroutine::spawn(move || trine::fs::File::open(leased));
+    drop(holder);
+    opener.join().unwrap().unwrap();
 }
