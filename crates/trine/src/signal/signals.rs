@@ -1,9 +1,11 @@
 //! The public listener.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::iter::FusedIterator;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::Signal;
@@ -119,6 +121,55 @@ impl Signals {
             None => self.recv().map(Some),
             deadline => self.recv_until(deadline),
         }
+    }
+
+    /// Waits for the next signal, as a future: for async code, and for a `future` arm of
+    /// [`select!`](macro@crate::sync::select). Dropped before it is ready, it has taken nothing.
+    ///
+    /// ```
+    /// use trine::future;
+    /// use trine::signal::{self, Signal, Signals};
+    ///
+    /// let signals = Signals::new([Signal::WINCH])?;
+    /// signal::raise(Signal::WINCH)?;
+    /// assert_eq!(future::block_on(signals.recv_async())?, Signal::WINCH);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails in a process that was forked off the one that listens.
+    pub async fn recv_async(&self) -> io::Result<Signal> {
+        /// Removes the future's waker from the listener.
+        struct Leave<'a>(&'a Listener, Option<u64>);
+        impl Leave<'_> {
+            fn leave(&mut self) {
+                if let Some(number) = self.1.take() {
+                    self.0.forget(number);
+                }
+            }
+        }
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.leave();
+            }
+        }
+        let mut waiting = Leave(&self.listener, None);
+        poll_fn(|context| {
+            if budget::spend_in_poll(context.waker()) {
+                return Poll::Pending;
+            }
+            waiting.leave();
+            match self.listener.take_or_wait(context.waker().clone()) {
+                Ok(signal) => return Poll::Ready(Ok(Signal::from_raw(signal))),
+                Err(number) => waiting.1 = Some(number),
+            }
+            match listeners::refuse_in_copy() {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
     }
 
     /// Takes the next signal without waiting. Returns `None` if none came.

@@ -27,7 +27,7 @@
 // | `event.rs` | `Event`: a level that many wait for |
 // | `once/` | `OnceLock`, `LazyLock`, `Once`: values that are made once |
 // | `channel/` | `channel`: messages, many to many |
-// | `select.rs` | `select!`: the first of several operations that can go on |
+// | `select.rs` | `select!`, `select_biased!`: the first of several operations that can go on |
 // | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
 // | `queue.rs` | the queue of waiters under all but the channels |
 // | `lock.rs` | the lock of channels, for a few instructions |
@@ -59,3 +59,5 @@ pub use semaphore::{Semaphore, SemaphorePermit};
 
 #[doc(inline)]
 pub use super::__select as select;
+#[doc(inline)]
+pub use super::__select_biased as select_biased;

@@ -191,6 +191,30 @@ impl Process {
         }
     }
 
+    /// Waits for the child's end, as a future: for async code, and for a `future` arm of
+    /// [`select!`](macro@crate::sync::select). Dropped before it is ready, it has taken nothing.
+    ///
+    /// ```
+    /// use trine::{future, process::Command};
+    ///
+    /// let process = Command::new("true").spawn()?.process();
+    /// assert!(future::block_on(process.wait_async())?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Other code of this program has taken the child's status; or the reactor cannot watch one
+    /// more descriptor.
+    pub async fn wait_async(&self) -> io::Result<ExitStatus> {
+        loop {
+            self.shared.0.pidfd.ready(Direction::Read).await?;
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+        }
+    }
+
     fn wait_for(&self, timeout: Option<Duration>) -> io::Result<ExitStatus> {
         self.shared.0.pidfd.retry(Direction::Read, timeout, |_| {
             self.try_wait()?.ok_or_else(|| io::ErrorKind::WouldBlock.into())

@@ -17,7 +17,7 @@ pub trait Arm: sealed::Steps {}
 
 impl<A: sealed::Steps> Arm for A {}
 
-mod sealed {
+pub(super) mod sealed {
     use super::{Choice, Instant, Waker};
 
     pub trait Steps {

@@ -52,6 +52,7 @@
 // | `future.rs` | the same for async code |
 // | `select.rs` | `select!`: the choice among its arms |
 // | `arms.rs` | the arms, each a kind of operation |
+// | `arm_of_future.rs` | the arm that is a future |
 // | `shared.rs` | the channel: its lock, its handles, its end |
 // | `state.rs` | the messages and the queues, under the lock |
 // | `blocking.rs` | a blocking wait |
@@ -59,6 +60,7 @@
 
 use std::sync::Arc;
 
+mod arm_of_future;
 mod arms;
 mod blocking;
 mod error;
@@ -80,8 +82,9 @@ pub use sender::Sender;
 /// The functions that the macro `select!` calls.
 #[doc(hidden)]
 pub mod __select {
+    pub use super::arm_of_future::future;
     pub use super::arms::{join, recv, send, timeout};
-    pub use super::select::choose;
+    pub use super::select::{choose, choose_first};
 }
 
 use shared::{Channel, UNBOUNDED};
@@ -135,6 +138,26 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 /// ```
 pub fn rendezvous<T>() -> (Sender<T>, Receiver<T>) {
     with_capacity(0)
+}
+
+/// Makes a receiver of a channel that never has a message, and never disconnects: for an arm of
+/// `select!` that is switched off.
+///
+/// ```
+/// use trine::sync::{channel, select};
+///
+/// let (sender, receiver) = channel::bounded(1);
+/// let paused = channel::never::<&str>();
+/// sender.send("a message")?;
+/// select! {
+///     recv(receiver) -> message => assert_eq!(message, Ok("a message")),
+///     recv(paused) -> _ => unreachable!(),
+/// }
+/// # Ok::<(), channel::SendError<&str>>(())
+/// ```
+pub fn never<T>() -> Receiver<T> {
+    // Its one sender is counted, and does not exist.
+    Receiver { channel: Arc::new(Channel::new(0)) }
 }
 
 fn with_capacity<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {

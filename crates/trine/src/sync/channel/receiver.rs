@@ -168,6 +168,20 @@ impl<T> Receiver<T> {
         }
     }
 
+    /// Returns true if both are receivers of one channel.
+    ///
+    /// ```
+    /// use trine::sync::channel;
+    ///
+    /// let (_sender, receiver) = channel::bounded::<u8>(1);
+    /// let other = channel::bounded::<u8>(1).1;
+    /// assert!(receiver.same_channel(&receiver.clone()));
+    /// assert!(!receiver.same_channel(&other));
+    /// ```
+    pub fn same_channel(&self, other: &Receiver<T>) -> bool {
+        Arc::ptr_eq(&self.channel, &other.channel)
+    }
+
     /// Returns the number of messages in the channel at this moment.
     pub fn len(&self) -> usize {
         budget::spend();

@@ -1,7 +1,7 @@
 //! The choice of [`select!`](macro@super::super::select) among its [arms](super::arms).
 //!
 //! ```text
-//!   1  try the arms in a random order; an arm that can go, goes
+//!   1  try the arms, in a random order or as given; an arm that can go, goes
 //!   2  enqueue a waiter in each arm's channel, all of one `Choice`; if an arm could go now: back
 //!      to 1
 //!   3  wait until an arm was granted (its channel has won the choice for it), a task has ended or
@@ -19,6 +19,7 @@
 //! share sees the other there, and goes back alone.
 
 use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -31,39 +32,92 @@ use crate::task::{budget, park, wait};
 /// No arm has won, and none will: some arm may go now, or the time is up, or the wait was left.
 const NONE: u32 = OPEN - 1;
 
-/// Lets one of the arms go, and waits for it if `wait` is true.
+/// Lets one of the arms go, and waits for it if `wait` is true. Of several that can go, each is as
+/// likely as the others.
 #[doc(hidden)]
 #[track_caller]
-pub fn choose<const N: usize>(mut arms: [&mut dyn Arm; N], wait: bool) {
+pub fn choose<const N: usize>(arms: [&mut dyn Arm; N], wait: bool) {
+    choose_in(Order::Random, &mut numbered(arms), wait);
+}
+
+/// Lets one of the arms go like [`choose`]; of several that can go, the first.
+#[doc(hidden)]
+#[track_caller]
+pub fn choose_first<const N: usize>(arms: [&mut dyn Arm; N], wait: bool) {
+    choose_in(Order::Given, &mut numbered(arms), wait);
+}
+
+fn numbered<const N: usize>(arms: [&mut dyn Arm; N]) -> [Numbered<'_>; N] {
+    let mut number = 0;
+    arms.map(|arm| {
+        number += 1;
+        Numbered { number, arm }
+    })
+}
+
+/// An arm, with its place in the program's text.
+struct Numbered<'a> {
+    number: usize,
+    arm: &'a mut dyn Arm,
+}
+
+impl<'a> Deref for Numbered<'a> {
+    type Target = dyn Arm + 'a;
+
+    fn deref(&self) -> &(dyn Arm + 'a) {
+        self.arm
+    }
+}
+
+impl<'a> DerefMut for Numbered<'a> {
+    fn deref_mut(&mut self) -> &mut (dyn Arm + 'a) {
+        self.arm
+    }
+}
+
+/// The order of the attempts.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    Random,
+    Given,
+}
+
+#[track_caller]
+fn choose_in(order: Order, arms: &mut [Numbered<'_>], wait: bool) {
     budget::spend();
-    if attempt_any(&mut arms) {
+    if attempt_any(order, arms) {
         return;
     }
     if wait && !arms.iter().any(|arm| arm.only_looks()) {
-        if N == 1 {
-            arms[0].refuse_endless_wait();
+        if let [arm] = &*arms {
+            arm.refuse_endless_wait();
         }
-        wait_for_any(&mut arms);
+        wait_for_any(order, arms);
     } else {
-        let has_gone = N > 1 && goes_at_some_moment(&mut arms);
+        let has_gone = arms.len() > 1 && goes_at_some_moment(order, arms);
         // Without `default`, the time of an arm is up.
         let _ = has_gone || wait && arms.iter_mut().any(|arm| arm.expire());
     }
 }
 
 /// Returns true once an arm has gone, and false once there was a moment at which none could.
-fn goes_at_some_moment(arms: &mut [&mut dyn Arm]) -> bool {
+fn goes_at_some_moment(order: Order, arms: &mut [Numbered<'_>]) -> bool {
     loop {
         match decide(arms) {
             Some(has_gone) => return has_gone,
-            None if attempt_any(arms) => return true,
+            None if attempt_any(order, arms) => return true,
             None => {}
         }
     }
 }
 
-/// Tries each arm once, in a random order. So all that can go are equally likely.
-fn attempt_any(arms: &mut [&mut dyn Arm]) -> bool {
+/// Tries each arm once. In a random order all that can go are equally likely.
+fn attempt_any(order: Order, arms: &mut [Numbered<'_>]) -> bool {
+    if let Order::Given = order {
+        // A wait has sorted them by address.
+        arms.sort_by_key(|arm| arm.number);
+        return arms.iter_mut().any(|arm| arm.attempt());
+    }
     (1..=arms.len()).rev().any(|left| {
         arms.swap(anywhere(left), left - 1);
         arms[left - 1].attempt()
@@ -71,22 +125,22 @@ fn attempt_any(arms: &mut [&mut dyn Arm]) -> bool {
 }
 
 /// Waits until one of the arms has gone.
-fn wait_for_any(arms: &mut [&mut dyn Arm]) {
-    if wait::pass() && attempt_any(arms) {
+fn wait_for_any(order: Order, arms: &mut [Numbered<'_>]) {
+    if wait::pass() && attempt_any(order, arms) {
         return;
     }
     let deadline = arms.iter().filter_map(|arm| arm.deadline()).min();
     let waker = park::waker();
     while !wait_once(arms, deadline, &waker) {
         // The time is checked after a wait only: the others have had their turn then.
-        if attempt_any(arms) || arms.iter_mut().any(|arm| arm.expire()) {
+        if attempt_any(order, arms) || arms.iter_mut().any(|arm| arm.expire()) {
             return;
         }
     }
 }
 
 /// Waits until one arm has gone. Returns false if some arm may be able to go now.
-fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker) -> bool {
+fn wait_once(arms: &mut [Numbered<'_>], deadline: Option<Instant>, waker: &Waker) -> bool {
     let choice = Choice::new();
     let mut waiting = Waiting { arms, choice: &choice };
     // SAFETY: `waiting` is dropped in this frame, before `choice`.
@@ -106,7 +160,7 @@ fn wait_once(arms: &mut [&mut dyn Arm], deadline: Option<Instant>, waker: &Waker
 
 /// Returns true if one arm has gone, and false if there was a moment at which none could. `None` if
 /// some arm may be able to go now.
-fn decide(arms: &mut [&mut dyn Arm]) -> Option<bool> {
+fn decide(arms: &mut [Numbered<'_>]) -> Option<bool> {
     let choice = Choice::new();
     let mut waiting = Waiting { arms, choice: &choice };
     // SAFETY: `waiting` is dropped in this frame, before `choice`.
@@ -119,7 +173,7 @@ fn decide(arms: &mut [&mut dyn Arm]) -> Option<bool> {
 
 /// Arms that wait. Withdrawn when dropped, also by unwinding.
 struct Waiting<'a, 'b> {
-    arms: &'a mut [&'b mut dyn Arm],
+    arms: &'a mut [Numbered<'b>],
     choice: &'a Choice,
 }
 

@@ -136,6 +136,20 @@ impl<T> Sender<T> {
         })
     }
 
+    /// Returns true if both are senders of one channel.
+    ///
+    /// ```
+    /// use trine::sync::channel;
+    ///
+    /// let (sender, _receiver) = channel::bounded::<u8>(1);
+    /// let other = channel::bounded::<u8>(1).0;
+    /// assert!(sender.same_channel(&sender.clone()));
+    /// assert!(!sender.same_channel(&other));
+    /// ```
+    pub fn same_channel(&self, other: &Sender<T>) -> bool {
+        Arc::ptr_eq(&self.channel, &other.channel)
+    }
+
     /// Returns the number of messages in the channel at this moment.
     pub fn len(&self) -> usize {
         budget::spend();

@@ -1,6 +1,8 @@
 //! `select!`, between coroutines, threads and both.
 
+mod arms;
 mod choice;
+mod futures;
 mod panics;
 mod tasks;
 
