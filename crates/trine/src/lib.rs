@@ -85,13 +85,14 @@
 //!
 //! # What not to hold across a call
 //!
-//! **Hold none of these across a call of trine in a coroutine: a guard of `std::sync` (or of another
-//! crate's lock), a borrow of a `RefCell` in a thread-local, a lock of `std::io::stdout()`, an
-//! initialiser of std's `LazyLock`, `OnceLock` or `thread_local!` under way.** That includes those
-//! of libraries: a connection pool that calls back under its lock, a logger, an entered span.
+//! **Hold none of these across a call of trine in a coroutine: a guard of `std::sync` or of another
+//! crate's lock, a borrow of a `RefCell` in a thread-local, the lock of `std::io::stdout()`; and
+//! make no such call in an initialiser of std's `LazyLock`, `OnceLock` or `thread_local!`.** That
+//! includes those inside a library, such as a connection pool that connects under its lock.
 //!
 //! The coroutines of a carrier share its thread. Another one that wants the same lock blocks that
-//! thread for good, so the holder never goes on; one that borrows the `RefCell` panics.
+//! thread for good, so the holder never goes on; one that borrows the `RefCell` panics. After a
+//! second, a line on standard error names the coroutine that blocks ([`HogWatch::Warn`]).
 //!
 //! **A call that need not wait may give the turn away, too**: in one turn of a coroutine, the 17th
 //! successful call on a socket or file, and the 129th on a lock or channel. So a test with little

@@ -3,8 +3,9 @@
 //! Each file is decoded in a sandboxed process that may read only this directory, with little
 //! memory and little time. The program prints the picture's size, or the file's effect on the
 //! decoder, beside its name. After Ctrl-C it begins no more files, waits for those that are being
-//! decoded, and reports; a second Ctrl-C ends it at once. Run it with `cargo run --release --example image_farm [DIRECTORY]`;
-//! without a directory, it makes one with five sound pictures and four broken ones.
+//! decoded, and reports; a second Ctrl-C ends it at once. Run it with
+//! `cargo run --release --example image_farm [DIRECTORY]`; without a directory, it makes one with
+//! five sound pictures and four broken ones.
 
 use std::error::Error;
 use std::fs::{self, DirEntry};

@@ -144,7 +144,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/image_farm.rs` does this. Where tasks were spawned one by one,
+//! `examples/batches/image_farm.rs` does this. Where tasks were spawned one by one,
 //! [`Task::cancel`](crate::Task::cancel) ends those that have not begun, [`Pool::shutdown`] waits
 //! for all, and [`Pool::stop`] for a limited time.
 //!
