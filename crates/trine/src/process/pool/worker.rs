@@ -11,6 +11,7 @@ use super::deferred::{End, Received};
 use super::link::WorkerLink;
 use super::policy::Policy;
 use crate::process::task::job::{Descriptors, Job, TaskAlarm};
+use crate::process::task::value;
 use crate::process::wire::board::Begun;
 use crate::process::wire::ring::{self, Producer};
 use crate::process::wire::rings::Words;
@@ -275,6 +276,9 @@ impl WorkerState {
                      no task may have",
                     head.task
                 ));
+            }
+            FrameKind::Value if body.len() as u64 > job.record().max_result().saturating_add(1) => {
+                return Err(value::known_too_long(job.record().max_result()));
             }
             FrameKind::Value if head.item != REST => job.value(&head, body, descriptors).map(Ok),
             FrameKind::Failed => {

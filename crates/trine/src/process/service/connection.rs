@@ -158,10 +158,7 @@ fn admit(
             };
             // A byte before the value says where it is.
             if len > most.saturating_add(1) {
-                return Err(format!(
-                    "of the result that it sent is known: {}",
-                    value::too_long(most)
-                ));
+                return Err(value::known_too_long(most));
             }
             return Ok(());
         }

@@ -239,6 +239,12 @@ pub(in crate::process) fn too_long(most: u64) -> String {
     )
 }
 
+/// Describes the fault of a worker that sends a result of more than `most` bytes. (A byte before
+/// the value says where it is.)
+pub(in crate::process) fn known_too_long(most: u64) -> String {
+    format!("of the result that it sent is known: {}", too_long(most))
+}
+
 /// Decodes a value that [`encode`] has encoded, in a process that is trusted.
 pub(in crate::process) fn decode<T: DeserializeOwned>(
     bytes: &[u8],

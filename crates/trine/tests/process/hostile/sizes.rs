@@ -2,12 +2,14 @@
 //! return.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use serde::{Deserialize, Serialize, Serializer};
 use trine::process::{Builder, Pool};
 use trine::{Cause, CodecStage, Executor, Task, TaskError};
 
-use super::{FAILED, VALUE, head, own_socket, send, send_frame};
+use super::{FAILED, VALUE, head, own_socket, send, send_frame, shared};
 use crate::common::not_spawned;
 use crate::common::waiting::TIMEOUT;
 
@@ -42,6 +44,44 @@ fn a_frame_of_a_terabyte_ends_its_worker_at_its_head() {
     assert!(matches!(error.cause(), Cause::Lost { .. }), "{error}");
     let error = error_of(Builder::new().max_result(1 << 20).spawn(VALUE, send_a_terabyte));
     assert!(error.to_string().contains("more than 1 MiB"), "{error}");
+}
+
+/// Puts a result of 200 bytes into its ring of answers, and exits.
+fn answer_in_the_ring((): ()) -> Vec<u8> {
+    const CELLS: usize = 1024;
+    const CELL: usize = 8;
+    let own = trine::task::current().unwrap().id.get();
+    let mut record = own.to_le_bytes().to_vec();
+    record.extend([VALUE, 0, 0, 0].map(u32::to_le_bytes).concat());
+    // The place of the value, its length as a number of two bytes, its bytes.
+    record.extend([0, 0xc6, 1]);
+    record.resize(record.len() + 198, 7);
+    let len = record.len() as u64;
+    record.resize(record.len().next_multiple_of(56), 0);
+    let end = shared()[0].1;
+    // SAFETY: the second ring of the worker's memory, whose words are atomics on both sides.
+    let words = unsafe {
+        let ring = end - CELLS * CELL * 8;
+        std::slice::from_raw_parts(ring as *const AtomicU64, CELLS * CELL)
+    };
+    for (cell, bytes) in words.chunks(CELL).zip(record.chunks(56)) {
+        for (word, bytes) in cell[1..].iter().zip(bytes.chunks(8)) {
+            word.store(u64::from_le_bytes(bytes.try_into().unwrap()), Relaxed);
+        }
+        cell[0].store(1, Relaxed);
+    }
+    words[0].store(2 | len << 8, Release);
+    std::process::exit(0);
+}
+
+#[test]
+fn a_record_that_is_longer_than_a_result_may_be_is_refused() {
+    let pool = Pool::builder().workers(1).max_result(201).build();
+    assert_eq!(pool.spawn((), answer_in_the_ring).join().unwrap(), [7; 198]);
+    let pool = Pool::builder().workers(1).max_result(100).build();
+    let error = error_of(pool.spawn((), answer_in_the_ring));
+    assert!(matches!(error.cause(), Cause::Lost { .. }), "{error}");
+    assert!(error.to_string().contains("`max_result`"), "{error}");
 }
 
 #[test]
