@@ -50,6 +50,7 @@
 //! | item | for |
 //! |---|---|
 //! | [`scope()`], [`supervise`], [`join_all`], [`race`] | tasks that end together, and may borrow |
+//! | [`supervisor()`] | tasks that are restarted when they fail |
 //! | [`Task::cancel`], [`cancelled`], [`checkpoint`], [`shield`] | ending tasks from outside |
 //! | [`Executor`], [`Kind`], [`thread::Pool`], [`process::Pool`] | a batch, of any kind |
 //! | [`sync`] | `Mutex`, `RwLock`, `Condvar`, `Semaphore`, `Barrier`, `Event` |
@@ -122,6 +123,7 @@ pub mod process;
 mod reactor;
 mod scope;
 pub mod signal;
+pub mod supervisor;
 pub mod sync;
 mod sys;
 pub mod task;
@@ -132,6 +134,8 @@ pub use config::{AlreadyStarted, Config, HogWatch, Reactor, configure};
 pub use executor::{Executor, Map, Unordered};
 pub use reactor::{ReactorInUse, reactor};
 pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
+#[doc(inline)]
+pub use supervisor::supervisor;
 pub use task::cancel::{cancelled, checkpoint, shield};
 pub use task::info::progress::progress;
 pub use task::{

@@ -329,11 +329,23 @@ impl Builder {
         A: Portable,
         R: Portable,
     {
+        self.spawn_at(Location::caller(), arg, function)
+    }
+
+    pub(crate) fn spawn_at<A, R>(
+        self,
+        location: &'static Location<'static>,
+        arg: A,
+        function: fn(A) -> R,
+    ) -> Task<R>
+    where
+        A: Portable,
+        R: Portable,
+    {
         let Builder { name, mut setup, grace } = self;
         let dispatcher = pool::global::fresh(setup.captures);
         let most = setup.limits.max_result.unwrap_or(MAX_RESULT);
-        let (task, job) =
-            pool::prepare(dispatcher, (name, None, most), Location::caller(), arg, function);
+        let (task, job) = pool::prepare(dispatcher, (name, None, most), location, arg, function);
         let Some(mut job) = job else { return task };
         job.grace = grace;
         match setup.prepare() {

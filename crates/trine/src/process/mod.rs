@@ -250,6 +250,7 @@ pub use pool::{Pool, QueueFull};
 pub use portable::Portable;
 pub use sandbox::{Enforcement, NotEnforced, Part, Sandbox};
 pub use std::process::{ExitStatus, Output, Stdio};
+pub(crate) use task::pointer::Pointer;
 use task::value::MAX_RESULT;
 
 /// Runs `function` on `arg` in a new process, which ends with the task.

@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["coroutine", "thread", "process"],
     &["executor", "future"],
     &["scope", "hyper"],
+    &["supervisor"],
     &["lib"],
 ];
 

@@ -201,7 +201,7 @@ fn obstacle(function: Function) -> Option<Cause> {
     (!function.can_cross()).then(foreign_code)
 }
 
-fn foreign_code() -> Cause {
+pub(super) fn foreign_code() -> Cause {
     let reason = "its function is not a part of this program, but of a shared library, or made at \
                   run time, so another process may have it elsewhere; give a function of the \
                   program, which may call it";

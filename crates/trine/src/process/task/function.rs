@@ -50,7 +50,6 @@ impl Function {
     /// elsewhere.
     pub(in crate::process) fn of<A: Portable, R: Portable>(function: fn(A) -> R) -> Function {
         let trampoline: Trampoline = call::<A, R>;
-        let offset = |address: usize| address.wrapping_sub(image::base()) as u64;
         Function { trampoline: offset(trampoline as usize), code: offset(function as usize) }
     }
 
@@ -73,12 +72,19 @@ impl Function {
     }
 
     fn addresses(self) -> Option<[usize; 2]> {
-        let address = |offset: u64| {
-            let address = image::base().wrapping_add(offset as usize);
-            image::is_code(address).then_some(address)
-        };
         Some([address(self.trampoline)?, address(self.code)?])
     }
+}
+
+/// Returns the offset of an address in the program's image.
+pub(super) fn offset(address: usize) -> u64 {
+    address.wrapping_sub(image::base()) as u64
+}
+
+/// Returns the address at an offset; `None` if it is outside of the program's code.
+pub(super) fn address(offset: u64) -> Option<usize> {
+    let address = image::base().wrapping_add(offset as usize);
+    image::is_code(address).then_some(address)
 }
 
 impl Callable {

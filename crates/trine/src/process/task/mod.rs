@@ -3,6 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `function.rs` | a function as an offset in the program's image; why that is sound |
+//! | `pointer.rs` | a function that crosses inside of an argument |
 //! | `value.rs` | an argument or a result as encoded bytes and descriptors |
 //! | `hook.rs` | the user's functions that run in a template or worker before its tasks |
 //! | `encode.rs` | a call from its function and argument |
@@ -15,5 +16,6 @@ pub(super) mod function;
 pub(super) mod gather;
 pub(super) mod hook;
 pub(super) mod job;
+pub(super) mod pointer;
 pub(super) mod record;
 pub(super) mod value;

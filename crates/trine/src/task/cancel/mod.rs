@@ -150,6 +150,18 @@ pub(crate) fn within<T>(deadline: Instant, f: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
+/// Runs `f` as if no deadline were around it: the tasks that it spawns inherit none.
+pub(crate) fn without_deadline<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Instant>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            with_own_slot(|slot| slot.exchange_deadline(self.0));
+        }
+    }
+    let _restore = with_own_slot(|slot| Restore(slot.exchange_deadline(None)));
+    f()
+}
+
 /// Returns the number of calls of `timeout` and `shield` that the caller is in.
 #[inline]
 pub(crate) fn guards() -> u32 {

@@ -368,6 +368,12 @@ impl<T> Task<T> {
         self.backend.entry().info()
     }
 
+    /// Returns the id of the process that has a process task; `None` before a worker has it.
+    pub(crate) fn worker_pid(&self) -> Option<u32> {
+        let slot = self.backend.entry().slot;
+        Some(slot.os_id()).filter(|pid| *pid != 0 && slot.kind() == Kind::Process)
+    }
+
     /// Registers `waker` to be woken when the task ends, in place of the waker of an earlier call.
     /// Returns true if the task has ended already; then the waker is not registered.
     pub(crate) fn register(&mut self, waker: &Waker) -> bool {
