@@ -28,6 +28,29 @@ fn crash() {
 }
 
 #[test]
+fn supervisor() {
+    let printed = run("supervisor", &[]);
+    for part in [
+        "6 of 8 inputs decoded, 21 letters",
+        "log, a coroutine, restarted 0 times: no failure",
+        "decoder, a process, restarted 2 times: ",
+        "SIGABRT (6)",
+        "audit, a thread, restarted 1 times: ",
+        "the books do not balance",
+    ] {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+    assert!(printed.ends_with("all children have ended\n"), "{printed}");
+}
+
+#[test]
+fn restarts() {
+    let printed = run("restarts", &["20"]);
+    assert!(printed.starts_with("20 kills survived in "), "{printed}");
+    assert_eq!(printed.matches("median").count(), 2, "{printed}");
+}
+
+#[test]
 fn shared() {
     let printed = run("shared", &[]);
     assert!(printed.contains("13107200 of 13107200 numbers are added"), "{printed}");
