@@ -36,21 +36,21 @@
 //! - A child that ignores its cancellation is waited for, if it is a coroutine or a thread: nothing
 //!   can end it. A process is killed. Under [`Strategy::OneForOne`] the other children are
 //!   restarted meanwhile; under the other strategies they wait.
-//!
-//! | file | contents |
-//! |---|---|
-//! | `mod.rs` | [`Supervisor`] |
-//! | `blueprint.rs` | its parts |
-//! | `child.rs` | [`Child`], [`Restart`], [`Ending`] |
-//! | `context.rs` | [`Context`] |
-//! | `handle.rs` | [`Handle`] |
-//! | `info.rs` | [`ChildInfo`], [`ChildState`] |
-//! | `engine.rs` | the loop of a supervisor |
-//! | `shared.rs` | the state that the loop shares with the handle |
-//! | `plan.rs` | [`Strategy`], and the decisions: which child ends or starts next |
-//! | `backoff.rs` | the pauses before restarts, and the number that is too many |
-//! | `reports.rs` | the way of a child's reports |
-//! | `error.rs` | [`Failure`], [`SupervisorError`] |
+
+// | file | contents |
+// |---|---|
+// | `mod.rs` | `Supervisor` |
+// | `blueprint.rs` | its parts |
+// | `child.rs` | `Child`, `Restart`, `Ending` |
+// | `context.rs` | `Context` |
+// | `handle.rs` | `Handle` |
+// | `info.rs` | `ChildInfo`, `ChildState` |
+// | `engine.rs` | the loop of a supervisor |
+// | `shared.rs` | the state that the loop shares with the handle |
+// | `plan.rs` | `Strategy`, and the decisions: which child ends or starts next |
+// | `backoff.rs` | the pauses before restarts, and the number that is too many |
+// | `reports.rs` | the way of a child's reports |
+// | `error.rs` | `Failure`, `SupervisorError` |
 
 use std::fmt;
 use std::panic::Location;
