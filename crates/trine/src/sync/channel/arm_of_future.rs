@@ -3,6 +3,7 @@
 //! A future is polled while no arm of its `select!` is in a queue, as it may take something when it
 //! becomes ready. So a wake-up during the wait only ends that wait, and the next attempt polls.
 
+use std::ops::DerefMut;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -15,9 +16,9 @@ use crate::task::park;
 
 /// The arm of `future`.
 #[doc(hidden)]
-pub struct FutureArm<'a, F: Future> {
+pub struct FutureArm<P, F: Future> {
     /// `None` once it was dropped.
-    future: Pin<&'a mut Option<F>>,
+    future: Pin<P>,
     bell: Arc<Bell>,
     /// True if the caller does not wait: one poll has answered.
     looks: bool,
@@ -42,12 +43,16 @@ impl Wake for Bell {
 }
 
 #[doc(hidden)]
-pub fn future<F: Future>(future: Pin<&mut Option<F>>) -> FutureArm<'_, F> {
+pub fn future<P, F>(future: Pin<P>) -> FutureArm<P, F>
+where
+    P: DerefMut<Target = Option<F>>,
+    F: Future,
+{
     let bell = Arc::new(Bell { has_rung: AtomicBool::new(false), caller: park::waker() });
     FutureArm { future, bell, looks: false, outcome: None }
 }
 
-impl<F: Future> FutureArm<'_, F> {
+impl<P: DerefMut<Target = Option<F>>, F: Future> FutureArm<P, F> {
     #[doc(hidden)]
     pub fn into_outcome(self) -> Option<F::Output> {
         self.outcome
@@ -61,7 +66,11 @@ impl<F: Future> FutureArm<'_, F> {
     }
 }
 
-impl<F: Future> Steps for FutureArm<'_, F> {
+impl<P: DerefMut<Target = Option<F>>, F: Future> Steps for FutureArm<P, F> {
+    fn has_gone(&self) -> bool {
+        self.outcome.is_some()
+    }
+
     fn attempt(&mut self) -> bool {
         let Some(future) = self.future.as_mut().as_pin_mut() else { return false };
         // Before the poll: a wake-up from here on is one more. Of an earlier one, the poll sees the

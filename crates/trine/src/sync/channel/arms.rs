@@ -4,10 +4,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::error::{RecvError, SendError};
+use super::receiver::Receiver;
+use super::sender::Sender;
 use super::shared::Channel;
 use super::state::{Put, Side, Taken};
 use super::waiter::{Choice, Progress, Waiter};
-use super::{Receiver, Sender};
 use crate::sync::queue::{self, expired};
 use crate::task::{Task, TaskError};
 
@@ -18,7 +19,10 @@ pub trait Arm: sealed::Steps {}
 impl<A: sealed::Steps> Arm for A {}
 
 pub(super) mod sealed {
-    use super::{Choice, Instant, Waker};
+    use std::task::Waker;
+    use std::time::Instant;
+
+    use crate::sync::channel::waiter::Choice;
 
     pub trait Steps {
         /// Goes, if it can at once.
@@ -57,6 +61,8 @@ pub(super) mod sealed {
         fn expire(&mut self) -> bool {
             false
         }
+        /// Returns true if it has gone.
+        fn has_gone(&self) -> bool;
     }
 }
 
@@ -139,6 +145,10 @@ impl<T> RecvArm<'_, T> {
 }
 
 impl<T> sealed::Steps for RecvArm<'_, T> {
+    fn has_gone(&self) -> bool {
+        self.outcome.is_some()
+    }
+
     fn attempt(&mut self) -> bool {
         self.outcome = match self.registration.channel.try_take() {
             Taken::Message(message) => Some(Ok(message)),
@@ -243,6 +253,10 @@ impl<T> SendArm<'_, T> {
 }
 
 impl<T> sealed::Steps for SendArm<'_, T> {
+    fn has_gone(&self) -> bool {
+        self.outcome.is_some()
+    }
+
     fn attempt(&mut self) -> bool {
         let Some(value) = self.held.slot().take() else { return false };
         self.outcome = match self.registration.channel.try_put(value) {
@@ -306,6 +320,10 @@ impl<T> JoinArm<'_, T> {
 }
 
 impl<T> sealed::Steps for JoinArm<'_, T> {
+    fn has_gone(&self) -> bool {
+        self.outcome.is_some()
+    }
+
     fn attempt(&mut self) -> bool {
         if self.task.look() {
             let task = std::pin::Pin::new(&mut *self.task);
@@ -366,6 +384,10 @@ impl TimeoutArm {
 }
 
 impl sealed::Steps for TimeoutArm {
+    fn has_gone(&self) -> bool {
+        self.outcome.is_some()
+    }
+
     fn attempt(&mut self) -> bool {
         false
     }

@@ -51,6 +51,7 @@
 // | `sender.rs`, `receiver.rs`, `error.rs` | the public face |
 // | `future.rs` | the same for async code |
 // | `select.rs` | `select!`: the choice among its arms |
+// | `selector.rs` | `Select`: a choice among arms that are made at run time |
 // | `arms.rs` | the arms, each a kind of operation |
 // | `arm_of_future.rs` | the arm that is a future |
 // | `shared.rs` | the channel: its lock, its handles, its end |
@@ -67,6 +68,7 @@ mod error;
 mod future;
 mod receiver;
 mod select;
+mod selector;
 mod sender;
 mod shared;
 mod state;
@@ -77,6 +79,7 @@ pub use error::{
 };
 pub use future::{Recv, Send};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
+pub use selector::Select;
 pub use sender::Sender;
 
 /// The functions that the macro `select!` calls.

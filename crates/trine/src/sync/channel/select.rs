@@ -47,6 +47,13 @@ pub fn choose_first<const N: usize>(arms: [&mut dyn Arm; N], wait: bool) {
     choose_in(Order::Given, &mut numbered(arms), wait);
 }
 
+/// Numbers arms in their order.
+pub(super) fn number<'a>(
+    arms: impl Iterator<Item = &'a mut dyn Arm>,
+) -> impl Iterator<Item = Numbered<'a>> {
+    arms.enumerate().map(|(number, arm)| Numbered { number, arm })
+}
+
 fn numbered<const N: usize>(arms: [&mut dyn Arm; N]) -> [Numbered<'_>; N] {
     let mut number = 0;
     arms.map(|arm| {
@@ -56,7 +63,7 @@ fn numbered<const N: usize>(arms: [&mut dyn Arm; N]) -> [Numbered<'_>; N] {
 }
 
 /// An arm, with its place in the program's text.
-struct Numbered<'a> {
+pub(super) struct Numbered<'a> {
     number: usize,
     arm: &'a mut dyn Arm,
 }
@@ -77,13 +84,13 @@ impl<'a> DerefMut for Numbered<'a> {
 
 /// The order of the attempts.
 #[derive(Clone, Copy, Debug)]
-enum Order {
+pub(super) enum Order {
     Random,
     Given,
 }
 
 #[track_caller]
-fn choose_in(order: Order, arms: &mut [Numbered<'_>], wait: bool) {
+pub(super) fn choose_in(order: Order, arms: &mut [Numbered<'_>], wait: bool) {
     budget::spend();
     if attempt_any(order, arms) {
         return;

@@ -2,6 +2,7 @@
 
 mod arms;
 mod choice;
+mod dynamic;
 mod futures;
 mod panics;
 mod tasks;
