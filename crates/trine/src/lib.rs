@@ -131,9 +131,11 @@ pub mod thread;
 pub mod time;
 
 pub use config::{AlreadyStarted, Config, HogWatch, Reactor, configure};
-pub use executor::{Executor, Map, Unordered};
+pub use executor::{Executor, Indexed, Map, Unordered};
 pub use reactor::{ReactorInUse, reactor};
-pub use scope::{Scope, ScopedTask, Supervised, join_all, race, scope, supervise};
+pub use scope::{
+    Scope, ScopedMap, ScopedTask, ScopedUnordered, Supervised, join_all, race, scope, supervise,
+};
 #[doc(inline)]
 pub use supervisor::supervisor;
 pub use task::cancel::{cancelled, checkpoint, shield};

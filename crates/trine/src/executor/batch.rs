@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::window::UnderWay;
 use crate::process::Chunk;
 use crate::task::{Interrupted, Task, TaskError};
 
@@ -20,31 +21,30 @@ pub(super) enum Work<R> {
     Chunk(Task<Chunk<R>>),
 }
 
-impl<R> Batch<R> {
-    /// Waits until the batch has ended.
-    pub(super) fn wait(&mut self) -> Result<(), Interrupted> {
+impl<R> UnderWay for Batch<R> {
+    fn wait(&mut self) -> Result<(), Interrupted> {
         match &mut self.work {
             Work::One(task) => task.wait(),
             Work::Chunk(task) => task.wait(),
         }
     }
 
-    /// Registers `waker` to be woken when the batch ends. Returns true if it has ended already.
-    pub(super) fn register(&mut self, waker: &Waker) -> bool {
+    fn register(&mut self, waker: &Waker) -> bool {
         match &mut self.work {
             Work::One(task) => task.register(waker),
             Work::Chunk(task) => task.register(waker),
         }
     }
 
-    /// Lets the caller, which is about to wait, do something for the tasks instead.
-    pub(super) fn linger(&self) {
+    fn linger(&self) {
         match &self.work {
             Work::One(task) => task.linger(),
             Work::Chunk(task) => task.linger(),
         }
     }
+}
 
+impl<R> Batch<R> {
     /// Cancels the batch with a reason.
     pub(super) fn cancel_because(&self, reason: String) {
         match &self.work {
@@ -53,27 +53,27 @@ impl<R> Batch<R> {
         }
     }
 
-    /// Appends the results to `into`. Returns the number of results of a chunk and the time that
-    /// they took.
+    /// Appends the results to `into`, each with the index of its argument. Returns the number of
+    /// results of a chunk and the time that they took.
     pub(super) fn join(
         self,
-        into: &mut VecDeque<Result<R, TaskError>>,
+        into: &mut VecDeque<(usize, Result<R, TaskError>)>,
     ) -> Option<(usize, Duration)> {
         let first = self.first;
         match self.work {
             Work::One(task) => {
-                into.push_back(task.join().map_err(|error| error.with_argument(first)));
+                into.push_back((first, task.join().map_err(|error| error.with_argument(first))));
             }
             Work::Chunk(task) => match task.join() {
                 Ok(chunk) => {
                     let count = chunk.results.len();
                     let results = chunk.results.into_iter().zip(first..);
                     into.extend(results.map(|(result, argument)| {
-                        result.map_err(|error| error.with_argument(argument))
+                        (argument, result.map_err(|error| error.with_argument(argument)))
                     }));
                     return chunk.took.map(|took| (count, took));
                 }
-                Err(error) => into.push_back(Err(error)),
+                Err(error) => into.push_back((first, Err(error))),
             },
         }
         None

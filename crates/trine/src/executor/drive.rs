@@ -5,7 +5,7 @@ use std::iter::FusedIterator;
 use super::Executor;
 use super::batch::{Batch, Work};
 use super::feed::Feed;
-use super::map::{Engine, Map, Unordered};
+use super::map::{Engine, Indexed, Map, Unordered};
 use super::window::Window;
 use crate::process::Portable;
 use crate::task::TaskError;
@@ -35,10 +35,10 @@ where
     I: Iterator,
     I::Item: Portable,
     R: Portable,
-    W: Window<R>,
+    W: Window<Batch<R>>,
 {
-    /// Fills the window and waits for the next result.
-    fn next(&mut self) -> Option<Result<R, TaskError>> {
+    /// Fills the window and waits for the next result, which comes with the index of its argument.
+    fn next(&mut self) -> Option<(usize, Result<R, TaskError>)> {
         if let Some(ready) = self.ready.pop_front() {
             return Some(ready);
         }
@@ -51,7 +51,10 @@ where
         }
         let batch = match self.under_way.next() {
             Ok(batch) => batch,
-            Err(why) => return Some(Err(self.feed.end(why, self.under_way.drain()))),
+            Err(why) => {
+                let (first, error) = self.feed.end(why, self.under_way.drain());
+                return Some((first, Err(error)));
+            }
         };
         if let Some(took) = batch.join(&mut self.ready) {
             self.feed.learn(took);
@@ -70,7 +73,7 @@ where
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.engine.next()
+        self.engine.next().map(|(_, result)| result)
     }
 }
 
@@ -84,6 +87,20 @@ where
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.engine.next().map(|(_, result)| result)
+    }
+}
+
+impl<E, I, A, R> Iterator for Indexed<'_, E, I, fn(A) -> R, R>
+where
+    E: Executor,
+    I: Iterator<Item = A>,
+    A: Portable,
+    R: Portable,
+{
+    type Item = (usize, Result<R, TaskError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
         self.engine.next()
     }
 }
@@ -91,3 +108,5 @@ where
 impl<E, I, F, R> FusedIterator for Map<'_, E, I, F, R> where Self: Iterator {}
 
 impl<E, I, F, R> FusedIterator for Unordered<'_, E, I, F, R> where Self: Iterator {}
+
+impl<E, I, F, R> FusedIterator for Indexed<'_, E, I, F, R> where Self: Iterator {}

@@ -96,14 +96,19 @@ impl<E, I, F> Feed<'_, E, I, F> {
         }
     }
 
-    /// Takes no more arguments, cancels the batches under way, and returns the caller's error.
+    /// Takes no more arguments, cancels the batches under way, and returns the caller's error with
+    /// the index of the first argument that has no result because of it.
     pub(super) fn end<R>(
         &mut self,
         why: Interrupted,
         under_way: impl Iterator<Item = Batch<R>>,
-    ) -> TaskError {
+    ) -> (usize, TaskError) {
         self.ended = true;
-        under_way.for_each(|batch| batch.cancel_because(why.to_string()));
-        TaskError::from(why)
+        let mut first = self.taken;
+        for batch in under_way {
+            batch.cancel_because(why.to_string());
+            first = first.min(batch.first);
+        }
+        (first, TaskError::from(why))
     }
 }

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::batch::Batch;
 use super::feed::Feed;
 use super::window::{AsFinished, InOrder, Window};
 use crate::task::TaskError;
@@ -35,7 +36,7 @@ use crate::task::TaskError;
 /// ```
 #[must_use = "a map runs nothing until it is iterated"]
 pub struct Map<'e, E, I, F, R> {
-    pub(super) engine: Engine<'e, E, I, F, R, InOrder<R>>,
+    pub(super) engine: Engine<'e, E, I, F, R, InOrder<Batch<R>>>,
 }
 
 /// The results of [`Map::unordered`], each as soon as its task has ended.
@@ -48,17 +49,35 @@ pub struct Map<'e, E, I, F, R> {
 /// ```
 #[must_use = "a map runs nothing until it is iterated"]
 pub struct Unordered<'e, E, I, F, R> {
-    pub(super) engine: Engine<'e, E, I, F, R, AsFinished<R>>,
+    pub(super) engine: Engine<'e, E, I, F, R, AsFinished<Batch<R>>>,
 }
 
-/// The part that [`Map`] and [`Unordered`] have in common.
+/// The results of [`Unordered::indexed`]: each as soon as its task has ended, with the index of its
+/// argument.
+///
+/// ```
+/// use trine::{Executor, Kind};
+///
+/// let words = ["one", "task", "three"].map(String::from);
+/// let lengths = Kind::Thread.map(words.clone(), |word: String| word.len());
+/// for (index, length) in lengths.unordered().indexed() {
+///     assert_eq!(length?, words[index].len());
+/// }
+/// # Ok::<(), trine::TaskError>(())
+/// ```
+#[must_use = "a map runs nothing until it is iterated"]
+pub struct Indexed<'e, E, I, F, R> {
+    pub(super) engine: Engine<'e, E, I, F, R, AsFinished<Batch<R>>>,
+}
+
+/// The part that [`Map`], [`Unordered`] and [`Indexed`] have in common.
 pub(super) struct Engine<'e, E, I, F, R, W> {
     pub(super) feed: Feed<'e, E, I, F>,
     /// The most batches under way at once.
     pub(super) width: usize,
     pub(super) under_way: W,
-    /// Results of a chunk that are still to be yielded.
-    pub(super) ready: VecDeque<Result<R, TaskError>>,
+    /// Results of a chunk that are still to be yielded, with the indices of their arguments.
+    pub(super) ready: VecDeque<(usize, Result<R, TaskError>)>,
 }
 
 impl<'e, E, I, F, R> Map<'e, E, I, F, R>
@@ -122,7 +141,8 @@ where
     }
 
     /// Yields each result as soon as its task has ended, in any order. An error names the
-    /// [index of its argument](TaskError::argument).
+    /// [index of its argument](TaskError::argument); with [`indexed`](Unordered::indexed), a value
+    /// comes with it too.
     ///
     /// ```
     /// use trine::{Executor, Kind};
@@ -143,6 +163,27 @@ where
     }
 }
 
+impl<'e, E, I, F, R> Unordered<'e, E, I, F, R> {
+    /// Yields each result with the index of its argument, from 0.
+    ///
+    /// [`Iterator::enumerate`] would count the results as they come.
+    ///
+    /// If the caller is interrupted, the last item is the error that names the caller. Its index is
+    /// that of the first argument that has no result.
+    ///
+    /// ```
+    /// use trine::{Executor, Kind};
+    ///
+    /// for (n, square) in Kind::Coroutine.map(0..4_usize, |n| n * n).unordered().indexed() {
+    ///     assert_eq!(square?, n * n);
+    /// }
+    /// # Ok::<(), trine::TaskError>(())
+    /// ```
+    pub fn indexed(self) -> Indexed<'e, E, I, F, R> {
+        Indexed { engine: self.engine }
+    }
+}
+
 impl<E, I, F, R> fmt::Debug for Map<'_, E, I, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let under_way = self.engine.under_way.len();
@@ -154,5 +195,12 @@ impl<E, I, F, R> fmt::Debug for Unordered<'_, E, I, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let under_way = self.engine.under_way.len();
         f.debug_struct("Unordered").field("under_way", &under_way).finish_non_exhaustive()
+    }
+}
+
+impl<E, I, F, R> fmt::Debug for Indexed<'_, E, I, F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let under_way = self.engine.under_way.len();
+        f.debug_struct("Indexed").field("under_way", &under_way).finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | [`Executor`], for [`Kind`] and the pools |
 //! | `drive.rs` | starts the tasks of a map on its executor, and waits for them |
-//! | `map.rs` | [`Map`], [`Unordered`] |
+//! | `map.rs` | [`Map`], [`Unordered`], [`Indexed`] |
 //! | `window.rs` | the batches under way, in the order of the arguments or of their ends |
 //! | `feed.rs` | takes arguments, one by one or in chunks |
 //! | `batch.rs` | one task, or many arguments that cross together |
@@ -21,7 +21,8 @@ mod feed;
 mod map;
 mod window;
 
-pub use map::{Map, Unordered};
+pub use map::{Indexed, Map, Unordered};
+pub(crate) use window::{AsFinished, InOrder, UnderWay, Window};
 
 use feed::Feed;
 

@@ -1,64 +1,75 @@
-//! The batches of a map that are under way, in the two orders in which they can be awaited.
+//! The tasks of a map that are under way, in the two orders in which they can be awaited.
+//!
+//! They are [`Batch`](super::batch::Batch)es of an executor, or the tasks of a scope's map.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
-use super::batch::Batch;
 use crate::task::{Interrupted, park, wait};
 
+/// A part of the arguments of a map, under way.
+pub(crate) trait UnderWay {
+    /// Waits until it has ended.
+    fn wait(&mut self) -> Result<(), Interrupted>;
+    /// Registers `waker` to be woken when it ends. Returns true if it has ended already.
+    fn register(&mut self, waker: &Waker) -> bool;
+    /// Lets the caller, which is about to wait, do something for the tasks instead.
+    fn linger(&self);
+}
+
 /// The batches under way, in some order.
-pub(super) trait Window<R> {
+pub(crate) trait Window<B> {
     /// Returns the number of batches.
     fn len(&self) -> usize;
     /// Adds a batch that was just started.
-    fn push(&mut self, batch: Batch<R>);
+    fn push(&mut self, batch: B);
     /// Waits until the next batch has ended, and takes it. The window is not empty.
-    fn next(&mut self) -> Result<Batch<R>, Interrupted>;
+    fn next(&mut self) -> Result<B, Interrupted>;
     /// Takes all batches out.
-    fn drain(&mut self) -> impl Iterator<Item = Batch<R>>;
+    fn drain(&mut self) -> impl Iterator<Item = B>;
 }
 
 /// The batches in the order of the arguments.
-pub(super) struct InOrder<R>(VecDeque<Batch<R>>);
+pub(crate) struct InOrder<B>(VecDeque<B>);
 
-impl<R> InOrder<R> {
-    pub(super) fn new() -> InOrder<R> {
+impl<B> InOrder<B> {
+    pub(crate) fn new() -> InOrder<B> {
         InOrder(VecDeque::new())
     }
 }
 
-impl<R> Window<R> for InOrder<R> {
+impl<B: UnderWay> Window<B> for InOrder<B> {
     fn len(&self) -> usize {
         self.0.len()
     }
 
-    fn push(&mut self, batch: Batch<R>) {
+    fn push(&mut self, batch: B) {
         self.0.push_back(batch);
     }
 
-    fn next(&mut self) -> Result<Batch<R>, Interrupted> {
+    fn next(&mut self) -> Result<B, Interrupted> {
         self.0.front_mut().expect("not empty").wait()?;
         Ok(self.0.pop_front().expect("not empty"))
     }
 
-    fn drain(&mut self) -> impl Iterator<Item = Batch<R>> {
+    fn drain(&mut self) -> impl Iterator<Item = B> {
         self.0.drain(..)
     }
 }
 
 /// The batches in the order in which they end.
-pub(super) struct AsFinished<R> {
+pub(crate) struct AsFinished<B> {
     /// The batches, each at the place that its waker names.
-    places: Vec<Option<Batch<R>>>,
+    places: Vec<Option<B>>,
     free: Vec<usize>,
     /// The place at which the last search for a batch has ended.
     found: usize,
     finished: Arc<Finished>,
 }
 
-impl<R> AsFinished<R> {
-    pub(super) fn new() -> AsFinished<R> {
+impl<B: UnderWay> AsFinished<B> {
+    pub(crate) fn new() -> AsFinished<B> {
         AsFinished { places: Vec::new(), free: Vec::new(), found: 0, finished: Arc::default() }
     }
 
@@ -69,17 +80,17 @@ impl<R> AsFinished<R> {
         let mut around = (self.found..self.found + count).map(|place| place % count);
         if let Some(place) = around.find(|place| self.places[*place].is_some()) {
             self.found = place;
-            self.places[place].iter().for_each(Batch::linger);
+            self.places[place].iter().for_each(UnderWay::linger);
         }
     }
 }
 
-impl<R> Window<R> for AsFinished<R> {
+impl<B: UnderWay> Window<B> for AsFinished<B> {
     fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
 
-    fn push(&mut self, mut batch: Batch<R>) {
+    fn push(&mut self, mut batch: B) {
         let place = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
             self.places.len() - 1
@@ -92,7 +103,7 @@ impl<R> Window<R> for AsFinished<R> {
         self.places[place] = Some(batch);
     }
 
-    fn next(&mut self) -> Result<Batch<R>, Interrupted> {
+    fn next(&mut self) -> Result<B, Interrupted> {
         if self.finished.is_empty() {
             self.linger();
         }
@@ -101,7 +112,7 @@ impl<R> Window<R> for AsFinished<R> {
         Ok(self.places[place].take().expect("a place ends once for each batch"))
     }
 
-    fn drain(&mut self) -> impl Iterator<Item = Batch<R>> {
+    fn drain(&mut self) -> impl Iterator<Item = B> {
         self.free.clear();
         self.places.drain(..).flatten()
     }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `mod.rs` | [`scope`], [`supervise`] |
 //! | `spawn.rs` | [`Scope`]: starting tasks |
+//! | `map.rs` | [`Scope::map`], [`ScopedMap`], [`ScopedUnordered`] |
 //! | `scoped_task.rs` | [`ScopedTask`]: their handles |
 //! | `work.rs` | the function of a task, and the value that it leaves |
 //! | `shared.rs` | the live tasks and the failures of one scope |
@@ -20,12 +21,14 @@ use std::sync::Arc;
 use crate::task::{self, Interrupted, TaskError, cancel, failure, unwind};
 
 mod gather;
+mod map;
 mod scoped_task;
 mod shared;
 mod spawn;
 mod work;
 
 pub use gather::{join_all, race};
+pub use map::{ScopedMap, ScopedUnordered};
 pub use scoped_task::ScopedTask;
 pub use spawn::Scope;
 

@@ -88,7 +88,8 @@ impl Shared {
         state.entries[entry] = Entry::Starting(number);
         let refusal = state.ending.clone();
         drop(state);
-        Member { shared: Arc::clone(self), ticket: Ticket { entry, number }, refusal }
+        let ticket = Ticket { entry, number };
+        Member { shared: Arc::clone(self), ticket, refusal, argument: None }
     }
 
     /// Notes the canceller of a task that was started.
@@ -227,12 +228,18 @@ pub(super) struct Member {
     pub(super) ticket: Ticket,
     /// The reason not to run the task: it was started after all were cancelled.
     pub(super) refusal: Option<Arc<str>>,
+    /// The index of the task's item among those of its map.
+    pub(super) argument: Option<usize>,
 }
 
 impl Member {
     /// Records the error of the task.
     pub(super) fn fail(&self, error: &TaskError) {
-        self.shared.fail(error.clone());
+        let error = error.clone();
+        self.shared.fail(match self.argument {
+            Some(argument) => error.with_argument(argument),
+            None => error,
+        });
     }
 
     /// Records that the task's function is dropped uncalled. It is the first destructor of the
@@ -240,7 +247,7 @@ impl Member {
     pub(super) fn refuse(&self, task: Option<TaskInfo>) {
         // Only the refusal of a task drops a member's function.
         let cause = job::refusal().unwrap_or(Cause::Cancelled { reason: None });
-        self.shared.fail(TaskError::new(cause, task));
+        self.fail(&TaskError::new(cause, task));
     }
 }
 

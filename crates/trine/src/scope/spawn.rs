@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::scoped_task::ScopedTask;
-use super::shared::Shared;
+use super::shared::{Member, Shared};
 use super::work::{Packet, Watched, Work};
 use crate::executor::Executor;
 use crate::process::{self, Portable};
@@ -253,7 +253,7 @@ impl<'scope> Scope<'scope, '_> {
 
     /// Starts `f` as a task of the scope by `spawn`, which gets the caller's location.
     #[track_caller]
-    fn start<F, T>(
+    pub(super) fn start<F, T>(
         &'scope self,
         f: F,
         spawn: impl FnOnce(&'static Location<'static>, Function) -> Task<()>,
@@ -262,28 +262,66 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> Result<T, TaskError> + Send + 'scope,
         T: Send + 'scope,
     {
+        let starter = self.starter();
+        starter.start(self.shared.enter(), Location::caller(), f, spawn)
+    }
+
+    /// Returns the part of the scope that starts tasks.
+    pub(super) fn starter(&'scope self) -> Starter<'scope> {
+        Starter { shared: &self.shared, scope: PhantomData }
+    }
+}
+
+/// Starts the tasks of one scope. It exists only while the scope does, as a task may.
+#[derive(Clone, Copy)]
+pub(super) struct Starter<'scope> {
+    shared: &'scope Arc<Shared>,
+    /// Invariant, for the reason that [`Scope`] is.
+    scope: PhantomData<&'scope mut &'scope ()>,
+}
+
+impl<'scope> Starter<'scope> {
+    /// Counts a task that is about to be started for the item of a map with this index.
+    pub(super) fn enter_map(self, argument: usize) -> Member {
+        let mut member = self.shared.enter();
+        member.argument = Some(argument);
+        member
+    }
+
+    /// Starts `f` as the task of `member` by `spawn`, which gets the location.
+    pub(super) fn start<F, T>(
+        self,
+        member: Member,
+        location: &'static Location<'static>,
+        f: F,
+        spawn: impl FnOnce(&'static Location<'static>, Function) -> Task<()>,
+    ) -> ScopedTask<'scope, T>
+    where
+        F: FnOnce() -> Result<T, TaskError> + Send + 'scope,
+        T: Send + 'scope,
+    {
         let packet = Arc::new(Packet::new());
+        let ticket = member.ticket;
         let work = Work {
             function: Some(f),
             deadline: cancel::deadline(),
             packet: Arc::clone(&packet),
-            member: self.shared.enter(),
+            member,
         };
-        let ticket = work.member.ticket;
         let function: Box<dyn FnOnce() + Send + 'scope> = Box::new(move || work.run());
         // SAFETY: the scope does not end before the work's member is dropped, which is the last of
         // the function's fields. So everything that lives for `'scope` at least outlives the
         // function, wherever that is, and whether it is called or dropped. The task's own value is
         // `()`.
         let function: Function = unsafe { mem::transmute(function) };
-        let task = spawn(Location::caller(), function);
+        let task = spawn(location, function);
         self.shared.enlist(ticket, task.canceller());
         ScopedTask { info: task.info(), task, packet, scope: PhantomData }
     }
 }
 
 /// A function of a task of a scope, with the scope's lifetime erased.
-type Function = Box<dyn FnOnce() + Send + 'static>;
+pub(super) type Function = Box<dyn FnOnce() + Send + 'static>;
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use trine::sync::channel;
 use trine::{
-    Canceller, Cause, Interrupted, Kind, Map, Scope, ScopedTask, Supervised, Task, TaskError,
-    TaskInfo, Unordered, coroutine, fs, future, ipc, net, process, signal, sync, thread, time,
+    Canceller, Cause, Indexed, Interrupted, Kind, Map, Scope, ScopedMap, ScopedTask,
+    ScopedUnordered, Supervised, Task, TaskError, TaskInfo, Unordered, coroutine, fs, future, ipc,
+    net, process, signal, sync, thread, time,
 };
 
 /// Returns true if a type has a trait: then an inherent constant hides that of `Lacks`.
@@ -73,6 +74,9 @@ fn the_auto_traits_of_tasks() {
         process::PoolBuilder, "SYURP";
         Map<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SY--P";
         Unordered<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SY--P";
+        Indexed<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SY--P";
+        ScopedMap<'static, std::vec::IntoIter<u32>, fn(u32) -> u32, u32>, "SY--P";
+        ScopedUnordered<'static, std::vec::IntoIter<u32>, fn(u32) -> u32, u32>, "SY--P";
     }
 }
 

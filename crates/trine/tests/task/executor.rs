@@ -57,6 +57,43 @@ fn results_come_in_the_order_of_the_arguments() {
 }
 
 #[test]
+fn indexed_results_name_the_argument_of_each_value_and_error() {
+    fn odd(n: usize) -> usize {
+        assert!(n % 100 != 50, "not this");
+        10 * n
+    }
+    fn check(executor: &impl Executor) {
+        let mut seen = vec![false; 1_000];
+        for (index, result) in executor.map(0..1_000, odd).unordered().indexed() {
+            match result {
+                Ok(value) => assert_eq!(value, 10 * index),
+                Err(error) => assert!(index % 100 == 50 && error.argument() == Some(index)),
+            }
+            assert!(!std::mem::replace(&mut seen[index], true), "{index} twice");
+        }
+        assert!(seen.into_iter().all(|seen| seen));
+    }
+    Kind::ALL.iter().for_each(check);
+    check(&thread::Pool::new(2));
+    check(&process::Pool::new(2));
+    // Many cross together from the first on.
+    let pool = process::Pool::new(2);
+    for (index, value) in pool.map(0..100_usize, |n| 10 * n).chunk(7).unordered().indexed() {
+        assert_eq!(value.unwrap(), 10 * index);
+    }
+    let task = trine::coroutine::spawn(|| {
+        let endless = Kind::Coroutine.map(0..9, |_: u64| trine::time::sleep(Duration::MAX));
+        endless.window(3).unordered().indexed().map(|(at, end)| (at, end.is_err())).collect()
+    });
+    while task.state() != State::Waiting {
+        std::thread::yield_now();
+    }
+    task.cancel();
+    let ends: Vec<_> = task.join().unwrap();
+    assert_eq!(ends, [(0, true)]);
+}
+
+#[test]
 fn unordered_gives_the_quick_ones_first() {
     // The first argument's task waits until all other results have been yielded.
     static PASSED: AtomicUsize = AtomicUsize::new(0);

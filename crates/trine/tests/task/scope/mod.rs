@@ -3,6 +3,7 @@
 mod basics;
 mod cancel;
 mod failures;
+mod map;
 mod several;
 
 use std::sync::atomic::AtomicUsize;
