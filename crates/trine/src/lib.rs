@@ -134,7 +134,8 @@ pub use config::{AlreadyStarted, Config, HogWatch, Reactor, configure};
 pub use executor::{Executor, Indexed, Map, Unordered};
 pub use reactor::{ReactorInUse, reactor};
 pub use scope::{
-    Scope, ScopedMap, ScopedTask, ScopedUnordered, Supervised, join_all, race, scope, supervise,
+    Scope, ScopedMap, ScopedTask, ScopedUnordered, Supervised, TryScope, join_all, race, scope,
+    supervise, try_scope,
 };
 #[doc(inline)]
 pub use supervisor::supervisor;

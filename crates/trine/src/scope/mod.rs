@@ -8,30 +8,33 @@
 //! | file | contents |
 //! |---|---|
 //! | `mod.rs` | [`scope`], [`supervise`] |
+//! | `body.rs` | the call of a scope's function, and the wait for its tasks |
 //! | `spawn.rs` | [`Scope`]: starting tasks |
+//! | `try_scope.rs` | [`try_scope`], [`TryScope`]: errors that tasks return |
 //! | `map.rs` | [`Scope::map`], [`ScopedMap`], [`ScopedUnordered`] |
 //! | `scoped_task.rs` | [`ScopedTask`]: their handles |
 //! | `work.rs` | the function of a task, and the value that it leaves |
 //! | `shared.rs` | the live tasks and the failures of one scope |
 //! | `gather.rs` | [`join_all`], [`race`] |
 
-use std::panic;
-use std::sync::Arc;
+use crate::task::TaskError;
 
-use crate::task::{self, Interrupted, TaskError, cancel, failure, unwind};
-
+mod body;
 mod gather;
 mod map;
 mod scoped_task;
 mod shared;
 mod spawn;
+mod try_scope;
 mod work;
 
 pub use gather::{join_all, race};
 pub use map::{ScopedMap, ScopedUnordered};
 pub use scoped_task::ScopedTask;
 pub use spawn::Scope;
+pub use try_scope::{TryScope, try_scope};
 
+use body::run;
 use shared::{Policy, Shared};
 
 /// Runs `f`, which may start tasks in its scope, and waits until all of them have ended.
@@ -77,7 +80,7 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     let shared = Shared::new(Policy::EndAll);
-    let value = run(&shared, f);
+    let value = run(&shared, &(), |scope, ()| f(scope));
     match shared.take_failures() {
         (Some(first), later) => Err(first.with_suppressed(later)),
         (None, _) => value,
@@ -106,7 +109,7 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     let shared = Shared::new(Policy::KeepGoing);
-    let value = run(&shared, f);
+    let value = run(&shared, &(), |scope, ()| f(scope));
     let (first, later) = shared.take_failures();
     let failures: Vec<_> = first.into_iter().chain(later).collect();
     Supervised { value, failures, failed: shared.failed() }
@@ -133,46 +136,4 @@ pub struct Supervised<T> {
     pub failures: Vec<TaskError>,
     /// The number of tasks that have failed.
     pub failed: usize,
-}
-
-/// Runs the body of a scope and waits for its tasks; the failures stay in `shared`.
-fn run<'env, F, T>(shared: &Arc<Shared>, f: F) -> Result<T, TaskError>
-where
-    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
-{
-    let scope = Scope::new(Arc::clone(shared));
-    let body = cancel::run_in(shared.body(), || f(&scope));
-    let failed_before = shared.has_failed();
-    if let Err(payload) = &body {
-        shared.end_all(match unwind::interruption(&**payload) {
-            Some(interrupted) => interrupted.as_reason(),
-            None => "the function of its scope has panicked".to_owned(),
-        });
-    }
-    // No unwinding and no return may pass this line before the last task has ended.
-    let waited = shared.wait_for_all();
-    match body {
-        Ok(value) => waited.map(|()| value).map_err(TaskError::from),
-        Err(payload) if unwind::interruption(&*payload).is_none() => {
-            if !failed_before || !shared.ends_all() {
-                panic::resume_unwind(payload);
-            }
-            let error = failure::from_payload(task::current(), payload);
-            shared.suppress(error.clone());
-            Err(error)
-        }
-        Err(payload) => {
-            // A cancellation of the caller would last, so it did not end the waits; nor did its
-            // deadline, which may have passed since then.
-            let is_cancelled = |interrupted: &Interrupted| interrupted.is_cancelled();
-            let by_failure = unwind::interruption(&*payload).is_some_and(is_cancelled)
-                && shared.has_failed()
-                && !cancel::checkpoint().as_ref().is_err_and(is_cancelled);
-            if !by_failure {
-                panic::resume_unwind(payload);
-            }
-            // The failure that has ended the waits of `f` is the error of the scope.
-            Err(TaskError::from(unwind::interruption(&*payload).expect("just looked").clone()))
-        }
-    }
 }

@@ -49,6 +49,8 @@ struct State {
     /// The reason for which all tasks end, also later ones.
     ending: Option<Arc<str>>,
     first: Option<TaskError>,
+    /// True if the first failure is an error that a function returned, which the scope keeps.
+    returned: bool,
     later: Vec<TaskError>,
     failed: usize,
     /// Tasks that ended because they were cancelled.
@@ -147,7 +149,7 @@ impl Shared {
             Some(task) => format!("{task} of its scope has failed"),
             None => "another task of its scope has failed".to_owned(),
         };
-        if state.first.is_none() {
+        if state.first.is_none() && !state.returned {
             state.first = Some(error);
         } else if state.later.len() + 1 < MOST_FAILURES {
             state.later.push(error);
@@ -157,6 +159,19 @@ impl Shared {
             self.end_all(text);
             self.body.end();
         }
+    }
+
+    /// Ends the scope for an error that a function returned. Returns true if it is the first
+    /// failure.
+    pub(super) fn fail_returned(&self, by: &str) -> bool {
+        let mut state = self.lock();
+        let is_first = state.first.is_none() && !state.returned;
+        state.returned |= is_first;
+        state.failed += 1;
+        drop(state);
+        self.end_all(format!("{by} has returned an error"));
+        self.body.end();
+        is_first
     }
 
     /// Waits until the last task has ended, even if the caller is interrupted.
@@ -197,7 +212,8 @@ impl Shared {
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        self.lock().first.is_some()
+        let state = self.lock();
+        state.first.is_some() || state.returned
     }
 
     pub(super) fn failed(&self) -> usize {

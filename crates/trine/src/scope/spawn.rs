@@ -179,13 +179,33 @@ impl<'scope> Scope<'scope, '_> {
     /// If the task is the caller's own: scope and task would wait for each other.
     #[track_caller]
     pub fn adopt<T: Send + 'static>(&'scope self, task: Task<T>) -> ScopedTask<'scope, T> {
+        self.adopt_with(task, Ok)
+    }
+
+    /// Adds a task whose value `check` converts, or refuses with an error.
+    #[track_caller]
+    pub(super) fn adopt_with<T, R>(
+        &'scope self,
+        task: Task<T>,
+        check: impl FnOnce(T) -> Result<R, TaskError> + Send + 'scope,
+    ) -> ScopedTask<'scope, R>
+    where
+        T: Send + 'static,
+        R: Send + 'scope,
+    {
         task.refuse_own_join();
         let info = task.info();
         let mut watched = Watched(Some(task));
         let builder = coroutine::Builder::new().with_room_for::<(), T>();
-        let watcher =
-            self.start(move || watched.join(), |at, function| builder.spawn_at(at, function));
+        let watch = move || watched.join().and_then(check);
+        let watcher = self.start(watch, |at, function| builder.spawn_at(at, function));
         ScopedTask { info, ..watcher }
+    }
+
+    /// Ends the scope for an error that a task has returned. Returns true if it is the first
+    /// failure.
+    pub(super) fn fail_returned(&self, by: &str) -> bool {
+        self.shared.fail_returned(by)
     }
 
     /// Requests all tasks of the scope to end, also those that are started later; see

@@ -5,6 +5,7 @@ mod cancel;
 mod failures;
 mod map;
 mod several;
+mod try_scope;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Release;
