@@ -100,6 +100,18 @@ fn every_file_that_a_document_links_to_exists() {
     }
 }
 
+#[test]
+fn the_guide_shows_the_http_clients_of_the_example() {
+    let guide = read("docs/GUIDE.md");
+    let example = read("bench/examples/http_clients.rs");
+    let shown = guide.split("```rust,ignore\n").skip(1);
+    let shown: Vec<_> = shown.filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(shown.len(), 3, "every other program of the guide is a doctest");
+    for function in shown {
+        assert!(example.contains(function), "not in the example:\n{function}");
+    }
+}
+
 /// The anchors of a document's headings, as GitHub makes them.
 fn headings(text: &str) -> Vec<String> {
     text.lines()
