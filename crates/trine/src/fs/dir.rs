@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::{self, FileType, Metadata};
 use std::io;
 use std::os::unix::fs::DirEntryExt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 
 use crate::reactor::files::{blocking, query};
@@ -19,6 +20,10 @@ pub struct ReadDir {
     batch: VecDeque<io::Result<DirEntry>>,
     ended: bool,
 }
+
+// As std's: an unwinding leaves it before an entry or after it.
+impl UnwindSafe for ReadDir {}
+impl RefUnwindSafe for ReadDir {}
 
 /// One entry of a directory.
 #[derive(Debug)]

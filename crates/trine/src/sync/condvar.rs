@@ -145,14 +145,27 @@ impl Condvar {
         }
     }
 
-    /// Wakes the longest-waiting task, if any task waits. The notification is not kept for later.
-    pub fn notify_one(&self) {
-        self.queue.wake_one();
+    /// Wakes the longest-waiting task. Returns false if no task waits: the notification is not kept
+    /// for later.
+    ///
+    /// ```
+    /// use trine::sync::Condvar;
+    ///
+    /// assert!(!Condvar::new().notify_one());
+    /// ```
+    pub fn notify_one(&self) -> bool {
+        self.queue.wake_one()
     }
 
-    /// Wakes all tasks that wait.
-    pub fn notify_all(&self) {
-        self.queue.wake_all(self.queue.lock());
+    /// Wakes all tasks that wait. Returns the number of those that it has woken.
+    ///
+    /// ```
+    /// use trine::sync::Condvar;
+    ///
+    /// assert_eq!(Condvar::new().notify_all(), 0);
+    /// ```
+    pub fn notify_all(&self) -> usize {
+        self.queue.wake_all(self.queue.lock())
     }
 
     fn wait_until<'a, T: ?Sized>(

@@ -19,10 +19,10 @@
 
 // | file | contents |
 // |---|---|
-// | `mutex.rs` | `Mutex`: one task at a time |
-// | `rwlock.rs` | `RwLock`: many readers or one writer |
+// | `mutex/` | `Mutex`: one task at a time |
+// | `rwlock/` | `RwLock`: many readers or one writer |
 // | `condvar.rs` | `Condvar`: waits for a change of a mutex's value |
-// | `semaphore.rs` | `Semaphore`: a number of permits |
+// | `semaphore/` | `Semaphore`: a number of permits |
 // | `barrier.rs` | `Barrier`: all arrive before any goes on |
 // | `event.rs` | `Event`: a level that many wait for |
 // | `once/` | `OnceLock`, `LazyLock`, `Once`: values that are made once |
@@ -32,6 +32,7 @@
 // | `queue.rs` | the queue of waiters under all but the channels |
 // | `lock.rs` | the lock of channels, for a few instructions |
 // | `owner.rs` | the holder of a lock, which detects a task that locks twice |
+// | `hold.rs` | a lock that a mapped guard holds |
 // | `atomic.rs` | std's atomics, or loom's |
 
 pub(crate) mod atomic;
@@ -39,6 +40,7 @@ mod barrier;
 pub mod channel;
 mod condvar;
 mod event;
+mod hold;
 mod lock;
 mod mutex;
 mod once;
@@ -52,9 +54,11 @@ mod semaphore;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use event::Event;
-pub use mutex::{Mutex, MutexGuard};
+pub use mutex::{MappedMutexGuard, Mutex, MutexGuard};
 pub use once::{LazyLock, Once, OnceLock};
-pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use rwlock::{
+    MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 pub use semaphore::{Semaphore, SemaphorePermit};
 
 #[doc(inline)]

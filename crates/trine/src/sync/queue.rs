@@ -225,18 +225,21 @@ impl WaitQueue {
         Queued { queue: self, waiter }
     }
 
-    /// Wakes the longest-waiting waiter, if there is one.
-    pub(super) fn wake_one(&self) {
+    /// Wakes the longest-waiting waiter. Returns false if there is none.
+    pub(super) fn wake_one(&self) -> bool {
         let waker = self.lock().pop();
+        let woken = waker.is_some();
         if let Some(waker) = waker {
             park::wake(waker);
         }
+        woken
     }
 
     /// Wakes all waiters that are in `list`, which is this queue's, now; not those that join
-    /// meanwhile.
-    pub(super) fn wake_all<'a>(&'a self, mut list: MutexGuard<'a, List>) {
+    /// meanwhile. Returns the number of those that it has woken.
+    pub(super) fn wake_all<'a>(&'a self, mut list: MutexGuard<'a, List>) -> usize {
         let end = list.tickets;
+        let mut woken = 0;
         loop {
             let mut wakers = [const { None::<Waker> }; BATCH];
             for waker in &mut wakers {
@@ -250,12 +253,15 @@ impl WaitQueue {
             let mut last = false;
             for waker in wakers {
                 match waker {
-                    Some(waker) => park::wake(waker),
+                    Some(waker) => {
+                        park::wake(waker);
+                        woken += 1;
+                    }
                     None => last = true,
                 }
             }
             if last {
-                return;
+                return woken;
             }
             list = self.lock();
         }

@@ -1,7 +1,8 @@
 //! The protocol of `permits.rs`, and the locks made of it.
 
 use crate::sync::Mutex;
-use crate::sync::rwlock::RwLock;
+use crate::sync::mutex::MutexGuard;
+use crate::sync::rwlock::{RwLock, RwLockWriteGuard};
 use crate::sync::semaphore::Semaphore;
 use crate::{NO_TIME, check};
 
@@ -125,6 +126,46 @@ fn writers_and_a_reader() {
         || RwLock::new(Watched::new()),
         &[write, read, write],
         |lock| assert_eq!(lock.try_write().unwrap().get(), 2),
+    );
+}
+
+fn write_and_read_on(lock: &RwLock<Watched>) {
+    let writer = lock.write();
+    writer.add();
+    let reader = RwLockWriteGuard::downgrade(writer);
+    reader.get();
+}
+
+#[test]
+fn a_writer_is_downgraded_beside_a_reader_and_a_writer() {
+    check(
+        3,
+        || RwLock::new(Watched::new()),
+        &[read, write_and_read_on, write],
+        |lock| assert_eq!(lock.try_write().unwrap().get(), 2),
+    );
+}
+
+#[test]
+fn two_writers_are_downgraded() {
+    check(
+        4,
+        || RwLock::new(Watched::new()),
+        &[write_and_read_on, write_and_read_on],
+        |lock| assert_eq!(lock.try_write().unwrap().get(), 2),
+    );
+}
+
+#[test]
+fn a_mapped_guard_and_a_guard() {
+    check(
+        4,
+        || Mutex::new((Watched::new(), ())),
+        &[
+            |mutex: &Mutex<(Watched, ())>| MutexGuard::map(mutex.lock(), |pair| &mut pair.0).add(),
+            |mutex: &Mutex<(Watched, ())>| mutex.lock().0.add(),
+        ],
+        |mutex| assert_eq!(mutex.try_lock().unwrap().0.get(), 2),
     );
 }
 

@@ -39,8 +39,10 @@ mod sync {
     pub(crate) mod condvar;
     #[path = "../../../src/sync/event.rs"]
     pub(crate) mod event;
+    #[path = "../../../src/sync/hold.rs"]
+    mod hold;
     mod lock;
-    #[path = "../../../src/sync/mutex.rs"]
+    #[path = "../../../src/sync/mutex/mod.rs"]
     pub(crate) mod mutex;
     #[path = "../../../src/sync/once/mod.rs"]
     pub(crate) mod once;
@@ -51,11 +53,11 @@ mod sync {
     mod permits;
     #[path = "../../../src/sync/queue.rs"]
     mod queue;
-    #[path = "../../../src/sync/rwlock.rs"]
+    #[path = "../../../src/sync/rwlock/mod.rs"]
     pub(crate) mod rwlock;
     #[path = "../../../src/sync/select.rs"]
     mod select;
-    #[path = "../../../src/sync/semaphore.rs"]
+    #[path = "../../../src/sync/semaphore/mod.rs"]
     pub(crate) mod semaphore;
     #[path = "../../../src/sync/lock.rs"]
     mod short_lock;

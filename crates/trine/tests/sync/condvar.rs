@@ -80,14 +80,15 @@ fn one_notification_wakes_one_and_all_wakes_all() {
         let (mutex, condvar) = &*shared;
         until(|| mutex.lock().0 == 40);
         for woken in 1..=5 {
-            condvar.notify_one();
+            assert!(condvar.notify_one());
             until(|| mutex.lock().1 == woken);
         }
-        condvar.notify_all();
+        assert_eq!(condvar.notify_all(), 35);
         for task in tasks {
             task.join().unwrap();
         }
         assert_eq!(mutex.lock().1, 40);
+        assert_eq!((condvar.notify_one(), condvar.notify_all()), (false, 0));
     }
 }
 

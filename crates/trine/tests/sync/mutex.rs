@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use trine::coroutine::spawn_local;
-use trine::sync::Mutex;
+use trine::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use trine::{Cause, State, coroutine, thread, time};
 
 use super::{KINDS, LONG, SHORT, kind_of, spawn, until, until_it_waits};
@@ -318,4 +318,58 @@ fn what_one_did_under_the_lock_the_next_has_seen() {
         task.join().unwrap();
     }
     assert_eq!((SEEN.load(SeqCst), mutex.lock().len()), (4000, 4000));
+}
+
+#[test]
+fn a_mapped_guard_holds_the_lock_and_unlocks_when_it_is_dropped() {
+    for kind in KINDS {
+        let mutex = Arc::new(Mutex::new((1, [2, 3])));
+        let guard = MutexGuard::map(mutex.lock(), |pair| &mut pair.1);
+        let mut last = MappedMutexGuard::map(guard, |pair| &mut pair[1]);
+        assert!(mutex.is_locked() && mutex.try_lock().is_none());
+        let lock = Arc::clone(&mutex);
+        let waits = spawn(kind, move || lock.lock().1[1]);
+        until_it_waits(&waits);
+        *last += 4;
+        assert_eq!(format!("{last} {last:?}"), "7 7");
+        drop(last);
+        assert_eq!(waits.join().unwrap(), 7);
+        assert!(!mutex.is_locked());
+    }
+}
+
+#[test]
+fn a_guard_that_is_not_mapped_comes_back() {
+    let mutex = Mutex::new([1, 2]);
+    let guard = MutexGuard::filter_map(mutex.lock(), |pair| pair.get_mut(2)).unwrap_err();
+    assert!(mutex.try_lock().is_none());
+    let part = MutexGuard::filter_map(guard, |pair| pair.get_mut(1)).unwrap();
+    let part = MappedMutexGuard::filter_map(part, |_| None::<&mut u8>).unwrap_err();
+    let part = MappedMutexGuard::filter_map(part, |part| Some(part)).unwrap();
+    assert_eq!(*part, 2);
+    drop(part);
+    assert!(mutex.try_lock().is_some());
+}
+
+#[test]
+fn a_mapping_that_panics_unlocks() {
+    let mutex = Mutex::new(1);
+    let map = || drop(MutexGuard::map(mutex.lock(), |_| -> &mut u8 { panic!("no part") }));
+    catch_unwind(map).unwrap_err();
+    assert!(!mutex.is_locked());
+    let part = || MutexGuard::map(mutex.lock(), |value| value);
+    let map = || drop(MappedMutexGuard::map(part(), |_| -> &mut u8 { panic!("no part") }));
+    catch_unwind(map).unwrap_err();
+    assert!(!mutex.is_locked());
+    // The caller, which holds it no more, is not taken for the holder.
+    drop(mutex.lock());
+}
+
+#[test]
+fn a_task_that_locks_beside_its_mapped_guard_is_refused() {
+    let mutex = Mutex::new((1, 2));
+    let part = MutexGuard::map(mutex.lock(), |pair| &mut pair.0);
+    catch_unwind(|| drop(mutex.lock())).unwrap_err();
+    drop(part);
+    assert_eq!(*mutex.lock(), (1, 2));
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use trine::coroutine::spawn_local;
-use trine::sync::{Event, RwLock};
+use trine::sync::{
+    Event, MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use trine::{State, coroutine, time};
 
 use super::{KINDS, LONG, SHORT, kind_of, spawn, until, until_it_waits};
@@ -202,4 +204,93 @@ fn the_value_comes_out_and_is_shown() {
     drop(guard);
     assert_eq!(lock.into_inner(), "ab");
     assert_eq!(*RwLock::<u8>::default().read(), 0);
+}
+
+#[test]
+fn a_downgraded_writer_lets_the_waiting_readers_in_and_no_writer() {
+    for kind in KINDS {
+        let lock = Arc::new(RwLock::new(1));
+        let mut writer = lock.write();
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                let lock = Arc::clone(&lock);
+                let task = spawn(kind, move || *lock.read());
+                until_it_waits(&task);
+                task
+            })
+            .collect();
+        *writer = 2;
+        let reader = RwLockWriteGuard::downgrade(writer);
+        for task in readers {
+            assert_eq!(task.join().unwrap(), 2);
+        }
+        let other = Arc::clone(&lock);
+        let next = spawn(kind, move || *other.write() = 3);
+        until_it_waits(&next);
+        assert!(lock.is_locked() && !lock.is_locked_exclusive() && !next.is_finished());
+        assert_eq!(*reader, 2);
+        drop(reader);
+        next.join().unwrap();
+        assert_eq!(*lock.read(), 3);
+    }
+}
+
+#[test]
+fn a_downgraded_writer_is_the_holder_no_more() {
+    let lock = RwLock::new(1);
+    let reader = RwLockWriteGuard::downgrade(lock.write());
+    // A wait for the caller's own lock would panic.
+    assert!(lock.write_timeout(SHORT).is_none());
+    assert_eq!(*reader + *lock.read(), 2);
+    drop(reader);
+    assert!(!lock.is_locked());
+}
+
+#[test]
+fn downgrades_beside_writers_never_show_a_value_that_changes() {
+    let lock = Arc::new(RwLock::new(0_u64));
+    let tasks: Vec<_> = (0..8)
+        .map(|n| {
+            let lock = Arc::clone(&lock);
+            spawn(kind_of(n), move || {
+                for _ in 0..300 {
+                    let mut writer = lock.write();
+                    *writer += 1;
+                    let own = *writer;
+                    let reader = RwLockWriteGuard::downgrade(writer);
+                    coroutine::yield_now();
+                    assert_eq!(*reader, own);
+                }
+            })
+        })
+        .collect();
+    tasks.into_iter().for_each(|task| task.join().unwrap());
+    assert_eq!(*lock.try_write().unwrap(), 8 * 300);
+}
+
+#[test]
+fn mapped_guards_hold_the_lock_as_the_guards_did() {
+    let lock = RwLock::new((1, [2, 3]));
+    let one = RwLockReadGuard::map(lock.read(), |pair| &pair.1);
+    let one = MappedRwLockReadGuard::map(one, |pair| &pair[0]);
+    let other = RwLockReadGuard::filter_map(lock.read(), |pair| pair.1.get(1)).unwrap();
+    let other = MappedRwLockReadGuard::filter_map(other, |_| None::<&u8>).unwrap_err();
+    assert_eq!(format!("{one} {other:?}"), "2 3");
+    drop(one);
+    assert!(lock.try_write().is_none());
+    drop(other);
+
+    let guard = RwLockWriteGuard::filter_map(lock.write(), |_| None::<&mut u8>).unwrap_err();
+    let part = RwLockWriteGuard::map(guard, |pair| &mut pair.1);
+    let mut part = MappedRwLockWriteGuard::map(part, |pair| &mut pair[0]);
+    *part = 5;
+    assert!(lock.try_read().is_none() && lock.is_locked_exclusive());
+    catch_unwind(|| drop(lock.read())).unwrap_err();
+    let part = MappedRwLockWriteGuard::filter_map(part, |part| Some(part)).unwrap();
+    assert_eq!(format!("{part} {part:?}"), "5 5");
+    drop(part);
+    let map = || drop(RwLockWriteGuard::map(lock.write(), |_| -> &mut u8 { panic!("no part") }));
+    catch_unwind(map).unwrap_err();
+    assert!(!lock.is_locked());
+    assert_eq!(*lock.read(), (1, [5, 3]));
 }

@@ -56,12 +56,12 @@ macro_rules! check {
 #[test]
 fn the_auto_traits_of_tasks() {
     check! {
-        Task<u32>, "SY--P";
-        Task<Rc<u32>>, "SY--P";
-        Canceller, "SY--P";
-        coroutine::LocalTask<u32>, "----P";
-        ScopedTask<'static, u32>, "SY--P";
-        ScopedTask<'static, Rc<u32>>, "----P";
+        Task<u32>, "SYURP";
+        Task<Rc<u32>>, "SYURP";
+        Canceller, "SYURP";
+        coroutine::LocalTask<u32>, "--URP";
+        ScopedTask<'static, u32>, "SY-RP";
+        ScopedTask<'static, Rc<u32>>, "---RP";
         Scope<'static, 'static>, "SY-RP";
         Supervised<u32>, "SYURP";
         Supervised<Rc<u32>>, "--URP";
@@ -72,11 +72,72 @@ fn the_auto_traits_of_tasks() {
         process::Pool, "SYURP";
         thread::Pool, "SYURP";
         process::PoolBuilder, "SYURP";
-        Map<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SY--P";
-        Unordered<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SY--P";
+        Map<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SYURP";
+        Unordered<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SYURP";
         Indexed<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SY--P";
         ScopedMap<'static, std::vec::IntoIter<u32>, fn(u32) -> u32, u32>, "SY--P";
         ScopedUnordered<'static, std::vec::IntoIter<u32>, fn(u32) -> u32, u32>, "SY--P";
+    }
+}
+
+/// Checks that each type of std and its counterpart here may be used across a caught panic alike.
+macro_rules! check_as_std {
+    ($($std:ty => $own:ty;)*) => {{
+        let mut wrong = Vec::new();
+        $(
+            let std = (has!($std, UnwindSafe), has!($std, RefUnwindSafe));
+            let own = (has!($own, UnwindSafe), has!($own, RefUnwindSafe));
+            if (std.0 && !own.0) || (std.1 && !own.1) {
+                wrong.push(format!("{} has {std:?}, ours {own:?}", stringify!($std)));
+            }
+        )*
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }};
+}
+
+#[test]
+fn a_type_may_be_used_across_a_caught_panic_where_its_counterpart_in_std_may() {
+    check_as_std! {
+        std::sync::Mutex<Cell<u32>> => sync::Mutex<Cell<u32>>;
+        std::sync::Mutex<&'static mut u32> => sync::Mutex<&'static mut u32>;
+        std::sync::MutexGuard<'static, Cell<u32>> => sync::MutexGuard<'static, Cell<u32>>;
+        std::sync::RwLock<Cell<u32>> => sync::RwLock<Cell<u32>>;
+        std::sync::RwLockReadGuard<'static, u32> => sync::RwLockReadGuard<'static, u32>;
+        std::sync::RwLockWriteGuard<'static, u32> => sync::RwLockWriteGuard<'static, u32>;
+        std::sync::Condvar => sync::Condvar;
+        std::sync::Barrier => sync::Barrier;
+        std::sync::BarrierWaitResult => sync::BarrierWaitResult;
+        std::sync::Once => sync::Once;
+        std::sync::OnceLock<u32> => sync::OnceLock<u32>;
+        std::sync::OnceLock<Cell<u32>> => sync::OnceLock<Cell<u32>>;
+        std::sync::LazyLock<u32> => sync::LazyLock<u32>;
+        std::sync::mpsc::Sender<Cell<u32>> => channel::Sender<Cell<u32>>;
+        std::sync::mpsc::Receiver<Cell<u32>> => channel::Receiver<Cell<u32>>;
+        std::sync::mpsc::IntoIter<Cell<u32>> => channel::IntoIter<Cell<u32>>;
+        std::thread::JoinHandle<Rc<u32>> => Task<Rc<u32>>;
+        std::thread::JoinHandle<Rc<u32>> => coroutine::LocalTask<Rc<u32>>;
+        std::thread::Builder => thread::Builder;
+        std::thread::Scope<'static, 'static> => Scope<'static, 'static>;
+        std::thread::ScopedJoinHandle<'static, u32> => ScopedTask<'static, u32>;
+        std::thread::LocalKey<Cell<u32>> => coroutine::Local<Cell<u32>>;
+        std::net::TcpStream => net::TcpStream;
+        std::net::TcpListener => net::TcpListener;
+        std::net::Incoming<'static> => net::Incoming<'static>;
+        std::net::UdpSocket => net::UdpSocket;
+        std::os::unix::net::UnixStream => net::UnixStream;
+        std::os::unix::net::UnixListener => net::UnixListener;
+        std::os::unix::net::UnixDatagram => net::UnixDatagram;
+        std::fs::File => fs::File;
+        std::fs::OpenOptions => fs::OpenOptions;
+        std::fs::ReadDir => fs::ReadDir;
+        std::fs::DirEntry => fs::DirEntry;
+        std::process::Child => process::Child;
+        std::process::Command => process::Command;
+        std::process::ChildStdin => process::ChildStdin;
+        std::process::ChildStdout => process::ChildStdout;
+        std::process::ChildStderr => process::ChildStderr;
+        std::io::PipeReader => ipc::PipeReader;
+        std::io::PipeWriter => ipc::PipeWriter;
     }
 }
 
@@ -98,18 +159,31 @@ fn the_auto_traits_of_coroutines_and_futures() {
 #[test]
 fn the_auto_traits_of_locks() {
     check! {
-        sync::Mutex<u32>, "SYU-P";
-        sync::Mutex<Cell<u32>>, "SYU-P";
-        sync::Mutex<Rc<u32>>, "--U-P";
-        sync::MutexGuard<'static, u32>, "-Y--P";
-        sync::MutexGuard<'static, Cell<u32>>, "----P";
-        sync::RwLock<u32>, "SYU-P";
-        sync::RwLock<Cell<u32>>, "S-U-P";
-        sync::RwLock<Rc<u32>>, "--U-P";
-        sync::RwLockReadGuard<'static, u32>, "-Y--P";
-        sync::RwLockReadGuard<'static, Cell<u32>>, "----P";
-        sync::RwLockWriteGuard<'static, u32>, "-Y--P";
-        sync::RwLockWriteGuard<'static, Cell<u32>>, "----P";
+        sync::Mutex<u32>, "SYURP";
+        sync::Mutex<Cell<u32>>, "SYURP";
+        sync::Mutex<Rc<u32>>, "--URP";
+        sync::Mutex<&'static mut u32>, "SYURP";
+        sync::MutexGuard<'static, u32>, "-YURP";
+        sync::MutexGuard<'static, Cell<u32>>, "--URP";
+        sync::MappedMutexGuard<'static, u32>, "-Y-RP";
+        sync::MappedMutexGuard<'static, Cell<u32>>, "----P";
+        sync::RwLock<u32>, "SYURP";
+        sync::RwLock<Cell<u32>>, "S-URP";
+        sync::RwLock<Rc<u32>>, "--URP";
+        sync::RwLock<&'static mut u32>, "SYURP";
+        sync::RwLockReadGuard<'static, u32>, "-YURP";
+        sync::RwLockReadGuard<'static, Cell<u32>>, "--URP";
+        sync::RwLockWriteGuard<'static, u32>, "-YURP";
+        sync::RwLockWriteGuard<'static, Cell<u32>>, "--URP";
+        sync::MappedRwLockReadGuard<'static, u32>, "-YURP";
+        sync::MappedRwLockReadGuard<'static, Cell<u32>>, "----P";
+        sync::MappedRwLockWriteGuard<'static, u32>, "-Y-RP";
+        sync::MappedRwLockWriteGuard<'static, Cell<u32>>, "----P";
+        sync::OnceLock<u32>, "SYURP";
+        sync::OnceLock<Cell<u32>>, "S-U-P";
+        sync::LazyLock<u32>, "SYURP";
+        sync::LazyLock<Cell<u32>>, "S-U-P";
+        sync::Once, "SYURP";
         sync::Condvar, "SYURP";
         sync::Semaphore, "SYURP";
         sync::SemaphorePermit<'static>, "SYURP";
@@ -155,9 +229,9 @@ fn the_auto_traits_of_ipc() {
         ipc::channel::Receiver<u32>, "SYURP";
         ipc::channel::Receiver<Rc<u32>>, "SYURP";
         ipc::channel::Iter<'static, u32>, "SYURP";
-        ipc::Mutex<u32>, "SY--P";
-        ipc::MutexGuard<'static, u32>, "-Y--P";
-        ipc::OwnerDied<'static, u32>, "-Y--P";
+        ipc::Mutex<u32>, "SYURP";
+        ipc::MutexGuard<'static, u32>, "-YURP";
+        ipc::OwnerDied<'static, u32>, "-YURP";
         ipc::Semaphore, "SYURP";
         ipc::SemaphorePermit<'static>, "SYURP";
         ipc::Shared<u32>, "SYURP";
@@ -181,7 +255,7 @@ fn the_auto_traits_of_descriptors_and_processes() {
         net::UnixDatagram, "SYURP";
         net::Readiness<std::fs::File>, "SYURP";
         fs::File, "SYURP";
-        fs::ReadDir, "SY--P";
+        fs::ReadDir, "SYURP";
         fs::DirEntry, "SYURP";
         signal::Signals, "SYURP";
         signal::Iter<'static>, "SYURP";

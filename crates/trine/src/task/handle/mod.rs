@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
@@ -55,6 +56,10 @@ const _: () = {
     // Not `Send`, and not `Sync`.
     crosses_threads::<Task<*const ()>>();
 };
+
+// As std's `JoinHandle`: an unwinding leaves the task as it is, or detaches it.
+impl<T> UnwindSafe for Task<T> {}
+impl<T> RefUnwindSafe for Task<T> {}
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
@@ -438,6 +443,9 @@ impl<T> fmt::Debug for Task<T> {
 /// ```
 #[derive(Clone)]
 pub struct Canceller(Arc<dyn Cancel>);
+
+impl UnwindSafe for Canceller {}
+impl RefUnwindSafe for Canceller {}
 
 impl Canceller {
     /// Cancels the task; see [`Task::cancel`].

@@ -1,14 +1,15 @@
-//! Mutual exclusion.
+//! A mutex and its guard.
 
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
-use super::owner::Owner;
-use super::permits::Permits;
-use super::queue::deadline;
+use crate::sync::owner::Owner;
+use crate::sync::permits::Permits;
+use crate::sync::queue::deadline;
 use crate::task::budget;
 
 /// A value that one task or thread at a time may touch.
@@ -36,13 +37,18 @@ use crate::task::budget;
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 pub struct Mutex<T: ?Sized> {
-    permit: Permits,
-    owner: Owner,
+    pub(super) permit: Permits,
+    pub(super) owner: Owner,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: one guard at a time reaches the value, on any thread, never two: `Send` is enough.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
+
+// As std's, which is poisoned by a panic in place of that: a section that can panic half-way leaves
+// the value in order.
+impl<T: ?Sized> UnwindSafe for Mutex<T> {}
+impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
 
 impl<T> Mutex<T> {
     /// Makes a free lock around `value`.
@@ -137,6 +143,21 @@ impl<T: ?Sized> Mutex<T> {
         self.permit.wait_and_take(1, Some(deadline)).then(|| self.locked())
     }
 
+    /// Returns true if the mutex is locked at the moment. For reports and assertions: another task
+    /// may lock or unlock it before the caller has looked at the answer.
+    ///
+    /// ```
+    /// let mutex = trine::sync::Mutex::new(());
+    /// let guard = mutex.lock();
+    /// assert!(mutex.is_locked());
+    /// drop(guard);
+    /// assert!(!mutex.is_locked());
+    /// ```
+    pub fn is_locked(&self) -> bool {
+        budget::spend();
+        self.permit.available() == 0
+    }
+
     /// Borrows the value without locking: the exclusive borrow excludes all guards.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
@@ -206,7 +227,7 @@ impl<T> From<T> for Mutex<T> {
 /// ```
 #[must_use = "a guard that is not kept unlocks at once"]
 pub struct MutexGuard<'a, T: ?Sized> {
-    mutex: &'a Mutex<T>,
+    pub(super) mutex: &'a Mutex<T>,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -214,7 +235,7 @@ pub struct MutexGuard<'a, T: ?Sized> {
 unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
-    pub(super) fn mutex(&self) -> &'a Mutex<T> {
+    pub(crate) fn mutex(&self) -> &'a Mutex<T> {
         self.mutex
     }
 }

@@ -1,22 +1,24 @@
-//! A lock for many readers or one writer.
+//! A lock and its guards.
 
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-use super::owner::Owner;
-use super::permits::Permits;
-use super::queue::deadline;
+use crate::sync::owner::Owner;
+use crate::sync::permits::Permits;
+use crate::sync::queue::deadline;
 use crate::task::budget;
 
 /// The permits of a writer: as many as there can be readers.
-const ALL: u64 = u32::MAX as u64;
+pub(super) const ALL: u64 = u32::MAX as u64;
 
 /// A value that many tasks may read at once, or a single task may change.
 ///
-/// Like [`std::sync::RwLock`], with the differences of [`Mutex`](super::Mutex): a wait parks the
+/// Like [`std::sync::RwLock`], with the differences of [`Mutex`](crate::sync::Mutex): a wait parks the
 /// coroutine, there is no poisoning, and a task that holds the lock for writing and locks again
 /// panics.
 ///
@@ -37,15 +39,19 @@ const ALL: u64 = u32::MAX as u64;
 /// # Ok::<(), trine::TaskError>(())
 /// ```
 pub struct RwLock<T: ?Sized> {
-    permits: Permits,
+    pub(super) permits: Permits,
     /// The writer.
-    owner: Owner,
+    pub(super) owner: Owner,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: readers on several threads share `&T`, so `Sync`; a writer on any thread has `&mut T`, so
 // `Send`.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
+
+// As `Mutex`.
+impl<T: ?Sized> UnwindSafe for RwLock<T> {}
+impl<T: ?Sized> RefUnwindSafe for RwLock<T> {}
 
 impl<T> RwLock<T> {
     /// Makes a free lock around `value`.
@@ -73,7 +79,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Panics
     ///
     /// If the caller's task, or thread outside any task, holds the lock for writing, and no
-    /// deadline ends the wait; see [`Mutex::lock`](super::Mutex::lock).
+    /// deadline ends the wait; see [`Mutex::lock`](crate::sync::Mutex::lock).
     #[inline]
     #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
@@ -138,7 +144,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Panics
     ///
     /// If the caller's task, or thread outside any task, holds the lock for writing, and no
-    /// deadline ends the wait; see [`Mutex::lock`](super::Mutex::lock).
+    /// deadline ends the wait; see [`Mutex::lock`](crate::sync::Mutex::lock).
     #[inline]
     #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
@@ -183,6 +189,33 @@ impl<T: ?Sized> RwLock<T> {
     #[track_caller]
     pub fn write_timeout(&self, duration: Duration) -> Option<RwLockWriteGuard<'_, T>> {
         self.take_in_time(ALL, duration).then(|| self.writing())
+    }
+
+    /// Returns true if the lock is held at the moment, for reading or writing. For reports and
+    /// assertions, like [`Mutex::is_locked`](crate::sync::Mutex::is_locked).
+    ///
+    /// ```
+    /// let lock = trine::sync::RwLock::new(5);
+    /// let reader = lock.read();
+    /// assert!(lock.is_locked() && !lock.is_locked_exclusive());
+    /// # drop(reader);
+    /// ```
+    pub fn is_locked(&self) -> bool {
+        budget::spend();
+        self.permits.available() < ALL
+    }
+
+    /// Returns true if the lock is held for writing at the moment.
+    ///
+    /// ```
+    /// let lock = trine::sync::RwLock::new(5);
+    /// let writer = lock.write();
+    /// assert!(lock.is_locked_exclusive());
+    /// # drop(writer);
+    /// ```
+    pub fn is_locked_exclusive(&self) -> bool {
+        budget::spend();
+        self.permits.available() == 0
     }
 
     /// Borrows the value without locking: the exclusive borrow excludes all guards.
@@ -247,19 +280,43 @@ impl<T> From<T> for RwLock<T> {
 }
 
 /// Holds an [`RwLock`] for reading. Unlocks when dropped, also by a panic or a cancellation. Not
-/// `Send`, like [`MutexGuard`](super::MutexGuard).
+/// `Send`, like [`MutexGuard`](crate::sync::MutexGuard).
 #[must_use = "a guard that is not kept unlocks at once"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
-    lock: &'a RwLock<T>,
+    pub(super) lock: &'a RwLock<T>,
     _not_send: PhantomData<*const ()>,
 }
 
 /// Holds an [`RwLock`] for writing. Unlocks when dropped, also by a panic or a cancellation. Not
-/// `Send`, like [`MutexGuard`](super::MutexGuard).
+/// `Send`, like [`MutexGuard`](crate::sync::MutexGuard).
 #[must_use = "a guard that is not kept unlocks at once"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
-    lock: &'a RwLock<T>,
+    pub(super) lock: &'a RwLock<T>,
     _not_send: PhantomData<*const ()>,
+}
+
+impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
+    /// Turns the guard into one for reading, without unlocking: no other task writes in between.
+    /// Waiting readers at the head of the queue go on beside the caller.
+    ///
+    /// An associated function, since a method would hide one of the value's.
+    ///
+    /// ```
+    /// use trine::sync::{RwLock, RwLockWriteGuard};
+    ///
+    /// let lock = RwLock::new(1);
+    /// let mut writer = lock.write();
+    /// *writer = 2;
+    /// let reader = RwLockWriteGuard::downgrade(writer);
+    /// assert_eq!(*reader + *lock.read(), 4);
+    /// # drop(reader);
+    /// ```
+    pub fn downgrade(s: Self) -> RwLockReadGuard<'a, T> {
+        let lock = ManuallyDrop::new(s).lock;
+        lock.owner.clear();
+        lock.permits.give(ALL - 1);
+        lock.reading()
+    }
 }
 
 // SAFETY: a shared guard gives `&T` only.
@@ -317,6 +374,18 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
 }
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwLockReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwLockWriteGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

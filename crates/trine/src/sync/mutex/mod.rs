@@ -1,0 +1,7 @@
+//! Mutual exclusion.
+
+mod lock;
+mod mapped;
+
+pub use lock::{Mutex, MutexGuard};
+pub use mapped::MappedMutexGuard;
