@@ -32,7 +32,7 @@
 //! | | carries | between |
 //! |---|---|---|
 //! | [`pipe()`] | bytes, one way | this process, its tasks and its children |
-//! | [`channel()`](channel()) | messages of one type, many to many | process tasks; any programs, by a descriptor |
+//! | [`channel()`](channel()): [`Sender`], [`Receiver`] | messages of one type, many to many | process tasks; any programs, by a descriptor |
 //! | [`Fifo`] | bytes, one way | any programs, by a path |
 //! | [`MessageQueue`] | messages with priorities | any programs, by a name |
 //! | [`Semaphore`] | permits | any programs, by a name; process tasks |
@@ -68,7 +68,7 @@ mod semaphore;
 mod shared;
 
 pub use bytemuck;
-pub use channel::{channel, channel_with};
+pub use channel::{Receiver, Sender, channel, channel_with};
 pub use fifo::{Fifo, FifoOptions};
 pub use message_queue::{MessageQueue, MessageQueueOptions};
 pub use mutex::{LockResult, Mutex, MutexGuard, OwnerDied};

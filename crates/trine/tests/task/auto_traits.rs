@@ -214,20 +214,20 @@ fn the_auto_traits_of_channels() {
         channel::TryIter<'static, Cell<u32>>, "SYURP";
         channel::IntoIter<Cell<u32>>, "SYURP";
         channel::IntoIter<Rc<u32>>, "--URP";
-        channel::Send<'static, Cell<u32>>, "SY---";
-        channel::Send<'static, Rc<u32>>, "-----";
-        channel::Recv<'static, Cell<u32>>, "SY---";
-        channel::Recv<'static, Rc<u32>>, "-----";
+        channel::SendFuture<'static, Cell<u32>>, "SY---";
+        channel::SendFuture<'static, Rc<u32>>, "-----";
+        channel::RecvFuture<'static, Cell<u32>>, "SY---";
+        channel::RecvFuture<'static, Rc<u32>>, "-----";
     }
 }
 
 #[test]
 fn the_auto_traits_of_ipc() {
     check! {
-        ipc::channel::Sender<u32>, "SYURP";
-        ipc::channel::Sender<Rc<u32>>, "SYURP";
-        ipc::channel::Receiver<u32>, "SYURP";
-        ipc::channel::Receiver<Rc<u32>>, "SYURP";
+        ipc::Sender<u32>, "SYURP";
+        ipc::Sender<Rc<u32>>, "SYURP";
+        ipc::Receiver<u32>, "SYURP";
+        ipc::Receiver<Rc<u32>>, "SYURP";
         ipc::channel::Iter<'static, u32>, "SYURP";
         ipc::Mutex<u32>, "SYURP";
         ipc::MutexGuard<'static, u32>, "-YURP";
@@ -267,4 +267,66 @@ fn the_auto_traits_of_descriptors_and_processes() {
         process::ChildStderr, "SYURP";
         process::Fork, "SYURP";
     }
+}
+
+/// Imports each module as a whole. A type with the name of a trait of the prelude would hide it.
+mod globs {
+    #![allow(unused_imports, reason = "the names of the prelude are used, and no others")]
+
+    macro_rules! uses_the_prelude_beside {
+        ($($name:ident: $($module:tt)::+;)*) => {
+            $(
+                mod $name {
+                    use $($module)::+::*;
+
+                    pub fn same<T: Send + Sync + Sized + Clone + Unpin>(value: &T) -> Option<T>
+                    where
+                        Vec<T>: IntoIterator<Item = T>,
+                    {
+                        let same: Result<Vec<T>, String> = Ok(Vec::from([value.clone()]));
+                        same.ok().and_then(|all| all.into_iter().next())
+                    }
+                }
+                pub use $name::same as $name;
+            )*
+        };
+    }
+
+    uses_the_prelude_beside! {
+        all: trine;
+        coroutine: trine::coroutine;
+        fs: trine::fs;
+        future: trine::future;
+        ipc: trine::ipc;
+        ipc_channel: trine::ipc::channel;
+        net: trine::net;
+        process: trine::process;
+        signal: trine::signal;
+        sync: trine::sync;
+        channel: trine::sync::channel;
+        task: trine::task;
+        thread: trine::thread;
+        time: trine::time;
+    }
+}
+
+#[test]
+fn no_module_hides_a_name_of_the_prelude_from_a_program_that_imports_all_of_it() {
+    let all = [
+        globs::all,
+        globs::coroutine,
+        globs::fs,
+        globs::future,
+        globs::ipc,
+        globs::ipc_channel,
+        globs::net,
+        globs::process,
+        globs::signal,
+        globs::sync,
+        globs::channel,
+        globs::task,
+        globs::thread,
+        globs::time,
+    ];
+    assert!(all.iter().all(|same| same(&1) == Some(1)));
 }

@@ -56,7 +56,7 @@ impl<T> Receiver<T> {
 /// use trine::{future, sync::channel};
 ///
 /// let (sender, receiver) = channel::bounded(1);
-/// let sending: channel::Send<'_, u32> = sender.send_async(7);
+/// let sending: channel::SendFuture<'_, u32> = sender.send_async(7);
 /// assert!(receiver.is_empty()); // nothing is sent before the first poll
 /// future::block_on(sending)?;
 /// assert_eq!(receiver.try_recv(), Ok(7));
@@ -73,7 +73,7 @@ pub struct Send<'a, T> {
 /// use trine::{future, sync::channel};
 ///
 /// let (sender, receiver) = channel::bounded(1);
-/// let receiving: channel::Recv<'_, u32> = receiver.recv_async();
+/// let receiving: channel::RecvFuture<'_, u32> = receiver.recv_async();
 /// sender.send(7)?;
 /// assert_eq!(future::block_on(receiving), Ok(7));
 /// # Ok::<(), channel::SendError<u32>>(())
@@ -200,12 +200,12 @@ impl<T> Future for Recv<'_, T> {
 
 impl<T> fmt::Debug for Send<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        shared::describe("Send", self.operation.channel, f)
+        shared::describe("SendFuture", self.operation.channel, f)
     }
 }
 
 impl<T> fmt::Debug for Recv<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        shared::describe("Recv", self.operation.channel, f)
+        shared::describe("RecvFuture", self.operation.channel, f)
     }
 }

@@ -77,7 +77,8 @@ mod waiter;
 pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
-pub use future::{Recv, Send};
+// Not `Send`: a glob import of this module would hide the trait.
+pub use future::{Recv as RecvFuture, Send as SendFuture};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use selector::Select;
 pub use sender::Sender;
