@@ -59,7 +59,7 @@ pub use once::{LazyLock, Once, OnceLock};
 pub use rwlock::{
     MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
-pub use semaphore::{Semaphore, SemaphorePermit};
+pub use semaphore::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 #[doc(inline)]
 pub use super::__select as select;

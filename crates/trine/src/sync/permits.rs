@@ -3,8 +3,8 @@
 //! [`Semaphore`](super::Semaphore).
 //!
 //! ```text
-//!   word   63 ……………………………………………… 16   15 …… 2     1       0
-//!         │ permits that are free   │ passed │ WOKEN │ QUEUED │
+//!   word   63 ……………………………………………… 16     15      14 …… 2     1       0
+//!         │ permits that are free   │ CLOSED │ passed │ WOKEN │ QUEUED │
 //! ```
 //!
 //! Taking permits without contention is one compare-and-swap, and so is giving them back. A caller
@@ -28,15 +28,18 @@
 //! | wake the front waiter | a caller that gives or leaves, under the lock | `WOKEN` |
 //! | claim | the front waiter, woken, that found too few | clears `WOKEN`, fills `passed` |
 //! | join, leave | a waiter, under the lock | `QUEUED`, `WOKEN`, `passed` |
+//! | close | any caller, under the lock | sets `CLOSED`, clears all but `free`; empties the queue |
 //!
 //! The invariant that loses no wake-up: **`QUEUED` without `WOKEN` means that `free` is less than
 //! the front waiter wants.** Each step is one compare-and-swap that keeps it. A claim is made of a
 //! word with too few. A caller that adds to such a word looks at the front waiter under the lock. A
 //! waiter that leaves the front looks for the next one.
 //!
+//! From the close on, no caller takes or joins. Permits that are given are counted only.
+//!
 //! Ordering: giving releases, taking acquires. The word changes by read-modify-write only, so a
 //! taker sees the writes of all earlier givers. A claim releases too, and the waker of the front
-//! acquires: the waiter's flag is cleared before it is set again.
+//! acquires: the waiter's flag is cleared before it is set again. So does the close.
 
 use std::time::Instant;
 
@@ -51,7 +54,9 @@ const QUEUED: u64 = 1;
 const WOKEN: u64 = 1 << 1;
 /// One pass of others before the front waiter; the count begins at this bit.
 const PASS: u64 = 1 << 2;
-const PASSED: u64 = ONE - PASS;
+const PASSED: u64 = CLOSED - PASS;
+/// No permits are taken any more. Never cleared; excludes `QUEUED`.
+const CLOSED: u64 = 1 << 15;
 /// One permit.
 const ONE: u64 = 1 << 16;
 
@@ -74,7 +79,7 @@ fn taken(word: u64, n: u64) -> Option<u64> {
     if free(word) < n {
         return None;
     }
-    if word & QUEUED == 0 {
+    if word & (QUEUED | CLOSED) == 0 {
         return Some(word - n * ONE);
     }
     let may_pass = word & WOKEN != 0 && word & PASSED < MAY_PASS * PASS;
@@ -161,22 +166,44 @@ impl Permits {
         }
     }
 
+    /// Refuses permits to all callers from now on, those that wait included.
+    pub(super) fn close(&self) {
+        let list = self.queue.lock();
+        let mut word = self.word.load(Relaxed);
+        loop {
+            let next = word & !(QUEUED | WOKEN | PASSED) | CLOSED;
+            match self.word.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+                Ok(_) => break,
+                Err(seen) => word = seen,
+            }
+        }
+        self.queue.wake_all(list);
+    }
+
+    /// Returns true if permits are refused. The writes before the close are visible then.
+    pub(super) fn is_closed(&self) -> bool {
+        self.word.load(Acquire) & CLOSED != 0
+    }
+
     /// Takes `n` permits, of which at most [`MAX`] exist, and waits for them until `deadline`.
-    /// Returns false if that came first. Unwinds if the task is cancelled.
+    /// Returns false if that came first, or the permits are refused. Unwinds if the task is
+    /// cancelled.
     #[cold]
     pub(super) fn wait_and_take(&self, n: u64, deadline: Option<Instant>) -> bool {
         for _ in 0..SPINS {
             if self.try_take(n) {
                 return true;
             }
-            if self.word.load(Relaxed) & QUEUED != 0 {
+            if self.word.load(Relaxed) & (QUEUED | CLOSED) != 0 {
                 break;
             }
             spin_loop();
         }
         let waiter = Waiter::new(n);
-        let Some(mut list) = self.begin_wait(n) else {
-            return true;
+        let mut list = match self.begin_wait(n) {
+            BeforeWait::Join(list) => list,
+            BeforeWait::Taken => return true,
+            BeforeWait::Closed => return false,
         };
         let _guard = WaitGuard { permits: self, waiter: &waiter };
         // SAFETY: a new node, and `_guard`, dropped before it whatever happens, takes it out.
@@ -186,6 +213,9 @@ impl Permits {
             if waiter.is_woken() && self.take_in_front(&waiter) {
                 return true;
             }
+            if self.is_closed() {
+                return false;
+            }
             if expired(deadline) {
                 return false;
             }
@@ -193,32 +223,35 @@ impl Permits {
         }
     }
 
-    /// Marks the queue as not empty in the word, and returns the lock under which the caller has to
-    /// join. `None` if the permits could be taken after all.
-    fn begin_wait(&self, n: u64) -> Option<MutexGuard<'_, List>> {
+    /// Marks the queue as not empty in the word, unless the permits can be taken after all.
+    fn begin_wait(&self, n: u64) -> BeforeWait<'_> {
         let list = self.queue.lock();
         let mut word = self.word.load(Relaxed);
         loop {
             let (next, order) = match taken(word, n) {
                 Some(next) => (next, Acquire),
-                None if word & QUEUED != 0 => return Some(list),
+                None if word & CLOSED != 0 => return BeforeWait::Closed,
+                None if word & QUEUED != 0 => return BeforeWait::Join(list),
                 None => (word | QUEUED, Relaxed),
             };
             match self.word.compare_exchange_weak(word, next, order, Relaxed) {
-                Ok(_) if order == Acquire => return None,
-                Ok(_) => return Some(list),
+                Ok(_) if order == Acquire => return BeforeWait::Taken,
+                Ok(_) => return BeforeWait::Join(list),
                 Err(seen) => word = seen,
             }
         }
     }
 
     /// Takes the permits of the front waiter, which was woken, or claims the next ones (`false`).
+    /// Does neither if the permits are refused (`false`).
     fn take_in_front(&self, waiter: &Waiter) -> bool {
         let n = waiter.wanted();
         let mut spins = 0;
         let mut word = self.word.load(Relaxed);
         loop {
-            let next = if free(word) >= n {
+            let next = if word & CLOSED != 0 {
+                return false;
+            } else if free(word) >= n {
                 word - n * ONE
             } else if spins < SPINS {
                 spins += 1;
@@ -242,8 +275,9 @@ impl Permits {
         let mut list = self.queue.lock();
         let was_front = list.is_front(waiter);
         list.remove(waiter);
-        if !was_front {
-            // The front waiter is still there, and the word's bits refer to it.
+        // If the front waiter is still there, the word's bits refer to it. After the close they
+        // refer to none.
+        if !was_front || self.is_closed() {
             return;
         }
         let wanted = list.front().map(Waiter::wanted);
@@ -268,6 +302,16 @@ impl Permits {
             park::wake(waker);
         }
     }
+}
+
+/// The next step of a caller that found too few permits.
+enum BeforeWait<'a> {
+    /// Join the queue under this lock.
+    Join(MutexGuard<'a, List>),
+    /// Go on: the permits could be taken after all.
+    Taken,
+    /// Give up: permits are refused.
+    Closed,
 }
 
 /// Takes a waiter out of the queue when dropped.

@@ -222,3 +222,53 @@ fn one_wants_all_and_two_want_one() {
         |semaphore| assert_eq!(semaphore.available_permits(), 2),
     );
 }
+
+#[test]
+fn a_close_beside_one_who_waits_and_one_who_gives() {
+    check(
+        3,
+        || Semaphore::new(0),
+        &[
+            |semaphore: &Semaphore| {
+                if let Ok(permit) = semaphore.acquire_unless_closed(1) {
+                    permit.forget();
+                    semaphore.add_permits(1);
+                }
+            },
+            |semaphore: &Semaphore| semaphore.add_permits(1),
+            Semaphore::close,
+        ],
+        |semaphore| {
+            assert_eq!(semaphore.available_permits(), 1);
+            assert!(semaphore.is_closed() && semaphore.acquire_unless_closed(1).is_err());
+        },
+    );
+}
+
+#[test]
+fn a_close_beside_two_who_wait() {
+    check(
+        3,
+        || Semaphore::new(1),
+        &[
+            |semaphore: &Semaphore| drop(semaphore.acquire_unless_closed(1)),
+            |semaphore: &Semaphore| drop(semaphore.acquire_unless_closed(2)),
+            Semaphore::close,
+        ],
+        |semaphore| assert_eq!(semaphore.available_permits(), 1),
+    );
+}
+
+#[test]
+fn a_close_beside_one_who_waits_and_one_who_gives_up() {
+    check(
+        3,
+        || Semaphore::new(0),
+        &[
+            |semaphore: &Semaphore| assert!(semaphore.acquire_unless_closed(1).is_err()),
+            |semaphore: &Semaphore| assert!(semaphore.acquire_timeout(NO_TIME).is_none()),
+            Semaphore::close,
+        ],
+        |semaphore| assert!(semaphore.try_acquire_many(0).is_none()),
+    );
+}

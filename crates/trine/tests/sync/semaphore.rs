@@ -131,3 +131,129 @@ fn what_can_never_be_granted_is_told() {
     drop(full.acquire_many(Semaphore::MAX_PERMITS));
     assert_eq!(full.available_permits(), Semaphore::MAX_PERMITS);
 }
+
+#[test]
+fn a_close_ends_the_waits_of_all_and_refuses_all_later_callers() {
+    for kind in KINDS {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let taken = semaphore.acquire();
+        let waiting: Vec<_> = (0..40)
+            .map(|n| {
+                let semaphore = Arc::clone(&semaphore);
+                spawn(kind, move || match n % 4 {
+                    0 => semaphore.acquire_unless_closed(1 + n).is_err(),
+                    1 => semaphore.acquire_many_timeout(1, LONG).is_none(),
+                    2 => semaphore.acquire_timeout(Duration::MAX).is_none(),
+                    _ => semaphore.acquire_owned_unless_closed(1).is_err(),
+                })
+            })
+            .collect();
+        waiting.iter().for_each(until_it_waits);
+        semaphore.close();
+        for task in waiting {
+            assert!(task.join().unwrap());
+        }
+        assert!(semaphore.is_closed());
+        drop(taken);
+        semaphore.add_permits(1);
+        // They are counted, and refused all the same.
+        assert_eq!(semaphore.available_permits(), 2);
+        semaphore.close();
+        for n in [0, 1, 2] {
+            assert!(semaphore.acquire_unless_closed(n).is_err());
+            assert!(semaphore.try_acquire_many(n).is_none());
+            assert!(semaphore.acquire_many_timeout(n, Duration::MAX).is_none());
+            assert!(Arc::clone(&semaphore).try_acquire_many_owned(n).is_none());
+        }
+        let shown = format!("{semaphore:?}");
+        assert_eq!(shown, "Semaphore { available_permits: 2, closed: true }");
+    }
+}
+
+#[test]
+fn a_task_that_waits_for_a_permit_without_an_error_panics_at_the_close() {
+    for kind in KINDS {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let own = Arc::clone(&semaphore);
+        let waiting = spawn(kind, move || drop(own.acquire()));
+        until_it_waits(&waiting);
+        semaphore.close();
+        let error = waiting.join().unwrap_err();
+        assert!(error.to_string().contains("acquire_unless_closed"), "{error}");
+        let own = Arc::clone(&semaphore);
+        catch_unwind(move || drop(own.acquire_owned())).unwrap_err();
+    }
+}
+
+#[test]
+fn a_close_meets_takers_and_givers_at_all_moments() {
+    for round in 0..200 {
+        let semaphore = Arc::new(Semaphore::new(2));
+        let tasks: Vec<_> = (0..6)
+            .map(|n| {
+                let semaphore = Arc::clone(&semaphore);
+                spawn(kind_of(n), move || {
+                    let mut taken = 0;
+                    loop {
+                        let patience = Duration::from_micros(taken % 20);
+                        let permit = match taken % 3 {
+                            0 => semaphore.acquire_many_timeout(2, patience),
+                            _ => semaphore.acquire_unless_closed(1).ok(),
+                        };
+                        if permit.is_none() && semaphore.is_closed() {
+                            return;
+                        }
+                        coroutine::yield_now();
+                        taken += 1;
+                    }
+                })
+            })
+            .collect();
+        (0..round).for_each(|_| coroutine::yield_now());
+        semaphore.close();
+        tasks.into_iter().for_each(|task| task.join().unwrap());
+        assert_eq!(semaphore.available_permits(), 2);
+    }
+}
+
+#[test]
+fn a_task_that_is_cancelled_beside_a_close_leaves_no_trace() {
+    for kind in KINDS {
+        for _ in 0..50 {
+            let semaphore = Arc::new(Semaphore::new(0));
+            let tasks: Vec<_> = (0..4)
+                .map(|_| {
+                    let semaphore = Arc::clone(&semaphore);
+                    spawn(kind, move || semaphore.acquire_unless_closed(1).is_err())
+                })
+                .collect();
+            let closer = Arc::clone(&semaphore);
+            let closing = std::thread::spawn(move || closer.close());
+            tasks[1].cancel();
+            tasks[3].cancel();
+            closing.join().unwrap();
+            for task in tasks {
+                assert!(task.join().unwrap_or_else(|error| error.is_cancelled()));
+            }
+            assert_eq!(semaphore.available_permits(), 0);
+        }
+    }
+}
+
+#[test]
+fn an_owned_permit_travels_with_a_task_and_is_given_back_at_its_end() {
+    for kind in KINDS {
+        let semaphore = Arc::new(Semaphore::new(2));
+        for n in 0..100 {
+            let permit = Arc::clone(&semaphore).acquire_owned();
+            assert!(Arc::ptr_eq(permit.semaphore(), &semaphore));
+            // Detached: the next round waits for its end.
+            drop(spawn(kind, move || assert_eq!((permit.permits(), n / 100), (1, 0))));
+        }
+        let both = Arc::clone(&semaphore).acquire_many_owned(2);
+        assert!(Arc::clone(&semaphore).try_acquire_owned().is_none());
+        both.forget();
+        assert_eq!(semaphore.available_permits(), 0);
+        until(|| Arc::strong_count(&semaphore) == 1);
+    }
+}

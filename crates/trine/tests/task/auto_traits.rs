@@ -187,6 +187,8 @@ fn the_auto_traits_of_locks() {
         sync::Condvar, "SYURP";
         sync::Semaphore, "SYURP";
         sync::SemaphorePermit<'static>, "SYURP";
+        sync::OwnedSemaphorePermit, "SYURP";
+        sync::AcquireError, "SYURP";
         sync::Barrier, "SYURP";
         sync::BarrierWaitResult, "SYURP";
         sync::Event, "SYURP";
