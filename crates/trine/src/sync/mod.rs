@@ -25,9 +25,10 @@
 // | `semaphore/` | `Semaphore`: a number of permits |
 // | `barrier.rs` | `Barrier`: all arrive before any goes on |
 // | `event.rs` | `Event`: a level that many wait for |
+// | `notify.rs` | `Notify`: wake-ups of one or all, one kept for later |
 // | `once/` | `OnceLock`, `LazyLock`, `Once`: values that are made once |
 // | `channel/` | `channel`: messages, many to many |
-// | `select.rs` | `select!`, `select_biased!`: the first of several operations that can go on |
+// | `select.rs` | `select!`: the first of several operations that can go on |
 // | `permits.rs` | the word and the protocol under `Mutex`, `RwLock` and `Semaphore` |
 // | `queue.rs` | the queue of waiters under all but the channels |
 // | `lock.rs` | the lock of channels, for a few instructions |
@@ -43,6 +44,7 @@ mod event;
 mod hold;
 mod lock;
 mod mutex;
+mod notify;
 mod once;
 mod owner;
 mod permits;
@@ -55,6 +57,7 @@ pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use event::Event;
 pub use mutex::{MappedMutexGuard, Mutex, MutexGuard};
+pub use notify::Notify;
 pub use once::{LazyLock, Once, OnceLock};
 pub use rwlock::{
     MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,

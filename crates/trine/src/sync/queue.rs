@@ -51,6 +51,8 @@ pub(super) struct Waiter {
 
 struct Links {
     queued: bool,
+    /// The waiter was taken out by or for [`WaitQueue::wake_all`].
+    with_all: bool,
     /// The number of waiters that joined the list before.
     ticket: u64,
     waker: Option<Waker>,
@@ -63,7 +65,7 @@ impl Waiter {
     pub(super) fn new(wanted: u64) -> Waiter {
         let (next, prev) = (ptr::null(), ptr::null());
         let waker = Some(park::waker());
-        let links = Links { queued: false, ticket: 0, waker, next, prev };
+        let links = Links { queued: false, with_all: false, ticket: 0, waker, next, prev };
         Waiter {
             links: UnsafeCell::new(links),
             woken: AtomicBool::new(false),
@@ -107,6 +109,8 @@ pub(super) struct List {
     tail: *const Waiter,
     /// The number of waiters that have joined so far.
     tickets: u64,
+    /// Waiters with a lower ticket are notified: [`WaitQueue::wake_all`] takes them out.
+    all_before: u64,
 }
 
 // SAFETY: the pointers are followed only under the list's lock, and lead to nodes whose fields are
@@ -114,13 +118,19 @@ pub(super) struct List {
 unsafe impl Send for List {}
 
 impl List {
-    const EMPTY: List = List { head: ptr::null(), tail: ptr::null(), tickets: 0 };
+    const EMPTY: List = List { head: ptr::null(), tail: ptr::null(), tickets: 0, all_before: 0 };
 
     /// Returns the longest-waiting waiter.
     pub(super) fn front(&self) -> Option<&Waiter> {
         // SAFETY: a node in the list is alive: `Queued` removes it, under the lock that the owner
         // of `self` holds, before its frame is left.
         unsafe { self.head.as_ref() }
+    }
+
+    /// Returns true if [`WaitQueue::wake_all`] is about to wake the front waiter.
+    pub(super) fn is_front_notified(&self) -> bool {
+        // SAFETY: the links are touched under the lock only, which the owner of `self` holds.
+        self.front().is_some_and(|front| unsafe { (*front.links.get()).ticket < self.all_before })
     }
 
     pub(super) fn is_front(&self, waiter: &Waiter) -> bool {
@@ -187,9 +197,12 @@ impl List {
         let front = self.head;
         // SAFETY: as in `front`; not borrowed from `self`, which changes.
         let front = unsafe { front.as_ref() }?;
+        let with_all = self.is_front_notified();
         self.remove(front);
         // SAFETY: as in `push`.
-        let waker = unsafe { (*front.links.get()).waker.take() };
+        let links = unsafe { &mut *front.links.get() };
+        links.with_all = with_all;
+        let waker = links.waker.take();
         // The last access: its frame may be left from here on.
         front.woken.store(true, Ordering::Release);
         waker
@@ -239,6 +252,7 @@ impl WaitQueue {
     /// meanwhile. Returns the number of those that it has woken.
     pub(super) fn wake_all<'a>(&'a self, mut list: MutexGuard<'a, List>) -> usize {
         let end = list.tickets;
+        list.all_before = end;
         let mut woken = 0;
         loop {
             let mut wakers = [const { None::<Waker> }; BATCH];
@@ -268,6 +282,17 @@ impl WaitQueue {
     }
 }
 
+/// The notification of a waiter that has left its queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notified {
+    /// It was not notified.
+    No,
+    /// It was notified, and no other by the same call.
+    Alone,
+    /// It was notified together with all that waited.
+    WithAll,
+}
+
 /// A position in a queue, given up when dropped.
 pub(super) struct Queued<'a> {
     queue: &'a WaitQueue,
@@ -279,6 +304,20 @@ impl Queued<'_> {
     /// more.
     pub(super) fn leave(self) -> bool {
         self.remove()
+    }
+
+    /// Gives the position up, and returns the notification that the waiter had.
+    pub(super) fn end(self) -> Notified {
+        let mut list = self.queue.lock();
+        let was_queued = list.remove(self.waiter);
+        // SAFETY: the links are touched under the lock only, which is held.
+        let links = unsafe { &*self.waiter.links.get() };
+        match was_queued {
+            true if links.ticket < list.all_before => Notified::WithAll,
+            true => Notified::No,
+            false if links.with_all => Notified::WithAll,
+            false => Notified::Alone,
+        }
     }
 
     fn remove(&self) -> bool {

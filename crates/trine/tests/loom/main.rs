@@ -44,6 +44,8 @@ mod sync {
     mod lock;
     #[path = "../../../src/sync/mutex/mod.rs"]
     pub(crate) mod mutex;
+    #[path = "../../../src/sync/notify.rs"]
+    pub(crate) mod notify;
     #[path = "../../../src/sync/once/mod.rs"]
     pub(crate) mod once;
     mod once_models;

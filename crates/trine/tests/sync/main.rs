@@ -8,6 +8,7 @@ mod common;
 mod condvar;
 mod event;
 mod mutex;
+mod notify;
 mod once;
 mod rwlock;
 mod select;

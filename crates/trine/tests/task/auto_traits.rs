@@ -192,6 +192,7 @@ fn the_auto_traits_of_locks() {
         sync::Barrier, "SYURP";
         sync::BarrierWaitResult, "SYURP";
         sync::Event, "SYURP";
+        sync::Notify, "SYURP";
         sync::Once, "SYURP";
         sync::OnceLock<u32>, "SYURP";
         sync::OnceLock<Cell<u32>>, "S-U-P";
