@@ -12,6 +12,10 @@
 //! No set-up and no registration are needed. It works in `main`, in tests, in examples, in
 //! doctests.
 //!
+//! A running process task exchanges messages with other tasks by the ends of an
+//! [`ipc::channel()`](crate::ipc::channel()): an [`ipc::Sender`](crate::ipc::Sender) or an
+//! [`ipc::Receiver`](crate::ipc::Receiver) is a value that an argument may contain.
+//!
 //! # Design
 //!
 //! ```text

@@ -12,6 +12,10 @@
 //! order in which they were sent. When the last handle of one side is dropped, the other side is
 //! disconnected: a send fails and hands the value back, a receive fails once the channel is empty.
 //!
+//! Messages between processes go through an [`ipc::channel()`](crate::ipc::channel()), whose
+//! [`ipc::Sender`](crate::ipc::Sender) and [`ipc::Receiver`](crate::ipc::Receiver) travel in the
+//! argument of a process task.
+//!
 //! A message may come at the same moment in which a waiting `select!` or iteration is cancelled.
 //! Then it goes back to the head of the channel, behind later messages that were already received.
 //! A receiver that has just returned the error of an empty, disconnected channel has missed it.
