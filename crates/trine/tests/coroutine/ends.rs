@@ -201,7 +201,7 @@ const PASSED: [Passed; 5] = [
             let guard = world.mutex.lock();
             drop(world.condition.wait(guard));
         },
-        pass: |world| world.condition.notify_one(),
+        pass: |world| _ = world.condition.notify_one(),
     },
     Passed {
         name: "channel",

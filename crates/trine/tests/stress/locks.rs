@@ -78,8 +78,8 @@ pub fn condvar(ctx: &mut Ctx) {
         *tokens += 1;
         count(&BOOKS.tokens_made);
         match ctx.rng.below(3) {
-            0 => WORLD.token.notify_all(),
-            _ => WORLD.token.notify_one(),
+            0 => _ = WORLD.token.notify_all(),
+            _ => _ = WORLD.token.notify_one(),
         }
         return;
     }

@@ -71,8 +71,14 @@ fn the_first_err_of_each_kind_cancels_the_others_and_is_the_result() {
 fn an_err_of_the_body_cancels_the_tasks() {
     anywhere(|| {
         let result = try_scope(|s| {
-            s.try_coroutine(|| Ok(time::sleep(FOR_GOOD)));
-            s.try_thread(|| Ok(time::sleep(FOR_GOOD)));
+            s.try_coroutine(|| {
+                time::sleep(FOR_GOOD);
+                Ok(())
+            });
+            s.try_thread(|| {
+                time::sleep(FOR_GOOD);
+                Ok(())
+            });
             Err::<(), _>(Error::Number(7))
         });
         assert_eq!(result, Err(Error::Number(7)));
@@ -161,7 +167,10 @@ fn an_error_may_borrow_from_outside_the_scope() {
 fn a_cancelled_caller_gets_its_own_error() {
     let task = coroutine::spawn(|| {
         try_scope(|s| {
-            s.try_coroutine(|| Ok(time::sleep(FOR_GOOD)));
+            s.try_coroutine(|| {
+                time::sleep(FOR_GOOD);
+                Ok(())
+            });
             Ok::<_, TaskError>(())
         })
     });
@@ -176,7 +185,10 @@ fn a_cancelled_caller_gets_its_own_error() {
 #[should_panic(expected = "the body")]
 fn a_panic_of_the_body_goes_on() {
     let _ = try_scope(|s| {
-        s.try_coroutine(|| Ok(time::sleep(FOR_GOOD)));
+        s.try_coroutine(|| {
+            time::sleep(FOR_GOOD);
+            Ok(())
+        });
         if true {
             panic!("the body");
         }
