@@ -12,6 +12,7 @@
 //! | `spawn.rs` | [`Scope`]: starting tasks |
 //! | `try_scope.rs` | [`try_scope`], [`TryScope`]: errors that tasks return |
 //! | `map.rs` | [`Scope::map`], [`ScopedMap`], [`ScopedUnordered`] |
+//! | `drain.rs` | [`Scope::join_all`], [`Scope::join_all_timeout`] |
 //! | `scoped_task.rs` | [`ScopedTask`]: their handles |
 //! | `work.rs` | the function of a task, and the value that it leaves |
 //! | `shared.rs` | the live tasks and the failures of one scope |
@@ -20,6 +21,7 @@
 use crate::task::TaskError;
 
 mod body;
+mod drain;
 mod gather;
 mod map;
 mod scoped_task;

@@ -46,6 +46,10 @@ struct State {
     /// Wakes the owner that waits for the last member. It need not be the task that has begun the
     /// scope: a generator moves between the tasks of its thread.
     waker: Option<Waker>,
+    /// Wakes those that wait for a moment without members, each time there is one.
+    watchers: Vec<(u64, Waker)>,
+    /// The number of watchers so far.
+    watched: u64,
     /// The reason for which all tasks end, also later ones.
     ending: Option<Arc<str>>,
     first: Option<TaskError>,
@@ -201,6 +205,21 @@ impl Shared {
         }
     }
 
+    /// Returns true if no member is left.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().live == 0
+    }
+
+    /// Has the caller woken when no member is left, until the result is dropped.
+    pub(super) fn watch(&self) -> Watcher<'_> {
+        let waker = park::waker();
+        let mut state = self.lock();
+        state.watched += 1;
+        let number = state.watched;
+        state.watchers.push((number, waker));
+        Watcher { shared: self, number }
+    }
+
     /// Returns true if a failure ends the body and the other tasks.
     pub(super) fn ends_all(&self) -> bool {
         self.policy == Policy::EndAll
@@ -228,6 +247,22 @@ impl Shared {
     /// Locks the state. No code of a task runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among those that are woken when no member is left.
+pub(super) struct Watcher<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        let place = state.watchers.iter().position(|(number, _)| *number == self.number);
+        let own = place.map(|place| state.watchers.swap_remove(place));
+        drop(state);
+        drop(own);
     }
 }
 
@@ -273,9 +308,13 @@ impl Drop for Member {
         state.entries[self.ticket.entry] = Entry::Vacant;
         state.free.push(self.ticket.entry);
         state.live -= 1;
-        let waker = if state.live == 0 { state.waker.take() } else { None };
+        if state.live > 0 {
+            return;
+        }
+        let waker = state.waker.take();
+        let watchers: Vec<Waker> = state.watchers.iter().map(|(_, waker)| waker.clone()).collect();
         drop(state);
-        if let Some(waker) = waker {
+        for waker in watchers.into_iter().chain(waker) {
             park::wake(waker);
         }
     }

@@ -286,6 +286,10 @@ impl<'scope> Scope<'scope, '_> {
         starter.start(self.shared.enter(), Location::caller(), f, spawn)
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Returns the part of the scope that starts tasks.
     pub(super) fn starter(&'scope self) -> Starter<'scope> {
         Starter { shared: &self.shared, scope: PhantomData }

@@ -2,6 +2,7 @@
 
 mod basics;
 mod cancel;
+mod drain;
 mod failures;
 mod map;
 mod several;
