@@ -28,7 +28,7 @@ fn files(directory: PathBuf) -> io::Result<Vec<PathBuf>> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let here = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
+    let here = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/servers"));
     let paths = files(std::env::args_os().nth(1).map_or(here, PathBuf::from))?;
     let Some(first) = paths.first().cloned() else {
         return Err("the directory holds no files".into());

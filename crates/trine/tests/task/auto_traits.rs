@@ -74,9 +74,9 @@ fn the_auto_traits_of_tasks() {
         process::PoolBuilder, "SYURP";
         Map<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SYURP";
         Unordered<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SYURP";
-        Indexed<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SY--P";
-        ScopedMap<'static, std::vec::IntoIter<u32>, fn(u32) -> u32, u32>, "SY--P";
-        ScopedUnordered<'static, std::vec::IntoIter<u32>, fn(u32) -> u32, u32>, "SY--P";
+        Indexed<'static, Kind, Vec<u32>, fn(u32) -> u32, u32>, "SYURP";
+        ScopedMap<'static, std::vec::IntoIter<u32>, fn(u32) -> u32, u32>, "SY-RP";
+        ScopedUnordered<'static, std::vec::IntoIter<u32>, fn(u32) -> u32, u32>, "SY-RP";
     }
 }
 

@@ -29,7 +29,8 @@ use crate::sync::hold::Hold;
 ///
 /// let account = Mutex::new(Account { owner: "Ada".into(), balance: 1 });
 /// *balance(&account) += 2;
-/// assert_eq!((account.lock().balance, &*account.lock().owner), (3, "Ada"));
+/// let account = account.lock();
+/// assert_eq!((account.balance, &*account.owner), (3, "Ada"));
 /// ```
 #[must_use = "a guard that is not kept unlocks at once"]
 pub struct MappedMutexGuard<'a, T: ?Sized> {
