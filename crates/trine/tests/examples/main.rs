@@ -1,7 +1,12 @@
 //! Runs the examples as a user does, and checks their output.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod chat;
 mod interrupt;
+mod peers;
+mod programs;
 mod running;
 mod servers;
 

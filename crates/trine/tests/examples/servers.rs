@@ -277,3 +277,48 @@ fn chunks_come_back(mut writer: TcpStream, mut reader: BufReader<TcpStream>) {
         Answer::read(&mut reader).unwrap().is_hello();
     });
 }
+
+/// Connects to a server that drains, and has it answer once.
+fn served(server: &Running) -> BufReader<TcpStream> {
+    let mut stream = BufReader::new(server.connect());
+    asked(&mut stream, "four", "4");
+    stream
+}
+
+#[track_caller]
+fn asked(stream: &mut BufReader<TcpStream>, line: &str, answer: &str) {
+    writeln!(stream.get_mut(), "{line}").unwrap();
+    let mut back = String::new();
+    stream.read_line(&mut back).unwrap();
+    assert_eq!(back.trim_end(), answer);
+}
+
+#[test]
+fn graceful_serves_its_clients_to_the_end_and_refuses_new_ones() {
+    let server = Running::start("graceful", &["60000"]);
+    let address = server.address().to_owned();
+    let mut early = served(&server);
+    let mut late = served(&server);
+    server.terminate();
+    // The listener is closed while both connections are open.
+    while TcpStream::connect(&address).is_ok() {
+        std::thread::yield_now();
+    }
+    for stream in [&mut late, &mut early] {
+        asked(stream, "after", "5");
+        stream.get_mut().shutdown(Shutdown::Write).unwrap();
+        assert_eq!(stream.read_line(&mut String::new()).unwrap(), 0);
+    }
+    // The probes above may have been accepted, too.
+    let printed = server.end();
+    assert!(printed.ends_with(" clients served; all connections have ended\n"), "{printed}");
+}
+
+#[test]
+fn graceful_cancels_the_connections_that_are_left_after_its_limit() {
+    let server = Running::start("graceful", &["50"]);
+    let mut stuck = served(&server);
+    server.terminate();
+    assert_eq!(stuck.read_line(&mut String::new()).unwrap(), 0, "its socket is closed");
+    assert_eq!(server.end(), "0 clients served; the rest was cancelled\n");
+}
