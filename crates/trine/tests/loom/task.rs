@@ -108,6 +108,10 @@ pub(crate) mod park {
         waker.wake();
     }
 
+    pub(crate) fn wake_by_ref(waker: &Waker) {
+        waker.wake_by_ref();
+    }
+
     pub(crate) fn discard(waker: Option<Waker>) {
         drop(waker);
     }

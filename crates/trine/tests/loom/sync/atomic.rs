@@ -172,6 +172,12 @@ impl AtomicBool {
             Err(_) => Err(!old),
         }
     }
+
+    pub(super) fn swap(&self, value: bool, order: Ordering) -> bool {
+        let before = self.word().swap(value.into(), order) != 0;
+        self.last.store(value, Ordering::SeqCst);
+        before
+    }
 }
 
 pub(super) struct Mutex<T> {

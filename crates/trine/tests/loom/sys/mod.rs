@@ -29,6 +29,10 @@ pub(crate) mod presence;
 pub(crate) mod semaphore;
 pub(crate) mod time;
 
+pub(crate) fn eprint(text: impl std::fmt::Display) {
+    eprint!("{text}");
+}
+
 /// The size of the first page, which holds words to sleep on, 128 bytes apart.
 pub(crate) fn page_size() -> usize {
     256
