@@ -104,6 +104,9 @@ pub use stack::StackStats;
 /// Spawned by a coroutine, the new one starts on the same carrier unless another carrier is idle.
 /// Spawned by a thread, it starts on any free carrier.
 ///
+/// No order of starts is promised: carriers take unstarted coroutines from each other, and start
+/// them at the same time. [`spawn_local`] starts coroutines in the order of its calls.
+///
 /// ```
 /// use std::time::Duration;
 ///

@@ -22,6 +22,23 @@ fn three_ways() {
 }
 
 #[test]
+fn asyncio() {
+    let printed = run("asyncio", &["20"]);
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines.len(), 9, "{printed}");
+    // The order of the ends is a matter of time; that of starts and results is promised.
+    let starts = ["A: sleeps for 2 s", "B: sleeps for 3 s", "C: sleeps for 1 s"];
+    assert_eq!(lines[0], "started at 0 s");
+    assert_eq!(lines[1..4], starts.map(|start| format!("Task {start}")), "{printed}");
+    for name in ["A", "B", "C"] {
+        assert!(lines[4..7].contains(&&*format!("Task {name}: done")), "{printed}");
+    }
+    let results = r#"["A slept for 2 s", "B slept for 3 s", "C slept for 1 s"]"#;
+    assert_eq!(lines[7], results, "{printed}");
+    assert!(lines[8].starts_with("finished after "), "{printed}");
+}
+
+#[test]
 fn crash() {
     let printed = run("crash", &[]);
     for part in
