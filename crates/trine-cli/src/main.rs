@@ -1,11 +1,12 @@
-//! The program `trine`: what coroutines, threads and processes cost on this machine; failed tasks
-//! replayed.
+//! The program `trine`: what coroutines, threads and processes cost on this machine, and what of
+//! trine works there; failed tasks replayed.
 //!
 //! | file | contents |
 //! |---|---|
 //! | `main.rs` | the command line and the exit codes |
 //! | `run.rs` | the command `measure`: its options, its steps, its document |
 //! | `measure/` | the measurements |
+//! | `doctor/` | the command `doctor` |
 //! | `replay.rs` | the command `replay` |
 //! | `report/` | their presentation: tables, or JSON |
 //! | `bad_input.rs` | the error that the user has to put right |
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bad_input;
+mod doctor;
 mod measure;
 mod replay;
 mod report;
@@ -28,7 +30,9 @@ Examples:
   trine measure                     measure on the repository's own source tree
   trine measure --quick             the same in a second or two, with wider spreads
   trine measure --input ~/src       with the files under ~/src as the workload
+  trine measure --only costs        only what a task costs
   trine measure --json > now.json   one JSON document instead of the tables
+  trine doctor                      what works on this machine, and what to do about the rest
 
 Exit codes:
   0  everything was measured and agreed
@@ -48,6 +52,9 @@ enum Command {
     /// Run the same work as coroutines, on threads and in processes, and report what each costs
     #[command(after_help = AFTER_HELP)]
     Measure(run::Options),
+    /// Try what trine uses on this machine: what works, what is limited, and the remedy
+    #[command(after_help = doctor::AFTER_HELP)]
+    Doctor(doctor::Options),
     /// Run a task again that a process pool has recorded in a crash capsule
     #[command(after_help = replay::AFTER_HELP)]
     Replay(replay::Options),
@@ -59,6 +66,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Measure(options) => run::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Part => measure::answer().map(|()| true),
     };

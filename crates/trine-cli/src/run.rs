@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::measure::sample::Limits;
-use crate::measure::workload::tree;
+use crate::measure::workload::tree::{self, Tree};
 use crate::measure::{costs, machine, poison, workload};
 use crate::report;
 
@@ -25,9 +26,37 @@ pub(crate) struct Options {
     /// Fewer repetitions and tasks: a second or two instead of ten, with wider spreads
     #[arg(long)]
     quick: bool,
+    /// Measure only these parts; several are separated by commas
+    #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+    only: Vec<Part>,
     /// Print one JSON document instead of the tables; its schema is in crates/trine-cli/README.md
     #[arg(long)]
     json: bool,
+}
+
+/// A part of the measurements: one table.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What a task of each kind costs
+    Costs,
+    /// Real work: every file of a directory, digested
+    Workload,
+    /// An item that panics, and one that crashes
+    Poison,
+}
+
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    /// Finds the files, if a wanted part reads them.
+    fn tree(&self) -> anyhow::Result<Option<Tree>> {
+        if !self.wants(Part::Workload) && !self.wants(Part::Poison) {
+            return Ok(None);
+        }
+        tree::find(self.input.as_deref(), self.all).map(Some)
+    }
 }
 
 /// Everything that was measured: the document that `--json` prints.
@@ -38,11 +67,30 @@ pub(crate) struct Report {
     schema: &'static str,
     quick: bool,
     machine: machine::Machine,
-    costs: Vec<costs::Row>,
-    workload: workload::Workload,
-    poison: Vec<poison::Scene>,
+    /// A part that was not wanted is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    costs: Option<Vec<costs::Row>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload: Option<workload::Workload>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poison: Option<Vec<poison::Scene>>,
     /// True if nothing failed and the three kinds agreed.
     ok: bool,
+}
+
+impl Report {
+    /// Makes a report of nothing measured yet.
+    fn new(options: &Options, machine: machine::Machine) -> Report {
+        Report {
+            schema: "trine.measure/1",
+            quick: options.quick,
+            machine,
+            costs: None,
+            workload: None,
+            poison: None,
+            ok: true,
+        }
+    }
 }
 
 /// Measures and prints. Returns false if something failed or did not agree.
@@ -50,7 +98,7 @@ pub(crate) struct Report {
 /// Each table is printed as soon as it is ready. The first write that fails, because its reader has
 /// closed the output, ends the measurements.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
-    let tree = tree::find(options.input.as_deref(), options.all)?;
+    let tree = options.tree()?;
     let limits = if options.quick { Limits::QUICK } else { Limits::FULL };
     let progress = progress_bar();
     let show = |text: String| -> io::Result<()> {
@@ -63,27 +111,40 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             stdout.flush()
         })
     };
-    progress.set_length(costs::STEPS + workload::steps(&limits) + poison::STEPS);
+    let steps = [
+        (Part::Costs, costs::STEPS),
+        (Part::Workload, workload::steps(&limits)),
+        (Part::Poison, poison::STEPS),
+    ];
+    let wanted = steps.iter().filter(|(part, _)| options.wants(*part));
+    progress.set_length(wanted.map(|(_, steps)| steps).sum());
 
     let machine = machine::describe();
     show(report::table::machine(&machine))?;
-    let costs = costs::measure(&limits, &progress);
-    show(report::table::costs(&costs))?;
-    let workload = workload::measure(&tree, &limits, &progress);
-    show(report::table::workload(&workload))?;
-    let poison = poison::measure(&tree, &progress);
-    show(report::table::poison(&poison))?;
-    progress.finish_and_clear();
-
-    let ok = costs.iter().all(costs::Row::is_measured)
-        && workload.agree
-        && poison.iter().all(poison::Scene::is_as_expected);
-    if options.json {
-        let schema = "trine.measure/1";
-        let quick = options.quick;
-        report::json::print(&Report { schema, quick, machine, costs, workload, poison, ok })?;
+    let mut report = Report::new(options, machine);
+    if options.wants(Part::Costs) {
+        let costs = costs::measure(&limits, &progress);
+        show(report::table::costs(&costs))?;
+        report.ok &= costs.iter().all(costs::Row::is_measured);
+        report.costs = Some(costs);
     }
-    Ok(ok)
+    if let Some(tree) = tree.as_ref().filter(|_| options.wants(Part::Workload)) {
+        let workload = workload::measure(tree, &limits, &progress);
+        show(report::table::workload(&workload))?;
+        report.ok &= workload.agree;
+        report.workload = Some(workload);
+    }
+    if let Some(tree) = tree.as_ref().filter(|_| options.wants(Part::Poison)) {
+        let poison = poison::measure(tree, &progress);
+        show(report::table::poison(&poison))?;
+        report.ok &= poison.iter().all(poison::Scene::is_as_expected);
+        report.poison = Some(poison);
+    }
+    progress.finish_and_clear();
+    if options.json {
+        report::json::print(&report)?;
+    }
+    Ok(report.ok)
 }
 
 /// Makes a progress bar on standard error, hidden unless that is a terminal. It is drawn only

@@ -15,6 +15,12 @@ pub(crate) struct Machine {
     pub(crate) architecture: &'static str,
     /// The kernel's release.
     pub(crate) kernel: String,
+    /// Threads that run coroutines, at most.
+    pub(crate) carriers: usize,
+    /// Workers of a pool of processes, unless the program says otherwise.
+    pub(crate) workers: usize,
+    /// The back end by which coroutines wait for sockets, and why it is not `io_uring`.
+    pub(crate) reactor: String,
     /// True if this program was built with optimisation.
     pub(crate) optimised: bool,
 }
@@ -31,6 +37,10 @@ pub(crate) fn describe() -> Machine {
         cores: available_parallelism().map_or(1, usize::from),
         architecture: std::env::consts::ARCH,
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        carriers: trine::coroutine::carriers(),
+        // A pool starts its workers with its first task.
+        workers: trine::process::Pool::builder().build().workers(),
+        reactor: trine::reactor().to_string(),
         optimised: !cfg!(debug_assertions),
     }
 }

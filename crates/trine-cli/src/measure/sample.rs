@@ -72,6 +72,12 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
+    /// Returns true if the samples are too far apart for their median to say much: by a factor of
+    /// ten between the least and the 95th percentile.
+    pub(crate) fn is_unsteady(&self) -> bool {
+        self.p95 >= 10.0 * self.min
+    }
+
     /// Makes the spread of one or more samples, each the mean of `operations` operations.
     pub(crate) fn of(mut samples: Vec<f64>, operations: usize) -> Spread {
         samples.sort_by(f64::total_cmp);
@@ -145,6 +151,16 @@ mod tests {
         assert_eq!((spread.min, spread.median, spread.p95, spread.max), (1.0, 50.0, 95.0, 100.0));
         let spread = Spread::of(vec![7.0], 1);
         assert_eq!((spread.min, spread.median, spread.p95, spread.max), (7.0, 7.0, 7.0, 7.0));
+    }
+
+    #[test]
+    fn a_tenfold_spread_is_unsteady() {
+        assert!(!Spread::of(vec![1.0, 1.2, 9.9], 1).is_unsteady());
+        assert!(Spread::of(vec![1.0, 1.2, 10.0], 1).is_unsteady());
+        // One sample of many is not the 95th percentile.
+        let mut samples = vec![1.0; 99];
+        samples.push(1000.0);
+        assert!(!Spread::of(samples, 1).is_unsteady());
     }
 
     #[test]

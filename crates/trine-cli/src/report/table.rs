@@ -5,19 +5,25 @@ use std::io::IsTerminal;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
-use super::unit;
+use super::{unit, verdict};
 use crate::measure::costs::{Figure, Row, Unit};
 use crate::measure::machine::Machine;
 use crate::measure::poison::Scene;
 use crate::measure::request::Poison;
 use crate::measure::workload::{Run, Workload};
 
-/// Describes the machine in one line.
+/// Describes the machine, and the settings of trine that follow from it.
 pub(crate) fn machine(machine: &Machine) -> String {
-    let Machine { cpu, cores, architecture, kernel, optimised } = machine;
+    let Machine { cpu, cores, architecture, kernel, carriers, workers, reactor, optimised } =
+        machine;
     let cpu = if cpu.is_empty() { "unknown processor" } else { cpu };
     let cores = unit::counted(*cores, "core");
-    let mut text = format!("{cpu}, {cores}, {architecture}, Linux {kernel}\n");
+    let carriers = unit::counted(*carriers, "carrier");
+    let workers = unit::counted(*workers, "worker");
+    let mut text = format!(
+        "{cpu}, {cores}, {architecture}, Linux {kernel}\n\
+         {carriers} for coroutines, {workers} in a pool of processes, waits by {reactor}\n"
+    );
     if !optimised {
         text += "Built without optimisation: run with --release for figures that mean something.\n";
     }
@@ -46,7 +52,8 @@ pub(crate) fn costs(rows: &[Row]) -> String {
         table.add_row(cells);
         notes += &how(row);
     }
-    format!("\nWhat a task costs: median (min … p95)\n{table}\n{failed}{notes}")
+    let verdict = verdict::costs(rows);
+    format!("\nWhat a task costs: median (min … p95)\n{table}\n{failed}{verdict}{notes}")
 }
 
 /// Describes the measurements of a row: for each kind, or once if all are the same.
@@ -100,6 +107,7 @@ pub(crate) fn workload(workload: &Workload) -> String {
         text += "So little work mostly shows the cost of distributing it: \
                  name a larger directory with --input DIR.\n";
     }
+    text += &verdict::workload(workload);
     if workload.agree {
         let _ = writeln!(
             text,
@@ -135,6 +143,7 @@ pub(crate) fn poison(scenes: &[Scene]) -> String {
     }
     let mut text =
         format!("\nA poisoned item among {items}, each kind in a program of its own\n{table}\n");
+    text += &verdict::poison(scenes);
     if !errors.is_empty() {
         let _ = write!(text, "The errors:\n{errors}");
     }

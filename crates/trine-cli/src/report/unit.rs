@@ -44,6 +44,11 @@ pub(crate) fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Formats a ratio: `1.44 ×`, `266 ×`.
+pub(crate) fn times(ratio: f64) -> String {
+    format!("{} ×", digits(ratio))
+}
+
 /// Formats a value with three digits, or with all digits before the point if they are more.
 fn digits(value: f64) -> String {
     let behind_point = if value < 9.995 { 2 } else { usize::from(value < 99.95) };

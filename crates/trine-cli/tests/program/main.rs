@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 mod bad_input;
+mod doctor;
 mod measure;
 mod replay;
 mod usage;

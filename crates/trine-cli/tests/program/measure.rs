@@ -110,11 +110,44 @@ fn poison_does_what_each_kind_promises(scenes: &[Value]) {
 }
 
 #[test]
+fn only_the_wanted_parts_are_measured() {
+    let report = |only: &str| -> Value {
+        let mut command = trine(&["measure", "--quick", "--json", "--only", only]);
+        // A directory without files is bad input for the parts that read it.
+        let empty = tempfile::tempdir().unwrap();
+        if only == "costs" {
+            command.arg("--input").arg(empty.path());
+        }
+        serde_json::from_str(succeed(&mut command).stdout()).unwrap()
+    };
+    let has = |report: &Value| ["costs", "workload", "poison"].map(|part| !report[part].is_null());
+    let costs = report("costs");
+    assert_eq!(has(&costs), [true, false, false]);
+    assert_eq!(costs["ok"], true);
+    assert_eq!(has(&report("poison,costs")), [true, false, true]);
+}
+
+#[test]
+fn the_header_names_the_settings() {
+    let mut command = trine(&["measure", "--quick", "--only", "costs"]);
+    command.envs([("TRINE_CARRIERS", "3"), ("TRINE_REACTOR", "epoll")]);
+    let ran = succeed(&mut command);
+    let head = ran.stdout().lines().nth(1).unwrap();
+    assert!(head.starts_with("3 carriers for coroutines, "), "{head}");
+    assert!(head.contains(" in a pool of processes, waits by epoll"), "{head}");
+}
+
+#[test]
 fn the_tables_are_for_people() {
     let tree = tempfile::tempdir().unwrap();
     plant(tree.path());
     let ran = succeed(trine(&["measure", "--quick", "--all", "--input"]).arg(tree.path()));
     for part in [
+        "for coroutines, ",
+        "in a pool of processes, waits by ",
+        "A coroutine is created and joined in",
+        "the plain loop",
+        "A panic costs one task, with every kind.",
         "create + join, one by one",
         "memory of an idle one",
         "sha256 and word count of 6 files",

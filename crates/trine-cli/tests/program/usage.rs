@@ -7,9 +7,13 @@ use crate::{run, succeed, trine};
 
 #[test]
 fn help_shows_the_commands_examples_and_exit_codes() {
-    for arguments in [&["--help"][..], &["measure", "--help"]] {
+    for (arguments, parts) in [
+        (&["--help"][..], ["measure", "doctor", "trine measure --quick", "Exit codes"]),
+        (&["measure", "--help"], ["--only", "workload", "trine measure --quick", "Exit codes"]),
+        (&["doctor", "--help"], ["--json", "trine doctor", "ulimit -n 64", "Exit codes"]),
+    ] {
         let ran = succeed(&mut trine(arguments));
-        for part in ["measure", "trine measure --quick", "Exit codes"] {
+        for part in parts {
             assert!(ran.stdout().contains(part), "`{part}` is missing in:\n{}", ran.stdout());
         }
         assert!(!ran.stdout().contains("part "), "the hidden subcommand shows");
@@ -18,7 +22,14 @@ fn help_shows_the_commands_examples_and_exit_codes() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    for arguments in [&[][..], &["measur"], &["measure", "--fast"], &["measure", "--input"]] {
+    for arguments in [
+        &[][..],
+        &["measur"],
+        &["measure", "--fast"],
+        &["measure", "--input"],
+        &["measure", "--only", "cost"],
+        &["doctor", "--quick"],
+    ] {
         let ran = run(&mut trine(arguments));
         assert_eq!(ran.code(), Some(2), "{arguments:?}");
         assert_eq!(ran.stdout(), "");

@@ -75,6 +75,7 @@
 // One circle is left, of `fiber.rs`, `future/mod.rs` and `remote.rs`: a task stores its home,
 // whose queues store tasks.
 
+use crate::config;
 use crate::task::{Task, park};
 
 mod builder;
@@ -128,6 +129,21 @@ where
     T: Send + 'static,
 {
     Builder::new().spawn(f)
+}
+
+/// Returns the number of carriers that may run coroutines: that of
+/// [`Config::carriers`](crate::Config::carriers), else `TRINE_CARRIERS`, else the number of cores
+/// that this program may use.
+///
+/// Carriers start as they are needed, so fewer may be running. The settings are fixed from now on:
+/// a later [`configure`](crate::configure) is refused.
+///
+/// ```
+/// let at_once = 4 * trine::coroutine::carriers();
+/// assert!(at_once >= 4);
+/// ```
+pub fn carriers() -> usize {
+    config::settings().carriers
 }
 
 /// Lets the other coroutines of this carrier run, then goes on. On a plain thread it acts as std's.
