@@ -37,7 +37,7 @@ pub(crate) struct Options {
 /// A part of the measurements: one table.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// What a task of each kind costs
+    /// Costs of a task of each kind
     Costs,
     /// Real work: every file of a directory, digested
     Workload,

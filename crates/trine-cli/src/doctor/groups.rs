@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::Check;
+use super::check::Check;
 
 const NAME: &str = "cgroups";
 /// Far more than a worker needs.

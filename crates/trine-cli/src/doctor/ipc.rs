@@ -4,7 +4,7 @@ use std::io;
 
 use trine::ipc::{MessageQueue, Semaphore, Shared};
 
-use super::Check;
+use super::check::Check;
 use crate::report::unit;
 
 pub(super) fn checks() -> Vec<Check> {

@@ -5,7 +5,7 @@ use std::fs;
 use trine::Reactor;
 use trine::process::{Part, Sandbox};
 
-use super::Check;
+use super::check::Check;
 
 pub(super) fn checks() -> Vec<Check> {
     vec![kernel(), io_uring(), landlock(), seccomp()]

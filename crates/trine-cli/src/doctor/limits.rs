@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::fs;
 
-use super::{Check, kernel};
+use super::check::Check;
+use super::kernel;
 use crate::report::unit;
 
 /// Fewer descriptors than this are soon used up: the usual limit of a shell.
@@ -177,7 +178,7 @@ fn mappings(most: Option<u64>, guards_map: bool) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::State;
+    use crate::doctor::check::State;
 
     const TEXT: &str = "\
 Limit                     Soft Limit           Hard Limit           Units

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use trine::Kind;
 
-use super::Check;
+use super::check::Check;
 use crate::measure::sample::nanoseconds;
 use crate::report::unit;
 

@@ -1,9 +1,9 @@
-//! What the doctor has found, for people.
+//! The findings of the doctor, for people.
 
 use std::fmt::Write;
 
 use super::table;
-use crate::doctor::{Report, State};
+use crate::doctor::check::{Report, State};
 
 /// Formats the checks, each with its remedy, and a verdict.
 pub(crate) fn show(report: &Report) -> String {
@@ -28,7 +28,8 @@ pub(crate) fn show(report: &Report) -> String {
     let checks = report.checks.len();
     let _ = writeln!(
         text,
-        "\n{tasks}. Of {checks} checks, {works} found all well, {limited} something limited, {missing} something missing."
+        "\n{tasks}. Of {checks} checks, {works} found all well, {limited} something limited, \
+         {missing} something missing."
     );
     text
 }

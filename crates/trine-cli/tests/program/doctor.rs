@@ -1,4 +1,4 @@
-//! What the doctor finds, under conditions that are made here.
+//! `trine doctor`: its findings, under limits that the tests set.
 
 use std::process::Command;
 
