@@ -4,7 +4,7 @@
 //!   arguments ──► Feed ──► Batch, Batch, … in a Window ──► ready ──► results
 //! ```
 //!
-//! A [`Batch`](super::batch::Batch) is one task or, if the executor is a pool of processes and the
+//! A [`Batch`] is one task or, if the executor is a pool of processes and the
 //! tasks are tiny, many arguments that cross together. Only the window differs between [`Map`] and
 //! [`Unordered`].
 

@@ -73,7 +73,7 @@ impl<'scope> Scope<'scope, '_> {
     /// that computes.
     ///
     /// A thread costs microseconds. Give tiny items to it many at a time, or to a
-    /// [`thread::Pool`](crate::thread::Pool), which keeps its threads.
+    /// [`thread::Pool`], which keeps its threads.
     ///
     /// ```
     /// let numbers: Vec<u64> = (1..=1000).collect();

@@ -10,7 +10,7 @@
 //! | `mod.rs` | [`scope`], [`supervise`] |
 //! | `body.rs` | the call of a scope's function, and the wait for its tasks |
 //! | `spawn.rs` | [`Scope`]: starting tasks |
-//! | `try_scope.rs` | [`try_scope`], [`TryScope`]: errors that tasks return |
+//! | `try_scope.rs` | [`try_scope()`], [`TryScope`]: errors that tasks return |
 //! | `map.rs` | [`Scope::map`], [`ScopedMap`], [`ScopedUnordered`] |
 //! | `drain.rs` | [`Scope::join_all`], [`Scope::join_all_timeout`] |
 //! | `scoped_task.rs` | [`ScopedTask`]: their handles |

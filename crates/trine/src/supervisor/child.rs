@@ -94,7 +94,7 @@ pub enum Restart {
 /// coroutine, on a thread or in a process.
 ///
 /// The function of a coroutine or a thread may capture. That of a process captures nothing and has
-/// an argument, which is sent to each process anew; see [`process::spawn`](crate::process::spawn).
+/// an argument, which is sent to each process anew; see [`process::spawn`].
 ///
 /// ```
 /// use trine::supervisor::{Child, Restart};
