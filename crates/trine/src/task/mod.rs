@@ -1,7 +1,7 @@
 //! The task: one handle, one outcome, one error for coroutines, threads and processes.
 //!
-//! [`Task`] and [`TaskError`] are at the root of the crate. This module looks at tasks from outside:
-//! all that live ([`list`]), and the calling one ([`current`]).
+//! [`Task`] and [`TaskError`] are at the root of the crate. This module looks at tasks from
+//! outside: all that live ([`list`]), and the calling one ([`current`]).
 //!
 //! ```
 //! use trine::{coroutine, task, time};
