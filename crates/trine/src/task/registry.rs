@@ -219,7 +219,10 @@ impl Slot {
                 },
             },
         };
-        Some(TaskInfo { id, name, kind, state, parent, location })
+        let runner = Some(os_id).filter(|id| *id != 0);
+        let pid = runner.filter(|_| kind == Kind::Process);
+        let thread_id = runner.filter(|_| kind == Kind::Thread);
+        Some(TaskInfo { id, name, kind, state, pid, thread_id, parent, location })
     }
 }
 

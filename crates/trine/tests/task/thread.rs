@@ -166,3 +166,38 @@ fn a_thread_local_s_destructor_may_spawn_join_and_sleep() {
     thread.join().unwrap();
     assert_eq!(receive.recv().unwrap(), 3);
 }
+
+#[test]
+fn a_task_is_known_by_the_kernel_s_number_of_what_runs_it() {
+    let (open, gate) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let task = thread::spawn(move || {
+        // SAFETY: only a query.
+        tell.send(unsafe { libc::gettid() }.cast_unsigned()).unwrap();
+        _ = gate.recv();
+        task::current().unwrap().thread_id
+    });
+    let id = told.recv().unwrap();
+    assert_eq!((task.info().thread_id, task.info().pid), (Some(id), None));
+    drop(open);
+    assert_eq!(task.join().unwrap(), Some(id));
+
+    // A coroutine has neither: its carrier runs others too.
+    let inside = coroutine::spawn(|| task::current().unwrap()).join().unwrap();
+    assert_eq!((inside.thread_id, inside.pid), (None, None));
+
+    let (sender, receiver) = trine::ipc::channel::<()>(1).unwrap();
+    let task = trine::process::spawn(receiver, |receiver| {
+        _ = receiver.recv();
+        (std::process::id(), task::current().unwrap().pid)
+    });
+    let pid = loop {
+        match task.info().pid {
+            Some(pid) => break pid,
+            None => std::thread::yield_now(),
+        }
+    };
+    assert_eq!(task.info().thread_id, None);
+    drop(sender);
+    assert_eq!(task.join().unwrap(), (pid, Some(pid)));
+}

@@ -196,6 +196,12 @@ pub struct TaskInfo {
     pub kind: Kind,
     /// The task's state at that moment.
     pub state: State,
+    /// The id of the process that runs a process task; `None` while no worker has it, and for
+    /// other kinds.
+    pub pid: Option<u32>,
+    /// The kernel's id (`gettid`) of the thread that runs a thread task; `None` before it runs, and
+    /// for other kinds.
+    pub thread_id: Option<u32>,
     /// The task that spawned it.
     pub parent: Option<TaskId>,
     /// The place in the source where the task was spawned.
