@@ -42,6 +42,16 @@ pub fn one_may_fail(fault: &Fault, tasks: Vec<Task<u64>>, place: &str) {
     failed.into_iter().for_each(|end| fault.check_end(end, place));
 }
 
+/// The worker is gone, and with it maybe those of the tasks that it was given ahead.
+pub fn those_ahead_may_fail(fault: &Fault, tasks: Vec<Task<u64>>, place: &str) {
+    for (n, task) in (1..).zip(tasks) {
+        match task.join() {
+            Ok(value) => assert_eq!(value, n, "{:?}, {place}", fault.failure),
+            end => fault.check_end(&end, place),
+        }
+    }
+}
+
 pub fn is_at_full_strength(pool: Pool) {
     until_or("as many workers as before", || pool.worker_pids().len() == WORKERS);
     are_unharmed(others(&pool), "afterwards");

@@ -8,7 +8,9 @@ use trine::process::Pool;
 use trine::{Cause, CodecStage, TaskError, time};
 
 use crate::failure::{Failure, Failure::OverwritesItsMemory, Fault, Limits, in_every_way};
-use crate::pools::{are_unharmed, builder, is_at_full_strength, one_may_fail, others};
+use crate::pools::{
+    are_unharmed, builder, is_at_full_strength, one_may_fail, others, those_ahead_may_fail,
+};
 
 /// Runs a task in which the failure happens, among others.
 fn check<A, R>(fault: &Fault, place: &str, arg: A, function: fn(A) -> R)
@@ -17,7 +19,11 @@ where
     R: Serialize + DeserializeOwned + Send + std::fmt::Debug + 'static,
 {
     let pool = builder(fault.failure).build();
-    let before = others(&pool);
+    let mut before = others(&pool);
+    if fault.failure == OverwritesItsMemory {
+        // A result that nobody has taken yet is in that memory, too.
+        are_unharmed(std::mem::take(&mut before), "before");
+    }
     let task = if fault.failure.takes_time() {
         // Long enough that the worker begins the task, or else the folder has no process.
         let spawn = || Ok::<_, TaskError>(pool.spawn(arg, function));
@@ -31,7 +37,10 @@ where
     fault.check_end(&end, place);
     if fault.failure == OverwritesItsMemory && end.is_ok() {
         // Its value came through the overwritten memory, so its worker lives on.
-        one_may_fail(fault, before.into_iter().chain(behind).collect(), place);
+        one_may_fail(fault, behind, place);
+    } else if fault.failure == OverwritesItsMemory {
+        // The memory may say of the tasks that the worker was given ahead that it has begun them.
+        those_ahead_may_fail(fault, behind, place);
     } else {
         let what = format!("{:?}, {place}", fault.failure);
         are_unharmed(before, &what);
