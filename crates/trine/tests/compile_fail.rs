@@ -1,7 +1,7 @@
 //! Programs that must not compile: the compiler names the cause, the remedy and the user's line.
 //!
 //! The cases are checked, not built, in a package of their own: an editor sees what a build does.
-//! Of the compiler's words only a few are compared, as they change from version to version.
+//! The tests compare only a few of the compiler's words, which change from version to version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
